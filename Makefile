@@ -1,0 +1,56 @@
+# `make up` runs the whole system here; `make test` proves it. Needs Python 3.11+ with pip, make, git.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := .tools/bin/uv
+RUN := .venv/bin
+
+.PHONY: env up demo test check lock clean distclean
+
+env: .venv/.ready
+
+# pip --target also works where the system Python is externally managed.
+.tools/.uv-$(UV_VERSION):
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools uv==$(UV_VERSION)
+	@touch $@
+
+# Bytecode is compiled here, once: several processes start at the same time under `make up`.
+.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml
+	$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(RUN)/python --require-hashes --compile-bytecode -r constraints.txt
+	$(UV) pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+up: env
+	@exec $(RUN)/zipcast up
+
+demo: env
+	@exec $(RUN)/zipcast demo
+
+test: env
+	$(RUN)/python -m pytest
+
+check: env
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	PYTHONPATH=. $(RUN)/lint-imports --no-cache
+	$(RUN)/python -m storage.check_migrations
+	$(MAKE) --no-print-directory check-lock
+
+LOCK = $(UV) pip compile --quiet pyproject.toml --extra server --extra devstack --group dev --universal \
+  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+
+lock: .tools/.uv-$(UV_VERSION)
+	$(LOCK) --upgrade --output-file constraints.txt
+
+# The lock is current when resolving again, with its own pins preferred, changes nothing.
+check-lock: .tools/.uv-$(UV_VERSION)
+	@cp constraints.txt .tools/constraints.txt
+	@$(LOCK) --output-file .tools/constraints.txt
+	@diff -u constraints.txt .tools/constraints.txt || { echo "constraints.txt is out of date: make lock"; exit 1; }
+
+clean:
+	rm -rf .devstack
+
+distclean: clean
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
