@@ -1,0 +1,16 @@
+"""Alembic's entry: `storage.migrate` passes the connection in; nothing is read from the environment."""
+
+from alembic import context
+from storage.tables import Base
+
+if context.is_offline_mode():
+    raise SystemExit("offline migrations are not supported: run `zipcast migrate` against the database")
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    compare_type=True,
+    compare_server_default=True,
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
