@@ -1,0 +1,1 @@
+"""The NATS side: *callout* decides who may connect, *responder* answers requests and mints credentials."""

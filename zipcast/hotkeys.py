@@ -1,0 +1,83 @@
+"""Hotkeys: strict SS58 addresses and sr25519 signatures.
+
+Owns what counts as a hotkey and as a valid signature. Stricter than the libraries on purpose:
+they accept other networks' prefixes, white space in hex, and the all-zero public key, for which
+one constant signature verifies every message (design: strictness).
+"""
+
+import re
+from typing import Any, NewType, Protocol
+
+from bittensor_core import CRYPTO_SR25519, Keypair, ss58_decode, ss58_encode
+from bittensor_core import verify as _verify
+
+Hotkey = NewType("Hotkey", str)
+"""A parsed SS58 address with prefix 42: 47-48 characters of base58, checksum verified."""
+
+# Prefix 42 with a 32-byte key is always 47 or 48 base58 characters and begins with 5.
+_SS58 = re.compile(r"^5[1-9A-HJ-NP-Za-km-z]{46,47}$")
+_SIGNATURE_HEX = re.compile(r"^(?:0x)?([0-9a-f]{128})$")
+_ZERO_KEY = bytes(32)
+
+__all__ = [
+    "Hotkey",
+    "Keypair",
+    "MalformedHotkeyError",
+    "MalformedSignatureError",
+    "Signer",
+    "parse_hotkey",
+    "parse_signature",
+    "public_key",
+    "signature_is_valid",
+]
+
+
+class MalformedHotkeyError(ValueError):
+    """Not an SS58 address of this network."""
+
+
+class MalformedSignatureError(ValueError):
+    """Not 64 bytes of lower-case hex."""
+
+
+class Signer(Protocol):
+    """Anything that signs as a hotkey: a Keypair, or a wallet's hotkey."""
+
+    @property
+    def ss58_address(self) -> str: ...
+
+    def sign(self, message: bytes, /) -> bytes: ...
+
+
+def parse_hotkey(text: str) -> Hotkey:
+    """The address, checked: base58, checksum, prefix 42, not the zero key. Raises MalformedHotkeyError."""
+    if not _SS58.fullmatch(text):
+        raise MalformedHotkeyError("must be an SS58 address with prefix 42 (48 characters, starting with 5)")
+    try:
+        key = bytes(ss58_decode(text))
+    except ValueError:
+        raise MalformedHotkeyError("the SS58 checksum is wrong") from None
+    if key == _ZERO_KEY or ss58_encode(key, 42) != text:
+        raise MalformedHotkeyError("is not the address of a usable public key with prefix 42")
+    return Hotkey(text)
+
+
+def public_key(hotkey: Hotkey) -> bytes:
+    """The 32 public key bytes of a parsed hotkey."""
+    return bytes(ss58_decode(hotkey))
+
+
+def parse_signature(text: str) -> bytes:
+    """64 bytes from 128 lower-case hex digits, with or without 0x. Raises MalformedSignatureError."""
+    match = _SIGNATURE_HEX.fullmatch(text)
+    if match is None:
+        raise MalformedSignatureError("must be 128 lower-case hex digits, with or without 0x")
+    return bytes.fromhex(match.group(1))
+
+
+def signature_is_valid(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
+    """Whether that sr25519 key signed the message, raw or wrapped in `<Bytes>` as wallets do."""
+    if len(signature) != 64:
+        return False
+    verdict: Any = _verify(message, signature, hotkey, CRYPTO_SR25519)
+    return verdict is True
