@@ -1,6 +1,7 @@
 """Alembic's entry: `storage.migrate` passes the connection in; nothing is read from the environment."""
 
 from alembic import context
+
 from storage.tables import Base
 
 if context.is_offline_mode():

@@ -1,0 +1,1 @@
+"""Epochs at the boundary and metagraph snapshots. Any number of replicas, no leader."""

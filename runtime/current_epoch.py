@@ -1,0 +1,73 @@
+"""The running epoch in memory: heard live on NATS, checked against PostgreSQL twice a second.
+
+Owns which epoch counts as running. Either source alone is enough; neither shows an epoch before
+its start, and bytes that do not verify are never held.
+"""
+
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from storage import epochs
+from zipcast.clock import Clock
+from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
+from zipcast.errors import ErrorCode, ServiceError
+
+log = logs.logger()
+
+CHECK_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class CurrentEpoch:
+    trust: Trust
+    clock: Clock
+    database: AsyncEngine
+    _newest: VerifiedEpoch | None = field(default=None)
+    _failing: bool = field(default=False)
+
+    def running(self) -> VerifiedEpoch:
+        """The epoch whose interval holds this instant. Raises ServiceError(NO_CURRENT_EPOCH)."""
+        now, newest = self.clock.now(), self._newest
+        if newest is None or not newest.message.epoch_start <= now < newest.message.epoch_end:
+            raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
+        return newest
+
+    def offer(self, envelope: UnverifiedEnvelope) -> None:
+        """Hold it if it verifies and is newer than what is held."""
+        newest = self._newest
+        if newest is not None and envelope.epoch_id <= newest.message.epoch_id:
+            return
+        try:
+            self._newest = verify(envelope, self.trust)
+        except EnvelopeError as error:
+            log.error("epoch_refused", reason=str(error))
+
+    async def hear(self, message: Msg) -> None:
+        """Subscriber of the epoch subject."""
+        try:
+            self.offer(UnverifiedEnvelope.from_headers(message.headers, message.data))
+        except EnvelopeError as error:
+            log.error("epoch_refused", reason=str(error))
+
+    async def check(self) -> None:
+        """Compare with the record once. An unreachable record is logged once and asked again."""
+        try:
+            async with self.database.connect() as connection:
+                stored = await epochs.running_epoch(connection)
+        except SQLAlchemyError as error:
+            if not self._failing:
+                log.warning("record_unread", error=type(error).__name__)
+            self._failing = True
+            return
+        self._failing = False
+        if stored is not None:
+            self.offer(stored.envelope)
+
+    async def run(self) -> None:
+        while True:
+            await self.check()
+            await self.clock.sleep(CHECK_SECONDS)

@@ -1,0 +1,80 @@
+"""Starting and stopping one process: signals, the ready file, and what ends it.
+
+A process that cannot go on ends with status 1 and is started again by whatever supervises it; no
+part tries to repair itself in place.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from runtime import logs
+from runtime.settings import ServiceSettings
+
+log = logs.logger()
+
+
+class Lifecycle:
+    """Handed to a process's main: it says when it is ready and learns when to stop."""
+
+    def __init__(self, ready_file: Path | None) -> None:
+        self._ready_file = ready_file
+        self._stop = asyncio.Event()
+        self.failure: str | None = None
+
+    def ready(self) -> None:
+        log.info("ready")
+        if self._ready_file is not None:
+            self._ready_file.touch()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def fail(self, reason: str) -> None:
+        """End the process with status 1; the first reason counts."""
+        self.failure = self.failure or reason
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
+
+    async def wait(self) -> None:
+        await self._stop.wait()
+
+    def watch(self, task: "asyncio.Task[None]") -> None:
+        """A background task that ends while the process runs has failed."""
+
+        def ended(done: "asyncio.Task[None]") -> None:
+            if done.cancelled() or self.stopping:
+                return
+            error = done.exception()
+            log.error("task_ended", task=done.get_name(), exc_info=error)
+            self.fail(f"{done.get_name()} ended")
+
+        task.add_done_callback(ended)
+
+    def withdraw(self) -> None:
+        if self._ready_file is not None:
+            self._ready_file.unlink(missing_ok=True)
+
+
+def run(name: str, settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[None]]) -> int:
+    """Run `main` until SIGINT or SIGTERM, or until it fails. Returns the exit status."""
+    logs.configure(name, settings.log_level)
+    return asyncio.run(_run(settings, main))
+
+
+async def _run(settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[None]]) -> int:
+    life = Lifecycle(settings.ready_file)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, life.stop)
+    log.info("starting", network=settings.bt_network, netuid=settings.net_uid)
+    try:
+        await main(life)
+    finally:
+        life.withdraw()
+    log.info("stopped", failure=life.failure)
+    return 1 if life.failure else 0

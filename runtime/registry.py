@@ -1,0 +1,119 @@
+"""Who is registered, followed live: the newest snapshot in NATS KV, read once a second.
+
+Owns the questions "is this hotkey registered" and "is it a validator". Does not read the chain
+(schedulers do). A direct read each second, rather than a KV watch, needs no consumer rights and
+has no subscription that can die silently when nats-server restarts.
+"""
+
+from datetime import datetime, timedelta
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+from pydantic import ValidationError
+
+from runtime import logs
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey
+from zipcast.messages import RegisteredNeuron, RegistrySnapshot
+from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+
+log = logs.logger()
+
+POLL_SECONDS = 1.0
+RAO_PER_ALPHA = 1_000_000_000
+
+
+class RegistryView:
+    """The snapshot in force, indexed. `min_stake_alpha` and the permit make a validator."""
+
+    def __init__(self, network: str, netuid: int, min_stake_alpha: int) -> None:
+        self._subnet = (network, netuid)
+        self._min_stake_rao = min_stake_alpha * RAO_PER_ALPHA
+        self._neurons: dict[str, RegisteredNeuron] = {}
+        self.snapshot: RegistrySnapshot | None = None
+
+    def adopt(self, snapshot: RegistrySnapshot) -> bool:
+        """Whether it was newer than what was in force; another subnet's is refused."""
+        if (snapshot.network, snapshot.netuid) != self._subnet:
+            log.error("registry_of_another_subnet", network=snapshot.network, netuid=snapshot.netuid)
+            return False
+        if self.snapshot is not None and snapshot.block_number <= self.snapshot.block_number:
+            return False
+        self.snapshot = snapshot
+        self._neurons = {neuron.hotkey: neuron for neuron in snapshot.neurons}
+        return True
+
+    def age(self, now: datetime) -> timedelta | None:
+        return None if self.snapshot is None else now - self.snapshot.taken_at
+
+    def find(self, hotkey: Hotkey) -> RegisteredNeuron | None:
+        return self._neurons.get(hotkey)
+
+    def require_registered(self, hotkey: Hotkey) -> RegisteredNeuron:
+        """Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED)."""
+        if self.snapshot is None:
+            raise ServiceError(
+                ErrorCode.REGISTRY_UNAVAILABLE, "The registry has not been read yet.", retry_after_seconds=2
+            )
+        neuron = self.find(hotkey)
+        if neuron is None:
+            raise ServiceError(ErrorCode.NOT_REGISTERED, "The hotkey is not registered on this subnet.")
+        return neuron
+
+    def is_validator(self, neuron: RegisteredNeuron) -> bool:
+        return neuron.validator_permit and neuron.alpha_stake_rao >= self._min_stake_rao
+
+    def require_validator(self, hotkey: Hotkey) -> RegisteredNeuron:
+        """Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED | VALIDATOR_REQUIRED)."""
+        neuron = self.require_registered(hotkey)
+        if not self.is_validator(neuron):
+            raise ServiceError(
+                ErrorCode.VALIDATOR_REQUIRED,
+                "This needs a validator permit and at least "
+                f"{self._min_stake_rao // RAO_PER_ALPHA} alpha of stake.",
+            )
+        return neuron
+
+
+class RegistryFollower:
+    """Keeps a RegistryView at the newest snapshot for as long as `run` runs."""
+
+    def __init__(self, jetstream: JetStreamContext, view: RegistryView, clock: Clock) -> None:
+        self._bucket = KeyValue(
+            name=REGISTRY_BUCKET,
+            stream=f"KV_{REGISTRY_BUCKET}",
+            pre=f"$KV.{REGISTRY_BUCKET}.",
+            js=jetstream,
+            direct=True,
+        )
+        self._view = view
+        self._clock = clock
+        self._revision = 0
+        self._failing = False
+
+    async def run(self) -> None:
+        while True:
+            await self.poll()
+            await self._clock.sleep(POLL_SECONDS)
+
+    async def poll(self) -> None:
+        """Adopt the newest snapshot. What fails is logged once and tried again at the next poll."""
+        try:
+            entry = await self._bucket.get(REGISTRY_KEY)
+            if entry.revision != self._revision and entry.value is not None:
+                self._adopt(entry.value)
+            self._revision = entry.revision or 0
+        except (KeyNotFoundError, NatsError, ValidationError) as error:
+            if not self._failing:
+                log.warning("registry_unread", error=type(error).__name__)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _adopt(self, value: bytes) -> None:
+        snapshot = RegistrySnapshot.model_validate_json(value)
+        if self._view.adopt(snapshot):
+            log.info("registry_adopted", block=snapshot.block_number, neurons=len(snapshot.neurons))

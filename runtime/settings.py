@@ -1,0 +1,60 @@
+"""The base of every process's settings: read from the environment once, checked, frozen.
+
+Field names in capitals are the variables' names. A value never appears in an error: it may be a
+secret.
+"""
+
+import sys
+from pathlib import Path
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What all processes share."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+
+    nats_url: str = Field(description="NATS servers, comma-separated")
+    bt_network: str = Field(default="finney", pattern=r"^[a-z0-9-]{1,32}$", description="Bittensor network")
+    net_uid: int = Field(default=46, ge=0, le=65535, description="netuid of the subnet")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    zipcast_environment: Literal["production", "development"] = "production"
+    ready_file: Path | None = Field(
+        default=None, description="created when the process is ready, removed when it stops"
+    )
+
+
+class DatabaseSettings(BaseSettings):
+    database_url: str = Field(repr=False, description="postgresql://… as the provider prints it")
+
+
+class EpochLengthSettings(BaseSettings):
+    """EPOCH_DURATION_SECONDS, for tests and demonstrations, wins over EPOCH_DURATION_HOURS."""
+
+    epoch_duration_hours: int = Field(default=4, ge=1, le=24)
+    epoch_duration_seconds: int | None = Field(default=None, ge=2, le=86_400)
+
+    @property
+    def epoch_seconds(self) -> int:
+        return self.epoch_duration_seconds or self.epoch_duration_hours * 3600
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(settings_class: type[Settings]) -> Settings:
+    """The process's settings, or exit status 2 after one line that names the variable and the rule."""
+    try:
+        return settings_class()
+    except ValidationError as error:
+        refuse(error)
+
+
+def refuse(error: ValidationError) -> NoReturn:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = "_".join(str(part) for part in first["loc"][:1]).upper() or "settings"
+    sys.stderr.write(f"{name}: {first['msg']}\n")
+    raise SystemExit(2)

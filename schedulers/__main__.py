@@ -1,0 +1,70 @@
+"""The scheduler process: `python -m schedulers`."""
+
+import asyncio
+import sys
+
+from runtime import logs, nats_connection, process
+from runtime.process import Lifecycle
+from runtime.settings import load
+from schedulers.engine import EpochEngine
+from schedulers.prepare import Preparer, Secret
+from schedulers.publisher import Publisher
+from schedulers.registry import FileRegistry, RegistryPublisher
+from schedulers.settings import SchedulerSettings
+from schedulers.stream import EpochStream
+from schedulers.timing import StartGate
+from storage.database import open_engine
+from zipcast.clock import SystemClock
+from zipcast.envelope import Trust
+from zipcast.hotkeys import Keypair, parse_hotkey
+
+log = logs.logger()
+
+
+async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
+    """Run until told to stop."""
+    clock = SystemClock()
+    database = open_engine(settings.database_url, application_name="zipcast-schedulers")
+    connection = await nats_connection.connect(
+        settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
+    )
+    jetstream = connection.jetstream(timeout=2)
+    signer = Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value()))
+    secret = Secret(settings.zipcode_secret_id, settings.zipcode_secret_key.get_secret_value().encode())
+    preparer = Preparer(
+        database=database,
+        network=settings.bt_network,
+        netuid=settings.net_uid,
+        calendar=settings.calendar,
+        settings=settings.selection,
+        secret=secret,
+        signer=signer,
+    )
+    trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
+    publisher = Publisher(database, EpochStream(jetstream), trust, clock)
+    engine = EpochEngine(database, preparer, publisher, StartGate(database, clock), clock)
+    tasks = [asyncio.create_task(engine.run(), name="epochs")]
+    if settings.schedulers_registry_file is not None:
+        source = FileRegistry(settings.schedulers_registry_file)
+        registry = RegistryPublisher(
+            source, jetstream, database, settings.bt_network, settings.net_uid, clock
+        )
+        tasks.append(asyncio.create_task(registry.run(), name="registry"))
+    for task in tasks:
+        life.watch(task)
+    life.ready()
+    await life.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await connection.close()
+    await database.dispose()
+
+
+def main() -> int:
+    settings = load(SchedulerSettings)
+    return process.run("schedulers", settings, lambda life: serve(settings, life))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

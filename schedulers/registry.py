@@ -1,0 +1,168 @@
+"""Reading who is registered and publishing it as a snapshot to NATS KV and PostgreSQL.
+
+Owns the source of the registry and the compare-and-set that keeps snapshots in block order. The
+file source stands in for the chain in local work, behind the same interface.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Protocol
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import KeyValueConfig
+from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from runtime.registry import RAO_PER_ALPHA
+from storage.registry import store_snapshot
+from zipcast.clock import Clock
+from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.messages import RegisteredNeuron, RegistrySnapshot
+from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+
+log = logs.logger()
+
+POLL_SECONDS = 0.5
+# An unchanged registry is published again this often, so that its age tells when it was last read.
+REPUBLISH_AFTER = timedelta(minutes=5)
+
+
+class RegistryUnreadableError(Exception):
+    """The source could not be read; the last good snapshot stays in force."""
+
+
+class RegistrySource(Protocol):
+    """Where the metagraph comes from."""
+
+    async def read(self) -> tuple[RegisteredNeuron, ...] | None:
+        """The neurons, or None if nothing changed since the last reading.
+
+        Raises RegistryUnreadableError."""
+        ...
+
+
+class FileNeuron(BaseModel):
+    """One entry of the registry file; stake in alpha, up to nine decimals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    uid: Annotated[int, Field(ge=0, le=65535)]
+    hotkey: str
+    coldkey: str
+    validator_permit: bool
+    alpha_stake: Annotated[float, Field(ge=0, le=1e9)]
+
+    def neuron(self) -> RegisteredNeuron:
+        return RegisteredNeuron(
+            uid=self.uid,
+            hotkey=parse_hotkey(self.hotkey),
+            coldkey=parse_hotkey(self.coldkey),
+            validator_permit=self.validator_permit,
+            alpha_stake_rao=round(self.alpha_stake * RAO_PER_ALPHA),
+        )
+
+
+_FILE = TypeAdapter(list[FileNeuron])
+
+
+@dataclass(slots=True)
+class FileRegistry:
+    """A JSON file that stands in for the chain; read again whenever its bytes change."""
+
+    path: Path
+    _digest: str = field(default="")
+
+    async def read(self) -> tuple[RegisteredNeuron, ...] | None:
+        try:
+            content = self.path.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            if digest == self._digest:
+                return None
+            neurons = tuple(entry.neuron() for entry in _FILE.validate_json(content))
+        except (OSError, ValidationError, MalformedHotkeyError) as error:
+            raise RegistryUnreadableError(f"{self.path.name}: {error}") from error
+        if len({neuron.hotkey for neuron in neurons}) != len(neurons):
+            raise RegistryUnreadableError(f"{self.path.name}: a hotkey stands twice")
+        self._digest = digest
+        return neurons
+
+
+@dataclass(slots=True)
+class RegistryPublisher:
+    """Publishes what the source reads, for as long as `run` runs."""
+
+    source: RegistrySource
+    jetstream: JetStreamContext
+    database: AsyncEngine
+    network: str
+    netuid: int
+    clock: Clock
+    _neurons: tuple[RegisteredNeuron, ...] | None = field(default=None)
+    _published_at: datetime | None = field(default=None)
+    _complaint: str = field(default="")
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.poll()
+            except (RegistryUnreadableError, NatsError, SQLAlchemyError) as error:
+                self._complain(error)
+            else:
+                self._complaint = ""
+            await self.clock.sleep(POLL_SECONDS)
+
+    async def poll(self) -> None:
+        """Read once; publish if something changed or the last snapshot grows old."""
+        neurons = await self.source.read()
+        if neurons is not None:
+            self._neurons, self._published_at = neurons, None
+        now = self.clock.now()
+        fresh = self._published_at is not None and now - self._published_at < REPUBLISH_AFTER
+        if self._neurons is None or fresh:
+            return
+        await self._publish(self._neurons, now)
+        self._published_at = now
+
+    def _complain(self, error: Exception) -> None:
+        """Once per cause, not twice a second."""
+        complaint = f"{type(error).__name__}: {error}"
+        if complaint != self._complaint:
+            log.error("registry_not_published", error=type(error).__name__, reason=str(error))
+        self._complaint = complaint
+
+    async def _publish(self, neurons: tuple[RegisteredNeuron, ...], now: datetime) -> None:
+        bucket = await self._bucket()
+        revision, newest = await self._newest(bucket)
+        # The file has no blocks; a count that only grows keeps the order that blocks give.
+        block = 1 if newest is None else newest.block_number + 1
+        snapshot = RegistrySnapshot(
+            network=self.network, netuid=self.netuid, block_number=block, taken_at=now, neurons=neurons
+        )
+        try:
+            await bucket.update(REGISTRY_KEY, snapshot.to_bytes(), last=revision)
+        except KeyWrongLastSequenceError:
+            log.info("registry_published_by_another")
+            return
+        async with self.database.begin() as connection:
+            await store_snapshot(connection, snapshot)
+        log.info("registry_published", block=block, neurons=len(neurons))
+
+    async def _newest(self, bucket: KeyValue) -> tuple[int, RegistrySnapshot | None]:
+        try:
+            entry = await bucket.get(REGISTRY_KEY)
+        except KeyNotFoundError:
+            return 0, None
+        return entry.revision or 0, RegistrySnapshot.model_validate_json(entry.value or b"")
+
+    async def _bucket(self) -> KeyValue:
+        try:
+            return await self.jetstream.key_value(REGISTRY_BUCKET)
+        except BucketNotFoundError:
+            config = KeyValueConfig(bucket=REGISTRY_BUCKET, history=1, direct=True)
+            return await self.jetstream.create_key_value(config)

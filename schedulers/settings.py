@@ -1,0 +1,69 @@
+"""Settings of the scheduler process. The only process that holds the signer and the seed secret."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from zipcast.calendar import EpochCalendar, scaled
+from zipcast.selection import MarketTier, SelectionSettings
+
+from runtime.settings import DatabaseSettings, EpochLengthSettings, ServiceSettings
+
+
+class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
+    schedulers_nats_seed: SecretStr = Field(description="nkey seed of the NATS user SCHEDULERS")
+    schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
+    zipcode_secret_key: SecretStr = Field(min_length=32, description="secret behind every epoch's seed")
+    zipcode_secret_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    schedulers_registry_file: Path | None = Field(
+        default=None, description="JSON list of neurons that stands in for the chain in local work"
+    )
+
+    target_listings: int = Field(default=10_000, ge=1, le=1_000_000)
+    tolerance_percent: int = Field(default=10, ge=0, le=50)
+    cooldown_hours: int = Field(default=24, ge=0, le=24 * 30)
+    min_zipcode_listings: int = Field(default=200, ge=1)
+    max_zipcode_listings: int = Field(default=3_000, ge=1)
+    state_priorities: str = Field(
+        default="PA:1,NJ:2,NY:3,DE:4,MD:5", pattern=r"^[A-Z]{2}:[1-9][0-9]*(,[A-Z]{2}:[1-9][0-9]*)*$"
+    )
+    premium_weight: float = Field(default=1.5, gt=0, le=100)
+    standard_weight: float = Field(default=1.0, gt=0, le=100)
+    emerging_weight: float = Field(default=0.8, gt=0, le=100)
+    selection_randomness: float = Field(default=0.25, ge=0, le=1)
+    geographic_spread_factor: float = Field(default=0.15, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if 86_400 % self.epoch_seconds:
+            raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
+        if self.min_zipcode_listings > self.max_zipcode_listings:
+            raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
+        if len(bytes.fromhex(self.schedulers_signer_seed.get_secret_value())) != 32:
+            raise ValueError("SCHEDULERS_SIGNER_SEED must be 64 hex digits")
+        return self
+
+    @property
+    def calendar(self) -> EpochCalendar:
+        return EpochCalendar(self.epoch_seconds)
+
+    @property
+    def selection(self) -> SelectionSettings:
+        """The rules of selection, with the cooldown scaled to epochs shorter than four hours."""
+        pairs = (pair.split(":") for pair in self.state_priorities.split(","))
+        return SelectionSettings(
+            target_listings=self.target_listings,
+            tolerance_percent=self.tolerance_percent,
+            min_zipcode_listings=self.min_zipcode_listings,
+            max_zipcode_listings=self.max_zipcode_listings,
+            cooldown=scaled(timedelta(hours=self.cooldown_hours), self.epoch_seconds),
+            state_priorities=tuple((state, int(priority)) for state, priority in pairs),
+            tier_weights=(
+                (MarketTier.PREMIUM, self.premium_weight),
+                (MarketTier.STANDARD, self.standard_weight),
+                (MarketTier.EMERGING, self.emerging_weight),
+            ),
+            selection_randomness=self.selection_randomness,
+            geographic_spread_factor=self.geographic_spread_factor,
+        )

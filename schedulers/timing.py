@@ -1,0 +1,53 @@
+"""Waiting for an instant: exact, never early, and sound when the wall clock steps.
+
+Owns how the scheduler decides that an epoch's start has come. Two clocks must agree: this
+machine's, and PostgreSQL's, which all replicas share.
+"""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from storage.epochs import database_now
+from zipcast.clock import Clock
+
+log = logs.logger()
+
+# The wall clock is read again at least this often, so that a step is noticed.
+LONGEST_NAP_SECONDS = 10.0
+# Within this distance one exact sleep on the monotonic clock follows.
+FINAL_SECONDS = 0.5
+TOLERATED_OFFSET = timedelta(milliseconds=250)
+# What a replica with a wrong clock leaves to the others before it publishes itself.
+STAND_BACK_SECONDS = 2.0
+
+
+async def sleep_until(clock: Clock, instant: datetime) -> None:
+    """Returns when the wall clock has reached `instant`."""
+    while (remaining := (instant - clock.now()).total_seconds()) > 0:
+        if remaining > FINAL_SECONDS:
+            await clock.sleep(min(remaining - FINAL_SECONDS, LONGEST_NAP_SECONDS))
+        else:
+            await clock.sleep(remaining)
+
+
+class StartGate:
+    """Opens at an epoch's start, by this machine's clock and by PostgreSQL's."""
+
+    def __init__(self, database: AsyncEngine, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def wait(self, start_at: datetime) -> None:
+        """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`."""
+        await sleep_until(self._clock, start_at - timedelta(seconds=1))
+        async with self._database.connect() as connection:
+            # Measured now, with the connection at hand, so that one fast question is left at the start.
+            offset = await database_now(connection) - self._clock.now()
+            await sleep_until(self._clock, start_at)
+            if abs(offset) > TOLERATED_OFFSET:
+                log.error("clock_offset", milliseconds=round(offset.total_seconds() * 1000))
+                await self._clock.sleep(STAND_BACK_SECONDS)
+            while (early := (start_at - await database_now(connection)).total_seconds()) > 0:
+                await self._clock.sleep(early)

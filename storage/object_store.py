@@ -1,0 +1,223 @@
+"""The object store: presigned forms and addresses, listings, and STS sessions, without blocking.
+
+Owns every boto3 call. boto3 is synchronous, so each call runs in one of a few threads under a
+deadline. Forms and addresses are signed with long-term keys, since a presigned document dies with
+the session that signed it; the documents themselves come from `policies`.
+"""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
+
+from storage import policies
+from storage.policies import Scope
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+    from types_boto3_sts.client import STSClient
+
+Result = TypeVar("Result")
+
+PAGE_SIZE = 500
+# AssumeRole takes 15 minutes to 12 hours (AWS STS).
+SHORTEST_SESSION_SECONDS = 900
+
+
+class ObjectStoreUnavailableError(Exception):
+    """The object store or STS did not answer in time, or refused us. Carries no driver text."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectStoreConfig:
+    """`endpoint_url` None means AWS; `role_arn` None means a provider without STS."""
+
+    endpoint_url: str | None
+    region: str
+    access_key_id: str
+    secret_access_key: SecretStr
+    role_arn: str | None
+    deadline_seconds: float = 5.0
+    threads: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PostForm:
+    url: str
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCredentials:
+    access_key: str
+    secret_key: SecretStr
+    session_token: SecretStr
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectVersion:
+    key: str
+    version_id: str
+    size: int
+    etag: str
+    last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPage:
+    """Object versions in key order, and where the next page begins."""
+
+    versions: tuple[ObjectVersion, ...]
+    next_token: str | None
+
+
+class MalformedPageTokenError(ValueError):
+    """Not a token that an earlier page gave."""
+
+
+class ObjectStore:
+    """Any S3-compatible provider. Raises ObjectStoreUnavailableError from every coroutine."""
+
+    def __init__(self, config: ObjectStoreConfig) -> None:
+        self._config = config
+        self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="object-store")
+        self._s3: S3Client = self._client("s3")
+        self._sts: STSClient | None = self._client("sts") if config.role_arn else None
+
+    @property
+    def has_sessions(self) -> bool:
+        return self._sts is not None
+
+    @property
+    def region(self) -> str:
+        return self._config.region
+
+    @property
+    def endpoint_url(self) -> str | None:
+        return self._config.endpoint_url
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
+        """A presigned POST for keys below `scope`; `fields["key"]` ends in `${filename}`."""
+        fields, conditions = policies.upload_form(scope, metadata)
+
+        def sign() -> PostForm:
+            post = self._s3.generate_presigned_post(
+                scope.bucket,
+                scope.prefix + "${filename}",
+                Fields=fields,
+                Conditions=conditions,
+                ExpiresIn=lifetime_seconds,
+            )
+            return PostForm(post["url"], post["fields"])
+
+        return await self._run(sign)
+
+    async def list_url(self, scope: Scope, lifetime_seconds: int) -> str:
+        """A presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys."""
+        params = {"Bucket": scope.bucket, "Prefix": scope.prefix}
+        return await self._run(
+            lambda: self._s3.generate_presigned_url("list_objects_v2", params, lifetime_seconds)
+        )
+
+    async def get_url(self, bucket: str, version: ObjectVersion, lifetime_seconds: int) -> str:
+        """A presigned GET of exactly that version."""
+        params = {"Bucket": bucket, "Key": version.key, "VersionId": version.version_id}
+        return await self._run(
+            lambda: self._s3.generate_presigned_url("get_object", params, lifetime_seconds)
+        )
+
+    async def list_versions(self, scope: Scope, page_token: str | None) -> VersionPage:
+        """One page of versions below `scope`. Raises MalformedPageTokenError."""
+        key, version = _read_token(page_token) if page_token else ("", "")
+
+        def read() -> VersionPage:
+            page = self._s3.list_object_versions(
+                Bucket=scope.bucket,
+                Prefix=scope.prefix,
+                KeyMarker=key,
+                VersionIdMarker=version,
+                MaxKeys=PAGE_SIZE,
+            )
+            versions = tuple(
+                ObjectVersion(
+                    found["Key"], found["VersionId"], found["Size"], found["ETag"], found["LastModified"]
+                )
+                for found in page.get("Versions", [])
+            )
+            more = page.get("IsTruncated", False)
+            token = _write_token(page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
+            return VersionPage(versions, token if more else None)
+
+        return await self._run(read)
+
+    async def session(self, scope: Scope, name: str, lifetime_seconds: int) -> SessionCredentials | None:
+        """STS credentials narrowed to `scope`, or None where the provider has no STS."""
+        sts = self._sts
+        if sts is None:
+            return None
+
+        def assume() -> SessionCredentials:
+            answer = sts.assume_role(
+                RoleArn=self._config.role_arn or "",
+                RoleSessionName=name,
+                Policy=policies.upload_session_policy(scope),
+                DurationSeconds=max(lifetime_seconds, SHORTEST_SESSION_SECONDS),
+            )["Credentials"]
+            return SessionCredentials(
+                answer["AccessKeyId"],
+                SecretStr(answer["SecretAccessKey"]),
+                SecretStr(answer["SessionToken"]),
+                answer["Expiration"],
+            )
+
+        return await self._run(assume)
+
+    def _client(self, service: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - boto3 overloads
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=self._config.endpoint_url,
+            region_name=self._config.region,
+            aws_access_key_id=self._config.access_key_id,
+            aws_secret_access_key=self._config.secret_access_key.get_secret_value(),
+            config=Config(
+                signature_version="s3v4" if service == "s3" else None,
+                connect_timeout=2,
+                read_timeout=self._config.deadline_seconds,
+                retries={"total_max_attempts": 2},
+                max_pool_connections=self._config.threads,
+                s3={"addressing_style": "path"} if self._config.endpoint_url else None,
+            ),
+        )
+
+    async def _run(self, call: Callable[[], Result]) -> Result:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._config.deadline_seconds):
+                return await loop.run_in_executor(self._threads, call)
+        except (BotoCoreError, ClientError, TimeoutError) as error:
+            raise ObjectStoreUnavailableError(type(error).__name__) from error
+
+
+def _write_token(key: str, version: str) -> str:
+    return base64.urlsafe_b64encode(f"{key}\n{version}".encode()).decode()
+
+
+def _read_token(token: str) -> tuple[str, str]:
+    try:
+        key, version = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
+    except (binascii.Error, ValueError):
+        raise MalformedPageTokenError("pageToken must be one that an earlier page gave") from None
+    return key, version

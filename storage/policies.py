@@ -1,0 +1,94 @@
+"""What an S3 credential may touch: prefixes, session policies, form conditions. Pure functions.
+
+Owns the documents alone; signing and sending them is `object_store`. Ids enter a policy only
+parsed, and are checked once more here: an unescaped `*`, `?` or `${` would widen it.
+Limits: AWS, session policy at most 2,048 characters; S3, one PUT or POST at most 5 GB.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+
+from zipcast.calendar import parse_epoch_id
+
+from zipcast.hotkeys import Hotkey, parse_hotkey
+
+MIN_UPLOAD_BYTES = 1024
+MAX_UPLOAD_BYTES = 5 * 1024**3
+SESSION_POLICY_LIMIT = 2048
+
+_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_PREFIX = re.compile(r"^(?:data|validators)/[A-Za-z0-9=/-]+/$")
+
+Condition = list[str | int] | dict[str, str]
+
+
+class PolicyError(ValueError):
+    """A policy was asked for something that must not enter one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One prefix of one bucket: the whole of what a credential opens."""
+
+    bucket: str
+    prefix: str
+
+    def __post_init__(self) -> None:
+        if not _BUCKET.fullmatch(self.bucket):
+            raise PolicyError("bucket must be a plain bucket name")
+        if not _PREFIX.fullmatch(self.prefix) or "//" in self.prefix:
+            raise PolicyError("prefix must be a literal path below data/ or validators/")
+
+
+def miner_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
+    """Where one miner's uploads of one epoch go. Raises ValueError for a malformed hotkey or id."""
+    parse_epoch_id(epoch_id)
+    return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/epoch={epoch_id}/")
+
+
+def validator_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
+    """Where one validator's results of one epoch go. Raises ValueError for a malformed hotkey or id."""
+    parse_epoch_id(epoch_id)
+    return Scope(bucket, f"validators/{parse_hotkey(hotkey)}/epoch={epoch_id}/")
+
+
+def upload_session_policy(scope: Scope) -> str:
+    """The inline session policy of a validator's credentials: write, read and list that prefix.
+
+    Raises PolicyError above AWS's limit of 2,048 characters."""
+    bucket = f"arn:aws:s3:::{scope.bucket}"
+    objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": objects, "Resource": f"{bucket}/{scope.prefix}*"},
+            {
+                "Effect": "Allow",
+                "Action": "s3:ListBucket",
+                "Resource": bucket,
+                "Condition": {"StringLike": {"s3:prefix": f"{scope.prefix}*"}},
+            },
+        ],
+    }
+    document = json.dumps(policy, separators=(",", ":"))
+    if len(document) > SESSION_POLICY_LIMIT:
+        raise PolicyError("the session policy exceeds 2,048 characters")
+    return document
+
+
+def session_name(hotkey: Hotkey) -> str:
+    """The STS session name: what AWS's own logs show. Characters and length are within its rule."""
+    return f"zipcast-{hotkey}"
+
+
+def upload_form(scope: Scope, metadata: dict[str, str]) -> tuple[dict[str, str], list[Condition]]:
+    """The fields a form carries besides its key and signature, and the conditions it is bound to.
+
+    `metadata` names are bare; they travel as x-amz-meta-*."""
+    fields = {"acl": "private", "x-amz-storage-class": "STANDARD"}
+    fields |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+    conditions: list[Condition] = [["starts-with", "$key", scope.prefix]]
+    conditions += [{name: value} for name, value in fields.items()]
+    conditions.append(["content-length-range", MIN_UPLOAD_BYTES, MAX_UPLOAD_BYTES])
+    return fields, conditions

@@ -1,0 +1,122 @@
+"""Every error a client can be told, once: NATS replies and HTTP share this table.
+
+Owns the codes, their HTTP status, and what the reader should do. Messages are one sentence a
+person can act on; no stack trace, driver message, secret or signature is ever part of one.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class ErrorCode(StrEnum):
+    """The value is what travels as `error`."""
+
+    MALFORMED_REQUEST = "malformed_request"
+    MALFORMED_EPOCH_ID = "malformed_epoch_id"
+    MALFORMED_HOTKEY = "malformed_hotkey"
+    MALFORMED_AUTH = "malformed_auth"
+    BAD_SIGNATURE = "bad_signature"
+    STALE_REQUEST = "stale_request"
+    WRONG_RECEIVER = "wrong_receiver"
+    NOT_REGISTERED = "not_registered"
+    VALIDATOR_REQUIRED = "validator_required"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    NO_CURRENT_EPOCH = "no_current_epoch"
+    EPOCH_NOT_FOUND = "epoch_not_found"
+    EPOCH_NOT_OPEN = "epoch_not_open"
+    EPOCH_NOT_ENDED = "epoch_not_ended"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    REGISTRY_UNAVAILABLE = "registry_unavailable"
+    CREDENTIALS_UNAVAILABLE = "credentials_unavailable"
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    INTERNAL = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMeaning:
+    """`status` is the HTTP status, also sent as `code`; `retryable` errors carry `retryAfter`."""
+
+    status: int
+    meaning: str
+    remedy: str
+    retryable: bool = False
+
+
+_RESIGN = "Sign the documented text with the hotkey you name, and send lower-case hex."
+
+ERRORS = MappingProxyType(
+    {
+        ErrorCode.MALFORMED_REQUEST: ErrorMeaning(
+            400, "The body, a field or a parameter breaks a rule.", "Read `message`: it names both."
+        ),
+        ErrorCode.MALFORMED_EPOCH_ID: ErrorMeaning(
+            400, "The epoch id is not YYYY-MM-DDTHH-MM-SS.", "Send the id exactly as published."
+        ),
+        ErrorCode.MALFORMED_HOTKEY: ErrorMeaning(
+            400, "Not an SS58 address with prefix 42.", "Send the address your wallet shows."
+        ),
+        ErrorCode.MALFORMED_AUTH: ErrorMeaning(
+            401, "Signature headers or fields are missing or misshapen.", _RESIGN
+        ),
+        ErrorCode.BAD_SIGNATURE: ErrorMeaning(
+            401, "The signature is not that hotkey's over this request.", _RESIGN
+        ),
+        ErrorCode.STALE_REQUEST: ErrorMeaning(
+            401,
+            "The time of signing is outside the accepted window.",
+            "Correct the clock by `serverTime`, sign again.",
+        ),
+        ErrorCode.WRONG_RECEIVER: ErrorMeaning(
+            401, "The request was signed for another service.", "Sign for the signer you pinned."
+        ),
+        ErrorCode.NOT_REGISTERED: ErrorMeaning(
+            403, "The hotkey is not registered on this subnet.", "Register it, or use the one that is."
+        ),
+        ErrorCode.VALIDATOR_REQUIRED: ErrorMeaning(
+            403, "Only validators with a permit and enough stake may ask this.", "Ask with such a hotkey."
+        ),
+        ErrorCode.NOT_FOUND: ErrorMeaning(404, "There is nothing at this address.", "See the docs."),
+        ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
+            405, "This address does not take that method.", "See the docs."
+        ),
+        ErrorCode.NO_CURRENT_EPOCH: ErrorMeaning(
+            404, "No epoch is running now.", "Wait for the next one: it comes by itself."
+        ),
+        ErrorCode.EPOCH_NOT_FOUND: ErrorMeaning(
+            404, "No epoch of that id has started.", "Use an id you received."
+        ),
+        ErrorCode.EPOCH_NOT_OPEN: ErrorMeaning(
+            409, "The epoch's submission deadline has passed.", "Upload for the running epoch."
+        ),
+        ErrorCode.EPOCH_NOT_ENDED: ErrorMeaning(
+            409, "The epoch still runs; its uploads are not readable yet.", "Ask again after its end."
+        ),
+        ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(413, "The request is too large.", "Send less."),
+        ErrorCode.REGISTRY_UNAVAILABLE: ErrorMeaning(
+            503, "The list of registered hotkeys is missing or too old.", "Try again.", retryable=True
+        ),
+        ErrorCode.CREDENTIALS_UNAVAILABLE: ErrorMeaning(
+            503, "The object store does not answer.", "Try again.", retryable=True
+        ),
+        ErrorCode.SERVICE_UNAVAILABLE: ErrorMeaning(
+            503, "A part this request needs is down.", "Try again.", retryable=True
+        ),
+        ErrorCode.INTERNAL: ErrorMeaning(
+            500, "A fault of ours; it is logged.", "Report it with the request id."
+        ),
+    }
+)
+
+
+class ServiceError(Exception):
+    """What a client is told. `retry_after_seconds` only for retryable codes."""
+
+    def __init__(self, code: ErrorCode, message: str, *, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        meaning = ERRORS[code]
+        self.status = meaning.status
+        self.retry_after_seconds = (retry_after_seconds or 1) if meaning.retryable else None

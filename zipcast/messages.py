@@ -1,0 +1,264 @@
+"""Wire models: the epoch message, requests and replies. JSON is camelCase; both spellings come in.
+
+Owns field names, types and ranges of everything that travels. Fields are those of the HTTP
+contract; unknown fields are ignored, so that old clients read new messages.
+"""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.selection import MarketTier
+
+MESSAGE_VERSION = 1
+HEADER_REQUEST_ID = "Zipcast-Request-Id"
+HEADER_ERROR = "Zipcast-Error"
+# How the bridge hands the original HTTP request to the responder.
+HEADER_HTTP_METHOD = "Zipcast-Http-Method"
+HEADER_HTTP_TARGET = "Zipcast-Http-Target"
+HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
+
+EpochId = Annotated[str, StringConstraints(max_length=64)]
+ZipcodeText = Annotated[str, StringConstraints(pattern=r"^[0-9]{5}$")]
+Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class WireModel(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+    )
+
+    def to_bytes(self) -> bytes:
+        return self.model_dump_json(by_alias=True).encode()
+
+
+class AssignedZipcode(WireModel):
+    """One zipcode to collect; `expected_listings` is the count its reward is measured against."""
+
+    zipcode: ZipcodeText
+    expected_listings: int = Field(ge=0)
+    state: str
+    city: str
+    county: str
+    market_tier: MarketTier
+    geographic_region: str
+
+
+class EpochMetadata(WireModel):
+    total_expected_listings: int = Field(ge=0)
+    zipcode_count: int = Field(ge=0)
+    algorithm_version: str
+    seed_commitment: Sha256Hex
+
+
+class EpochMessage(WireModel):
+    """What is signed and published at an epoch's start (design: the message).
+
+    Times are UTC; `submission_deadline` is the epoch's end. The seed behind `nonce` was committed
+    to in the previous message (`seed_commitment`) and is revealed in the next (`revealed_seed`).
+    """
+
+    version: Literal[1] = MESSAGE_VERSION
+    network: str
+    netuid: int = Field(ge=0)
+    epoch_id: EpochId
+    epoch_start: AwareDatetime
+    epoch_end: AwareDatetime
+    nonce: Sha256Hex
+    target_listings: int = Field(gt=0)
+    tolerance_percent: int = Field(ge=0, lt=100)
+    submission_deadline: AwareDatetime
+    zipcodes: tuple[AssignedZipcode, ...]
+    assignments: tuple[()] = ()
+    metadata: EpochMetadata
+    previous_epoch_id: EpochId | None
+    seed_commitment: Sha256Hex
+    next_seed_commitment: Sha256Hex
+    next_inputs_hash: Sha256Hex
+    revealed_seed: Sha256Hex | None
+    candidate_pool_hash: Sha256Hex
+    next_signer: str | None = None
+    issued_at: AwareDatetime
+
+
+class Proof(WireModel):
+    """The signed text exactly as it travelled on NATS, its signer, and the lower-case hex signature."""
+
+    payload: str
+    signer: str
+    signature: str
+
+
+class MinerUploadRequest(WireModel):
+    """Without an epoch id: for the running epoch."""
+
+    epoch_id: EpochId | None = None
+
+
+class PresignedPost(WireModel):
+    """An HTML form upload: POST `fields`, then the file as the last field, expect 204."""
+
+    url: str
+    fields: dict[str, str]
+
+
+class MinerUploadReply(WireModel):
+    """Access to `prefix` until the epoch's deadline; `fields.key` ends in `${filename}`."""
+
+    success: Literal[True] = True
+    epoch_id: EpochId
+    bucket: str
+    prefix: str
+    url: str
+    fields: dict[str, str]
+    expires_at: AwareDatetime
+    min_bytes: int
+    max_bytes: int
+    list_url: str
+
+
+class ValidatorUploadRequest(WireModel):
+    epoch_id: EpochId
+
+
+class S3Credentials(WireModel):
+    """Temporary credentials that open `prefix` of `bucket` until `expiry`, and nothing else."""
+
+    access_key: str
+    secret_key: str
+    session_token: str
+    bucket: str
+    region: str
+    endpoint: str | None
+    prefix: str
+    expiry: AwareDatetime
+
+
+class UploadGuidelines(WireModel):
+    max_file_size_mb: int
+    allowed_file_types: tuple[str, ...]
+    required_metadata: tuple[str, ...]
+    folder_structure: str
+    example_files: tuple[str, ...]
+
+
+class ValidatorUploadMetadata(WireModel):
+    folder_path: str
+    expires_at: AwareDatetime
+    max_file_size: int
+    supported_formats: tuple[str, ...]
+
+
+class ValidatorUploadReply(WireModel):
+    """`fields` holds every required metadata value: posting it unchanged passes."""
+
+    success: Literal[True] = True
+    message: str
+    upload_url: str
+    fields: dict[str, str]
+    s3_credentials: S3Credentials | None
+    upload_guidelines: UploadGuidelines
+    metadata: ValidatorUploadMetadata
+
+
+class ValidatorReadRequest(WireModel):
+    """Objects of an ended epoch, of one miner; `page_token` continues an earlier reply."""
+
+    epoch_id: EpochId
+    miner_hotkey: str
+    page_token: Annotated[str, StringConstraints(max_length=2048)] | None = None
+
+
+class ReadableObject(WireModel):
+    """One uploaded object; `url` is a presigned GET of exactly that version."""
+
+    key: str
+    size: int
+    etag: str
+    last_modified: AwareDatetime
+    version_id: str | None
+    url: str
+
+
+class ValidatorReadReply(WireModel):
+    success: Literal[True] = True
+    epoch_id: EpochId
+    miner_hotkey: str
+    objects: tuple[ReadableObject, ...]
+    next_page_token: str | None
+    expires_at: AwareDatetime
+
+
+class RegisteredNeuron(WireModel):
+    """One line of the metagraph; stake in rao (1e-9 alpha)."""
+
+    uid: int
+    hotkey: str
+    coldkey: str
+    validator_permit: bool
+    alpha_stake_rao: int
+
+
+class RegistrySnapshot(WireModel):
+    """The metagraph at one block, as the scheduler read it and KV distributes it."""
+
+    network: str
+    netuid: int
+    block_number: int
+    taken_at: AwareDatetime
+    neurons: tuple[RegisteredNeuron, ...]
+
+
+class LegacyIdentity(WireModel):
+    """The identity fields of a legacy body; integers and digit strings are both sent in practice."""
+
+    hotkey: str
+    timestamp: int | str
+    signature: str
+
+
+class LegacyValidatorUploadRequest(LegacyIdentity):
+    epoch_id: EpochId
+    purpose: str | None = None
+    estimated_data_size_mb: float | None = None
+    retention_days: int | None = None
+
+
+def error_body(
+    error: ServiceError, *, server_time: datetime | None = None, request_id: str | None = None
+) -> dict[str, Any]:
+    """The one error shape of both doors. `detail` repeats `message` for legacy clients."""
+    body: dict[str, Any] = {
+        "success": False,
+        "error": str(error.code),
+        "message": error.message,
+        "code": error.status,
+        "detail": error.message,
+    }
+    if error.retry_after_seconds is not None:
+        body["retryAfter"] = error.retry_after_seconds
+    if error.code is ErrorCode.STALE_REQUEST and server_time is not None:
+        body["serverTime"] = server_time.timestamp()
+    if request_id is not None:
+        body["requestId"] = request_id
+    return body
+
+
+def parse_error(body: bytes) -> ServiceError:
+    """The error a reply body states; INTERNAL when it states none we know."""
+    stated = json.loads(body)
+    code = stated.get("error")
+    known = code in set(ErrorCode)
+    return ServiceError(
+        ErrorCode(code) if known else ErrorCode.INTERNAL,
+        str(stated.get("message", "")),
+        retry_after_seconds=stated.get("retryAfter"),
+    )

@@ -1,0 +1,40 @@
+"""JSON as we accept it: one object, no key twice, no NaN, no abyss of brackets.
+
+Duplicate keys are refused because two parsers may each believe another of them.
+"""
+
+import json
+from typing import NoReturn
+
+from zipcast.errors import ErrorCode, ServiceError
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """The object a request body holds; an empty body is an empty object.
+
+    Raises ServiceError(MALFORMED_REQUEST)."""
+    if not body:
+        return {}
+    try:
+        parsed = json.loads(body.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, _RefusedError) else "it is not valid JSON"
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"The body is refused: {reason}.") from None
+    if not isinstance(parsed, dict):
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "The body must be a JSON object.")
+    return parsed
+
+
+class _RefusedError(ValueError):
+    pass
+
+
+def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise _RefusedError("a key stands twice")
+    return result
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise _RefusedError(f"{name} is not JSON")
