@@ -1,0 +1,173 @@
+"""Writes sample_data/zipcodes.csv: real zipcodes of five states with synthetic listing counts.
+
+Zipcode, state, city and county are those of the PyPI package `zipcodes` (MIT). Listing
+counts and market tiers are drawn from a hash of the zipcode, in integers only, so that
+every machine and Python version writes the same bytes. What is real and what is not:
+sample_data/README.md.
+
+Run from the repository's root: `python sample_data/make_zipcodes.py`.
+"""
+
+import csv
+import hashlib
+import io
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import zipcodes
+
+OUTPUT = Path(__file__).parent / "zipcodes.csv"
+STATES = ("DE", "MD", "NJ", "NY", "PA")
+SEED = "zipcast-sample-1"
+COLUMNS = (
+    "zipcode",
+    "state",
+    "city",
+    "county",
+    "population",
+    "median_home_value",
+    "recently_sold_listings",
+    "market_tier",
+    "geographic_region",
+    "last_scraped",
+)
+
+# A county the package spells in two ways gets one.
+COUNTY_SPELLINGS = {"St Lawrence County": "St. Lawrence County", "Baltimore City": "Baltimore city"}
+
+# Region -> "STATE: counties", each county without its " County".
+REGIONS = {
+    "NEW_YORK_METRO": (
+        "NY: New York, Kings, Queens, Bronx, Richmond, Nassau, Suffolk, Westchester, Rockland, Putnam",
+        "NJ: Bergen, Essex, Hudson, Hunterdon, Middlesex, Monmouth, Morris, Ocean, Passaic, Somerset",
+        "NJ: Sussex, Union",
+    ),
+    "PHILADELPHIA_METRO": (
+        "PA: Philadelphia, Bucks, Chester, Delaware, Montgomery",
+        "NJ: Burlington, Camden, Gloucester, Salem",
+        "DE: New Castle",
+        "MD: Cecil",
+    ),
+    "WASHINGTON_METRO": ("MD: Montgomery, Prince George's, Frederick, Charles, Calvert",),
+    "BALTIMORE_METRO": (
+        "MD: Baltimore city, Baltimore, Anne Arundel, Carroll, Harford, Howard, Queen Anne's",
+    ),
+    "PITTSBURGH_METRO": (
+        "PA: Allegheny, Armstrong, Beaver, Butler, Fayette, Washington, Westmoreland, Lawrence",
+    ),
+    "LEHIGH_VALLEY": ("PA: Lehigh, Northampton, Carbon", "NJ: Warren"),
+    "HARRISBURG_METRO": ("PA: Dauphin, Cumberland, Perry",),
+    "SCRANTON_METRO": ("PA: Lackawanna, Luzerne, Wyoming",),
+    "ALBANY_METRO": ("NY: Albany, Rensselaer, Saratoga, Schenectady, Schoharie",),
+    "BUFFALO_METRO": ("NY: Erie, Niagara",),
+    "ROCHESTER_METRO": ("NY: Monroe, Ontario, Wayne, Livingston, Orleans, Yates",),
+    "SYRACUSE_METRO": ("NY: Onondaga, Madison, Oswego",),
+    "HUDSON_VALLEY": ("NY: Dutchess, Orange, Ulster",),
+    "TRENTON_METRO": ("NJ: Mercer",),
+    "JERSEY_SHORE": ("NJ: Atlantic, Cape May",),
+}
+
+# Distribution of listings: (share of zipcodes in millionths, listings), linear in between.
+METRO_LISTINGS = (
+    (0, 4),
+    (80_000, 50),
+    (250_000, 200),
+    (600_000, 520),
+    (850_000, 1_100),
+    (950_000, 1_900),
+    (990_000, 3_000),
+    (1_000_000, 5_200),
+)
+OTHER_LISTINGS = (
+    (0, 0),
+    (300_000, 50),
+    (650_000, 200),
+    (900_000, 600),
+    (975_000, 1_400),
+    (997_000, 3_000),
+    (1_000_000, 4_200),
+)
+
+# Of a million zipcodes in a region: how many are PREMIUM, how many STANDARD; the rest is EMERGING.
+EXPENSIVE_TIERS = (400_000, 480_000)
+METRO_TIERS = (200_000, 550_000)
+OTHER_TIERS = (50_000, 400_000)
+EXPENSIVE_REGIONS = ("NEW_YORK_METRO", "WASHINGTON_METRO")
+
+
+def _region_by_county() -> dict[tuple[str, str], str]:
+    return {
+        (entry[:2], county): region
+        for region, entries in REGIONS.items()
+        for entry in entries
+        for county in entry[4:].split(", ")
+    }
+
+
+REGION_BY_COUNTY = _region_by_county()
+
+
+def region_of(state: str, county: str) -> str:
+    """The named region of a county, `{STATE}_OTHER` for the rest."""
+    return REGION_BY_COUNTY.get((state, county.removesuffix(" County")), f"{state}_OTHER")
+
+
+def draw(purpose: str, zipcode: str) -> int:
+    """A number in 0..999,999, the same for ever for this purpose and zipcode."""
+    digest = hashlib.sha256(f"{SEED}:{purpose}:{zipcode}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 1_000_000
+
+
+def listings_at(share: int, distribution: tuple[tuple[int, int], ...]) -> int:
+    """The listings at a share in 0..999,999 of the distribution."""
+    for (low, least), (high, most) in pairwise(distribution):
+        if share < high:
+            return least + (most - least) * (share - low) // (high - low)
+    raise ValueError("a share is below 1,000,000")
+
+
+def synthetic_listings(zipcode: str, region: str) -> int:
+    distribution = OTHER_LISTINGS if region.endswith("_OTHER") else METRO_LISTINGS
+    return listings_at(draw("listings", zipcode), distribution)
+
+
+def synthetic_tier(zipcode: str, region: str) -> str:
+    tiers = OTHER_TIERS if region.endswith("_OTHER") else METRO_TIERS
+    premium, standard = EXPENSIVE_TIERS if region in EXPENSIVE_REGIONS else tiers
+    share = draw("tier", zipcode)
+    return "PREMIUM" if share < premium else "STANDARD" if share < premium + standard else "EMERGING"
+
+
+def csv_row(record: dict[str, Any]) -> dict[str, str | int]:
+    """One row of the file; columns without a licensed source are left out, that is, empty."""
+    zipcode, state = record["zip_code"], record["state"]
+    county = COUNTY_SPELLINGS.get(record["county"], record["county"])
+    region = region_of(state, county)
+    return {
+        "zipcode": zipcode,
+        "state": state,
+        "city": record["city"],
+        "county": county,
+        "recently_sold_listings": synthetic_listings(zipcode, region),
+        "market_tier": synthetic_tier(zipcode, region),
+        "geographic_region": region,
+    }
+
+
+def render() -> bytes:
+    """The whole file: UTF-8, LF, sorted by zipcode."""
+    records = [
+        record
+        for state in STATES
+        for record in zipcodes.filter_by(state=state, active=True, zip_code_type="STANDARD")
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(csv_row(record) for record in sorted(records, key=lambda one: str(one["zip_code"])))
+    return text.getvalue().encode()
+
+
+if __name__ == "__main__":
+    OUTPUT.write_bytes(render())

@@ -1,0 +1,52 @@
+"""The committed sample is what its script writes, and enough for a deployment to start on."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from functools import cache
+
+from sample_data.make_zipcodes import COLUMNS, OUTPUT, STATES, render
+from storage import zipcode_rows
+from storage.zipcode_rows import ZipcodeRow, decode_lines, parse_csv
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@cache
+def sample_outcomes():
+    return list(parse_csv(decode_lines(OUTPUT.read_bytes()), NOW))
+
+
+def test_the_script_reproduces_the_file():
+    assert render() == OUTPUT.read_bytes()
+
+
+def test_its_columns_are_those_of_an_import():
+    assert COLUMNS == zipcode_rows.COLUMNS
+
+
+def test_every_row_is_accepted_and_in_order():
+    outcomes = sample_outcomes()
+    assert all(isinstance(outcome, ZipcodeRow) for outcome in outcomes)
+    numbers = [outcome.zipcode for outcome in outcomes]
+    assert numbers == sorted(numbers)
+
+
+def test_what_no_licensed_source_states_is_empty():
+    assert {(row.population, row.median_home_value) for row in sample_outcomes()} == {(None, None)}
+    assert all(row.last_scraped_defaulted for row in sample_outcomes())
+
+
+def test_enough_listings_lie_within_the_default_limits_in_every_state():
+    in_limits = Counter()
+    for row in sample_outcomes():
+        if 200 <= row.recently_sold_listings <= 3000:
+            in_limits[row.state] += row.recently_sold_listings
+    assert in_limits.total() >= 100_000
+    assert set(in_limits) == set(STATES)
+
+
+def test_some_zipcodes_lie_outside_the_default_limits():
+    listings = [row.recently_sold_listings for row in sample_outcomes()]
+    assert sum(count < 50 for count in listings) > 100
+    assert sum(50 <= count < 200 for count in listings) > 100
+    assert 0 < sum(count > 3000 for count in listings) < 100

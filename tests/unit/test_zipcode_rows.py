@@ -1,0 +1,296 @@
+"""What a zipcode file may say: each rule, its edges, and that no input escapes the rules."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage.zipcode_rows import (
+    COLUMNS,
+    MARKET_TIERS,
+    STATES,
+    ImportFileError,
+    Rejection,
+    ZipcodeRow,
+    decode_lines,
+    parse_csv,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GOOD = {
+    "zipcode": "19103",
+    "state": "PA",
+    "city": "Philadelphia",
+    "county": "Philadelphia County",
+    "population": "24214",
+    "median_home_value": "512000",
+    "recently_sold_listings": "310",
+    "market_tier": "PREMIUM",
+    "geographic_region": "PHILADELPHIA_METRO",
+    "last_scraped": "2026-02-28T08:30:00Z",
+}
+
+
+def parse(content):
+    return list(parse_csv(decode_lines(content.encode()), NOW))
+
+
+def parse_one(**changes):
+    fields = GOOD | changes
+    quoted = ('"' + value.replace('"', '""') + '"' for value in fields.values())
+    outcomes = parse(",".join(fields) + "\n" + ",".join(quoted) + "\n")
+    assert len(outcomes) == 1
+    return outcomes[0]
+
+
+def rejected_field(**changes):
+    outcome = parse_one(**changes)
+    assert isinstance(outcome, Rejection)
+    return outcome.field
+
+
+def test_a_full_row_is_read_as_it_stands():
+    assert parse_one() == ZipcodeRow(
+        zipcode="19103",
+        state="PA",
+        city="Philadelphia",
+        county="Philadelphia County",
+        population=24214,
+        median_home_value=512000,
+        recently_sold_listings=310,
+        market_tier="PREMIUM",
+        geographic_region="PHILADELPHIA_METRO",
+        last_scraped_at=datetime(2026, 2, 28, 8, 30, tzinfo=UTC),
+        last_scraped_defaulted=False,
+    )
+
+
+def test_three_columns_are_enough():
+    assert parse("zipcode,state,recently_sold_listings\n19801,DE,7\n") == [
+        ZipcodeRow("19801", "DE", "", "", None, None, 7, "STANDARD", "DE_OTHER", NOW, True)
+    ]
+
+
+def test_column_order_is_free_and_unknown_columns_are_ignored():
+    (row,) = parse("recently_sold_listings, note ,state,zipcode,note\n7,x,DE,19801,y\n")
+    assert (row.zipcode, row.state, row.recently_sold_listings) == ("19801", "DE", 7)
+
+
+@pytest.mark.parametrize("missing", ["zipcode", "state", "recently_sold_listings"])
+def test_a_header_without_a_required_column_refuses_the_file(missing):
+    header = ",".join(column for column in COLUMNS if column != missing)
+    with pytest.raises(ImportFileError, match=f"no column {missing}"):
+        parse_csv([header], NOW)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_is_refused(content):
+    with pytest.raises(ImportFileError, match="no column zipcode"):
+        parse(content)
+
+
+def test_a_column_given_twice_refuses_the_file():
+    with pytest.raises(ImportFileError, match="column state more than once"):
+        parse("zipcode,state,recently_sold_listings,state\n")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header():
+    assert isinstance(parse("\ufeffzipcode,state,recently_sold_listings\n19801,DE,7\n")[0], ZipcodeRow)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"])
+def test_bytes_that_are_not_utf8_refuse_the_file_and_name_the_line(prefix):
+    with pytest.raises(ImportFileError, match="line 3: not UTF-8"):
+        decode_lines(prefix + b"zipcode,state,city\n19801,DE,Dover\n19802,DE,Pe\xf1a\n")
+
+
+@pytest.mark.parametrize("broken", ['"19801,DE,7\n', '"19801"x,DE,7\n', "1" * 200_000])
+def test_broken_csv_refuses_the_file(broken):
+    with pytest.raises(ImportFileError, match="line 3: broken CSV"):
+        parse("zipcode,state,recently_sold_listings\n19802,DE,7\n" + broken)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_line_numbers_are_those_of_the_file(newline):
+    lines = ["zipcode,state,recently_sold_listings,city", "", 'x,DE,7,"two', 'lines"', "y,DE,7,", ""]
+    assert [outcome.line for outcome in parse(newline.join(lines))] == [4, 5]
+
+
+@pytest.mark.parametrize(("record", "count"), [("19801,DE", 2), ("19801,DE,7,8", 4)])
+def test_a_row_of_another_width_is_rejected(record, count):
+    rule = f"has {count} fields where the header has 3"
+    assert parse(f"zipcode,state,recently_sold_listings\n{record}\n") == [Rejection(2, "row", rule)]
+
+
+@pytest.mark.parametrize(
+    "value", ["", "1910", "191033", "1910a", "19103-1234", " 19103", "１９１０３", "19103\n"]
+)
+def test_a_zipcode_is_five_ascii_digits(value):
+    assert rejected_field(zipcode=value) == "zipcode"
+
+
+@pytest.mark.parametrize(
+    ("value", "hinted"), [("7001", True), ("501", True), ("07", False), ("070011", False)]
+)
+def test_a_short_zipcode_hints_at_lost_leading_zeros(value, hinted):
+    assert ("leading zeros" in parse_one(zipcode=value).rule) is hinted
+
+
+def test_the_second_of_two_equal_zipcodes_is_rejected():
+    first, second = parse("zipcode,state,recently_sold_listings\n19801,DE,7\n19801,DE,8\n")
+    assert first.recently_sold_listings == 7
+    assert second == Rejection(3, "zipcode", "already given in line 2")
+
+
+def test_a_rejected_line_does_not_claim_its_zipcode():
+    first, second = parse("zipcode,state,recently_sold_listings\n19801,DE,\n19801,DE,8\n")
+    assert first.field == "recently_sold_listings"
+    assert second.recently_sold_listings == 8
+
+
+@pytest.mark.parametrize("value", ["", "pa", "Pa", "XX", "PAX", "P", " PA"])
+def test_a_state_is_two_capital_letters_of_the_postal_list(value):
+    assert rejected_field(state=value) == "state"
+
+
+def test_the_district_territories_and_military_mail_are_known():
+    assert [parse_one(state=value).state for value in ("DC", "PR", "AE")] == ["DC", "PR", "AE"]
+
+
+@pytest.mark.parametrize(
+    ("column", "most"),
+    [("recently_sold_listings", 1_000_000), ("population", 10_000_000), ("median_home_value", 100_000_000)],
+)
+def test_counts_are_bounded_integers(column, most):
+    assert getattr(parse_one(**{column: "0"}), column) == 0
+    assert getattr(parse_one(**{column: str(most)}), column) == most
+    for value in (str(most + 1), "-1", "+1", "1.0", "1e3", "1,000", "1_000", " 1", "٣", "9" * 5_000):
+        assert rejected_field(**{column: value}) == column
+
+
+def test_listings_must_be_given():
+    assert rejected_field(recently_sold_listings="") == "recently_sold_listings"
+
+
+def test_population_and_home_value_may_be_empty():
+    row = parse_one(population="", median_home_value="")
+    assert (row.population, row.median_home_value) == (None, None)
+
+
+def test_a_market_tier_may_have_any_case():
+    assert parse_one(market_tier="Emerging").market_tier == "EMERGING"
+
+
+@pytest.mark.parametrize("value", ["LUXURY", " PREMIUM", "ſtandard"])
+def test_an_unknown_market_tier_is_rejected(value):
+    assert rejected_field(market_tier=value) == "market_tier"
+
+
+DERIVED = {"400000": "PREMIUM", "399999": "STANDARD", "200000": "STANDARD", "199999": "EMERGING"}
+
+
+@pytest.mark.parametrize(("home_value", "tier"), [*DERIVED.items(), ("0", "EMERGING"), ("", "STANDARD")])
+def test_an_empty_market_tier_follows_from_the_home_value(home_value, tier):
+    assert parse_one(market_tier="", median_home_value=home_value).market_tier == tier
+
+
+@pytest.mark.parametrize("column", ["city", "county", "geographic_region"])
+def test_text_is_short_and_printable(column):
+    assert getattr(parse_one(**{column: "é" * 100}), column) == "é" * 100
+    for value in ("x" * 101, "a\nb", "a\x00b", "\x1b[2J", "a\u202eb", "a\u2028b", "\t"):
+        assert rejected_field(**{column: value}) == column
+
+
+def test_an_empty_region_is_the_rest_of_its_state():
+    assert parse_one(geographic_region=" ").geographic_region == "PA_OTHER"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("2026-02-28", datetime(2026, 2, 28, tzinfo=UTC)),
+        ("2026-02-28T08:30:00", datetime(2026, 2, 28, 8, 30, tzinfo=UTC)),
+        ("2026-02-28t08:30:00.25z", datetime(2026, 2, 28, 8, 30, 0, 250_000, tzinfo=UTC)),
+        ("2026-02-28 03:30:00-05:00", datetime(2026, 2, 28, 8, 30, tzinfo=UTC)),
+        ("2026-03-01T12:01:00Z", NOW + timedelta(seconds=60)),
+    ],
+)
+def test_last_scraped_is_rfc3339_in_utc(value, expected):
+    row = parse_one(last_scraped=value)
+    assert (row.last_scraped_at, row.last_scraped_defaulted) == (expected, False)
+    assert row.last_scraped_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "yesterday",
+        "2026-02-30",
+        "20260228",
+        "2026-W08-1",
+        "2026-02-28T08",
+        "2026-02-28T08:30Z",
+        "2026-02-28T25:00:00Z",
+        "2026-02-28T08:30:00+24:00",
+        "0001-01-01T00:00:00+01:00",
+        "0000-01-01",
+        "1772270000",
+        " 2026-02-28",
+    ],
+)
+def test_other_times_are_rejected(value):
+    assert rejected_field(last_scraped=value) == "last_scraped"
+
+
+def test_a_time_beyond_the_clock_tolerance_is_rejected():
+    assert parse_one(last_scraped="2026-03-01T12:01:01Z").rule == "must not lie in the future"
+
+
+def test_an_empty_last_scraped_is_the_import_in_utc():
+    berlin = NOW.astimezone(timezone(timedelta(hours=1)))
+    (row,) = parse_csv(["zipcode,state,recently_sold_listings", "19801,DE,7"], berlin)
+    assert (row.last_scraped_at, row.last_scraped_defaulted) == (NOW, True)
+    assert row.last_scraped_at.tzinfo is UTC
+
+
+def test_a_naive_import_time_is_refused():
+    with pytest.raises(ValueError, match="time zone"):
+        parse_csv(["zipcode,state,recently_sold_listings"], datetime(2026, 3, 1))  # noqa: DTZ001
+
+
+# Digits and separators of every rule, beside characters that only look the part.
+NEAR_MISSES = st.text('0129PAepZT:-+. \t\n\r\0\u202e\u2028",éſ１', max_size=12)
+
+
+@given(st.sampled_from(COLUMNS), NEAR_MISSES)
+def test_any_field_is_either_within_the_rules_or_rejected(column, value):
+    outcome = parse_one(**{column: value})
+    if isinstance(outcome, Rejection):
+        assert outcome.field == column
+        return
+    assert outcome.zipcode.isascii() and len(outcome.zipcode) == 5
+    assert outcome.state in STATES and outcome.market_tier in MARKET_TIERS
+    assert 0 <= outcome.recently_sold_listings <= 1_000_000
+    assert outcome.last_scraped_at <= NOW + timedelta(seconds=60)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_rows_or_one_refusal(tail):
+    header = b"zipcode,state,recently_sold_listings\n"
+    try:
+        outcomes = list(parse_csv(decode_lines(header + tail), NOW))
+    except ImportFileError:
+        return
+    lines = [outcome.line for outcome in outcomes if isinstance(outcome, Rejection)]
+    assert lines == sorted(set(lines)) and (not lines or lines[0] > 1)
+
+
+@given(st.lists(st.integers(0, 30), max_size=60))
+def test_of_each_zipcode_exactly_the_first_line_counts(numbers):
+    lines = ["zipcode,state,recently_sold_listings"]
+    lines += [f"{number:05},DE,{listings}" for listings, number in enumerate(numbers)]
+    rows = [outcome for outcome in parse_csv(lines, NOW) if isinstance(outcome, ZipcodeRow)]
+    assert [(row.zipcode, row.recently_sold_listings) for row in rows] == [
+        (f"{number:05}", numbers.index(number)) for number in dict.fromkeys(numbers)
+    ]
