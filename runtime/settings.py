@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from zipcast.hotkeys import Hotkey, parse_hotkey
 
 
 class ServiceSettings(BaseSettings):
@@ -29,6 +31,23 @@ class ServiceSettings(BaseSettings):
 
 class DatabaseSettings(BaseSettings):
     database_url: str = Field(repr=False, description="postgresql://… as the provider prints it")
+
+
+class SignerSettings(BaseSettings):
+    """Whose epochs are believed, and for whom requests must be signed."""
+
+    zipcast_signers: str = Field(description="SS58 addresses of the service's signers, comma-separated")
+
+    @field_validator("zipcast_signers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(","):
+            parse_hotkey(address)
+        return value
+
+    @property
+    def signers(self) -> frozenset[Hotkey]:
+        return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
 
 
 class EpochLengthSettings(BaseSettings):

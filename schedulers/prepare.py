@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from storage.zipcode_import import load_pool, newest_import_id
 from zipcast.calendar import EpochCalendar, EpochInterval
 from zipcast.selection import Candidate, Selection, SelectionSettings, select
 
@@ -18,6 +17,7 @@ from runtime import logs
 from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
 from storage import epochs
 from storage.epochs import Preparation, StoredEpoch
+from storage.zipcode_import import load_pool, newest_import_id
 from zipcast import envelope, fairness
 from zipcast.hotkeys import Signer
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata

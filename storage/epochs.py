@@ -158,7 +158,7 @@ async def last_assigned(connection: AsyncConnection, epoch_ids: Sequence[str]) -
         .where(Epoch.epoch_id.in_(epoch_ids))
         .group_by(EpochAssignment.zipcode)
     )
-    return {zipcode: start_at for zipcode, start_at in (await connection.execute(query)).all()}
+    return dict((await connection.execute(query)).tuples().all())
 
 
 async def committed_inputs(connection: AsyncConnection, epoch_id: str) -> bytes | None:

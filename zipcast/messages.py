@@ -5,10 +5,10 @@ contract; unknown fields are ignored, so that old clients read new messages.
 """
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
 from zipcast.errors import ErrorCode, ServiceError
@@ -252,6 +252,13 @@ def error_body(
     return body
 
 
+def first_fault(error: ValidationError) -> ServiceError:
+    """What a client is told of a body that breaks a model: the first field and its rule."""
+    fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    field = ".".join(str(part) for part in fault["loc"]) or "body"
+    return ServiceError(ErrorCode.MALFORMED_REQUEST, f"{field}: {fault['msg']}.")
+
+
 def parse_error(body: bytes) -> ServiceError:
     """The error a reply body states; INTERNAL when it states none we know."""
     stated = json.loads(body)
@@ -262,3 +269,9 @@ def parse_error(body: bytes) -> ServiceError:
         str(stated.get("message", "")),
         retry_after_seconds=stated.get("retryAfter"),
     )
+
+
+def stated_server_time(body: bytes) -> datetime | None:
+    """`serverTime` of an error body (Unix seconds), sent with a stale request."""
+    stated = json.loads(body).get("serverTime")
+    return None if stated is None else datetime.fromtimestamp(float(stated), UTC)

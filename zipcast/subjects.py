@@ -20,7 +20,7 @@ AUTH_CALLOUT = "$SYS.REQ.USER.AUTH"
 BRIDGE_INBOX = "_INBOX.bridge"
 
 _REQUEST_PREFIX = "zipcast.v1"
-_BRIDGE_PREFIX = "zipcast.bridge.v1"
+BRIDGE_REQUEST_PREFIX = "zipcast.bridge.v1."
 
 
 class Verb(StrEnum):
@@ -54,7 +54,12 @@ def requests(verb: Verb) -> str:
 
 
 def bridge_request(verb: Verb) -> str:
-    return f"{_BRIDGE_PREFIX}.{verb}"
+    return f"{BRIDGE_REQUEST_PREFIX}{verb}"
+
+
+def parse_bridge_request(subject: str) -> Verb:
+    """Raises ValueError when it is not one of the bridge's subjects."""
+    return Verb(subject.removeprefix(BRIDGE_REQUEST_PREFIX))
 
 
 def inbox_prefix(hotkey: Hotkey) -> str:

@@ -1,0 +1,149 @@
+"""The auth-callout exchange with nats-server: opening its request, sealing our answer.
+
+Owns the JWTs' shape (NATS ADR-26 and jwt/v2: `authorization_request`, `authorization_response`,
+`user`). Decides nothing. No `exp` is set: nats-py stays closed for ever after an expiry.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import secrets
+from dataclasses import dataclass
+
+from broker_service.nkeys import CurveNkey, Kind, NkeyError, SigningNkey, verify
+
+REQUEST_AUDIENCE = "nats-authorization-request"
+TARGET_ACCOUNT = "APP"
+_ALGORITHM = "ed25519-nkey"
+_HEADER = json.dumps({"typ": "JWT", "alg": _ALGORITHM}, separators=(",", ":")).encode()
+
+
+class ExchangeError(ValueError):
+    """The request is not one that our nats-server made; it gets no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """What a client offered, still unverified. `issued_at` is the server's clock, Unix seconds."""
+
+    server_id: str
+    user_nkey: str
+    server_xkey: str
+    issued_at: int
+    client_host: str
+    nonce: str
+    token: str
+    signature: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Subjects a connection may publish and subscribe."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+
+class Exchange:
+    """Opens requests and seals answers with the callout's keys."""
+
+    def __init__(self, issuer_seed: str, xkey_seed: str) -> None:
+        self._issuer = SigningNkey(issuer_seed, Kind.ACCOUNT)
+        self._box = CurveNkey(xkey_seed)
+
+    def open(self, data: bytes, server_xkey: str) -> ConnectRequest:
+        """Raises ExchangeError."""
+        try:
+            claims = _read_jwt(self._box.open(data, server_xkey))
+            if claims["aud"] != REQUEST_AUDIENCE:
+                raise ExchangeError("another audience")
+            return _connect_request(claims, server_xkey)
+        except (NkeyError, KeyError, TypeError, ValueError) as error:
+            raise ExchangeError(type(error).__name__) from error
+
+    def grant(self, request: ConnectRequest, name: str, permissions: Permissions, now_unix: int) -> bytes:
+        """The sealed answer that lets the client in as `name`."""
+        user = {
+            "type": "user",
+            "version": 2,
+            "pub": {"allow": list(permissions.publish)},
+            "sub": {"allow": list(permissions.subscribe)},
+            "subs": -1,
+            "data": -1,
+            "payload": -1,
+        }
+        claims = {"sub": request.user_nkey, "aud": TARGET_ACCOUNT, "name": name, "nats": user}
+        return self._answer(request, {"jwt": self._sign(claims, now_unix)}, now_unix)
+
+    def refuse(self, request: ConnectRequest, reason: str, now_unix: int) -> bytes:
+        """The sealed answer that keeps the client out; `reason` goes to the server's log."""
+        return self._answer(request, {"error": reason}, now_unix)
+
+    def _answer(self, request: ConnectRequest, outcome: dict[str, str], now_unix: int) -> bytes:
+        response = {"type": "authorization_response", "version": 2, **outcome}
+        claims = {"sub": request.user_nkey, "aud": request.server_id, "nats": response}
+        sealed = self._sign(claims, now_unix).encode()
+        return self._box.seal(sealed, request.server_xkey, secrets.token_bytes(24))
+
+    def _sign(self, claims: dict[str, object], now_unix: int) -> str:
+        dated = {**claims, "iss": self._issuer.public, "iat": now_unix}
+        digest = hashlib.sha256(_compact(dated)).digest()
+        dated["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
+        signed = _encode(_HEADER) + b"." + _encode(_compact(dated))
+        return (signed + b"." + _encode(self._issuer.sign(signed))).decode()
+
+
+def _read_jwt(token: bytes) -> dict[str, object]:
+    signed, _, signature = token.rpartition(b".")
+    header, _, payload = signed.partition(b".")
+    if json.loads(_decode(header)).get("alg") != _ALGORITHM:
+        raise ExchangeError("another algorithm")
+    claims: dict[str, object] = json.loads(_decode(payload))
+    verify(Kind.SERVER, str(claims["iss"]), signed, _decode(signature))
+    return claims
+
+
+def _connect_request(claims: dict[str, object], server_xkey: str) -> ConnectRequest:
+    body = _table(claims, "nats")
+    offered, client = _table(body, "connect_opts"), _table(body, "client_info")
+
+    def text(table: dict[str, object], name: str) -> str:
+        return str(table.get(name) or "")
+
+    return ConnectRequest(
+        server_id=str(_table(body, "server_id")["id"]),
+        user_nkey=str(body["user_nkey"]),
+        server_xkey=server_xkey,
+        issued_at=int(str(claims["iat"])),
+        client_host=text(client, "host"),
+        nonce=text(client, "nonce"),
+        token=text(offered, "auth_token"),
+        signature=text(offered, "sig"),
+        user=text(offered, "user"),
+        password=text(offered, "pass"),
+    )
+
+
+def _table(parent: dict[str, object], name: str) -> dict[str, object]:
+    value = parent[name]
+    if not isinstance(value, dict):
+        raise ExchangeError(f"{name} is not an object")
+    return value
+
+
+def _compact(claims: dict[str, object]) -> bytes:
+    return json.dumps(claims, separators=(",", ":")).encode()
+
+
+def _encode(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _decode(text: bytes) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    except binascii.Error:
+        raise ExchangeError("not base64url") from None

@@ -1,0 +1,48 @@
+"""The responder's handlers: one per verb and door, each a few lines. The gate has proven the caller."""
+
+from typing import Annotated
+
+from faststream import Context
+from faststream.nats import NatsBroker, NatsResponse
+
+from broker_service.responder.reading import Reader
+from broker_service.responder.uploads import Issuer
+from runtime.current_epoch import CurrentEpoch
+from runtime.identity import Caller
+from zipcast.messages import (
+    MinerUploadReply,
+    MinerUploadRequest,
+    ValidatorReadReply,
+    ValidatorReadRequest,
+    ValidatorUploadReply,
+    ValidatorUploadRequest,
+)
+from zipcast.subjects import RESPONDER_QUEUE, Verb, bridge_request, requests
+
+ProvenCaller = Annotated[Caller, Context("caller")]
+
+
+def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:
+    """Subscribe every verb, as one of the responder's queue group."""
+
+    @broker.subscriber(requests(Verb.EPOCH_CURRENT), RESPONDER_QUEUE)
+    async def epoch_current() -> NatsResponse:
+        """The running epoch: the signed bytes and headers, identical to what was published."""
+        envelope = current.running().envelope
+        return NatsResponse(envelope.payload, headers=envelope.headers())
+
+    @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE)
+    async def miner_upload(body: MinerUploadRequest, caller: ProvenCaller) -> MinerUploadReply:
+        """A form for the caller's folder of one epoch, until the epoch's deadline."""
+        return await issuer.miner_upload(caller, body.epoch_id)
+
+    @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE)
+    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE)
+    async def validator_upload(body: ValidatorUploadRequest, caller: ProvenCaller) -> ValidatorUploadReply:
+        """A form and session credentials for the validator's folder of one epoch, for four hours."""
+        return await issuer.validator_upload(caller, body.epoch_id)
+
+    @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE)
+    async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
+        """One miner's objects of an ended epoch, with a presigned GET each."""
+        return await reader.miner_objects(caller, body)

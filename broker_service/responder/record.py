@@ -1,0 +1,77 @@
+"""The responder's use of PostgreSQL: looking up started epochs, and a row per issuance.
+
+Owns the translation of database errors into what a client is told.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
+
+from runtime.identity import Caller
+from storage import epochs
+from storage.epochs import StoredEpoch
+from storage.issuances import Issuance, record_issuance
+from storage.policies import Scope
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.subjects import Verb
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    database: AsyncEngine
+
+    async def started(self, epoch_id: str) -> StoredEpoch:
+        """The epoch, if it exists and has started; one that has not started does not exist here.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        try:
+            parse_epoch_id(epoch_id)
+        except MalformedEpochIdError:
+            raise ServiceError(
+                ErrorCode.MALFORMED_EPOCH_ID, "epochId must have the form YYYY-MM-DDTHH-MM-SS."
+            ) from None
+        try:
+            async with self.database.connect() as connection:
+                stored = await epochs.started_epoch(connection, epoch_id)
+        except SQLAlchemyError as error:
+            raise _unreachable() from error
+        if stored is None:
+            raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
+        return stored
+
+    async def issuance(
+        self,
+        caller: Caller,
+        kind: Verb,
+        scope: Scope,
+        epoch_id: str,
+        issued_at: datetime,
+        expires_at: datetime,
+    ) -> None:
+        """Written before anything is signed: a credential without a row must not exist.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        issuance = Issuance(
+            issued_at=issued_at,
+            expires_at=expires_at,
+            hotkey=caller.hotkey,
+            role=caller.role,
+            kind=kind,
+            bucket=scope.bucket,
+            prefix=scope.prefix,
+            epoch_id=epoch_id,
+            request_id=caller.request_id,
+            source=caller.source,
+        )
+        try:
+            async with self.database.begin() as connection:
+                await record_issuance(connection, issuance)
+        except SQLAlchemyError as error:
+            raise _unreachable() from error
+
+
+def _unreachable() -> ServiceError:
+    return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.")

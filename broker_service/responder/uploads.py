@@ -1,0 +1,147 @@
+"""Minting S3 access for proven callers: what, for which epoch, until when.
+
+Owns the rules of issuance. Every credential that leaves is a row first; the signing is the object
+store's, the documents are `storage.policies`'.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from broker_service.responder.record import Record
+from runtime.current_epoch import CurrentEpoch
+from runtime.identity import Caller
+from storage import policies
+from storage.object_store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
+from storage.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey
+from zipcast.messages import (
+    MinerUploadReply,
+    S3Credentials,
+    UploadGuidelines,
+    ValidatorUploadMetadata,
+    ValidatorUploadReply,
+)
+from zipcast.subjects import Verb
+
+VALIDATOR_LIFETIME = timedelta(hours=4)
+LIST_URL_SECONDS = 3 * 3600
+MEBIBYTE = 1024**2
+FILE_TYPES = ("json", "parquet", "csv")
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Issues access to the two buckets."""
+
+    store: ObjectStore
+    record: Record
+    current: CurrentEpoch
+    clock: Clock
+    miner_bucket: str
+    validator_bucket: str
+
+    async def miner_upload(self, caller: Caller, epoch_id: str | None) -> MinerUploadReply:
+        """A form for `data/hotkey=…/epoch=…/` that ends at the epoch's deadline.
+
+        Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN
+        | CREDENTIALS_UNAVAILABLE | SERVICE_UNAVAILABLE)."""
+        if epoch_id is None:
+            message = self.current.running().message
+            epoch_id, deadline = message.epoch_id, message.submission_deadline
+        else:
+            deadline = (await self.record.started(epoch_id)).interval.end_at
+        now = self.clock.now()
+        # Whole seconds, rounded down: the form must not outlive the deadline.
+        lifetime = int((deadline - now).total_seconds())
+        if lifetime < 1:
+            raise ServiceError(ErrorCode.EPOCH_NOT_OPEN, "The epoch's submission deadline has passed.")
+        scope = policies.miner_scope(self.miner_bucket, caller.hotkey, epoch_id)
+        expires_at = now + timedelta(seconds=lifetime)
+        await self.record.issuance(caller, Verb.S3_MINER_UPLOAD, scope, epoch_id, now, expires_at)
+        try:
+            form = await self.store.post_form(scope, {}, lifetime)
+            list_url = await self.store.list_url(scope, LIST_URL_SECONDS)
+        except ObjectStoreUnavailableError:
+            raise store_down() from None
+        return MinerUploadReply(
+            epoch_id=epoch_id,
+            bucket=scope.bucket,
+            prefix=scope.prefix,
+            url=form.url,
+            fields=form.fields,
+            expires_at=expires_at,
+            min_bytes=MIN_UPLOAD_BYTES,
+            max_bytes=MAX_UPLOAD_BYTES,
+            list_url=list_url,
+        )
+
+    async def validator_upload(self, caller: Caller, epoch_id: str) -> ValidatorUploadReply:
+        """A form and, where the provider has STS, credentials for `validators/…/epoch=…/`, for 4 h.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | CREDENTIALS_UNAVAILABLE |
+        SERVICE_UNAVAILABLE)."""
+        await self.record.started(epoch_id)
+        now = self.clock.now()
+        expires_at = now + VALIDATOR_LIFETIME
+        lifetime = int(VALIDATOR_LIFETIME.total_seconds())
+        scope = policies.validator_scope(self.validator_bucket, caller.hotkey, epoch_id)
+        metadata = required_metadata(caller.hotkey, epoch_id, now)
+        await self.record.issuance(caller, Verb.S3_VALIDATOR_UPLOAD, scope, epoch_id, now, expires_at)
+        try:
+            form = await self.store.post_form(scope, metadata, lifetime)
+            session = await self.store.session(scope, policies.session_name(caller.hotkey), lifetime)
+        except ObjectStoreUnavailableError:
+            raise store_down() from None
+        return ValidatorUploadReply(
+            message="Upload access granted.",
+            upload_url=form.url,
+            fields=form.fields,
+            s3_credentials=None if session is None else self._credentials(session, scope),
+            upload_guidelines=_guidelines(scope, metadata),
+            metadata=ValidatorUploadMetadata(
+                folder_path=scope.prefix,
+                expires_at=expires_at,
+                max_file_size=MAX_UPLOAD_BYTES,
+                supported_formats=FILE_TYPES,
+            ),
+        )
+
+    def _credentials(self, session: SessionCredentials, scope: Scope) -> S3Credentials:
+        return S3Credentials(
+            access_key=session.access_key,
+            secret_key=session.secret_key.get_secret_value(),
+            session_token=session.session_token.get_secret_value(),
+            bucket=scope.bucket,
+            region=self.store.region,
+            endpoint=self.store.endpoint_url,
+            prefix=scope.prefix,
+            expiry=session.expires_at,
+        )
+
+
+def required_metadata(hotkey: Hotkey, epoch_id: str, issued_at: datetime) -> dict[str, str]:
+    """What every validator upload must carry as x-amz-meta-*; the form holds it filled in."""
+    return {
+        "epoch-id": epoch_id,
+        "validator-hotkey": hotkey,
+        "validation-timestamp": issued_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _guidelines(scope: Scope, metadata: dict[str, str]) -> UploadGuidelines:
+    return UploadGuidelines(
+        max_file_size_mb=MAX_UPLOAD_BYTES // MEBIBYTE,
+        allowed_file_types=FILE_TYPES,
+        required_metadata=tuple(metadata),
+        folder_structure=scope.prefix,
+        example_files=(f"{scope.prefix}results.json", f"{scope.prefix}audit/spot_checks.parquet"),
+    )
+
+
+def store_down() -> ServiceError:
+    """What a client is told when the object store or STS fails; nothing of why."""
+    return ServiceError(
+        ErrorCode.CREDENTIALS_UNAVAILABLE, "The object store does not answer.", retry_after_seconds=5
+    )

@@ -1,0 +1,89 @@
+"""The bridge process: `python -m http_bridge`."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from http_bridge.app import Bridge, build
+from http_bridge.forwarding import Forwarder
+from http_bridge.settings import BridgeSettings
+from runtime import nats_connection, process
+from runtime.current_epoch import CurrentEpoch
+from runtime.identity import Doorkeeper
+from runtime.process import Lifecycle
+from runtime.registry import RegistryFollower, RegistryView
+from runtime.settings import load
+from storage.database import open_engine
+from zipcast.clock import SystemClock
+from zipcast.envelope import Trust
+from zipcast.subjects import EPOCH
+
+GRACE_SECONDS = 2
+
+
+class Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the process has its own."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
+    """Serve until told to stop; requests under way are finished."""
+    clock = SystemClock()
+    database = open_engine(settings.database_url, application_name="zipcast-bridge")
+    registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
+    trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
+    current = CurrentEpoch(trust, clock, database)
+    connection = await nats_connection.connect(
+        settings.nats_url, user="bridge", seed=settings.bridge_nats_seed, life=life
+    )
+    follower = RegistryFollower(connection.jetstream(timeout=2), registry, clock)
+    await connection.subscribe(EPOCH, cb=current.hear)
+    await asyncio.gather(follower.poll(), current.check())
+    doorkeeper = Doorkeeper(registry, settings.signers, clock)
+    server = Server(_config(settings, Bridge(doorkeeper, current, Forwarder(connection))))
+    tasks = [
+        asyncio.create_task(follower.run(), name="registry"),
+        asyncio.create_task(current.run(), name="current_epoch"),
+        asyncio.create_task(server.serve(), name="http"),
+    ]
+    for task in tasks:
+        life.watch(task)
+    while not (server.started or life.stopping):
+        await clock.sleep(0.02)
+    life.ready()
+    await life.wait()
+    server.should_exit = True
+    for task in tasks[:2]:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await connection.close()
+    await database.dispose()
+
+
+def _config(settings: BridgeSettings, bridge: Bridge) -> uvicorn.Config:
+    return uvicorn.Config(
+        build(bridge),
+        host=settings.bridge_host,
+        port=settings.port,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+
+
+def main() -> int:
+    settings = load(BridgeSettings)
+    return process.run("http_bridge", settings, lambda life: serve(settings, life))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

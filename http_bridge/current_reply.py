@@ -1,0 +1,40 @@
+"""The body of `GET …/current`, built once per epoch (contract-http)."""
+
+import hashlib
+from dataclasses import dataclass
+
+from zipcast.envelope import VerifiedEpoch
+from zipcast.messages import Proof
+
+# The contract's fields of the epoch message, in its order; the rest travels inside `proof`.
+_FIELDS = {
+    "epoch_id",
+    "epoch_start",
+    "epoch_end",
+    "nonce",
+    "target_listings",
+    "tolerance_percent",
+    "submission_deadline",
+    "zipcodes",
+    "assignments",
+    "metadata",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentReply:
+    """Bytes ready to send, and their ETag."""
+
+    epoch_id: str
+    body: bytes
+    etag: str
+
+    @classmethod
+    def of(cls, epoch: VerifiedEpoch) -> "CurrentReply":
+        envelope = epoch.envelope
+        fields = epoch.message.model_dump_json(by_alias=True, include=_FIELDS)
+        proof = Proof(
+            payload=envelope.payload.decode(), signer=envelope.signer, signature=envelope.signature
+        ).model_dump_json(by_alias=True)
+        body = f'{{"success":true,{fields[1:-1]},"proof":{proof}}}'.encode()
+        return cls(envelope.epoch_id, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')

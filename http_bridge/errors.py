@@ -1,0 +1,53 @@
+"""Every error of the bridge in the one shape of the contract."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from runtime import logs
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import error_body
+
+log = logs.logger()
+
+_BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+
+
+def install(app: FastAPI, clock: Clock) -> None:
+    """Map ServiceError, the framework's own errors, and faults of ours."""
+
+    async def service_error(request: Request, error: Exception) -> Response:
+        return error_reply(error, clock) if isinstance(error, ServiceError) else fault(request, error)
+
+    async def framework_error(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        code = _BY_STATUS.get(status, ErrorCode.MALFORMED_REQUEST)
+        return error_reply(ServiceError(code, "There is nothing here for this request."), clock)
+
+    def fault(request: Request, error: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, exc_info=error)
+        return error_reply(
+            ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged."), clock
+        )
+
+    async def any_fault(request: Request, error: Exception) -> Response:
+        return fault(request, error)
+
+    handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        ServiceError: service_error,
+        HTTPException: framework_error,
+        Exception: any_fault,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+def error_reply(error: ServiceError, clock: Clock) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    return JSONResponse(error_body(error, server_time=clock.now()), error.status, headers)

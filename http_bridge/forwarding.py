@@ -1,0 +1,46 @@
+"""Handing an HTTP request to the responder over NATS, with the client's own signature.
+
+Owns what of a request is forwarded, and what a client is told when nobody answers.
+"""
+
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from runtime import logs
+from runtime.identity import Arrival
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import HEADER_ERROR, HEADER_REQUEST_ID, parse_error
+from zipcast.subjects import bridge_request
+
+log = logs.logger()
+
+TIMEOUT_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarder:
+    connection: Client
+
+    async def forward(self, arrival: Arrival) -> bytes:
+        """The responder's reply. Raises the ServiceError it states, or SERVICE_UNAVAILABLE."""
+        headers = arrival.headers | {HEADER_REQUEST_ID: arrival.request_id}
+        if not self.connection.is_connected:
+            raise _unavailable()
+        try:
+            reply = await self.connection.request(
+                bridge_request(arrival.verb), arrival.body, timeout=TIMEOUT_SECONDS, headers=headers
+            )
+        except (TimeoutError, NatsError) as error:
+            log.warning("responder_unanswered", error=type(error).__name__, request_id=arrival.request_id)
+            raise _unavailable() from None
+        if reply.headers and HEADER_ERROR in reply.headers:
+            raise parse_error(reply.data)
+        return reply.data
+
+
+def _unavailable() -> ServiceError:
+    return ServiceError(
+        ErrorCode.SERVICE_UNAVAILABLE, "The service that answers this is not there.", retry_after_seconds=2
+    )

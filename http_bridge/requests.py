@@ -1,0 +1,51 @@
+"""From an HTTP request to an `Arrival`: bounded bodies, clean headers, a request id.
+
+Owns the size limit and which headers go on. Header values that NATS could not carry are refused.
+"""
+
+import re
+from uuid import uuid4
+
+from starlette.requests import Request
+
+from runtime.identity import Arrival
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from zipcast.subjects import Verb
+
+MAX_BODY_BYTES = 64 * 1024
+_SIGNED_HEADER_PREFIX = "x-bittensor-"
+_PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
+
+
+async def arrival(request: Request, verb: Verb) -> Arrival:
+    """Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST)."""
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    headers = {
+        HEADER_HTTP_METHOD: request.method,
+        HEADER_HTTP_TARGET: target,
+        HEADER_CLIENT_ADDRESS: request.client.host if request.client else "unknown",
+    }
+    headers |= {
+        _title(name): value
+        for name, value in request.headers.items()
+        if name.startswith(_SIGNED_HEADER_PREFIX)
+    }
+    for name, value in headers.items():
+        if not _PRINTABLE.fullmatch(value):
+            raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
+    return Arrival(verb, await _bounded_body(request), headers, uuid4().hex)
+
+
+def _title(name: str) -> str:
+    """As NATS headers are case-sensitive, the names `btauth` looks for."""
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+async def _bounded_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"A body holds at most {MAX_BODY_BYTES} bytes.")
+    return bytes(body)

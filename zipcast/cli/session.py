@@ -1,0 +1,81 @@
+"""Which service and which hotkey a command uses: options, else the local stack's ready.json."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zipcast.client import ZipcastClient
+from zipcast.envelope import Trust
+from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.ready import Ready
+from zipcast.wallets import load_hotkey, wallet_names
+
+DEFAULT_READY = Path(".devstack/ready.json")
+
+ReadyOption = Annotated[
+    Path, typer.Option("--ready", help="ready.json of a local stack, used where an option is not given.")
+]
+NatsOption = Annotated[str | None, typer.Option("--nats", help="NATS servers, comma-separated.")]
+SignerOption = Annotated[
+    str | None, typer.Option("--signers", help="SS58 addresses whose epochs to trust, comma-separated.")
+]
+NetworkOption = Annotated[str | None, typer.Option("--network", help="Bittensor network of the subnet.")]
+NetuidOption = Annotated[int | None, typer.Option("--netuid", help="netuid of the subnet.")]
+WalletsOption = Annotated[
+    Path | None, typer.Option("--wallet-path", help="Folder of wallets, as btcli keeps them.")
+]
+WalletOption = Annotated[str | None, typer.Option("--wallet", help="Wallet name; default: the first.")]
+HotkeyOption = Annotated[str, typer.Option("--hotkey", help="Hotkey name.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The service and the hotkey of one command."""
+
+    servers: tuple[str, ...]
+    trust: Trust
+    wallets: Path
+    wallet: str
+    hotkey: str
+
+    def client(self) -> ZipcastClient:
+        """A client that is not connected yet. Raises WalletError, ValueError."""
+        return ZipcastClient(self.servers, load_hotkey(self.wallets, self.wallet, self.hotkey), self.trust)
+
+
+def resolve(
+    ready: Path,
+    *,
+    nats: str | None,
+    signers: str | None,
+    network: str | None,
+    netuid: int | None,
+    wallets: Path | None,
+    wallet: str | None,
+    hotkey: str,
+) -> Session:
+    """Options win over ready.json. Raises typer.BadParameter naming what is missing."""
+    local = Ready.read(ready) if ready.is_file() else None
+
+    def chosen(option: Any, name: str, attribute: str) -> Any:
+        if option is not None:
+            return option
+        if local is None:
+            raise typer.BadParameter(f"give {name}, or start a local stack: {ready} is not there")
+        return getattr(local, attribute)
+
+    folder = Path(chosen(wallets, "--wallet-path", "wallets"))
+    names = [wallet] if wallet else wallet_names(folder)
+    if not names:
+        raise typer.BadParameter(f"no wallet with a hotkey in {folder}")
+    try:
+        trusted = frozenset(
+            parse_hotkey(text) for text in str(chosen(signers, "--signers", "signer")).split(",")
+        )
+    except MalformedHotkeyError as error:
+        raise typer.BadParameter(f"--signers {error}") from None
+    trust = Trust(trusted, chosen(network, "--network", "network"), chosen(netuid, "--netuid", "netuid"))
+    servers = tuple(str(chosen(nats, "--nats", "nats")).split(","))
+    return Session(servers, trust, folder, names[0], hotkey)

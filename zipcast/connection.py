@@ -1,0 +1,83 @@
+"""How a client proves its hotkey to NATS, and what it refuses to connect to.
+
+Owns the audience: the name under which the client itself verified the server, so that a proof
+given to one server is worthless to another.
+"""
+
+import base64
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import nats
+from nats.aio.client import Callback, Client, ErrorCallback
+
+from zipcast.auth import LOOPBACK_AUDIENCE, connection_text
+from zipcast.hotkeys import Signer, parse_hotkey
+from zipcast.subjects import inbox_prefix
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+
+
+class InsecureServerError(ValueError):
+    """Plain text is refused except to loopback: anyone on the way could read the epoch's requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One NATS address and the audience that proofs for it name."""
+
+    url: str
+    audience: str
+
+    @classmethod
+    def parse(cls, url: str) -> "Server":
+        """Raises InsecureServerError, ValueError."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
+            raise ValueError("a server is nats://127.0.0.1:PORT or tls://HOST:PORT")
+        if parts.scheme == "tls":
+            return cls(url, parts.hostname)
+        if parts.hostname in _LOOPBACK:
+            return cls(url, LOOPBACK_AUDIENCE)
+        raise InsecureServerError(f"{parts.hostname}: use tls:// for anything but loopback")
+
+
+async def connect(
+    server: Server,
+    signer: Signer,
+    *,
+    network: str,
+    netuid: int,
+    on_error: ErrorCallback,
+    on_reconnect: Callback,
+    on_close: Callback,
+) -> Client:
+    """A connected client, or an error within a few seconds; afterwards it reconnects by itself.
+
+    Raises nats.errors.Error when the server cannot be reached or refuses the hotkey."""
+    hotkey = parse_hotkey(signer.ss58_address)
+
+    def prove(nonce: str) -> bytes:
+        text = connection_text(network, netuid, server.audience, hotkey, nonce)
+        return base64.b64encode(bytes(signer.sign(text)))
+
+    client = Client()
+    await client.connect(
+        server.url,
+        name=f"zipcast-sdk-{hotkey[:8]}",
+        token=hotkey,
+        signature_cb=prove,
+        inbox_prefix=inbox_prefix(hotkey),
+        tls=ssl.create_default_context() if server.url.startswith("tls") else None,
+        # The first connect must fail fast; nats-py would retry bad credentials for minutes.
+        allow_reconnect=False,
+        connect_timeout=3,
+        error_cb=on_error,
+        reconnected_cb=on_reconnect,
+        closed_cb=on_close,
+    )
+    if not client.is_connected:
+        await client.close()
+        raise nats.errors.NoServersError
+    return client
