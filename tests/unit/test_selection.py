@@ -1,0 +1,481 @@
+"""Selection against a plain reading of docs/protocol.md, and against brute force."""
+
+import hashlib
+import hmac
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from zipcast.selection import (
+    Candidate,
+    MarketTier,
+    PoolTooSmallError,
+    Selection,
+    SelectionSettings,
+    draw,
+    select,
+)
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+START_AT = datetime(2026, 11, 22, 4, tzinfo=UTC)
+DAY = timedelta(days=1)
+TICK = timedelta.resolution
+SEED = bytes(range(32))
+SMALL = SelectionSettings(
+    target_listings=50, tolerance_percent=10, min_zipcode_listings=2, max_zipcode_listings=40
+)
+
+
+def candidate(zipcode: str, expected_listings: int, **changes: Any) -> Candidate:
+    fresh = Candidate(
+        zipcode=zipcode,
+        state="PA",
+        city="Philadelphia",
+        county="Philadelphia",
+        market_tier=MarketTier.STANDARD,
+        geographic_region="Northeast",
+        expected_listings=expected_listings,
+        population=1_000,
+        base_weight=1.0,
+        last_scraped_at=START_AT - DAY,
+        last_assigned_at=None,
+    )
+    return replace(fresh, **changes)
+
+
+def exactly(total: int, **changes: Any) -> SelectionSettings:
+    return replace(SMALL, target_listings=total, tolerance_percent=0, **changes)
+
+
+def zipcodes(chosen: Sequence[Candidate]) -> list[str]:
+    return [each.zipcode for each in chosen]
+
+
+def key(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes, each: Candidate) -> float:
+    """Steps 2 and 3 of the protocol, read anew."""
+
+    def softened(one: Candidate) -> float:
+        plain = one.expected_listings * math.log((one.population or 0) + one.expected_listings)
+        plain *= dict(settings.tier_weights)[one.market_tier] / dict(settings.state_priorities)[one.state]
+        return math.pow(plain * one.base_weight, 1 - settings.selection_randomness)
+
+    share = sum(softened(one) for one in pool if one.state == each.state) / sum(map(softened, pool))
+    weight = softened(each) / math.pow(share, settings.geographic_spread_factor)
+    number = int(hmac.new(seed, f"draw:{each.zipcode}".encode(), hashlib.sha256).hexdigest()[:16], 16)
+    return float(f"{-math.log((number // 2048 + 0.5) / 2**53) / weight:.11e}")
+
+
+def ranked(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> list[Candidate]:
+    return sorted(pool, key=lambda each: (key(pool, settings, seed, each), each.zipcode))
+
+
+def brute_force(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> list[str]:
+    """Step 4: of all subsets that fit, the first in rank order, cut off where it reaches the target."""
+    order = ranked(pool, settings, seed)
+    for taken in product((True, False), repeat=len(order)):
+        subset = [each for each, take in zip(order, taken, strict=True) if take]
+        total = sum(each.expected_listings for each in subset)
+        if settings.lowest_total <= total <= settings.highest_total:
+            while total - subset[-1].expected_listings >= settings.target_listings:
+                total -= subset.pop().expected_listings
+            return zipcodes(subset)
+    return []
+
+
+candidates = st.builds(
+    candidate,
+    st.just("00000"),
+    st.integers(2, 40),
+    state=st.sampled_from(["PA", "NJ", "MD"]),
+    market_tier=st.sampled_from(MarketTier),
+    population=st.none() | st.integers(0, 100_000),
+    base_weight=st.floats(0.01, 100),
+)
+pools = st.lists(candidates, min_size=1, max_size=8).map(
+    lambda pool: [replace(each, zipcode=f"{number:05d}") for number, each in enumerate(pool)]
+)
+seeds = st.binary(min_size=32, max_size=32)
+small_settings = st.builds(
+    replace,
+    st.just(SMALL),
+    target_listings=st.integers(20, 120),
+    tolerance_percent=st.sampled_from([0, 1, 10, 30]),
+    selection_randomness=st.sampled_from([0, 0.25, 1]),
+    geographic_spread_factor=st.sampled_from([0, 0.15, 1]),
+)
+
+
+# The documented vectors
+
+
+def vectors() -> dict[str, Any]:
+    section = PROTOCOL.read_text().split("\n## Selection\n")[1].split("\n## ")[0]
+    read: dict[str, Any] = json.loads(section.split("```json\n")[1].split("```")[0])
+    return read
+
+
+VECTORS = vectors()
+DOCUMENTED_POOL = [
+    candidate(
+        row["zipcode"],
+        row["expectedListings"],
+        state=row["state"],
+        market_tier=MarketTier(row["marketTier"]),
+        population=row["population"],
+        base_weight=row["baseWeight"],
+    )
+    for row in VECTORS["pool"]
+]
+DOCUMENTED_SEED = bytes.fromhex(VECTORS["seed"])
+
+
+@pytest.mark.parametrize("vector", VECTORS["selections"], ids=lambda vector: str(vector["targetListings"]))
+def test_the_documented_selections_hold(vector: dict[str, Any]) -> None:
+    settings = SelectionSettings(
+        target_listings=vector["targetListings"], tolerance_percent=vector["tolerancePercent"]
+    )
+    selection = select(DOCUMENTED_POOL, settings, DOCUMENTED_SEED, START_AT)
+    assert zipcodes(selection.zipcodes) == vector["zipcodes"]
+    assert selection.total_listings == vector["totalListings"]
+
+
+def test_the_documented_ranks_hold() -> None:
+    everything = SelectionSettings(
+        target_listings=sum(each.expected_listings for each in DOCUMENTED_POOL), tolerance_percent=0
+    )
+    assert zipcodes(draw(DOCUMENTED_POOL, everything, DOCUMENTED_SEED)) == VECTORS["ranked"]
+
+
+@pytest.mark.parametrize("row", VECTORS["pool"], ids=lambda row: row["zipcode"])
+def test_the_documented_draws_and_keys_are_those_of_the_protocol(row: dict[str, Any]) -> None:
+    drawn = hmac.digest(DOCUMENTED_SEED, b"draw:" + row["zipcode"].encode(), "sha256")[:8]
+    each = next(one for one in DOCUMENTED_POOL if one.zipcode == row["zipcode"])
+    assert drawn.hex() == row["draw"]
+    assert key(DOCUMENTED_POOL, SelectionSettings(), DOCUMENTED_SEED, each) == float(row["key"])
+
+
+# Fit
+
+
+@given(pools, small_settings, seeds)
+def test_the_draw_is_the_first_subset_in_rank_order_that_fits(
+    pool: list[Candidate], settings: SelectionSettings, seed: bytes
+) -> None:
+    assert zipcodes(draw(pool, settings, seed)) == brute_force(pool, settings, seed)
+
+
+def test_a_rank_that_nothing_completes_is_passed_over() -> None:
+    seed = next(
+        seed
+        for seed in (bytes([byte]) * 32 for byte in range(256))
+        if zipcodes(ranked([candidate("00001", 7), candidate("00002", 10)], exactly(10), seed))[0] == "00001"
+    )
+    assert zipcodes(draw([candidate("00001", 7), candidate("00002", 10)], exactly(10), seed)) == ["00002"]
+
+
+def test_the_walk_stops_at_the_target_although_more_would_fit() -> None:
+    pool = [candidate("00001", 25), candidate("00002", 25), candidate("00003", 3)]
+    seed = next(
+        seed
+        for seed in (bytes([byte]) * 32 for byte in range(256))
+        if zipcodes(ranked(pool, SMALL, seed))[2] == "00003"
+    )
+    assert sorted(zipcodes(draw(pool, SMALL, seed))) == ["00001", "00002"]
+
+
+@pytest.mark.parametrize(
+    ("target", "tolerance", "lowest", "highest"),
+    [
+        (10_000, 10, 9_000, 11_000),
+        (10_001, 0, 10_001, 10_001),
+        (15, 10, 14, 16),
+        (1, 99, 1, 1),
+        (33, 7, 31, 35),
+    ],
+)
+def test_the_tolerance_is_rounded_towards_the_target(
+    target: int, tolerance: int, lowest: int, highest: int
+) -> None:
+    settings = replace(SMALL, target_listings=target, tolerance_percent=tolerance)
+    assert (settings.lowest_total, settings.highest_total) == (lowest, highest)
+
+
+def test_totals_at_both_ends_of_the_tolerance_fit_and_beyond_do_not() -> None:
+    for total, fits in ((44, False), (45, True), (55, True), (56, False)):
+        pool = [candidate("00001", 20), candidate("00002", total - 20)]
+        assert bool(draw(pool, SMALL, SEED)) is fits
+
+
+# Determinism
+
+
+@hypothesis_settings(max_examples=40)
+@given(pools, small_settings, seeds, st.randoms(use_true_random=False))
+def test_the_order_of_the_candidates_changes_nothing(
+    pool: list[Candidate], settings: SelectionSettings, seed: bytes, shuffler: random.Random
+) -> None:
+    shuffled = shuffler.sample(pool, len(pool))
+    assert outcome(shuffled, settings, seed) == outcome(pool, settings, seed)
+
+
+def outcome(pool: list[Candidate], settings: SelectionSettings, seed: bytes) -> Selection | str:
+    try:
+        return select(pool, settings, seed, START_AT)
+    except PoolTooSmallError as error:
+        return str(error)
+
+
+def test_each_flipped_bit_of_the_seed_changes_the_selection() -> None:
+    pool = [candidate(f"{number:05d}", 10 + number % 7) for number in range(200)]
+    settings = replace(SMALL, target_listings=500)
+    seen = {tuple(zipcodes(draw(pool, settings, SEED)))}
+    for bit in range(0, 256, 5):
+        seen.add(tuple(zipcodes(draw(pool, settings, (int.from_bytes(SEED) ^ 1 << bit).to_bytes(32)))))
+    assert len(seen) == 1 + len(range(0, 256, 5))
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_seed_of_another_length_is_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="seed must be 32 bytes"):
+        draw([candidate("00001", 50)], exactly(50), bytes(length))
+
+
+def test_a_zipcode_given_twice_is_refused_even_if_one_is_not_eligible() -> None:
+    twice = [candidate("00001", 25), candidate("00001", 25, state="XX")]
+    with pytest.raises(ValueError, match="must not name a zipcode twice"):
+        select(twice, SMALL, SEED, START_AT)
+
+
+# Eligibility: each row is the last that is in, and the first that is out
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [
+        ({"state": "MD"}, {"state": "CA"}),
+        ({"expected_listings": 10}, {"expected_listings": 9}),
+        ({"expected_listings": 40}, {"expected_listings": 41}),
+        ({"last_scraped_at": START_AT - 30 * DAY}, {"last_scraped_at": START_AT - 30 * DAY - TICK}),
+    ],
+    ids=["state", "fewest listings", "most listings", "data age"],
+)
+def test_eligibility_ends_exactly_where_the_protocol_says(
+    inside: dict[str, Any], outside: dict[str, Any]
+) -> None:
+    settings = replace(SMALL, min_zipcode_listings=10)
+    others = [candidate("00001", 25), candidate("00002", 25)]
+    for changes, eligible in ((inside, True), (outside, False)):
+        tested = replace(candidate("00003", 20), **changes)
+        pool = select([*others, tested], settings, SEED, START_AT).pool
+        assert ("00003" in zipcodes(pool)) is eligible
+
+
+def test_a_cooldown_ends_exactly_on_time() -> None:
+    others = [candidate("00001", 25), candidate("00002", 25)]
+    for assigned_at, eligible in ((START_AT - DAY, True), (START_AT - DAY + TICK, False)):
+        cooling = candidate("00003", 20, last_assigned_at=assigned_at)
+        pool = select([*others, cooling], SMALL, SEED, START_AT).pool
+        assert ("00003" in zipcodes(pool)) is eligible
+
+
+class ClocksGoBack(tzinfo):
+    """A zone one hour ahead of UTC until START_AT - 12 h, then none: as a database session may use."""
+
+    def utcoffset(self, instant: datetime | None) -> timedelta:
+        assert instant is not None
+        summer = instant.replace(tzinfo=None) < START_AT.replace(tzinfo=None) - DAY / 2
+        return timedelta(hours=int(summer))
+
+    def dst(self, instant: datetime | None) -> timedelta:
+        return self.utcoffset(instant)
+
+
+def test_a_cooldown_is_a_time_that_passed_not_a_difference_of_local_clocks() -> None:
+    zone = ClocksGoBack()
+    assigned_at = (START_AT - DAY + timedelta(hours=1)).replace(tzinfo=zone)  # 24 h ago, by local clocks 23
+    pool = select(
+        [
+            candidate("00001", 25),
+            candidate("00002", 25),
+            candidate("00003", 20, last_assigned_at=assigned_at),
+        ],
+        SMALL,
+        SEED,
+        START_AT.replace(tzinfo=zone),
+    ).pool
+    assert "00003" in zipcodes(pool)
+
+
+def test_a_naive_start_is_refused() -> None:
+    with pytest.raises(ValueError, match="naive"):
+        select([candidate("00001", 25)], SMALL, SEED, START_AT.replace(tzinfo=None))
+
+
+# Relaxing the cooldown
+
+
+def hours_ago(hours: int) -> dict[str, datetime]:
+    return {"last_assigned_at": START_AT - timedelta(hours=hours)}
+
+
+def test_cooldowns_are_relaxed_oldest_first_and_a_whole_epoch_at_a_time() -> None:
+    pool = [
+        candidate("00001", 20),
+        candidate("00002", 5, **hours_ago(4)),
+        candidate("00003", 5, **hours_ago(20)),
+        candidate("00004", 25, **hours_ago(16)),
+        candidate("00005", 25, **hours_ago(16)),
+        candidate("00006", 30, **hours_ago(12)),
+    ]
+    selection = select(pool, exactly(50), SEED, START_AT)
+    assert selection.relaxed_cooldown == ("00003", "00004", "00005")
+    assert zipcodes(selection.pool) == ["00001", "00003", "00004", "00005"]
+    assert selection.total_listings == 50
+
+
+def test_no_cooldown_is_relaxed_while_the_rested_ones_fit() -> None:
+    pool = [candidate("00001", 25), candidate("00002", 25), candidate("00003", 40, **hours_ago(23))]
+    selection = select(pool, SMALL, SEED, START_AT)
+    assert selection.relaxed_cooldown == ()
+    assert sorted(zipcodes(selection.zipcodes)) == ["00001", "00002"]
+
+
+@hypothesis_settings(max_examples=40)
+@given(pools, seeds, st.lists(st.sampled_from([None, 4, 8, 12, 24]), min_size=9, max_size=9))
+def test_relaxing_lets_back_no_more_than_is_needed_and_fails_only_if_nothing_fits(
+    pool: list[Candidate], seed: bytes, ages: list[int | None]
+) -> None:
+    pool = [replace(each, **hours_ago(age)) if age else each for each, age in zip(pool, ages, strict=False)]
+    age_of = {each.zipcode: age or 24 for each, age in zip(pool, ages, strict=False)}
+    for oldest in (24, 12, 8, 4):
+        rested = [each for each in pool if age_of[each.zipcode] >= oldest]
+        expected = brute_force(rested, SMALL, seed)
+        if expected:
+            selection = select(pool, SMALL, seed, START_AT)
+            assert zipcodes(selection.zipcodes) == expected
+            let_back = sorted(code for code in zipcodes(rested) if age_of[code] < 24)
+            assert list(selection.relaxed_cooldown) == let_back
+            return
+    with pytest.raises(PoolTooSmallError):
+        select(pool, SMALL, seed, START_AT)
+
+
+def test_a_pool_that_is_too_small_says_how_small() -> None:
+    pool = [candidate("00001", 20), candidate("00002", 10, **hours_ago(4))]
+    with pytest.raises(PoolTooSmallError) as failure:
+        select(pool, SMALL, SEED, START_AT)
+    assert str(failure.value) == (
+        "1 eligible zipcodes and 1 in cooldown, 30 listings in all, have no subset of 45 to 55 listings"
+    )
+
+
+def test_no_candidates_at_all_are_a_pool_too_small() -> None:
+    with pytest.raises(PoolTooSmallError):
+        select([], SMALL, SEED, START_AT)
+
+
+# The distribution. Seeds are fixed, so these never flicker; were the draw wrong, they would fail.
+
+
+def first_draws(pool: Sequence[Candidate], settings: SelectionSettings, rounds: int) -> list[str]:
+    """What comes first in each of many epochs; each candidate alone meets the target."""
+    drawn = (draw(pool, settings, hashlib.sha256(b"%d" % number).digest()) for number in range(rounds))
+    return [chosen[0].zipcode for chosen in drawn]
+
+
+def test_a_zipcode_of_three_times_the_weight_comes_first_three_times_as_often() -> None:
+    """Binomial with p = 3/4; |z| < 3.29 holds for 999 of 1,000 sound generators."""
+    pool = [candidate("00001", 40, base_weight=3.0), candidate("00002", 40)]
+    settings = exactly(40, selection_randomness=0, geographic_spread_factor=0)
+    first = first_draws(pool, settings, 2_000).count("00001")
+    assert abs(first - 1_500) / math.sqrt(2_000 * 0.75 * 0.25) < 3.29
+
+
+@pytest.mark.parametrize(
+    ("randomness", "powers"), [(0, (1, 4, 9, 16)), (0.5, (1, 2, 3, 4)), (1, (1, 1, 1, 1))]
+)
+def test_randomness_softens_the_weights_from_proportional_to_uniform(
+    randomness: float, powers: tuple[int, ...]
+) -> None:
+    """Chi-square with 3 degrees of freedom: under 16.27 for 999 of 1,000 sound generators."""
+    pool = [candidate(f"0000{n}", 40, base_weight=float(n * n)) for n in (1, 2, 3, 4)]
+    settings = exactly(40, selection_randomness=randomness, geographic_spread_factor=0)
+    seen = first_draws(pool, settings, 2_000)
+    expected = [2_000 * power / sum(powers) for power in powers]
+    counts = [seen.count(each.zipcode) for each in pool]
+    assert sum((n - e) ** 2 / e for n, e in zip(counts, expected, strict=True)) < 16.27
+
+
+@pytest.mark.parametrize(("factor", "chance"), [(0, 0.25), (1, 0.5)])
+def test_full_spread_gives_a_small_state_the_chance_of_a_big_one(factor: float, chance: float) -> None:
+    """Binomial; |z| < 3.29. One zipcode of NJ against three of PA, all of one weight."""
+    pool = [candidate(f"0000{n}", 40, state="NJ" if n == 1 else "PA") for n in (1, 2, 3, 4)]
+    settings = exactly(
+        40, geographic_spread_factor=factor, state_priorities=(("PA", 1), ("NJ", 1)), selection_randomness=0
+    )
+    first = first_draws(pool, settings, 2_000).count("00001")
+    assert abs(first - 2_000 * chance) / math.sqrt(2_000 * chance * (1 - chance)) < 3.29
+
+
+# Settings and candidates
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_listings": 0},
+        {"tolerance_percent": -1},
+        {"tolerance_percent": 100},
+        {"min_zipcode_listings": 1},
+        {"min_zipcode_listings": 3_001},
+        {"cooldown": -TICK},
+        {"max_data_age": timedelta(0)},
+        {"state_priorities": ()},
+        {"state_priorities": (("PA", 0),)},
+        {"state_priorities": (("PA", 1), ("PA", 2))},
+        {"state_priorities": (("Pa", 1),)},
+        {"tier_weights": ((MarketTier.PREMIUM, 1.0),)},
+        {"tier_weights": tuple((tier, 0.0) for tier in MarketTier)},
+        {"tier_weights": tuple((tier, 1.0) for tier in (*MarketTier, MarketTier.PREMIUM))},
+        {"selection_randomness": 1.01},
+        {"selection_randomness": math.nan},
+        {"geographic_spread_factor": -0.01},
+    ],
+    ids=str,
+)
+def test_a_setting_that_breaks_its_rule_is_refused_by_name(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(changes))} must "):
+        SelectionSettings(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"zipcode": "1910"},
+        {"zipcode": "１９１０４"},
+        {"zipcode": "19104\n"},
+        {"state": "P,"},
+        {"expected_listings": -1},
+        {"population": -1},
+        {"base_weight": 0.0},
+        {"base_weight": math.nan},
+        {"base_weight": math.inf},
+        {"last_scraped_at": START_AT.replace(tzinfo=None)},
+        {"last_assigned_at": START_AT.replace(tzinfo=None)},
+    ],
+    ids=str,
+)
+def test_a_candidate_that_breaks_a_rule_is_refused_by_name(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        replace(candidate("19104", 20), **changes)

@@ -1,0 +1,66 @@
+"""What proves that an epoch was not bent: seed, commitments and nonce.
+
+Owns: how each is derived from the bytes it stands for. Does not own: where the secret
+lives, when a seed is revealed, or signatures (envelope.py). The rules are those of
+docs/protocol.md, "Seed, commitments, nonce"; every hash is lower-case hex of SHA-256.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from zipcast.selection import Candidate
+
+SHORTEST_SECRET_BYTES = 32
+
+
+def derive_seed(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
+    """The 32-byte seed of an epoch: whoever lacks the secret cannot tell it from noise.
+
+    ValueError for a secret under 32 bytes; the message never shows it.
+    """
+    if len(secret) < SHORTEST_SECRET_BYTES:
+        raise ValueError(f"the selection secret must have at least {SHORTEST_SECRET_BYTES} bytes")
+    return hmac.digest(secret, f"seed:{network}:{netuid}:{epoch_id}".encode(), "sha256")
+
+
+def seed_commitment(seed: bytes) -> str:
+    """What is published an epoch ahead, and what the revealed seed must hash to."""
+    return hashlib.sha256(seed).hexdigest()
+
+
+def selected_zipcodes_hash(pairs: Iterable[tuple[str, int]]) -> str:
+    """The hash of the published (zipcode, expected listings) pairs, in whatever order they come."""
+    return _hash_of_sorted_lines(f"{zipcode}:{expected_listings}\n" for zipcode, expected_listings in pairs)
+
+
+def derive_nonce(seed: bytes, epoch_id: str, start_timestamp: int, selected_zipcodes_hash: str) -> str:
+    """The nonce of an epoch, 64 hex digits; `start_timestamp` is its start in whole Unix seconds.
+
+    It binds the published zipcodes to the seed, and nobody can compute it before the seed
+    is revealed.
+    """
+    text = f"nonce:{epoch_id}:{start_timestamp}:{selected_zipcodes_hash}"
+    return hmac.digest(seed, text.encode(), "sha256").hex()
+
+
+def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
+    """The hash of everything about a pool that the draw depends on, in whatever order it comes.
+
+    A population of 0 counts as unknown, as it does in the weights.
+    """
+    return _hash_of_sorted_lines(
+        f"{candidate.zipcode},{candidate.state},{candidate.market_tier},{candidate.expected_listings},"
+        f"{candidate.population or ''},{float(candidate.base_weight)!r}\n"
+        for candidate in pool
+    )
+
+
+def inputs_hash(inputs: bytes) -> str:
+    """The hash of an epoch's stored inputs, of exactly those bytes."""
+    return hashlib.sha256(inputs).hexdigest()
+
+
+def _hash_of_sorted_lines(lines: Iterable[str]) -> str:
+    """Zipcodes come first and are equally long, so sorting the lines sorts by zipcode."""
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
