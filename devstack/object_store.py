@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -202,7 +203,7 @@ def _iam(kept: dict[str, str]) -> dict[str, object]:
     }
 
 
-def _policy(statement: dict[str, object]) -> dict[str, object]:
+def _policy(statement: Mapping[str, object]) -> dict[str, object]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 

@@ -10,6 +10,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import psycopg
@@ -39,13 +40,14 @@ _SETTINGS = {
 
 
 def postgres_part(state: State, ports: Ports) -> Part:
-    """The cluster under `state.postgres`. It is made by `create_cluster` first."""
+    """The cluster under `state.postgres`, made before its first start."""
     data = state.postgres / "data"
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     url = database_url(state, ports, "postgres")
 
     async def before_start() -> None:
-        await clear_leftovers(data)
+        await _create_cluster(state)
+        await asyncio.to_thread(clear_leftovers, data)
 
     async def is_ready() -> bool:
         return await accepts_connections(url)
@@ -79,7 +81,7 @@ def server_user() -> tuple[int, int] | None:
     return nobody.pw_uid, nobody.pw_gid
 
 
-async def create_cluster(state: State) -> None:
+async def _create_cluster(state: State) -> None:
     """Run initdb unless there is a cluster. Raises PartFailedError."""
     await asyncio.to_thread(_own, state.postgres)
     data, partial = state.postgres / "data", state.postgres / "data.partial"
@@ -112,7 +114,12 @@ async def _initdb(state: State, data: Path, password_file: Path) -> None:
             cwd=state.postgres,
             start_new_session=True,
         )
-    status = await process.wait()
+    try:
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if status != 0:
         raise PartFailedError("postgres", f"initdb: exit status {status}", log_tail(log))
 
@@ -142,16 +149,15 @@ async def accepts_connections(url: str) -> bool:
         return False
 
 
-async def clear_leftovers(data: Path) -> None:
+def clear_leftovers(data: Path) -> None:
     """End what a killed run left working on `data`, then drop its pid file: the number may belong to
     somebody else by now, and PostgreSQL would not start."""
     if not _PROC.is_dir():
         return
-    async with asyncio.timeout(5):
-        while leftovers := _working_in(data):
-            for pid in leftovers:
-                _kill(pid)
-            await asyncio.sleep(0.02)
+    while leftovers := _working_in(data):
+        for pid in leftovers:
+            _kill(pid)
+        time.sleep(0.02)
     (data / "postmaster.pid").unlink(missing_ok=True)
 
 

@@ -7,7 +7,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from devstack import nats_server, object_store, postgres
@@ -35,11 +34,10 @@ class Servers:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, folder: Path, report: Callable[[Event], None] = ignore
+        cls, state: State, report: Callable[[Event], None] = ignore
     ) -> AsyncIterator["Servers"]:
-        """Servers on the state folder `folder`, stopped at the end. Raises PartFailedError,
+        """Servers on the state folder `state`, stopped at the end. Raises PartFailedError,
         StateInUseError, ProgramMissingError."""
-        state = State(folder.absolute())
         state.create()
         with state.lock():
             state.ensure_keys()
@@ -53,11 +51,9 @@ class Servers:
 
     async def start(self) -> None:
         """All three at once. Afterwards the database exists (empty) and both buckets keep versions."""
-        database = postgres.postgres_part(self.state, self.ports)
-        await postgres.create_cluster(self.state)
         await self.supervisor.start(
             nats_server.nats_part(self.state, self.ports),
-            database,
+            postgres.postgres_part(self.state, self.ports),
             object_store.object_store_part(self.state, self.ports),
         )
         await postgres.create_database(self.admin_url, postgres.DATABASE)
