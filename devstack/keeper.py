@@ -10,17 +10,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
-
-
-class PartFailedError(Exception):
-    """A part did not start. Carries what a person needs to see."""
-
-    def __init__(self, name: str, status: str, tail: tuple[str, ...]) -> None:
-        super().__init__(f"{name}: {status}")
-        self.name, self.status, self.tail = name, status, tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +64,18 @@ class Keeper:
 
     @property
     def pid(self) -> int | None:
-        """The running process; None between two runs."""
-        process = self._process
-        return process.pid if process is not None and process.returncode is None else None
+        """The running process, or between two runs the last one; None before the first."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Run the part, return when it is ready, and watch over it from then on. Raises PartFailedError."""
+        """Run the part, return when it is ready, and watch over it from then on. Begins a new log and
+        keeps the last one. Raises PartFailedError."""
+        if self.part.log.exists():
+            self.part.log.replace(self.part.log.with_suffix(".log.old"))
         await self._launch()
         self._report(PartStarted(self.part.name, self._running().pid, restarted=False))
         self.watch = asyncio.create_task(self._keep_alive(), name=f"watch {self.part.name}")
@@ -131,10 +130,10 @@ class Keeper:
                 await self._ready_or_ended()
         except TimeoutError:
             return f"not ready after {self.part.start_timeout_seconds:g} s"
-        return None if self.pid is not None else self._status()
+        return None if self.is_running else self._status()
 
     async def _ready_or_ended(self) -> None:
-        while self.pid is not None:
+        while self.is_running:
             if await self.part.is_ready():
                 return
             await asyncio.sleep(_POLL_SECONDS)

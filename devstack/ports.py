@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from devstack.errors import PortsTakenError
+
 HOST = "127.0.0.1"
 PAIR_OFFSET = 10_000
 # Ports and their pairs stay below 32768, where Linux begins to hand out ports of outgoing connections.
 _LOWEST, _HIGHEST = 12_000, 22_500
 _PAIRED = frozenset({"s3", "weed_master", "weed_volume", "weed_filer", "weed_admin"})
-
-
-class PortsTakenError(Exception):
-    """The ports asked for are taken or out of range. The message names them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from devstack.keeper import PartFailedError
+from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 from devstack.ports import HOST, Ports
 from devstack.programs import inherited_environment, postgres_programs
@@ -151,10 +151,13 @@ async def accepts_connections(url: str) -> bool:
 
 def clear_leftovers(data: Path) -> None:
     """End what a killed run left working on `data`, then drop its pid file: the number may belong to
-    somebody else by now, and PostgreSQL would not start."""
+    somebody else by now, and PostgreSQL would not start. Raises PartFailedError after 5 s."""
     if not _PROC.is_dir():
         return
+    deadline = time.monotonic() + 5
     while leftovers := _working_in(data):
+        if time.monotonic() > deadline:
+            raise PartFailedError("postgres", f"processes of a killed run do not end: {leftovers}", ())
         for pid in leftovers:
             _kill(pid)
         time.sleep(0.02)

@@ -8,12 +8,10 @@ import os
 from importlib import metadata
 from pathlib import Path
 
+from devstack.errors import ProgramMissingError
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
-
-
-class ProgramMissingError(Exception):
-    """A server's wheel is not installed. The message says what to install."""
 
 
 def inherited_environment() -> dict[str, str]:

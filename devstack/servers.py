@@ -68,6 +68,11 @@ class Servers:
         return f"http://{HOST}:{self.ports.monitoring}"
 
     @property
+    def http_url(self) -> str:
+        """Where the HTTP bridge listens, if one is started."""
+        return f"http://{HOST}:{self.ports.http}"
+
+    @property
     def admin_url(self) -> str:
         """The superuser's URL of the database `postgres`, from which others are made and dropped."""
         return postgres.database_url(self.state, self.ports, "postgres")

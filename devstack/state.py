@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_service import keyring
-
-
-class StateInUseError(Exception):
-    """Another process runs on this state folder."""
+from devstack.errors import StateInUseError
 
 
 @dataclass(frozen=True, slots=True)

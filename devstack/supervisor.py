@@ -5,7 +5,7 @@ order, so that clients go before the servers they talk to.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from devstack.keeper import Event, Keeper
 from devstack.part import Part
@@ -13,6 +13,16 @@ from devstack.part import Part
 # All is stopped within 5 s. Clients are killed after 2.5 s at most, servers at 4.5 s at the latest.
 _CLIENTS_SECONDS = 2.5
 _ALL_SECONDS = 4.5
+
+
+async def together(*work: Coroutine[None, None, None]) -> None:
+    """Run all of it at once. The first failure cancels the rest and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 class Supervisor:
@@ -28,7 +38,7 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """{part: process id} of the parts that run now."""
+        """{part: process id}; of a part that just died, the last one."""
         return {keeper.part.name: keeper.pid for keeper in self._keepers() if keeper.pid is not None}
 
     async def start(self, *parts: Part) -> None:
@@ -36,12 +46,7 @@ class Supervisor:
         call `stop` then."""
         tier = [Keeper(part, self._report) for part in parts]
         self._tiers.append(tier)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for keeper in tier:
-                    group.create_task(keeper.start())
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+        await together(*(keeper.start() for keeper in tier))
 
     async def stop(self) -> None:
         """Stop everything, within 5 s."""
@@ -68,9 +73,7 @@ class Supervisor:
             watch.result()
 
     async def _stop(self, keepers: list[Keeper], kill_at: float) -> None:
-        async with asyncio.TaskGroup() as group:
-            for keeper in keepers:
-                group.create_task(keeper.stop(kill_at))
+        await together(*(keeper.stop(kill_at) for keeper in keepers))
 
     def _keepers(self) -> list[Keeper]:
         return [keeper for tier in self._tiers for keeper in tier]
