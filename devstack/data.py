@@ -13,6 +13,8 @@ from devstack.programs import REPOSITORY
 from storage.database import open_engine
 from storage.migrate import migrate
 from storage.tables import ZipcodeImport
+from storage.zipcode_import import import_zipcodes
+from storage.zipcode_rows import ImportFileError
 
 SAMPLE_ZIPCODES = REPOSITORY / "sample_data" / "zipcodes.csv"
 
@@ -30,8 +32,6 @@ async def load_data(database_url: str, zipcodes: Path | None) -> None:
 
 async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
     """Not again what is in force already: an import is a new version of the data."""
-    from storage.zipcode_import import ImportFileError, import_zipcodes
-
     in_force = await _newest_sha256(engine)
     if zipcodes is None and in_force is not None:
         return

@@ -6,7 +6,7 @@ Owns what the terminal shows and which signals stop it; works without a terminal
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -19,6 +19,7 @@ from devstack.options import StackOptions
 from devstack.stack import Stack
 from zipcast.ready import Ready
 
+OpenStack = Callable[[StackOptions, Callable[[Event], None]], AbstractAsyncContextManager[Stack]]
 CurrentEpoch = Callable[[Ready], Awaitable[str]]
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NEXT = (
@@ -28,11 +29,16 @@ _NEXT = (
 )
 
 
-async def run_up(options: StackOptions, console: Console, current_epoch: CurrentEpoch | None = None) -> int:
+async def run_up(
+    options: StackOptions,
+    console: Console,
+    current_epoch: CurrentEpoch | None = None,
+    open_stack: OpenStack = Stack.running,
+) -> int:
     """Run the stack until a signal asks to stop. Returns the exit code: 0 when asked, 1 on failure.
-    `current_epoch` describes the running epoch in one line."""
+    `current_epoch` describes the running epoch in one line; `open_stack` is another stack in tests."""
     with _asked_to_stop() as asked:
-        run = asyncio.create_task(_run(options, console, current_epoch))
+        run = asyncio.create_task(_run(open_stack, options, console, current_epoch))
         waiting = asyncio.create_task(asked.wait())
         try:
             await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,10 +51,12 @@ async def run_up(options: StackOptions, console: Console, current_epoch: Current
         return _exit_code(run, console)
 
 
-async def _run(options: StackOptions, console: Console, current_epoch: CurrentEpoch | None) -> None:
+async def _run(
+    open_stack: OpenStack, options: StackOptions, console: Console, current_epoch: CurrentEpoch | None
+) -> None:
     _say(console, f"starting in {_short(options.state)} ...")
     try:
-        async with Stack.running(options, lambda event: show_event(console, event)) as stack:
+        async with open_stack(options, lambda event: show_event(console, event)) as stack:
             show_parts(console, stack)
             if current_epoch is not None:
                 _say(console, await current_epoch(stack.ready))
