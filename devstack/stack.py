@@ -1,0 +1,111 @@
+"""The whole of Zipcast on one machine: servers, data, our processes, `ready.json`.
+
+Owns the order of things. Nothing of it is left when `running` ends, however it ends.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from devstack import object_store, wallets
+from devstack.data import load_data
+from devstack.keeper import Event
+from devstack.options import StackOptions
+from devstack.part import Part
+from devstack.ports import choose_ports
+from devstack.servers import Servers, ignore
+from devstack.services import AUDIENCE, NETUID, NETWORK, Services
+from devstack.state import State
+from devstack.supervisor import Supervisor, together
+from zipcast.ready import Ready, ReadyObjectStore
+
+Report = Callable[[Event], None]
+MakeParts = Callable[[Services], tuple[Part, ...]]
+LoadData = Callable[[str, Path | None], Coroutine[None, None, None]]
+
+
+class Stack:
+    """A running stack: make one with `Stack.running`. `ready` is what `ready.json` says now."""
+
+    def __init__(self, state: State, options: StackOptions, report: Report) -> None:
+        ports = choose_ports(state.ports, options.port_base)
+        self.servers = Servers(state, ports, Supervisor(self._on_event))
+        self.options = options
+        self._report = report
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls,
+        options: StackOptions,
+        report: Report = ignore,
+        *,
+        make_parts: MakeParts = Services.parts,
+        load_data: LoadData = load_data,
+    ) -> AsyncIterator["Stack"]:
+        """Everything up inside, everything gone after. Raises StackError. Tests pass other parts."""
+        with _prepared(options) as state:
+            stack = cls(state, options, report)
+            try:
+                await stack.start(make_parts, load_data)
+                yield stack
+            finally:
+                state.ready.unlink(missing_ok=True)
+                await stack.servers.supervisor.stop()
+
+    @property
+    def parts(self) -> list[Part]:
+        return self.servers.supervisor.parts
+
+    @property
+    def ready(self) -> Ready:
+        state, servers = self.servers.state, self.servers
+        return Ready(
+            nats=servers.nats_url,
+            monitoring=servers.monitoring_url,
+            http=servers.http_url,
+            postgres=servers.database_url,
+            s3=ReadyObjectStore(
+                object_store.endpoint_url(servers.ports),
+                object_store.MINER_BUCKET,
+                object_store.VALIDATOR_BUCKET,
+            ),
+            signer=servers.keys["bridge"]["ZIPCAST_SIGNERS"],
+            netuid=NETUID,
+            network=NETWORK,
+            audience=AUDIENCE,
+            epoch_seconds=self.options.epoch_seconds,
+            wallets=str(state.wallets),
+            pids=servers.supervisor.pids,
+        )
+
+    async def start(self, make_parts: MakeParts, load_data: LoadData) -> None:
+        """Servers and wallets at once, then the data, then our processes, then `ready.json`."""
+        state = self.servers.state
+        await together(self.servers.start(), asyncio.to_thread(wallets.ensure_wallets, state.wallets))
+        wallets.ensure_registry(state.registry, state.wallets)
+        await load_data(self.servers.database_url, self.options.zipcodes)
+        services = Services(self.servers, self.options.epoch_seconds, self._registry())
+        await self.servers.supervisor.start(*make_parts(services))
+        self.ready.write(state.ready)
+
+    def _on_event(self, event: Event) -> None:
+        """Keep the process ids in `ready.json` true, then tell whoever asked."""
+        if self.servers.state.ready.exists():
+            self.ready.write(self.servers.state.ready)
+        self._report(event)
+
+    def _registry(self) -> Path:
+        return (self.options.registry or self.servers.state.registry).absolute()
+
+
+@contextmanager
+def _prepared(options: StackOptions) -> Iterator[State]:
+    """The state folder, locked, with keys, and without the last run's `ready.json`."""
+    state = State(options.state.absolute())
+    state.create()
+    with state.lock():
+        state.ready.unlink(missing_ok=True)
+        state.ensure_keys()
+        yield state

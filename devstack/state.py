@@ -1,0 +1,104 @@
+"""The state folder (`.devstack`): what lies where, and who may use it.
+
+Owns the layout and the lock. The folder may be someone's own and hold other files: nothing here is
+removed that this package did not write.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker_service import keyring
+from devstack.errors import StateInUseError
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`root` is absolute. Every folder below it is readable by the owner only."""
+
+    root: Path
+
+    @property
+    def keys(self) -> Path:
+        return self.root / "keys"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Marks of readiness, one per process of ours."""
+        return self.root / "run"
+
+    @property
+    def nats(self) -> Path:
+        return self.root / "nats"
+
+    @property
+    def postgres(self) -> Path:
+        return self.root / "postgres"
+
+    @property
+    def objects(self) -> Path:
+        return self.root / "objects"
+
+    @property
+    def wallets(self) -> Path:
+        return self.root / "wallets"
+
+    @property
+    def registry(self) -> Path:
+        return self.root / "registry.json"
+
+    @property
+    def ready(self) -> Path:
+        return self.root / "ready.json"
+
+    @property
+    def ports(self) -> Path:
+        return self.root / "ports.json"
+
+    def create(self) -> None:
+        """Make the folders that are missing."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in (self.keys, self.logs, self.run, self.nats, self.postgres, self.objects, self.wallets):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the state for this process; the kernel lets go when it dies. Raises StateInUseError."""
+        with (self.root / "lock").open("a") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise StateInUseError(f"{self.root} is in use by another `zipcast up`") from None
+            yield
+
+    def keys_of(self, process: str) -> dict[str, str]:
+        """The variables in `keys/<process>.env`; none where there is no such file."""
+        return keyring.read_keys(self.keys).get(process, {})
+
+    def ensure_keys(self) -> None:
+        """Make the deployment's keys unless they are there. `nats.env` goes last: it marks the set whole."""
+        if (self.keys / "nats.env").exists():
+            return
+        fresh = keyring.create_keys()
+        for process in sorted(fresh, key=lambda name: name == "nats"):
+            self._keep(process, fresh[process])
+
+    def ensure_secrets(self, process: str, fresh: dict[str, str]) -> dict[str, str]:
+        """What was kept for `process`, or `fresh`, kept from now on."""
+        if not self.keys_of(process):
+            self._keep(process, fresh)
+        return self.keys_of(process)
+
+    def _keep(self, process: str, values: dict[str, str]) -> None:
+        path = self.keys / f"{process}.env"
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        partial.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        partial.replace(path)

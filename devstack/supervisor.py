@@ -1,0 +1,85 @@
+"""Keeping several parts running, and stopping all of them in time.
+
+Parts started by one call are started together and stopped together; calls are undone in reverse
+order, so that clients go before the servers they talk to.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+from devstack.keeper import Event, Keeper
+from devstack.part import Part
+
+# All is stopped within 5 s. Clients are killed after 2.5 s at most, servers at 4.5 s at the latest.
+_CLIENTS_SECONDS = 2.5
+_ALL_SECONDS = 4.5
+
+
+async def together(*work: Coroutine[None, None, None]) -> None:
+    """Run all of it at once. The first failure cancels the rest and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+class Supervisor:
+    """`report` is told of every start and every unexpected end, from the event loop."""
+
+    def __init__(self, report: Callable[[Event], None]) -> None:
+        self._report = report
+        self._tiers: list[list[Keeper]] = []
+
+    @property
+    def parts(self) -> list[Part]:
+        return [keeper.part for keeper in self._keepers()]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """{part: process id}; of a part that just died, the last one."""
+        return {keeper.part.name: keeper.pid for keeper in self._keepers() if keeper.pid is not None}
+
+    async def start(self, *parts: Part) -> None:
+        """Start all of them at once; return when all are ready. Raises PartFailedError of the first to fail;
+        call `stop` then."""
+        tier = [Keeper(part, self._report) for part in parts]
+        self._tiers.append(tier)
+        await together(*(keeper.start() for keeper in tier))
+
+    async def stop(self) -> None:
+        """Stop everything, within 5 s."""
+        loop = asyncio.get_running_loop()
+        last = loop.time() + _ALL_SECONDS
+        while self._tiers:
+            deadline = min(last, loop.time() + _CLIENTS_SECONDS) if len(self._tiers) > 1 else last
+            await self._stop(self._tiers[-1], deadline)
+            self._tiers.pop()
+
+    async def take_down(self, name: str) -> None:
+        """Stop one part and leave it stopped, until `bring_up`."""
+        await self._stop([self._keeper(name)], asyncio.get_running_loop().time() + _CLIENTS_SECONDS)
+
+    async def bring_up(self, name: str) -> None:
+        """Start a part that was taken down. Raises PartFailedError."""
+        await self._keeper(name).start()
+
+    async def watch(self) -> None:
+        """Runs until watching itself fails; raises that failure."""
+        watches = [keeper.watch for keeper in self._keepers() if keeper.watch is not None]
+        done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+        for watch in done:
+            watch.result()
+
+    async def _stop(self, keepers: list[Keeper], kill_at: float) -> None:
+        await together(*(keeper.stop(kill_at) for keeper in keepers))
+
+    def _keepers(self) -> list[Keeper]:
+        return [keeper for tier in self._tiers for keeper in tier]
+
+    def _keeper(self, name: str) -> Keeper:
+        for keeper in self._keepers():
+            if keeper.part.name == name:
+                return keeper
+        raise KeyError(name)

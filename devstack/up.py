@@ -1,0 +1,139 @@
+"""`zipcast up`: the stack in the foreground, until Ctrl-C.
+
+Owns what the terminal shows and which signals stop it; works without a terminal alike.
+"""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from devstack.errors import PartFailedError, StackError
+from devstack.keeper import Event, PartDied
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from zipcast.ready import Ready
+
+OpenStack = Callable[[StackOptions, Callable[[Event], None]], AbstractAsyncContextManager[Stack]]
+CurrentEpoch = Callable[[Ready], Awaitable[str]]
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NEXT = (
+    (".venv/bin/zipcast watch", "epochs as they begin"),
+    (".venv/bin/zipcast current", "this epoch's zipcodes"),
+    (".venv/bin/zipcast upload FILE", "as a miner would"),
+)
+
+
+async def run_up(
+    options: StackOptions,
+    console: Console,
+    current_epoch: CurrentEpoch | None = None,
+    open_stack: OpenStack = Stack.running,
+) -> int:
+    """Run the stack until a signal asks to stop. Returns the exit code: 0 when asked, 1 on failure.
+    `current_epoch` describes the running epoch in one line; `open_stack` is another stack in tests."""
+    with _asked_to_stop() as asked:
+        run = asyncio.create_task(_run(open_stack, options, console, current_epoch))
+        waiting = asyncio.create_task(asked.wait())
+        try:
+            await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if not run.done():
+                _say(console, "stopping ...")
+        finally:
+            waiting.cancel()
+            run.cancel()
+            await asyncio.wait({run})
+        return _exit_code(run, console)
+
+
+async def _run(
+    open_stack: OpenStack, options: StackOptions, console: Console, current_epoch: CurrentEpoch | None
+) -> None:
+    _say(console, f"starting in {_short(options.state)} ...")
+    try:
+        async with open_stack(options, lambda event: show_event(console, event)) as stack:
+            show_parts(console, stack)
+            if current_epoch is not None:
+                _say(console, await current_epoch(stack.ready))
+            _show_next(console)
+            await stack.servers.supervisor.watch()
+    except asyncio.CancelledError:
+        _say(console, "stopped; the state is kept")
+        raise
+
+
+def _exit_code(run: "asyncio.Task[None]", console: Console) -> int:
+    if run.cancelled():
+        return 0
+    error = run.exception()
+    if not isinstance(error, StackError):
+        run.result()
+    elif isinstance(error, PartFailedError):
+        show_failure(console, f"{error} - it did not start", error.tail)
+    else:
+        show_failure(console, str(error), ())
+    return 1
+
+
+def show_parts(console: Console, stack: Stack) -> None:
+    """What runs where: a table on a terminal, one plain line each elsewhere."""
+    rows = [(part.name, part.address, _short(part.log)) for part in stack.parts]
+    if not console.is_terminal:
+        for row in rows:
+            _say(console, "  ".join(row))
+        return
+    table = Table("part", "address", "log", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def show_event(console: Console, event: Event) -> None:
+    """A line about a part that died, with the end of its log, or that is back. First starts go unsaid."""
+    if isinstance(event, PartDied):
+        again = f"starting it again in {event.restart_in_seconds:g} s"
+        show_failure(console, f"{event.name}: {event.status}; {again}", event.tail)
+    elif event.restarted:
+        _say(console, f"{event.name}: runs again, process {event.pid}")
+
+
+def show_failure(console: Console, headline: str, tail: tuple[str, ...]) -> None:
+    _say(console, headline, style="bold red")
+    for line in tail:
+        _say(console, f"  | {line}", style="dim")
+
+
+def _show_next(console: Console) -> None:
+    _say(console, "all is up. Ctrl-C stops it. In another terminal:")
+    width = max(len(command) for command, _ in _NEXT)
+    for command, meaning in _NEXT:
+        _say(console, f"  {command:<{width}}  {meaning}")
+
+
+def _say(console: Console, line: str, style: str | None = None) -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _short(path: Path) -> str:
+    """Relative to the working folder where it lies below."""
+    here = Path.cwd()
+    absolute = path.absolute()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[asyncio.Event]:
+    """An event set by Ctrl-C, SIGTERM or a closed terminal; also where the shell had SIGINT ignored."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    for number in _STOPPING:
+        loop.add_signal_handler(number, asked.set)
+    try:
+        yield asked
+    finally:
+        for number in _STOPPING:
+            loop.remove_signal_handler(number)

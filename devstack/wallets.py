@@ -1,0 +1,55 @@
+"""Wallets to try things with, and the registry that stands in for the chain.
+
+Owns both until a person edits them: what exists is never written again. The layout is the one of
+bittensor's own tools, so that a miner's code finds these wallets with nothing but a path.
+"""
+
+import json
+from pathlib import Path
+
+MINERS = tuple(f"miner-{number}" for number in range(1, 9))
+VALIDATORS = ("validator-1", "validator-2")
+HOTKEY_NAME = "default"
+# Stakes in alpha.
+VALIDATOR_STAKE, MINER_STAKE = 5000, 10
+
+
+def ensure_wallets(folder: Path) -> None:
+    """Create the missing ones of the ten wallets, unencrypted. Blocking, about a second the first time."""
+    missing = [name for name in (*MINERS, *VALIDATORS) if not (folder / name).exists()]
+    if not missing:
+        return
+    from bittensor import Wallet
+
+    for name in missing:
+        partial = f".{name}.partial"
+        wallet = Wallet(partial, HOTKEY_NAME, path=str(folder))
+        wallet.create_new_coldkey(use_password=False, overwrite=True, suppress=True)
+        wallet.create_new_hotkey(use_password=False, overwrite=True, suppress=True)
+        (folder / partial).rename(folder / name)
+
+
+def ensure_registry(path: Path, wallets: Path) -> None:
+    """Write the registry of the ten wallets, uids in their order, unless there is a registry."""
+    if path.exists():
+        return
+    neurons = [_neuron(uid, wallets / name) for uid, name in enumerate((*MINERS, *VALIDATORS))]
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(neurons, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _neuron(uid: int, wallet: Path) -> dict[str, object]:
+    is_validator = wallet.name in VALIDATORS
+    return {
+        "uid": uid,
+        "hotkey": _address(wallet / "hotkeys" / f"{HOTKEY_NAME}pub.txt"),
+        "coldkey": _address(wallet / "coldkeypub.txt"),
+        "validator_permit": is_validator,
+        "alpha_stake": VALIDATOR_STAKE if is_validator else MINER_STAKE,
+    }
+
+
+def _address(public_file: Path) -> str:
+    address: str = json.loads(public_file.read_text())["ss58Address"]
+    return address

@@ -1,0 +1,37 @@
+"""Watching processes from outside, for tests that kill things."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+async def wait_until(condition: Callable[[], object], timeout_seconds: float = 10) -> None:
+    """Poll until `condition()` is true; fail the test after `timeout_seconds`."""
+    deadline = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        await asyncio.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that ended and was not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def working_below(folder: Path) -> set[int]:
+    """Processes whose working folder lies in `folder`: the servers, with their own children."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                inside = (entry / "cwd").readlink().is_relative_to(folder)
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+            if inside:
+                found.add(int(entry.name))
+    return found

@@ -1,0 +1,103 @@
+"""Options are checked before anything starts; ports are kept for the next run."""
+
+import json
+import socket
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from devstack.errors import InvalidOptionError, PortsTakenError
+from devstack.keeper import Backoff
+from devstack.options import StackOptions, parse_epoch_length
+from devstack.ports import HOST, PAIR_OFFSET, choose_ports
+from zipcast.ready import NotReadyError, Ready, ReadyObjectStore
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("2m", 120), ("4h", 14_400), ("60", 60)])
+def test_epoch_lengths_are_read_with_their_unit(text, seconds):
+    assert parse_epoch_length(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-5s", "1.5m", "2d", " 60", "60 s", "٦٠"])
+def test_anything_else_is_not_an_epoch_length(text):
+    with pytest.raises(InvalidOptionError, match="--epoch-length"):
+        parse_epoch_length(text)
+
+
+@pytest.mark.parametrize("seconds", [0, 7, 86_401])
+def test_an_epoch_length_divides_the_day(seconds):
+    with pytest.raises(InvalidOptionError, match="does not divide a day"):
+        StackOptions(epoch_seconds=seconds)
+
+
+def test_a_missing_registry_file_is_named(tmp_path: Path):
+    with pytest.raises(InvalidOptionError, match=r"--registry: .*absent\.json"):
+        StackOptions(registry=tmp_path / "absent.json")
+
+
+def test_the_next_run_prefers_the_same_ports(tmp_path: Path):
+    first = choose_ports(tmp_path / "ports.json")
+    assert choose_ports(tmp_path / "ports.json") == first
+
+
+def test_a_port_taken_meanwhile_is_chosen_anew_and_the_others_stay(tmp_path: Path):
+    first = choose_ports(tmp_path / "ports.json")
+    with socket.socket() as taken:
+        taken.bind((HOST, first.s3 + PAIR_OFFSET))
+        taken.listen()
+        second = choose_ports(tmp_path / "ports.json")
+    assert second.s3 != first.s3
+    assert asdict(second) | {"s3": 0} == asdict(first) | {"s3": 0}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"nats": "4222", "s3": 99999}'])
+def test_a_damaged_file_of_ports_costs_only_the_preference(tmp_path: Path, content: str):
+    kept = tmp_path / "ports.json"
+    kept.write_text(content)
+    assert json.loads(kept.read_text() or "{}") != asdict(choose_ports(kept))
+
+
+def test_ports_from_a_base_are_consecutive(tmp_path: Path):
+    base = choose_ports(tmp_path / "free.json").nats
+    ports = list(asdict(choose_ports(tmp_path / "ports.json", base)).values())
+    assert ports == list(range(base, base + len(ports)))
+
+
+def test_a_taken_port_from_a_base_is_named(tmp_path: Path):
+    base = choose_ports(tmp_path / "free.json").nats
+    with socket.socket() as taken:
+        taken.bind((HOST, base + 2))
+        taken.listen()
+        with pytest.raises(PortsTakenError, match=str(base + 2)):
+            choose_ports(tmp_path / "ports.json", base)
+
+
+@pytest.mark.parametrize("base", [0, -1, 55_530, 70_000])
+def test_a_base_out_of_range_is_refused(tmp_path: Path, base: int):
+    with pytest.raises(PortsTakenError, match="--port-base must be"):
+        choose_ports(tmp_path / "ports.json", base)
+
+
+def test_backoff_doubles_to_its_limit_and_begins_anew_after_health():
+    backoff = Backoff()
+    assert [backoff.after(0) for _ in range(7)] == [0.5, 1, 2, 4, 8, 15, 15]
+    assert backoff.after(Backoff.HEALTHY) == 0.5
+
+
+def test_ready_is_read_as_it_was_written_and_by_its_owner_only(tmp_path: Path):
+    store = ReadyObjectStore("http://127.0.0.1:1", "miners", "validators")
+    ready = Ready("n", "m", "h", "p", store, "5F", 46, "local", "loopback", 60, "/wallets", {"nats": 1})
+    ready.write(tmp_path / "ready.json")
+    assert Ready.read(tmp_path / "ready.json") == ready
+    assert (tmp_path / "ready.json").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["ready.json"]
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"s3": 1}'])
+def test_what_is_not_ready_says_so(tmp_path: Path, content: str | None):
+    path = tmp_path / "ready.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(NotReadyError):
+        Ready.read(path)

@@ -1,0 +1,58 @@
+"""`ready.json`: where a local stack listens, written once everything in it is up.
+
+Owns the file's shape, for the stack that writes it and the commands that read it. The file names a
+database password and local keys' folders, so only its owner may read it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+class NotReadyError(Exception):
+    """There is no `ready.json`, or it is not one. The message says what to start."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyObjectStore:
+    endpoint: str
+    miner_bucket: str
+    validator_bucket: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """URLs are TCP URLs; `signer` is the SS58 address epochs are signed with; `wallets` a folder."""
+
+    nats: str
+    monitoring: str
+    http: str
+    postgres: str
+    s3: ReadyObjectStore
+    signer: str
+    netuid: int
+    network: str
+    audience: str
+    epoch_seconds: int
+    wallets: str
+    pids: dict[str, int]
+
+    @classmethod
+    def read(cls, path: Path) -> "Ready":
+        """What `write` wrote. Raises NotReadyError."""
+        try:
+            fields: dict[str, Any] = json.loads(path.read_text())
+            return cls(**{**fields, "s3": ReadyObjectStore(**fields["s3"])})
+        except FileNotFoundError:
+            raise NotReadyError(f"{path} does not exist: start the stack with `zipcast up`") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise NotReadyError(f"{path} is not a description of a running stack") from error
+
+    def write(self, path: Path) -> None:
+        """Atomically: a reader sees the old file, the new one, or none."""
+        partial = path.with_name(f".{path.name}.partial")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        partial.replace(path)
