@@ -2,10 +2,10 @@
 
 import asyncio
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.errors import ZipcodesRefusedError
@@ -17,6 +17,8 @@ from storage.zipcode_import import import_zipcodes
 from storage.zipcode_rows import ImportFileError
 
 SAMPLE_ZIPCODES = REPOSITORY / "sample_data" / "zipcodes.csv"
+# Selection takes data of the last 30 days.
+STALE = timedelta(days=1)
 
 
 async def load_data(database_url: str, zipcodes: Path | None) -> None:
@@ -31,20 +33,23 @@ async def load_data(database_url: str, zipcodes: Path | None) -> None:
 
 
 async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
-    """Not again what is in force already: an import is a new version of the data."""
-    in_force = await _newest_sha256(engine)
-    if zipcodes is None and in_force is not None:
+    """Not again what is in force and fresh: an import is a new version of the data. The sample states
+    no dates, so it is as fresh as its import, and goes stale unless it is imported now and then."""
+    now = datetime.now(UTC)
+    in_force = await _newest(engine)
+    if zipcodes is None and in_force is not None and in_force.source_name != SAMPLE_ZIPCODES.name:
         return
     source = zipcodes or SAMPLE_ZIPCODES
-    if in_force == hashlib.sha256(await asyncio.to_thread(source.read_bytes)).hexdigest():
+    digest = hashlib.sha256(await asyncio.to_thread(source.read_bytes)).hexdigest()
+    if in_force is not None and in_force.source_sha256 == digest and now - in_force.imported_at < STALE:
         return
     try:
-        await import_zipcodes(engine, source, now=datetime.now(UTC))
+        await import_zipcodes(engine, source, now=now)
     except ImportFileError as error:
         raise ZipcodesRefusedError(f"zipcodes of {source}: {error}") from error
 
 
-async def _newest_sha256(engine: AsyncEngine) -> str | None:
-    newest = select(ZipcodeImport.source_sha256).order_by(ZipcodeImport.id.desc()).limit(1)
+async def _newest(engine: AsyncEngine) -> Row[str, str, datetime] | None:
+    newest = select(ZipcodeImport.source_name, ZipcodeImport.source_sha256, ZipcodeImport.imported_at)
     async with engine.connect() as connection:
-        return await connection.scalar(newest)
+        return (await connection.execute(newest.order_by(ZipcodeImport.id.desc()).limit(1))).first()

@@ -87,7 +87,10 @@ class Stack:
         wallets.ensure_registry(state.registry, state.wallets)
         await load_data(self.servers.database_url, self.options.zipcodes)
         services = Services(self.servers, self.options.epoch_seconds, self._registry())
-        await self.servers.supervisor.start(*make_parts(services))
+        # The scheduler first: it is ready once registry and running epoch are out, which the others read.
+        first, *others = make_parts(services)
+        await self.servers.supervisor.start(first)
+        await self.servers.supervisor.start(*others)
         self.ready.write(state.ready)
 
     def _on_event(self, event: Event) -> None:

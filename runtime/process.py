@@ -24,6 +24,8 @@ class Lifecycle:
         self.failure: str | None = None
 
     def ready(self) -> None:
+        if self.stopping:
+            return
         log.info("ready")
         if self._ready_file is not None:
             self._ready_file.touch()
@@ -39,6 +41,13 @@ class Lifecycle:
     @property
     def stopping(self) -> bool:
         return self._stop.is_set()
+
+    async def until(self, event: asyncio.Event) -> None:
+        """Returns when the event is set, or when the process is to stop."""
+        waits = [asyncio.create_task(waiter.wait()) for waiter in (event, self._stop)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
 
     async def wait(self) -> None:
         await self._stop.wait()

@@ -44,14 +44,18 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     publisher = Publisher(database, EpochStream(jetstream), trust, clock)
     engine = EpochEngine(database, preparer, publisher, StartGate(database, clock), clock)
     tasks = [asyncio.create_task(engine.run(), name="epochs")]
+    first_steps = [engine.caught_up]
     if settings.schedulers_registry_file is not None:
         source = FileRegistry(settings.schedulers_registry_file)
         registry = RegistryPublisher(
             source, jetstream, database, settings.bt_network, settings.net_uid, clock
         )
         tasks.append(asyncio.create_task(registry.run(), name="registry"))
+        first_steps.append(registry.published)
     for task in tasks:
         life.watch(task)
+    for step in first_steps:
+        await life.until(step)
     life.ready()
     await life.wait()
     for task in tasks:

@@ -4,12 +4,12 @@ Owns the order of an epoch's life: prepare, wait, publish, complete. Each step i
 after any error the loop starts over and does what is still to be done.
 """
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from zipcast.calendar import EpochInterval, preparation_lead
 
 from runtime import logs
 from schedulers.prepare import Preparer
@@ -17,6 +17,7 @@ from schedulers.publisher import Publisher
 from schedulers.timing import StartGate, sleep_until
 from storage import epochs
 from zipcast import fairness
+from zipcast.calendar import EpochInterval, preparation_lead
 from zipcast.clock import Clock
 
 log = logs.logger()
@@ -34,6 +35,8 @@ class EpochEngine:
     publisher: Publisher
     gate: StartGate
     clock: Clock
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the running epoch is out."""
     failures: int = field(default=0)
 
     async def run(self) -> None:
@@ -53,6 +56,7 @@ class EpochEngine:
 
     async def _run_epochs(self) -> None:
         running = await self.catch_up()
+        self.caught_up.set()
         await self.next_epoch(self.preparer.calendar.after(running))
 
     async def catch_up(self) -> EpochInterval:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from zipcast.calendar import EpochCalendar, EpochInterval
-from zipcast.selection import Candidate, Selection, SelectionSettings, select
 
 from runtime import logs
 from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
@@ -19,8 +17,10 @@ from storage import epochs
 from storage.epochs import Preparation, StoredEpoch
 from storage.zipcode_import import load_pool, newest_import_id
 from zipcast import envelope, fairness
+from zipcast.calendar import EpochCalendar, EpochInterval
 from zipcast.hotkeys import Signer
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
+from zipcast.selection import Candidate, MarketTier, Selection, SelectionSettings, select
 
 log = logs.logger()
 
@@ -149,7 +149,7 @@ class Preparer:
                 state=row.state,
                 city=row.city,
                 county=row.county,
-                market_tier=row.market_tier,
+                market_tier=MarketTier(row.market_tier),
                 geographic_region=row.geographic_region,
                 expected_listings=row.recently_sold_listings,
                 population=row.population,

@@ -4,6 +4,7 @@ Owns the source of the registry and the compare-and-set that keeps snapshots in 
 file source stands in for the chain in local work, behind the same interface.
 """
 
+import asyncio
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -103,6 +104,8 @@ class RegistryPublisher:
     network: str
     netuid: int
     clock: Clock
+    published: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a snapshot of this process's reading is out."""
     _neurons: tuple[RegisteredNeuron, ...] | None = field(default=None)
     _published_at: datetime | None = field(default=None)
     _complaint: str = field(default="")
@@ -127,6 +130,7 @@ class RegistryPublisher:
         if self._neurons is None or fresh:
             return
         await self._publish(self._neurons, now)
+        self.published.set()
         self._published_at = now
 
     def _complain(self, error: Exception) -> None:

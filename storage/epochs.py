@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from sqlalchemy import Select, delete, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
-from zipcast.calendar import EpochInterval
 
 from storage.tables import Epoch, EpochAssignment, EpochInputs, EpochMessage
+from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.messages import EpochMessage as WireEpoch
 
@@ -64,6 +65,7 @@ async def lock_preparation(connection: AsyncConnection) -> None:
     await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": PREPARE_LOCK})
 
 
+_StoredSelect: TypeAlias = Select[str, datetime, datetime, str, datetime | None, bytes, str, str]
 _COLUMNS = (
     Epoch.epoch_id,
     Epoch.start_at,
@@ -76,7 +78,7 @@ _COLUMNS = (
 )
 
 
-def _stored() -> Select[tuple[str, datetime, datetime, str, datetime | None, bytes, str, str]]:
+def _stored() -> _StoredSelect:
     return select(*_COLUMNS).join(
         EpochMessage,
         (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256),
@@ -85,7 +87,7 @@ def _stored() -> Select[tuple[str, datetime, datetime, str, datetime | None, byt
 
 async def _fetch(
     connection: AsyncConnection,
-    query: Select[tuple[str, datetime, datetime, str, datetime | None, bytes, str, str]],
+    query: _StoredSelect,
 ) -> list[StoredEpoch]:
     rows = (await connection.execute(query)).all()
     return [

@@ -14,7 +14,6 @@ from pydantic.alias_generators import to_camel
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.selection import MarketTier
 
-MESSAGE_VERSION = 1
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
 HEADER_ERROR = "Zipcast-Error"
 # How the bridge hands the original HTTP request to the responder.
@@ -66,7 +65,7 @@ class EpochMessage(WireModel):
     to in the previous message (`seed_commitment`) and is revealed in the next (`revealed_seed`).
     """
 
-    version: Literal[1] = MESSAGE_VERSION
+    version: Literal[1] = 1
     network: str
     netuid: int = Field(ge=0)
     epoch_id: EpochId

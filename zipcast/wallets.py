@@ -25,7 +25,7 @@ def load_hotkey(wallets: Path, name: str, hotkey: str = "default") -> Keypair:
         raise WalletError(f"{path} is encrypted; use an unencrypted hotkey")
     try:
         return deserialize_keypair_from_keyfile_data(data)
-    except Exception:  # the native library raises types of its own, with key material in their text
+    except Exception:  # noqa: BLE001 - the native library raises types of its own, with keys in their text
         raise WalletError(f"{path} is not a hotkey file") from None
 
 

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker_service.nkeys import CurveNkey, Kind, NkeyError, SigningNkey, verify
@@ -88,8 +89,8 @@ class Exchange:
         sealed = self._sign(claims, now_unix).encode()
         return self._box.seal(sealed, request.server_xkey, secrets.token_bytes(24))
 
-    def _sign(self, claims: dict[str, object], now_unix: int) -> str:
-        dated = {**claims, "iss": self._issuer.public, "iat": now_unix}
+    def _sign(self, claims: Mapping[str, object], now_unix: int) -> str:
+        dated: dict[str, object] = {**claims, "iss": self._issuer.public, "iat": now_unix}
         digest = hashlib.sha256(_compact(dated)).digest()
         dated["jti"] = base64.b32encode(digest).rstrip(b"=").decode()
         signed = _encode(_HEADER) + b"." + _encode(_compact(dated))

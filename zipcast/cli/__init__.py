@@ -1,1 +1,23 @@
-def main() -> None: ...
+"""The `zipcast` command."""
+
+import typer
+
+from zipcast.cli import client_commands, operator
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Epochs of a Bittensor subnet for real-estate data.",
+)
+app.command()(client_commands.watch)
+app.command()(client_commands.current)
+app.command()(client_commands.upload)
+app.command()(operator.up)
+app.command()(operator.demo)
+app.command("import")(operator.import_file)
+app.command("migrate")(operator.migrate_database)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,28 @@
+"""One line about the running epoch of a local stack, asked for as a miner would."""
+
+from pathlib import Path
+
+import nats.errors
+
+from zipcast.client import ZipcastClient
+from zipcast.envelope import Trust
+from zipcast.errors import ServiceError
+from zipcast.hotkeys import parse_hotkey
+from zipcast.ready import Ready
+from zipcast.wallets import load_hotkey, wallet_names
+
+
+async def describe_current(ready: Ready) -> str:
+    """What runs now, through the SDK with the first dev wallet."""
+    wallets = Path(ready.wallets)
+    trust = Trust(frozenset({parse_hotkey(ready.signer)}), ready.network, ready.netuid)
+    signer = load_hotkey(wallets, wallet_names(wallets)[0])
+    try:
+        async with ZipcastClient([ready.nats], signer, trust) as client:
+            message = (await client.current()).message
+    except (TimeoutError, ServiceError, nats.errors.Error) as error:
+        return f"current epoch: not shown to the first dev wallet ({error or type(error).__name__})"
+    return (
+        f"current epoch: {message.epoch_id}, {message.metadata.zipcode_count} zipcodes, "
+        f"{message.metadata.total_expected_listings} listings, until {message.epoch_end:%H:%M:%S} UTC"
+    )
