@@ -7,7 +7,7 @@ import logging
 import sys
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 
 def configure(process: str, level: str) -> None:
@@ -32,6 +32,7 @@ def configure(process: str, level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.EventRenamer("action"),
+                _leading_fields_first,
                 structlog.processors.JSONRenderer(sort_keys=False),
             ],
         )
@@ -40,6 +41,12 @@ def configure(process: str, level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level)
     structlog.contextvars.bind_contextvars(process=process)
+
+
+def _leading_fields_first(_: object, __: str, event: EventDict) -> EventDict:
+    """What a person looks for stands first on the line."""
+    leading = {name: event.pop(name) for name in ("at", "level", "process", "action") if name in event}
+    return leading | event
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
