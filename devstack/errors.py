@@ -17,6 +17,10 @@ class StateInUseError(StackError):
     """Another process runs on this state folder."""
 
 
+class StateUnusableError(StackError):
+    """The state folder cannot be made, or what lies there is in the way."""
+
+
 class ProgramMissingError(StackError):
     """A server's wheel is not installed."""
 

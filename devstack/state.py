@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker_service import keyring
-from devstack.errors import StateInUseError
+from devstack.errors import StateInUseError, StateUnusableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,14 @@ class State:
         return self.root / "ports.json"
 
     def create(self) -> None:
-        """Make the folders that are missing."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (self.keys, self.logs, self.run, self.nats, self.postgres, self.objects, self.wallets):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        """Make the folders that are missing. Raises StateUnusableError."""
+        folders = (self.keys, self.logs, self.run, self.nats, self.postgres, self.objects, self.wallets)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in folders:
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StateUnusableError(f"--state: {error.filename}: {error.strerror}") from error
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -87,7 +87,9 @@ def show_parts(console: Console, stack: Stack) -> None:
         for row in rows:
             _say(console, "  ".join(row))
         return
-    table = Table("part", "address", "log", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "address", "log"):
+        table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from devstack.errors import InvalidOptionError, PortsTakenError
+from devstack.errors import InvalidOptionError, PortsTakenError, StateInUseError, StateUnusableError
 from devstack.keeper import Backoff
 from devstack.options import StackOptions, parse_epoch_length
 from devstack.ports import HOST, PAIR_OFFSET, choose_ports
+from devstack.state import State
 from zipcast.ready import NotReadyError, Ready, ReadyObjectStore
 
 
@@ -101,3 +102,29 @@ def test_what_is_not_ready_says_so(tmp_path: Path, content: str | None):
         path.write_text(content)
     with pytest.raises(NotReadyError):
         Ready.read(path)
+
+
+def test_a_file_where_a_folder_must_be_is_named(tmp_path: Path):
+    (tmp_path / "nats").write_text("somebody's")
+    with pytest.raises(StateUnusableError, match=r"--state: .*/nats: File exists"):
+        State(tmp_path).create()
+
+
+def test_a_state_is_locked_once(tmp_path: Path):
+    state = State(tmp_path)
+    with state.lock(), pytest.raises(StateInUseError, match="in use by another"), state.lock():
+        pass
+    with state.lock():
+        pass
+
+
+def test_keys_are_made_once_and_whole(tmp_path: Path):
+    state = State(tmp_path)
+    state.create()
+    state.ensure_keys()
+    first = state.keys_of("callout")
+    state.ensure_keys()
+    assert state.keys_of("callout") == first
+    (state.keys / "nats.env").unlink()  # as if the first run had died before the last file
+    state.ensure_keys()
+    assert state.keys_of("callout") != first
