@@ -34,7 +34,7 @@ check: env
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	PYTHONPATH=. $(RUN)/lint-imports --no-cache
-	$(RUN)/python -m storage.check_migrations
+	$(RUN)/python -m devstack.check_migrations
 	$(MAKE) --no-print-directory check-lock
 
 LOCK = $(UV) pip compile --quiet pyproject.toml --extra server --extra devstack --group dev --universal \

@@ -1,7 +1,7 @@
 """The PostgreSQL tables (design: data model). Rows live here and in repositories, nowhere else.
 
 Owns table shapes and constraint names; the migrations under `migrations/` bring a real
-database to this shape, and `storage.check_migrations` refuses a difference between the two.
+database to this shape, and `devstack.check_migrations` refuses a difference between the two.
 No relationships are declared: every read says what it loads.
 """
 

@@ -9,6 +9,7 @@ with a new one, and the running epoch is asked for again, so that none is missed
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ from zipcast.subjects import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 LONGEST_PAUSE_SECONDS = 5.0
+
+_PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 Reply = TypeVar("Reply", bound=WireModel)
 
@@ -77,6 +80,7 @@ class ZipcastClient:
         self._lost = asyncio.Event()
         self._arrivals: asyncio.Queue[ReceivedEpoch] = asyncio.Queue()
         self._newest = ""
+        self._denials: dict[str, asyncio.Future[None]] = {}
         self._offset = timedelta(0)
         self.refused_messages = 0
         """Epoch messages that failed verification, and were therefore ignored."""
@@ -154,7 +158,7 @@ class ZipcastClient:
         headers = btauth.sign(
             self._signer, method="NATS", path=subject, body=body, receiver=self._receiver, nonce_ns=now_ns
         )
-        reply = await connection.request(subject, body, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
+        reply = await self._reply_or_denial(connection, subject, body, headers)
         if reply.headers and HEADER_ERROR in reply.headers:
             refusal = parse_error(reply.data)
             server_time = stated_server_time(reply.data)
@@ -162,6 +166,24 @@ class ZipcastClient:
                 raise _ClockWrongError(refusal, server_time)
             raise refusal
         return reply
+
+    async def _reply_or_denial(
+        self, connection: Client, subject: str, body: bytes, headers: dict[str, str]
+    ) -> Msg:
+        """nats-server reports a subject we may not use apart from the request, which would only time
+        out; that report ends it."""
+        denied = self._denials.setdefault(subject.lower(), asyncio.get_running_loop().create_future())
+        request = asyncio.ensure_future(
+            connection.request(subject, body, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
+        )
+        await asyncio.wait({request, denied}, return_when=asyncio.FIRST_COMPLETED)
+        if request.done():
+            return request.result()
+        request.cancel()
+        self._denials.pop(subject.lower(), None)
+        raise ServiceError(
+            ErrorCode.VALIDATOR_REQUIRED, "The role of this hotkey does not allow the request."
+        )
 
     async def _connect(self) -> None:
         """The first server that lets us in; subscribe, then ask for what already runs."""
@@ -218,7 +240,11 @@ class ZipcastClient:
             self._lost.set()
 
     async def _on_error(self, error: Exception) -> None:
-        """A closed connection is reported by `_on_close`; refusals by the request that got them."""
+        """A subject denied ends the request waiting on it; what closes the connection reaches `_on_close`."""
+        denied = _PUBLISH_DENIED.search(str(error))
+        waiting = self._denials.get(denied.group(1).lower()) if denied else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
 
 async def _nothing() -> None:

@@ -3,12 +3,14 @@
 Owns the HTTP side of an upload. Knows nothing of NATS.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
 
 TIMEOUT_SECONDS = 60.0
+_S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
 
 
 class UploadError(Exception):
@@ -32,7 +34,7 @@ async def post_file(url: str, fields: Mapping[str, str], name: str, path: Path) 
     except httpx.HTTPError as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
     if answer.status_code not in {200, 201, 204}:
-        raise UploadError(f"the object store refused {key}: {answer.status_code}", answer.status_code)
+        raise _refusal(answer, key)
     return key
 
 
@@ -44,5 +46,12 @@ async def fetch(url: str) -> bytes:
     except httpx.HTTPError as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
     if answer.status_code != 200:
-        raise UploadError(f"the object store refused: {answer.status_code}", answer.status_code)
+        raise _refusal(answer, "the address")
     return answer.content
+
+
+def _refusal(answer: httpx.Response, what: str) -> UploadError:
+    """With S3's own code and sentence, such as EntityTooSmall, where it gave one."""
+    found = _S3_ERROR.search(answer.text)
+    reason = ": ".join(part for part in found.groups() if part) if found else str(answer.status_code)
+    return UploadError(f"the object store refused {what}: {reason}", answer.status_code)

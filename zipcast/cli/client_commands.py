@@ -41,7 +41,7 @@ def run(command: Coroutine[Any, Any, None]) -> None:
 
 
 def _fail(message: str) -> None:
-    err.print(f"[red]{message}[/red]", highlight=False)
+    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(1)
 
 
