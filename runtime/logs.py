@@ -46,7 +46,7 @@ def configure(process: str, level: str) -> None:
 def _leading_fields_first(_: object, __: str, event: EventDict) -> EventDict:
     """What a person looks for stands first on the line."""
     leading = {name: event.pop(name) for name in ("at", "level", "process", "action") if name in event}
-    return leading | event
+    return {**leading, **event}
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -176,7 +176,8 @@ class ZipcastClient:
         request = asyncio.ensure_future(
             connection.request(subject, body, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
         )
-        await asyncio.wait({request, denied}, return_when=asyncio.FIRST_COMPLETED)
+        waiting: set[asyncio.Future[Any]] = {request, denied}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if request.done():
             return request.result()
         request.cancel()
