@@ -197,7 +197,6 @@ class ZipcastClient:
                     network=self._trust.network,
                     netuid=self._trust.netuid,
                     on_error=self._on_error,
-                    on_reconnect=_nothing,
                     on_close=self._on_close,
                 )
                 break
@@ -246,10 +245,6 @@ class ZipcastClient:
         waiting = self._denials.get(denied.group(1).lower()) if denied else None
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
-
-
-async def _nothing() -> None:
-    """nats-py wants a callback; our own loop replaces lost connections."""
 
 
 class _ClockWrongError(Exception):

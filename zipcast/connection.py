@@ -50,10 +50,9 @@ async def connect(
     network: str,
     netuid: int,
     on_error: ErrorCallback,
-    on_reconnect: Callback,
     on_close: Callback,
 ) -> Client:
-    """A connected client, or an error within a few seconds; afterwards it reconnects by itself.
+    """A connected client, or an error within a few seconds. A connection that is lost stays closed.
 
     Raises nats.errors.Error when the server cannot be reached or refuses the hotkey."""
     hotkey = parse_hotkey(signer.ss58_address)
@@ -63,21 +62,32 @@ async def connect(
         return base64.b64encode(bytes(signer.sign(text)))
 
     client = Client()
-    await client.connect(
-        server.url,
-        name=f"zipcast-sdk-{hotkey[:8]}",
-        token=hotkey,
-        signature_cb=prove,
-        inbox_prefix=inbox_prefix(hotkey),
-        tls=ssl.create_default_context() if server.url.startswith("tls") else None,
-        # The first connect must fail fast; nats-py would retry bad credentials for minutes.
-        allow_reconnect=False,
-        connect_timeout=3,
-        error_cb=on_error,
-        reconnected_cb=on_reconnect,
-        closed_cb=on_close,
-    )
+    try:
+        await client.connect(
+            server.url,
+            name=f"zipcast-sdk-{hotkey[:8]}",
+            token=hotkey,
+            signature_cb=prove,
+            inbox_prefix=inbox_prefix(hotkey),
+            tls=ssl.create_default_context() if server.url.startswith("tls") else None,
+            # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
+            # losses are repaired by whoever called, with a new client.
+            allow_reconnect=False,
+            connect_timeout=3,
+            error_cb=on_error,
+            closed_cb=on_close,
+        )
+    except BaseException:
+        await _discard(client)
+        raise
     if not client.is_connected:
-        await client.close()
+        await _discard(client)
         raise nats.errors.NoServersError
     return client
+
+
+async def _discard(client: Client) -> None:
+    """nats-py leaves the socket of a refused connection open."""
+    await client.close()
+    if client._transport is not None:
+        client._transport.close()

@@ -2,10 +2,16 @@
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
+from devstack.options import StackOptions
 from devstack.servers import Servers
+from devstack.stack import Stack
 from devstack.state import State
+from zipcast.ready import Ready
+
+EPOCH_SECONDS = 5
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -21,3 +27,16 @@ async def database_url(servers: Servers) -> AsyncIterator[str]:
     url = await servers.fresh_database()
     yield url
     await servers.drop_database(url)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
+    """The whole of Zipcast with short epochs, for tests that do not harm it."""
+    options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=tmp_path_factory.mktemp("stack") / "state")
+    async with Stack.running(options) as stack:
+        yield stack
+
+
+@pytest.fixture
+def ready(stack: Stack) -> Ready:
+    return stack.ready

@@ -1,0 +1,71 @@
+"""Miners, validators and strangers of a running stack, for tests."""
+
+import time
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from zipcast import btauth, subjects
+from zipcast.client import ZipcastClient
+from zipcast.connection import Server, connect
+from zipcast.envelope import Trust
+from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.messages import MinerUploadReply
+from zipcast.ready import Ready
+from zipcast.subjects import Verb
+from zipcast.wallets import load_hotkey
+
+
+def trust_of(ready: Ready) -> Trust:
+    return Trust(frozenset({parse_hotkey(ready.signer)}), ready.network, ready.netuid)
+
+
+def keypair(ready: Ready, name: str) -> Keypair:
+    return load_hotkey(Path(ready.wallets), name)
+
+
+def client(ready: Ready, name: str) -> ZipcastClient:
+    return ZipcastClient([ready.nats], keypair(ready, name), trust_of(ready))
+
+
+async def raw_connection(ready: Ready, signer: Keypair) -> Client:
+    """A plain nats-py connection that proved its hotkey, as an attacker with a valid key has."""
+
+    async def quiet(*_: object) -> None:
+        """Refusals are looked for by the tests themselves."""
+
+    return await connect(
+        Server.parse(ready.nats),
+        signer,
+        network=ready.network,
+        netuid=ready.netuid,
+        on_error=quiet,
+        on_close=quiet,
+    )
+
+
+def signed_headers(
+    ready: Ready, signer: Keypair, subject: str, body: bytes, *, seconds_ago: float = 0
+) -> dict[str, str]:
+    nonce = time.time_ns() - int(seconds_ago * 1e9)
+    return btauth.sign(signer, method="NATS", path=subject, body=body, receiver=ready.signer, nonce_ns=nonce)
+
+
+async def ask(
+    ready: Ready, connection: Client, signer: Keypair, verb: Verb, body: bytes, **changed: object
+) -> Msg:
+    """One signed request over NATS; `changed` overrides headers or, as `seconds_ago`, the time."""
+    subject = subjects.request(parse_hotkey(signer.ss58_address), verb)
+    seconds_ago = float(changed.pop("seconds_ago", 0))  # type: ignore[arg-type]
+    headers = signed_headers(ready, signer, subject, body, seconds_ago=seconds_ago)
+    headers |= {name: str(value) for name, value in changed.get("headers", {}).items()}  # type: ignore[attr-defined]
+    return await connection.request(subject, body, timeout=5, headers=headers)
+
+
+async def fresh_grant(connected: ZipcastClient) -> MinerUploadReply:
+    """Upload access with most of the epoch ahead: in an epoch's last second none is issued."""
+    async for received in connected.epochs():
+        if received.via == "push":
+            break
+    return await connected.miner_upload()
