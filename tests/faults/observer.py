@@ -1,0 +1,51 @@
+"""An outside observer: everything that reaches one subscriber on the epoch subject, as it came."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from tests.integration.people import keypair, raw_connection, trust_of
+from zipcast import envelope, subjects
+from zipcast.calendar import EpochCalendar
+from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.ready import Ready
+
+
+@dataclass
+class Observer:
+    """Counts raw messages, not what the SDK lets through: a message sent twice is seen twice."""
+
+    ready: Ready
+    heard: list[tuple[VerifiedEpoch, datetime]] = field(default_factory=list)
+    connection: Client | None = None
+
+    async def watch(self, name: str) -> None:
+        self.connection = await raw_connection(self.ready, keypair(self.ready, name))
+        await self.connection.subscribe(subjects.EPOCH, cb=self._hear)
+        await self.connection.flush()
+
+    async def _hear(self, message: Msg) -> None:
+        arrived_at = datetime.now(UTC)
+        signed = UnverifiedEnvelope.from_headers(message.headers, message.data)
+        self.heard.append((envelope.verify(signed, trust_of(self.ready)), arrived_at))
+
+    async def close(self) -> None:
+        if self.connection is not None:
+            await self.connection.close()
+
+    @property
+    def epoch_ids(self) -> list[str]:
+        return [epoch.message.epoch_id for epoch, _ in self.heard]
+
+    def check(self) -> None:
+        """No epoch missing between the first and the last heard, none twice, none early."""
+        calendar = EpochCalendar(self.ready.epoch_seconds)
+        expected, interval = [], calendar.starting(self.epoch_ids[0])
+        while interval.epoch_id <= self.epoch_ids[-1]:
+            expected.append(interval.epoch_id)
+            interval = calendar.after(interval)
+        assert self.epoch_ids == expected
+        early = [epoch.message.epoch_id for epoch, at in self.heard if at < epoch.message.epoch_start]
+        assert early == []
