@@ -26,8 +26,9 @@ up: env
 demo: env
 	@exec $(RUN)/zipcast demo
 
+# Two files at a time, each worker with servers of its own: most of the time is waiting for epochs.
 test: env
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n 2 --dist loadfile
 
 check: env
 	$(RUN)/ruff check .
@@ -40,8 +41,9 @@ check: env
 LOCK = $(UV) pip compile --quiet pyproject.toml --extra server --extra devstack --group dev --universal \
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
+# `make lock UPGRADE=1` also takes newer versions.
 lock: .tools/.uv-$(UV_VERSION)
-	$(LOCK) --upgrade --output-file constraints.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file constraints.txt
 
 # The lock is current when resolving again, with its own pins preferred, changes nothing.
 check-lock: .tools/.uv-$(UV_VERSION)

@@ -2,11 +2,19 @@
 
 import asyncio
 import hashlib
+from itertools import pairwise
 
+import pytest
+import pytest_asyncio
+
+from devstack.stack import Stack
 from tests.integration.people import client
 from zipcast import fairness
 from zipcast.client import ReceivedEpoch
+from zipcast.messages import EpochMessage
 from zipcast.ready import Ready
+
+PARTICIPANTS = [f"miner-{number}" for number in range(1, 9)] + ["validator-1", "validator-2"]
 
 
 async def pushed(ready: Ready, name: str, count: int) -> list[ReceivedEpoch]:
@@ -22,37 +30,50 @@ async def pushed(ready: Ready, name: str, count: int) -> list[ReceivedEpoch]:
     return received
 
 
-async def test_every_subscriber_has_the_same_signed_bytes_once_and_none_before_the_start(ready: Ready):
-    names = [f"miner-{number}" for number in range(1, 9)] + ["validator-1", "validator-2"]
-    everybody = await asyncio.gather(*(pushed(ready, name, 2) for name in names))
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def everybody(stack: Stack) -> list[list[ReceivedEpoch]]:
+    """Three successive epochs as each participant got them."""
+    return await asyncio.gather(*(pushed(stack.ready, name, 3) for name in PARTICIPANTS))
+
+
+@pytest.fixture
+def messages(everybody: list[list[ReceivedEpoch]]) -> list[EpochMessage]:
+    return [item.epoch.message for item in everybody[0]]
+
+
+def test_every_subscriber_has_the_same_signed_bytes_and_none_before_the_start(everybody):
     for received in zip(*everybody, strict=True):
         assert len({item.epoch.envelope for item in received}) == 1
         assert all(item.milliseconds_after_start >= 0 for item in received)
-    first, second = everybody[0]
-    assert second.epoch.message.epoch_start == first.epoch.message.epoch_end
 
 
-async def test_each_message_reveals_the_last_seed_and_keeps_the_promises_of_the_one_before(ready: Ready):
-    first, second, third = [item.epoch.message for item in await pushed(ready, "miner-1", 3)]
-    assert second.previous_epoch_id == first.epoch_id
-    assert second.seed_commitment == first.next_seed_commitment
-    assert second.revealed_seed is not None
-    seed = bytes.fromhex(second.revealed_seed)
-    assert hashlib.sha256(seed).hexdigest() == first.seed_commitment
-    picked = fairness.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in first.zipcodes)
-    start = int(first.epoch_start.timestamp())
-    assert fairness.derive_nonce(seed, first.epoch_id, start, picked) == first.nonce
-    assert third.revealed_seed != second.revealed_seed
+def test_epochs_follow_each_other_without_a_gap(messages: list[EpochMessage]):
+    for earlier, later in pairwise(messages):
+        assert later.epoch_start == earlier.epoch_end
+        assert later.previous_epoch_id == earlier.epoch_id
 
 
-async def test_totals_are_within_tolerance_and_no_zipcode_returns_during_its_cooldown(ready: Ready):
-    messages = [item.epoch.message for item in await pushed(ready, "miner-2", 3)]
+def test_each_message_reveals_the_last_seed_and_keeps_the_promises_of_the_one_before(
+    messages: list[EpochMessage],
+):
+    for earlier, later in pairwise(messages):
+        assert later.seed_commitment == earlier.next_seed_commitment
+        seed = bytes.fromhex(later.revealed_seed or "")
+        assert hashlib.sha256(seed).hexdigest() == earlier.seed_commitment
+        picked = fairness.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in earlier.zipcodes)
+        start = int(earlier.epoch_start.timestamp())
+        assert fairness.derive_nonce(seed, earlier.epoch_id, start, picked) == earlier.nonce
+
+
+def test_totals_are_within_tolerance(messages: list[EpochMessage]):
     for message in messages:
         total = sum(item.expected_listings for item in message.zipcodes)
         assert total == message.metadata.total_expected_listings
-        assert (
-            abs(total - message.target_listings) * 100 <= message.target_listings * message.tolerance_percent
-        )
+        tolerated = message.target_listings * message.tolerance_percent / 100
+        assert abs(total - message.target_listings) <= tolerated
+
+
+def test_no_zipcode_returns_during_its_cooldown(messages: list[EpochMessage]):
     chosen = [item.zipcode for message in messages for item in message.zipcodes]
     assert len(chosen) == len(set(chosen))
 
