@@ -78,16 +78,9 @@ async def connect(
             closed_cb=on_close,
         )
     except BaseException:
-        await _discard(client)
+        await client.close()  # nats-py leaves the socket of a refused connection open
         raise
     if not client.is_connected:
-        await _discard(client)
+        await client.close()
         raise nats.errors.NoServersError
     return client
-
-
-async def _discard(client: Client) -> None:
-    """nats-py leaves the socket of a refused connection open."""
-    await client.close()
-    if client._transport is not None:
-        client._transport.close()
