@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
-from zipcast.calendar import EpochCalendar, scaled
-from zipcast.selection import MarketTier, SelectionSettings
 
 from runtime.settings import DatabaseSettings, EpochLengthSettings, ServiceSettings
+from zipcast.calendar import EpochCalendar, scaled
+from zipcast.selection import MarketTier, SelectionSettings
 
 
 class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):

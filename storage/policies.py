@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 
 from zipcast.calendar import parse_epoch_id
-
 from zipcast.hotkeys import Hotkey, parse_hotkey
 
 MIN_UPLOAD_BYTES = 1024
