@@ -62,8 +62,12 @@ def write_keys(folder: Path, keys: Mapping[str, Mapping[str, str]]) -> None:
     """One `<process>.env` each, mode 0600 in a folder of mode 0700. Raises FileExistsError rather than
     overwrite a key that something may still be using."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = {process: folder / f"{process}.env" for process in keys}
+    for path in paths.values():
+        if path.exists():  # before anything is written: half of a new set fits nothing
+            raise FileExistsError(f"{path} exists")
     for process, values in keys.items():
-        path = folder / f"{process}.env"
+        path = paths[process]
         path.touch(mode=0o600, exist_ok=False)
         path.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
 

@@ -27,14 +27,17 @@ class CurrentEpoch:
     clock: Clock
     database: AsyncEngine
     _newest: VerifiedEpoch | None = field(default=None)
+    _previous: VerifiedEpoch | None = field(default=None)
+    """Still runs while our clock is a little behind the scheduler's, which announced the newest."""
     _failing: bool = field(default=False)
 
     def running(self) -> VerifiedEpoch:
         """The epoch whose interval holds this instant. Raises ServiceError(NO_CURRENT_EPOCH)."""
-        now, newest = self.clock.now(), self._newest
-        if newest is None or not newest.message.epoch_start <= now < newest.message.epoch_end:
-            raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
-        return newest
+        now = self.clock.now()
+        for held in (self._newest, self._previous):
+            if held is not None and held.message.epoch_start <= now < held.message.epoch_end:
+                return held
+        raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
 
     def offer(self, envelope: UnverifiedEnvelope) -> None:
         """Hold it if it verifies and is newer than what is held."""
@@ -42,7 +45,7 @@ class CurrentEpoch:
         if newest is not None and envelope.epoch_id <= newest.message.epoch_id:
             return
         try:
-            self._newest = verify(envelope, self.trust)
+            self._newest, self._previous = verify(envelope, self.trust), newest
         except EnvelopeError as error:
             log.error("epoch_refused", reason=str(error))
 

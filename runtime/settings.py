@@ -14,10 +14,16 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from zipcast.hotkeys import Hotkey, parse_hotkey
 
 
-class ServiceSettings(BaseSettings):
-    """What all processes share."""
+class EnvironmentSettings(BaseSettings):
+    """How every class here reads the environment; an empty variable counts as unset.
+
+    All derive from this one: a class beside it would bring pydantic's defaults back in."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+
+
+class ServiceSettings(EnvironmentSettings):
+    """What all processes share."""
 
     nats_url: str = Field(description="NATS servers, comma-separated")
     bt_network: str = Field(default="finney", pattern=r"^[a-z0-9-]{1,32}$", description="Bittensor network")
@@ -29,11 +35,11 @@ class ServiceSettings(BaseSettings):
     )
 
 
-class DatabaseSettings(BaseSettings):
+class DatabaseSettings(EnvironmentSettings):
     database_url: str = Field(repr=False, description="postgresql://… as the provider prints it")
 
 
-class SignerSettings(BaseSettings):
+class SignerSettings(EnvironmentSettings):
     """Whose epochs are believed, and for whom requests must be signed."""
 
     zipcast_signers: str = Field(description="SS58 addresses of the service's signers, comma-separated")
@@ -50,7 +56,7 @@ class SignerSettings(BaseSettings):
         return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
 
 
-class EpochLengthSettings(BaseSettings):
+class EpochLengthSettings(EnvironmentSettings):
     """EPOCH_DURATION_SECONDS, for tests and demonstrations, wins over EPOCH_DURATION_HOURS."""
 
     epoch_duration_hours: int = Field(default=4, ge=1, le=24)

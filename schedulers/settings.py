@@ -1,14 +1,17 @@
 """Settings of the scheduler process. The only process that holds the signer and the seed secret."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
+
+from runtime.settings import DatabaseSettings, EpochLengthSettings, ServiceSettings
 from zipcast.calendar import EpochCalendar, scaled
 from zipcast.selection import MarketTier, SelectionSettings
 
-from runtime.settings import DatabaseSettings, EpochLengthSettings, ServiceSettings
+_SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
@@ -23,14 +26,14 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     target_listings: int = Field(default=10_000, ge=1, le=1_000_000)
     tolerance_percent: int = Field(default=10, ge=0, le=50)
     cooldown_hours: int = Field(default=24, ge=0, le=24 * 30)
-    min_zipcode_listings: int = Field(default=200, ge=1)
-    max_zipcode_listings: int = Field(default=3_000, ge=1)
+    min_zipcode_listings: int = Field(default=200, ge=2)
+    max_zipcode_listings: int = Field(default=3_000, ge=2)
     state_priorities: str = Field(
         default="PA:1,NJ:2,NY:3,DE:4,MD:5", pattern=r"^[A-Z]{2}:[1-9][0-9]*(,[A-Z]{2}:[1-9][0-9]*)*$"
     )
-    premium_weight: float = Field(default=1.5, gt=0, le=100)
-    standard_weight: float = Field(default=1.0, gt=0, le=100)
-    emerging_weight: float = Field(default=0.8, gt=0, le=100)
+    premium_weight: float = Field(default=1.5, ge=1e-6, le=100)
+    standard_weight: float = Field(default=1.0, ge=1e-6, le=100)
+    emerging_weight: float = Field(default=0.8, ge=1e-6, le=100)
     selection_randomness: float = Field(default=0.25, ge=0, le=1)
     geographic_spread_factor: float = Field(default=0.15, ge=0, le=1)
 
@@ -40,7 +43,10 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
         if self.min_zipcode_listings > self.max_zipcode_listings:
             raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
-        if len(bytes.fromhex(self.schedulers_signer_seed.get_secret_value())) != 32:
+        states = [pair.partition(":")[0] for pair in self.state_priorities.split(",")]
+        if len(set(states)) < len(states):
+            raise ValueError("STATE_PRIORITIES must name each state once")
+        if not _SEED_HEX.fullmatch(self.schedulers_signer_seed.get_secret_value()):
             raise ValueError("SCHEDULERS_SIGNER_SEED must be 64 hex digits")
         return self
 

@@ -10,14 +10,13 @@ import re
 from dataclasses import dataclass
 
 from zipcast.calendar import parse_epoch_id
-
 from zipcast.hotkeys import Hotkey, parse_hotkey
 
 MIN_UPLOAD_BYTES = 1024
 MAX_UPLOAD_BYTES = 5 * 1024**3
 SESSION_POLICY_LIMIT = 2048
 
-_BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_BUCKET = re.compile(r"^(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
 _PREFIX = re.compile(r"^(?:data|validators)/[A-Za-z0-9=/-]+/$")
 
 Condition = list[str | int] | dict[str, str]

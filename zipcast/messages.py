@@ -8,7 +8,15 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from zipcast.errors import ErrorCode, ServiceError
@@ -220,7 +228,7 @@ class LegacyIdentity(WireModel):
     """The identity fields of a legacy body; integers and digit strings are both sent in practice."""
 
     hotkey: str
-    timestamp: int | str
+    timestamp: StrictInt | str  # neither a float nor true
     signature: str
 
 
@@ -262,7 +270,7 @@ def parse_error(body: bytes) -> ServiceError:
     """The error a reply body states; INTERNAL when it states none we know."""
     stated = json.loads(body)
     code = stated.get("error")
-    known = code in set(ErrorCode)
+    known = code in list(ErrorCode)  # compared, not hashed: it may be anything
     return ServiceError(
         ErrorCode(code) if known else ErrorCode.INTERNAL,
         str(stated.get("message", "")),

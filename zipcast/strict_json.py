@@ -1,9 +1,10 @@
-"""JSON as we accept it: one object, no key twice, no NaN, no abyss of brackets.
+"""JSON as we accept it: one object, no key twice, no NaN or infinity, no abyss of brackets.
 
 Duplicate keys are refused because two parsers may each believe another of them.
 """
 
 import json
+import math
 from typing import NoReturn
 
 from zipcast.errors import ErrorCode, ServiceError
@@ -16,7 +17,12 @@ def parse_object(body: bytes) -> dict[str, object]:
     if not body:
         return {}
     try:
-        parsed = json.loads(body.decode("utf-8"), object_pairs_hook=_no_twins, parse_constant=_no_constant)
+        parsed = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_no_twins,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, _RefusedError) else "it is not valid JSON"
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"The body is refused: {reason}.") from None
@@ -34,6 +40,13 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(result) != len(pairs):
         raise _RefusedError("a key stands twice")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _RefusedError("a number is too large")
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -59,6 +59,8 @@ def bridge_request(verb: Verb) -> str:
 
 def parse_bridge_request(subject: str) -> Verb:
     """Raises ValueError when it is not one of the bridge's subjects."""
+    if not subject.startswith(BRIDGE_REQUEST_PREFIX):
+        raise ValueError("not a bridge subject")
     return Verb(subject.removeprefix(BRIDGE_REQUEST_PREFIX))
 
 
@@ -85,7 +87,7 @@ def reply_is_own(reply: str, prefix: str) -> bool:
 def parse_request(subject: str) -> RequestSubject:
     """Raises ValueError when it is not a request subject with a well-formed hotkey."""
     tokens = subject.removeprefix(_REQUEST_PREFIX + ".").split(".", 1)
-    if len(tokens) != 2:
+    if len(tokens) != 2 or not subject.startswith(_REQUEST_PREFIX + "."):
         raise ValueError("not a request subject")
     try:
         return RequestSubject(parse_hotkey(tokens[0]), Verb(tokens[1]))

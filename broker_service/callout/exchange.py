@@ -100,7 +100,8 @@ class Exchange:
 def _read_jwt(token: bytes) -> dict[str, object]:
     signed, _, signature = token.rpartition(b".")
     header, _, payload = signed.partition(b".")
-    if json.loads(_decode(header)).get("alg") != _ALGORITHM:
+    stated = json.loads(_decode(header))
+    if not isinstance(stated, dict) or stated.get("alg") != _ALGORITHM:
         raise ExchangeError("another algorithm")
     claims: dict[str, object] = json.loads(_decode(payload))
     verify(Kind.SERVER, str(claims["iss"]), signed, _decode(signature))

@@ -8,13 +8,13 @@ from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 
 from runtime.identity import Caller
 from storage import epochs
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
 from storage.policies import Scope
+from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.subjects import Verb
 

@@ -53,15 +53,14 @@ class Issuer:
         else:
             deadline = (await self.record.started(epoch_id)).interval.end_at
         now = self.clock.now()
-        # Whole seconds, rounded down: the form must not outlive the deadline.
-        lifetime = int((deadline - now).total_seconds())
-        if lifetime < 1:
-            raise ServiceError(ErrorCode.EPOCH_NOT_OPEN, "The epoch's submission deadline has passed.")
+        expires_at = now + _until(deadline, now)
         scope = policies.miner_scope(self.miner_bucket, caller.hotkey, epoch_id)
-        expires_at = now + timedelta(seconds=lifetime)
         await self.record.issuance(caller, Verb.S3_MINER_UPLOAD, scope, epoch_id, now, expires_at)
+        # Measured again: the row may have taken seconds, by which the form would outlive the deadline.
+        now = self.clock.now()
+        expires_at = now + (lifetime := _until(deadline, now))
         try:
-            form = await self.store.post_form(scope, {}, lifetime)
+            form = await self.store.post_form(scope, {}, int(lifetime.total_seconds()))
             list_url = await self.store.list_url(scope, LIST_URL_SECONDS)
         except ObjectStoreUnavailableError:
             raise store_down() from None
@@ -119,6 +118,14 @@ class Issuer:
             prefix=scope.prefix,
             expiry=session.expires_at,
         )
+
+
+def _until(deadline: datetime, now: datetime) -> timedelta:
+    """Whole seconds, rounded down. Raises ServiceError(EPOCH_NOT_OPEN) when less than one is left."""
+    seconds = int((deadline - now).total_seconds())
+    if seconds < 1:
+        raise ServiceError(ErrorCode.EPOCH_NOT_OPEN, "The epoch's submission deadline has passed.")
+    return timedelta(seconds=seconds)
 
 
 def required_metadata(hotkey: Hotkey, epoch_id: str, issued_at: datetime) -> dict[str, str]:

@@ -1,0 +1,181 @@
+"""The documents of the contract, made by the code that makes them, from fixed values.
+
+The values are invented, the keys are public development keys, and nothing here depends on the
+time, on chance or on a server. sr25519 signatures are randomised, so where a signature stands,
+a constant stands in for it.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+
+from broker_service.responder.reading import Reader
+from broker_service.responder.uploads import Issuer
+from http_bridge.current_reply import CurrentReply
+from runtime.identity import Caller
+from storage.object_store import ObjectVersion
+from tests.unit.fakes import (
+    EPOCH_ID,
+    MINER_HOTKEY,
+    RAO,
+    SIGNER_HOTKEY,
+    START_AT,
+    VALIDATOR_HOTKEY,
+    FakeClock,
+    FakeCurrent,
+    FakeObjectStore,
+    FakeRecord,
+    neuron,
+    snapshot,
+)
+from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.errors import ERRORS, ServiceError
+from zipcast.messages import (
+    AssignedZipcode,
+    EpochMessage,
+    EpochMetadata,
+    LegacyValidatorUploadRequest,
+    MinerUploadRequest,
+    ValidatorReadRequest,
+    ValidatorUploadRequest,
+    WireModel,
+    error_body,
+)
+from zipcast.selection import MarketTier
+
+SIGNATURE = "5a" * 64
+MIDWAY = START_AT + timedelta(hours=1, microseconds=250_000)
+AFTERWARDS = START_AT + timedelta(hours=5)
+MINER = Caller(MINER_HOTKEY, "miner", "request-1", "nats")
+VALIDATOR = Caller(VALIDATOR_HOTKEY, "validator", "request-2", "nats")
+
+
+def epoch_message() -> EpochMessage:
+    return EpochMessage(
+        network="test",
+        netuid=46,
+        epoch_id=EPOCH_ID,
+        epoch_start=START_AT,
+        epoch_end=START_AT + timedelta(hours=4),
+        nonce="01" * 32,
+        target_listings=2_000,
+        tolerance_percent=10,
+        submission_deadline=START_AT + timedelta(hours=4),
+        zipcodes=(
+            AssignedZipcode(
+                zipcode="07030",
+                expected_listings=810,
+                state="NJ",
+                city="Hoboken",
+                county="Hudson County",
+                market_tier=MarketTier.PREMIUM,
+                geographic_region="Northeast",
+            ),
+            AssignedZipcode(
+                zipcode="19104",
+                expected_listings=1_150,
+                state="PA",
+                city='Saint "Mary\'s" – Ñ',
+                county="Philadelphia County",
+                market_tier=MarketTier.EMERGING,
+                geographic_region="Northeast",
+            ),
+        ),
+        metadata=EpochMetadata(
+            total_expected_listings=1_960,
+            zipcode_count=2,
+            algorithm_version="zipcast-selection/1",
+            seed_commitment="02" * 32,
+        ),
+        previous_epoch_id="2026-11-22T00-00-00",
+        seed_commitment="02" * 32,
+        next_seed_commitment="03" * 32,
+        next_inputs_hash="04" * 32,
+        revealed_seed="05" * 32,
+        candidate_pool_hash="06" * 32,
+        issued_at=START_AT - timedelta(minutes=5),
+    )
+
+
+def current_reply() -> bytes:
+    message = epoch_message()
+    envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
+    return CurrentReply.of(VerifiedEpoch(message, envelope)).body
+
+
+def issuer(store: FakeObjectStore, *, record: FakeRecord | None = None) -> Issuer:
+    current = FakeCurrent(epoch_message())
+    return Issuer(store, record or FakeRecord(), current, FakeClock(MIDWAY), "miners", "validators")
+
+
+async def read_reply() -> WireModel:
+    store = FakeObjectStore(
+        versions=[
+            ObjectVersion(
+                key=f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/listings.json",
+                version_id="v1",
+                size=4_096,
+                etag='"9e107d9d372bb6826bd81d3542a419d6"',
+                last_modified=START_AT + timedelta(hours=2),
+            )
+        ],
+        next_token="bmV4dA==",
+    )
+    reader = Reader(store, FakeRecord(), FakeClock(AFTERWARDS), "miners")
+    return await reader.miner_objects(
+        VALIDATOR, ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY)
+    )
+
+
+def requests() -> Iterable[tuple[str, WireModel]]:
+    yield "request-miner-upload", MinerUploadRequest()
+    yield "request-miner-upload-of-an-epoch", MinerUploadRequest(epoch_id=EPOCH_ID)
+    yield "request-validator-upload", ValidatorUploadRequest(epoch_id=EPOCH_ID)
+    yield (
+        "request-validator-read",
+        ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, page_token="bmV4dA=="),
+    )
+    yield (
+        "request-validator-upload-legacy",
+        LegacyValidatorUploadRequest(
+            hotkey=VALIDATOR_HOTKEY,
+            timestamp=1_795_320_000,
+            signature=SIGNATURE,
+            epoch_id=EPOCH_ID,
+            purpose="validation results",
+            estimated_data_size_mb=12.5,
+            retention_days=90,
+        ),
+    )
+
+
+def errors() -> dict[str, object]:
+    """One body for each code; retryable ones with a `retryAfter` of their own."""
+    return {
+        str(code): error_body(
+            ServiceError(code, meaning.meaning, retry_after_seconds=5),
+            server_time=MIDWAY,
+            request_id="request-1",
+        )
+        for code, meaning in ERRORS.items()
+    }
+
+
+async def documents() -> AsyncIterator[tuple[str, bytes]]:
+    """(name of the golden file, bytes as they travel)."""
+    yield "epoch-message", epoch_message().to_bytes()
+    first = epoch_message().model_copy(update={"previous_epoch_id": None, "revealed_seed": None})
+    yield "epoch-message-first", first.to_bytes()
+    yield "current-reply", current_reply()
+    store = FakeObjectStore()
+    yield "miner-upload-reply", (await issuer(store).miner_upload(MINER, None)).to_bytes()
+    with_sts = await issuer(store).validator_upload(VALIDATOR, EPOCH_ID)
+    yield "validator-upload-reply", with_sts.to_bytes()
+    without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(VALIDATOR, EPOCH_ID)
+    yield "validator-upload-reply-without-sts", without_sts.to_bytes()
+    yield "validator-read-reply", (await read_reply()).to_bytes()
+    neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
+    yield "registry-snapshot", snapshot(neurons).to_bytes()
+    yield "errors", json.dumps(errors()).encode()
+    for name, request in requests():
+        yield name, request.to_bytes()

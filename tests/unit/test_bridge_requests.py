@@ -1,0 +1,88 @@
+"""From an HTTP request to what the responder is handed: bounded, plain, and as it was signed."""
+
+from collections.abc import Iterable
+
+import pytest
+from starlette.requests import Request
+
+from http_bridge.requests import MAX_BODY_BYTES, arrival
+from zipcast import btauth
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from zipcast.subjects import Verb
+
+PATH = "/api/v1/s3-access/validator-upload"
+
+
+def request(
+    *chunks: bytes, headers: Iterable[tuple[str, str]] = (), query: bytes = b"", path: str = PATH
+) -> Request:
+    waiting = list(chunks) or [b""]
+
+    async def receive() -> dict[str, object]:
+        body = waiting.pop(0)
+        return {"type": "http.request", "body": body, "more_body": bool(waiting)}
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "server": ("127.0.0.1", 8000),
+        "client": ("192.0.2.7", 5555),
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
+    }
+    return Request(scope, receive)
+
+
+async def refusal(asked: Request) -> ErrorCode:
+    with pytest.raises(ServiceError) as refused:
+        await arrival(asked, Verb.S3_VALIDATOR_UPLOAD)
+    return refused.value.code
+
+
+async def test_method_target_address_and_body_are_handed_on() -> None:
+    asked = await arrival(request(b"ab", b"c", query=b"a=%20b&a=c"), Verb.S3_VALIDATOR_UPLOAD)
+    assert asked.body == b"abc"
+    assert asked.headers == {
+        HEADER_HTTP_METHOD: "POST",
+        HEADER_HTTP_TARGET: f"{PATH}?a=%20b&a=c",
+        HEADER_CLIENT_ADDRESS: "192.0.2.7",
+    }
+
+
+@pytest.mark.parametrize(
+    "host", ["h/api/v1/other#", "h?x=", "h#", "user@h", "h/..", "[::1", "h:99999", "", "h\\x"]
+)
+async def test_a_host_header_does_not_change_what_was_signed(host: str) -> None:
+    asked = await arrival(request(headers=[("Host", host)], query=b"q=1"), Verb.S3_VALIDATOR_UPLOAD)
+    assert asked.headers[HEADER_HTTP_TARGET] == f"{PATH}?q=1"
+
+
+async def test_signed_headers_are_named_as_the_responder_looks_for_them_and_no_others_go_on() -> None:
+    names = [getattr(btauth, name) for name in dir(btauth) if name.startswith("HEADER_")]
+    sent = [(name.upper(), "v") for name in names]
+    sent += [("Zipcast-Http-Target", "/forged"), ("Authorization", "x"), ("X-Forwarded-For", "192.0.2.9")]
+    asked = await arrival(request(headers=sent), Verb.S3_VALIDATOR_UPLOAD)
+    assert {name: asked.headers[name] for name in names} == dict.fromkeys(names, "v")
+    assert asked.headers[HEADER_HTTP_TARGET] == PATH
+    assert asked.headers[HEADER_CLIENT_ADDRESS] == "192.0.2.7"
+    assert len(asked.headers) == len(names) + 3
+
+
+async def test_a_body_of_the_limit_passes_and_one_byte_more_does_not() -> None:
+    whole = b"x" * MAX_BODY_BYTES
+    assert (await arrival(request(whole), Verb.S3_VALIDATOR_UPLOAD)).body == whole
+    assert await refusal(request(whole, b"x")) is ErrorCode.PAYLOAD_TOO_LARGE
+    assert await refusal(request(whole + b"x")) is ErrorCode.PAYLOAD_TOO_LARGE
+
+
+@pytest.mark.parametrize("value", ["a\tb", "é", "x" * 513, "a\x7fb"])
+async def test_a_header_that_nats_could_not_carry_is_refused(value: str) -> None:
+    assert await refusal(request(headers=[(btauth.HEADER_NONCE, value)])) is ErrorCode.MALFORMED_REQUEST
+
+
+async def test_a_target_that_nats_could_not_carry_is_refused() -> None:
+    assert await refusal(request(query=b"q=" + b"x" * 600)) is ErrorCode.MALFORMED_REQUEST

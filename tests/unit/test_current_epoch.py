@@ -1,0 +1,78 @@
+"""The running epoch in memory: never early, never unverified, no gap at a boundary."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from runtime.current_epoch import CurrentEpoch
+from tests.contract.documents import epoch_message
+from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
+from zipcast.envelope import Trust, UnverifiedEnvelope, seal
+from zipcast.errors import ErrorCode, ServiceError
+
+FOUR_HOURS = timedelta(hours=4)
+MESSAGE = epoch_message()
+FOLLOWING = MESSAGE.model_copy(
+    update={
+        "epoch_id": "2026-11-22T08-00-00",
+        "epoch_start": START_AT + FOUR_HOURS,
+        "epoch_end": START_AT + 2 * FOUR_HOURS,
+    }
+)
+FIRST, SECOND = seal(MESSAGE, SIGNER), seal(FOLLOWING, SIGNER)
+
+
+def current(clock: FakeClock, *offered: UnverifiedEnvelope) -> CurrentEpoch:
+    held = CurrentEpoch(Trust(frozenset({SIGNER_HOTKEY}), "test", 46), clock, database=None)
+    for envelope in offered:
+        held.offer(envelope)
+    return held
+
+
+def is_none_running(held: CurrentEpoch) -> bool:
+    with pytest.raises(ServiceError) as refused:
+        held.running()
+    return refused.value.code is ErrorCode.NO_CURRENT_EPOCH
+
+
+def test_an_epoch_runs_from_its_start_until_its_end() -> None:
+    clock = FakeClock(START_AT - timedelta.resolution)
+    held = current(clock, FIRST)
+    assert is_none_running(held)
+    clock.wall = START_AT
+    assert held.running().envelope == FIRST
+    clock.wall = START_AT + FOUR_HOURS - timedelta.resolution
+    assert held.running().envelope == FIRST
+    clock.wall = START_AT + FOUR_HOURS
+    assert is_none_running(held)
+
+
+def test_nothing_runs_before_anything_was_heard() -> None:
+    assert is_none_running(current(FakeClock()))
+
+
+def test_what_does_not_verify_is_never_held() -> None:
+    forged = seal(MESSAGE, MINER)
+    renamed = replace(FIRST, epoch_id="2026-11-22T08-00-00")
+    assert is_none_running(current(FakeClock(), forged, renamed))
+    assert current(FakeClock(), FIRST, renamed).running().envelope == FIRST
+
+
+def test_the_next_epoch_takes_over_at_its_start_and_an_older_one_does_not_return() -> None:
+    clock = FakeClock(START_AT + FOUR_HOURS)
+    assert current(clock, FIRST, SECOND, FIRST).running().envelope == SECOND
+
+
+def test_the_first_bytes_of_an_epoch_stay() -> None:
+    again = seal(MESSAGE, SIGNER)
+    assert again != FIRST
+    assert current(FakeClock(), FIRST, again).running().envelope == FIRST
+
+
+def test_an_epoch_heard_while_our_clock_is_behind_does_not_hide_the_one_that_runs() -> None:
+    clock = FakeClock(START_AT + FOUR_HOURS - timedelta(milliseconds=50))
+    held = current(clock, FIRST, SECOND)
+    assert held.running().envelope == FIRST
+    clock.wall = START_AT + FOUR_HOURS
+    assert held.running().envelope == SECOND

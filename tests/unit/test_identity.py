@@ -1,0 +1,240 @@
+"""The order in which a request is checked, seen by which error comes when several would."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from runtime.identity import Arrival, Caller, Doorkeeper
+from runtime.registry import RegistryView
+from tests.unit.fakes import (
+    MINER,
+    MINER_HOTKEY,
+    SIGNER_HOTKEY,
+    START_AT,
+    STRANGER,
+    VALIDATOR,
+    VALIDATOR_HOTKEY,
+    FakeClock,
+    hotkey_of,
+    registry,
+)
+from zipcast import auth, btauth
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Keypair
+from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from zipcast.subjects import Verb, request
+
+NOW = int(START_AT.timestamp())
+NOW_NS = NOW * 1_000_000_000
+BODY = b'{"epochId":"2026-11-22T04-00-00"}'
+TARGET = "/api/v1/s3-access/validator-upload"
+FORGED = "0" * 128
+
+
+def doorkeeper(view: RegistryView | None = None) -> Doorkeeper:
+    return Doorkeeper(view or registry(), frozenset({SIGNER_HOTKEY}), FakeClock())
+
+
+def direct(
+    pair: Keypair = MINER, verb: Verb = Verb.EPOCH_CURRENT, *, nonce_ns: int = NOW_NS, **changes: str
+) -> Arrival:
+    subject = request(hotkey_of(pair), verb)
+    headers = btauth.sign(
+        pair, method="NATS", path=subject, body=BODY, receiver=SIGNER_HOTKEY, nonce_ns=nonce_ns
+    )
+    return Arrival(verb, BODY, headers | changes, "request-1")
+
+
+def admit_direct(arrival: Arrival, pair: Keypair = MINER, view: RegistryView | None = None) -> Caller:
+    hotkey = hotkey_of(pair)
+    return doorkeeper(view).admit_direct(arrival, request(hotkey, arrival.verb), hotkey)
+
+
+def legacy(pair: Keypair = VALIDATOR, timestamp: int = NOW, **changes: object) -> Arrival:
+    signature = pair.sign(auth.validator_upload_commitment(timestamp).encode()).hex()
+    fields = {"hotkey": pair.ss58_address, "timestamp": timestamp, "signature": signature, **changes}
+    headers = {HEADER_CLIENT_ADDRESS: "192.0.2.7", HEADER_HTTP_METHOD: "POST", HEADER_HTTP_TARGET: TARGET}
+    return Arrival(Verb.S3_VALIDATOR_UPLOAD, json.dumps(fields).encode(), headers, "request-2")
+
+
+def bridged(pair: Keypair = VALIDATOR, *, nonce_ns: int = NOW_NS, **changes: str) -> Arrival:
+    signed = btauth.sign(
+        pair, method="POST", path=TARGET, body=BODY, receiver=SIGNER_HOTKEY, nonce_ns=nonce_ns
+    )
+    return Arrival(Verb.S3_VALIDATOR_UPLOAD, BODY, legacy().headers | signed | changes, "request-3")
+
+
+def code(attempt: Callable[[], object]) -> ErrorCode:
+    with pytest.raises(ServiceError) as refused:
+        attempt()
+    return refused.value.code
+
+
+def test_a_request_on_ones_own_subject_proves_the_caller_and_his_role() -> None:
+    assert admit_direct(direct()) == Caller(MINER_HOTKEY, "miner", "request-1", "nats")
+    caller = admit_direct(direct(VALIDATOR), VALIDATOR)
+    assert caller == Caller(VALIDATOR_HOTKEY, "validator", "request-1", "nats")
+
+
+def test_a_legacy_and_a_signed_request_over_http_prove_the_caller() -> None:
+    expected = Caller(VALIDATOR_HOTKEY, "validator", "request-2", "192.0.2.7")
+    assert doorkeeper().admit_bridged(legacy()) == expected
+    assert doorkeeper().admit_bridged(bridged()) == replace(expected, request_id="request-3")
+
+
+def test_a_malformed_request_is_told_so_before_it_is_stale() -> None:
+    stale = NOW_NS - 11 * 10**9
+    arrival = direct(nonce_ns=stale, **{btauth.HEADER_SIGNATURE: "no hex"})
+    assert code(lambda: admit_direct(arrival)) is ErrorCode.MALFORMED_AUTH
+    assert code(lambda: doorkeeper().admit_bridged(legacy(timestamp=1, signature="x"))) is (
+        ErrorCode.MALFORMED_AUTH
+    )
+
+
+def test_a_stale_request_is_refused_before_the_registry_is_asked() -> None:
+    unread = RegistryView("test", 46, 1000)
+    stale = NOW_NS - 11 * 10**9
+    for view in (unread, registry()):
+        assert code(lambda view=view: admit_direct(direct(STRANGER, nonce_ns=stale), STRANGER, view)) is (
+            ErrorCode.STALE_REQUEST
+        )
+        door = doorkeeper(view)
+        assert code(lambda door=door: door.admit_bridged(legacy(STRANGER, NOW - 301))) is (
+            ErrorCode.STALE_REQUEST
+        )
+        assert code(lambda door=door: door.admit_bridged(bridged(STRANGER, nonce_ns=stale))) is (
+            ErrorCode.STALE_REQUEST
+        )
+
+
+def test_an_unregistered_hotkey_is_refused_before_its_signature_is_verified() -> None:
+    forged = {btauth.HEADER_SIGNATURE: FORGED}
+    assert code(lambda: admit_direct(direct(STRANGER, **forged), STRANGER)) is ErrorCode.NOT_REGISTERED
+    assert code(lambda: doorkeeper().admit_bridged(bridged(STRANGER, **forged))) is ErrorCode.NOT_REGISTERED
+    assert code(lambda: doorkeeper().admit_bridged(legacy(STRANGER, signature=FORGED))) is (
+        ErrorCode.NOT_REGISTERED
+    )
+
+
+def test_an_unread_registry_is_said_to_be_so() -> None:
+    unread = RegistryView("test", 46, 1000)
+    assert code(lambda: admit_direct(direct(), view=unread)) is ErrorCode.REGISTRY_UNAVAILABLE
+    assert code(lambda: doorkeeper(unread).admit_bridged(legacy())) is ErrorCode.REGISTRY_UNAVAILABLE
+
+
+def test_a_forgery_learns_nothing_of_the_hotkeys_role() -> None:
+    forged = {btauth.HEADER_SIGNATURE: FORGED}
+    arrival = direct(MINER, Verb.S3_VALIDATOR_READ, **forged)
+    assert code(lambda: admit_direct(arrival)) is ErrorCode.BAD_SIGNATURE
+    assert code(lambda: doorkeeper().admit_bridged(legacy(MINER, signature=FORGED))) is (
+        ErrorCode.BAD_SIGNATURE
+    )
+    assert code(lambda: doorkeeper().admit_bridged(bridged(MINER, **forged))) is ErrorCode.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("verb", [Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ])
+def test_what_is_for_validators_is_refused_to_a_miner(verb: Verb) -> None:
+    assert code(lambda: admit_direct(direct(MINER, verb))) is ErrorCode.VALIDATOR_REQUIRED
+    assert admit_direct(direct(VALIDATOR, verb), VALIDATOR).role == "validator"
+
+
+@pytest.mark.parametrize("verb", [Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD])
+def test_what_is_for_miners_is_open_to_validators(verb: Verb) -> None:
+    assert admit_direct(direct(MINER, verb)).role == "miner"
+    assert admit_direct(direct(VALIDATOR, verb), VALIDATOR).role == "validator"
+
+
+def test_a_miner_is_refused_validators_access_over_http_too() -> None:
+    assert code(lambda: doorkeeper().admit_bridged(legacy(MINER))) is ErrorCode.VALIDATOR_REQUIRED
+    assert code(lambda: doorkeeper().admit_bridged(bridged(MINER))) is ErrorCode.VALIDATOR_REQUIRED
+
+
+def test_a_request_signed_by_another_than_the_subjects_owner_is_refused() -> None:
+    assert code(lambda: admit_direct(direct(MINER), VALIDATOR)) is ErrorCode.BAD_SIGNATURE
+
+
+def test_a_request_is_good_for_its_own_subject_and_body_alone() -> None:
+    arrival = direct()
+    other = request(MINER_HOTKEY, Verb.S3_MINER_UPLOAD)
+    for attempt in (
+        lambda: doorkeeper().admit_direct(arrival, other, MINER_HOTKEY),
+        lambda: admit_direct(replace(arrival, body=BODY + b" ")),
+    ):
+        assert code(attempt) is ErrorCode.BAD_SIGNATURE
+
+
+def test_a_request_over_http_is_good_for_its_own_method_target_and_body_alone() -> None:
+    for arrival in (
+        bridged(**{HEADER_HTTP_METHOD: "GET"}),
+        bridged(**{HEADER_HTTP_TARGET: TARGET + "?x=1"}),
+        replace(bridged(), body=BODY + b" "),
+        replace(bridged(), headers={n: v for n, v in bridged().headers.items() if "Http" not in n}),
+    ):
+        assert code(lambda arrival=arrival: doorkeeper().admit_bridged(arrival)) is ErrorCode.BAD_SIGNATURE
+
+
+def test_a_request_for_nats_is_worthless_over_http_and_the_other_way_round() -> None:
+    assert code(lambda: doorkeeper().admit_bridged(direct(VALIDATOR, Verb.S3_VALIDATOR_UPLOAD))) is (
+        ErrorCode.BAD_SIGNATURE
+    )
+    assert code(lambda: admit_direct(bridged(), VALIDATOR)) is ErrorCode.BAD_SIGNATURE
+
+
+def test_a_bad_btauth_header_is_not_made_good_by_a_legacy_identity() -> None:
+    arrival = legacy()
+    headers = arrival.headers | {btauth.HEADER_HOTKEY: VALIDATOR_HOTKEY}
+    assert code(lambda: doorkeeper().admit_bridged(replace(arrival, headers=headers))) is (
+        ErrorCode.MALFORMED_AUTH
+    )
+
+
+def test_a_legacy_identity_of_a_get_stands_in_its_query() -> None:
+    signature = MINER.sign(auth.current_commitment(NOW).encode()).hex()
+    query = {"hotkey": MINER_HOTKEY, "timestamp": str(NOW), "signature": signature}
+    arrival = Arrival(Verb.EPOCH_CURRENT, b"", {}, "request-4")
+    assert doorkeeper().admit_bridged(arrival, query).hotkey == MINER_HOTKEY
+    upload = Arrival(Verb.S3_VALIDATOR_UPLOAD, b"", {}, "request-5")
+    assert code(lambda: doorkeeper().admit_bridged(upload, query)) is ErrorCode.BAD_SIGNATURE
+
+
+@pytest.mark.parametrize("missing", ["hotkey", "timestamp", "signature"])
+def test_a_missing_identity_field_is_named(missing: str) -> None:
+    fields = json.loads(legacy().body)
+    del fields[missing]
+    with pytest.raises(ServiceError, match=rf"^{missing}\b") as refused:
+        doorkeeper().admit_bridged(replace(legacy(), body=json.dumps(fields).encode()))
+    assert refused.value.code is ErrorCode.MALFORMED_REQUEST
+
+
+@pytest.mark.parametrize("timestamp", [True, 1.5, float(NOW), None, [NOW], -NOW, f"{NOW}.0", ""])
+def test_a_timestamp_is_an_integer_or_a_string_of_digits(timestamp: object) -> None:
+    body = json.dumps(json.loads(legacy().body) | {"timestamp": timestamp}).encode()
+    assert code(lambda: doorkeeper().admit_bridged(replace(legacy(), body=body))) is (
+        ErrorCode.MALFORMED_REQUEST
+    )
+
+
+def test_digit_strings_and_integers_both_serve_as_a_timestamp() -> None:
+    fields = json.loads(legacy().body) | {"timestamp": str(NOW)}
+    arrival = replace(legacy(), body=json.dumps(fields).encode())
+    assert doorkeeper().admit_bridged(arrival).hotkey == VALIDATOR_HOTKEY
+
+
+@pytest.mark.parametrize(("ahead", "fresh"), [(-300, True), (-301, False), (300, True), (301, False)])
+def test_the_api_window_is_five_minutes_either_way(ahead: int, fresh: bool) -> None:
+    if fresh:
+        assert doorkeeper().admit_bridged(legacy(timestamp=NOW + ahead)).hotkey == VALIDATOR_HOTKEY
+    else:
+        assert code(lambda: doorkeeper().admit_bridged(legacy(timestamp=NOW + ahead))) is (
+            ErrorCode.STALE_REQUEST
+        )
+
+
+def test_a_hotkey_that_left_meanwhile_is_refused() -> None:
+    view = registry()
+    assert admit_direct(direct(), view=view).hotkey == MINER_HOTKEY
+    assert view.snapshot is not None
+    view.adopt(view.snapshot.model_copy(update={"block_number": 101, "neurons": ()}))
+    assert code(lambda: admit_direct(direct(), view=view)) is ErrorCode.NOT_REGISTERED

@@ -1,0 +1,173 @@
+"""The scheduler's settings: what each variable allows, and how a process says no."""
+
+from datetime import timedelta
+
+import pytest
+from pydantic import ValidationError
+
+from runtime.settings import SignerSettings, load
+from schedulers.settings import SchedulerSettings
+from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
+from zipcast.calendar import EpochCalendar
+from zipcast.selection import MarketTier, SelectionSettings
+
+SEED = "ab" * 32
+LEAST = {
+    "NATS_URL": "nats://127.0.0.1:4222",
+    "DATABASE_URL": "postgresql://zipcast:hunter2@127.0.0.1/zipcast",
+    "SCHEDULERS_NATS_SEED": "SUAhunter2",
+    "SCHEDULERS_SIGNER_SEED": SEED,
+    "ZIPCODE_SECRET_KEY": "hunter2-" * 4,
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Only what is needed: nothing of the machine that runs the tests."""
+    for name in SchedulerSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in LEAST.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_least_environment_gives_the_documented_defaults() -> None:
+    settings = load(SchedulerSettings)
+    assert settings.calendar == EpochCalendar(14_400)
+    assert settings.selection == SelectionSettings()
+    assert (settings.bt_network, settings.net_uid) == ("finney", 46)
+    assert settings.zipcast_environment == "production"
+
+
+def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "EPOCH_DURATION_SECONDS": "60",
+        "TARGET_LISTINGS": "500",
+        "TOLERANCE_PERCENT": "5",
+        "COOLDOWN_HOURS": "12",
+        "MIN_ZIPCODE_LISTINGS": "20",
+        "MAX_ZIPCODE_LISTINGS": "300",
+        "STATE_PRIORITIES": "TX:2,CA:1",
+        "PREMIUM_WEIGHT": "3",
+        "STANDARD_WEIGHT": "2",
+        "EMERGING_WEIGHT": "0.5",
+        "SELECTION_RANDOMNESS": "1",
+        "GEOGRAPHIC_SPREAD_FACTOR": "0",
+    }.items():
+        environment.setenv(name, value)
+    settings = load(SchedulerSettings)
+    assert settings.calendar == EpochCalendar(60)
+    assert settings.selection == SelectionSettings(
+        target_listings=500,
+        tolerance_percent=5,
+        min_zipcode_listings=20,
+        max_zipcode_listings=300,
+        cooldown=timedelta(minutes=3),  # 12 h at 4 h an epoch are 3 epochs
+        state_priorities=(("TX", 2), ("CA", 1)),
+        tier_weights=((MarketTier.PREMIUM, 3), (MarketTier.STANDARD, 2), (MarketTier.EMERGING, 0.5)),
+        selection_randomness=1,
+        geographic_spread_factor=0,
+    )
+
+
+def test_a_length_in_seconds_wins_over_one_in_hours(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("EPOCH_DURATION_HOURS", "6")
+    assert load(SchedulerSettings).epoch_seconds == 21_600
+    environment.setenv("EPOCH_DURATION_SECONDS", "30")
+    assert load(SchedulerSettings).epoch_seconds == 30
+
+
+BAD = [
+    ("NATS_URL", ""),
+    ("BT_NETWORK", "Finney:46"),
+    ("NET_UID", "-1"),
+    ("NET_UID", "65536"),
+    ("LOG_LEVEL", "LOUD"),
+    ("ZIPCAST_ENVIRONMENT", "staging!"),
+    ("DATABASE_URL", ""),
+    ("EPOCH_DURATION_HOURS", "0"),
+    ("EPOCH_DURATION_HOURS", "5"),
+    ("EPOCH_DURATION_SECONDS", "7"),
+    ("EPOCH_DURATION_SECONDS", "86401"),
+    ("SCHEDULERS_NATS_SEED", ""),
+    ("SCHEDULERS_SIGNER_SEED", "ab" * 31),
+    ("SCHEDULERS_SIGNER_SEED", "hunter2" * 8),
+    ("SCHEDULERS_SIGNER_SEED", "zz" * 32),
+    ("SCHEDULERS_SIGNER_SEED", "ab " * 32),
+    ("SCHEDULERS_SIGNER_SEED", "0x" + SEED),
+    ("ZIPCODE_SECRET_KEY", "hunter2"),
+    ("ZIPCODE_SECRET_ID", "a:b"),
+    ("TARGET_LISTINGS", "0"),
+    ("TARGET_LISTINGS", "many"),
+    ("TOLERANCE_PERCENT", "51"),
+    ("COOLDOWN_HOURS", "-1"),
+    ("MIN_ZIPCODE_LISTINGS", "1"),
+    ("MIN_ZIPCODE_LISTINGS", "3001"),
+    ("MAX_ZIPCODE_LISTINGS", "199"),
+    ("STATE_PRIORITIES", "pa:1"),
+    ("STATE_PRIORITIES", "PA:0"),
+    ("STATE_PRIORITIES", "PA:1,PA:2"),
+    ("STATE_PRIORITIES", "PA:1,"),
+    ("PREMIUM_WEIGHT", "0"),
+    ("PREMIUM_WEIGHT", "nan"),
+    ("STANDARD_WEIGHT", "101"),
+    ("EMERGING_WEIGHT", "1e-7"),
+    ("SELECTION_RANDOMNESS", "1.01"),
+    ("GEOGRAPHIC_SPREAD_FACTOR", "-0.1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_value_ends_the_process_with_one_line_that_names_the_variable_and_never_the_value(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    environment.setenv(name, value)
+    with pytest.raises(SystemExit) as stopped:
+        load(SchedulerSettings)
+    assert stopped.value.code == 2
+    out, told = capsys.readouterr()
+    assert out == ""
+    assert told.count("\n") == 1
+    assert name in told
+    assert "hunter2" not in told
+    assert len(value) < 6 or value not in told
+
+
+@pytest.mark.parametrize("name", sorted(LEAST))
+def test_each_missing_variable_is_named(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    environment.delenv(name)
+    with pytest.raises(SystemExit) as stopped:
+        load(SchedulerSettings)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == f"{name}: Field required\n"
+
+
+def test_an_unknown_setting_is_refused_and_a_known_one_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        SchedulerSettings(tolerance=10)
+    with pytest.raises(ValidationError, match="frozen"):
+        load(SchedulerSettings).target_listings = 1
+
+
+def test_no_secret_shows_when_settings_are_printed() -> None:
+    printed = repr(load(SchedulerSettings))
+    assert "target_listings=10000" in printed
+    for secret in ("hunter2", SEED):
+        assert secret not in printed
+
+
+def test_signers_are_addresses_separated_by_commas(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("ZIPCAST_SIGNERS", f"{SIGNER_HOTKEY},{MINER_HOTKEY}")
+    assert load(SignerSettings).signers == {SIGNER_HOTKEY, MINER_HOTKEY}
+
+
+@pytest.mark.parametrize("signers", ["x", f"{SIGNER_HOTKEY},", f"{SIGNER_HOTKEY}, {MINER_HOTKEY}", ZERO_KEY])
+def test_a_malformed_signer_is_refused_by_name(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], signers: str
+) -> None:
+    environment.setenv("ZIPCAST_SIGNERS", signers)
+    with pytest.raises(SystemExit):
+        load(SignerSettings)
+    assert capsys.readouterr().err.startswith("ZIPCAST_SIGNERS: ")

@@ -1,0 +1,66 @@
+"""The JSON we accept, and the JSON that two parsers could read differently."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.strict_json import parse_object
+
+texts = st.text('abé"\\\n{}', max_size=6)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(texts, values, max_size=4))
+def test_any_object_is_read_as_it_was_written(document: dict[str, object]) -> None:
+    assert parse_object(json.dumps(document).encode()) == document
+    assert parse_object(json.dumps(document, ensure_ascii=False).encode()) == document
+
+
+def test_no_body_is_an_empty_object() -> None:
+    assert parse_object(b"") == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"a":1,"a":1}', "a key stands twice"),
+        (b'{"a":1,"\\u0061":2}', "a key stands twice"),
+        (b'{"x":[{"a":1,"b":2,"a":3}]}', "a key stands twice"),
+        (b'{"a":NaN}', "NaN is not JSON"),
+        (b'{"a":Infinity}', "Infinity is not JSON"),
+        (b'{"a":[-Infinity]}', "-Infinity is not JSON"),
+        (b'{"a":1e999}', "a number is too large"),
+        (b'{"a":[-1e999]}', "a number is too large"),
+        (b"{", "it is not valid JSON"),
+        (b"{}{}", "it is not valid JSON"),
+        (b"{'a':1}", "it is not valid JSON"),
+        (b'{"a":1,}', "it is not valid JSON"),
+        (b'{"a":"\xff"}', "it is not valid JSON"),
+        (b"\xef\xbb\xbf{}", "it is not valid JSON"),
+        ('{"a":1}'.encode("utf-16"), "it is not valid JSON"),
+        (b" ", "it is not valid JSON"),
+        (b'{"a":' + b"1" * 5_000 + b"}", "it is not valid JSON"),
+        (b'{"a":' * 100_000, "it is not valid JSON"),
+        (b"[" * 100_000, "it is not valid JSON"),
+    ],
+    ids=lambda given: given[:24] if isinstance(given, str) else repr(given[:16]),
+)
+def test_each_refusal_says_why_and_never_what(body: bytes, reason: str) -> None:
+    with pytest.raises(ServiceError) as refused:
+        parse_object(body)
+    assert refused.value.code is ErrorCode.MALFORMED_REQUEST
+    assert refused.value.message == f"The body is refused: {reason}."
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true", b"[{}]"])
+def test_anything_but_an_object_is_refused(body: bytes) -> None:
+    with pytest.raises(ServiceError, match="must be a JSON object"):
+        parse_object(body)

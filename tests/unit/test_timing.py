@@ -1,0 +1,130 @@
+"""Waiting for an epoch's start: never early, and sound when the wall clock is set meanwhile."""
+
+from datetime import datetime, timedelta
+from types import TracebackType
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schedulers.timing import LONGEST_NAP_SECONDS, STAND_BACK_SECONDS, StartGate, sleep_until
+from tests.unit.fakes import START_AT, FakeClock
+
+SECOND = timedelta(seconds=1)
+
+
+class FakeDatabase:
+    """PostgreSQL, as far as it tells the time: `offset` ahead of the machine's true time."""
+
+    def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0)) -> None:
+        self._clock, self._offset = clock, offset
+        self._begun = clock.wall
+
+    def now(self) -> datetime:
+        return self._begun + self._clock.elapsed + self._offset
+
+    def connect(self) -> "FakeDatabase":
+        return self
+
+    async def __aenter__(self) -> "FakeDatabase":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def execute(self, query: object) -> "FakeDatabase":
+        assert "clock_timestamp()" in str(query)
+        return self
+
+    def scalar_one(self) -> datetime:
+        return self.now()
+
+
+async def test_an_instant_that_has_passed_is_not_waited_for() -> None:
+    clock = FakeClock(START_AT)
+    await sleep_until(clock, START_AT)
+    await sleep_until(clock, START_AT - SECOND)
+    assert clock.naps == []
+
+
+@settings(max_examples=50)
+@given(st.timedeltas(timedelta(microseconds=1), timedelta(hours=4)))
+async def test_an_undisturbed_wait_ends_at_the_instant_exactly(ahead: timedelta) -> None:
+    clock = FakeClock(START_AT - ahead)
+    await sleep_until(clock, START_AT)
+    assert timedelta(0) <= clock.wall - START_AT <= timedelta(microseconds=5)
+
+
+@settings(max_examples=100)
+@given(
+    st.timedeltas(timedelta(microseconds=1), timedelta(minutes=3)),
+    st.lists(st.timedeltas(timedelta(seconds=-100), timedelta(seconds=100)), max_size=12),
+)
+async def test_however_the_wall_clock_is_set_it_is_never_early_and_notices_within_one_nap(
+    ahead: timedelta, steps: list[timedelta]
+) -> None:
+    clock = FakeClock(START_AT - ahead, steps)
+    await sleep_until(clock, START_AT)
+    assert clock.wall >= START_AT
+    assert max(clock.naps) <= LONGEST_NAP_SECONDS
+
+
+async def test_a_wall_clock_set_back_an_hour_is_waited_for_again() -> None:
+    clock = FakeClock(START_AT - timedelta(seconds=5), [timedelta(hours=-1)])
+    await sleep_until(clock, START_AT)
+    assert clock.elapsed >= timedelta(hours=1)
+    assert clock.wall >= START_AT
+
+
+async def test_a_wall_clock_set_forward_ends_the_wait_at_the_next_look() -> None:
+    clock = FakeClock(START_AT - timedelta(hours=1), [timedelta(0), timedelta(hours=2)])
+    await sleep_until(clock, START_AT)
+    assert clock.elapsed == 2 * timedelta(seconds=LONGEST_NAP_SECONDS)
+
+
+async def test_a_step_back_during_the_last_exact_sleep_is_waited_for_too() -> None:
+    clock = FakeClock(START_AT - timedelta(milliseconds=400), [timedelta(milliseconds=-300)])
+    await sleep_until(clock, START_AT)
+    assert clock.elapsed == timedelta(milliseconds=700)
+
+
+async def test_the_gate_opens_at_the_start_when_both_clocks_agree() -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=5))
+    await StartGate(FakeDatabase(clock), clock).wait(START_AT)
+    assert timedelta(0) <= clock.wall - START_AT <= timedelta(milliseconds=1)
+
+
+@settings(max_examples=50)
+@given(
+    st.timedeltas(timedelta(seconds=-30), timedelta(seconds=30)),
+    st.lists(st.timedeltas(timedelta(seconds=-20), timedelta(seconds=20)), max_size=8),
+)
+async def test_the_gate_never_opens_before_postgresqls_clock_has_passed_the_start(
+    offset: timedelta, steps: list[timedelta]
+) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1), steps)
+    database = FakeDatabase(clock, offset)
+    await StartGate(database, clock).wait(START_AT)
+    assert database.now() >= START_AT
+    assert clock.wall >= START_AT or any(step < timedelta(0) for step in steps)
+
+
+@pytest.mark.parametrize("milliseconds", [-250, 0, 250])
+async def test_a_replica_within_a_quarter_second_publishes_at_once(milliseconds: int) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    database = FakeDatabase(clock, timedelta(milliseconds=milliseconds))
+    await StartGate(database, clock).wait(START_AT)
+    late = max(database.now(), clock.wall) - START_AT
+    assert late <= timedelta(milliseconds=251)
+    assert STAND_BACK_SECONDS not in clock.naps
+
+
+@pytest.mark.parametrize("milliseconds", [-30_000, -251, 251, 30_000])
+async def test_a_replica_with_a_wrong_clock_leaves_the_start_to_the_others(milliseconds: int) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    database = FakeDatabase(clock, timedelta(milliseconds=milliseconds))
+    await StartGate(database, clock).wait(START_AT)
+    assert STAND_BACK_SECONDS in clock.naps
+    assert database.now() >= START_AT
