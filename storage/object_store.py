@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -74,11 +74,31 @@ class ObjectVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Marker:
+    """Where a listing goes on: after that version of that key, or after the key if there is none."""
+
+    key: str
+    version_id: str = ""
+
+    def token(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.key}\n{self.version_id}".encode()).decode()
+
+    @classmethod
+    def parse(cls, token: str) -> "Marker":
+        """Raises MalformedPageTokenError."""
+        try:
+            key, version_id = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
+        except (binascii.Error, ValueError):
+            raise MalformedPageTokenError("pageToken must be one that an earlier page gave") from None
+        return cls(key, version_id)
+
+
+@dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Object versions in key order, and where the next page begins."""
+    """Object versions in key order, the newest of a key first, and where the next page begins."""
 
     versions: tuple[ObjectVersion, ...]
-    next_token: str | None
+    next_marker: Marker | None
 
 
 class MalformedPageTokenError(ValueError):
@@ -139,17 +159,20 @@ class ObjectStore:
             lambda: self._s3.generate_presigned_url("get_object", params, lifetime_seconds)
         )
 
-    async def list_versions(self, scope: Scope, page_token: str | None) -> VersionPage:
-        """One page of versions below `scope`. Raises MalformedPageTokenError."""
-        key, version = _read_token(page_token) if page_token else ("", "")
+    async def list_versions(
+        self, scope: Scope, after: Marker | None, page_size: int = PAGE_SIZE
+    ) -> VersionPage:
+        """One page of versions below `scope`."""
+        # An empty marker is not the same as none: AWS refuses an empty version id.
+        position: dict[str, Any] = {}
+        if after is not None:
+            position["KeyMarker"] = after.key
+            if after.version_id:
+                position["VersionIdMarker"] = after.version_id
 
         def read() -> VersionPage:
             page = self._s3.list_object_versions(
-                Bucket=scope.bucket,
-                Prefix=scope.prefix,
-                KeyMarker=key,
-                VersionIdMarker=version,
-                MaxKeys=PAGE_SIZE,
+                Bucket=scope.bucket, Prefix=scope.prefix, MaxKeys=page_size, **position
             )
             versions = tuple(
                 ObjectVersion(
@@ -157,9 +180,10 @@ class ObjectStore:
                 )
                 for found in page.get("Versions", [])
             )
-            more = page.get("IsTruncated", False)
-            token = _write_token(page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
-            return VersionPage(versions, token if more else None)
+            if not page.get("IsTruncated", False):
+                return VersionPage(versions, None)
+            marker = Marker(page.get("NextKeyMarker", ""), page.get("NextVersionIdMarker", ""))
+            return VersionPage(versions, marker)
 
         return await self._run(read)
 
@@ -209,15 +233,3 @@ class ObjectStore:
                 return await loop.run_in_executor(self._threads, call)
         except (BotoCoreError, ClientError, TimeoutError) as error:
             raise ObjectStoreUnavailableError(type(error).__name__) from error
-
-
-def _write_token(key: str, version: str) -> str:
-    return base64.urlsafe_b64encode(f"{key}\n{version}".encode()).decode()
-
-
-def _read_token(token: str) -> tuple[str, str]:
-    try:
-        key, version = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
-    except (binascii.Error, ValueError):
-        raise MalformedPageTokenError("pageToken must be one that an earlier page gave") from None
-    return key, version

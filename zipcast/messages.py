@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     StrictInt,
     StringConstraints,
     ValidationError,
@@ -30,6 +31,11 @@ HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
 
 EpochId = Annotated[str, StringConstraints(max_length=64)]
+# RFC 3339 UTC in whole seconds, rounded down: an expiry is never stated later than it is.
+WireTime = Annotated[
+    AwareDatetime,
+    PlainSerializer(lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), str, when_used="json"),
+]
 ZipcodeText = Annotated[str, StringConstraints(pattern=r"^[0-9]{5}$")]
 Sha256Hex = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -77,12 +83,12 @@ class EpochMessage(WireModel):
     network: str
     netuid: int = Field(ge=0)
     epoch_id: EpochId
-    epoch_start: AwareDatetime
-    epoch_end: AwareDatetime
+    epoch_start: WireTime
+    epoch_end: WireTime
     nonce: Sha256Hex
     target_listings: int = Field(gt=0)
     tolerance_percent: int = Field(ge=0, lt=100)
-    submission_deadline: AwareDatetime
+    submission_deadline: WireTime
     zipcodes: tuple[AssignedZipcode, ...]
     assignments: tuple[()] = ()
     metadata: EpochMetadata
@@ -93,7 +99,7 @@ class EpochMessage(WireModel):
     revealed_seed: Sha256Hex | None
     candidate_pool_hash: Sha256Hex
     next_signer: str | None = None
-    issued_at: AwareDatetime
+    issued_at: WireTime
 
 
 class Proof(WireModel):
@@ -110,13 +116,6 @@ class MinerUploadRequest(WireModel):
     epoch_id: EpochId | None = None
 
 
-class PresignedPost(WireModel):
-    """An HTML form upload: POST `fields`, then the file as the last field, expect 204."""
-
-    url: str
-    fields: dict[str, str]
-
-
 class MinerUploadReply(WireModel):
     """Access to `prefix` until the epoch's deadline; `fields.key` ends in `${filename}`."""
 
@@ -126,7 +125,7 @@ class MinerUploadReply(WireModel):
     prefix: str
     url: str
     fields: dict[str, str]
-    expires_at: AwareDatetime
+    expires_at: WireTime
     min_bytes: int
     max_bytes: int
     list_url: str
@@ -146,7 +145,7 @@ class S3Credentials(WireModel):
     region: str
     endpoint: str | None
     prefix: str
-    expiry: AwareDatetime
+    expiry: WireTime
 
 
 class UploadGuidelines(WireModel):
@@ -159,7 +158,7 @@ class UploadGuidelines(WireModel):
 
 class ValidatorUploadMetadata(WireModel):
     folder_path: str
-    expires_at: AwareDatetime
+    expires_at: WireTime
     max_file_size: int
     supported_formats: tuple[str, ...]
 
@@ -190,7 +189,7 @@ class ReadableObject(WireModel):
     key: str
     size: int
     etag: str
-    last_modified: AwareDatetime
+    last_modified: WireTime
     version_id: str | None
     url: str
 
@@ -201,7 +200,7 @@ class ValidatorReadReply(WireModel):
     miner_hotkey: str
     objects: tuple[ReadableObject, ...]
     next_page_token: str | None
-    expires_at: AwareDatetime
+    expires_at: WireTime
 
 
 class RegisteredNeuron(WireModel):
@@ -220,7 +219,7 @@ class RegistrySnapshot(WireModel):
     network: str
     netuid: int
     block_number: int
-    taken_at: AwareDatetime
+    taken_at: WireTime
     neurons: tuple[RegisteredNeuron, ...]
 
 

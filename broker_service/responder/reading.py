@@ -13,6 +13,7 @@ from runtime.identity import Caller
 from storage import policies
 from storage.object_store import (
     MalformedPageTokenError,
+    Marker,
     ObjectStore,
     ObjectStoreUnavailableError,
     ObjectVersion,
@@ -50,10 +51,12 @@ class Reader:
         expires_at = now + timedelta(seconds=GET_URL_SECONDS)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, request.epoch_id, now, expires_at)
         try:
-            page = await self.store.list_versions(scope, request.page_token)
+            after = Marker.parse(request.page_token) if request.page_token else None
+            page = await self.store.list_versions(scope, after)
+            chosen = sealed(page.versions, end_at)
             objects = [
                 _readable(version, await self.store.get_url(scope.bucket, version, GET_URL_SECONDS))
-                for version in sealed(page.versions, end_at)
+                for version in chosen
             ]
         except MalformedPageTokenError as error:
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{error}.") from None
@@ -63,7 +66,7 @@ class Reader:
             epoch_id=request.epoch_id,
             miner_hotkey=miner,
             objects=tuple(objects),
-            next_page_token=page.next_token,
+            next_page_token=_next_token(page.next_marker, chosen),
             expires_at=expires_at,
         )
 
@@ -76,6 +79,14 @@ def sealed(versions: tuple[ObjectVersion, ...], end_at: datetime) -> list[Object
         if version.last_modified < end_at and (known is None or known.last_modified < version.last_modified):
             newest[version.key] = version
     return [newest[key] for key in sorted(newest)]
+
+
+def _next_token(marker: Marker | None, chosen: list[ObjectVersion]) -> str | None:
+    """Past all versions of a key whose version is chosen: an older one on the next page must not count."""
+    if marker is None:
+        return None
+    settled = any(version.key == marker.key for version in chosen)
+    return (Marker(marker.key) if settled else marker).token()
 
 
 def _readable(version: ObjectVersion, url: str) -> ReadableObject:

@@ -13,7 +13,7 @@ from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
 from http_bridge.current_reply import CurrentReply
 from runtime.identity import Caller
-from storage.object_store import ObjectVersion
+from storage.object_store import Marker, ObjectVersion
 from tests.unit.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,
@@ -119,7 +119,7 @@ async def read_reply() -> WireModel:
                 last_modified=START_AT + timedelta(hours=2),
             )
         ],
-        next_token="bmV4dA==",
+        next_marker=Marker("data/next.json", "v0"),
     )
     reader = Reader(store, FakeRecord(), FakeClock(AFTERWARDS), "miners")
     return await reader.miner_objects(

@@ -1,6 +1,7 @@
 """What was issued, tried against the object store: it opens its own folder and nothing else."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import boto3
@@ -120,9 +121,8 @@ async def test_every_issuance_is_a_row(ready: Ready):
     async with engine.connect() as connection:
         rows = (await connection.execute(query.where(CredentialIssuance.prefix == grant.prefix))).all()
     await engine.dispose()
-    assert [(row.prefix, row.expires_at, row.role) for row in rows] == [
-        (grant.prefix, grant.expires_at, "miner")
-    ]
+    assert [(row.prefix, row.role) for row in rows] == [(grant.prefix, "miner")]
+    assert abs(rows[0].expires_at - grant.expires_at) <= timedelta(seconds=1)
 
 
 async def test_nobody_lists_a_bucket_without_a_signature(ready: Ready):

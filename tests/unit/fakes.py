@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from runtime.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch
-from storage.object_store import ObjectVersion, PostForm, SessionCredentials, VersionPage
+from storage.object_store import Marker, ObjectVersion, PostForm, SessionCredentials, VersionPage
 from storage.policies import Scope
 from zipcast.calendar import EpochInterval, parse_epoch_id
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
@@ -130,11 +130,12 @@ class FakeObjectStore:
     region, endpoint_url = "us-east-1", None
 
     def __init__(
-        self, *, sts: bool = True, versions: Iterable[ObjectVersion] = (), next_token: str | None = None
+        self, *, sts: bool = True, versions: Iterable[ObjectVersion] = (), next_marker: Marker | None = None
     ) -> None:
         self._sts = sts
         self._page = VersionPage(
-            tuple(replace(v, last_modified=v.last_modified.astimezone(tzutc())) for v in versions), next_token
+            tuple(replace(v, last_modified=v.last_modified.astimezone(tzutc())) for v in versions),
+            next_marker,
         )
 
     async def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
@@ -150,7 +151,7 @@ class FakeObjectStore:
         version_id = version.version_id
         return f"https://s3.example.org/{bucket}/{version.key}?v={version_id}&expires={lifetime_seconds}"
 
-    async def list_versions(self, scope: Scope, page_token: str | None) -> VersionPage:
+    async def list_versions(self, scope: Scope, after: Marker | None) -> VersionPage:
         return self._page
 
     async def session(self, scope: Scope, name: str, lifetime_seconds: int) -> SessionCredentials | None:

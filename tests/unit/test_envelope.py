@@ -130,7 +130,7 @@ def test_a_header_that_names_another_epoch_than_the_payload_is_refused() -> None
     "changes",
     [
         {"epoch_id": "2026-11-22T08-00-00"},
-        {"epoch_start": START_AT + timedelta(microseconds=1)},
+        {"epoch_start": START_AT + timedelta(seconds=1)},
         {"epoch_end": START_AT},
         {"epoch_end": START_AT - timedelta(hours=4)},
     ],
