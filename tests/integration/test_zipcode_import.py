@@ -15,12 +15,11 @@ from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_import import (
     IMPORT_LOCK,
     ImportOptions,
-    ImportReport,
     import_zipcodes,
     load_pool,
     newest_import_id,
 )
-from storage.zipcode_rows import ImportFileError, Rejection
+from storage.zipcode_rows import ImportFileError
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "zipcodes.csv"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -227,20 +226,6 @@ async def test_the_whole_country_is_imported_and_imported_again(engine, write):
         assert counts(await import_zipcodes(engine, path, now=now, progress=told.append)) == expected
     assert told[-1] == path.stat().st_size
     assert 0 < told[0] < told[-1] / 2
-
-
-def test_a_report_prints_as_json():
-    report = ImportReport(7, 1, 2, 3, (Rejection(4, "state", "must be known"),), 5, 6, 4)
-    assert report.as_json() == {
-        "version": 7,
-        "added": 1,
-        "changed": 2,
-        "unchanged": 3,
-        "rejected": [{"line": 4, "field": "state", "rule": "must be known"}],
-        "restored": 5,
-        "tiersDerived": 6,
-        "tiersDefaulted": 4,
-    }
 
 
 async def test_what_was_filled_in_is_counted_in_accepted_rows_only(engine, write):
