@@ -5,7 +5,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, not_, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.errors import ZipcodesRefusedError
@@ -13,6 +13,7 @@ from devstack.programs import REPOSITORY
 from storage.database import open_engine
 from storage.migrate import migrate
 from storage.tables import ZipcodeImport
+from storage.zipcode_activity import SOURCE_PREFIX
 from storage.zipcode_import import import_zipcodes
 from storage.zipcode_rows import ImportFileError
 
@@ -50,6 +51,12 @@ async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
 
 
 async def _newest(engine: AsyncEngine) -> Row[str, str, datetime] | None:
-    newest = select(ZipcodeImport.source_name, ZipcodeImport.source_sha256, ZipcodeImport.imported_at)
+    """Of the versions that came from a file."""
+    newest = (
+        select(ZipcodeImport.source_name, ZipcodeImport.source_sha256, ZipcodeImport.imported_at)
+        .where(not_(ZipcodeImport.source_name.startswith(SOURCE_PREFIX)))
+        .order_by(ZipcodeImport.id.desc())
+        .limit(1)
+    )
     async with engine.connect() as connection:
-        return (await connection.execute(newest.order_by(ZipcodeImport.id.desc()).limit(1))).first()
+        return (await connection.execute(newest)).first()

@@ -1,4 +1,5 @@
-"""Writes sample_data/zipcodes.csv: real zipcodes of five states with synthetic listing counts.
+"""Writes sample_data/zipcodes.csv and zipcodes.json: real zipcodes of five states with synthetic listing
+counts, the same rows in both.
 
 Zipcode, state, city and county are those of the PyPI package `zipcodes` (MIT). Listing
 counts and market tiers are drawn from a hash of the zipcode, in integers only, so that
@@ -11,13 +12,15 @@ Run from the repository's root: `python sample_data/make_zipcodes.py`.
 import csv
 import hashlib
 import io
+import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import zipcodes
 
-OUTPUT = Path(__file__).parent / "zipcodes.csv"
+CSV_OUTPUT = Path(__file__).parent / "zipcodes.csv"
+JSON_OUTPUT = CSV_OUTPUT.with_suffix(".json")
 STATES = ("DE", "MD", "NJ", "NY", "PA")
 SEED = "zipcast-sample-1"
 COLUMNS = (
@@ -139,8 +142,8 @@ def synthetic_tier(zipcode: str, region: str) -> str:
     return "PREMIUM" if share < premium else "STANDARD" if share < premium + standard else "EMERGING"
 
 
-def csv_row(record: dict[str, Any]) -> dict[str, str | int]:
-    """One row of the file; columns without a licensed source are left out, that is, empty."""
+def sample_row(record: dict[str, Any]) -> dict[str, str | int]:
+    """One row of the files; columns without a licensed source are left out, that is, empty."""
     zipcode, state = record["zip_code"], record["state"]
     county = COUNTY_SPELLINGS.get(record["county"], record["county"])
     region = region_of(state, county)
@@ -155,19 +158,36 @@ def csv_row(record: dict[str, Any]) -> dict[str, str | int]:
     }
 
 
-def render() -> bytes:
-    """The whole file: UTF-8, LF, sorted by zipcode."""
+def sample_rows() -> list[dict[str, str | int]]:
+    """All rows, sorted by zipcode."""
     records = [
         record
         for state in STATES
         for record in zipcodes.filter_by(state=state, active=True, zip_code_type="STANDARD")
     ]
+    return [sample_row(record) for record in sorted(records, key=lambda one: str(one["zip_code"]))]
+
+
+def render_csv(rows: list[dict[str, str | int]]) -> bytes:
+    """The whole file: UTF-8, LF."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(csv_row(record) for record in sorted(records, key=lambda one: str(one["zip_code"])))
+    writer.writerows(rows)
     return text.getvalue().encode()
 
 
+def render_json(rows: list[dict[str, str | int]]) -> bytes:
+    """The whole file: UTF-8, LF, one entry a line."""
+    entries = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    return f"[\n{entries}\n]\n".encode()
+
+
+def main() -> None:
+    rows = sample_rows()
+    CSV_OUTPUT.write_bytes(render_csv(rows))
+    JSON_OUTPUT.write_bytes(render_json(rows))
+
+
 if __name__ == "__main__":
-    OUTPUT.write_bytes(render())
+    main()

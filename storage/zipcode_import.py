@@ -2,13 +2,16 @@
 
 Owns `zipcode_imports`, `zipcodes` and `zipcode_revisions`. What a file may say is
 `storage.zipcode_rows`. A zipcode that a file leaves out stays as it is, and so do
-`base_weight` and `active`, which no file states.
+`base_weight` and `active`, which no file states. The file streams into a temporary table:
+only the rejections and which zipcode stood in which line are held in memory.
 """
 
 import asyncio
-import hashlib
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +24,15 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningInsert
 
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
-from storage.zipcode_rows import ImportFileError, Rejection, ZipcodeRow, decode_lines, parse_csv
+from storage.zipcode_file import FileFormat, ZipcodeFile
+from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
+from storage.zipcode_versions import select_as_of
 
 # Any constant will do, but not another lock's; "zipcodes" on a telephone keypad.
 IMPORT_LOCK = 94726337
+BATCH_ROWS = 2_000
 
 ZIPCODES = Zipcode.__table__.c
-REVISIONS = ZipcodeRevision.__table__.c
 # What a file states, in the order in which rows are copied.
 STATED = tuple(field.name for field in fields(ZipcodeRow) if field.name in ZIPCODES)
 # What only the operator's own SQL states; an import carries it along.
@@ -40,25 +45,44 @@ INCOMING = Table(
     prefixes=["TEMPORARY"],
     postgresql_on_commit="DROP",
 )
+_INCOMING_VALUES = attrgetter(*INCOMING.c.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """`file_format` None: by the file's suffix. `strict`: any rejection changes nothing.
+    `dry_run`: everything is done, in the database too, and then undone."""
+
+    file_format: FileFormat | None = None
+    restore_leading_zeros: bool = False
+    dry_run: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What one import did, in rows. `import_id` is the version it created.
+    """What one import did, or would have done, in rows. `import_id` is the version it created,
+    None if it changed nothing.
 
     A row counts as unchanged if its only difference is a last_scraped that the file left
     empty: the file says nothing new about it, though it is as fresh as the import.
+    `tiers_derived` rows had no tier of their own; `tiers_defaulted` of these had no home value
+    either, so that they are STANDARD. `restored` zipcodes got their leading zeros back.
     """
 
-    import_id: int
+    import_id: int | None
     added: int
     changed: int
     unchanged: int
     rejected: tuple[Rejection, ...]
+    restored: int = 0
+    tiers_derived: int = 0
+    tiers_defaulted: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """For the operator: the counts, and every rejected line with the rule it broke."""
+        """For the operator: the counts, and every rejected row with the rule it broke."""
         return {
+            "version": self.import_id,
             "added": self.added,
             "changed": self.changed,
             "unchanged": self.unchanged,
@@ -66,7 +90,21 @@ class ImportReport:
                 {"line": rejection.line, "field": rejection.field, "rule": rejection.rule}
                 for rejection in self.rejected
             ],
+            "restored": self.restored,
+            "tiersDerived": self.tiers_derived,
+            "tiersDefaulted": self.tiers_defaulted,
         }
+
+
+class NothingAcceptedError(ImportFileError):
+    """The file has rows, and each of them was rejected."""
+
+    def __init__(self, rejected: tuple[Rejection, ...]) -> None:
+        first = rejected[0]
+        super().__init__(
+            f"all {len(rejected)} rows rejected; the first, line {first.line}: {first.field} {first.rule}"
+        )
+        self.rejected = rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,32 +124,64 @@ class PoolZipcode:
     base_weight: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A file that was read to its end and found whole."""
+@dataclass(slots=True)
+class _Received:
+    """What came out of the file so far."""
 
-    name: str
-    sha256: str
-    rows: tuple[ZipcodeRow, ...]
-    rejected: tuple[Rejection, ...]
+    rows: int = 0
+    restored: int = 0
+    tiers_derived: int = 0
+    tiers_defaulted: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+
+    def count(self, row: ZipcodeRow) -> None:
+        self.rows += 1
+        self.restored += row.zeros_restored
+        self.tiers_derived += row.tier_derived
+        self.tiers_defaulted += row.tier_derived and row.median_home_value is None
 
 
-async def import_zipcodes(engine: AsyncEngine, path: Path, *, now: datetime) -> ImportReport:
-    """Imports a CSV file as a new version, entirely or not at all.
+def ignore(_: int) -> None:
+    """Progress nobody watches."""
 
-    `now` is aware: the time of the import, and of every row without last_scraped. Imports
-    wait for each other. Raises ImportFileError if the file cannot be read, is broken, or
-    has no acceptable row; SQLAlchemyError or psycopg.Error if the database fails.
+
+async def import_zipcodes(
+    engine: AsyncEngine,
+    path: Path,
+    *,
+    now: datetime,
+    options: ImportOptions | None = None,
+    progress: Callable[[int], None] = ignore,
+) -> ImportReport:
+    """Imports a file as a new version, entirely or not at all.
+
+    `now` is aware: the time of the import, and of every row without last_scraped. `progress`
+    is told how many bytes were read. Imports wait for each other. Raises ImportFileError if the
+    file cannot be read, is broken, or has no acceptable row; SQLAlchemyError or psycopg.Error
+    if the database fails.
     """
-    source = await asyncio.to_thread(_read_source, path, now)
-    async with engine.begin() as connection:
-        await connection.execute(text("set local statement_timeout = '60s'"))
-        # Ids must become visible in their order, or a pool as of an import could still change.
-        await connection.execute(select(func.pg_advisory_xact_lock(IMPORT_LOCK)))
-        await _copy_rows(connection, source.rows)
-        report = await _record_import(connection, source, now)
-        await _apply(connection, report.import_id)
-    return report
+    options = options or ImportOptions()
+    rules = RowRules(now, options.restore_leading_zeros)
+    with await asyncio.to_thread(ZipcodeFile, path, options.file_format) as file:
+        async with engine.connect() as connection, connection.begin() as transaction:
+            await connection.execute(text("set local statement_timeout = '10min'"))
+            received = await _receive(connection, file, rules, progress)
+            await lock_versions(connection)
+            report = _report(received, *await _count_differences(connection))
+            import_id = await _record_import(connection, file, report, now)
+            await _apply(connection, import_id)
+            if options.dry_run or (options.strict and report.rejected):
+                await transaction.rollback()
+                return report
+    return replace(report, import_id=import_id)
+
+
+async def lock_versions(connection: AsyncConnection) -> None:
+    """Until the transaction ends, nobody else makes a version.
+
+    Ids must become visible in their order, or a pool as of a version could still change."""
+    await connection.execute(text("set local statement_timeout = '60s'"))
+    await connection.execute(select(func.pg_advisory_xact_lock(IMPORT_LOCK)))
 
 
 async def newest_import_id(connection: AsyncConnection) -> int | None:
@@ -121,69 +191,66 @@ async def newest_import_id(connection: AsyncConnection) -> int | None:
 
 async def load_pool(connection: AsyncConnection, import_id: int) -> list[PoolZipcode]:
     """The active zipcodes as of that import, by zipcode; empty before the first import."""
-    newest = (
-        select(REVISIONS.zipcode, func.max(REVISIONS.import_id).label("import_id"))
-        .where(REVISIONS.import_id <= import_id)
-        .group_by(REVISIONS.zipcode)
-        .subquery()
-    )
-    in_force = and_(REVISIONS.zipcode == newest.c.zipcode, REVISIONS.import_id == newest.c.import_id)
-    columns = (REVISIONS[field.name] for field in fields(PoolZipcode))
-    pool = select(*columns).join(newest, in_force).where(REVISIONS.active).order_by(REVISIONS.zipcode)
-    return [PoolZipcode(*row) for row in await connection.execute(pool)]
+    pool = select_as_of(import_id, [field.name for field in fields(PoolZipcode)])
+    return [PoolZipcode(*row) for row in await connection.execute(pool.where(ZipcodeRevision.active))]
 
 
-def _read_source(path: Path, now: datetime) -> _Source:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImportFileError(f"cannot be read: {error.strerror}") from error
-    outcomes = list(parse_csv(decode_lines(content), now))
-    rows = tuple(outcome for outcome in outcomes if isinstance(outcome, ZipcodeRow))
-    rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, Rejection))
-    if not rows:
-        raise ImportFileError(_no_row_reason(rejected))
-    # A file name may hold bytes that are no text; PostgreSQL takes text only.
-    name = path.name.encode(errors="replace").decode()
-    return _Source(name, hashlib.sha256(content).hexdigest(), rows, rejected)
-
-
-def _no_row_reason(rejected: tuple[Rejection, ...]) -> str:
-    if not rejected:
-        return "no row follows the header"
-    first = rejected[0]
-    return f"all {len(rejected)} rows rejected; the first, line {first.line}: {first.field} {first.rule}"
-
-
-async def _copy_rows(connection: AsyncConnection, rows: tuple[ZipcodeRow, ...]) -> None:
+async def _receive(
+    connection: AsyncConnection, file: ZipcodeFile, rules: RowRules, progress: Callable[[int], None]
+) -> _Received:
+    """Copies the accepted rows to a temporary table. Reading happens beside the event loop."""
     await connection.execute(CreateTable(INCOMING))
     driver = (await connection.get_raw_connection()).driver_connection
     if not isinstance(driver, DriverConnection):
         raise TypeError("COPY needs psycopg's asynchronous connection")
+    received = _Received()
+    outcomes = check_rows(file.rows(), rules)
     async with driver.cursor() as cursor, cursor.copy("copy incoming_zipcodes from stdin") as copy:
-        for row in rows:
-            await copy.write_row([getattr(row, column.name) for column in INCOMING.c])
+        while batch := await asyncio.to_thread(lambda: tuple(islice(outcomes, BATCH_ROWS))):
+            for outcome in batch:
+                if isinstance(outcome, Rejection):
+                    received.rejected.append(outcome)
+                else:
+                    received.count(outcome)
+                    await copy.write_row(_INCOMING_VALUES(outcome))
+            progress(file.bytes_read)
+    if received.rows:
+        return received
+    if received.rejected:
+        raise NothingAcceptedError(tuple(received.rejected))
+    raise ImportFileError("holds no row")
 
 
-async def _record_import(connection: AsyncConnection, source: _Source, now: datetime) -> ImportReport:
-    """Counts against what is in force, so it comes before `_apply`."""
-    added, changed = await _count_differences(connection)
-    unchanged = len(source.rows) - added - changed
-    recorded = insert(ZipcodeImport).values(
-        imported_at=now,
-        source_name=source.name,
-        source_sha256=source.sha256,
+def _report(received: _Received, added: int, changed: int) -> ImportReport:
+    return ImportReport(
+        import_id=None,
         added=added,
         changed=changed,
-        unchanged=unchanged,
-        rejected=len(source.rejected),
+        unchanged=received.rows - added - changed,
+        rejected=tuple(received.rejected),
+        restored=received.restored,
+        tiers_derived=received.tiers_derived,
+        tiers_defaulted=received.tiers_defaulted,
     )
-    import_id = (await connection.execute(recorded.returning(ZipcodeImport.id))).scalar_one()
-    return ImportReport(import_id, added, changed, unchanged, source.rejected)
+
+
+async def _record_import(
+    connection: AsyncConnection, file: ZipcodeFile, report: ImportReport, now: datetime
+) -> int:
+    recorded = insert(ZipcodeImport).values(
+        imported_at=now,
+        source_name=file.name,
+        source_sha256=file.sha256,
+        added=report.added,
+        changed=report.changed,
+        unchanged=report.unchanged,
+        rejected=len(report.rejected),
+    )
+    return (await connection.execute(recorded.returning(ZipcodeImport.id))).scalar_one()
 
 
 async def _count_differences(connection: AsyncConnection) -> tuple[int, int]:
-    """How many incoming rows are new, and how many say something else than is in force."""
+    """How many incoming rows are new, and how many say something else than is in force before `_apply`."""
     incoming = INCOMING.c
     is_new = ZIPCODES.zipcode.is_(None)
     differs = or_(

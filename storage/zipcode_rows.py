@@ -1,13 +1,11 @@
-"""Reading an operator's zipcode file: CSV in, checked rows and named rejections out.
+"""What an operator's zipcode file may say: raw rows in, checked rows and named rejections out.
 
-Owns what a file may say: columns, ranges, defaults. Touches no file, database or clock;
-`storage.zipcode_import` does. A fault of one row rejects that row; a fault that leaves in
-doubt what the other rows say (header, encoding, quoting) refuses the file.
+Owns columns, ranges and defaults, the same for each format; `storage.zipcode_csv` and
+`storage.zipcode_json` own the formats. Touches no file, database or clock. A fault of one
+row rejects that row; a fault that leaves in doubt what the other rows say (header, encoding,
+quoting, brackets) refuses the file.
 """
 
-import codecs
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -52,7 +50,8 @@ _TIMESTAMP = re.compile(
     r"([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
 )
 # Control and formatting characters, line and paragraph separators: what a terminal or log acts on.
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Zl", "Zp"})
+# Half of a surrogate pair, which JSON can write, is no character at all.
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class ImportFileError(ValueError):
@@ -60,8 +59,31 @@ class ImportFileError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as a format gives it. `fields` has every column; what the file leaves out is ""."""
+
+    line: int
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """What the rules depend on beside the row.
+
+    `imported_at` is aware; it stands in for an empty last_scraped and bounds the others.
+    """
+
+    imported_at: datetime
+    restore_leading_zeros: bool = False
+
+    def __post_init__(self) -> None:
+        if self.imported_at.tzinfo is None:
+            raise ValueError("imported_at has no time zone")
+
+
+@dataclass(frozen=True, slots=True)
 class ZipcodeRow:
-    """One accepted line. `median_home_value` is in US dollars; None means the file does not say."""
+    """One accepted row. `median_home_value` is in US dollars; None means the file does not say."""
 
     zipcode: str
     state: str
@@ -74,14 +96,16 @@ class ZipcodeRow:
     geographic_region: str
     last_scraped_at: datetime
     last_scraped_defaulted: bool  # the file left it empty, so it is the time of the import
+    tier_derived: bool = False  # the file left it empty, so it follows from the home value
+    zeros_restored: bool = False  # the file has fewer than five digits
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One line that was left out: the first field that broke a rule, and the rule.
+    """One row that was left out: the first field that broke a rule, and the rule.
 
-    `line` counts the lines of the file from 1, header included; for a row that spans
-    several it is the last. `field` is a column's name, or "row".
+    `line` counts the lines of the file from 1. Of a CSV row that spans several lines it is the
+    last, of a JSON entry the first. `field` is a column's name, or "row".
     """
 
     line: int
@@ -95,79 +119,35 @@ class _RuleBrokenError(Exception):
         self.rule = rule
 
 
-def decode_lines(content: bytes) -> Iterable[str]:
-    """The lines of a UTF-8 file, with or without byte order mark. Raises ImportFileError."""
-    encoded = content.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = encoded.decode()
-    except UnicodeDecodeError as error:
-        line = encoded.count(b"\n", 0, error.start) + 1
-        raise ImportFileError(f"line {line}: not UTF-8: {error.reason}") from error
-    return io.StringIO(text, newline="")
-
-
-def parse_csv(lines: Iterable[str], imported_at: datetime) -> Iterator[ZipcodeRow | Rejection]:
+def check_rows(rows: Iterable[RawRow | Rejection], rules: RowRules) -> Iterator[ZipcodeRow | Rejection]:
     """Each row of the file, accepted or rejected, in the file's order.
 
-    `imported_at` is aware; it stands in for an empty last_scraped and bounds the others.
-    Raises ImportFileError: for a header without the required columns at once, for broken
-    CSV on the way, so the caller exhausts the iterator before it believes any row.
+    Passes on what reading raises, so the caller exhausts the iterator before it believes any row.
     """
-    if imported_at.tzinfo is None:
-        raise ValueError("imported_at has no time zone")
-    records = _records(lines)
-    _, names = next(records, (0, []))
-    return _outcomes(_checked_header(names), records, imported_at)
-
-
-def _records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Every record that is not a blank line, with its line number."""
-    reader = csv.reader(lines, strict=True)
-    try:
-        for record in reader:
-            if record:
-                yield reader.line_num, record
-    except csv.Error as error:
-        raise ImportFileError(f"line {reader.line_num}: broken CSV: {error}") from error
-
-
-def _checked_header(names: list[str]) -> list[str]:
-    header = [name.strip() for name in names]
-    for column in REQUIRED_COLUMNS:
-        if column not in header:
-            raise ImportFileError(f"the header has no column {column}")
-    for column in COLUMNS:
-        if header.count(column) > 1:
-            raise ImportFileError(f"the header has the column {column} more than once")
-    return header
-
-
-def _outcomes(
-    header: list[str], records: Iterable[tuple[int, list[str]]], imported_at: datetime
-) -> Iterator[ZipcodeRow | Rejection]:
     line_of: dict[str, int] = {}
-    for line, record in records:
+    for raw in rows:
+        if isinstance(raw, Rejection):
+            yield raw
+            continue
         try:
-            row = _parse_row(header, record, imported_at)
-            _claim(row.zipcode, line, line_of)
+            row = _checked(raw.fields, rules)
+            _claim(row.zipcode, raw.line, line_of)
         except _RuleBrokenError as broken:
-            yield Rejection(line, broken.field, broken.rule)
+            yield Rejection(raw.line, broken.field, broken.rule)
         else:
             yield row
 
 
 def _claim(zipcode: str, line: int, line_of: dict[str, int]) -> None:
-    """Keeps a zipcode for the first accepted line that gives it."""
-    first = line_of.setdefault(zipcode, line)
-    if first != line:
-        raise _RuleBrokenError("zipcode", f"already given in line {first}")
+    """Keeps a zipcode for the first accepted row that gives it. Two rows may stand in one line."""
+    if zipcode in line_of:
+        raise _RuleBrokenError("zipcode", f"already given in line {line_of[zipcode]}")
+    line_of[zipcode] = line
 
 
-def _parse_row(header: list[str], record: list[str], imported_at: datetime) -> ZipcodeRow:
-    if len(record) != len(header):
-        raise _RuleBrokenError("row", f"has {len(record)} fields where the header has {len(header)}")
-    fields = dict.fromkeys(COLUMNS, "") | dict(zip(header, record, strict=True))
-    zipcode = _zipcode(fields["zipcode"])
+def _checked(fields: dict[str, str], rules: RowRules) -> ZipcodeRow:
+    given = fields["zipcode"]
+    zipcode = _zipcode(given, rules.restore_leading_zeros)
     state = _state(fields["state"])
     home_value = _count(fields, "median_home_value", MAX_HOME_VALUE)
     return ZipcodeRow(
@@ -180,17 +160,21 @@ def _parse_row(header: list[str], record: list[str], imported_at: datetime) -> Z
         recently_sold_listings=_listings(fields),
         market_tier=_market_tier(fields["market_tier"], home_value),
         geographic_region=_text(fields, "geographic_region") or f"{state}_OTHER",
-        last_scraped_at=_last_scraped_at(fields["last_scraped"], imported_at),
+        last_scraped_at=_last_scraped_at(fields["last_scraped"], rules.imported_at),
         last_scraped_defaulted=not fields["last_scraped"],
+        tier_derived=not fields["market_tier"],
+        zeros_restored=zipcode != given,
     )
 
 
-def _zipcode(value: str) -> str:
+def _zipcode(value: str, restore_leading_zeros: bool) -> str:
     if _ZIPCODE.fullmatch(value):
         return value
     rule = "must be five digits"
     if _SHORT_ZIPCODE.fullmatch(value):
-        rule += "; a spreadsheet has probably dropped its leading zeros"
+        if restore_leading_zeros:
+            return value.zfill(5)
+        rule += "; leading zeros that a spreadsheet dropped are put back by --restore-leading-zeros"
     raise _RuleBrokenError("zipcode", rule)
 
 

@@ -4,20 +4,36 @@ from collections import Counter
 from datetime import UTC, datetime
 from functools import cache
 
-from sample_data.make_zipcodes import COLUMNS, OUTPUT, STATES, render
+from sample_data.make_zipcodes import (
+    COLUMNS,
+    CSV_OUTPUT,
+    JSON_OUTPUT,
+    STATES,
+    render_csv,
+    render_json,
+    sample_rows,
+)
 from storage import zipcode_rows
-from storage.zipcode_rows import ZipcodeRow, decode_lines, parse_csv
+from storage.zipcode_file import ZipcodeFile
+from storage.zipcode_rows import RowRules, ZipcodeRow, check_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @cache
-def sample_outcomes():
-    return list(parse_csv(decode_lines(OUTPUT.read_bytes()), NOW))
+def sample_outcomes(path=CSV_OUTPUT):
+    with ZipcodeFile(path) as file:
+        return list(check_rows(file.rows(), RowRules(NOW)))
 
 
-def test_the_script_reproduces_the_file():
-    assert render() == OUTPUT.read_bytes()
+def test_the_script_reproduces_both_files():
+    rows = sample_rows()
+    assert render_csv(rows) == CSV_OUTPUT.read_bytes()
+    assert render_json(rows) == JSON_OUTPUT.read_bytes()
+
+
+def test_both_files_hold_the_same_rows():
+    assert sample_outcomes(JSON_OUTPUT) == sample_outcomes()
 
 
 def test_its_columns_are_those_of_an_import():

@@ -1,20 +1,22 @@
 """What a zipcode file may say: each rule, its edges, and that no input escapes the rules."""
 
+import io
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from storage.zipcode_csv import read_csv
 from storage.zipcode_rows import (
     COLUMNS,
     MARKET_TIERS,
     STATES,
     ImportFileError,
     Rejection,
+    RowRules,
     ZipcodeRow,
-    decode_lines,
-    parse_csv,
+    check_rows,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -32,8 +34,9 @@ GOOD = {
 }
 
 
-def parse(content):
-    return list(parse_csv(decode_lines(content.encode()), NOW))
+def parse(content, **options):
+    rows = read_csv(io.StringIO(content, newline=""))
+    return list(check_rows(rows, RowRules(NOW, **options)))
 
 
 def parse_one(**changes):
@@ -68,7 +71,7 @@ def test_a_full_row_is_read_as_it_stands():
 
 def test_three_columns_are_enough():
     assert parse("zipcode,state,recently_sold_listings\n19801,DE,7\n") == [
-        ZipcodeRow("19801", "DE", "", "", None, None, 7, "STANDARD", "DE_OTHER", NOW, True)
+        ZipcodeRow("19801", "DE", "", "", None, None, 7, "STANDARD", "DE_OTHER", NOW, True, True)
     ]
 
 
@@ -81,7 +84,7 @@ def test_column_order_is_free_and_unknown_columns_are_ignored():
 def test_a_header_without_a_required_column_refuses_the_file(missing):
     header = ",".join(column for column in COLUMNS if column != missing)
     with pytest.raises(ImportFileError, match=f"no column {missing}"):
-        parse_csv([header], NOW)
+        read_csv([header])
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
@@ -93,16 +96,6 @@ def test_an_empty_file_is_refused(content):
 def test_a_column_given_twice_refuses_the_file():
     with pytest.raises(ImportFileError, match="column state more than once"):
         parse("zipcode,state,recently_sold_listings,state\n")
-
-
-def test_a_byte_order_mark_is_no_part_of_the_header():
-    assert isinstance(parse("\ufeffzipcode,state,recently_sold_listings\n19801,DE,7\n")[0], ZipcodeRow)
-
-
-@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"])
-def test_bytes_that_are_not_utf8_refuse_the_file_and_name_the_line(prefix):
-    with pytest.raises(ImportFileError, match="line 3: not UTF-8"):
-        decode_lines(prefix + b"zipcode,state,city\n19801,DE,Dover\n19802,DE,Pe\xf1a\n")
 
 
 @pytest.mark.parametrize("broken", ['"19801,DE,7\n', '"19801"x,DE,7\n', "1" * 200_000])
@@ -133,8 +126,26 @@ def test_a_zipcode_is_five_ascii_digits(value):
 @pytest.mark.parametrize(
     ("value", "hinted"), [("7001", True), ("501", True), ("07", False), ("070011", False)]
 )
-def test_a_short_zipcode_hints_at_lost_leading_zeros(value, hinted):
-    assert ("leading zeros" in parse_one(zipcode=value).rule) is hinted
+def test_a_short_zipcode_hints_at_the_option_that_restores_its_zeros(value, hinted):
+    assert ("--restore-leading-zeros" in parse_one(zipcode=value).rule) is hinted
+
+
+@pytest.mark.parametrize(("value", "restored"), [("7001", "07001"), ("501", "00501"), ("19801", "19801")])
+def test_leading_zeros_are_restored_when_asked_for(value, restored):
+    (row,) = parse(f"zipcode,state,recently_sold_listings\n{value},DE,7\n", restore_leading_zeros=True)
+    assert (row.zipcode, row.zeros_restored) == (restored, value != restored)
+
+
+@pytest.mark.parametrize("value", ["", "01", "070011", "70a1", "٧٠٠١"])
+def test_only_three_or_four_digits_are_restored(value):
+    (rejected,) = parse(f"zipcode,state,recently_sold_listings\n{value},DE,7\n", restore_leading_zeros=True)
+    assert rejected == Rejection(2, "zipcode", "must be five digits")
+
+
+def test_a_restored_zipcode_is_the_one_that_has_its_zeros():
+    lines = "zipcode,state,recently_sold_listings\n07001,NJ,7\n7001,NJ,8\n"
+    _, second = parse(lines, restore_leading_zeros=True)
+    assert second == Rejection(3, "zipcode", "already given in line 2")
 
 
 def test_the_second_of_two_equal_zipcodes_is_rejected():
@@ -192,7 +203,8 @@ DERIVED = {"400000": "PREMIUM", "399999": "STANDARD", "200000": "STANDARD", "199
 
 @pytest.mark.parametrize(("home_value", "tier"), [*DERIVED.items(), ("0", "EMERGING"), ("", "STANDARD")])
 def test_an_empty_market_tier_follows_from_the_home_value(home_value, tier):
-    assert parse_one(market_tier="", median_home_value=home_value).market_tier == tier
+    row = parse_one(market_tier="", median_home_value=home_value)
+    assert (row.market_tier, row.tier_derived) == (tier, True)
 
 
 @pytest.mark.parametrize("column", ["city", "county", "geographic_region"])
@@ -249,14 +261,15 @@ def test_a_time_beyond_the_clock_tolerance_is_rejected():
 
 def test_an_empty_last_scraped_is_the_import_in_utc():
     berlin = NOW.astimezone(timezone(timedelta(hours=1)))
-    (row,) = parse_csv(["zipcode,state,recently_sold_listings", "19801,DE,7"], berlin)
+    raw = read_csv(["zipcode,state,recently_sold_listings", "19801,DE,7"])
+    (row,) = check_rows(raw, RowRules(berlin))
     assert (row.last_scraped_at, row.last_scraped_defaulted) == (NOW, True)
     assert row.last_scraped_at.tzinfo is UTC
 
 
 def test_a_naive_import_time_is_refused():
     with pytest.raises(ValueError, match="time zone"):
-        parse_csv(["zipcode,state,recently_sold_listings"], datetime(2026, 3, 1))  # noqa: DTZ001
+        RowRules(datetime(2026, 3, 1))  # noqa: DTZ001
 
 
 # Digits and separators of every rule, beside characters that only look the part.
@@ -275,22 +288,11 @@ def test_any_field_is_either_within_the_rules_or_rejected(column, value):
     assert outcome.last_scraped_at <= NOW + timedelta(seconds=60)
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_rows_or_one_refusal(tail):
-    header = b"zipcode,state,recently_sold_listings\n"
-    try:
-        outcomes = list(parse_csv(decode_lines(header + tail), NOW))
-    except ImportFileError:
-        return
-    lines = [outcome.line for outcome in outcomes if isinstance(outcome, Rejection)]
-    assert lines == sorted(set(lines)) and (not lines or lines[0] > 1)
-
-
 @given(st.lists(st.integers(0, 30), max_size=60))
 def test_of_each_zipcode_exactly_the_first_line_counts(numbers):
     lines = ["zipcode,state,recently_sold_listings"]
     lines += [f"{number:05},DE,{listings}" for listings, number in enumerate(numbers)]
-    rows = [outcome for outcome in parse_csv(lines, NOW) if isinstance(outcome, ZipcodeRow)]
+    rows = [outcome for outcome in parse("\n".join(lines)) if isinstance(outcome, ZipcodeRow)]
     assert [(row.zipcode, row.recently_sold_listings) for row in rows] == [
         (f"{number:05}", numbers.index(number)) for number in dict.fromkeys(numbers)
     ]

@@ -2,7 +2,7 @@
 
 import typer
 
-from zipcast.cli import client_commands, operator
+from zipcast.cli import client_commands, operator, zipcodes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,8 +15,10 @@ app.command()(client_commands.current)
 app.command()(client_commands.upload)
 app.command()(operator.up)
 app.command()(operator.demo)
-app.command("import")(operator.import_file)
+app.command("import")(zipcodes.import_file)
 app.command("migrate")(operator.migrate_database)
+app.add_typer(zipcodes.zipcodes_app, name="zipcodes")
+app.add_typer(zipcodes.imports_app, name="imports")
 
 
 def main() -> None:

@@ -1,38 +1,15 @@
-"""What the operator runs: `up`, `demo`, `import`, `migrate`. They need the server's packages, which the
+"""What the operator runs: `up`, `demo`, `migrate`. They need the server's packages, which the
 wheel that miners install does not bring; without them each says what is missing."""
 
 import asyncio
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from zipcast.cli.current_line import describe_current
+from zipcast.cli.database import DatabaseOption, chosen_database, database_faults, out, server_packages
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
-from zipcast.ready import Ready
-
-out = Console()
-err = Console(stderr=True)
-
-DatabaseOption = Annotated[
-    str | None,
-    typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL; default: the local stack's."),
-]
-
-
-@contextmanager
-def server_packages() -> Iterator[None]:
-    """Turns a missing package into one line."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        err.print(f"this command needs a checkout of Zipcast with `make env` ({error.name} is missing)")
-        raise typer.Exit(1) from None
 
 
 def up(
@@ -41,7 +18,7 @@ def up(
         Path | None, typer.Option(exists=True, dir_okay=False, help="Stands in for the chain.")
     ] = None,
     zipcodes: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="CSV to import at the start.")
+        Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or JSON to import at the start.")
     ] = None,
     state: Annotated[Path, typer.Option(help="Where everything is kept.")] = DEFAULT_READY.parent,
     port_base: Annotated[int | None, typer.Option(help="Ports from here on; default: free ones.")] = None,
@@ -71,50 +48,11 @@ def demo() -> None:
     raise typer.Exit(asyncio.run(run_demo(out)))
 
 
-def import_file(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV of zipcodes.")],
-    database_url: DatabaseOption = None,
-    ready: ReadyOption = DEFAULT_READY,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
-) -> None:
-    """Import zipcodes: one transaction, one version; rejected rows are named."""
-    with server_packages():
-        from storage.database import open_engine
-        from storage.zipcode_import import ImportReport, import_zipcodes
-        from storage.zipcode_rows import ImportFileError
-    url = _database(database_url, ready)
-
-    async def run() -> ImportReport:
-        engine = open_engine(url, application_name="zipcast-import", pool_size=1)
-        try:
-            return await import_zipcodes(engine, file, now=datetime.now(UTC))
-        finally:
-            await engine.dispose()
-
-    try:
-        report = asyncio.run(run())
-    except ImportFileError as error:
-        err.print(f"[red]{error}[/red]", highlight=False)
-        raise typer.Exit(1) from None
-    if as_json:
-        typer.echo(json.dumps(report.as_json()))
-        return
-    for rejection in report.rejected:
-        err.print(f"line {rejection.line}: {rejection.field} {rejection.rule}", highlight=False)
-    out.print(
-        f"version {report.import_id}: {report.added} added, {report.changed} changed, "
-        f"{report.unchanged} unchanged, {len(report.rejected)} rejected",
-        highlight=False,
-    )
-
-
 def migrate_database(database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
     """Bring the database to the newest schema."""
     with server_packages():
         from storage.migrate import migrate
-    migrate(_database(database_url, ready))
+    url = chosen_database(database_url, ready)
+    with database_faults():
+        migrate(url)
     out.print("the schema is up to date")
-
-
-def _database(database_url: str | None, ready: Path) -> str:
-    return database_url or Ready.read(ready).postgres

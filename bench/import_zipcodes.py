@@ -1,0 +1,124 @@
+"""What importing the whole country costs: `python -m bench.import_zipcodes`.
+
+Starts a PostgreSQL of its own. Every figure comes with the time of a bare COPY of the same file
+into an empty table of text in the same run, so that runs on different machines compare. Each
+case prints its best of three; the budget is 10 s.
+"""
+
+import asyncio
+import csv
+import json
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from devstack.ports import choose_ports
+from devstack.postgres import create_database, database_url, postgres_part
+from devstack.servers import ignore
+from devstack.state import State
+from devstack.supervisor import Supervisor
+from storage.database import open_engine
+from storage.migrate import migrate
+from storage.zipcode_import import import_zipcodes
+from storage.zipcode_rows import COLUMNS
+
+ROWS = 42_000
+STATES = ("PA", "NJ", "NY", "DE", "MD")
+Work = Callable[[], Awaitable[object]]
+
+
+def synthetic(number: int) -> dict[str, str]:
+    values = (
+        *(f"{number:05}", STATES[number % 5], "Springfield", "Example County", str(number * 7 % 60_000)),
+        *(str(number * 37 % 900_000), str(number % 3_000), "", "", "2026-02-28T08:30:00Z"),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """The same rows as CSV and as JSON."""
+    rows = [synthetic(number) for number in range(ROWS)]
+    as_csv, as_json = folder / "zipcodes.csv", folder / "zipcodes.json"
+    with as_csv.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    as_json.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+    return as_csv, as_json
+
+
+async def bare_copy(url: str, content: bytes) -> None:
+    columns = ", ".join(f"{column} text" for column in COLUMNS)
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        await connection.execute("drop table if exists bare")
+        await connection.execute(f"create table bare ({columns})".encode())
+        async with (
+            connection.cursor() as cursor,
+            cursor.copy("copy bare from stdin with (format csv, header)") as copy,
+        ):
+            await copy.write(content)
+
+
+async def best_seconds(work: Work, before: Work) -> float:
+    best = float("inf")
+    for _ in range(3):
+        await before()
+        began = time.perf_counter()
+        await work()
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+async def measure(url: str, folder: Path) -> None:
+    as_csv, as_json = write_files(folder)
+    content = await asyncio.to_thread(as_csv.read_bytes)
+    engine = open_engine(url, application_name="bench")
+
+    async def nothing() -> None:
+        pass
+
+    async def empty() -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text("truncate zipcode_imports cascade"))
+
+    bare = await best_seconds(lambda: bare_copy(url, content), nothing)
+    print(f"bare COPY of {ROWS:,} rows: {bare * 1000:.0f} ms, {ROWS / bare:,.0f} rows/s")
+    cases: list[tuple[str, Path, Work]] = [
+        ("first import, CSV", as_csv, empty),
+        ("unchanged, CSV", as_csv, nothing),
+        ("first import, JSON", as_json, empty),
+    ]
+    for name, file, before in cases:
+        spent = await best_seconds(importing(engine, file), before)
+        print(f"{name}: {spent:.2f} s, {ROWS / spent:,.0f} rows/s, {spent / bare:.1f} bare COPYs")
+    await engine.dispose()
+
+
+def importing(engine: AsyncEngine, file: Path) -> Work:
+    return lambda: import_zipcodes(engine, file, now=datetime.now(UTC))
+
+
+async def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        state = State(Path(folder) / "state")
+        state.create()
+        ports = choose_ports(state.ports)
+        supervisor = Supervisor(ignore)
+        try:
+            await supervisor.start(postgres_part(state, ports))
+            await create_database(database_url(state, ports, "postgres"), "bench")
+            url = database_url(state, ports, "bench")
+            await asyncio.to_thread(migrate, url)
+            await measure(url, Path(folder))
+        finally:
+            await supervisor.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,93 @@
+"""The whole country with a hundred planted faults: each is named, and the rest is in."""
+
+import csv
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from storage.database import open_engine
+from storage.zipcode_import import import_zipcodes, load_pool
+from storage.zipcode_rows import COLUMNS, Rejection
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ROWS = 42_000
+FAULTS = 100
+COUNT_RULE = "must be an integer from 0 to {}, in digits only"
+TIME_RULE = "must be a date or an RFC 3339 time such as 2026-01-31T08:00:00Z"
+SHORT_RULE = (
+    "must be five digits; leading zeros that a spreadsheet dropped are put back by --restore-leading-zeros"
+)
+# (field, value, rule): each is planted five times.
+KINDS = [
+    ("zipcode", "", "must be five digits"),
+    ("zipcode", "501", SHORT_RULE),
+    ("zipcode", "7001", SHORT_RULE),
+    ("zipcode", "19103-1234", "must be five digits"),
+    ("zipcode", "00000", "already given in line 2"),
+    ("state", "", "must be the two capital letters of a US state or territory"),
+    ("state", "pa", "must be the two capital letters of a US state or territory"),
+    ("city", "x" * 101, "must have at most 100 characters"),
+    ("city", "Do\x1b[2Jver", "must have no control characters"),
+    ("county", "Kent\u202e", "must have no control characters"),
+    ("population", "-1", COUNT_RULE.format(10_000_000)),
+    ("population", "10000001", COUNT_RULE.format(10_000_000)),
+    ("median_home_value", "$200,000", COUNT_RULE.format(100_000_000)),
+    ("recently_sold_listings", "", "must not be empty"),
+    ("recently_sold_listings", "12.5", COUNT_RULE.format(1_000_000)),
+    ("market_tier", "LUXURY", "must be one of PREMIUM, STANDARD, EMERGING, or empty"),
+    ("geographic_region", "\x00", "must have no control characters"),
+    ("last_scraped", "2026-02-30", TIME_RULE),
+    ("last_scraped", "2026-03-02", "must not lie in the future"),
+    ("row", None, None),
+]
+ROW_RULES = {"csv": "has 11 fields where the header has 10", "json": "must be an object"}
+
+
+def planted():
+    """{row number: (field, value, rule)}, from the second row to the last."""
+    return {ROWS - 1 - number * 420: KINDS[number % len(KINDS)] for number in range(FAULTS)}
+
+
+def rows():
+    faults = planted()
+    for number in range(ROWS):
+        field, value, _ = faults.get(number, ("city", "Dover", None))
+        good = dict.fromkeys(COLUMNS, "") | {"state": "DE", "recently_sold_listings": "300"}
+        yield good | {"zipcode": f"{number:05}", field: value}
+
+
+def write_csv(path):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([*row.values()] for row in rows())
+
+
+def write_json(path):
+    entries = ",\n".join("19801" if "row" in row else json.dumps(row) for row in rows())
+    path.write_text(f"[\n{entries}\n]")
+
+
+@pytest.mark.parametrize(("file_format", "write"), [("csv", write_csv), ("json", write_json)])
+async def test_each_of_a_hundred_faults_is_named_and_the_rest_is_in(
+    database_url, tmp_path, file_format, write
+):
+    path = tmp_path / f"zipcodes.{file_format}"
+    write(path)
+    engine = open_engine(database_url, application_name="test")
+    try:
+        report = await import_zipcodes(engine, path, now=NOW)
+        async with engine.connect() as connection:
+            pool = await load_pool(connection, report.import_id)
+    finally:
+        await engine.dispose()
+    faults = planted()
+    # The header, or the opening bracket, is line 1.
+    assert report.rejected == tuple(
+        Rejection(number + 2, field, rule or ROW_RULES[file_format])
+        for number, (field, _, rule) in sorted(faults.items())
+    )
+    assert len(report.rejected) == FAULTS
+    assert (report.added, report.changed, report.unchanged) == (ROWS - FAULTS, 0, 0)
+    assert [row.zipcode for row in pool] == [f"{number:05}" for number in range(ROWS) if number not in faults]

@@ -1,0 +1,192 @@
+"""Zipcodes as JSON: shapes of the document, lines, what refuses it, and that it says what CSV says."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import zipcode_json
+from storage.zipcode_csv import read_csv
+from storage.zipcode_json import camel_case, read_json
+from storage.zipcode_rows import COLUMNS, ImportFileError, RawRow, Rejection, RowRules, check_rows
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GOOD = {"zipcode": "19801", "state": "DE", "recently_sold_listings": 7}
+
+
+def read(content):
+    return list(read_json(io.StringIO(content, newline=None)))
+
+
+def parse(entries):
+    return list(check_rows(read(json.dumps(entries)), RowRules(NOW)))
+
+
+def given_fields(**fields):
+    return dict.fromkeys(COLUMNS, "") | fields
+
+
+def test_an_entry_has_the_columns_of_the_csv():
+    assert read(json.dumps([GOOD])) == [
+        RawRow(1, given_fields(zipcode="19801", state="DE", recently_sold_listings="7"))
+    ]
+
+
+def test_an_entry_may_have_camel_case():
+    entry = {camel_case(column): column.upper() for column in COLUMNS}
+    assert "recentlySoldListings" in entry
+    assert read(json.dumps([entry])) == [RawRow(1, {column: column.upper() for column in COLUMNS})]
+
+
+def test_the_list_may_stand_in_an_object_whose_other_keys_are_ignored():
+    document = {"source": {"zipcodes": []}, "zipcodes": [GOOD], "total": 1.5}
+    assert read(json.dumps(document)) == read(json.dumps([GOOD]))
+
+
+def test_null_is_an_absent_value_and_unknown_keys_are_ignored():
+    assert read(json.dumps([GOOD | {"city": None, "note": {"any": ["thing"]}}])) == read(json.dumps([GOOD]))
+
+
+@pytest.mark.parametrize("empty", ["[]", " [\n] ", '{"zipcodes": []}'])
+def test_a_list_may_be_empty(empty):
+    assert read(empty) == []
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_the_line_is_where_the_entry_begins(newline):
+    lines = ["", "{", '"zipcodes" :', "[", "1,", "", "{", '"zipcode":"x"', "}", ", 2", "]}"]
+    content = io.TextIOWrapper(io.BytesIO(newline.join(lines).encode()), "utf-8")
+    assert [row.line for row in read_json(content)] == [5, 7, 10]
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 64])
+def test_what_is_read_does_not_depend_on_the_window(monkeypatch, window):
+    content = json.dumps({"n": [12.5e-3, True], "zipcodes": [GOOD, 1234567890, "é\\", None]}, indent=1)
+    whole = read(content)
+    monkeypatch.setattr(zipcode_json, "WINDOW_CHARACTERS", window)
+    assert read(content) == whole
+    assert [row.line for row in whole] == [7, 12, 13, 14]
+
+
+@pytest.mark.parametrize("entry", ["19801", "null", "[]", '"19801"', "true"])
+def test_an_entry_that_is_no_object_is_rejected(entry):
+    assert read(f"[{entry}]") == [Rejection(1, "row", "must be an object")]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("recently_sold_listings", 7.0, "must be an integer from 0 to 1000000, in digits only"),
+        ("recently_sold_listings", -7, "must be an integer from 0 to 1000000, in digits only"),
+        ("population", True, "must be text, a number or null"),
+        ("zipcode", ["19801"], "must be text, a number or null"),
+        ("city", 7, "must be text"),
+        ("state", {}, "must be text, a number or null"),
+        ("city", "a\ud800", "must have no control characters"),
+        ("city", "a\0", "must have no control characters"),
+        ("zipcode", 198010, "must be five digits"),
+    ],
+)
+def test_a_value_of_another_kind_rejects_its_entry_only(field, value, rule):
+    other = GOOD | {"zipcode": "19802"}
+    rejected, accepted = parse([GOOD | {field: value}, other])
+    assert rejected == Rejection(1, field, rule)
+    assert accepted.zipcode == "19802"
+
+
+def test_a_number_may_be_a_zipcode_if_no_zero_is_lost():
+    accepted, short = parse([GOOD | {"zipcode": 19801}, GOOD | {"zipcode": 7001}])
+    assert accepted.zipcode == "19801"
+    assert "--restore-leading-zeros" in short.rule
+
+
+def test_a_column_in_both_spellings_rejects_its_entry():
+    (rejected,) = read(json.dumps([GOOD | {"market_tier": "PREMIUM", "marketTier": "STANDARD"}]))
+    assert (rejected.line, rejected.field) == (1, "market_tier")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "line 1: broken JSON: neither a list"),
+        ("19801", "line 1: broken JSON: neither a list"),
+        ('"zipcodes"', "neither a list"),
+        ("{}", "no list under zipcodes"),
+        ('{"zipcodes": 1}', r"\[ must stand here"),
+        ('{"zipcodes": [], "zipcodes": []}', "the key 'zipcodes' stands twice"),
+        ('{"a": 1, "\\u0061": 2, "zipcodes": []}', "the key 'a' stands twice"),
+        ('{"zipcodes": [],}', "a key in quotes must stand here"),
+        ('{"zipcodes": []\n"a": 1}', "line 2: broken JSON: , or } must stand here"),
+        ("[1 2]", ", or ] must stand here"),
+        ("[1,\n2,]", "line 2: broken JSON: Expecting value"),
+        ("[1,\n2", "line 2: broken JSON: , or ] must stand here"),
+        ("[1,", "line 1: broken JSON: Expecting value"),
+        ("[]\n[]", "line 2: broken JSON: something follows the end"),
+        ('[\n{"city":\n"open}]', "line 3: broken JSON: Unterminated string"),
+        ('[{"city": "a\nb"}]', "Invalid control character"),
+        ('[1,\n{"city": "a", "city": "b"}]', "line 2: broken JSON: the key 'city' stands twice in one entry"),
+        ("[NaN]", "NaN is not JSON"),
+        ("[-Infinity]", "-Infinity is not JSON"),
+        ("[" * 100_000, "too many brackets"),
+    ],
+)
+def test_a_document_that_leaves_a_doubt_is_refused(content, reason):
+    with pytest.raises(ImportFileError, match=reason):
+        read(content)
+
+
+def test_a_later_entry_is_not_read_before_an_earlier_one_is_wanted():
+    class Text(io.StringIO):
+        taken = 0
+
+        def read(self, size=-1):
+            self.taken += size
+            return super().read(size)
+
+    text = Text("[" + ",".join([json.dumps(GOOD)] * 10_000) + "]")
+    next(read_json(text))
+    assert text.taken <= 2 * zipcode_json.WINDOW_CHARACTERS < len(text.getvalue())
+
+
+def test_entries_of_one_line_are_told_apart():
+    assert parse([GOOD, GOOD])[1] == Rejection(1, "zipcode", "already given in line 1")
+
+
+# Close to the rules, on both sides of them; CSV keeps no "\r\n" apart from "\n" and has no lone surrogate.
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.sampled_from(["", "19801", "7001", "DE", "PREMIUM", "200000", "2026-02-28", "2026-03-02", "7"]),
+)
+ROWS = st.lists(
+    st.fixed_dictionaries(dict.fromkeys(COLUMNS, VALUES))
+    | st.fixed_dictionaries(
+        {column: st.just(value) for column, value in (GOOD | {"recently_sold_listings": "7"}).items()},
+        optional=dict.fromkeys(set(COLUMNS) - set(GOOD), VALUES),
+    ),
+    max_size=3,
+)
+
+
+@given(ROWS, st.booleans(), st.booleans())
+def test_a_row_parses_alike_as_csv_and_as_json(rows, camel, restore):
+    rules = RowRules(NOW, restore)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, restval="", quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(rows)
+    text.seek(0)
+    entries = [{camel_case(name) if camel else name: value for name, value in row.items()} for row in rows]
+    assert without_lines(check_rows(read_csv(text), rules)) == without_lines(
+        check_rows(read(json.dumps(entries)), rules)
+    )
+
+
+def without_lines(outcomes):
+    return [
+        (outcome.field, outcome.rule.partition(" in line ")[0]) if isinstance(outcome, Rejection) else outcome
+        for outcome in outcomes
+    ]

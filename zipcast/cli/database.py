@@ -1,0 +1,85 @@
+"""Which database an operator's command uses, and what can go wrong with it as one line each.
+
+The server's packages are not in the wheel that miners install, so they are imported when called.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from zipcast.ready import NotReadyError, Ready
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+out = Console()
+err = Console(stderr=True)
+
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL; default: the local stack's."),
+]
+Result = TypeVar("Result")
+
+
+def fail(message: str) -> NoReturn:
+    """One line, exit status 1."""
+    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+@contextmanager
+def server_packages() -> Iterator[None]:
+    """Turns a missing package into one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        fail(f"this command needs a checkout of Zipcast with `make env` ({error.name} is missing)")
+
+
+def chosen_database(database_url: str | None, ready: Path) -> str:
+    """The option's, else the local stack's."""
+    try:
+        return database_url or Ready.read(ready).postgres
+    except NotReadyError as error:
+        fail(f"{error}, or give --database-url")
+
+
+@contextmanager
+def database_faults() -> Iterator[None]:
+    """Turns what PostgreSQL says into one line. None of it repeats the URL, which has a password."""
+    with server_packages():
+        import psycopg
+        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+        from storage.database import DatabaseUrlError
+    try:
+        yield
+    except DatabaseUrlError as error:
+        fail(f"--database-url {error}")
+    except (SQLAlchemyError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        if isinstance(cause, psycopg.errors.UndefinedTable):
+            fail("the database has no tables yet: run `zipcast migrate`")
+        fail(f"the database failed: {str(cause).partition(chr(10))[0] or type(cause).__name__}")
+
+
+def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any, Result]]) -> Result:
+    """What `work` returns, given an engine that is closed afterwards."""
+
+    async def run() -> Result:
+        engine = open_engine(url, application_name="zipcast-operator", pool_size=1)
+        try:
+            return await work(engine)
+        finally:
+            await engine.dispose()
+
+    with database_faults():
+        from storage.database import open_engine
+
+        return asyncio.run(run())

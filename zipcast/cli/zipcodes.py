@@ -1,0 +1,282 @@
+"""What the operator does with zipcode data: `import`, `zipcodes …`, `imports …`.
+
+Owns options and output; `storage` owns what happens.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+from zipcast.cli.database import (
+    DatabaseOption,
+    chosen_database,
+    err,
+    fail,
+    run_on_database,
+    server_packages,
+)
+from zipcast.cli.session import DEFAULT_READY, ReadyOption
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from storage.zipcode_activity import ActivityChange
+    from storage.zipcode_import import ImportReport
+    from storage.zipcode_versions import StoredZipcode, Version
+
+zipcodes_app = typer.Typer(no_args_is_help=True, help="Which zipcodes there are, and which of them count.")
+imports_app = typer.Typer(no_args_is_help=True, help="Versions of the zipcode data.")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
+ReasonOption = Annotated[str, typer.Option(help="Kept with the version that this makes.")]
+ZipcodesArgument = Annotated[list[str], typer.Argument(metavar="ZIPCODE...", show_default=False)]
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV or JSON of zipcodes.")],
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+    file_format: Annotated[
+        Literal["csv", "json"] | None, typer.Option("--format", help="Default: JSON if so named, else CSV.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, then undo it.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="One rejected row: nothing is imported.")] = False,
+    restore_leading_zeros: Annotated[
+        bool, typer.Option("--restore-leading-zeros", help="Take 7001 for 07001 and 501 for 00501.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+) -> None:
+    """Import zipcodes: one transaction, one version; rejected rows are named."""
+    with server_packages():
+        from storage.zipcode_file import FileFormat
+        from storage.zipcode_import import (
+            ImportOptions,
+            ImportReport,
+            NothingAcceptedError,
+            import_zipcodes,
+        )
+        from storage.zipcode_rows import ImportFileError
+    options = ImportOptions(
+        FileFormat(file_format) if file_format else None, restore_leading_zeros, dry_run, strict
+    )
+    url = chosen_database(database_url, ready)
+
+    async def work(engine: "AsyncEngine") -> ImportReport:
+        now = datetime.now(UTC)
+        return await import_zipcodes(engine, file, now=now, options=options, progress=advance)
+
+    try:
+        with _progress_bar(file) as advance:
+            report = run_on_database(url, work)
+    except NothingAcceptedError as error:
+        _show_report(ImportReport(None, 0, 0, 0, error.rejected), as_json)
+        fail("nothing was changed: every row was rejected")
+    except ImportFileError as error:
+        fail(str(error))
+    _show_report(report, as_json)
+    if strict and report.rejected:
+        fail("nothing was changed: --strict, and some rows were rejected")
+    if dry_run:
+        err.print("nothing was changed: --dry-run")
+
+
+@contextmanager
+def _progress_bar(file: Path) -> Iterator[Callable[[int], None]]:
+    """For a person at a terminal. Yields what is to be told how many bytes were read."""
+    columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("", total=file.stat().st_size or None)
+        yield lambda bytes_read: bar.update(task, completed=bytes_read)
+
+
+def _show_report(report: "ImportReport", as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report.as_json()))
+        return
+    for rejection in report.rejected:
+        typer.echo(f"line {rejection.line}: {rejection.field} {rejection.rule}", err=True)
+    title = "no version" if report.import_id is None else f"version {report.import_id}"
+    lines = [
+        f"{title}: {report.added} added, {report.changed} changed, "
+        f"{report.unchanged} unchanged, {len(report.rejected)} rejected"
+    ]
+    if report.restored:
+        lines.append(f"leading zeros restored: {report.restored}")
+    if report.tiers_derived:
+        lines.append(
+            f"market tier derived from the home value: {report.tiers_derived}, "
+            f"of these STANDARD for want of one: {report.tiers_defaulted}"
+        )
+    typer.echo("\n".join(lines))
+
+
+@zipcodes_app.command("list")
+def list_zipcodes(
+    state: Annotated[str | None, typer.Option(help="Two letters, such as PA.")] = None,
+    inactive: Annotated[bool, typer.Option("--inactive", help="Those that were deactivated.")] = False,
+    as_json: JsonOption = False,
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """The newest version of every active zipcode."""
+    with server_packages():
+        from storage import zipcode_versions
+
+    async def work(engine: "AsyncEngine") -> "list[StoredZipcode]":
+        async with engine.connect() as connection:
+            return await zipcode_versions.list_zipcodes(
+                connection, state=state and state.upper(), active=not inactive
+            )
+
+    found = run_on_database(chosen_database(database_url, ready), work)
+    if as_json:
+        typer.echo(json.dumps([stored.as_json() for stored in found]))
+        return
+    typer.echo("\n".join(map(_line, found)) or "none")
+
+
+@zipcodes_app.command("show")
+def show_zipcode(
+    zipcode: Annotated[str, typer.Argument(show_default=False)],
+    as_json: JsonOption = False,
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """One zipcode as it stands, and every version that wrote it."""
+    with server_packages():
+        from storage import zipcode_versions
+
+    async def work(engine: "AsyncEngine") -> "list[tuple[StoredZipcode, Version]]":
+        async with engine.connect() as connection:
+            return await zipcode_versions.list_revisions(connection, zipcode)
+
+    revisions = run_on_database(chosen_database(database_url, ready), work) if _is_zipcode(zipcode) else []
+    if not revisions:
+        fail(f"never imported: {zipcode!a}")
+    newest, _ = revisions[0]
+    if as_json:
+        history = [{**stored.as_json(), "version": version.as_json()} for stored, version in revisions]
+        typer.echo(json.dumps({**newest.as_json(), "revisions": history}))
+        return
+    for name, value in newest.as_json().items():
+        typer.echo(f"{name:<21} {'' if value is None else value}")
+    for stored, version in revisions:
+        typer.echo(f"\n{_version_line(version)}\n  {_line(stored)}")
+
+
+@zipcodes_app.command("deactivate")
+def deactivate(
+    zipcodes: ZipcodesArgument,
+    reason: ReasonOption = "",
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """Take zipcodes out of the pool, from the next epoch that is not committed yet."""
+    _set_active(chosen_database(database_url, ready), zipcodes, False, reason)
+
+
+@zipcodes_app.command("activate")
+def activate(
+    zipcodes: ZipcodesArgument,
+    reason: ReasonOption = "",
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """Put zipcodes back into the pool."""
+    _set_active(chosen_database(database_url, ready), zipcodes, True, reason)
+
+
+def _set_active(url: str, zipcodes: list[str], active: bool, reason: str) -> None:
+    with server_packages():
+        from storage.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
+
+    async def work(engine: "AsyncEngine") -> "ActivityChange":
+        return await set_active(engine, zipcodes, active=active, now=datetime.now(UTC), reason=reason)
+
+    try:
+        change = run_on_database(url, work)
+    except (UnknownZipcodesError, UnusableReasonError) as error:
+        fail(f"nothing was changed: {error}")
+    title = "no new version" if change.import_id is None else f"version {change.import_id}"
+    done = "activated" if active else "deactivated"
+    typer.echo(f"{title}: {len(change.changed)} {done}, {len(change.unchanged)} were so before")
+
+
+@imports_app.command("list")
+def list_imports(
+    as_json: JsonOption = False, database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY
+) -> None:
+    """All versions, oldest first."""
+    with server_packages():
+        from storage import zipcode_versions
+
+    async def work(engine: "AsyncEngine") -> "list[Version]":
+        async with engine.connect() as connection:
+            return await zipcode_versions.list_versions(connection)
+
+    versions = run_on_database(chosen_database(database_url, ready), work)
+    if as_json:
+        typer.echo(json.dumps([version.as_json() for version in versions]))
+        return
+    typer.echo("\n".join(map(_version_line, versions)) or "none")
+
+
+@imports_app.command("show")
+def show_import(
+    import_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With every row, fit to be imported again.")
+    ] = False,
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """One version, rebuilt: what was in force then, by state and by tier."""
+    with server_packages():
+        from storage import zipcode_versions
+
+    async def work(engine: "AsyncEngine") -> "tuple[Version | None, list[StoredZipcode]]":
+        async with engine.connect() as connection:
+            version = await zipcode_versions.find_version(connection, import_id)
+            return version, await zipcode_versions.rebuild_version(connection, import_id)
+
+    version, rows = run_on_database(chosen_database(database_url, ready), work)
+    if version is None:
+        fail(f"there is no version {import_id}")
+    active = [stored for stored in rows if stored.active]
+    by_state = Counter(sorted(stored.state for stored in active))
+    by_tier = Counter(sorted(stored.market_tier for stored in active))
+    if as_json:
+        counts = {"active": len(active), "inactive": len(rows) - len(active)}
+        groups = {"byState": by_state, "byTier": by_tier, "zipcodes": [stored.as_json() for stored in rows]}
+        typer.echo(json.dumps({**version.as_json(), **counts, **groups}))
+        return
+    typer.echo(f"{_version_line(version)}\n{len(active)} active, {len(rows) - len(active)} not")
+    for counter in (by_state, by_tier):
+        typer.echo("  ".join(f"{name} {count}" for name, count in counter.items()))
+
+
+def _line(stored: "StoredZipcode") -> str:
+    return (
+        f"{stored.zipcode}  {stored.state}  {stored.recently_sold_listings:>7}  {stored.market_tier:<8}  "
+        f"{stored.last_scraped_at:%Y-%m-%d}  {'' if stored.active else 'inactive, '}{stored.city}"
+    )
+
+
+def _version_line(version: "Version") -> str:
+    # A file's name may hold what a terminal acts on.
+    source = "".join(character if character.isprintable() else "?" for character in version.source_name)
+    return (
+        f"version {version.id}  {version.imported_at:%Y-%m-%dT%H:%M:%SZ}  {version.added} added, "
+        f"{version.changed} changed, {version.unchanged} unchanged, {version.rejected} rejected  {source}"
+    )
+
+
+def _is_zipcode(text: str) -> bool:
+    return len(text) == 5 and text.isascii() and text.isdigit()
