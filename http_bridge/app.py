@@ -31,6 +31,13 @@ class Bridge:
             self._reply = CurrentReply.of(epoch)
         return self._reply
 
+    async def minted(self, request: Request, verb: Verb) -> Response:
+        """What the responder mints for a request that was checked here first. Raises ServiceError."""
+        arrival = await requests.arrival(request, verb)
+        self.doorkeeper.admit_bridged(arrival)
+        body = await self.forwarder.forward(arrival)
+        return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
+
 
 def build(bridge: Bridge) -> FastAPI:
     """The application; everything it needs is in `bridge`."""
@@ -51,10 +58,12 @@ def build(bridge: Bridge) -> FastAPI:
     @app.post("/api/v1/s3-access/validator-upload")
     async def validator_upload(request: Request) -> Response:
         """A form and session credentials for one validator's folder of one epoch."""
-        arrival = await requests.arrival(request, Verb.S3_VALIDATOR_UPLOAD)
-        bridge.doorkeeper.admit_bridged(arrival)
-        body = await bridge.forwarder.forward(arrival)
-        return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
+        return await bridge.minted(request, Verb.S3_VALIDATOR_UPLOAD)
+
+    @app.post("/get-folder-access")
+    async def folder_access(request: Request) -> Response:
+        """A form for one miner's whole folder, for 24 hours."""
+        return await bridge.minted(request, Verb.S3_FOLDER_ACCESS)
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

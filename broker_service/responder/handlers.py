@@ -9,6 +9,7 @@ from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller
+from zipcast.legacy_messages import FolderAccessReply, FolderAccessRequest
 from zipcast.messages import (
     MinerUploadReply,
     MinerUploadRequest,
@@ -44,6 +45,11 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     async def validator_upload(body: ValidatorUploadRequest, caller: ProvenCaller) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
         return await issuer.validator_upload(caller, body.epoch_id)
+
+    @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def folder_access(body: FolderAccessRequest, caller: ProvenCaller) -> FolderAccessReply:
+        """A form for the caller's whole folder, for 24 hours."""
+        return await issuer.folder_access(caller)
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:

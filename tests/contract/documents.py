@@ -173,6 +173,7 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "validator-upload-reply", with_sts.to_bytes()
     without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(VALIDATOR, EPOCH_ID)
     yield "validator-upload-reply-without-sts", without_sts.to_bytes()
+    yield "folder-access-reply", (await issuer(store).folder_access(MINER)).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
     yield "registry-snapshot", snapshot(neurons).to_bytes()
