@@ -8,8 +8,10 @@ from starlette.responses import Response
 from http_bridge import errors, requests
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
+from http_bridge.health import BridgeHealth
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
+from zipcast.health import HealthStatus
 from zipcast.subjects import Verb
 
 JSON = "application/json"
@@ -22,6 +24,7 @@ class Bridge:
     doorkeeper: Doorkeeper
     current: CurrentEpoch
     forwarder: Forwarder
+    health: BridgeHealth
     _reply: CurrentReply | None = field(default=None)
 
     def current_reply(self) -> CurrentReply:
@@ -65,9 +68,25 @@ def build(bridge: Bridge) -> FastAPI:
         """A form for one miner's whole folder, for 24 hours."""
         return await bridge.minted(request, Verb.S3_FOLDER_ACCESS)
 
+    _add_health(app, bridge.health)
+    return app
+
+
+def _add_health(app: FastAPI, health: BridgeHealth) -> None:
+    @app.get("/healthcheck")
+    async def healthcheck() -> Response:
+        """How each part is, at most five seconds ago; 503 if the assignment cannot be served."""
+        reply = await health.reply()
+        status = 503 if reply.status is HealthStatus.UNHEALTHY else 200
+        return Response(reply.to_bytes(), status, {"Cache-Control": "no-store"}, JSON)
+
     @app.get("/health/live")
     async def live() -> dict[str, str]:
         """Whether this process answers at all; says nothing of what it depends on."""
         return {"status": "ok"}
 
-    return app
+    @app.get("/health/ready")
+    async def ready() -> dict[str, str]:
+        """Whether it can serve the current assignment."""
+        await health.require_ready()
+        return {"status": "ok"}

@@ -9,6 +9,8 @@ from pydantic import ConfigDict
 
 from zipcast.messages import WireModel, WireTime
 
+FOLDER_STRUCTURE = "data/hotkey={hotkey}/"
+
 
 class UnderscoredModel(WireModel):
     """Field names travel as they stand."""

@@ -21,6 +21,7 @@ BRIDGE_INBOX = "_INBOX.bridge"
 
 _REQUEST_PREFIX = "zipcast.v1"
 BRIDGE_REQUEST_PREFIX = "zipcast.bridge.v1."
+BRIDGE_HEALTH = f"{BRIDGE_REQUEST_PREFIX}health"
 
 
 class Verb(StrEnum):
