@@ -9,6 +9,7 @@ import uvicorn
 
 from http_bridge.app import Bridge, build
 from http_bridge.forwarding import Forwarder
+from http_bridge.health import BridgeHealth
 from http_bridge.settings import BridgeSettings
 from runtime import nats_connection, process
 from runtime.current_epoch import CurrentEpoch
@@ -46,7 +47,9 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await connection.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check())
     doorkeeper = Doorkeeper(registry, settings.signers, clock)
-    server = Server(_config(settings, Bridge(doorkeeper, current, Forwarder(connection))))
+    forwarder = Forwarder(connection)
+    health = BridgeHealth(database, forwarder, registry, current, clock)
+    server = Server(_config(settings, Bridge(doorkeeper, current, forwarder, health)))
     tasks = [
         asyncio.create_task(follower.run(), name="registry"),
         asyncio.create_task(current.run(), name="current_epoch"),

@@ -8,8 +8,10 @@ from starlette.responses import Response
 from http_bridge import errors, requests
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
+from http_bridge.health import BridgeHealth
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
+from zipcast.health import HealthStatus
 from zipcast.subjects import Verb
 
 JSON = "application/json"
@@ -22,6 +24,7 @@ class Bridge:
     doorkeeper: Doorkeeper
     current: CurrentEpoch
     forwarder: Forwarder
+    health: BridgeHealth
     _reply: CurrentReply | None = field(default=None)
 
     def current_reply(self) -> CurrentReply:
@@ -30,6 +33,13 @@ class Bridge:
         if self._reply is None or self._reply.epoch_id != epoch.message.epoch_id:
             self._reply = CurrentReply.of(epoch)
         return self._reply
+
+    async def minted(self, request: Request, verb: Verb) -> Response:
+        """What the responder mints for a request that was checked here first. Raises ServiceError."""
+        arrival = await requests.arrival(request, verb)
+        self.doorkeeper.admit_bridged(arrival)
+        body = await self.forwarder.forward(arrival)
+        return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 def build(bridge: Bridge) -> FastAPI:
@@ -51,14 +61,32 @@ def build(bridge: Bridge) -> FastAPI:
     @app.post("/api/v1/s3-access/validator-upload")
     async def validator_upload(request: Request) -> Response:
         """A form and session credentials for one validator's folder of one epoch."""
-        arrival = await requests.arrival(request, Verb.S3_VALIDATOR_UPLOAD)
-        bridge.doorkeeper.admit_bridged(arrival)
-        body = await bridge.forwarder.forward(arrival)
-        return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
+        return await bridge.minted(request, Verb.S3_VALIDATOR_UPLOAD)
+
+    @app.post("/get-folder-access")
+    async def folder_access(request: Request) -> Response:
+        """A form for one miner's whole folder, for 24 hours."""
+        return await bridge.minted(request, Verb.S3_FOLDER_ACCESS)
+
+    _add_health(app, bridge.health)
+    return app
+
+
+def _add_health(app: FastAPI, health: BridgeHealth) -> None:
+    @app.get("/healthcheck")
+    async def healthcheck() -> Response:
+        """How each part is, at most five seconds ago; 503 if the assignment cannot be served."""
+        reply = await health.reply()
+        status = 503 if reply.status is HealthStatus.UNHEALTHY else 200
+        return Response(reply.to_bytes(), status, {"Cache-Control": "no-store"}, JSON)
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:
         """Whether this process answers at all; says nothing of what it depends on."""
         return {"status": "ok"}
 
-    return app
+    @app.get("/health/ready")
+    async def ready() -> dict[str, str]:
+        """Whether it can serve the current assignment."""
+        await health.require_ready()
+        return {"status": "ok"}

@@ -6,17 +6,20 @@ Owns what of a request is forwarded, and what a client is told when nobody answe
 from dataclasses import dataclass
 
 from nats.aio.client import Client
+from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 
 from runtime import logs
 from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
+from zipcast.health import HealthReply
 from zipcast.messages import HEADER_ERROR, HEADER_REQUEST_ID, parse_error
-from zipcast.subjects import bridge_request
+from zipcast.subjects import BRIDGE_HEALTH, bridge_request
 
 log = logs.logger()
 
 TIMEOUT_SECONDS = 8.0
+HEALTH_TIMEOUT_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,19 @@ class Forwarder:
         if reply.headers and HEADER_ERROR in reply.headers:
             raise parse_error(reply.data)
         return reply.data
+
+    async def round_trip(self) -> None:
+        """Returns once nats-server has answered. Raises NatsError."""
+        if not self.connection.is_connected:
+            raise ConnectionClosedError
+        await self.connection.flush(timeout=HEALTH_TIMEOUT_SECONDS)
+
+    async def ask_health(self) -> HealthReply:
+        """How the responder is, and what it can reach. Raises TimeoutError, NatsError, ValidationError."""
+        if not self.connection.is_connected:
+            raise ConnectionClosedError
+        reply = await self.connection.request(BRIDGE_HEALTH, b"{}", timeout=HEALTH_TIMEOUT_SECONDS)
+        return HealthReply.model_validate_json(reply.data)
 
 
 def _unavailable() -> ServiceError:

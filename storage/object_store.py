@@ -152,6 +152,10 @@ class ObjectStore:
         params = {"Bucket": bucket, "Key": version.key, "VersionId": version.version_id}
         return self._s3.generate_presigned_url("get_object", params, lifetime_seconds)
 
+    async def reach(self, bucket: str) -> None:
+        """Returns if the bucket is there and open to us."""
+        await self._run(lambda: self._s3.head_bucket(Bucket=bucket))
+
     async def list_versions(
         self, scope: Scope, after: Marker | None, page_size: int = PAGE_SIZE
     ) -> VersionPage:

@@ -46,6 +46,11 @@ def miner_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
     return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/epoch={epoch_id}/")
 
 
+def miner_folder_scope(bucket: str, hotkey: Hotkey) -> Scope:
+    """All that one miner uploads, of any epoch or none. Raises ValueError for a malformed hotkey."""
+    return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/")
+
+
 def validator_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
     """Where one validator's results of one epoch go. Raises ValueError for a malformed hotkey or id."""
     parse_epoch_id(epoch_id)

@@ -51,12 +51,21 @@ GET_WINDOW = Window(past_seconds=300, future_seconds=60)
 API_WINDOW = Window(past_seconds=300, future_seconds=300)
 
 
+CURRENT_COMMITMENT = "zipcode:assignment:current:{timestamp}"
+VALIDATOR_UPLOAD_COMMITMENT = "s3:validator:upload:{timestamp}"
+FOLDER_ACCESS_COMMITMENT = "s3:data:access:{coldkey}:{hotkey}:{timestamp}"
+
+
 def current_commitment(timestamp: int) -> str:
-    return f"zipcode:assignment:current:{timestamp}"
+    return CURRENT_COMMITMENT.format(timestamp=timestamp)
 
 
 def validator_upload_commitment(timestamp: int) -> str:
-    return f"s3:validator:upload:{timestamp}"
+    return VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=timestamp)
+
+
+def folder_access_commitment(coldkey: str, hotkey: str, timestamp: int) -> str:
+    return FOLDER_ACCESS_COMMITMENT.format(coldkey=coldkey, hotkey=hotkey, timestamp=timestamp)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class ErrorCode(StrEnum):
     WRONG_RECEIVER = "wrong_receiver"
     NOT_REGISTERED = "not_registered"
     VALIDATOR_REQUIRED = "validator_required"
+    COLDKEY_MISMATCH = "coldkey_mismatch"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NO_CURRENT_EPOCH = "no_current_epoch"
@@ -76,6 +77,11 @@ ERRORS = MappingProxyType(
         ),
         ErrorCode.VALIDATOR_REQUIRED: ErrorMeaning(
             403, "Only validators with a permit and enough stake may ask this.", "Ask with such a hotkey."
+        ),
+        ErrorCode.COLDKEY_MISMATCH: ErrorMeaning(
+            403,
+            "The hotkey is registered, but not under that coldkey.",
+            "Name and sign the coldkey that the metagraph shows for the hotkey.",
         ),
         ErrorCode.NOT_FOUND: ErrorMeaning(404, "There is nothing at this address.", "See the docs."),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(

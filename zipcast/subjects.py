@@ -21,6 +21,7 @@ BRIDGE_INBOX = "_INBOX.bridge"
 
 _REQUEST_PREFIX = "zipcast.v1"
 BRIDGE_REQUEST_PREFIX = "zipcast.bridge.v1."
+BRIDGE_HEALTH = f"{BRIDGE_REQUEST_PREFIX}health"
 
 
 class Verb(StrEnum):
@@ -30,6 +31,7 @@ class Verb(StrEnum):
     S3_MINER_UPLOAD = "s3.miner-upload"
     S3_VALIDATOR_UPLOAD = "s3.validator-upload"
     S3_VALIDATOR_READ = "s3.validator-read"
+    S3_FOLDER_ACCESS = "s3.folder-access"  # a legacy request: over the bridge only
 
 
 MINER_VERBS = frozenset({Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD})

@@ -11,6 +11,7 @@ from faststream.nats import NatsBroker
 
 from broker_service.responder import handlers
 from broker_service.responder.gate import Gate, decode
+from broker_service.responder.health import bucket_probes
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.settings import ResponderSettings
@@ -61,6 +62,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
+    handlers.register_health(broker, bucket_probes(store, settings, clock))
     await broker.start()
     life.ready()
     await life.wait()

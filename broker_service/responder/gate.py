@@ -56,6 +56,8 @@ class Gate:
         message.correlation_id = request_id
         try:
             _check_headers(message)
+            if _asks_for_health(message):
+                return await call_next(message)
             caller = self._admit(message, request_id)
             with context.scope("caller", caller):
                 reply = await call_next(message)
@@ -114,6 +116,15 @@ class GateMiddleware(BaseMiddleware[Any, Any]):
 
 class _HostileReplyError(Exception):
     """The reply subject is not under the caller's own inbox."""
+
+
+def _asks_for_health(message: StreamMessage[Msg]) -> bool:
+    """The bridge's own question: no client stands behind it, and it opens nothing."""
+    if message.raw_message.subject != subjects.BRIDGE_HEALTH:
+        return False
+    if not subjects.reply_is_own(message.raw_message.reply, subjects.BRIDGE_INBOX):
+        raise _HostileReplyError
+    return True
 
 
 def _check_headers(message: StreamMessage[Msg]) -> None:

@@ -9,6 +9,9 @@ from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller
+from runtime.probes import Probes
+from zipcast.health import HealthReply
+from zipcast.legacy_messages import FolderAccessReply, FolderAccessRequest
 from zipcast.messages import (
     MinerUploadReply,
     MinerUploadRequest,
@@ -17,7 +20,7 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
-from zipcast.subjects import RESPONDER_QUEUE, Verb, bridge_request, requests
+from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
 
 # Requests of one verb under way at once: a slow object store must not make everybody queue.
 AT_ONCE = 32
@@ -45,7 +48,21 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
         return await issuer.validator_upload(caller, body.epoch_id)
 
+    @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def folder_access(body: FolderAccessRequest, caller: ProvenCaller) -> FolderAccessReply:
+        """A form for the caller's whole folder, for 24 hours."""
+        return await issuer.folder_access(caller)
+
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
         """One miner's objects of an ended epoch, with a presigned GET each."""
         return await reader.miner_objects(caller, body)
+
+
+def register_health(broker: NatsBroker, probes: Probes) -> None:
+    """Subscribe the bridge's question of how the object store is; answering proves this process alive."""
+
+    @broker.subscriber(BRIDGE_HEALTH, RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def health() -> HealthReply:
+        """The two buckets, as reached from here."""
+        return HealthReply(services=await probes.services())

@@ -50,7 +50,7 @@ class Record:
         caller: Caller,
         kind: Verb,
         scope: Scope,
-        epoch_id: str,
+        epoch_id: str | None,
         issued_at: datetime,
         expires_at: datetime,
     ) -> None:

@@ -16,6 +16,7 @@ from storage.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
+from zipcast.legacy_messages import FolderAccessReply, StructureInfo
 from zipcast.messages import (
     MinerUploadReply,
     S3Credentials,
@@ -26,6 +27,7 @@ from zipcast.messages import (
 from zipcast.subjects import Verb
 
 VALIDATOR_LIFETIME = timedelta(hours=4)
+FOLDER_LIFETIME = timedelta(hours=24)
 LIST_URL_SECONDS = 3 * 3600
 MEBIBYTE = 1024**2
 FILE_TYPES = ("json", "parquet", "csv")
@@ -70,6 +72,30 @@ class Issuer:
             min_bytes=MIN_UPLOAD_BYTES,
             max_bytes=MAX_UPLOAD_BYTES,
             list_url=self.store.list_url(scope, LIST_URL_SECONDS),
+        )
+
+    async def folder_access(self, caller: Caller) -> FolderAccessReply:
+        """A form for the whole of `data/hotkey=…/`, for 24 h, as legacy clients expect it.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        now = self.clock.now()
+        expires_at = now + FOLDER_LIFETIME
+        scope = policies.miner_folder_scope(self.miner_bucket, caller.hotkey)
+        await self.record.issuance(caller, Verb.S3_FOLDER_ACCESS, scope, None, now, expires_at)
+        # Signed for what is left, so that a slow record does not make the form outlive its row.
+        lifetime = expires_at - self.clock.now()
+        form = self.store.post_form(scope, {}, int(lifetime.total_seconds()))
+        return FolderAccessReply(
+            folder=scope.prefix,
+            url=form.url,
+            fields=form.fields,
+            expiry=expires_at,
+            list_url=self.store.list_url(scope, LIST_URL_SECONDS),
+            structure_info=StructureInfo(
+                folder_structure=scope.prefix + "{path}",
+                description="Any path below the folder; a file holds 1 KB to 5 GB.",
+                example=scope.prefix + "listings/2026-11-22.parquet",
+            ),
         )
 
     async def validator_upload(self, caller: Caller, epoch_id: str) -> ValidatorUploadReply:

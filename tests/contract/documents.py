@@ -12,6 +12,7 @@ from datetime import timedelta
 from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
 from http_bridge.current_reply import CurrentReply
+from http_bridge.health import HealthcheckReply, RunningEpoch
 from runtime.identity import Caller
 from storage.object_store import Marker, ObjectVersion
 from tests.unit.fakes import (
@@ -30,6 +31,8 @@ from tests.unit.fakes import (
 )
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
+from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.legacy_messages import FOLDER_STRUCTURE
 from zipcast.messages import (
     AssignedZipcode,
     EpochMessage,
@@ -161,6 +164,25 @@ def errors() -> dict[str, object]:
     }
 
 
+def healthcheck_reply() -> HealthcheckReply:
+    well = ServiceHealth(
+        status=HealthStatus.OK, latency_ms=1.25, last_error=None, since=START_AT, note="limits are in memory"
+    )
+    ill = ServiceHealth(
+        status=HealthStatus.UNHEALTHY, latency_ms=2000, last_error="no answer within 2 s", since=MIDWAY
+    )
+    return HealthcheckReply(
+        status=HealthStatus.DEGRADED,
+        timestamp=MIDWAY,
+        uptime=12.5,
+        version="0.1.0",
+        folder_structure=FOLDER_STRUCTURE,
+        services={"rate_limit_store": well, "broker": ill},
+        current_epoch=RunningEpoch(id=EPOCH_ID, start_time=START_AT, end_time=START_AT + timedelta(hours=4)),
+        features={"currentAssignment": True},
+    )
+
+
 async def documents() -> AsyncIterator[tuple[str, bytes]]:
     """(name of the golden file, bytes as they travel)."""
     yield "epoch-message", epoch_message().to_bytes()
@@ -173,8 +195,10 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "validator-upload-reply", with_sts.to_bytes()
     without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(VALIDATOR, EPOCH_ID)
     yield "validator-upload-reply-without-sts", without_sts.to_bytes()
+    yield "folder-access-reply", (await issuer(store).folder_access(MINER)).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
+    yield "healthcheck-reply", healthcheck_reply().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()
     for name, request in requests():

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from http_bridge.health import HealthcheckReply
 from tests.contract.documents import documents, epoch_message, requests
 from tests.contract.golden import FOLDER, readable
 from zipcast.errors import ErrorCode
+from zipcast.legacy_messages import FolderAccessReply
 from zipcast.messages import (
     EpochMessage,
     MinerUploadReply,
@@ -28,6 +30,8 @@ READERS = {
     "validator-upload-reply": ValidatorUploadReply,
     "validator-upload-reply-without-sts": ValidatorUploadReply,
     "validator-read-reply": ValidatorReadReply,
+    "folder-access-reply": FolderAccessReply,
+    "healthcheck-reply": HealthcheckReply,
     "registry-snapshot": RegistrySnapshot,
 } | {name: type(request) for name, request in requests()}
 
@@ -55,6 +59,8 @@ def test_clients_read_a_golden_file_back_without_loss(name: str) -> None:
     [
         ("current-reply", {"success", "epochId", "nonce", "submissionDeadline", "zipcodes", "assignments"}),
         ("validator-upload-reply", {"success", "uploadUrl", "fields", "s3Credentials", "metadata"}),
+        ("healthcheck-reply", {"status", "folder_structure", "services", "currentEpoch"}),
+        ("folder-access-reply", {"success", "folder", "url", "fields", "list_url", "structure_info"}),
         ("validator-upload-reply-without-sts", {"success", "uploadUrl", "fields", "s3Credentials"}),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -40,3 +41,10 @@ async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
 @pytest.fixture
 def ready(stack: Stack) -> Ready:
     return stack.ready
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(ready: Ready) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to the bridge of the stack."""
+    async with httpx.AsyncClient(base_url=ready.http) as http:
+        yield http

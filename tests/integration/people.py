@@ -1,5 +1,6 @@
 """Miners, validators and strangers of a running stack, for tests."""
 
+import json
 import time
 from pathlib import Path
 
@@ -61,6 +62,23 @@ async def ask(
     headers = signed_headers(ready, signer, subject, body, seconds_ago=seconds_ago)
     headers |= {name: str(value) for name, value in changed.get("headers", {}).items()}  # type: ignore[attr-defined]
     return await connection.request(subject, body, timeout=5, headers=headers)
+
+
+def legacy(signer: Keypair, commitment: str, *, seconds_ago: int = 0, wrap: bool = False) -> dict[str, str]:
+    """The identity fields of a legacy request; `commitment` holds `{timestamp}`."""
+    timestamp = int(time.time()) - seconds_ago
+    text = commitment.format(timestamp=timestamp)
+    signed = f"<Bytes>{text}</Bytes>" if wrap else text
+    return {
+        "hotkey": signer.ss58_address,
+        "timestamp": str(timestamp),
+        "signature": signer.sign(signed.encode()).hex(),
+    }
+
+
+def coldkey(ready: Ready, name: str) -> str:
+    public = json.loads((Path(ready.wallets) / name / "coldkeypub.txt").read_text())
+    return str(public["ss58Address"])
 
 
 async def fresh_grant(connected: ZipcastClient) -> MinerUploadReply:

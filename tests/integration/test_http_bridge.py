@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.people import client, keypair, trust_of
+from tests.integration.people import client, keypair, legacy, trust_of
 from zipcast import btauth, envelope
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.hotkeys import Keypair
@@ -18,25 +18,8 @@ CURRENT = "/api/v1/zipcode-assignments/current"
 VALIDATOR_UPLOAD = "/api/v1/s3-access/validator-upload"
 
 
-def legacy(signer: Keypair, commitment: str, *, seconds_ago: int = 0, wrap: bool = False) -> dict[str, str]:
-    timestamp = int(time.time()) - seconds_ago
-    text = commitment.format(timestamp=timestamp)
-    signed = f"<Bytes>{text}</Bytes>" if wrap else text
-    return {
-        "hotkey": signer.ss58_address,
-        "timestamp": str(timestamp),
-        "signature": signer.sign(signed.encode()).hex(),
-    }
-
-
 def current_query(signer: Keypair, **options: object) -> dict[str, str]:
     return legacy(signer, "zipcode:assignment:current:{timestamp}", **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def http(ready: Ready):
-    async with httpx.AsyncClient(base_url=ready.http) as http:
-        yield http
 
 
 @pytest.mark.parametrize("prefix", ["", "0x"])

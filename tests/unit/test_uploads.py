@@ -95,6 +95,16 @@ async def test_a_miners_form_needs_no_answer_from_the_object_store() -> None:
     assert reply.prefix == f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/"
 
 
+async def test_a_folder_form_lasts_as_long_as_its_row_says_also_when_the_record_is_slow() -> None:
+    clock = FakeClock()
+    record = SlowRecord(clock)
+    reply = await issuer(clock, record).folder_access(MINER)
+    assert reply.expiry == START_AT + timedelta(hours=24)
+    assert json.loads(reply.fields["policy"])["lifetime"] == 24 * 3600 - 3
+    (row,) = record.issued
+    assert row[2:4] == (Scope("miners", f"data/hotkey={MINER_HOTKEY}/"), None)
+
+
 async def test_a_validator_gets_his_own_folder_for_four_hours() -> None:
     record = FakeRecord()
     reply = await issuer(FakeClock(), record).validator_upload(VALIDATOR, EPOCH_ID)

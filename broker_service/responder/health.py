@@ -1,0 +1,24 @@
+"""What the responder tells of its own dependencies: the two buckets."""
+
+from broker_service.responder.settings import ResponderSettings
+from runtime.probes import Check, Finding, Probes
+from storage.object_store import ObjectStore
+from zipcast.clock import Clock
+
+# The bridge waits 2 s for the answer, so that a bucket that hangs must be known before.
+PATIENCE_SECONDS = 1.5
+
+
+def bucket_probes(store: ObjectStore, settings: ResponderSettings, clock: Clock) -> Probes:
+    def reaches(bucket: str) -> Check:
+        async def check() -> Finding:
+            await store.reach(bucket)
+            return Finding()
+
+        return check
+
+    checks = {
+        "object_store": reaches(settings.s3_bucket),
+        "validator_bucket": reaches(settings.s3_validator_bucket),
+    }
+    return Probes(checks, clock, PATIENCE_SECONDS)

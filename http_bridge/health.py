@@ -1,0 +1,167 @@
+"""How the bridge and all it stands on are: `/healthcheck` and `/health/ready`.
+
+Owns what is asked, and what follows for the whole: unhealthy is a bridge that cannot serve `current`;
+anything else that is amiss degrades it. What only the responder can reach, it is asked for.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from importlib.metadata import version
+
+from pydantic import Field
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from http_bridge.forwarding import Forwarder
+from runtime.current_epoch import CurrentEpoch
+from runtime.probes import Check, Finding, Probes
+from runtime.registry import RegistryView
+from storage import epoch_health
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.legacy_messages import FOLDER_STRUCTURE
+from zipcast.messages import WireModel, WireTime
+
+# The scheduler publishes an unchanged registry every five minutes.
+REGISTRY_OLD = timedelta(minutes=15)
+REGISTRY_MAX_AGE = timedelta(hours=24)
+BOUNDARY_TRIES, BOUNDARY_PAUSE_SECONDS = 15, 0.1
+# Without these there is no `current` to serve.
+ESSENTIAL = ("metagraph", "assignments")
+FEATURES = ("currentAssignment", "epochProofs", "validatorUpload", "folderAccess", "btauth")
+
+
+class RunningEpoch(WireModel):
+    id: str
+    start_time: WireTime
+    end_time: WireTime
+
+
+class HealthcheckReply(WireModel):
+    """`uptime` in seconds."""
+
+    status: HealthStatus
+    timestamp: WireTime
+    uptime: float
+    version: str
+    folder_structure: str = Field(alias="folder_structure")
+    services: dict[str, ServiceHealth]
+    current_epoch: RunningEpoch | None
+    features: dict[str, bool]
+
+
+@dataclass(slots=True)
+class BridgeHealth:
+    database: AsyncEngine
+    forwarder: Forwarder
+    registry: RegistryView
+    current: CurrentEpoch
+    clock: Clock
+    _started: float = field(init=False)
+    _probes: Probes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock.monotonic()
+        self._probes = Probes(self._checks(), self.clock)
+
+    async def reply(self) -> HealthcheckReply:
+        services = await self._probes.services()
+        return HealthcheckReply(
+            status=overall(services),
+            timestamp=self.clock.now(),
+            uptime=round(self.clock.monotonic() - self._started, 3),
+            version=version("zipcast"),
+            folder_structure=FOLDER_STRUCTURE,
+            services=services,
+            current_epoch=self._running(),
+            features=dict.fromkeys(FEATURES, True),
+        )
+
+    async def require_ready(self) -> None:
+        """Raises ServiceError(REGISTRY_UNAVAILABLE | SERVICE_UNAVAILABLE) unless `current` can be served:
+        from memory, or by asking the record."""
+        if self.registry.snapshot is None:
+            raise ServiceError(ErrorCode.REGISTRY_UNAVAILABLE, "The registry has not been read yet.")
+        if self._running() is not None:
+            return
+        if (await self._probes.services())["database"].status is not HealthStatus.OK:
+            raise ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "Neither memory nor the record has an epoch.")
+
+    def _running(self) -> RunningEpoch | None:
+        try:
+            message = self.current.running().message
+        except ServiceError:
+            return None
+        return RunningEpoch(id=message.epoch_id, start_time=message.epoch_start, end_time=message.epoch_end)
+
+    def _checks(self) -> dict[str, Check]:
+        return {
+            "database": self._database,
+            "nats": self._nats,
+            "object_store": lambda: self._as_the_responder_sees("object_store"),
+            "validator_bucket": lambda: self._as_the_responder_sees("validator_bucket"),
+            "metagraph": self._metagraph,
+            "rate_limit_store": self._rate_limit_store,
+            "broker": self._broker,
+            "scheduler": self._scheduler,
+            "assignments": self._assignments,
+        }
+
+    async def _database(self) -> Finding:
+        async with self.database.connect() as connection:
+            await connection.execute(select(1))
+        return Finding()
+
+    async def _nats(self) -> Finding:
+        await self.forwarder.round_trip()
+        return Finding()
+
+    async def _broker(self) -> Finding:
+        await self.forwarder.ask_health()
+        return Finding()
+
+    async def _as_the_responder_sees(self, service: str) -> Finding:
+        seen = (await self.forwarder.ask_health()).services.get(service)
+        if seen is None:
+            return Finding(HealthStatus.UNHEALTHY, "the responder does not tell")
+        reason = None if seen.status is HealthStatus.OK else seen.last_error
+        return Finding(seen.status, reason, seen.latency_ms)
+
+    async def _metagraph(self) -> Finding:
+        return metagraph(self.registry, self.clock.now())
+
+    async def _rate_limit_store(self) -> Finding:
+        return Finding(note="limits are kept in memory")
+
+    async def _scheduler(self) -> Finding:
+        async with self.database.connect() as connection:
+            fault = epoch_health.fault(await epoch_health.epochs_now(connection))
+        return Finding() if fault is None else Finding(HealthStatus.UNHEALTHY, fault)
+
+    async def _assignments(self) -> Finding:
+        """At a boundary the next epoch may be some milliseconds away, which is no fault."""
+        for _ in range(BOUNDARY_TRIES):
+            if self._running() is not None:
+                return Finding(latency_ms=0)
+            await self.clock.sleep(BOUNDARY_PAUSE_SECONDS)
+        return Finding(HealthStatus.UNHEALTHY, "no epoch is running", latency_ms=0)
+
+
+def metagraph(registry: RegistryView, now: datetime) -> Finding:
+    """The last good snapshot stays in force for a day: minting stops then, assignments flow on."""
+    age = registry.age(now)
+    if age is None:
+        return Finding(HealthStatus.UNHEALTHY, "the registry has not been read yet")
+    note = f"{max(0, int(age.total_seconds()))} s old"
+    if age > REGISTRY_OLD:
+        reason = "older than a day" if age > REGISTRY_MAX_AGE else "not refreshed for 15 minutes"
+        return Finding(HealthStatus.DEGRADED, reason, note=note)
+    return Finding(note=note)
+
+
+def overall(services: dict[str, ServiceHealth]) -> HealthStatus:
+    if any(services[name].status is HealthStatus.UNHEALTHY for name in ESSENTIAL):
+        return HealthStatus.UNHEALTHY
+    well = all(service.status is HealthStatus.OK for service in services.values())
+    return HealthStatus.OK if well else HealthStatus.DEGRADED

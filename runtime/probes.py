@@ -1,0 +1,94 @@
+"""Asking how dependencies are: side by side, each for a bounded time, remembered for a few seconds.
+
+Owns the bound and the memory. What is asked are checks, one per service; a check that hangs is left
+behind, since cancelling a driver may itself take longer than anybody waits for health.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+
+from runtime import logs
+from zipcast.clock import Clock
+from zipcast.health import HealthStatus, ServiceHealth
+
+log = logs.logger()
+
+REMEMBERED_SECONDS = 5.0
+PATIENCE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found; by default all is well. `latency_ms` only where the check knows better than
+    the time it took."""
+
+    status: HealthStatus = HealthStatus.OK
+    reason: str | None = None
+    latency_ms: float | None = None
+    note: str | None = None
+
+
+Check = Callable[[], Coroutine[None, None, Finding]]
+
+
+@dataclass(slots=True)
+class Probes:
+    checks: Mapping[str, Check]
+    clock: Clock
+    patience_seconds: float = PATIENCE_SECONDS
+    _known: dict[str, ServiceHealth] = field(default_factory=dict)
+    _remembered_until: float = field(default=float("-inf"))
+    _round: "asyncio.Task[None] | None" = field(default=None)
+    _left_behind: "set[asyncio.Task[Finding]]" = field(default_factory=set)
+
+    async def services(self) -> dict[str, ServiceHealth]:
+        """How each is, by name, in the order of `checks`. Callers at the same time share one round."""
+        if self.clock.monotonic() >= self._remembered_until:
+            if self._round is None:
+                self._round = asyncio.create_task(self._ask_all())
+            await asyncio.shield(self._round)
+        return dict(self._known)
+
+    async def _ask_all(self) -> None:
+        found = await asyncio.gather(*(self._ask(name, check) for name, check in self.checks.items()))
+        self._known = dict(zip(self.checks, found, strict=True))
+        self._remembered_until = self.clock.monotonic() + REMEMBERED_SECONDS
+        self._round = None
+
+    async def _ask(self, name: str, check: Check) -> ServiceHealth:
+        began = self.clock.monotonic()
+        finding = await self._bounded(check)
+        took = (self.clock.monotonic() - began) * 1000
+        known = self._known.get(name)
+        changed = known is None or known.status is not finding.status
+        if changed:
+            log.info("health_changed", service=name, status=finding.status, reason=finding.reason)
+        return ServiceHealth(
+            status=finding.status,
+            latency_ms=round(took if finding.latency_ms is None else finding.latency_ms, 2),
+            last_error=finding.reason or (known.last_error if known else None),
+            since=self.clock.now() if known is None or changed else known.since,
+            note=finding.note,
+        )
+
+    async def _bounded(self, check: Check) -> Finding:
+        task = asyncio.create_task(check())
+        await asyncio.wait({task}, timeout=self.patience_seconds)
+        if not task.done():
+            self._leave_behind(task)
+            return Finding(HealthStatus.UNHEALTHY, f"no answer within {self.patience_seconds:g} s")
+        error = None if task.cancelled() else task.exception()
+        if error is not None or task.cancelled():
+            return Finding(HealthStatus.UNHEALTHY, type(error).__name__ if error else "cancelled")
+        return task.result()
+
+    def _leave_behind(self, task: "asyncio.Task[Finding]") -> None:
+        def ended(done: "asyncio.Task[Finding]") -> None:
+            self._left_behind.discard(done)
+            if not done.cancelled():
+                done.exception()  # looked at, so that asyncio does not complain of it
+
+        self._left_behind.add(task)
+        task.add_done_callback(ended)
+        task.cancel()

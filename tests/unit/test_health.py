@@ -1,0 +1,74 @@
+"""What follows from the parts for the whole, from the record for the scheduler, from age for the registry."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from http_bridge.health import metagraph, overall
+from runtime.registry import RegistryView
+from storage.epoch_health import EpochsNow, fault
+from tests.unit.fakes import START_AT, registry
+from zipcast.calendar import EpochInterval
+from zipcast.health import HealthStatus, ServiceHealth
+
+END_AT = START_AT + timedelta(hours=4)
+GOOD = EpochsNow(
+    START_AT + timedelta(hours=1), EpochInterval(START_AT, END_AT), is_published=True, next_is_prepared=False
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"is_published": False}, "the newest epoch is not published"),
+        ({"is_published": False, "now": START_AT + timedelta(seconds=9)}, None),
+        ({"now": END_AT - timedelta(seconds=291)}, None),
+        ({"now": END_AT - timedelta(seconds=290)}, "the next epoch is not prepared"),
+        ({"now": END_AT - timedelta(seconds=290), "next_is_prepared": True}, None),
+        ({"now": END_AT + timedelta(seconds=9), "next_is_prepared": True}, None),
+        ({"now": END_AT + timedelta(seconds=10), "next_is_prepared": True}, "no epoch is running"),
+    ],
+)
+def test_the_scheduler_is_judged_by_what_the_record_holds_in_time(change: dict, expected: str | None) -> None:
+    assert fault(replace(GOOD, **change)) == expected
+
+
+def test_before_the_first_epoch_that_is_said() -> None:
+    assert fault(None) == "no epoch has started yet"
+
+
+@pytest.mark.parametrize(
+    ("age", "status"),
+    [
+        (timedelta(minutes=15), HealthStatus.OK),
+        (timedelta(minutes=16), HealthStatus.DEGRADED),
+        (timedelta(hours=25), HealthStatus.DEGRADED),
+    ],
+)
+def test_an_old_registry_degrades(age: timedelta, status: HealthStatus) -> None:
+    assert metagraph(registry(), START_AT + age).status is status
+
+
+def test_no_registry_is_unhealthy() -> None:
+    assert metagraph(RegistryView("test", 46, 1), START_AT).status is HealthStatus.UNHEALTHY
+
+
+def services(**faring: HealthStatus) -> dict[str, ServiceHealth]:
+    names = ("database", "broker", "metagraph", "assignments")
+    return {
+        name: ServiceHealth(
+            status=faring.get(name, HealthStatus.OK), latency_ms=1, last_error=None, since=START_AT
+        )
+        for name in names
+    }
+
+
+def test_only_what_current_needs_makes_the_whole_unhealthy() -> None:
+    bad = HealthStatus.UNHEALTHY
+    assert overall(services()) is HealthStatus.OK
+    assert overall(services(database=bad, broker=bad)) is HealthStatus.DEGRADED
+    assert overall(services(metagraph=HealthStatus.DEGRADED)) is HealthStatus.DEGRADED
+    assert overall(services(assignments=bad)) is bad
+    assert overall(services(metagraph=bad)) is bad

@@ -1,0 +1,45 @@
+"""Wire models of the legacy endpoints whose names are written with underscores.
+
+Owns those spellings: clients in the field read `list_url`, not `listUrl`. All else is in `messages`.
+"""
+
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from zipcast.messages import WireModel, WireTime
+
+FOLDER_STRUCTURE = "data/hotkey={hotkey}/"
+
+
+class UnderscoredModel(WireModel):
+    """Field names travel as they stand."""
+
+    model_config = ConfigDict(alias_generator=None)
+
+
+class FolderAccessRequest(UnderscoredModel):
+    """The signed identity is checked apart. The `expiry` that some clients send is not read: access
+    always lasts the 24 h that clients count on."""
+
+    coldkey: str
+
+
+class StructureInfo(UnderscoredModel):
+    """Where files go: `folder_structure` is the pattern of a key, `example` one key."""
+
+    folder_structure: str
+    description: str
+    example: str
+
+
+class FolderAccessReply(UnderscoredModel):
+    """A form for any key below `folder` until `expiry`; `fields["key"]` ends in `${filename}`."""
+
+    success: Literal[True] = True
+    folder: str
+    url: str
+    fields: dict[str, str]
+    expiry: WireTime
+    list_url: str
+    structure_info: StructureInfo
