@@ -4,62 +4,46 @@
         async for received in client.epochs():
             grant = await client.miner_upload()
 
-Owns reconnecting, signing, and trusting nothing unverified. A connection that is lost is replaced
-with a new one, and the running epoch is asked for again, so that none is missed.
+Owns when to ask for the running epoch, so that none is missed, and what ends the client for good.
+Connecting again is `keeper`'s, signing and errors are `requester`'s, trust is that of `arrivals`.
 """
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Self
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
-from zipcast import btauth, subjects
+from zipcast import subjects
+from zipcast.arrivals import Arrivals, ReceivedEpoch, Via
 from zipcast.clock import Clock, SystemClock
 from zipcast.connection import Server, connect
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey, Signer, parse_hotkey
+from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch
+from zipcast.errors import ServiceError
+from zipcast.hotkeys import Hotkey, Signer
+from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import (
-    HEADER_ERROR,
     MinerUploadReply,
     MinerUploadRequest,
     ValidatorReadReply,
     ValidatorReadRequest,
     ValidatorUploadReply,
     ValidatorUploadRequest,
-    WireModel,
-    parse_error,
-    stated_server_time,
 )
+from zipcast.requester import Requester
 from zipcast.subjects import Verb
 
-REQUEST_TIMEOUT_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
+PUSH_GRACE_SECONDS = 5.0
+"""How long after an epoch's end the next one may take to be pushed before it is asked for."""
+SUBSCRIBE_TIMEOUT_SECONDS = 5
 
-_PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
-
-Reply = TypeVar("Reply", bound=WireModel)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedEpoch:
-    """A verified epoch. `via`: pushed at its start, or asked for on connecting."""
-
-    epoch: VerifiedEpoch
-    received_at: datetime
-    via: Literal["push", "request"]
-
-    @property
-    def milliseconds_after_start(self) -> float:
-        return (self.received_at - self.epoch.message.epoch_start) / timedelta(milliseconds=1)
+__all__ = ["ReceivedEpoch", "ZipcastClient"]
 
 
 class ZipcastClient:
@@ -68,27 +52,32 @@ class ZipcastClient:
     def __init__(
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
     ) -> None:
-        self._servers = [Server.parse(url) for url in servers]
+        """Raises ValueError (a server's address), MalformedHotkeyError."""
         self._signer = signer
         self._trust = trust
         self._clock = clock or SystemClock()
-        self._hotkey = parse_hotkey(signer.ss58_address)
-        self._receiver: Hotkey = min(trust.signers)
-        self._connection: Client | None = None
-        self._closing = False
-        self._keeper: asyncio.Task[None] | None = None
-        self._lost = asyncio.Event()
-        self._arrivals: asyncio.Queue[ReceivedEpoch] = asyncio.Queue()
-        self._newest = ""
-        self._denials: dict[str, asyncio.Future[None]] = {}
-        self._offset = timedelta(0)
+        self._arrivals = Arrivals(trust)
+        self._requester = Requester(signer, trust.signers, self._clock, self._connected)
+        parsed = [Server.parse(url) for url in servers]
+        self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, self._clock)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unusable: BaseException | None = nats.errors.ConnectionClosedError()
+        self._news = asyncio.Event()
+        self._informed_on = 0
+        """The connection, by its number, on which an epoch was received last."""
+        self.connections = 0
+        """Connections made so far: 1 as long as none was lost."""
         self.refused_messages = 0
-        """Epoch messages that failed verification, and were therefore ignored."""
+        """Epoch messages, pushed or asked for unbidden, that must not be trusted and were ignored."""
+        self.unanswered_questions = 0
+        """How often the running epoch was asked for unbidden and not learned."""
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises nats.errors.Error, asyncio.TimeoutError."""
-        await self._connect()
-        self._keeper = asyncio.create_task(self._keep_connected(), name="zipcast-connection")
+        """Connect and subscribe; the running epoch comes later. Raises nats.errors.Error, OSError."""
+        await self._keeper.open()
+        self._unusable = None
+        self._start(self._keeper.run(), "zipcast-connection")
+        self._start(self._stay_informed(), "zipcast-running-epoch")
         return self
 
     async def __aexit__(
@@ -97,158 +86,149 @@ class ZipcastClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeper
-        if self._connection is not None:
-            await self._connection.close()
+        self._end_with(nats.errors.ConnectionClosedError())
+        for task in self._tasks:
+            await _end(task)
+        self._tasks.clear()
+        await self._keeper.close()
 
     async def epochs(self) -> AsyncIterator[ReceivedEpoch]:
-        """The running epoch, then each next one as it starts; each once, never an older one."""
+        """The running epoch, then each next one as it starts; each once, never an older one.
+
+        Raises what ended the client: nats.errors.ConnectionClosedError when it was closed."""
         while True:
-            received = await self._arrivals.get()
-            if received.epoch.message.epoch_id > self._newest:
-                self._newest = received.epoch.message.epoch_id
+            while (received := self._arrivals.take()) is not None:
                 yield received
+            if self._unusable is not None:
+                raise self._unusable
+            self._arrivals.more.clear()
+            await self._arrivals.more.wait()
 
     async def current(self) -> VerifiedEpoch:
         """The running epoch. Raises ServiceError, EnvelopeError, nats.errors.Error."""
-        message = await self._ask(Verb.EPOCH_CURRENT, b"{}")
-        return verify(UnverifiedEnvelope.from_headers(message.headers, message.data), self._trust)
+        return self._accept(await self._requester.ask(Verb.EPOCH_CURRENT, b"{}"), "request")
 
     async def miner_upload(self, epoch_id: str | None = None) -> MinerUploadReply:
         """Access to this miner's folder of one epoch. Raises ServiceError, nats.errors.Error."""
         request = MinerUploadRequest(epoch_id=epoch_id)
-        return await self._call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
+        return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
 
     async def validator_upload(self, epoch_id: str) -> ValidatorUploadReply:
         """Access to this validator's folder of one epoch. Raises ServiceError, nats.errors.Error."""
         request = ValidatorUploadRequest(epoch_id=epoch_id)
-        return await self._call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
+        return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
 
     async def validator_read(
         self, epoch_id: str, miner_hotkey: str, page_token: str | None = None
     ) -> ValidatorReadReply:
         """One page of a miner's uploads of an ended epoch. Raises ServiceError, nats.errors.Error."""
         request = ValidatorReadRequest(epoch_id=epoch_id, miner_hotkey=miner_hotkey, page_token=page_token)
-        return await self._call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
+        return await self._requester.call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
 
-    async def _call(self, verb: Verb, request: WireModel, reply: type[Reply]) -> Reply:
-        return reply.model_validate_json((await self._ask(verb, request.to_bytes())).data)
+    @property
+    def is_informed(self) -> bool:
+        """Whether the running epoch is known, as far as that can be: none is being asked for."""
+        return self._informed_for_seconds() > 0
 
-    async def _ask(self, verb: Verb, body: bytes) -> Msg:
+    async def _dial(self, server: Server, on_close: Callback) -> Client:
+        """A connection on which epochs are heard, or none."""
+        connection = await connect(
+            server,
+            self._signer,
+            network=self._trust.network,
+            netuid=self._trust.netuid,
+            on_error=self._requester.on_error,
+            on_close=on_close,
+        )
         try:
-            return await self._ask_once(verb, body)
-        except _ClockWrongError as error:
-            # Our clock is off: the service said by how much, so sign once more with its time.
-            self._offset = error.server_time - self._clock.now()
-        try:
-            return await self._ask_once(verb, body)
-        except _ClockWrongError as error:
-            raise error.refusal from None
+            await connection.subscribe(subjects.EPOCH, cb=self._on_epoch)
+            await connection.flush(timeout=SUBSCRIBE_TIMEOUT_SECONDS)
+        except BaseException:
+            await connection.close()
+            raise
+        self.connections += 1
+        self._news.set()
+        return connection
 
-    async def _ask_once(self, verb: Verb, body: bytes) -> Msg:
-        connection = self._connection
-        if connection is None:
-            raise nats.errors.ConnectionClosedError
-        subject = subjects.request(self._hotkey, verb)
-        now_ns = int((self._clock.now() + self._offset).timestamp() * 1_000_000_000)
-        headers = btauth.sign(
-            self._signer, method="NATS", path=subject, body=body, receiver=self._receiver, nonce_ns=now_ns
-        )
-        reply = await self._reply_or_denial(connection, subject, body, headers)
-        if reply.headers and HEADER_ERROR in reply.headers:
-            refusal = parse_error(reply.data)
-            server_time = stated_server_time(reply.data)
-            if refusal.code is ErrorCode.STALE_REQUEST and server_time is not None:
-                raise _ClockWrongError(refusal, server_time)
-            raise refusal
-        return reply
+    def _on_lost(self) -> None:
+        self._requester.interrupt(nats.errors.ConnectionClosedError())
 
-    async def _reply_or_denial(
-        self, connection: Client, subject: str, body: bytes, headers: dict[str, str]
-    ) -> Msg:
-        """nats-server reports a subject we may not use apart from the request, which would only time
-        out; that report ends it."""
-        denied = self._denials.setdefault(subject.lower(), asyncio.get_running_loop().create_future())
-        request = asyncio.ensure_future(
-            connection.request(subject, body, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
-        )
-        waiting: set[asyncio.Future[Any]] = {request, denied}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if request.done():
-            return request.result()
-        request.cancel()
-        self._denials.pop(subject.lower(), None)
-        raise ServiceError(
-            ErrorCode.VALIDATOR_REQUIRED, "The role of this hotkey does not allow the request."
-        )
-
-    async def _connect(self) -> None:
-        """The first server that lets us in; subscribe, then ask for what already runs."""
-        failure: Exception = nats.errors.NoServersError()
-        for server in self._servers:
-            try:
-                self._connection = await connect(
-                    server,
-                    self._signer,
-                    network=self._trust.network,
-                    netuid=self._trust.netuid,
-                    on_error=self._on_error,
-                    on_close=self._on_close,
-                )
-                break
-            except (TimeoutError, nats.errors.Error, OSError) as error:
-                failure = error
-        else:
-            raise failure
-        self._lost.clear()
-        await self._connection.subscribe(subjects.EPOCH, cb=self._on_epoch)
-        await self._ask_for_running()
-
-    async def _ask_for_running(self) -> None:
-        """An epoch that started before we subscribed. None may be running, and that is no error; an
-        unanswered question is made good by the next push."""
-        with suppress(ServiceError, nats.errors.Error, asyncio.TimeoutError):
-            self._arrive(await self.current(), "request")
-
-    async def _keep_connected(self) -> None:
-        pause = 0.1
-        while True:
-            await self._lost.wait()
-            try:
-                await self._connect()
-                pause = 0.1
-            except (TimeoutError, nats.errors.Error, OSError):
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+    def _connected(self) -> Client:
+        if self._unusable is not None:
+            raise self._unusable
+        return self._keeper.connection
 
     async def _on_epoch(self, message: Msg) -> None:
         try:
-            envelope = UnverifiedEnvelope.from_headers(message.headers, message.data)
-            self._arrive(verify(envelope, self._trust), "push")
+            self._accept(message, "push")
         except EnvelopeError:
             self.refused_messages += 1
+        else:
+            self._news.set()
 
-    def _arrive(self, epoch: VerifiedEpoch, via: Literal["push", "request"]) -> None:
-        self._arrivals.put_nowait(ReceivedEpoch(epoch, self._clock.now(), via))
+    def _accept(self, message: Msg, via: Via) -> VerifiedEpoch:
+        """Raises EnvelopeError."""
+        envelope = UnverifiedEnvelope.from_headers(message.headers, message.data)
+        epoch = self._arrivals.accept(envelope, via, now=self._requester.now(), received_at=self._clock.now())
+        self._requester.prefer(Hotkey(epoch.envelope.signer))
+        self._informed_on = self.connections
+        return epoch
 
-    async def _on_close(self) -> None:
-        if not self._closing:
-            self._lost.set()
+    async def _stay_informed(self) -> None:
+        """Ask for the running epoch whenever it is not known: on every new connection, where one may
+        have started meanwhile, and when the known one has ended and no other was pushed."""
+        pause, asked_on = FIRST_PAUSE_SECONDS, 0
+        while True:
+            self._news.clear()
+            if self._informed_for_seconds() <= 0:
+                if asked_on != self.connections:
+                    pause, asked_on = FIRST_PAUSE_SECONDS, self.connections
+                await self._ask_for_running()
+            seconds = self._informed_for_seconds()
+            if seconds > 0:
+                pause = FIRST_PAUSE_SECONDS
+            else:
+                seconds, pause = pause, min(pause * 2, LONGEST_PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
 
-    async def _on_error(self, error: Exception) -> None:
-        """A subject denied ends the request waiting on it; what closes the connection reaches `_on_close`."""
-        denied = _PUBLISH_DENIED.search(str(error))
-        waiting = self._denials.get(denied.group(1).lower()) if denied else None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+    def _informed_for_seconds(self) -> float:
+        """Until when no question is due: a little after the end of the epoch last heard of here."""
+        newest = self._arrivals.newest
+        if newest is None or self._informed_on != self.connections:
+            return 0
+        return (newest.message.epoch_end - self._requester.now()).total_seconds() + PUSH_GRACE_SECONDS
+
+    async def _ask_for_running(self) -> None:
+        """Once. Whatever is wrong, it may be right soon: nobody answers, nothing runs, an old answer."""
+        try:
+            await self.current()
+        except EnvelopeError:
+            self.refused_messages += 1
+            self.unanswered_questions += 1
+        except (ServiceError, nats.errors.Error, OSError):
+            self.unanswered_questions += 1
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._on_end)
+        self._tasks.append(task)
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """What ends a task of ours ends the client: without it, epochs would be missed in silence."""
+        if not task.cancelled() and (failure := task.exception()) is not None and self._unusable is None:
+            self._end_with(failure)
+
+    def _end_with(self, failure: BaseException) -> None:
+        """From here on, `epochs` and every request raise `failure`."""
+        self._unusable = failure
+        self._requester.interrupt(failure)
+        self._arrivals.more.set()
 
 
-class _ClockWrongError(Exception):
-    def __init__(self, refusal: ServiceError, server_time: datetime) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
-        self.server_time = server_time
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancelled until it has ended: `asyncio.wait_for` of Python 3.11 may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=1)

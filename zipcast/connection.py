@@ -9,7 +9,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import nats
+import nats.errors
 from nats.aio.client import Callback, Client, ErrorCallback
 
 from zipcast.auth import LOOPBACK_AUDIENCE, connection_text
@@ -17,10 +17,16 @@ from zipcast.hotkeys import Signer, parse_hotkey
 from zipcast.subjects import inbox_prefix
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
+# A connection that is cut without a word is noticed within a minute.
+_PING_SECONDS, _UNANSWERED_PINGS = 20, 2
 
 
 class InsecureServerError(ValueError):
     """Plain text is refused except to loopback: anyone on the way could read the epoch's requests."""
+
+
+class StrangeServerError(nats.errors.Error):
+    """What the server wants signed is no nonce of a nats-server, so it is not signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Server:
     def parse(cls, url: str) -> "Server":
         """Raises InsecureServerError, ValueError."""
         parts = urlsplit(url)
-        if parts.scheme not in {"nats", "tls"} or not parts.hostname:
+        if parts.scheme not in {"nats", "tls"} or not parts.hostname or parts.port == 0:
             raise ValueError("a server is nats://127.0.0.1:PORT or tls://HOST:PORT")
         if parts.scheme == "tls":
             return cls(url, parts.hostname)
@@ -54,11 +60,15 @@ async def connect(
 ) -> Client:
     """A connected client, or an error within a few seconds. A connection that is lost stays closed.
 
-    Raises nats.errors.Error when the server cannot be reached or refuses the hotkey."""
+    Raises nats.errors.Error, OSError: nats.errors.AuthorizationError when the server refuses the hotkey,
+    nats.errors.NoServersError when nothing listens there, StrangeServerError."""
     hotkey = parse_hotkey(signer.ss58_address)
 
     def prove(nonce: str) -> bytes:
-        text = connection_text(network, netuid, server.audience, hotkey, nonce)
+        try:
+            text = connection_text(network, netuid, server.audience, hotkey, nonce)
+        except (ValueError, TypeError):
+            raise StrangeServerError("the server wants something signed that is no nonce") from None
         return base64.b64encode(bytes(signer.sign(text)))
 
     client = Client()
@@ -73,12 +83,19 @@ async def connect(
             # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
             # losses are repaired by whoever called, with a new client.
             allow_reconnect=False,
+            # Where nothing listens, nats-py would all the same try for two minutes.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
             connect_timeout=3,
+            ping_interval=_PING_SECONDS,
+            max_outstanding_pings=_UNANSWERED_PINGS,
             error_cb=on_error,
             closed_cb=on_close,
         )
-    except BaseException:
+    except BaseException as error:
         await client.close()  # nats-py leaves the socket of a refused connection open
+        if isinstance(error, nats.errors.Error) and "authorization violation" in str(error).lower():
+            raise nats.errors.AuthorizationError from error
         raise
     if not client.is_connected:
         await client.close()

@@ -1,79 +1,31 @@
 """What miners and validators run: `watch`, `current`, `upload`."""
 
-import asyncio
 import json
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import nats.errors
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from zipcast.cli import session
-from zipcast.cli.session import DEFAULT_READY, Session
+from zipcast.cli.command import command
+from zipcast.cli.session import Session
 from zipcast.client import ReceivedEpoch
-from zipcast.envelope import EnvelopeError
-from zipcast.errors import ServiceError
 from zipcast.messages import EpochMessage
-from zipcast.uploads import UploadError, post_file
-from zipcast.wallets import WalletError
+from zipcast.uploads import post_file
 
 out = Console()
-err = Console(stderr=True)
 
 
-def run(command: Coroutine[Any, Any, None]) -> None:
-    """Run a command; what can go wrong becomes one line and exit status 1."""
-    try:
-        asyncio.run(command)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    except ServiceError as error:
-        _fail(f"{error.code}: {error.message}")
-    except (EnvelopeError, UploadError, WalletError, ValueError, OSError) as error:
-        _fail(str(error))
-    except nats.errors.AuthorizationError:
-        _fail("refused: this hotkey is not registered, or the service does not know it yet")
-    except (TimeoutError, nats.errors.Error) as error:
-        _fail(f"NATS does not answer ({type(error).__name__}); is the service running?")
-
-
-def _fail(message: str) -> None:
-    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
-
-
-def watch(
-    ready: session.ReadyOption = DEFAULT_READY,
-    nats: session.NatsOption = None,
-    signers: session.SignerOption = None,
-    network: session.NetworkOption = None,
-    netuid: session.NetuidOption = None,
-    wallet_path: session.WalletsOption = None,
-    wallet: session.WalletOption = None,
-    hotkey: session.HotkeyOption = "default",
+@command
+async def watch(
+    session: Session,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The signed payload, one line an epoch.")] = False,
 ) -> None:
     """Show the running epoch, then each next one as it starts."""
-    chosen = session.resolve(
-        ready,
-        nats=nats,
-        signers=signers,
-        network=network,
-        netuid=netuid,
-        wallets=wallet_path,
-        wallet=wallet,
-        hotkey=hotkey,
-    )
-    run(_watch(chosen, count, as_json))
-
-
-async def _watch(chosen: Session, count: int | None, as_json: bool) -> None:
     seen = 0
-    async with chosen.client() as client:
+    async with session.client() as client:
         async for received in client.epochs():
             _show_received(received, as_json)
             seen += 1
@@ -100,33 +52,13 @@ def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
     )
 
 
-def current(
-    ready: session.ReadyOption = DEFAULT_READY,
-    nats: session.NatsOption = None,
-    signers: session.SignerOption = None,
-    network: session.NetworkOption = None,
-    netuid: session.NetuidOption = None,
-    wallet_path: session.WalletsOption = None,
-    wallet: session.WalletOption = None,
-    hotkey: session.HotkeyOption = "default",
+@command
+async def current(
+    session: Session,
     as_json: Annotated[bool, typer.Option("--json", help="The signed payload as it travelled.")] = False,
 ) -> None:
     """Show the running epoch and its zipcodes."""
-    chosen = session.resolve(
-        ready,
-        nats=nats,
-        signers=signers,
-        network=network,
-        netuid=netuid,
-        wallets=wallet_path,
-        wallet=wallet,
-        hotkey=hotkey,
-    )
-    run(_current(chosen, as_json))
-
-
-async def _current(chosen: Session, as_json: bool) -> None:
-    async with chosen.client() as client:
+    async with session.client() as client:
         epoch = await client.current()
     if as_json:
         typer.echo(epoch.envelope.payload.decode())
@@ -149,16 +81,10 @@ def _table(message: EpochMessage) -> Table:
     return table
 
 
-def upload(
+@command
+async def upload(
+    session: Session,
     files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)],
-    ready: session.ReadyOption = DEFAULT_READY,
-    nats: session.NatsOption = None,
-    signers: session.SignerOption = None,
-    network: session.NetworkOption = None,
-    netuid: session.NetuidOption = None,
-    wallet_path: session.WalletsOption = None,
-    wallet: session.WalletOption = None,
-    hotkey: session.HotkeyOption = "default",
     validator: Annotated[
         bool, typer.Option("--validator", help="To the validators' bucket, as a validator.")
     ] = False,
@@ -166,29 +92,13 @@ def upload(
     as_json: Annotated[bool, typer.Option("--json", help="Bucket and keys as JSON.")] = False,
 ) -> None:
     """Upload files to the folder that this hotkey has for one epoch."""
-    chosen = session.resolve(
-        ready,
-        nats=nats,
-        signers=signers,
-        network=network,
-        netuid=netuid,
-        wallets=wallet_path,
-        wallet=wallet,
-        hotkey=hotkey,
-    )
-    run(_upload(chosen, files, validator, epoch, as_json))
-
-
-async def _upload(
-    chosen: Session, files: list[Path], validator: bool, epoch_id: str | None, as_json: bool
-) -> None:
-    async with chosen.client() as client:
+    async with session.client() as client:
         if validator:
-            epoch_id = epoch_id or (await client.current()).message.epoch_id
+            epoch_id = epoch or (await client.current()).message.epoch_id
             issued = await client.validator_upload(epoch_id)
             url, fields = issued.upload_url, issued.fields
         else:
-            grant = await client.miner_upload(epoch_id)
+            grant = await client.miner_upload(epoch)
             url, fields = grant.url, grant.fields
     keys = [await post_file(url, fields, file.name, file) for file in files]
     if as_json:

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 
 from zipcast.client import ZipcastClient
 from zipcast.envelope import Trust
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
-from zipcast.ready import Ready
+from zipcast.ready import NotReadyError, Ready
 from zipcast.wallets import load_hotkey, wallet_names
 
 DEFAULT_READY = Path(".devstack/ready.json")
+
+Value = TypeVar("Value")
 
 ReadyOption = Annotated[
     Path, typer.Option("--ready", help="ready.json of a local stack, used where an option is not given.")
@@ -46,36 +48,42 @@ class Session:
 
 
 def resolve(
-    ready: Path,
-    *,
-    nats: str | None,
-    signers: str | None,
-    network: str | None,
-    netuid: int | None,
-    wallets: Path | None,
-    wallet: str | None,
-    hotkey: str,
+    ready: ReadyOption = DEFAULT_READY,
+    nats: NatsOption = None,
+    signers: SignerOption = None,
+    network: NetworkOption = None,
+    netuid: NetuidOption = None,
+    wallet_path: WalletsOption = None,
+    wallet: WalletOption = None,
+    hotkey: HotkeyOption = "default",
 ) -> Session:
-    """Options win over ready.json. Raises typer.BadParameter naming what is missing."""
+    """Options win over ready.json. Raises NotReadyError, and typer.BadParameter naming what is missing."""
     local = Ready.read(ready) if ready.is_file() else None
 
-    def chosen(option: Any, name: str, attribute: str) -> Any:
+    def chosen(option: Value | None, name: str, attribute: str, kind: type[Value]) -> Value:
         if option is not None:
             return option
         if local is None:
             raise typer.BadParameter(f"give {name}, or start a local stack: {ready} is not there")
-        return getattr(local, attribute)
+        stated = getattr(local, attribute)
+        if not isinstance(stated, kind):
+            raise NotReadyError(f"{ready} is not a description of a running stack")
+        return stated
 
-    folder = Path(chosen(wallets, "--wallet-path", "wallets"))
+    folder = wallet_path or Path(chosen(None, "--wallet-path", "wallets", str))
     names = [wallet] if wallet else wallet_names(folder)
     if not names:
         raise typer.BadParameter(f"no wallet with a hotkey in {folder}")
     try:
         trusted = frozenset(
-            parse_hotkey(text) for text in str(chosen(signers, "--signers", "signer")).split(",")
+            parse_hotkey(text) for text in chosen(signers, "--signers", "signer", str).split(",")
         )
     except MalformedHotkeyError as error:
         raise typer.BadParameter(f"--signers {error}") from None
-    trust = Trust(trusted, chosen(network, "--network", "network"), chosen(netuid, "--netuid", "netuid"))
-    servers = tuple(str(chosen(nats, "--nats", "nats")).split(","))
+    trust = Trust(
+        trusted,
+        chosen(network, "--network", "network", str),
+        chosen(netuid, "--netuid", "netuid", int),
+    )
+    servers = tuple(chosen(nats, "--nats", "nats", str).split(","))
     return Session(servers, trust, folder, names[0], hotkey)

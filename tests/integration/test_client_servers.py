@@ -1,0 +1,102 @@
+"""Servers that are no nats-server of ours, and a stack whose responder is away."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nats.errors
+import pytest
+import pytest_asyncio
+
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from tests.integration.people import client, trust_of
+from tests.integration.processes import wait_until
+from zipcast.client import ZipcastClient
+from zipcast.connection import Server, StrangeServerError
+from zipcast.hotkeys import Keypair
+from zipcast.ready import Ready
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def victim(tmp_path_factory) -> AsyncIterator[Stack]:
+    """A stack to be harmed, whose next epoch is nearly always hours away."""
+    options = StackOptions(epoch_seconds=14_400, state=tmp_path_factory.mktemp("victim") / "state")
+    async with Stack.running(options) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def server_saying(info: dict[str, object]) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Its address, and what each connection sent until it was closed."""
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        heard.append(await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+@pytest.mark.parametrize("nonce", ["zipcast:connect:v1:", "", 7])
+async def test_a_server_whose_nonce_is_none_is_left_without_a_signature(ready: Ready, nonce: object):
+    signer = Keypair.create_from_uri("//Alice")
+    async with server_saying({"auth_required": True, "nonce": nonce, "headers": True}) as (url, heard):
+        with pytest.raises(StrangeServerError):
+            await ZipcastClient([url], signer, trust_of(ready)).__aenter__()
+        await wait_until(lambda: heard)
+        assert heard == [b""]
+
+
+async def test_the_next_server_is_tried_at_once_where_nothing_listens(ready: Ready):
+    async with server_saying({}) as (url, _):
+        pass
+    started = time.monotonic()
+    with pytest.raises(nats.errors.NoServersError):
+        await ZipcastClient([url, url], Keypair.create_from_uri("//Alice"), trust_of(ready)).__aenter__()
+    assert time.monotonic() - started < 1
+
+
+async def test_a_stranger_is_told_that_he_is_refused(ready: Ready):
+    stranger = Keypair.create_from_uri("//Eve")
+    with pytest.raises(nats.errors.AuthorizationError):
+        await ZipcastClient([ready.nats], stranger, trust_of(ready)).__aenter__()
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x"])
+def test_an_address_without_a_usable_port_is_refused(port: str):
+    with pytest.raises(ValueError, match=r"[Pp]ort|nats://"):
+        Server.parse(f"nats://127.0.0.1:{port}")
+
+
+async def test_the_running_epoch_arrives_once_the_responder_is_back(victim: Stack):
+    supervisor = victim.servers.supervisor
+    await supervisor.take_down("responder")
+    async with client(victim.ready, "miner-1") as connected:
+        await wait_until(lambda: connected.unanswered_questions >= 2)
+        await supervisor.bring_up("responder")
+        async with asyncio.timeout(15):
+            received = await anext(connected.epochs())
+        assert received.via == "request"
+        assert (await connected.current()).envelope == received.epoch.envelope
+
+
+async def test_it_is_asked_for_again_on_a_new_connection(victim: Stack):
+    supervisor = victim.servers.supervisor
+    async with client(victim.ready, "miner-1") as connected:
+        async with asyncio.timeout(15):
+            await anext(connected.epochs())
+        await supervisor.take_down("responder")
+        await supervisor.take_down("nats")
+        unanswered = connected.unanswered_questions
+        await supervisor.bring_up("nats")
+        await wait_until(lambda: connected.connections == 2, 20)
+        await wait_until(lambda: connected.unanswered_questions > unanswered, 20)
+        await supervisor.bring_up("responder")
+        await wait_until(lambda: connected.connections >= 2 and connected.is_informed, 20)

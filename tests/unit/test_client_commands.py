@@ -1,0 +1,49 @@
+"""The commands of miners and validators, before they connect to anything."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from zipcast.cli import app
+
+SHARED = ("ready", "nats", "signers", "network", "netuid", "wallet-path", "wallet", "hotkey")
+COMMANDS = ("watch", "current", "upload")
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_the_session_options_after_its_name_and_shows_no_other(command: str):
+    shown = re.findall(r"--([a-z-]+)", invoke(command, "--help").output)
+    assert [name for name in dict.fromkeys(shown) if name in SHARED] == list(SHARED)
+    assert "session" not in invoke(command, "--help").output.lower()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"nats": 1}', '{"s3": {}}'])
+def test_a_broken_ready_file_is_one_line(tmp_path, content: str):
+    path = tmp_path / "ready.json"
+    path.write_text(content)
+    result = invoke("current", "--ready", str(path))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [f"{path} is not a description of a running stack"]
+
+
+def test_a_ready_file_with_a_field_of_another_kind_is_one_line(tmp_path):
+    fields = '"monitoring": "", "http": "", "postgres": "", "audience": "", "epoch_seconds": 1, "pids": {}'
+    stores = '"s3": {"endpoint": "", "miner_bucket": "", "validator_bucket": ""}'
+    path = tmp_path / "ready.json"
+    path.write_text(
+        f'{{{fields}, {stores}, "nats": "", "signer": "", "netuid": 1, "network": "", "wallets": 7}}'
+    )
+    result = invoke("watch", "--ready", str(path))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [f"{path} is not a description of a running stack"]
+
+
+def test_without_a_ready_file_the_missing_option_is_named(tmp_path):
+    result = invoke("watch", "--ready", str(tmp_path / "ready.json"))
+    assert result.exit_code == 2
+    assert "give --wallet-path" in result.stderr

@@ -1,0 +1,157 @@
+"""Signed requests of one hotkey and what becomes of them: a reply, or one of our errors.
+
+Owns the signer a request is addressed to, the service's time where our clock is off, and the ways
+in which a request ends before its timeout. Does not own the connection.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from zipcast import btauth, subjects
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey, Signer, parse_hotkey
+from zipcast.messages import HEADER_ERROR, WireModel, parse_error, stated_server_time
+from zipcast.subjects import Verb
+
+REQUEST_TIMEOUT_SECONDS = 10.0
+
+_PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
+
+Reply = TypeVar("Reply", bound=WireModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error reply; `server_time` where it states one."""
+
+    error: ServiceError
+    server_time: datetime | None
+
+
+_UNREADABLE = Refusal(
+    ServiceError(ErrorCode.INTERNAL, "The service refused with an error that cannot be read."), None
+)
+
+
+class Requester:
+    """`receivers`: the pinned signers. `connection` gives the open one, or raises."""
+
+    def __init__(
+        self, signer: Signer, receivers: frozenset[Hotkey], clock: Clock, connection: Callable[[], Client]
+    ) -> None:
+        """Raises ValueError when no receiver is pinned, MalformedHotkeyError."""
+        if not receivers:
+            raise ValueError("pin at least one signer")
+        self._signer = signer
+        self._hotkey = parse_hotkey(signer.ss58_address)
+        self._receivers = sorted(receivers)
+        self._clock = clock
+        self._connection = connection
+        self._offset = timedelta(0)
+        self._interruptions: dict[asyncio.Future[Msg], str] = {}
+
+    def now(self) -> datetime:
+        """The service's time, as far as we were told it."""
+        return self._clock.now() + self._offset
+
+    def prefer(self, receiver: Hotkey) -> None:
+        """Address requests to that signer first."""
+        self._receivers.sort(key=lambda pinned: pinned != receiver)
+
+    async def call(self, verb: Verb, request: WireModel, reply: type[Reply]) -> Reply:
+        """Raises ServiceError, nats.errors.Error."""
+        message = await self.ask(verb, request.to_bytes())
+        try:
+            return reply.model_validate_json(message.data)
+        except ValidationError as error:
+            raise ServiceError(ErrorCode.INTERNAL, "The service's reply cannot be read.") from error
+
+    async def ask(self, verb: Verb, body: bytes) -> Msg:
+        """The reply of the first pinned signer that takes the request for its own; which one that is,
+        a client that pins the next signer too cannot know. Raises ServiceError, nats.errors.Error."""
+        subject = subjects.request(self._hotkey, verb)
+        *others, last = self._receivers
+        for receiver in others:
+            try:
+                return await self._ask_signer(receiver, subject, body)
+            except ServiceError as error:
+                if error.code is not ErrorCode.WRONG_RECEIVER:
+                    raise
+        return await self._ask_signer(last, subject, body)
+
+    async def _ask_signer(self, receiver: Hotkey, subject: str, body: bytes) -> Msg:
+        reply = await self._send(receiver, subject, body)
+        refusal = refusal_of(reply)
+        if refusal is not None and refusal.server_time is not None:
+            # Our clock is off: the service said by how much, so sign once more with its time.
+            self._offset = refusal.server_time - self._clock.now()
+            reply = await self._send(receiver, subject, body)
+            refusal = refusal_of(reply)
+        if refusal is not None:
+            raise refusal.error
+        self.prefer(receiver)
+        return reply
+
+    async def _send(self, receiver: Hotkey, subject: str, body: bytes) -> Msg:
+        connection = self._connection()
+        nonce_ns = int(self.now().timestamp() * 1_000_000_000)
+        headers = btauth.sign(
+            self._signer, method="NATS", path=subject, body=body, receiver=receiver, nonce_ns=nonce_ns
+        )
+        return await self._reply_or_interruption(
+            asyncio.ensure_future(
+                connection.request(subject, body, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
+            ),
+            subject,
+        )
+
+    async def _reply_or_interruption(self, request: asyncio.Future[Msg], subject: str) -> Msg:
+        """Some ends of a request are reported apart from it, and it alone would only time out."""
+        interruption: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._interruptions[interruption] = subject.lower()
+        try:
+            await asyncio.wait({request, interruption}, return_when=asyncio.FIRST_COMPLETED)
+            return request.result() if request.done() else interruption.result()
+        finally:
+            del self._interruptions[interruption]
+            # Also where one of them has failed: asyncio then holds its error to be seen.
+            request.cancel()
+            interruption.cancel()
+
+    def interrupt(self, error: BaseException, subject: str | None = None) -> None:
+        """End the requests that wait, all or those on one subject, with `error`."""
+        for interruption, waiting_on in self._interruptions.items():
+            if subject in {None, waiting_on} and not interruption.done():
+                interruption.set_exception(error)
+
+    async def on_error(self, error: Exception) -> None:
+        """nats-server reports a subject we may not use apart from the request."""
+        denied = _PUBLISH_DENIED.search(str(error))
+        if denied is not None:
+            refusal = ServiceError(
+                ErrorCode.VALIDATOR_REQUIRED, "The role of this hotkey does not allow the request."
+            )
+            self.interrupt(refusal, denied.group(1).lower())
+
+
+def refusal_of(reply: Msg) -> Refusal | None:
+    """What an error reply says; INTERNAL when that cannot be read. `server_time` only when our time
+    was the fault."""
+    if HEADER_ERROR not in (reply.headers or {}):
+        return None
+    try:
+        error = parse_error(reply.data)
+        stale = error.code is ErrorCode.STALE_REQUEST
+        refusal = Refusal(error, stated_server_time(reply.data) if stale else None)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError):
+        return _UNREADABLE
+    return refusal if isinstance(error.retry_after_seconds, int | None) else _UNREADABLE
