@@ -25,8 +25,8 @@ pytestmark = pytest.mark.timeout(90)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(tmp_path_factory):
-    """A stack to be harmed, with three-second epochs."""
-    options = StackOptions(epoch_seconds=3, state=tmp_path_factory.mktemp("victim") / "state")
+    """A stack to be harmed, with five-second epochs."""
+    options = StackOptions(epoch_seconds=5, state=tmp_path_factory.mktemp("victim") / "state")
     async with Stack.running(options) as stack:
         yield stack
 
@@ -48,13 +48,13 @@ async def test_a_killed_part_comes_back_and_no_epoch_is_lost_or_doubled(victim: 
     observers = [Observer(victim.ready), Observer(victim.ready)]
     for observer, name in zip(observers, ["miner-1", "validator-1"], strict=True):
         await observer.watch(name)
-    await wait_until(lambda: observers[0].heard)
+    await wait_until(lambda: observers[0].heard, 20)
     before = victim.ready.pids[part]
     os.kill(before, signal.SIGKILL)
     await still_works(victim, part)
     await wait_until(lambda: victim.ready.pids.get(part) not in {None, before}, 20)
     assert not is_alive(before)
-    await wait_until(lambda: len(observers[0].heard) >= 4, 20)
+    await wait_until(lambda: len(observers[0].heard) >= 3, 30)
     for observer in observers:
         observer.check()
         await observer.close()
