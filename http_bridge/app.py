@@ -9,6 +9,7 @@ from http_bridge import errors, requests
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
+from http_bridge.statistics import PublicStatistics
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from zipcast.health import HealthStatus
@@ -25,6 +26,7 @@ class Bridge:
     current: CurrentEpoch
     forwarder: Forwarder
     health: BridgeHealth
+    statistics: PublicStatistics
     _reply: CurrentReply | None = field(default=None)
 
     def current_reply(self) -> CurrentReply:
@@ -57,6 +59,12 @@ def build(bridge: Bridge) -> FastAPI:
         if request.headers.get("if-none-match") == reply.etag:
             return Response(status_code=304, headers=headers)
         return Response(reply.body, media_type=JSON, headers=headers)
+
+    @app.get("/api/v1/zipcode-assignments/stats")
+    async def statistics() -> Response:
+        """Public numbers of epochs that have started, and of the zipcodes."""
+        reply = await bridge.statistics.reply()
+        return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
 
     @app.post("/api/v1/s3-access/validator-upload")
     async def validator_upload(request: Request) -> Response:
