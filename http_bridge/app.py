@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from http_bridge import errors, requests
+from http_bridge import errors, facts, requests
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
@@ -76,8 +76,21 @@ def build(bridge: Bridge) -> FastAPI:
         """A form for one miner's whole folder, for 24 hours."""
         return await bridge.minted(request, Verb.S3_FOLDER_ACCESS)
 
+    _add_facts(app)
     _add_health(app, bridge.health)
     return app
+
+
+def _add_facts(app: FastAPI) -> None:
+    @app.get("/commitment-formats")
+    async def commitment_formats() -> facts.CommitmentFormatsReply:
+        """What to sign for which endpoint."""
+        return facts.commitment_formats()
+
+    @app.get("/structure-info")
+    async def structure_info() -> facts.StructureInfoReply:
+        """Where files go."""
+        return facts.structure_info()
 
 
 def _add_health(app: FastAPI, health: BridgeHealth) -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
+from http_bridge import facts
 from http_bridge.current_reply import CurrentReply
 from http_bridge.health import HealthcheckReply, RunningEpoch
 from http_bridge.statistics import StatisticsReply, statistics_reply
@@ -217,6 +218,8 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
     yield "healthcheck-reply", healthcheck_reply().to_bytes()
     yield "stats-reply", stats_reply().to_bytes()
+    yield "commitment-formats", facts.commitment_formats().to_bytes()
+    yield "structure-info", facts.structure_info().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()
     for name, request in requests():
