@@ -11,6 +11,7 @@ from http_bridge.app import Bridge, build
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
 from http_bridge.settings import BridgeSettings
+from http_bridge.statistics import PublicStatistics
 from runtime import nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
@@ -48,8 +49,9 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await asyncio.gather(follower.poll(), current.check())
     doorkeeper = Doorkeeper(registry, settings.signers, clock)
     forwarder = Forwarder(connection)
+    statistics = PublicStatistics(database, clock)
     health = BridgeHealth(database, forwarder, registry, current, clock)
-    server = Server(_config(settings, Bridge(doorkeeper, current, forwarder, health)))
+    server = Server(_config(settings, Bridge(doorkeeper, current, forwarder, health, statistics)))
     tasks = [
         asyncio.create_task(follower.run(), name="registry"),
         asyncio.create_task(current.run(), name="current_epoch"),

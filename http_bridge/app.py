@@ -1,17 +1,22 @@
 """The bridge's endpoints (contract-http): each a few lines over what memory and responder hold."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from http_bridge import errors, requests
+from http_bridge import errors, facts, requests
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
-from http_bridge.health import BridgeHealth
+from http_bridge.health import BridgeHealth, HealthcheckReply
+from http_bridge.pages import OPENAPI, add_pages
+from http_bridge.statistics import PublicStatistics, StatisticsReply
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from zipcast.health import HealthStatus
+from zipcast.legacy_messages import FolderAccessReply
+from zipcast.messages import ValidatorUploadReply, WireModel
 from zipcast.subjects import Verb
 
 JSON = "application/json"
@@ -25,6 +30,7 @@ class Bridge:
     current: CurrentEpoch
     forwarder: Forwarder
     health: BridgeHealth
+    statistics: PublicStatistics
     _reply: CurrentReply | None = field(default=None)
 
     def current_reply(self) -> CurrentReply:
@@ -44,7 +50,7 @@ class Bridge:
 
 def build(bridge: Bridge) -> FastAPI:
     """The application; everything it needs is in `bridge`."""
-    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=OPENAPI, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
     @app.get("/api/v1/zipcode-assignments/current")
@@ -58,22 +64,42 @@ def build(bridge: Bridge) -> FastAPI:
             return Response(status_code=304, headers=headers)
         return Response(reply.body, media_type=JSON, headers=headers)
 
-    @app.post("/api/v1/s3-access/validator-upload")
+    @app.get("/api/v1/zipcode-assignments/stats", responses=_replies(StatisticsReply))
+    async def statistics() -> Response:
+        """Public numbers of epochs that have started, and of the zipcodes."""
+        reply = await bridge.statistics.reply()
+        return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+
+    @app.post("/api/v1/s3-access/validator-upload", responses=_replies(ValidatorUploadReply))
     async def validator_upload(request: Request) -> Response:
         """A form and session credentials for one validator's folder of one epoch."""
         return await bridge.minted(request, Verb.S3_VALIDATOR_UPLOAD)
 
-    @app.post("/get-folder-access")
+    @app.post("/get-folder-access", responses=_replies(FolderAccessReply))
     async def folder_access(request: Request) -> Response:
         """A form for one miner's whole folder, for 24 hours."""
         return await bridge.minted(request, Verb.S3_FOLDER_ACCESS)
 
+    add_pages(app)
+    _add_facts(app)
     _add_health(app, bridge.health)
     return app
 
 
+def _add_facts(app: FastAPI) -> None:
+    @app.get("/commitment-formats")
+    async def commitment_formats() -> facts.CommitmentFormatsReply:
+        """What to sign for which endpoint."""
+        return facts.commitment_formats()
+
+    @app.get("/structure-info")
+    async def structure_info() -> facts.StructureInfoReply:
+        """Where files go."""
+        return facts.structure_info()
+
+
 def _add_health(app: FastAPI, health: BridgeHealth) -> None:
-    @app.get("/healthcheck")
+    @app.get("/healthcheck", responses=_replies(HealthcheckReply))
     async def healthcheck() -> Response:
         """How each part is, at most five seconds ago; 503 if the assignment cannot be served."""
         reply = await health.reply()
@@ -90,3 +116,8 @@ def _add_health(app: FastAPI, health: BridgeHealth) -> None:
         """Whether it can serve the current assignment."""
         await health.require_ready()
         return {"status": "ok"}
+
+
+def _replies(model: type[WireModel]) -> dict[int | str, dict[str, Any]]:
+    """What the description says of an endpoint that answers with ready-made bytes."""
+    return {200: {"model": model}}

@@ -11,10 +11,13 @@ from datetime import timedelta
 
 from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
+from http_bridge import facts
 from http_bridge.current_reply import CurrentReply
 from http_bridge.health import HealthcheckReply, RunningEpoch
+from http_bridge.statistics import StatisticsReply, statistics_reply
 from runtime.identity import Caller
 from storage.object_store import Marker, ObjectVersion
+from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts
 from tests.unit.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,
@@ -29,6 +32,7 @@ from tests.unit.fakes import (
     neuron,
     snapshot,
 )
+from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthStatus, ServiceHealth
@@ -183,6 +187,20 @@ def healthcheck_reply() -> HealthcheckReply:
     )
 
 
+def stats_reply() -> StatisticsReply:
+    before = EpochInterval(START_AT - timedelta(hours=4), START_AT)
+    running = EpochInterval(START_AT, START_AT + timedelta(hours=4))
+    known = Statistics(
+        recent=(
+            StartedEpoch(running, "active", 2, 2_000, 1_960),
+            StartedEpoch(before, "missed", 0, None, None),
+        ),
+        rules=Rules(2_000, 10, 200, 3_000, timedelta(hours=24), ("NJ", "PA"), timedelta(days=30)),
+        zipcodes=ZipcodeCounts(900, 850, 700, {"NJ": 350, "PA": 500}, {"PREMIUM": 350, "EMERGING": 500}),
+    )
+    return statistics_reply(known, MIDWAY)
+
+
 async def documents() -> AsyncIterator[tuple[str, bytes]]:
     """(name of the golden file, bytes as they travel)."""
     yield "epoch-message", epoch_message().to_bytes()
@@ -199,6 +217,9 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "validator-read-reply", (await read_reply()).to_bytes()
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
     yield "healthcheck-reply", healthcheck_reply().to_bytes()
+    yield "stats-reply", stats_reply().to_bytes()
+    yield "commitment-formats", facts.commitment_formats().to_bytes()
+    yield "structure-info", facts.structure_info().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()
     for name, request in requests():

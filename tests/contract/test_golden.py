@@ -11,6 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from http_bridge.health import HealthcheckReply
+from http_bridge.statistics import StatisticsReply
 from tests.contract.documents import documents, epoch_message, requests
 from tests.contract.golden import FOLDER, readable
 from zipcast.errors import ErrorCode
@@ -32,6 +33,7 @@ READERS = {
     "validator-read-reply": ValidatorReadReply,
     "folder-access-reply": FolderAccessReply,
     "healthcheck-reply": HealthcheckReply,
+    "stats-reply": StatisticsReply,
     "registry-snapshot": RegistrySnapshot,
 } | {name: type(request) for name, request in requests()}
 

@@ -1,0 +1,37 @@
+"""The documentation pages of the bridge load nothing from anybody else."""
+
+import re
+
+import httpx
+import pytest
+
+_LOADED = re.compile(r"""(?:src|href|spec-url)=["']([^"']+)["']|url: ?["']([^"']+)["']""")
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_a_page_loads_from_the_bridge_alone(http: httpx.AsyncClient, page: str):
+    answer = await http.get(page)
+    assert answer.status_code == 200
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "https://" not in answer.headers["content-security-policy"]
+    loaded = [one or other for one, other in _LOADED.findall(answer.text)]
+    assert len(loaded) >= 3
+    for address in loaded:
+        assert address.startswith("/"), address
+        assert (await http.get(address)).status_code == 200, address
+
+
+async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
+    told = (await http.get("/openapi.json")).json()
+    assert set(told["paths"]) == {
+        *("/api/v1/zipcode-assignments/current", "/api/v1/zipcode-assignments/stats"),
+        *("/api/v1/s3-access/validator-upload", "/get-folder-access"),
+        *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
+    }
+    stats = told["paths"]["/api/v1/zipcode-assignments/stats"]["get"]["responses"]["200"]
+    assert "StatisticsReply" in str(stats)
+
+
+async def test_an_asset_that_is_not_there_has_the_one_error_shape(http: httpx.AsyncClient):
+    answer = await http.get("/assets/docs/../../secret")
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
