@@ -15,7 +15,7 @@ env: .venv/.ready
 
 # Bytecode is compiled here, once: several processes start at the same time under `make up`.
 .venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml
-	$(UV) venv --quiet --clear --no-python-downloads --python $(PYTHON) .venv
+	@test -x $(RUN)/python || $(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(RUN)/python --require-hashes --compile-bytecode -r constraints.txt
 	$(UV) pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable .
 	@touch $@

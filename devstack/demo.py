@@ -19,6 +19,7 @@ from devstack.errors import StackError
 from devstack.options import StackOptions
 from devstack.scoreboard import Scoreboard
 from devstack.stack import Stack
+from devstack.up import show_stack_error
 from zipcast.client import ReceivedEpoch, ZipcastClient
 from zipcast.envelope import Trust, VerifiedEpoch
 from zipcast.errors import ErrorCode, ServiceError
@@ -174,7 +175,8 @@ async def run_demo(console: Console) -> int:
             async with Stack.running(options) as stack:
                 board = await _play(stack.ready, Path(folder), console)
         except StackError as error:
-            console.print(f"demo failed: {error}", highlight=False, markup=False)
+            show_stack_error(console, error)
+            console.print("demo failed: the stack did not start", highlight=False, markup=False)
             return 1
     missing = board.missing()
     for line in missing:

@@ -11,6 +11,9 @@ DEFAULT_EPOCH_SECONDS = 60
 _LENGTH = re.compile(r"([0-9]{1,6})(s|m|h)?")
 _UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
+# As for the scheduler (EPOCH_DURATION_SECONDS).
+SHORTEST_EPOCH_SECONDS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
@@ -25,9 +28,10 @@ class StackOptions:
     port_base: int | None = None
 
     def __post_init__(self) -> None:
-        if self.epoch_seconds < 1 or SECONDS_PER_DAY % self.epoch_seconds:
+        if self.epoch_seconds < SHORTEST_EPOCH_SECONDS or SECONDS_PER_DAY % self.epoch_seconds:
             raise InvalidOptionError(
-                f"--epoch-length: {self.epoch_seconds} s does not divide a day into whole epochs"
+                f"--epoch-length: {self.epoch_seconds} s is below {SHORTEST_EPOCH_SECONDS} s, "
+                "or does not divide a day into whole epochs"
             )
         for option, path in (("--registry", self.registry), ("--zipcodes", self.zipcodes)):
             if path is not None and not path.is_file():

@@ -73,10 +73,8 @@ def _exit_code(run: "asyncio.Task[None]", console: Console) -> int:
     error = run.exception()
     if not isinstance(error, StackError):
         run.result()
-    elif isinstance(error, PartFailedError):
-        show_failure(console, f"{error} - it did not start", error.tail)
     else:
-        show_failure(console, str(error), ())
+        show_stack_error(console, error)
     return 1
 
 
@@ -102,6 +100,14 @@ def show_event(console: Console, event: Event) -> None:
         show_failure(console, f"{event.name}: {event.status}; {again}", event.tail)
     elif event.restarted:
         _say(console, f"{event.name}: runs again, process {event.pid}")
+
+
+def show_stack_error(console: Console, error: StackError) -> None:
+    """Why the stack could not start, with the end of the log of the part that failed."""
+    if isinstance(error, PartFailedError):
+        show_failure(console, f"{error} - it did not start", error.tail)
+    else:
+        show_failure(console, str(error), ())
 
 
 def show_failure(console: Console, headline: str, tail: tuple[str, ...]) -> None:

@@ -34,14 +34,14 @@ class Bridge:
 
 def build(bridge: Bridge) -> FastAPI:
     """The application; everything it needs is in `bridge`."""
-    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
     @app.get("/api/v1/zipcode-assignments/current")
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
         arrival = await requests.arrival(request, Verb.EPOCH_CURRENT)
-        bridge.doorkeeper.admit_bridged(arrival, dict(request.query_params))
+        bridge.doorkeeper.admit_bridged(arrival, requests.single_parameters(request))
         reply = bridge.current_reply()
         headers = {"Cache-Control": "private", "ETag": reply.etag}
         if request.headers.get("if-none-match") == reply.etag:

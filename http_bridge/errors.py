@@ -1,6 +1,6 @@
 """Every error of the bridge in the one shape of the contract."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -15,6 +15,7 @@ from zipcast.messages import error_body
 log = logs.logger()
 
 _BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+_MESSAGES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
 
 
 def install(app: FastAPI, clock: Clock) -> None:
@@ -26,7 +27,9 @@ def install(app: FastAPI, clock: Clock) -> None:
     async def framework_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         code = _BY_STATUS.get(status, ErrorCode.MALFORMED_REQUEST)
-        return error_reply(ServiceError(code, "There is nothing here for this request."), clock)
+        message = _MESSAGES.get(status, "The request is not well-formed HTTP.")
+        allow = {} if not isinstance(error, HTTPException) else dict(error.headers or {})
+        return error_reply(ServiceError(code, message), clock, allow)
 
     def fault(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)
@@ -46,8 +49,8 @@ def install(app: FastAPI, clock: Clock) -> None:
         app.add_exception_handler(kind, handler)
 
 
-def error_reply(error: ServiceError, clock: Clock) -> Response:
-    headers = {"Cache-Control": "no-store"}
+def error_reply(error: ServiceError, clock: Clock, more_headers: Mapping[str, str] | None = None) -> Response:
+    headers = {"Cache-Control": "no-store", **(more_headers or {})}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     return JSONResponse(error_body(error, server_time=clock.now()), error.status, headers)

@@ -37,6 +37,15 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
     return Arrival(verb, await _bounded_body(request), headers, uuid4().hex)
 
 
+def single_parameters(request: Request) -> dict[str, str]:
+    """The query's parameters. Raises ServiceError(MALFORMED_REQUEST) if one is given twice."""
+    pairs = request.query_params.multi_items()
+    parameters = dict(pairs)
+    if len(parameters) != len(pairs):
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A parameter is given twice.")
+    return parameters
+
+
 def _title(name: str) -> str:
     """As NATS headers are case-sensitive, the names `btauth` looks for."""
     return "-".join(part.capitalize() for part in name.split("-"))

@@ -4,6 +4,7 @@ Owns which epoch counts as running. Either source alone is enough; neither shows
 its start, and bytes that do not verify are never held.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
@@ -19,6 +20,7 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 CHECK_SECONDS = 0.5
+PATIENCE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -59,9 +61,9 @@ class CurrentEpoch:
     async def check(self) -> None:
         """Compare with the record once. An unreachable record is logged once and asked again."""
         try:
-            async with self.database.connect() as connection:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.running_epoch(connection)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, TimeoutError) as error:
             if not self._failing:
                 log.warning("record_unread", error=type(error).__name__)
             self._failing = True

@@ -14,6 +14,8 @@ from runtime.settings import ServiceSettings
 
 log = logs.logger()
 
+GRACE_SECONDS = 2.0
+
 
 class Lifecycle:
     """Handed to a process's main: it says when it is ready and learns when to stop."""
@@ -81,8 +83,18 @@ async def _run(settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, life.stop)
     log.info("starting", network=settings.bt_network, netuid=settings.net_uid)
+    work = asyncio.ensure_future(main(life))
     try:
-        await main(life)
+        stop = asyncio.create_task(life.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        # Asked to stop while it still waits for a server at its start, say: it gets a little time.
+        await asyncio.wait({work}, timeout=GRACE_SECONDS)
+        stop.cancel()
+        if not work.done():
+            work.cancel()
+            await asyncio.wait({work})
+        if not work.cancelled():
+            work.result()
     finally:
         life.withdraw()
     log.info("stopped", failure=life.failure)

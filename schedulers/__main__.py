@@ -7,7 +7,7 @@ from runtime import logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.engine import EpochEngine
-from schedulers.prepare import Preparer, Secret
+from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.registry import FileRegistry, RegistryPublisher
 from schedulers.settings import SchedulerSettings
@@ -30,14 +30,13 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     )
     jetstream = connection.jetstream(timeout=2)
     signer = Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value()))
-    secret = Secret(settings.zipcode_secret_id, settings.zipcode_secret_key.get_secret_value().encode())
     preparer = Preparer(
         database=database,
         network=settings.bt_network,
         netuid=settings.net_uid,
         calendar=settings.calendar,
         settings=settings.selection,
-        secret=secret,
+        secrets=settings.secrets,
         signer=signer,
     )
     trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)

@@ -5,18 +5,19 @@ after any error the loop starts over and does what is still to be done.
 """
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
-from schedulers.prepare import Preparer
+from schedulers import plan
+from schedulers.missed import record_missed
+from schedulers.prepare import EpochEndedError, Preparer
 from schedulers.publisher import Publisher
-from schedulers.timing import StartGate, sleep_until
-from storage import epochs
-from zipcast import fairness
+from schedulers.timing import TOLERATED_OFFSET, StartGate, sleep_until
+from storage import epoch_changes, epochs
+from storage.epochs import StoredEpoch, Timeline
 from zipcast.calendar import EpochInterval, preparation_lead
 from zipcast.clock import Clock
 
@@ -24,8 +25,8 @@ log = logs.logger()
 
 RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 1.0
-# How many missed epochs one gap records at the most, newest first: 83 days of four hours.
-MOST_MISSED = 500
+# A step that takes longer hangs on a server that is gone; it is given up, logged, and done again.
+STEP_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class EpochEngine:
     gate: StartGate
     clock: Clock
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the running epoch is out."""
+    """Set once the running epoch is out, or there is none to run yet."""
     failures: int = field(default=0)
 
     async def run(self) -> None:
@@ -44,8 +45,9 @@ class EpochEngine:
         pause = RETRY_SECONDS
         while True:
             try:
-                await self.publisher.open()
-                await self._run_epochs()
+                following = await self.catch_up()
+                self.caught_up.set()
+                await self.next_epoch(following)
             except Exception as error:
                 self.failures += 1
                 log.exception("scheduler_step_failed", error=type(error).__name__, failures=self.failures)
@@ -54,55 +56,52 @@ class EpochEngine:
             else:
                 pause = RETRY_SECONDS
 
-    async def _run_epochs(self) -> None:
-        running = await self.catch_up()
-        self.caught_up.set()
-        await self.next_epoch(self.preparer.calendar.after(running))
-
     async def catch_up(self) -> EpochInterval:
-        """The running epoch is prepared and published, what is due is out, what ended is completed."""
-        async with self.database.connect() as connection:
-            now = await epochs.database_now(connection)
-        running = self.preparer.calendar.at(now)
-        await self._record_missed(running)
-        await self.preparer.prepare(running)
-        await self.publisher.publish_due()
-        await self._complete()
-        return running
+        """What is due is out, what ended is completed, the running epoch is prepared and published.
+        Returns the epoch to wait for."""
+        calendar = self.preparer.calendar
+        async with asyncio.timeout(STEP_SECONDS):
+            await self.publisher.open()
+            timeline = await self._timeline()
+            # What is prepared goes out first: it must not wait for an epoch that cannot be prepared.
+            await self._publish_due(timeline)
+            running = plan.running_interval(calendar, timeline)
+            if running is not None and timeline.running is None:
+                await record_missed(self.database, self.preparer, running)
+                await self._prepare(running)
+                await self._publish_due(timeline)
+            return plan.next_interval(calendar, await self._timeline())
 
     async def next_epoch(self, following: EpochInterval) -> None:
         """Prepare the next epoch ahead of its start, and publish it at that instant."""
         lead = preparation_lead(self.preparer.calendar.epoch_seconds)
         await sleep_until(self.clock, following.start_at - lead)
-        stored = await self.preparer.prepare(following)
+        stored = await self._prepare(following)
+        if stored is None:
+            return
         await self.gate.wait(following.start_at)
-        await self.publisher.publish(stored)
+        async with asyncio.timeout(STEP_SECONDS):
+            await self.publisher.publish(stored)
 
-    async def _complete(self) -> None:
+    async def _prepare(self, interval: EpochInterval) -> StoredEpoch | None:
+        """None if the epoch has ended meanwhile: then it is missed."""
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                return await self.preparer.prepare(interval)
+        except EpochEndedError:
+            log.error("epoch_ended_unprepared", epoch_id=interval.epoch_id)
+            return None
+
+    async def _publish_due(self, timeline: Timeline) -> None:
+        await self.publisher.publish_due(timeline.now)
         async with self.database.begin() as connection:
-            for epoch_id in await epochs.complete_ended(connection):
+            for epoch_id in await epoch_changes.complete_ended(connection):
                 log.info("epoch_completed", epoch_id=epoch_id)
 
-    async def _record_missed(self, running: EpochInterval) -> None:
-        async with self.database.begin() as connection:
-            await epochs.lock_preparation(connection)
-            end = await epochs.newest_end(connection, running.start_at)
-            if end is None:
-                return
-            gap = list(takewhile(lambda interval: interval.start_at >= end, self._back_from(running)))
-            recorded_at = await epochs.database_now(connection)
-            secret = self.preparer.secret
-            rows = [(interval, *self._seed(interval)) for interval in gap]
-            await epochs.record_missed(connection, rows, secret.id, recorded_at)
-        for interval in reversed(gap):
-            log.error("epoch_missed", epoch_id=interval.epoch_id)
-
-    def _back_from(self, running: EpochInterval) -> Iterator[EpochInterval]:
-        calendar = self.preparer.calendar
-        for _ in range(MOST_MISSED):
-            running = calendar.before(running)
-            yield running
-
-    def _seed(self, interval: EpochInterval) -> tuple[bytes, str]:
-        seed = self.preparer.seed(interval.epoch_id)
-        return seed, fairness.seed_commitment(seed)
+    async def _timeline(self) -> Timeline:
+        """As of the earlier of both clocks: an epoch starts when both have reached it."""
+        async with self.database.connect() as connection:
+            record_now, own_now = await epochs.database_now(connection), self.clock.now()
+            if abs(record_now - own_now) > TOLERATED_OFFSET:
+                log.error("clock_offset", milliseconds=(record_now - own_now) / timedelta(milliseconds=1))
+            return await epochs.timeline(connection, min(record_now, own_now))

@@ -5,7 +5,7 @@ Owns the order of steps and what is written together. The rules themselves are p
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
-from storage import epochs
-from storage.epochs import Preparation, StoredEpoch
+from storage import epoch_changes, epoch_inputs, epochs
+from storage.epoch_changes import Preparation
+from storage.epochs import StoredEpoch
 from storage.zipcode_import import load_pool, newest_import_id
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
@@ -25,16 +26,40 @@ from zipcast.selection import Candidate, MarketTier, Selection, SelectionSetting
 log = logs.logger()
 
 
+# nats.conf allows 256 KB a message, headers included.
+MAX_PAYLOAD_BYTES = 200_000
+
+
 class NothingImportedError(Exception):
     """There is no zipcode data yet: `zipcast import FILE` first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
-    """The secret behind every seed, and the id it is known by, so that it can be rotated."""
+class UnknownSecretError(Exception):
+    """An epoch was committed to a secret that this process was not given."""
 
-    id: str
-    key: bytes
+
+class EpochEndedError(Exception):
+    """Nobody prepared the epoch while it could have run: it is missed, and nothing is invented."""
+
+
+class MessageTooLargeError(Exception):
+    """The signed message would exceed what nats-server takes; assign fewer or larger zipcodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The secrets behind the seeds, by id. New epochs are committed to `current`; the others are kept
+    for epochs that were committed to before a rotation."""
+
+    current: str
+    keys: Mapping[str, bytes]
+
+    def key(self, secret_id: str) -> bytes:
+        """Raises UnknownSecretError."""
+        try:
+            return self.keys[secret_id]
+        except KeyError:
+            raise UnknownSecretError(f"secret {secret_id!r} is not configured") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +68,7 @@ class ChainLink:
 
     previous_epoch_id: str | None
     revealed_seed: str | None
+    next_seed_commitment: str
     next_inputs_hash: str
 
 
@@ -55,20 +81,23 @@ class Preparer:
     netuid: int
     calendar: EpochCalendar
     settings: SelectionSettings
-    secret: Secret
+    secrets: Secrets
     signer: Signer
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
         """The prepared epoch: this call's, or the one that was there already.
 
-        Raises NothingImportedError, PoolTooSmallError."""
+        Raises EpochEndedError, NothingImportedError, PoolTooSmallError, UnknownSecretError,
+        MessageTooLargeError."""
         async with self.database.begin() as connection:
-            await epochs.lock_preparation(connection)
+            await epoch_changes.lock_preparation(connection)
             found = await epochs.prepared_epoch(connection, interval.epoch_id)
             if found is not None:
                 return found
+            if await epochs.database_now(connection) >= interval.end_at:
+                raise EpochEndedError(interval.epoch_id)
             prepared = await self._build(connection, interval)
-            await epochs.insert_prepared(connection, prepared)
+            await epoch_changes.insert_prepared(connection, prepared)
         log.info("epoch_prepared", epoch_id=interval.epoch_id, zipcodes=len(prepared.message.zipcodes))
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
@@ -77,12 +106,15 @@ class Preparer:
         inputs = await self._inputs(connection, interval, now)
         selection = await self._select(connection, interval, inputs)
         following = await self._commit_following(connection, interval, inputs, now)
-        link = await self._link(connection, interval, fairness.inputs_hash(following))
+        link = await self._link(connection, interval, following)
         message = self._message(interval, selection, inputs, link, now)
+        sealed = envelope.seal(message, self.signer)
+        if len(sealed.payload) > MAX_PAYLOAD_BYTES:
+            raise MessageTooLargeError(f"{len(sealed.payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
         return Preparation(
-            envelope=envelope.seal(message, self.signer),
+            envelope=sealed,
             message=message,
-            seed=self.seed(interval.epoch_id),
+            seed=self.seed(interval.epoch_id, inputs.secret_id),
             secret_id=inputs.secret_id,
             import_id=inputs.import_id,
             relaxed_cooldown=selection.relaxed_cooldown,
@@ -90,23 +122,27 @@ class Preparer:
         )
 
     async def _link(
-        self, connection: AsyncConnection, interval: EpochInterval, next_inputs_hash: str
+        self, connection: AsyncConnection, interval: EpochInterval, following: bytes
     ) -> ChainLink:
+        promised = SelectionInputs.from_bytes(following)
+        commitment = fairness.seed_commitment(self.seed(promised.epoch_id, promised.secret_id))
         previous = await epochs.epoch_before(connection, interval.start_at)
-        if previous is None:
-            return ChainLink(None, None, next_inputs_hash)
-        revealed = await epochs.seed_of(connection, previous.epoch_id)
-        return ChainLink(previous.epoch_id, revealed, next_inputs_hash)
+        previous_id, revealed = None, None
+        if previous is not None:
+            previous_id = previous.epoch_id
+            # Epochs do not overlap (a constraint of the table), so this one has ended at the start.
+            revealed = await epochs.seed_of(connection, previous_id)
+        return ChainLink(previous_id, revealed, commitment, fairness.inputs_hash(following))
 
-    def seed(self, epoch_id: str) -> bytes:
-        """The epoch's seed: secret until the epoch has ended."""
-        return fairness.derive_seed(self.secret.key, self.network, self.netuid, epoch_id)
+    def seed(self, epoch_id: str, secret_id: str) -> bytes:
+        """The epoch's seed: secret until the epoch has ended. Raises UnknownSecretError."""
+        return fairness.derive_seed(self.secrets.key(secret_id), self.network, self.netuid, epoch_id)
 
     async def _inputs(
         self, connection: AsyncConnection, interval: EpochInterval, now: datetime
     ) -> SelectionInputs:
         """Those committed to in the previous message, or today's where there was none."""
-        stored = await epochs.committed_inputs(connection, interval.epoch_id)
+        stored = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
         if stored is None:
             stored = await self._commit(connection, interval, now, including=())
         return SelectionInputs.from_bytes(stored)
@@ -114,7 +150,7 @@ class Preparer:
     async def _commit_following(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs, now: datetime
     ) -> bytes:
-        following = self.calendar.after(interval)
+        following = self.calendar.first_from(interval.end_at)
         return await self._commit(connection, following, now, including=(inputs.epoch_id,))
 
     async def _commit(
@@ -133,11 +169,11 @@ class Preparer:
         inputs = SelectionInputs(
             epoch_id=interval.epoch_id,
             import_id=import_id,
-            secret_id=self.secret.id,
+            secret_id=self.secrets.current,
             history_epoch_ids=tuple(sorted({*history, *including})),
             settings=self.settings,
         )
-        return await epochs.commit_inputs(connection, interval.epoch_id, inputs.to_bytes(), now)
+        return await epoch_inputs.commit_inputs(connection, interval.epoch_id, inputs.to_bytes(), now)
 
     async def _select(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs
@@ -159,7 +195,7 @@ class Preparer:
             )
             for row in await load_pool(connection, inputs.import_id)
         ]
-        seed = self.seed(interval.epoch_id)
+        seed = self.seed(interval.epoch_id, inputs.secret_id)
         # Off the loop: 42,000 candidates take a fifth of a second.
         selection = await asyncio.to_thread(select, candidates, inputs.settings, seed, interval.start_at)
         if selection.relaxed_cooldown:
@@ -176,9 +212,8 @@ class Preparer:
     ) -> EpochMessage:
         # Sorted, so that the order of the draw tells nobody anything about weights.
         chosen = sorted(selection.zipcodes, key=lambda candidate: candidate.zipcode)
-        seed = self.seed(interval.epoch_id)
+        seed = self.seed(interval.epoch_id, inputs.secret_id)
         commitment = fairness.seed_commitment(seed)
-        following = self.calendar.after(interval).epoch_id
         picked = fairness.selected_zipcodes_hash((c.zipcode, c.expected_listings) for c in chosen)
         start = int(interval.start_at.timestamp())
         return EpochMessage(
@@ -200,7 +235,7 @@ class Preparer:
             ),
             previous_epoch_id=link.previous_epoch_id,
             seed_commitment=commitment,
-            next_seed_commitment=fairness.seed_commitment(self.seed(following)),
+            next_seed_commitment=link.next_seed_commitment,
             next_inputs_hash=link.next_inputs_hash,
             revealed_seed=link.revealed_seed,
             candidate_pool_hash=fairness.candidate_pool_hash(selection.pool),

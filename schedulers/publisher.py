@@ -4,14 +4,16 @@ Owns what happens when record and stream disagree. A crash between any two lines
 running it again: the stream drops what it has, the mark changes a row once.
 """
 
+from datetime import datetime
+
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from schedulers.stream import EpochStream, Recorded
-from storage import epochs
+from storage import epoch_changes, epoch_inputs, epochs
 from storage.epochs import StoredEpoch
 from zipcast.clock import Clock
-from zipcast.envelope import Trust, UnverifiedEnvelope, verify
+from zipcast.envelope import Trust, verify
 
 log = logs.logger()
 
@@ -34,10 +36,10 @@ class Publisher:
         if self._last is not None:
             await self._adopt(self._last)
 
-    async def publish_due(self) -> None:
-        """Everything that has started and is not marked, oldest first."""
+    async def publish_due(self, now: datetime) -> None:
+        """Everything that has started by `now` and is not marked, oldest first."""
         async with self._database.connect() as connection:
-            due = await epochs.due_unpublished(connection)
+            due = await epochs.due_unpublished(connection, now)
         for stored in due:
             await self.publish(stored)
 
@@ -46,39 +48,50 @@ class Publisher:
 
         The caller has waited for the start. Raises nats.errors.Error and SQLAlchemyError when a
         server is out of reach: call again."""
-        recorded = await self._stream.publish(stored.envelope, after=self._last_id())
+        last_id = self._last_id()
+        recorded = None
+        if last_id is None or last_id < stored.epoch_id:
+            recorded = await self._stream.publish(stored.envelope, after=last_id)
         if recorded is None:
             recorded = await self._settle(stored)
-        self._last = recorded
+        if recorded is None:
+            await self._give_up(stored)
+            return
         await self._mark(stored, recorded)
 
     def _last_id(self) -> str | None:
         return None if self._last is None else self._last.envelope.epoch_id
 
-    async def _settle(self, stored: StoredEpoch) -> Recorded:
-        """The stream did not take the message as new: what does it hold?"""
-        self._last = await self._stream.last()
-        if self._last is not None and self._last.envelope.epoch_id == stored.epoch_id:
-            await self._adopt(self._last)
-            return self._last
-        recorded = await self._stream.publish(stored.envelope, after=self._last_id())
-        if recorded is None:
-            recorded = await self._find(stored.epoch_id)
+    async def _settle(self, stored: StoredEpoch) -> Recorded | None:
+        """The stream did not take the message as new: find what it holds of this epoch. None if it has
+        gone past the epoch without it; an old epoch is never sent after a newer one."""
+        self._last = newest = await self._stream.last()
+        if newest is None or newest.envelope.epoch_id < stored.epoch_id:
+            # Another epoch than we knew of came before this one: publish as its successor.
+            taken = await self._stream.publish(stored.envelope, after=self._last_id())
+            return taken or await self._find(stored.epoch_id, await self._stream.last())
+        return await self._find(stored.epoch_id, newest)
+
+    async def _find(self, epoch_id: str, newest: Recorded | None) -> Recorded | None:
+        """Search back from the stream's newest message."""
+        recorded = newest
+        while recorded is not None and recorded.envelope.epoch_id > epoch_id:
+            recorded = await self._stream.before(recorded.sequence)
+        if recorded is None or recorded.envelope.epoch_id != epoch_id:
+            return None
+        await self._adopt(recorded)
         return recorded
 
-    async def _find(self, epoch_id: str) -> Recorded:
-        """The stream acknowledged the id as a duplicate, so it is there, but not last: search back."""
-        newest = await self._stream.last()
-        for sequence in range(newest.sequence if newest else 0, 0, -1):
-            recorded = await self._stream.at(sequence)
-            if recorded.envelope.epoch_id == epoch_id:
-                await self._adopt(recorded)
-                return recorded
-        raise LookupError(f"the stream refuses epoch {epoch_id} and does not hold it")
+    async def _give_up(self, stored: StoredEpoch) -> None:
+        async with self._database.begin() as connection:
+            await epoch_changes.give_up(connection, stored.epoch_id)
+        log.error("epoch_missed", epoch_id=stored.epoch_id, reason="the stream has newer epochs")
 
     async def _mark(self, stored: StoredEpoch, recorded: Recorded) -> None:
+        if self._last is None or self._last.sequence < recorded.sequence:
+            self._last = recorded
         async with self._database.begin() as connection:
-            marked = await epochs.mark_published(
+            marked = await epoch_changes.mark_published(
                 connection, stored.epoch_id, recorded.stored_at, recorded.sequence
             )
         late = (recorded.stored_at - stored.interval.start_at).total_seconds()
@@ -98,10 +111,7 @@ class Publisher:
             stored = await epochs.prepared_epoch(connection, envelope.epoch_id)
             if stored is None or stored.envelope.payload == envelope.payload:
                 return
-            verified = verify(envelope, self._trust)
-            await epochs.adopt_message(connection, envelope, verified.message, self._clock.now())
-        _log_adoption(envelope)
-
-
-def _log_adoption(envelope: UnverifiedEnvelope) -> None:
-    log.error("record_differed_from_stream", epoch_id=envelope.epoch_id, adopted="stream")
+            message = verify(envelope, self._trust).message
+            await epoch_changes.adopt_message(connection, envelope, message, self._clock.now())
+            kept = await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash)
+        log.error("record_differed_from_stream", epoch_id=envelope.epoch_id, next_inputs_kept=kept)

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.registry import RAO_PER_ALPHA
-from storage.registry import store_snapshot
+from storage.registry import newest_snapshot, store_snapshot
 from zipcast.clock import Clock
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.messages import RegisteredNeuron, RegistrySnapshot
@@ -31,6 +31,7 @@ from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 log = logs.logger()
 
 POLL_SECONDS = 0.5
+STEP_SECONDS = 15.0
 # An unchanged registry is published again this often, so that its age tells when it was last read.
 REPUBLISH_AFTER = timedelta(minutes=5)
 
@@ -107,31 +108,36 @@ class RegistryPublisher:
     published: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once a snapshot of this process's reading is out."""
     _neurons: tuple[RegisteredNeuron, ...] | None = field(default=None)
-    _published_at: datetime | None = field(default=None)
+    _held: RegistrySnapshot | None = field(default=None)
+    _held_revision: int = field(default=0)
+    _kept_block: int = field(default=0)
     _complaint: str = field(default="")
 
     async def run(self) -> None:
         while True:
             try:
-                await self.poll()
-            except (RegistryUnreadableError, NatsError, SQLAlchemyError) as error:
+                async with asyncio.timeout(STEP_SECONDS):
+                    await self.poll()
+            except (RegistryUnreadableError, NatsError, SQLAlchemyError, TimeoutError) as error:
                 self._complain(error)
             else:
                 self._complaint = ""
             await self.clock.sleep(POLL_SECONDS)
 
     async def poll(self) -> None:
-        """Read once; publish if something changed or the last snapshot grows old."""
+        """Read once; publish if KV holds something else, nothing, or a snapshot that grows old."""
         neurons = await self.source.read()
         if neurons is not None:
-            self._neurons, self._published_at = neurons, None
-        now = self.clock.now()
-        fresh = self._published_at is not None and now - self._published_at < REPUBLISH_AFTER
-        if self._neurons is None or fresh:
+            self._neurons = neurons
+        if self._neurons is None:
             return
-        await self._publish(self._neurons, now)
+        bucket = await self._bucket()
+        await self._look(bucket)
+        held, now = self._held, self.clock.now()
+        if held is None or held.neurons != self._neurons or now - held.taken_at >= REPUBLISH_AFTER:
+            await self._publish(bucket, self._neurons, now)
         self.published.set()
-        self._published_at = now
+        await self._keep()
 
     def _complain(self, error: Exception) -> None:
         """Once per cause, not twice a second."""
@@ -140,29 +146,55 @@ class RegistryPublisher:
             log.error("registry_not_published", error=type(error).__name__, reason=str(error))
         self._complaint = complaint
 
-    async def _publish(self, neurons: tuple[RegisteredNeuron, ...], now: datetime) -> None:
-        bucket = await self._bucket()
-        revision, newest = await self._newest(bucket)
-        # The file has no blocks; a count that only grows keeps the order that blocks give.
-        block = 1 if newest is None else newest.block_number + 1
-        snapshot = RegistrySnapshot(
-            network=self.network, netuid=self.netuid, block_number=block, taken_at=now, neurons=neurons
-        )
-        try:
-            await bucket.update(REGISTRY_KEY, snapshot.to_bytes(), last=revision)
-        except KeyWrongLastSequenceError:
-            log.info("registry_published_by_another")
-            return
-        async with self.database.begin() as connection:
-            await store_snapshot(connection, snapshot)
-        log.info("registry_published", block=block, neurons=len(neurons))
-
-    async def _newest(self, bucket: KeyValue) -> tuple[int, RegistrySnapshot | None]:
+    async def _look(self, bucket: KeyValue) -> None:
+        """What KV holds now: it may have lost everything, or another replica may have published."""
         try:
             entry = await bucket.get(REGISTRY_KEY)
         except KeyNotFoundError:
-            return 0, None
-        return entry.revision or 0, RegistrySnapshot.model_validate_json(entry.value or b"")
+            self._held, self._held_revision = None, 0
+            return
+        if entry.revision == self._held_revision:
+            return
+        self._held_revision = entry.revision or 0
+        try:
+            self._held = RegistrySnapshot.model_validate_json(entry.value or b"")
+        except ValidationError:
+            log.error("registry_snapshot_unreadable", revision=entry.revision)
+            self._held = None
+
+    async def _publish(self, bucket: KeyValue, neurons: tuple[RegisteredNeuron, ...], now: datetime) -> None:
+        snapshot = RegistrySnapshot(
+            network=self.network,
+            netuid=self.netuid,
+            block_number=await self._next_block(),
+            taken_at=now.replace(microsecond=0),
+            neurons=neurons,
+        )
+        try:
+            revision = await bucket.update(REGISTRY_KEY, snapshot.to_bytes(), last=self._held_revision)
+        except KeyWrongLastSequenceError:
+            log.info("registry_published_by_another")
+            return
+        self._held, self._held_revision = snapshot, revision
+        log.info("registry_published", block=snapshot.block_number, neurons=len(neurons))
+
+    async def _next_block(self) -> int:
+        """The file has no blocks; a count that only grows keeps the order that blocks give. Where KV
+        has lost its count, the record still has it: followers ignore a block they have passed."""
+        if self._held is not None:
+            return self._held.block_number + 1
+        async with self.database.connect() as connection:
+            kept = await newest_snapshot(connection, self.network, self.netuid)
+        return 1 if kept is None else kept.block_number + 1
+
+    async def _keep(self) -> None:
+        """The last good copy, in PostgreSQL. Apart from publishing: its failure repeats no publication."""
+        held = self._held
+        if held is None or held.block_number == self._kept_block:
+            return
+        async with self.database.begin() as connection:
+            await store_snapshot(connection, held)
+        self._kept_block = held.block_number
 
     async def _bucket(self) -> KeyValue:
         try:

@@ -8,9 +8,11 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import DatabaseSettings, EpochLengthSettings, ServiceSettings
+from schedulers.prepare import Secrets
 from zipcast.calendar import EpochCalendar, scaled
 from zipcast.selection import MarketTier, SelectionSettings
 
+_SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
 _SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 
@@ -19,6 +21,9 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
     zipcode_secret_key: SecretStr = Field(min_length=32, description="secret behind every epoch's seed")
     zipcode_secret_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    zipcode_previous_secrets: SecretStr = Field(
+        default=SecretStr(""), description="id:secret pairs in use before a rotation, comma-separated"
+    )
     schedulers_registry_file: Path | None = Field(
         default=None, description="JSON list of neurons that stands in for the chain in local work"
     )
@@ -46,9 +51,23 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         states = [pair.partition(":")[0] for pair in self.state_priorities.split(",")]
         if len(set(states)) < len(states):
             raise ValueError("STATE_PRIORITIES must name each state once")
+        if self.zipcode_secret_id in self._previous_secrets():
+            raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
         if not _SEED_HEX.fullmatch(self.schedulers_signer_seed.get_secret_value()):
             raise ValueError("SCHEDULERS_SIGNER_SEED must be 64 hex digits")
         return self
+
+    def _previous_secrets(self) -> dict[str, bytes]:
+        pairs = [pair for pair in self.zipcode_previous_secrets.get_secret_value().split(",") if pair]
+        if not all(_SECRET_PAIR.fullmatch(pair) for pair in pairs):
+            raise ValueError("ZIPCODE_PREVIOUS_SECRETS must be id:secret pairs of 32 characters or more")
+        return {name: key.encode() for name, _, key in (pair.partition(":") for pair in pairs)}
+
+    @property
+    def secrets(self) -> Secrets:
+        """The current secret and those that epochs may still be committed to."""
+        current = self.zipcode_secret_key.get_secret_value().encode()
+        return Secrets(self.zipcode_secret_id, self._previous_secrets() | {self.zipcode_secret_id: current})
 
     @property
     def calendar(self) -> EpochCalendar:

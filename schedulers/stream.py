@@ -56,6 +56,13 @@ class EpochStream:
     async def at(self, sequence: int) -> Recorded:
         return await self._read(await self._jetstream.get_msg(EPOCH_STREAM, sequence))
 
+    async def before(self, sequence: int) -> Recorded | None:
+        """The message before that sequence, or None at the beginning of the stream."""
+        try:
+            return await self.at(sequence - 1) if sequence > 1 else None
+        except NotFoundError:
+            return None
+
     async def publish(self, envelope: UnverifiedEnvelope, *, after: str | None) -> Recorded | None:
         """Publish as the successor of epoch `after`. None if the stream did not take these bytes as
         new: somebody published first, or the stream's last epoch is another than `after`.

@@ -4,9 +4,10 @@ Owns how the scheduler decides that an epoch's start has come. Two clocks must a
 machine's, and PostgreSQL's, which all replicas share.
 """
 
+import asyncio
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from storage.epochs import database_now
@@ -21,6 +22,8 @@ FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
 # What a replica with a wrong clock leaves to the others before it publishes itself.
 STAND_BACK_SECONDS = 2.0
+# For one question of what time it is.
+QUESTION_SECONDS = 5.0
 
 
 async def sleep_until(clock: Clock, instant: datetime) -> None:
@@ -44,10 +47,15 @@ class StartGate:
         await sleep_until(self._clock, start_at - timedelta(seconds=1))
         async with self._database.connect() as connection:
             # Measured now, with the connection at hand, so that one fast question is left at the start.
-            offset = await database_now(connection) - self._clock.now()
+            offset = await _record_now(connection) - self._clock.now()
             await sleep_until(self._clock, start_at)
             if abs(offset) > TOLERATED_OFFSET:
                 log.error("clock_offset", milliseconds=round(offset.total_seconds() * 1000))
                 await self._clock.sleep(STAND_BACK_SECONDS)
-            while (early := (start_at - await database_now(connection)).total_seconds()) > 0:
+            while (early := (start_at - await _record_now(connection)).total_seconds()) > 0:
                 await self._clock.sleep(early)
+
+
+async def _record_now(connection: AsyncConnection) -> datetime:
+    async with asyncio.timeout(QUESTION_SECONDS):
+        return await database_now(connection)

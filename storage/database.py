@@ -34,6 +34,11 @@ def open_engine(database_url: str, *, application_name: str, pool_size: int = 5)
         connect_args={
             "application_name": application_name,
             "connect_timeout": 5,
+            # A server that vanished without a word is noticed within 10 s, not by TCP's own patience.
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 10_000,
             "options": "-c timezone=UTC -c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
         },
     )

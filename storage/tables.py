@@ -22,7 +22,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ZIPCODE_RULE = "zipcode ~ '^[0-9]{5}$'"
@@ -135,6 +135,8 @@ class Epoch(Base):
     __table_args__ = (
         CheckConstraint("status in ('pending', 'active', 'completed', 'archived', 'missed')", name="status"),
         CheckConstraint("start_at < end_at", name="interval"),
+        # One epoch at a time, whatever length epochs had when each was prepared.
+        ExcludeConstraint((text("tstzrange(start_at, end_at)"), "&&"), name="ex_epochs_overlap"),
         # What was published has all that a reader needs; a missed epoch has invented nothing.
         CheckConstraint("(status = 'missed') = (message_sha256 is null)", name="message"),
         CheckConstraint("published_at is not null or status in ('pending', 'missed')", name="published"),

@@ -124,6 +124,11 @@ class EpochCalendar:
         """The epoch that runs when `interval` ends; for an epoch of this calendar, the next one."""
         return self.at(interval.end_at)
 
+    def first_from(self, instant: datetime) -> EpochInterval:
+        """The first epoch that starts at `instant` or after it."""
+        containing = self.at(instant)
+        return containing if containing.start_at == as_utc(instant) else self.after(containing)
+
     def before(self, interval: EpochInterval) -> EpochInterval:
         """The epoch that runs just before `interval` starts."""
         return self.at(interval.start_at - timedelta.resolution)

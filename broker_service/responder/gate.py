@@ -26,6 +26,7 @@ from zipcast.strict_json import parse_object
 
 log = logs.logger()
 
+MAX_HEADER_BYTES = 4096
 _REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 Next = Callable[[StreamMessage[Msg]], Awaitable[Any]]
 
@@ -50,7 +51,11 @@ class Gate:
     async def pass_through(self, call_next: Next, message: StreamMessage[Msg], context: ContextRepo) -> Any:
         """The handler's reply, or the error's."""
         request_id = _request_id(message)
+        # FastStream repeats the sender's correlation id in the reply; one of 250 KB would make the reply
+        # larger than nats-server takes, and cost us the connection.
+        message.correlation_id = request_id
         try:
+            _check_headers(message)
             caller = self._admit(message, request_id)
             with context.scope("caller", caller):
                 reply = await call_next(message)
@@ -109,6 +114,12 @@ class GateMiddleware(BaseMiddleware[Any, Any]):
 
 class _HostileReplyError(Exception):
     """The reply subject is not under the caller's own inbox."""
+
+
+def _check_headers(message: StreamMessage[Msg]) -> None:
+    size = sum(len(name) + len(value) for name, value in message.headers.items())
+    if size > MAX_HEADER_BYTES:
+        raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"Headers hold at most {MAX_HEADER_BYTES} bytes.")
 
 
 def _request_id(message: StreamMessage[Msg]) -> str:

@@ -19,6 +19,9 @@ from zipcast.messages import (
 )
 from zipcast.subjects import RESPONDER_QUEUE, Verb, bridge_request, requests
 
+# Requests of one verb under way at once: a slow object store must not make everybody queue.
+AT_ONCE = 32
+
 ProvenCaller = Annotated[Caller, Context("caller")]
 
 
@@ -31,18 +34,18 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         envelope = current.running().envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
-    @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE)
+    @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def miner_upload(body: MinerUploadRequest, caller: ProvenCaller) -> MinerUploadReply:
         """A form for the caller's folder of one epoch, until the epoch's deadline."""
         return await issuer.miner_upload(caller, body.epoch_id)
 
-    @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE)
-    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE)
+    @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_upload(body: ValidatorUploadRequest, caller: ProvenCaller) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
         return await issuer.validator_upload(caller, body.epoch_id)
 
-    @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE)
+    @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
         """One miner's objects of an ended epoch, with a presigned GET each."""
         return await reader.miner_objects(caller, body)

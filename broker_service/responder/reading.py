@@ -55,7 +55,7 @@ class Reader:
             page = await self.store.list_versions(scope, after)
             chosen = sealed(page.versions, end_at)
             objects = [
-                _readable(version, await self.store.get_url(scope.bucket, version, GET_URL_SECONDS))
+                _readable(version, self.store.get_url(scope.bucket, version, GET_URL_SECONDS))
                 for version in chosen
             ]
         except MalformedPageTokenError as error:

@@ -3,6 +3,7 @@
 Owns the translation of database errors into what a client is told.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,6 +18,8 @@ from storage.policies import Scope
 from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.subjects import Verb
+
+PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,9 @@ class Record:
                 ErrorCode.MALFORMED_EPOCH_ID, "epochId must have the form YYYY-MM-DDTHH-MM-SS."
             ) from None
         try:
-            async with self.database.connect() as connection:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.started_epoch(connection, epoch_id)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, TimeoutError) as error:
             raise _unreachable() from error
         if stored is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
@@ -67,9 +70,9 @@ class Record:
             source=caller.source,
         )
         try:
-            async with self.database.begin() as connection:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
                 await record_issuance(connection, issuance)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, TimeoutError) as error:
             raise _unreachable() from error
 
 

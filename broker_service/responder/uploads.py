@@ -46,7 +46,7 @@ class Issuer:
         """A form for `data/hotkey=…/epoch=…/` that ends at the epoch's deadline.
 
         Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN
-        | CREDENTIALS_UNAVAILABLE | SERVICE_UNAVAILABLE)."""
+        | SERVICE_UNAVAILABLE)."""
         if epoch_id is None:
             message = self.current.running().message
             epoch_id, deadline = message.epoch_id, message.submission_deadline
@@ -59,11 +59,7 @@ class Issuer:
         # Measured again: the row may have taken seconds, by which the form would outlive the deadline.
         now = self.clock.now()
         expires_at = now + (lifetime := _until(deadline, now))
-        try:
-            form = await self.store.post_form(scope, {}, int(lifetime.total_seconds()))
-            list_url = await self.store.list_url(scope, LIST_URL_SECONDS)
-        except ObjectStoreUnavailableError:
-            raise store_down() from None
+        form = self.store.post_form(scope, {}, int(lifetime.total_seconds()))
         return MinerUploadReply(
             epoch_id=epoch_id,
             bucket=scope.bucket,
@@ -73,7 +69,7 @@ class Issuer:
             expires_at=expires_at,
             min_bytes=MIN_UPLOAD_BYTES,
             max_bytes=MAX_UPLOAD_BYTES,
-            list_url=list_url,
+            list_url=self.store.list_url(scope, LIST_URL_SECONDS),
         )
 
     async def validator_upload(self, caller: Caller, epoch_id: str) -> ValidatorUploadReply:
@@ -88,8 +84,8 @@ class Issuer:
         scope = policies.validator_scope(self.validator_bucket, caller.hotkey, epoch_id)
         metadata = required_metadata(caller.hotkey, epoch_id, now)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_UPLOAD, scope, epoch_id, now, expires_at)
+        form = self.store.post_form(scope, metadata, lifetime)
         try:
-            form = await self.store.post_form(scope, metadata, lifetime)
             session = await self.store.session(scope, policies.session_name(caller.hotkey), lifetime)
         except ObjectStoreUnavailableError:
             raise store_down() from None

@@ -78,6 +78,7 @@ def upgrade() -> None:
     sa.Column('published_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('stream_sequence', sa.BigInteger(), nullable=True),
     sa.Column('completed_at', sa.DateTime(timezone=True), nullable=True),
+    postgresql.ExcludeConstraint((sa.text('tstzrange(start_at, end_at)'), '&&'), using='gist', name='ex_epochs_overlap'),
     sa.CheckConstraint("(status = 'missed') = (message_sha256 is null)", name=op.f('ck_epochs_message')),
     sa.CheckConstraint("published_at is not null or status in ('pending', 'missed')", name=op.f('ck_epochs_published')),
     sa.CheckConstraint("status in ('pending', 'active', 'completed', 'archived', 'missed')", name=op.f('ck_epochs_status')),

@@ -8,6 +8,7 @@ import nats.errors
 import pytest
 
 from tests.integration.people import ask, client, keypair, raw_connection, signed_headers
+from tests.integration.processes import is_alive
 from zipcast import subjects
 from zipcast.calendar import EpochCalendar
 from zipcast.errors import ErrorCode, ServiceError
@@ -153,3 +154,14 @@ async def test_a_reply_subject_that_is_not_the_callers_own_gets_nothing(ready: R
     await asyncio.gather(connection.close(), listener.close())
     assert json.loads(answer.data)["epochId"]
     assert heard == []
+
+
+async def test_a_huge_correlation_id_is_refused_and_costs_nobody_the_responder(ready: Ready):
+    """FastStream would repeat it in the reply, which nats-server would refuse together with us."""
+    responder = ready.pids["responder"]
+    changed = {"headers": {"correlation_id": "x" * 250_000}}
+    code = await refusal(ready, "miner-1", Verb.EPOCH_CURRENT, b"{}", **changed)
+    assert code is ErrorCode.PAYLOAD_TOO_LARGE
+    async with client(ready, "miner-2") as connected:
+        assert (await connected.current()).message.network == ready.network
+    assert is_alive(responder)

@@ -138,16 +138,16 @@ class FakeObjectStore:
             next_marker,
         )
 
-    async def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
+    def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
         fields, conditions = policies.upload_form(scope, metadata)
         document = {"conditions": conditions, "lifetime": lifetime_seconds}
         signed = {"key": scope.prefix + "${filename}", "policy": json.dumps(document)}
         return PostForm(f"https://s3.example.org/{scope.bucket}", fields | signed)
 
-    async def list_url(self, scope: Scope, lifetime_seconds: int) -> str:
+    def list_url(self, scope: Scope, lifetime_seconds: int) -> str:
         return f"https://s3.example.org/{scope.bucket}?prefix={scope.prefix}&expires={lifetime_seconds}"
 
-    async def get_url(self, bucket: str, version: ObjectVersion, lifetime_seconds: int) -> str:
+    def get_url(self, bucket: str, version: ObjectVersion, lifetime_seconds: int) -> str:
         version_id = version.version_id
         return f"https://s3.example.org/{bucket}/{version.key}?v={version_id}&expires={lifetime_seconds}"
 

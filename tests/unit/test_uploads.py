@@ -40,7 +40,7 @@ class SlowRecord(FakeRecord):
 
 
 class DeadStore(FakeObjectStore):
-    async def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int):
+    async def session(self, scope: Scope, name: str, lifetime_seconds: int):
         raise ObjectStoreUnavailableError("EndpointConnectionError")
 
 
@@ -82,10 +82,17 @@ async def test_a_deadline_that_passes_while_the_row_is_written_ends_the_request(
 
 async def test_the_row_is_there_also_when_the_object_store_then_fails() -> None:
     record = FakeRecord()
-    assert await refusal(issuer(FakeClock(), record, DeadStore())) is ErrorCode.CREDENTIALS_UNAVAILABLE
+    with pytest.raises(ServiceError) as refused:
+        await issuer(FakeClock(), record, DeadStore()).validator_upload(VALIDATOR, EPOCH_ID)
+    assert refused.value.code is ErrorCode.CREDENTIALS_UNAVAILABLE
     (row,) = record.issued
-    assert row[0] == MINER
-    assert row[2] == Scope("miners", f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/")
+    assert row[0] == VALIDATOR
+    assert row[2] == Scope("validators", f"validators/{VALIDATOR_HOTKEY}/epoch={EPOCH_ID}/")
+
+
+async def test_a_miners_form_needs_no_answer_from_the_object_store() -> None:
+    reply = await issuer(FakeClock(), FakeRecord(), DeadStore()).miner_upload(MINER, EPOCH_ID)
+    assert reply.prefix == f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/"
 
 
 async def test_a_validator_gets_his_own_folder_for_four_hours() -> None:

@@ -1,0 +1,52 @@
+"""Recording epochs that nobody prepared in all their length: `missed`, with nothing invented."""
+
+from collections.abc import Iterator
+from itertools import islice, takewhile
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from runtime import logs
+from schedulers.inputs import SelectionInputs
+from schedulers.prepare import Preparer
+from storage import epoch_changes, epoch_inputs, epochs
+from storage.epoch_changes import MissedEpoch
+from zipcast import fairness
+from zipcast.calendar import EpochCalendar, EpochInterval
+
+log = logs.logger()
+
+# How many missed epochs one gap records at the most, newest first: 83 days of four hours.
+MOST_MISSED = 500
+
+
+async def record_missed(database: AsyncEngine, preparer: Preparer, running: EpochInterval) -> None:
+    """A row, with its seed, for each epoch of the gap between the newest row and `running`."""
+    async with database.begin() as connection:
+        await epoch_changes.lock_preparation(connection)
+        end = await epochs.newest_end(connection, running.start_at)
+        if end is None:
+            return
+        earlier = takewhile(lambda interval: interval.start_at >= end, back_from(preparer.calendar, running))
+        gap = list(islice(earlier, MOST_MISSED))
+        recorded_at = await epochs.database_now(connection)
+        rows = [await _missed(connection, preparer, interval) for interval in gap]
+        await epoch_changes.record_missed(connection, rows, recorded_at)
+    for interval in reversed(gap):
+        log.error("epoch_missed", epoch_id=interval.epoch_id)
+
+
+def back_from(calendar: EpochCalendar, running: EpochInterval) -> Iterator[EpochInterval]:
+    """The epochs before `running`, newest first."""
+    while True:
+        running = calendar.before(running)
+        yield running
+
+
+async def _missed(connection: AsyncConnection, preparer: Preparer, interval: EpochInterval) -> MissedEpoch:
+    """With the secret it was committed to, if the epoch before it promised anything."""
+    committed = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
+    secret_id = preparer.secrets.current
+    if committed is not None:
+        secret_id = SelectionInputs.from_bytes(committed).secret_id
+    seed = preparer.seed(interval.epoch_id, secret_id)
+    return MissedEpoch(interval, seed, fairness.seed_commitment(seed), secret_id)

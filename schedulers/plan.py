@@ -1,0 +1,25 @@
+"""Which epoch runs now and which comes next, given what the record holds. Pure.
+
+Owns the change of epoch length: what is prepared keeps its interval, and the new length begins at
+its first boundary after that. Epochs never overlap.
+"""
+
+from storage.epochs import Timeline
+from zipcast.calendar import EpochCalendar, EpochInterval
+
+
+def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval | None:
+    """The epoch that runs: as prepared, else this calendar's, unless something prepared lies in its way."""
+    if timeline.running is not None:
+        return timeline.running
+    candidate = calendar.at(timeline.now)
+    blocked = timeline.frontier is not None and timeline.frontier > candidate.start_at
+    return None if blocked else candidate
+
+
+def next_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval:
+    """The epoch after `now`: as prepared, else this calendar's first one after all that is prepared."""
+    if timeline.pending is not None:
+        return timeline.pending
+    free_from = max(timeline.now, timeline.frontier or timeline.now)
+    return calendar.first_from(free_from)

@@ -1,0 +1,189 @@
+"""Changing epochs in PostgreSQL: prepare, publish, complete, adopt, give up, record as missed.
+
+Owns every statement that writes `epochs`, `epoch_assignments` and `epoch_messages`. Only the scheduler
+calls these.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, insert, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.tables import Epoch, EpochAssignment, EpochMessage
+from zipcast.calendar import EpochInterval
+from zipcast.envelope import UnverifiedEnvelope
+from zipcast.messages import EpochMessage as WireEpoch
+
+# pg_advisory_xact_lock key under which epochs are prepared, one at a time across all replicas.
+PREPARE_LOCK = 94722781
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What preparing an epoch adds to the wire message: how its selection came about."""
+
+    envelope: UnverifiedEnvelope
+    message: WireEpoch
+    seed: bytes
+    secret_id: str
+    import_id: int | None
+    relaxed_cooldown: Sequence[str]
+    prepared_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MissedEpoch:
+    """An epoch that nobody prepared: all there is of it is the seed it would have had."""
+
+    interval: EpochInterval
+    seed: bytes
+    seed_commitment: str
+    secret_id: str
+
+
+def message_sha256(envelope: UnverifiedEnvelope) -> str:
+    return hashlib.sha256(envelope.payload).hexdigest()
+
+
+async def lock_preparation(connection: AsyncConnection) -> None:
+    """Until the transaction ends, this replica alone prepares epochs."""
+    await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": PREPARE_LOCK})
+
+
+async def insert_prepared(connection: AsyncConnection, prepared: Preparation) -> None:
+    """The epoch, its assignments and its signed bytes, in the caller's transaction."""
+    message, envelope = prepared.message, prepared.envelope
+    await connection.execute(
+        insert(Epoch).values(
+            epoch_id=message.epoch_id,
+            start_at=message.epoch_start,
+            end_at=message.epoch_end,
+            status="pending",
+            target_listings=message.target_listings,
+            tolerance_percent=message.tolerance_percent,
+            total_expected_listings=message.metadata.total_expected_listings,
+            algorithm_version=message.metadata.algorithm_version,
+            nonce=message.nonce,
+            seed=prepared.seed.hex(),
+            seed_commitment=message.seed_commitment,
+            secret_id=prepared.secret_id,
+            candidate_pool_hash=message.candidate_pool_hash,
+            relaxed_cooldown=list(prepared.relaxed_cooldown),
+            import_id=prepared.import_id,
+            message_sha256=message_sha256(envelope),
+            prepared_at=prepared.prepared_at,
+        )
+    )
+    await insert_assignments(connection, message)
+    await insert_message(connection, envelope, prepared.prepared_at)
+
+
+async def insert_assignments(connection: AsyncConnection, message: WireEpoch) -> None:
+    await connection.execute(
+        insert(EpochAssignment),
+        [
+            {
+                "epoch_id": message.epoch_id,
+                "zipcode": assigned.zipcode,
+                "position": position,
+                "expected_listings": assigned.expected_listings,
+            }
+            for position, assigned in enumerate(message.zipcodes)
+        ],
+    )
+
+
+async def insert_message(
+    connection: AsyncConnection, envelope: UnverifiedEnvelope, stored_at: datetime
+) -> None:
+    await connection.execute(
+        upsert(EpochMessage)
+        .values(
+            epoch_id=envelope.epoch_id,
+            message_sha256=message_sha256(envelope),
+            payload=envelope.payload,
+            signer=envelope.signer,
+            signature=envelope.signature,
+            stored_at=stored_at,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def adopt_message(
+    connection: AsyncConnection, envelope: UnverifiedEnvelope, message: WireEpoch, stored_at: datetime
+) -> None:
+    """Bring other bytes into force for an epoch: those the stream holds, which subscribers have.
+
+    The bytes replaced stay in `epoch_messages`."""
+    await insert_message(connection, envelope, stored_at)
+    await connection.execute(
+        update(Epoch)
+        .where(Epoch.epoch_id == envelope.epoch_id)
+        .values(
+            message_sha256=message_sha256(envelope),
+            nonce=message.nonce,
+            total_expected_listings=message.metadata.total_expected_listings,
+            candidate_pool_hash=message.candidate_pool_hash,
+        )
+    )
+    await connection.execute(delete(EpochAssignment).where(EpochAssignment.epoch_id == envelope.epoch_id))
+    await insert_assignments(connection, message)
+
+
+async def mark_published(
+    connection: AsyncConnection, epoch_id: str, published_at: datetime, stream_sequence: int
+) -> bool:
+    """pending -> active. False if another replica marked it first."""
+    result = await connection.execute(
+        update(Epoch)
+        .where(Epoch.epoch_id == epoch_id, Epoch.status == "pending")
+        .values(status="active", published_at=published_at, stream_sequence=stream_sequence)
+    )
+    return result.rowcount == 1
+
+
+async def give_up(connection: AsyncConnection, epoch_id: str) -> None:
+    """pending -> missed, for an epoch that the stream has passed by without holding it: nobody ever got
+    it. The signed bytes stay in `epoch_messages`."""
+    await connection.execute(delete(EpochAssignment).where(EpochAssignment.epoch_id == epoch_id))
+    await connection.execute(
+        update(Epoch).where(Epoch.epoch_id == epoch_id).values(status="missed", message_sha256=None)
+    )
+
+
+async def complete_ended(connection: AsyncConnection) -> list[str]:
+    """active -> completed for what has ended by PostgreSQL's clock; the ids it changed."""
+    now = func.clock_timestamp()
+    result = await connection.execute(
+        update(Epoch)
+        .where(Epoch.status == "active", Epoch.end_at <= now)
+        .values(status="completed", completed_at=now)
+        .returning(Epoch.epoch_id)
+    )
+    return sorted(result.scalars())
+
+
+async def record_missed(
+    connection: AsyncConnection, missed: Iterable[MissedEpoch], recorded_at: datetime
+) -> None:
+    """Rows of epochs that nobody prepared in all their length."""
+    rows = [
+        {
+            "epoch_id": epoch.interval.epoch_id,
+            "start_at": epoch.interval.start_at,
+            "end_at": epoch.interval.end_at,
+            "status": "missed",
+            "seed": epoch.seed.hex(),
+            "seed_commitment": epoch.seed_commitment,
+            "secret_id": epoch.secret_id,
+            "prepared_at": recorded_at,
+        }
+        for epoch in missed
+    ]
+    if rows:
+        await connection.execute(upsert(Epoch).on_conflict_do_nothing(), rows)

@@ -1,0 +1,40 @@
+"""What each epoch's selection was committed to: the exact bytes whose hash was published before it."""
+
+import hashlib
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.tables import EpochInputs
+
+
+async def committed_inputs(connection: AsyncConnection, epoch_id: str) -> bytes | None:
+    """The exact bytes of the inputs an epoch was committed to, if it was."""
+    query = select(EpochInputs.inputs).where(EpochInputs.epoch_id == epoch_id)
+    found = (await connection.execute(query)).scalar()
+    return None if found is None else bytes(found)
+
+
+async def inputs_are_stored(connection: AsyncConnection, inputs_sha256: str) -> bool:
+    """Whether the inputs behind a published `nextInputsHash` are here, so that the promise can be kept."""
+    query = select(EpochInputs.epoch_id).where(EpochInputs.inputs_sha256 == inputs_sha256)
+    return (await connection.execute(query)).first() is not None
+
+
+async def commit_inputs(
+    connection: AsyncConnection, epoch_id: str, inputs: bytes, committed_at: datetime
+) -> bytes:
+    """Store inputs unless some are stored already; returns those in force."""
+    await connection.execute(
+        upsert(EpochInputs)
+        .values(
+            epoch_id=epoch_id,
+            inputs=inputs,
+            inputs_sha256=hashlib.sha256(inputs).hexdigest(),
+            committed_at=committed_at,
+        )
+        .on_conflict_do_nothing()
+    )
+    return await committed_inputs(connection, epoch_id) or inputs

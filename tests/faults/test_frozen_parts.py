@@ -1,0 +1,78 @@
+"""Parts that hang instead of dying: stopped with SIGSTOP for longer than epochs last, then continued."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import select
+
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from storage.database import open_engine
+from storage.tables import Epoch
+from tests.faults.observer import Observer
+from tests.integration.people import client, keypair
+from tests.integration.processes import wait_until
+from zipcast.errors import ErrorCode, ServiceError
+
+pytestmark = pytest.mark.timeout(90)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def victim(tmp_path_factory):
+    options = StackOptions(epoch_seconds=3, state=tmp_path_factory.mktemp("frozen") / "state")
+    async with Stack.running(options) as stack:
+        yield stack
+
+
+async def record(stack: Stack):
+    engine = open_engine(stack.ready.postgres, application_name="test")
+    query = select(Epoch.epoch_id, Epoch.status, Epoch.prepared_at, Epoch.end_at).order_by(Epoch.start_at)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    await engine.dispose()
+    return rows
+
+
+async def test_epochs_that_passed_while_the_scheduler_was_frozen_are_missed_not_made_up(victim: Stack):
+    observer = Observer(victim.ready)
+    await observer.watch("miner-1")
+    await wait_until(lambda: observer.heard)
+    frozen = victim.ready.pids["schedulers"]
+    os.kill(frozen, signal.SIGSTOP)
+    heard = len(observer.heard)
+    await asyncio.sleep(10)  # not synchronisation: the freeze itself, longer than three epochs
+    os.kill(frozen, signal.SIGCONT)
+    await wait_until(lambda: len(observer.heard) >= heard + 4, 30)
+    rows = await record(victim)
+    assert "missed" in {row.status for row in rows}
+    assert [row.epoch_id for row in rows if row.status != "missed" and row.prepared_at >= row.end_at] == []
+    assert observer.epoch_ids == sorted(set(observer.epoch_ids))
+    missed = {row.epoch_id for row in rows if row.status == "missed"}
+    assert missed.isdisjoint(observer.epoch_ids)
+    assert [e.message.epoch_id for e, at in observer.heard if at < e.message.epoch_start] == []
+    await observer.close()
+
+
+async def test_while_the_object_store_hangs_each_validator_is_told_so_and_miners_are_served(victim: Stack):
+    miner = keypair(victim.ready, "miner-1").ss58_address
+    async with client(victim.ready, "validator-1") as validator, client(victim.ready, "miner-2") as connected:
+        ended = (await validator.current()).message.previous_epoch_id
+        store = victim.ready.pids["object_store"]
+        os.kill(store, signal.SIGSTOP)
+        try:
+            answers = await asyncio.gather(
+                *(validator.validator_upload(ended) for _ in range(6)),
+                *(validator.validator_read(ended, miner) for _ in range(6)),
+                return_exceptions=True,
+            )
+            assert (await connected.current()).message.network == victim.ready.network
+        finally:
+            os.kill(store, signal.SIGCONT)
+        refusals = [answer for answer in answers if isinstance(answer, ServiceError)]
+        assert len(refusals) == len(answers)
+        assert {refusal.code for refusal in refusals} == {ErrorCode.CREDENTIALS_UNAVAILABLE}
+        # No claim or thread is left behind that would stop the next one.
+        assert (await validator.validator_upload(ended)).s3_credentials is not None

@@ -1,0 +1,41 @@
+"""nats-server loses everything it stored: the registry and the epochs go on."""
+
+import json
+import shutil
+
+import nats.errors
+import pytest
+
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from tests.faults.observer import Observer
+from tests.integration.people import keypair, raw_connection
+from tests.integration.processes import wait_until
+
+pytestmark = pytest.mark.timeout(90)
+
+
+async def test_who_leaves_the_registry_after_that_is_refused_and_epochs_are_published(tmp_path):
+    async with Stack.running(StackOptions(epoch_seconds=3, state=tmp_path / "state")) as stack:
+        state, supervisor = stack.servers.state, stack.servers.supervisor
+        await supervisor.take_down("nats")
+        shutil.rmtree(state.nats)
+        state.nats.mkdir()
+        await supervisor.bring_up("nats")
+        leaving = keypair(stack.ready, "miner-1")
+        registry = json.loads(state.registry.read_text())
+        state.registry.write_text(
+            json.dumps([neuron for neuron in registry if neuron["hotkey"] != leaving.ss58_address])
+        )
+        observer = Observer(stack.ready)
+        for _ in range(100):
+            try:
+                await observer.watch("miner-2")
+                break
+            except nats.errors.Error:
+                continue  # the callout has not reconnected yet
+        await wait_until(lambda: len(observer.heard) >= 2, 30)
+        with pytest.raises(nats.errors.Error, match="Authorization"):
+            await raw_connection(stack.ready, leaving)
+        observer.check()
+        await observer.close()

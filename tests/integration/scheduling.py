@@ -1,0 +1,83 @@
+"""A scheduler's parts on real servers, driven step by step by tests."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import SecretStr
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from devstack.data import SAMPLE_ZIPCODES
+from devstack.servers import Servers
+from runtime import nats_connection
+from runtime.process import Lifecycle
+from schedulers.prepare import Preparer, Secrets
+from schedulers.publisher import Publisher
+from schedulers.stream import EpochStream
+from storage.database import open_engine
+from storage.tables import Epoch
+from storage.zipcode_import import import_zipcodes
+from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast.clock import SystemClock
+from zipcast.envelope import Trust
+from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.selection import SelectionSettings
+
+CALENDAR = EpochCalendar(3600)
+SIGNER = Keypair.create_from_uri("//Signer")
+TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), "local", 46)
+FIRST = Secrets("1", {"1": b"a" * 32})
+ROTATED = Secrets("2", {"1": b"a" * 32, "2": b"b" * 32})
+
+
+def upcoming(count: int) -> list[EpochInterval]:
+    """Epochs that have not ended, so that they may be prepared."""
+    interval, found = CALENDAR.at(datetime.now(UTC)), []
+    for _ in range(count):
+        interval = CALENDAR.after(interval)
+        found.append(interval)
+    return found
+
+
+def preparer(database: AsyncEngine, secrets: Secrets = FIRST, **settings: int) -> Preparer:
+    return Preparer(
+        database,
+        "local",
+        46,
+        CALENDAR,
+        SelectionSettings(**settings),
+        secrets,
+        SIGNER,  # type: ignore[arg-type]
+    )
+
+
+async def database_with_sample(url: str) -> AsyncEngine:
+    database = open_engine(url, application_name="test")
+    await import_zipcodes(database, SAMPLE_ZIPCODES, now=datetime.now(UTC))
+    return database
+
+
+@dataclass
+class StreamSide:
+    """The publisher's view of NATS, as the service user `schedulers`."""
+
+    stream: EpochStream
+    publisher: Publisher
+
+    @classmethod
+    async def connect(cls, servers: Servers, database: AsyncEngine) -> "StreamSide":
+        seed = SecretStr(servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"])
+        life = Lifecycle(None)
+        connection = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
+        life.stop()
+        stream = EpochStream(connection.jetstream(timeout=2))
+        return cls(stream, Publisher(database, stream, TRUST, SystemClock()))
+
+    async def close(self) -> None:
+        await self.stream._jetstream._nc.close()
+
+
+async def statuses(database: AsyncEngine) -> dict[str, str]:
+    async with database.connect() as connection:
+        rows = await connection.execute(select(Epoch.epoch_id, Epoch.status))
+        return dict(rows.all())

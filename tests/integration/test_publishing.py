@@ -1,0 +1,108 @@
+"""Record and stream against each other, on real servers: what is published is published once."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest_asyncio
+
+from devstack.servers import Servers
+from devstack.state import State
+from storage import epochs
+from tests.integration.scheduling import (
+    SIGNER,
+    TRUST,
+    StreamSide,
+    database_with_sample,
+    preparer,
+    statuses,
+    upcoming,
+)
+from zipcast import envelope
+
+_INTERVALS = iter(upcoming(40))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def own_servers(tmp_path_factory):
+    """A stream that nobody else writes."""
+    async with Servers.running(State(tmp_path_factory.mktemp("publishing"))) as servers:
+        yield servers
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(own_servers: Servers):
+    url = await own_servers.fresh_database()
+    database = await database_with_sample(url)
+    yield database
+    await database.dispose()
+    await own_servers.drop_database(url)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def side(own_servers: Servers, database):
+    side = await StreamSide.connect(own_servers, database)
+    await side.publisher.open()
+    yield side
+    await side.close()
+
+
+async def prepare_next(database):
+    """The next epoch in time, so that the one stream sees ids that only grow."""
+    return await preparer(database).prepare(next(_INTERVALS))
+
+
+async def test_publishing_again_and_from_several_replicas_leaves_one_message(own_servers, database, side):
+    stored = await prepare_next(database)
+    other = await StreamSide.connect(own_servers, database)
+    await other.publisher.open()
+    await asyncio.gather(*(one.publisher.publish(stored) for one in (side, other, side, other)))
+    newest = await side.stream.last()
+    before = await side.stream.before(newest.sequence)
+    await other.close()
+    assert newest.envelope == stored.envelope
+    assert before is None or before.envelope.epoch_id < stored.epoch_id
+    assert await statuses(database) == {stored.epoch_id: "active"}
+
+
+async def test_other_bytes_in_the_stream_win_and_are_adopted(database, side):
+    stored = await prepare_next(database)
+    message = envelope.verify(stored.envelope, TRUST).message
+    told = envelope.seal(message.model_copy(update={"nonce": "0" * 64}), SIGNER)
+    await side.publisher.publish(replace(stored, envelope=told))
+    await side.publisher.publish(stored)
+    async with database.connect() as connection:
+        in_force = await epochs.prepared_epoch(connection, stored.epoch_id)
+    assert in_force is not None
+    assert in_force.envelope == told
+
+
+async def test_bytes_that_do_not_verify_are_never_adopted(database, side):
+    stored = await prepare_next(database)
+    forged = replace(stored.envelope, signature="ab" * 64)
+    published = await side.stream.publish(forged, after=(await side.stream.last()).envelope.epoch_id)
+    assert published is not None
+    refused = await asyncio.gather(side.publisher.publish(stored), return_exceptions=True)
+    async with database.connect() as connection:
+        in_force = await epochs.prepared_epoch(connection, stored.epoch_id)
+    assert in_force is not None
+    # The payload is the same; the signature in the record stays the one that verifies.
+    assert in_force.envelope == stored.envelope
+    assert refused == [None]
+
+
+async def test_an_epoch_that_the_stream_has_passed_by_is_missed_not_sent_late(database, side):
+    skipped, published = await prepare_next(database), await prepare_next(database)
+    await side.publisher.publish(published)
+    await side.publisher.publish(skipped)
+    assert await statuses(database) == {skipped.epoch_id: "missed", published.epoch_id: "active"}
+    assert (await side.stream.last()).envelope.epoch_id == published.epoch_id
+
+
+async def test_an_epoch_that_was_published_but_never_marked_is_found_behind_a_newer_one(database, side):
+    first, second = await prepare_next(database), await prepare_next(database)
+    newest = await side.stream.last()
+    assert await side.stream.publish(first.envelope, after=newest.envelope.epoch_id) is not None
+    assert await side.stream.publish(second.envelope, after=first.epoch_id) is not None
+    await side.publisher.publish(first)
+    await side.publisher.publish(second)
+    assert set((await statuses(database)).values()) == {"active"}
