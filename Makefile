@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin
 
-.PHONY: env up demo test check lock clean distclean
+.PHONY: env up demo test test-long check check-lock lock clean distclean
 
 env: .venv/.ready
 
@@ -28,7 +28,11 @@ demo: env
 
 # Two files at a time, each worker with servers of its own: most of the time is waiting for epochs.
 test: env
-	$(RUN)/python -m pytest -n 2 --dist loadfile
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m "not long"
+
+# Outages and frozen parts: they wait for real minutes to pass.
+test-long: env
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m long
 
 check: env
 	$(RUN)/ruff check .

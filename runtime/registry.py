@@ -91,7 +91,7 @@ class RegistryFollower:
         )
         self._view = view
         self._clock = clock
-        self._revision = 0
+        self._seen = b""
         self._failing = False
 
     async def run(self) -> None:
@@ -103,9 +103,10 @@ class RegistryFollower:
         """Adopt the newest snapshot. What fails is logged once and tried again at the next poll."""
         try:
             entry = await self._bucket.get(REGISTRY_KEY)
-            if entry.revision != self._revision and entry.value is not None:
+            # By content: a bucket that was lost and made anew counts its revisions from one again.
+            if entry.value is not None and entry.value != self._seen:
                 self._adopt(entry.value)
-            self._revision = entry.revision or 0
+                self._seen = entry.value
         except (KeyNotFoundError, NatsError, ValidationError) as error:
             if not self._failing:
                 log.warning("registry_unread", error=type(error).__name__)

@@ -110,6 +110,7 @@ class RegistryPublisher:
     _neurons: tuple[RegisteredNeuron, ...] | None = field(default=None)
     _held: RegistrySnapshot | None = field(default=None)
     _held_revision: int = field(default=0)
+    _held_value: bytes = field(default=b"")
     _kept_block: int = field(default=0)
     _complaint: str = field(default="")
 
@@ -151,13 +152,15 @@ class RegistryPublisher:
         try:
             entry = await bucket.get(REGISTRY_KEY)
         except KeyNotFoundError:
-            self._held, self._held_revision = None, 0
+            self._held, self._held_revision, self._held_value = None, 0, b""
             return
-        if entry.revision == self._held_revision:
+        self._held_revision, value = entry.revision or 0, entry.value or b""
+        # By content: a bucket that was lost and made anew counts its revisions from one again.
+        if value == self._held_value:
             return
-        self._held_revision = entry.revision or 0
+        self._held_value = value
         try:
-            self._held = RegistrySnapshot.model_validate_json(entry.value or b"")
+            self._held = RegistrySnapshot.model_validate_json(value)
         except ValidationError:
             log.error("registry_snapshot_unreadable", revision=entry.revision)
             self._held = None
@@ -171,11 +174,12 @@ class RegistryPublisher:
             neurons=neurons,
         )
         try:
-            revision = await bucket.update(REGISTRY_KEY, snapshot.to_bytes(), last=self._held_revision)
+            value = snapshot.to_bytes()
+            revision = await bucket.update(REGISTRY_KEY, value, last=self._held_revision)
         except KeyWrongLastSequenceError:
             log.info("registry_published_by_another")
             return
-        self._held, self._held_revision = snapshot, revision
+        self._held, self._held_revision, self._held_value = snapshot, revision, value
         log.info("registry_published", block=snapshot.block_number, neurons=len(neurons))
 
     async def _next_block(self) -> int:

@@ -14,7 +14,7 @@ from tests.integration.people import keypair, raw_connection
 from tests.integration.processes import wait_until
 from zipcast.hotkeys import Keypair
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
 
 
 async def refused_in_the_end(stack: Stack, signer: Keypair) -> None:

@@ -14,7 +14,7 @@ from devstack.programs import REPOSITORY
 from devstack.stack import Stack
 from tests.integration.processes import wait_until
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(150)]
 OUTAGE_SECONDS = 10
 
 
