@@ -62,15 +62,25 @@ class EpochEngine:
         calendar = self.preparer.calendar
         async with asyncio.timeout(STEP_SECONDS):
             await self.publisher.open()
-            timeline = await self._timeline()
-            # What is prepared goes out first: it must not wait for an epoch that cannot be prepared.
+            while True:
+                running = await self._bring_up_to_date()
+                timeline = await self._timeline()
+                # Time may have passed meanwhile, over a boundary even: then there is more to catch up with.
+                if plan.running_interval(calendar, timeline) == running:
+                    return plan.next_interval(calendar, timeline)
+
+    async def _bring_up_to_date(self) -> EpochInterval | None:
+        """One pass over the record; the epoch that ran at its beginning, if any."""
+        timeline = await self._timeline()
+        # What is prepared goes out first: it must not wait for an epoch that cannot be prepared.
+        await self._publish_due(timeline)
+        running = plan.running_interval(self.preparer.calendar, timeline)
+        if running is not None:
+            await record_missed(self.database, self.preparer, running)
+        if running is not None and timeline.running is None:
+            await self._prepare(running)
             await self._publish_due(timeline)
-            running = plan.running_interval(calendar, timeline)
-            if running is not None and timeline.running is None:
-                await record_missed(self.database, self.preparer, running)
-                await self._prepare(running)
-                await self._publish_due(timeline)
-            return plan.next_interval(calendar, await self._timeline())
+        return running
 
     async def next_epoch(self, following: EpochInterval) -> None:
         """Prepare the next epoch ahead of its start, and publish it at that instant."""

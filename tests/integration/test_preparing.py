@@ -7,7 +7,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.exc import IntegrityError
 
+from schedulers.engine import EpochEngine
 from schedulers.prepare import EpochEndedError, UnknownSecretError
+from schedulers.timing import StartGate
+from storage import epoch_changes
+from storage.epoch_changes import MissedEpoch
 from storage.zipcode_import import import_zipcodes
 from tests.integration.scheduling import (
     CALENDAR,
@@ -16,10 +20,12 @@ from tests.integration.scheduling import (
     TRUST,
     database_with_sample,
     preparer,
+    statuses,
     upcoming,
 )
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochInterval
+from zipcast.clock import SystemClock
 from zipcast.messages import EpochMessage
 
 
@@ -86,3 +92,43 @@ async def test_two_epochs_never_overlap_in_the_record(database):
     overlapping = EpochInterval(interval.start_at + half, interval.end_at + half)
     with pytest.raises(IntegrityError, match="ex_epochs_overlap"):
         await preparer(database).prepare(overlapping)
+
+
+class NoStream:
+    """Publishing is not what is tested here: what is due is left for later."""
+
+    async def open(self) -> None: ...
+
+    async def publish_due(self, now: datetime) -> None: ...
+
+
+class SteppingClock(SystemClock):
+    """Each step makes the next readings that much later, as for a process that was frozen meanwhile."""
+
+    def __init__(self, *steps: timedelta) -> None:
+        self.ahead, self._steps = timedelta(0), list(steps)
+
+    def now(self) -> datetime:
+        at = super().now() + self.ahead
+        if self._steps:
+            self.ahead += self._steps.pop(0)
+        return at
+
+
+async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_no_gap(database):
+    """The first look falls three epochs before the second, and PostgreSQL's clock is the present."""
+    interval = CALENDAR.at(datetime.now(UTC) - timedelta(hours=3))
+    frozen = SteppingClock(timedelta(hours=3))
+    frozen.ahead = timedelta(hours=-3)
+    of = preparer(database)
+    async with database.begin() as connection:
+        seed = of.seed(interval.epoch_id, "1")
+        before = CALENDAR.before(interval)
+        missed = MissedEpoch(before, seed, fairness.seed_commitment(seed), "1")
+        await epoch_changes.record_missed(connection, [missed], before.end_at)
+    engine = EpochEngine(database, of, NoStream(), StartGate(database, frozen), frozen)
+    following = await engine.catch_up()
+    running = CALENDAR.at(datetime.now(UTC))
+    assert following == CALENDAR.after(running)
+    gap = {CALENDAR.before(running).epoch_id: "missed", running.epoch_id: "pending"}
+    assert gap.items() <= (await statuses(database)).items()
