@@ -23,7 +23,7 @@ from zipcast.clock import SystemClock
 from zipcast.envelope import Trust
 from zipcast.subjects import EPOCH
 
-GRACE_SECONDS = 2
+GRACE_SECONDS = 1
 
 
 class Server(uvicorn.Server):
@@ -52,21 +52,16 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     statistics = PublicStatistics(database, clock)
     health = BridgeHealth(database, forwarder, registry, current, clock)
     server = Server(_config(settings, Bridge(doorkeeper, current, forwarder, health, statistics)))
-    tasks = [
-        asyncio.create_task(follower.run(), name="registry"),
-        asyncio.create_task(current.run(), name="current_epoch"),
-        asyncio.create_task(server.serve(), name="http"),
-    ]
-    for task in tasks:
-        life.watch(task)
+    life.spawn(follower.run(), "registry")
+    life.spawn(current.run(), "current_epoch")
+    serving = life.spawn(server.serve(), "http")
     while not (server.started or life.stopping):
         await clock.sleep(0.02)
     life.ready()
     await life.wait()
     server.should_exit = True
-    for task in tasks[:2]:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait({serving}, timeout=GRACE_SECONDS)
+    await life.end_tasks()
     await connection.close()
     await database.dispose()
 

@@ -6,8 +6,9 @@ part tries to repair itself in place.
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from runtime import logs
 from runtime.settings import ServiceSettings
@@ -24,6 +25,7 @@ class Lifecycle:
         self._ready_file = ready_file
         self._stop = asyncio.Event()
         self.failure: str | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def ready(self) -> None:
         if self.stopping:
@@ -54,8 +56,9 @@ class Lifecycle:
     async def wait(self) -> None:
         await self._stop.wait()
 
-    def watch(self, task: "asyncio.Task[None]") -> None:
-        """A background task that ends while the process runs has failed."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
+        """Run in the background until `end_tasks`. Work that ends before that has failed, and so has
+        the process."""
 
         def ended(done: "asyncio.Task[None]") -> None:
             if done.cancelled() or self.stopping:
@@ -64,7 +67,16 @@ class Lifecycle:
             log.error("task_ended", task=done.get_name(), exc_info=error)
             self.fail(f"{done.get_name()} ended")
 
+        task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
+        self._tasks.append(task)
+        return task
+
+    async def end_tasks(self) -> None:
+        """Cancel what `spawn` began, and wait until it has ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def withdraw(self) -> None:
         if self._ready_file is not None:

@@ -1,6 +1,5 @@
 """The scheduler process: `python -m schedulers`."""
 
-import asyncio
 import sys
 
 from runtime import logs, nats_connection, process
@@ -42,24 +41,20 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
     publisher = Publisher(database, EpochStream(jetstream), trust, clock)
     engine = EpochEngine(database, preparer, publisher, StartGate(database, clock), clock)
-    tasks = [asyncio.create_task(engine.run(), name="epochs")]
+    life.spawn(engine.run(), "epochs")
     first_steps = [engine.caught_up]
     if settings.schedulers_registry_file is not None:
         source = FileRegistry(settings.schedulers_registry_file)
         registry = RegistryPublisher(
             source, jetstream, database, settings.bt_network, settings.net_uid, clock
         )
-        tasks.append(asyncio.create_task(registry.run(), name="registry"))
+        life.spawn(registry.run(), "registry")
         first_steps.append(registry.published)
-    for task in tasks:
-        life.watch(task)
     for step in first_steps:
         await life.until(step)
     life.ready()
     await life.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await life.end_tasks()
     await connection.close()
     await database.dispose()
 

@@ -90,19 +90,13 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
     )
     decider = Decider(registry, settings.bt_network, settings.net_uid, settings.audiences)
     callout = Callout(connection, exchange, decider, clock)
-    tasks = [
-        asyncio.create_task(follower.run(), name="registry"),
-        asyncio.create_task(callout.run(), name="callout"),
-    ]
-    for task in tasks:
-        life.watch(task)
+    life.spawn(follower.run(), "registry")
+    life.spawn(callout.run(), "callout")
     await connection.subscribe(AUTH_CALLOUT, queue=CALLOUT_QUEUE, cb=callout.take)
     await connection.flush()
     life.ready()
     await life.wait()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await life.end_tasks()
     await connection.close()
     await follow.close()
 

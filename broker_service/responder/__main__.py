@@ -53,12 +53,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock)
     await follow.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check())
-    tasks = [
-        asyncio.create_task(follower.run(), name="registry"),
-        asyncio.create_task(current.run(), name="current_epoch"),
-    ]
-    for task in tasks:
-        life.watch(task)
+    life.spawn(follower.run(), "registry")
+    life.spawn(current.run(), "current_epoch")
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
@@ -67,9 +63,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     life.ready()
     await life.wait()
     await broker.stop()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await life.end_tasks()
     await follow.close()
     await database.dispose()
     store.close()
