@@ -16,6 +16,7 @@ from runtime.settings import ServiceSettings
 log = logs.logger()
 
 GRACE_SECONDS = 2.0
+CANCEL_SECONDS = 0.2
 
 
 class Lifecycle:
@@ -102,9 +103,10 @@ async def _run(settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[
         # Asked to stop while it still waits for a server at its start, say: it gets a little time.
         await asyncio.wait({work}, timeout=GRACE_SECONDS)
         stop.cancel()
-        if not work.done():
+        # More than once: a library in the middle of connecting may swallow a cancellation.
+        while not work.done():
             work.cancel()
-            await asyncio.wait({work})
+            await asyncio.wait({work}, timeout=CANCEL_SECONDS)
         if not work.cancelled():
             work.result()
     finally:

@@ -38,7 +38,7 @@ async def test_a_process_that_still_waits_for_nats_stops_when_asked(servers: Ser
         if b"nats_error" in line:
             break
     os.kill(process.pid, signal.SIGTERM)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await process.communicate()
     assert process.returncode == 0
 
