@@ -1,7 +1,6 @@
 """Our processes as their supervisor sees them: stopping while they wait, refusing bad settings."""
 
 import asyncio
-import os
 import signal
 import sys
 
@@ -34,12 +33,16 @@ def scheduler_environment(servers: Servers) -> dict[str, str]:
 async def test_a_process_that_still_waits_for_nats_stops_when_asked(servers: Servers):
     process = await start("schedulers", scheduler_environment(servers))
     assert process.stdout is not None
-    async for line in process.stdout:
-        if b"nats_error" in line:
-            break
-    os.kill(process.pid, signal.SIGTERM)
-    async with asyncio.timeout(30):
-        await process.communicate()
+    try:
+        async for line in process.stdout:
+            if b"nats_error" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode == 0
 
 
