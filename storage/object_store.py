@@ -116,10 +116,6 @@ class ObjectStore:
         self._sts: STSClient | None = self._client("sts") if config.role_arn else None
 
     @property
-    def has_sessions(self) -> bool:
-        return self._sts is not None
-
-    @property
     def region(self) -> str:
         return self._config.region
 

@@ -231,13 +231,6 @@ class LegacyIdentity(WireModel):
     signature: str
 
 
-class LegacyValidatorUploadRequest(LegacyIdentity):
-    epoch_id: EpochId
-    purpose: str | None = None
-    estimated_data_size_mb: float | None = None
-    retention_days: int | None = None
-
-
 def error_body(
     error: ServiceError, *, server_time: datetime | None = None, request_id: str | None = None
 ) -> dict[str, Any]:

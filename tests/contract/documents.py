@@ -41,7 +41,6 @@ from zipcast.messages import (
     AssignedZipcode,
     EpochMessage,
     EpochMetadata,
-    LegacyValidatorUploadRequest,
     MinerUploadRequest,
     ValidatorReadRequest,
     ValidatorUploadRequest,
@@ -141,18 +140,6 @@ def requests() -> Iterable[tuple[str, WireModel]]:
     yield (
         "request-validator-read",
         ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, page_token="bmV4dA=="),
-    )
-    yield (
-        "request-validator-upload-legacy",
-        LegacyValidatorUploadRequest(
-            hotkey=VALIDATOR_HOTKEY,
-            timestamp=1_795_320_000,
-            signature=SIGNATURE,
-            epoch_id=EPOCH_ID,
-            purpose="validation results",
-            estimated_data_size_mb=12.5,
-            retention_days=90,
-        ),
     )
 
 
