@@ -6,6 +6,7 @@ from runtime import logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.engine import EpochEngine
+from schedulers.housekeeping import Housekeeping
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.registry import FileRegistry, RegistryPublisher
@@ -42,6 +43,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     publisher = Publisher(database, EpochStream(jetstream), trust, clock)
     engine = EpochEngine(database, preparer, publisher, StartGate(database, clock), clock)
     life.spawn(engine.run(), "epochs")
+    life.spawn(Housekeeping(database, clock).run(), "housekeeping")
     first_steps = [engine.caught_up]
     if settings.schedulers_registry_file is not None:
         source = FileRegistry(settings.schedulers_registry_file)
