@@ -12,7 +12,7 @@ from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
-from runtime import nats_connection, process
+from runtime import database_rights, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from runtime.process import Lifecycle
@@ -37,7 +37,11 @@ class Server(uvicorn.Server):
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     """Serve until told to stop; requests under way are finished."""
     clock = SystemClock()
-    database = open_engine(settings.database_url, application_name="zipcast-bridge")
+    database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-bridge")
+    refusal = await database_rights.too_wide(database, settings.zipcast_environment, "zipcast_bridge")
+    if refusal is not None:
+        life.fail(refusal)
+        return
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)

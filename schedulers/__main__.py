@@ -24,7 +24,7 @@ log = logs.logger()
 async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     """Run until told to stop."""
     clock = SystemClock()
-    database = open_engine(settings.database_url, application_name="zipcast-schedulers")
+    database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
     connection = await nats_connection.connect(
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )

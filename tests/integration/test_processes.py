@@ -3,9 +3,11 @@
 import asyncio
 import signal
 import sys
+from collections.abc import AsyncIterator
 
 import pytest
 
+from devstack.logins import ROLES, login_url
 from devstack.programs import inherited_environment
 from devstack.servers import Servers
 
@@ -26,6 +28,7 @@ def scheduler_environment(servers: Servers) -> dict[str, str]:
         "DATABASE_URL": servers.database_url,
         "NATS_URL": "nats://127.0.0.1:9",
         "BT_NETWORK": "local",
+        "ZIPCAST_ENVIRONMENT": "development",
         **servers.keys["schedulers"],
     }
 
@@ -65,3 +68,44 @@ async def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
     assert complaint.decode().count("\n") == 1
     assert named in complaint.decode()
     assert "hunter2" not in complaint.decode()
+
+
+@pytest.mark.parametrize(
+    ("module", "process", "keys"),
+    [("broker_service.responder", "responder", "responder"), ("http_bridge", "http_bridge", "bridge")],
+)
+async def test_in_production_a_login_that_may_see_the_future_stops_the_start(
+    servers: Servers, database_url: str, module: str, process: str, keys: str
+):
+    environment = {
+        "NATS_URL": servers.nats_url,
+        "DATABASE_URL": database_url,
+        **servers.keys[keys],
+        **servers.s3_environment,
+    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9"}
+    refused = await start(module, environment)
+    out, _ = await refused.communicate()
+    assert refused.returncode == 1
+    assert f"DATABASE_URL: its login may read epochs before they start; use a member of {ROLES[process]}" in (
+        out.decode()
+    )
+    allowed = await start(
+        module, environment | {"DATABASE_URL": login_url(servers.state, database_url, process)}
+    )
+    assert allowed.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            lines = [line async for line in until_ready(allowed.stdout)]
+        assert b"DATABASE_URL" not in b"".join(lines)
+    finally:
+        allowed.terminate()
+        await allowed.communicate()
+
+
+async def until_ready(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Lines up to the one that says so. The caller bounds the time."""
+    async for line in stream:
+        yield line
+        if b'"action": "ready"' in line:
+            return
+    pytest.fail("the process ended before it was ready")
