@@ -6,7 +6,7 @@ secret.
 
 import sys
 from pathlib import Path
-from typing import Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, NoReturn, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +22,16 @@ class EnvironmentSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
 
 
+InternalPort = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=65_535,
+        description="port of the internal listener (/metrics, /health), never to be public; 0: any free one",
+    ),
+]
+
+
 class ServiceSettings(EnvironmentSettings):
     """What all processes share."""
 
@@ -33,6 +43,11 @@ class ServiceSettings(EnvironmentSettings):
     ready_file: Path | None = Field(
         default=None, description="created when the process is ready, removed when it stops"
     )
+    internal_host: str = Field(
+        default="127.0.0.1", description="address of the internal listener, never a public one"
+    )
+    internal_port: InternalPort
+    """Each process has a default of its own."""
 
 
 class DatabaseSettings(EnvironmentSettings):

@@ -2,10 +2,11 @@
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import ServiceSettings
+from runtime.settings import InternalPort, ServiceSettings
 
 
 class CalloutSettings(ServiceSettings):
+    internal_port: InternalPort = 9103
     callout_nats_seed: SecretStr = Field(description="nkey seed of the NATS user CALLOUT (account AUTH)")
     callout_follow_nats_seed: SecretStr = Field(description="nkey seed of the user CALLOUT_FOLLOW")
     callout_issuer_seed: SecretStr = Field(description="account seed that signs its answers")
