@@ -76,7 +76,10 @@ async def test_a_taken_internal_port_stops_the_start_with_one_line_that_names_it
     process = await start("schedulers", scheduler_environment(servers) | {"INTERNAL_PORT": taken})
     _, complaint = await process.communicate()
     assert process.returncode == 2
-    assert complaint.decode() == f"INTERNAL_PORT: cannot listen on 127.0.0.1:{taken}: Address already in use\n"
+    assert complaint.decode().startswith(
+        f"INTERNAL_PORT: cannot listen on 127.0.0.1:{taken}: Address already in"
+    )
+    assert complaint.decode().count("\n") == 1
 
 
 async def test_a_process_that_waits_for_nats_tells_so(servers: Servers):
