@@ -15,8 +15,14 @@ from runtime.correlation import follow_epochs
 
 def configure(process: str, level: str, tally: Processor) -> None:
     """Once per process, before anything is logged. `tally` sees every line and changes none."""
+
+    def name_process(_: object, __: str, event: EventDict) -> EventDict:
+        # Not bound to the context: threads of libraries have none of ours.
+        return {**event, "process": process}
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        name_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.CallsiteParameterAdder({structlog.processors.CallsiteParameter.MODULE}),
@@ -45,7 +51,6 @@ def configure(process: str, level: str, tally: Processor) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    structlog.contextvars.bind_contextvars(process=process)
 
 
 def _name_library(_: object, __: str, event: EventDict) -> EventDict:

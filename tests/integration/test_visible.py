@@ -152,12 +152,13 @@ async def test_requests_over_nats_and_connections_are_counted(ready: Ready, inte
     await ask(ready, connection, signer, verb, b"{}", seconds_ago=600)
     subject = subjects.request(parse_hotkey(signer.ss58_address), verb)
     headers = signed_headers(ready, signer, subject, b"{}")
-    await connection.publish(subject, b"{}", reply="_INBOX.bridge.x", headers=headers)
+    for more in ({}, {"X-Large": "x" * 5000}):  # the reply subject is looked at before anything else
+        await connection.publish(subject, b"{}", reply="_INBOX.bridge.x", headers=headers | more)
     await connection.flush()
     await connection.close()
 
     async def counted() -> bool:
-        return await value(responder, "zipcast_hostile_replies_dropped_total") == dropped + 1
+        return await value(responder, "zipcast_hostile_replies_dropped_total") == dropped + 2
 
     await until(counted)
     assert await value(responder, "zipcast_requests_total", **stale) == refused + 1

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
+from threading import Thread
 
 import pytest
 import structlog
@@ -32,7 +33,6 @@ def written(vitals: Vitals) -> Iterator[StringIO]:
     root.handlers = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def lines(written: StringIO) -> list[dict[str, object]]:
@@ -54,8 +54,12 @@ def test_a_line_is_one_json_object_that_says_first_what_a_person_looks_for(vital
 
 
 def test_a_librarys_line_has_one_action_and_its_own_words_beside_it(vitals, written) -> None:
-    logging.getLogger("botocore.pool").warning("pool of %s is full", SECRET)
+    pool = logging.getLogger("botocore.pool")
+    thread = Thread(target=lambda: pool.warning("pool of %s is full", SECRET))
+    thread.start()
+    thread.join()
     (line,) = lines(written)
+    assert line["process"] == "responder"
     assert (line["action"], line["logger"], line["level"]) == ("library", "botocore.pool", "warning")
     assert line["message"] == f"pool of {SECRET} is full"
     assert vitals.tally.problems == {"library": 1}
