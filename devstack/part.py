@@ -35,6 +35,8 @@ class Part:
     user: tuple[int, int] | None = None
     """(uid, gid) to run as, where it must not be root."""
     start_timeout_seconds: float = 30.0
+    internal: str = ""
+    """Where it shows `/metrics` and `/health`, if it does."""
 
 
 def launch_command(

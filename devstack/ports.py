@@ -31,6 +31,11 @@ class Ports:
     weed_volume: int
     weed_filer: int
     weed_admin: int
+    schedulers: int
+    responder: int
+    callout: int
+    http_bridge: int
+    """The last four: internal listeners of our processes."""
 
 
 NAMES = tuple(field.name for field in fields(Ports))
@@ -62,7 +67,7 @@ def _consecutive(base: int) -> Ports:
     ports = Ports(*range(base, base + len(NAMES)))
     opened = [one for name, port in asdict(ports).items() for one in _opened(name, port)]
     if base < 1 or max(opened) > 65_535:
-        raise PortsTakenError(f"--port-base must be from 1 to {65_535 - PAIR_OFFSET - len(NAMES) + 1}")
+        raise PortsTakenError(f"--port-base must be from 1 to {65_535 - (max(opened) - base)}")
     taken = [str(port) for port in opened if not is_free(port)]
     if taken:
         raise PortsTakenError(f"--port-base {base}: taken on {HOST}: {', '.join(taken)}")

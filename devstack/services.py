@@ -45,6 +45,7 @@ class Services:
     def _part(self, name: str, module: str, own: dict[str, str], address: str = "") -> Part:
         state = self.servers.state
         mark = state.run / f"{name}.ready"
+        internal_port: int = getattr(self.servers.ports, name)
         keys = self.servers.keys["bridge" if name == "http_bridge" else name]
 
         async def before_start() -> None:
@@ -57,11 +58,16 @@ class Services:
             name=name,
             address=address or "on NATS",
             argv=(sys.executable, "-m", module),
-            environment=inherited_environment() | self._common(mark) | self._database(name) | keys | own,
+            environment=inherited_environment()
+            | self._common(mark, internal_port)
+            | self._database(name)
+            | keys
+            | own,
             log=state.logs / f"{name}.log",
             folder=REPOSITORY,
             is_ready=is_ready,
             before_start=before_start,
+            internal=f"http://{HOST}:{internal_port}",
         )
 
     def _database(self, process: str) -> dict[str, str]:
@@ -69,7 +75,7 @@ class Services:
             return {}
         return {"DATABASE_URL": self.servers.database_url_of(process)}
 
-    def _common(self, mark: Path) -> dict[str, str]:
+    def _common(self, mark: Path, internal_port: int) -> dict[str, str]:
         return {
             "NATS_URL": self.servers.nats_url,
             "BT_NETWORK": NETWORK,
@@ -78,4 +84,6 @@ class Services:
             "LOG_LEVEL": "INFO",
             "ZIPCAST_ENVIRONMENT": "development",
             "READY_FILE": str(mark),
+            "INTERNAL_HOST": HOST,
+            "INTERNAL_PORT": str(internal_port),
         }

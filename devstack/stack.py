@@ -78,6 +78,7 @@ class Stack:
             epoch_seconds=self.options.epoch_seconds,
             wallets=str(state.wallets),
             pids=servers.supervisor.pids,
+            internal={part.name: part.internal for part in self.parts if part.internal},
         )
 
     async def start(self, make_parts: MakeParts, load_data: LoadData) -> None:

@@ -80,13 +80,14 @@ def _exit_code(run: "asyncio.Task[None]", console: Console) -> int:
 
 def show_parts(console: Console, stack: Stack) -> None:
     """What runs where: a table on a terminal, one plain line each elsewhere."""
-    rows = [(part.name, part.address, _short(part.log)) for part in stack.parts]
+    rows = [(part.name, part.address, part.internal, _short(part.log)) for part in stack.parts]
+    rows.append(("nats monitoring", stack.servers.monitoring_url, "", ""))
     if not console.is_terminal:
         for row in rows:
-            _say(console, "  ".join(row))
+            _say(console, "  ".join(cell for cell in row if cell))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("part", "address", "log"):
+    for heading in ("part", "address", "metrics, health", "log"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(escape, row))

@@ -2,19 +2,19 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import uvicorn
-
+from http_bridge.access import Access
 from http_bridge.app import Bridge, build
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
+from http_bridge.metrics import BridgeMetrics
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from runtime import database_rights, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
+from runtime.http_server import GRACE_SECONDS, Server
 from runtime.identity import Doorkeeper
+from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
 from runtime.process import Lifecycle
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
@@ -23,21 +23,14 @@ from zipcast.clock import SystemClock
 from zipcast.envelope import Trust
 from zipcast.subjects import EPOCH
 
-GRACE_SECONDS = 1
-
-
-class Server(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the process has its own."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
 
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     """Serve until told to stop; requests under way are finished."""
     clock = SystemClock()
+    vitals = life.vitals
+    metrics = BridgeMetrics(vitals.registry)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-bridge")
+    vitals.metrics.count_errors_of(database)
     refusal = await database_rights.too_wide(database, settings.zipcast_environment, "zipcast_bridge")
     if refusal is not None:
         life.fail(refusal)
@@ -45,6 +38,8 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)
+    RegistryMetrics(vitals.registry, registry, clock)
+    CurrentEpochMetrics(vitals.registry, current)
     connection = await nats_connection.connect(
         settings.nats_url, user="bridge", seed=settings.bridge_nats_seed, life=life
     )
@@ -52,10 +47,11 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await connection.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check())
     doorkeeper = Doorkeeper(registry, settings.signers, clock)
-    forwarder = Forwarder(connection)
+    forwarder = Forwarder(connection, metrics)
     statistics = PublicStatistics(database, clock)
     health = BridgeHealth(database, forwarder, registry, current, clock)
-    server = Server(_config(settings, Bridge(doorkeeper, current, forwarder, health, statistics)))
+    app = build(Bridge(doorkeeper, current, forwarder, health, statistics))
+    server = Server(Access(app, metrics, clock), host=settings.bridge_host, port=settings.port)
     life.spawn(follower.run(), "registry")
     life.spawn(current.run(), "current_epoch")
     serving = life.spawn(server.serve(), "http")
@@ -68,20 +64,6 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await life.end_tasks()
     await connection.close()
     await database.dispose()
-
-
-def _config(settings: BridgeSettings, bridge: Bridge) -> uvicorn.Config:
-    return uvicorn.Config(
-        build(bridge),
-        host=settings.bridge_host,
-        port=settings.port,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=16 * 1024,
-    )
 
 
 def main() -> int:

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from http_bridge.access import CUT_OFF, correlation_of, mark
 from runtime import logs
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -15,27 +16,36 @@ from zipcast.messages import error_body
 log = logs.logger()
 
 _BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
+# As nginx calls it in its logs; it is never sent.
+_CUT_OFF_STATUS = 499
 _MESSAGES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
 
 
 def install(app: FastAPI, clock: Clock) -> None:
     """Map ServiceError, the framework's own errors, and faults of ours."""
 
+    def reply(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
+        mark(request, error.code)
+        return error_reply(error, clock, correlation_of(request), headers)
+
     async def service_error(request: Request, error: Exception) -> Response:
-        return error_reply(error, clock) if isinstance(error, ServiceError) else fault(request, error)
+        return reply(request, error) if isinstance(error, ServiceError) else fault(request, error)
 
     async def framework_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         code = _BY_STATUS.get(status, ErrorCode.MALFORMED_REQUEST)
         message = _MESSAGES.get(status, "The request is not well-formed HTTP.")
         allow = {} if not isinstance(error, HTTPException) else dict(error.headers or {})
-        return error_reply(ServiceError(code, message), clock, allow)
+        return reply(request, ServiceError(code, message), allow)
 
     def fault(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.url.path, exc_info=error)
-        return error_reply(
-            ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged."), clock
-        )
+        return reply(request, ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged."))
+
+    async def cut_off(request: Request, _: Exception) -> Response:
+        """Nobody is left to read it."""
+        mark(request, CUT_OFF)
+        return Response(status_code=_CUT_OFF_STATUS)
 
     async def any_fault(request: Request, error: Exception) -> Response:
         return fault(request, error)
@@ -43,14 +53,18 @@ def install(app: FastAPI, clock: Clock) -> None:
     handlers: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
         ServiceError: service_error,
         HTTPException: framework_error,
+        ClientDisconnect: cut_off,
         Exception: any_fault,
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
 
 
-def error_reply(error: ServiceError, clock: Clock, more_headers: Mapping[str, str] | None = None) -> Response:
+def error_reply(
+    error: ServiceError, clock: Clock, request_id: str, more_headers: Mapping[str, str] | None = None
+) -> Response:
     headers = {"Cache-Control": "no-store", **(more_headers or {})}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
-    return JSONResponse(error_body(error, server_time=clock.now()), error.status, headers)
+    body = error_body(error, server_time=clock.now(), request_id=request_id)
+    return JSONResponse(body, error.status, headers)

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 
+from http_bridge.metrics import BridgeMetrics
 from runtime import logs
 from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
@@ -25,18 +26,21 @@ HEALTH_TIMEOUT_SECONDS = 2
 @dataclass(frozen=True, slots=True)
 class Forwarder:
     connection: Client
+    metrics: BridgeMetrics
 
     async def forward(self, arrival: Arrival) -> bytes:
         """The responder's reply. Raises the ServiceError it states, or SERVICE_UNAVAILABLE."""
         headers = arrival.headers | {HEADER_REQUEST_ID: arrival.request_id}
         if not self.connection.is_connected:
+            self.metrics.unanswered.inc()
             raise _unavailable()
         try:
             reply = await self.connection.request(
                 bridge_request(arrival.verb), arrival.body, timeout=TIMEOUT_SECONDS, headers=headers
             )
         except (TimeoutError, NatsError) as error:
-            log.warning("responder_unanswered", error=type(error).__name__, request_id=arrival.request_id)
+            self.metrics.unanswered.inc()
+            log.warning("responder_unanswered", error=type(error).__name__)
             raise _unavailable() from None
         if reply.headers and HEADER_ERROR in reply.headers:
             raise parse_error(reply.data)

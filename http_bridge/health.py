@@ -19,7 +19,7 @@ from runtime.registry import RegistryView
 from storage import epoch_health
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
 from zipcast.legacy_messages import FOLDER_STRUCTURE
 from zipcast.messages import WireModel, WireTime
 
@@ -118,8 +118,8 @@ class BridgeHealth:
         return Finding()
 
     async def _broker(self) -> Finding:
-        await self.forwarder.ask_health()
-        return Finding()
+        told = (await self.forwarder.ask_health()).process
+        return Finding() if told is None else broker(told)
 
     async def _as_the_responder_sees(self, service: str) -> Finding:
         seen = (await self.forwarder.ask_health()).services.get(service)
@@ -158,6 +158,19 @@ def metagraph(registry: RegistryView, now: datetime) -> Finding:
         reason = "older than a day" if age > REGISTRY_MAX_AGE else "not refreshed for 15 minutes"
         return Finding(HealthStatus.DEGRADED, reason, note=note)
     return Finding(note=note)
+
+
+def broker(told: ProcessHealth) -> Finding:
+    """A responder that answers, with what it logged since its start."""
+    error = told.last_error
+    last = None if error is None else f"{error.action} at {error.at:%Y-%m-%dT%H:%M:%SZ}"
+    if error is not None and error.error is not None:
+        last = f"{last} ({error.error})"
+    logged = sum(told.problems.values())
+    note = f"{logged} warnings and errors in {int(told.uptime)} s"
+    if told.status is not HealthStatus.OK:
+        last = "a NATS connection of the responder is down"
+    return Finding(told.status, last, note=note)
 
 
 def overall(services: dict[str, ServiceHealth]) -> HealthStatus:

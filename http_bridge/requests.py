@@ -1,13 +1,13 @@
-"""From an HTTP request to an `Arrival`: bounded bodies, clean headers, a request id.
+"""From an HTTP request to an `Arrival`: bounded bodies, clean headers.
 
 Owns the size limit and which headers go on. Header values that NATS could not carry are refused.
 """
 
 import re
-from uuid import uuid4
 
 from starlette.requests import Request
 
+from http_bridge.access import correlation_of
 from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
@@ -34,7 +34,7 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
     for name, value in headers.items():
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
-    return Arrival(verb, await _bounded_body(request), headers, uuid4().hex)
+    return Arrival(verb, await _bounded_body(request), headers, correlation_of(request))
 
 
 def single_parameters(request: Request) -> dict[str, str]:

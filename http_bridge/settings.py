@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr
 
 from runtime.settings import (
     DatabaseSettings,
+    InternalPort,
     LimitSettings,
     ServiceSettings,
     SignerSettings,
@@ -15,6 +16,7 @@ from runtime.settings import (
 
 class BridgeSettings(ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
+    internal_port: InternalPort = 9104
 
     bridge_nats_seed: SecretStr = Field(description="nkey seed of the NATS user BRIDGE")
     bridge_host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104

@@ -49,7 +49,9 @@ class CurrentEpoch:
         try:
             self._newest, self._previous = verify(envelope, self.trust), newest
         except EnvelopeError as error:
-            log.error("epoch_refused", reason=str(error))
+            log.error("epoch_refused", epoch_id=envelope.epoch_id, reason=str(error))
+        else:
+            log.info("epoch_held", epoch_id=envelope.epoch_id)
 
     async def hear(self, message: Msg) -> None:
         """Subscriber of the epoch subject."""

@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard output, `action` first among equals.
 
-Library logs take the same form. Nothing here ever gets a signature, credential or payload.
+Library logs take the same form, with the action `library`: an action is always a word of ours. Nothing
+here ever gets a signature, credential or payload.
 """
 
 import logging
@@ -9,14 +10,24 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor
 
+from runtime.correlation import follow_epochs
 
-def configure(process: str, level: str) -> None:
-    """Once per process, before anything is logged."""
+
+def configure(process: str, level: str, tally: Processor) -> None:
+    """Once per process, before anything is logged. `tally` sees every line and changes none."""
+
+    def name_process(_: object, __: str, event: EventDict) -> EventDict:
+        # Not bound to the context: threads of libraries have none of ours.
+        return {**event, "process": process}
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        name_process,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.CallsiteParameterAdder({structlog.processors.CallsiteParameter.MODULE}),
+        follow_epochs,
+        tally,
         structlog.processors.format_exc_info,
     ]
     structlog.configure(
@@ -28,7 +39,7 @@ def configure(process: str, level: str) -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[_name_library, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.EventRenamer("action"),
@@ -40,12 +51,19 @@ def configure(process: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    structlog.contextvars.bind_contextvars(process=process)
+
+
+def _name_library(_: object, __: str, event: EventDict) -> EventDict:
+    record: logging.LogRecord = event["_record"]
+    return {**event, "event": "library", "logger": record.name, "message": event["event"]}
+
+
+_LEADING = ("at", "level", "process", "action", "correlation_id")
 
 
 def _leading_fields_first(_: object, __: str, event: EventDict) -> EventDict:
     """What a person looks for stands first on the line."""
-    leading = {name: event.pop(name) for name in ("at", "level", "process", "action") if name in event}
+    leading = {name: event.pop(name) for name in _LEADING if name in event}
     return {**leading, **event}
 
 

@@ -1,9 +1,10 @@
-"""Connections of service users to NATS: named, authenticated by nkey, reconnecting for ever.
+"""Connections of service users to NATS: named, authenticated by nkey, watched, reconnecting for ever.
 
 nats-py never leaves the CLOSED state by itself, so a connection that closes ends the process.
 """
 
-import nats
+from dataclasses import dataclass
+
 from nats.aio.client import Client
 from pydantic import SecretStr
 
@@ -14,32 +15,48 @@ from zipcast.subjects import service_inbox_prefix
 log = logs.logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """What becomes of one connection: logged, counted, and the end of the process if it closes."""
+
+    user: str
+    life: Lifecycle
+
+    async def on_error(self, error: Exception) -> None:
+        log.warning("nats_error", user=self.user, error=type(error).__name__, reason=str(error))
+
+    async def on_disconnect(self) -> None:
+        log.warning("nats_disconnected", user=self.user)
+
+    async def on_reconnect(self) -> None:
+        self.life.vitals.metrics.nats_reconnects.labels(self.user).inc()
+        log.info("nats_reconnected", user=self.user)
+
+    async def on_close(self) -> None:
+        if not self.life.stopping:
+            self.life.fail(f"the NATS connection of {self.user} closed")
+
+
+def connection_name(user: str) -> str:
+    """As nats-server's monitoring shows it."""
+    return f"zipcast-{user}"
+
+
 async def connect(url: str, *, user: str, seed: SecretStr, life: Lifecycle) -> Client:
     """Connect as that user of `nats.conf`; waits for a server that is not there yet."""
-
-    async def on_error(error: Exception) -> None:
-        log.warning("nats_error", user=user, error=type(error).__name__, reason=str(error))
-
-    async def on_disconnect() -> None:
-        log.warning("nats_disconnected", user=user)
-
-    async def on_reconnect() -> None:
-        log.info("nats_reconnected", user=user)
-
-    async def on_close() -> None:
-        if not life.stopping:
-            life.fail(f"the NATS connection of {user} closed")
-
-    return await nats.connect(
+    watcher, connection = Watcher(user, life), Client()
+    life.vitals.watch(user, connection)
+    await connection.connect(
         servers=url.split(","),
-        name=f"zipcast-{user}",
+        name=connection_name(user),
         nkeys_seed_str=seed.get_secret_value(),
         inbox_prefix=service_inbox_prefix(user),
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
         connect_timeout=3,
-        error_cb=on_error,
-        disconnected_cb=on_disconnect,
-        reconnected_cb=on_reconnect,
-        closed_cb=on_close,
+        error_cb=watcher.on_error,
+        disconnected_cb=watcher.on_disconnect,
+        reconnected_cb=watcher.on_reconnect,
+        closed_cb=watcher.on_close,
     )
+    return connection

@@ -1,4 +1,4 @@
-"""Starting and stopping one process: signals, the ready file, and what ends it.
+"""Starting and stopping one process: signals, the ready file, the internal listener, and what ends it.
 
 A process that cannot go on ends with status 1 and is started again by whatever supervises it; no
 part tries to repair itself in place.
@@ -6,12 +6,18 @@ part tries to repair itself in place.
 
 import asyncio
 import signal
+import socket
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from runtime import logs
+from prometheus_client import disable_created_metrics
+
+from runtime import internal, logs
 from runtime.settings import ServiceSettings
+from runtime.vitals import Vitals
+from zipcast.clock import SystemClock
 
 log = logs.logger()
 
@@ -20,9 +26,11 @@ CANCEL_SECONDS = 0.2
 
 
 class Lifecycle:
-    """Handed to a process's main: it says when it is ready and learns when to stop."""
+    """Handed to a process's main: it says when it is ready and learns when to stop. `vitals` is what the
+    process shows of itself."""
 
-    def __init__(self, ready_file: Path | None) -> None:
+    def __init__(self, ready_file: Path | None, vitals: Vitals | None = None) -> None:
+        self.vitals = vitals or Vitals("unnamed", SystemClock())
         self._ready_file = ready_file
         self._stop = asyncio.Event()
         self.failure: str | None = None
@@ -31,6 +39,7 @@ class Lifecycle:
     def ready(self) -> None:
         if self.stopping:
             return
+        self.vitals.serving = True
         log.info("ready")
         if self._ready_file is not None:
             self._ready_file.touch()
@@ -80,22 +89,40 @@ class Lifecycle:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def withdraw(self) -> None:
+        self.vitals.serving = False
         if self._ready_file is not None:
             self._ready_file.unlink(missing_ok=True)
 
 
 def run(name: str, settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[None]]) -> int:
     """Run `main` until SIGINT or SIGTERM, or until it fails. Returns the exit status."""
-    logs.configure(name, settings.log_level)
-    return asyncio.run(_run(settings, main))
+    try:
+        listener = internal.bind(settings.internal_host, settings.internal_port)
+    except OSError as error:
+        address = f"{settings.internal_host}:{settings.internal_port}"
+        sys.stderr.write(f"INTERNAL_PORT: cannot listen on {address}: {error.strerror}\n")
+        return 2
+    # A second line for every counter, which nobody here reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    vitals = Vitals(name, SystemClock())
+    logs.configure(name, settings.log_level, vitals.tally)
+    with listener:
+        return asyncio.run(_run(settings, listener, vitals, main))
 
 
-async def _run(settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[None]]) -> int:
-    life = Lifecycle(settings.ready_file)
+async def _run(
+    settings: ServiceSettings,
+    listener: socket.socket,
+    vitals: Vitals,
+    main: Callable[[Lifecycle], Awaitable[None]],
+) -> int:
+    life = Lifecycle(settings.ready_file, vitals)
+    life.spawn(internal.serve(listener, vitals), "internal_listener")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, life.stop)
-    log.info("starting", network=settings.bt_network, netuid=settings.net_uid)
+    port = listener.getsockname()[1]
+    log.info("starting", network=settings.bt_network, netuid=settings.net_uid, internal_port=port)
     work = asyncio.ensure_future(main(life))
     try:
         stop = asyncio.create_task(life.wait())

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, NoReturn, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -28,6 +28,16 @@ class EnvironmentSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
     own_prefix: ClassVar[str | None] = None
     """A variable that begins so and is not known is a slip, and refused."""
+
+
+InternalPort = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=65_535,
+        description="port of the internal listener (/metrics, /health), never to be public; 0: any free one",
+    ),
+]
 
 
 class ServiceSettings(EnvironmentSettings):
@@ -53,6 +63,11 @@ class ServiceSettings(EnvironmentSettings):
     ready_file: Path | None = Field(
         default=None, description="created when the process is ready, removed when it stops"
     )
+    internal_host: str = Field(
+        default="127.0.0.1", description="address of the internal listener, never a public one"
+    )
+    internal_port: InternalPort
+    """Each process has a default of its own."""
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> Self:

@@ -7,6 +7,7 @@ from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.engine import EpochEngine
 from schedulers.housekeeping import Housekeeping
+from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.registry import FileRegistry, RegistryPublisher
@@ -24,7 +25,9 @@ log = logs.logger()
 async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     """Run until told to stop."""
     clock = SystemClock()
+    metrics = SchedulerMetrics(life.vitals.registry)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
+    life.vitals.metrics.count_errors_of(database)
     connection = await nats_connection.connect(
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )
@@ -38,10 +41,12 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
         settings=settings.selection,
         secrets=settings.secrets,
         signer=signer,
+        metrics=metrics,
     )
     trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
-    publisher = Publisher(database, EpochStream(jetstream), trust, clock)
-    engine = EpochEngine(database, preparer, publisher, StartGate(database, clock), clock)
+    publisher = Publisher(database, EpochStream(jetstream), trust, clock, metrics)
+    gate = StartGate(database, clock, metrics)
+    engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
     life.spawn(engine.run(), "epochs")
     life.spawn(Housekeeping(database, clock).run(), "housekeeping")
     first_steps = [engine.caught_up]

@@ -11,7 +11,9 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.correlation import concerning_epoch
 from schedulers import plan
+from schedulers.metrics import SchedulerMetrics
 from schedulers.missed import record_missed
 from schedulers.prepare import EpochEndedError, Preparer
 from schedulers.publisher import Publisher
@@ -36,6 +38,7 @@ class EpochEngine:
     publisher: Publisher
     gate: StartGate
     clock: Clock
+    metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the running epoch is out, or there is none to run yet."""
     failures: int = field(default=0)
@@ -44,13 +47,18 @@ class EpochEngine:
         """Until cancelled. Errors are logged and counted, and the loop goes on."""
         pause = RETRY_SECONDS
         while True:
+            following: EpochInterval | None = None
             try:
                 following = await self.catch_up()
                 self.caught_up.set()
                 await self.next_epoch(following)
             except Exception as error:
                 self.failures += 1
-                log.exception("scheduler_step_failed", error=type(error).__name__, failures=self.failures)
+                self.metrics.step_failures.inc()
+                about = {} if following is None else {"epoch_id": following.epoch_id}
+                log.exception(
+                    "scheduler_step_failed", error=type(error).__name__, failures=self.failures, **about
+                )
                 await self.clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_RETRY_SECONDS)
             else:
@@ -67,6 +75,8 @@ class EpochEngine:
                 timeline = await self._timeline()
                 # Time may have passed meanwhile, over a boundary even: then there is more to catch up with.
                 if plan.running_interval(calendar, timeline) == running:
+                    if running is not None:
+                        self.metrics.in_stream(running.start_at)
                     return plan.next_interval(calendar, timeline)
 
     async def _bring_up_to_date(self) -> EpochInterval | None:
@@ -76,7 +86,7 @@ class EpochEngine:
         await self._publish_due(timeline)
         running = plan.running_interval(self.preparer.calendar, timeline)
         if running is not None:
-            await record_missed(self.database, self.preparer, running)
+            self.metrics.missed.inc(await record_missed(self.database, self.preparer, running))
         if running is not None and timeline.running is None:
             await self._prepare(running)
             await self._publish_due(timeline)
@@ -86,12 +96,13 @@ class EpochEngine:
         """Prepare the next epoch ahead of its start, and publish it at that instant."""
         lead = preparation_lead(self.preparer.calendar.epoch_seconds)
         await sleep_until(self.clock, following.start_at - lead)
-        stored = await self._prepare(following)
-        if stored is None:
-            return
-        await self.gate.wait(following.start_at)
-        async with asyncio.timeout(STEP_SECONDS):
-            await self.publisher.publish(stored)
+        with concerning_epoch(following.epoch_id):
+            stored = await self._prepare(following)
+            if stored is None:
+                return
+            await self.gate.wait(following.start_at)
+            async with asyncio.timeout(STEP_SECONDS):
+                await self.publisher.publish(stored)
 
     async def _prepare(self, interval: EpochInterval) -> StoredEpoch | None:
         """None if the epoch has ended meanwhile: then it is missed."""
@@ -105,13 +116,16 @@ class EpochEngine:
     async def _publish_due(self, timeline: Timeline) -> None:
         await self.publisher.publish_due(timeline.now)
         async with self.database.begin() as connection:
-            for epoch_id in await epoch_changes.complete_ended(connection):
-                log.info("epoch_completed", epoch_id=epoch_id)
+            completed = await epoch_changes.complete_ended(connection)
+        for epoch_id in completed:
+            self.metrics.completed.inc()
+            log.info("epoch_completed", epoch_id=epoch_id)
 
     async def _timeline(self) -> Timeline:
         """As of the earlier of both clocks: an epoch starts when both have reached it."""
         async with self.database.connect() as connection:
             record_now, own_now = await epochs.database_now(connection), self.clock.now()
+            self.metrics.clock_offset(record_now - own_now)
             if abs(record_now - own_now) > TOLERATED_OFFSET:
                 log.error("clock_offset", milliseconds=(record_now - own_now) / timedelta(milliseconds=1))
             return await epochs.timeline(connection, min(record_now, own_now))

@@ -19,13 +19,14 @@ log = logs.logger()
 MOST_MISSED = 500
 
 
-async def record_missed(database: AsyncEngine, preparer: Preparer, running: EpochInterval) -> None:
-    """A row, with its seed, for each epoch of the gap between the newest row and `running`."""
+async def record_missed(database: AsyncEngine, preparer: Preparer, running: EpochInterval) -> int:
+    """A row, with its seed, for each epoch of the gap between the newest row and `running`. Returns how
+    many there are."""
     async with database.begin() as connection:
         await epoch_changes.lock_preparation(connection)
         end = await epochs.newest_end(connection, running.start_at)
         if end is None:
-            return
+            return 0
         earlier = takewhile(lambda interval: interval.start_at >= end, back_from(preparer.calendar, running))
         gap = list(islice(earlier, MOST_MISSED))
         recorded_at = await epochs.database_now(connection)
@@ -33,6 +34,7 @@ async def record_missed(database: AsyncEngine, preparer: Preparer, running: Epoc
         await epoch_changes.record_missed(connection, rows, recorded_at)
     for interval in reversed(gap):
         log.error("epoch_missed", epoch_id=interval.epoch_id)
+    return len(gap)
 
 
 def back_from(calendar: EpochCalendar, running: EpochInterval) -> Iterator[EpochInterval]:

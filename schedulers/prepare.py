@@ -6,13 +6,14 @@ Owns the order of steps and what is written together. The rules themselves are p
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
+from schedulers.metrics import SchedulerMetrics
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
@@ -83,6 +84,7 @@ class Preparer:
     settings: SelectionSettings
     secrets: Secrets
     signer: Signer
+    metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
         """The prepared epoch: this call's, or the one that was there already.
@@ -98,6 +100,7 @@ class Preparer:
                 raise EpochEndedError(interval.epoch_id)
             prepared = await self._build(connection, interval)
             await epoch_changes.insert_prepared(connection, prepared)
+        self.metrics.prepared.inc()
         log.info("epoch_prepared", epoch_id=interval.epoch_id, zipcodes=len(prepared.message.zipcodes))
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from schedulers.metrics import SchedulerMetrics
 from schedulers.stream import EpochStream, Recorded
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epochs import StoredEpoch
@@ -21,11 +22,19 @@ log = logs.logger()
 class Publisher:
     """Publishes prepared epochs. `last_id` is what the stream's newest message is known to be."""
 
-    def __init__(self, database: AsyncEngine, stream: EpochStream, trust: Trust, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: AsyncEngine,
+        stream: EpochStream,
+        trust: Trust,
+        clock: Clock,
+        metrics: SchedulerMetrics | None = None,
+    ) -> None:
         self._database = database
         self._stream = stream
         self._trust = trust
         self._clock = clock
+        self._metrics = metrics or SchedulerMetrics()
         self._last: Recorded | None = None
 
     async def open(self) -> None:
@@ -85,6 +94,7 @@ class Publisher:
     async def _give_up(self, stored: StoredEpoch) -> None:
         async with self._database.begin() as connection:
             await epoch_changes.give_up(connection, stored.epoch_id)
+        self._metrics.missed.inc()
         log.error("epoch_missed", epoch_id=stored.epoch_id, reason="the stream has newer epochs")
 
     async def _mark(self, stored: StoredEpoch, recorded: Recorded) -> None:
@@ -94,13 +104,15 @@ class Publisher:
             marked = await epoch_changes.mark_published(
                 connection, stored.epoch_id, recorded.stored_at, recorded.sequence
             )
-        late = (recorded.stored_at - stored.interval.start_at).total_seconds()
+        late = recorded.stored_at - stored.interval.start_at
+        self._metrics.in_stream(stored.interval.start_at)
         if marked:
+            self._metrics.marked_published(late)
             log.info(
                 "epoch_published",
                 epoch_id=stored.epoch_id,
                 sequence=recorded.sequence,
-                milliseconds_after_start=round(late * 1000, 1),
+                milliseconds_after_start=round(late.total_seconds() * 1000, 1),
             )
 
     async def _adopt(self, recorded: Recorded) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.settings import DatabaseSettings, EpochLengthSettings, ServiceSettings
+from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from schedulers.prepare import Secrets
 from zipcast.calendar import EpochCalendar, scaled
 from zipcast.selection import MarketTier, SelectionSettings
@@ -18,6 +18,7 @@ _SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     own_prefix: ClassVar[str | None] = "SCHEDULERS_"
+    internal_port: InternalPort = 9101
 
     schedulers_nats_seed: SecretStr = Field(description="nkey seed of the NATS user SCHEDULERS")
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")

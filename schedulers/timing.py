@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers.metrics import SchedulerMetrics
 from storage.epochs import database_now
 from zipcast.clock import Clock
 
@@ -38,9 +39,10 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
 class StartGate:
     """Opens at an epoch's start, by this machine's clock and by PostgreSQL's."""
 
-    def __init__(self, database: AsyncEngine, clock: Clock) -> None:
+    def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
         self._clock = clock
+        self._metrics = metrics or SchedulerMetrics()
 
     async def wait(self, start_at: datetime) -> None:
         """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`."""
@@ -48,6 +50,7 @@ class StartGate:
         async with self._database.connect() as connection:
             # Measured now, with the connection at hand, so that one fast question is left at the start.
             offset = await _record_now(connection) - self._clock.now()
+            self._metrics.clock_offset(offset)
             await sleep_until(self._clock, start_at)
             if abs(offset) > TOLERATED_OFFSET:
                 log.error("clock_offset", milliseconds=round(offset.total_seconds() * 1000))

@@ -109,8 +109,10 @@ class MalformedPageTokenError(ValueError):
 class ObjectStore:
     """Any S3-compatible provider. Raises ObjectStoreUnavailableError from every coroutine."""
 
-    def __init__(self, config: ObjectStoreConfig) -> None:
+    def __init__(self, config: ObjectStoreConfig, on_error: Callable[[], None] = lambda: None) -> None:
+        """`on_error` is called once for every call that fails."""
         self._config = config
+        self._on_error = on_error
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="object-store")
         self._s3: S3Client = self._client("s3")
         self._sts: STSClient | None = self._client("sts") if config.role_arn else None
@@ -226,4 +228,5 @@ class ObjectStore:
             async with asyncio.timeout(self._config.deadline_seconds):
                 return await loop.run_in_executor(self._threads, call)
         except (BotoCoreError, ClientError, TimeoutError) as error:
+            self._on_error()
             raise ObjectStoreUnavailableError(type(error).__name__) from error

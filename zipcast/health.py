@@ -25,7 +25,29 @@ class ServiceHealth(WireModel):
     note: str | None = None
 
 
+class LastError(WireModel):
+    """What was logged as an error last: the action, and the exception's type where there was one."""
+
+    action: str
+    at: WireTime
+    error: str | None
+
+
+class ProcessHealth(WireModel):
+    """One process of ours, of itself. `uptime` in seconds; `counts` of what it did and `problems`, its
+    warnings and errors by action, since its start; `connections` to NATS, by user."""
+
+    process: str
+    status: HealthStatus
+    uptime: float
+    counts: dict[str, int]
+    problems: dict[str, int]
+    last_error: LastError | None
+    connections: dict[str, str]
+
+
 class HealthReply(WireModel):
-    """What the responder can see and the bridge cannot."""
+    """What the responder can see and the bridge cannot; `process` is the responder that answered."""
 
     services: dict[str, ServiceHealth]
+    process: ProcessHealth | None = None

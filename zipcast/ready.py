@@ -5,7 +5,7 @@ database password and local keys' folders, so only its owner may read it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ class ReadyObjectStore:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """URLs are TCP URLs; `signer` is the SS58 address epochs are signed with; `wallets` a folder."""
+    """URLs are TCP URLs; `signer` is the SS58 address epochs are signed with; `wallets` a folder;
+    `internal` where each process of ours shows `/metrics` and `/health`."""
 
     nats: str
     monitoring: str
@@ -37,13 +38,15 @@ class Ready:
     epoch_seconds: int
     wallets: str
     pids: dict[str, int]
+    internal: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> "Ready":
-        """What `write` wrote. Raises NotReadyError."""
+        """What `write` wrote, also of a version that wrote more. Raises NotReadyError."""
         try:
-            fields: dict[str, Any] = json.loads(path.read_text())
-            return cls(**{**fields, "s3": ReadyObjectStore(**fields["s3"])})
+            written: dict[str, Any] = json.loads(path.read_text())
+            known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
+            return cls(**{**known, "s3": ReadyObjectStore(**written["s3"])})
         except FileNotFoundError:
             raise NotReadyError(f"{path} does not exist: start the stack with `zipcast up`") from None
         except (ValueError, KeyError, TypeError) as error:

@@ -4,11 +4,12 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import ServiceSettings, ValidatorSettings
+from runtime.settings import InternalPort, ServiceSettings, ValidatorSettings
 
 
 class CalloutSettings(ServiceSettings, ValidatorSettings):
     own_prefix: ClassVar[str | None] = "CALLOUT_"
+    internal_port: InternalPort = 9103
 
     callout_nats_seed: SecretStr = Field(description="nkey seed of the NATS user CALLOUT (account AUTH)")
     callout_follow_nats_seed: SecretStr = Field(description="nkey seed of the user CALLOUT_FOLLOW")

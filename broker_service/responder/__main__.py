@@ -12,6 +12,7 @@ from faststream.nats import NatsBroker
 from broker_service.responder import handlers
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
+from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.settings import ResponderSettings
@@ -19,6 +20,7 @@ from broker_service.responder.uploads import Issuer
 from runtime import database_rights, logs, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
+from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
 from runtime.process import Lifecycle
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
@@ -30,23 +32,30 @@ from zipcast.subjects import EPOCH, service_inbox_prefix
 
 log = logs.logger()
 
+USER = "responder"
+
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     """Answer until told to stop."""
     clock = SystemClock()
+    vitals = life.vitals
+    metrics = ResponderMetrics(vitals.registry)
     database = open_engine(
         settings.database_url.get_secret_value(), application_name="zipcast-responder", pool_size=10
     )
+    vitals.metrics.count_errors_of(database)
     refusal = await database_rights.too_wide(database, settings.zipcast_environment, "zipcast_responder")
     if refusal is not None:
         life.fail(refusal)
         return
-    store = ObjectStore(settings.object_store)
+    store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)
+    RegistryMetrics(vitals.registry, registry, clock)
+    CurrentEpochMetrics(vitals.registry, current)
     record = Record(database)
-    gate = Gate(Doorkeeper(registry, settings.signers, clock))
+    gate = Gate(Doorkeeper(registry, settings.signers, clock), metrics)
     issuer = Issuer(store, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
     reader = Reader(store, record, clock, settings.s3_bucket)
 
@@ -64,8 +73,9 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
-    handlers.register_health(broker, bucket_probes(store, settings, clock))
+    handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
+    vitals.watch(USER, broker.connection)
     life.ready()
     await life.wait()
     await broker.stop()
@@ -76,19 +86,19 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
 
 def make_broker(settings: ResponderSettings, gate: Gate, life: Lifecycle) -> NatsBroker:
-    async def on_close() -> None:
-        if not life.stopping:
-            life.fail("the NATS connection of responder closed")
-
+    watcher = nats_connection.Watcher(USER, life)
     return NatsBroker(
         settings.nats_url.split(","),
-        name="zipcast-responder",
+        name=nats_connection.connection_name(USER),
         nkeys_seed_str=settings.responder_nats_seed.get_secret_value(),
-        inbox_prefix=service_inbox_prefix("responder"),
+        inbox_prefix=service_inbox_prefix(USER),
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
         connect_timeout=3,
-        closed_cb=on_close,
+        error_cb=watcher.on_error,
+        disconnected_cb=watcher.on_disconnect,
+        reconnected_cb=watcher.on_reconnect,
+        closed_cb=watcher.on_close,
         graceful_timeout=2,
         decoder=decode,
         middlewares=[gate],

@@ -4,11 +4,8 @@ Owns what happens around a handler: a reply subject that is not the caller's own
 counted, the caller is proven, errors become replies, and nothing that goes wrong is silent.
 """
 
-import re
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
 
 from faststream import BaseMiddleware, ContextRepo
 from faststream.message import StreamMessage
@@ -17,9 +14,12 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
+from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from runtime import logs
+from runtime.correlation import correlated, correlation_id
 from runtime.identity import Arrival, Caller, Doorkeeper
 from zipcast import subjects
+from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_ERROR, HEADER_REQUEST_ID, error_body, first_fault
 from zipcast.strict_json import parse_object
@@ -27,7 +27,6 @@ from zipcast.strict_json import parse_object
 log = logs.logger()
 
 MAX_HEADER_BYTES = 4096
-_REQUEST_ID = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
 Next = Callable[[StreamMessage[Msg]], Awaitable[Any]]
 
 
@@ -37,46 +36,64 @@ async def decode(message: NatsMessage) -> dict[str, object]:
 
 
 class Gate:
-    """Makes the middleware of one broker; `refused` and `answered` count by code and verb."""
+    """Makes the middleware of one broker."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
+    def __init__(self, doorkeeper: Doorkeeper, metrics: ResponderMetrics) -> None:
         self._doorkeeper = doorkeeper
-        self.refused: Counter[str] = Counter()
-        self.answered: Counter[str] = Counter()
-        self.dropped = 0
+        self._metrics = metrics
 
     def __call__(self, message: Msg | None, /, *, context: ContextRepo) -> "GateMiddleware":
         return GateMiddleware(message, context=context, gate=self)
 
     async def pass_through(self, call_next: Next, message: StreamMessage[Msg], context: ContextRepo) -> Any:
         """The handler's reply, or the error's."""
-        request_id = _request_id(message)
+        request_id = correlation_id(message.headers.get(HEADER_REQUEST_ID))
         # FastStream repeats the sender's correlation id in the reply; one of 250 KB would make the reply
         # larger than nats-server takes, and cost us the connection.
         message.correlation_id = request_id
+        with correlated(request_id):
+            try:
+                return await self._reply(call_next, message, context, request_id)
+            except _HostileReplyError:
+                self._metrics.hostile_replies.inc()
+                log.warning("reply_subject_refused", subject=message.raw_message.subject)
+                message.reply_to = ""  # FastStream answers only where there is a reply subject
+                return None
+
+    async def _reply(
+        self, call_next: Next, message: StreamMessage[Msg], context: ContextRepo, request_id: str
+    ) -> Any:
+        """Raises _HostileReplyError, and nothing else: what goes wrong is the reply."""
+        began, verb = self._clock.monotonic(), _verb_text(message)
         try:
-            _check_headers(message)
             if _asks_for_health(message):
                 return await call_next(message)
             caller = self._admit(message, request_id)
             with context.scope("caller", caller):
                 reply = await call_next(message)
+        except (ServiceError, ValidationError) as error:
+            refused = error if isinstance(error, ServiceError) else first_fault(error)
         except _HostileReplyError:
-            self.dropped += 1
-            log.warning("reply_subject_refused", subject=message.raw_message.subject)
-            message.reply_to = ""  # FastStream answers only where there is a reply subject
-            return None
-        except ServiceError as error:
-            return self._refuse(error, message, request_id)
-        except ValidationError as error:
-            return self._refuse(first_fault(error), message, request_id)
+            raise
         except Exception as error:  # a reply must be sent, and the fault must be seen
-            log.exception("request_failed", error=type(error).__name__, request_id=request_id)
-            fault = ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged.")
-            return self._refuse(fault, message, request_id)
-        self.answered[_verb_text(message)] += 1
-        log.info("request_answered", verb=_verb_text(message), hotkey=caller.hotkey, request_id=request_id)
-        return reply
+            log.exception("request_failed", verb=verb, error=type(error).__name__)
+            refused = ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged.")
+        else:
+            self._measure(message, ANSWERED, began)
+            log.info("request_answered", verb=verb, hotkey=caller.hotkey)
+            return reply
+        self._measure(message, refused.code, began)
+        log.info("request_refused", verb=verb, error=refused.code)
+        return self._refusal(refused, request_id)
+
+    @property
+    def _clock(self) -> Clock:
+        return self._doorkeeper.clock
+
+    def _measure(self, message: StreamMessage[Msg], result: str, began: float) -> None:
+        bridged = message.raw_message.subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
+        took = self._clock.monotonic() - began
+        self._metrics.request(_verb_text(message), "bridge" if bridged else "nats", result, took)
 
     def _admit(self, message: StreamMessage[Msg], request_id: str) -> Caller:
         subject, reply = message.raw_message.subject, message.raw_message.reply
@@ -84,6 +101,7 @@ class Gate:
         if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
             if not subjects.reply_is_own(reply, subjects.BRIDGE_INBOX):
                 raise _HostileReplyError
+            _check_headers(message)
             verb = subjects.parse_bridge_request(subject)
             return self._doorkeeper.admit_bridged(Arrival(verb, message.body, headers, request_id))
         try:
@@ -93,13 +111,12 @@ class Gate:
             raise _HostileReplyError from None
         if not subjects.reply_is_own(reply, subjects.inbox_prefix(request.hotkey)):
             raise _HostileReplyError
+        _check_headers(message)
         arrival = Arrival(request.verb, message.body, headers, request_id)
         return self._doorkeeper.admit_direct(arrival, subject, request.hotkey)
 
-    def _refuse(self, error: ServiceError, message: StreamMessage[Msg], request_id: str) -> NatsResponse:
-        self.refused[error.code] += 1
-        log.info("request_refused", error=error.code, verb=_verb_text(message), request_id=request_id)
-        body = error_body(error, server_time=self._doorkeeper.clock.now(), request_id=request_id)
+    def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:
+        body = error_body(error, server_time=self._clock.now(), request_id=request_id)
         return NatsResponse(body, headers={HEADER_ERROR: str(error.code), HEADER_REQUEST_ID: request_id})
 
 
@@ -131,12 +148,6 @@ def _check_headers(message: StreamMessage[Msg]) -> None:
     size = sum(len(name) + len(value) for name, value in message.headers.items())
     if size > MAX_HEADER_BYTES:
         raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"Headers hold at most {MAX_HEADER_BYTES} bytes.")
-
-
-def _request_id(message: StreamMessage[Msg]) -> str:
-    """The client's own id if it is a plain token, so that both sides' logs meet; else a fresh one."""
-    given = message.headers.get(HEADER_REQUEST_ID, "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid4().hex
 
 
 def _verb_text(message: StreamMessage[Msg]) -> str:

@@ -10,6 +10,7 @@ from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller
 from runtime.probes import Probes
+from runtime.vitals import Vitals
 from zipcast.health import HealthReply
 from zipcast.legacy_messages import FolderAccessReply, FolderAccessRequest
 from zipcast.messages import (
@@ -59,10 +60,11 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         return await reader.miner_objects(caller, body)
 
 
-def register_health(broker: NatsBroker, probes: Probes) -> None:
-    """Subscribe the bridge's question of how the object store is; answering proves this process alive."""
+def register_health(broker: NatsBroker, probes: Probes, vitals: Vitals) -> None:
+    """Subscribe the bridge's question of how the object store and this process are; answering proves it
+    alive."""
 
     @broker.subscriber(BRIDGE_HEALTH, RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def health() -> HealthReply:
-        """The two buckets, as reached from here."""
-        return HealthReply(services=await probes.services())
+        """The two buckets, as reached from here, and this process."""
+        return HealthReply(services=await probes.services(), process=vitals.health())

@@ -6,6 +6,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import (
     DatabaseSettings,
+    InternalPort,
     LimitSettings,
     ServiceSettings,
     SignerSettings,
@@ -16,6 +17,7 @@ from storage.object_store import ObjectStoreConfig
 
 class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
+    internal_port: InternalPort = 9102
 
     responder_nats_seed: SecretStr = Field(description="nkey seed of the NATS user RESPONDER")
     responder_follow_nats_seed: SecretStr = Field(description="nkey seed of the user RESPONDER_FOLLOW")

@@ -35,7 +35,7 @@ from tests.unit.fakes import (
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
-from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
 from zipcast.legacy_messages import FOLDER_STRUCTURE
 from zipcast.messages import (
     AssignedZipcode,
@@ -174,6 +174,20 @@ def healthcheck_reply() -> HealthcheckReply:
     )
 
 
+def health_reply() -> HealthReply:
+    well = ServiceHealth(status=HealthStatus.OK, latency_ms=1.25, last_error=None, since=START_AT)
+    responder = ProcessHealth(
+        process="responder",
+        status=HealthStatus.OK,
+        uptime=12.5,
+        counts={"requests": 3},
+        problems={"request_failed": 1},
+        last_error=LastError(action="request_failed", at=MIDWAY, error="KeyError"),
+        connections={"responder": "connected"},
+    )
+    return HealthReply(services={"object_store": well, "validator_bucket": well}, process=responder)
+
+
 def stats_reply() -> StatisticsReply:
     before = EpochInterval(START_AT - timedelta(hours=4), START_AT)
     running = EpochInterval(START_AT, START_AT + timedelta(hours=4))
@@ -204,6 +218,7 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "validator-read-reply", (await read_reply()).to_bytes()
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
     yield "healthcheck-reply", healthcheck_reply().to_bytes()
+    yield "health-reply", health_reply().to_bytes()
     yield "stats-reply", stats_reply().to_bytes()
     yield "commitment-formats", facts.commitment_formats().to_bytes()
     yield "structure-info", facts.structure_info().to_bytes()

@@ -15,6 +15,7 @@ from http_bridge.statistics import StatisticsReply
 from tests.contract.documents import documents, epoch_message, requests
 from tests.contract.golden import FOLDER, readable
 from zipcast.errors import ErrorCode
+from zipcast.health import HealthReply
 from zipcast.legacy_messages import FolderAccessReply
 from zipcast.messages import (
     EpochMessage,
@@ -33,6 +34,7 @@ READERS = {
     "validator-read-reply": ValidatorReadReply,
     "folder-access-reply": FolderAccessReply,
     "healthcheck-reply": HealthcheckReply,
+    "health-reply": HealthReply,
     "stats-reply": StatisticsReply,
     "registry-snapshot": RegistrySnapshot,
 } | {name: type(request) for name, request in requests()}

@@ -1,10 +1,12 @@
 """Our processes as their supervisor sees them: stopping while they wait, refusing bad settings."""
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from devstack.logins import ROLES, login_url
@@ -29,6 +31,7 @@ def scheduler_environment(servers: Servers) -> dict[str, str]:
         "NATS_URL": "nats://127.0.0.1:9",
         "BT_NETWORK": "local",
         "ZIPCAST_ENVIRONMENT": "development",
+        "INTERNAL_PORT": "0",
         **servers.keys["schedulers"],
     }
 
@@ -56,6 +59,7 @@ async def test_a_process_that_still_waits_for_nats_stops_when_asked(servers: Ser
         ({"EPOCH_DURATION_SECONDS": "7"}, "EPOCH_DURATION_SECONDS"),
         ({"ZIPCODE_SECRET_KEY": "hunter2"}, "ZIPCODE_SECRET_KEY"),
         ({"ZIPCODE_PREVIOUS_SECRETS": "0:hunter2"}, "ZIPCODE_PREVIOUS_SECRETS"),
+        ({"INTERNAL_PORT": "65536"}, "INTERNAL_PORT"),
     ],
 )
 async def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
@@ -82,7 +86,7 @@ async def test_in_production_a_login_that_may_see_the_future_stops_the_start(
         "DATABASE_URL": database_url,
         **servers.keys[keys],
         **servers.s3_environment,
-    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9"}
+    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9", "INTERNAL_PORT": "0", "PORT": str(free_port())}
     refused = await start(module, environment)
     out, _ = await refused.communicate()
     assert refused.returncode == 1
@@ -109,3 +113,35 @@ async def until_ready(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
         if b'"action": "ready"' in line:
             return
     pytest.fail("the process ended before it was ready")
+
+
+async def test_a_taken_internal_port_stops_the_start_with_one_line_that_names_it(servers: Servers):
+    taken = str(servers.ports.nats)
+    process = await start("schedulers", scheduler_environment(servers) | {"INTERNAL_PORT": taken})
+    _, complaint = await process.communicate()
+    assert process.returncode == 2
+    assert complaint.decode().startswith(
+        f"INTERNAL_PORT: cannot listen on 127.0.0.1:{taken}: Address already in"
+    )
+    assert complaint.decode().count("\n") == 1
+
+
+async def test_a_process_that_waits_for_nats_tells_so(servers: Servers):
+    process = await start("schedulers", scheduler_environment(servers))
+    assert process.stdout is not None
+    try:
+        started = json.loads(await process.stdout.readline())
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{started['internal_port']}") as internal:
+            async for line in process.stdout:
+                if b"nats_error" in line:
+                    break
+            health = await internal.get("/health")
+            live = await internal.get("/health/live")
+    finally:
+        process.kill()
+        await process.wait()
+    told = health.json()
+    assert (health.status_code, told["status"]) == (503, "unhealthy")
+    assert told["connections"] == {"schedulers": "connecting"}
+    assert told["problems"]["nats_error"] >= 1
+    assert live.status_code == 200

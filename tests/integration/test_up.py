@@ -74,6 +74,9 @@ async def test_a_signal_to_the_parent_alone_stops_all_of_it(tmp_path, number):
     output = await running.output()
     assert all(name in output for name in PARTS)
     assert ready.http in output
+    assert f"nats monitoring  {ready.monitoring}\n" in output
+    assert all(url in output for url in ready.internal.values())
+    assert set(ready.internal) == PARTS - {"nats", "postgres", "object_store"}
 
 
 async def test_a_signal_during_the_start_leaves_nothing(tmp_path):

@@ -30,6 +30,7 @@ def request(
         "server": ("127.0.0.1", 8000),
         "client": ("192.0.2.7", 5555),
         "path": path,
+        "zipcast.correlation_id": "request-1",
         "raw_path": path.encode(),
         "query_string": query,
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from http_bridge.health import metagraph, overall
+from http_bridge.health import broker, metagraph, overall
 from runtime.registry import RegistryView
 from storage.epoch_health import EpochsNow, fault
 from tests.unit.fakes import START_AT, registry
 from zipcast.calendar import EpochInterval
-from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
 
 END_AT = START_AT + timedelta(hours=4)
 GOOD = EpochsNow(
@@ -72,3 +72,33 @@ def test_only_what_current_needs_makes_the_whole_unhealthy() -> None:
     assert overall(services(metagraph=HealthStatus.DEGRADED)) is HealthStatus.DEGRADED
     assert overall(services(assignments=bad)) is bad
     assert overall(services(metagraph=bad)) is bad
+
+
+def responder(**told: object) -> ProcessHealth:
+    well = {
+        "process": "responder",
+        "status": HealthStatus.OK,
+        "uptime": 60.9,
+        "counts": {},
+        "connections": {},
+    }
+    return ProcessHealth.model_validate({**well, "problems": {}, "last_error": None, **told})
+
+
+def test_the_responder_is_shown_with_what_it_logged() -> None:
+    quiet = broker(responder())
+    assert (quiet.status, quiet.reason, quiet.note) == (
+        HealthStatus.OK,
+        None,
+        "0 warnings and errors in 60 s",
+    )
+    error = LastError(action="request_failed", at=START_AT, error="KeyError")
+    failed = broker(responder(problems={"nats_error": 2, "request_failed": 1}, last_error=error))
+    assert failed.status is HealthStatus.OK
+    assert failed.reason == "request_failed at 2026-11-22T04:00:00Z (KeyError)"
+    assert failed.note == "3 warnings and errors in 60 s"
+    down = broker(responder(status=HealthStatus.DEGRADED, last_error=error))
+    assert (down.status, down.reason) == (
+        HealthStatus.DEGRADED,
+        "a NATS connection of the responder is down",
+    )

@@ -88,11 +88,25 @@ def test_backoff_doubles_to_its_limit_and_begins_anew_after_health():
 
 def test_ready_is_read_as_it_was_written_and_by_its_owner_only(tmp_path: Path):
     store = ReadyObjectStore("http://127.0.0.1:1", "miners", "validators")
-    ready = Ready("n", "m", "h", "p", store, "5F", 46, "local", "loopback", 60, "/wallets", {"nats": 1})
+    ready = Ready(
+        *("n", "m", "h", "p", store, "5F", 46, "local", "loopback", 60, "/wallets", {"nats": 1}),
+        internal={"callout": "http://127.0.0.1:9103"},
+    )
     ready.write(tmp_path / "ready.json")
     assert Ready.read(tmp_path / "ready.json") == ready
     assert (tmp_path / "ready.json").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["ready.json"]
+
+
+def test_ready_of_another_version_is_read_as_far_as_it_is_known(tmp_path: Path):
+    path = tmp_path / "ready.json"
+    store = ReadyObjectStore("http://127.0.0.1:1", "miners", "validators")
+    ready = Ready("n", "m", "h", "p", store, "5F", 46, "local", "loopback", 60, "/wallets", {"nats": 1})
+    ready.write(path)
+    written = json.loads(path.read_text())
+    del written["internal"]
+    path.write_text(json.dumps(written | {"later": 1}))
+    assert Ready.read(path) == ready
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"s3": 1}'])

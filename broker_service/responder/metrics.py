@@ -1,0 +1,36 @@
+"""What the responder measures of the requests it answers. Labels are verbs, doors and codes: no hotkey."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+ANSWERED = "ok"
+
+
+class ResponderMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "zipcast_requests",
+            "Requests answered (result ok) or refused (the error code), by verb and by door: nats or bridge.",
+            ["verb", "door", "result"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "zipcast_request_duration_seconds",
+            "Seconds from a request's arrival to its reply.",
+            ["verb"],
+            registry=registry,
+        )
+        self.hostile_replies = Counter(
+            "zipcast_hostile_replies_dropped",
+            "Requests dropped because their reply subject was not the caller's own.",
+            registry=registry,
+        )
+        self.object_store_errors = Counter(
+            "zipcast_object_store_errors",
+            "Calls that the object store or STS refused or did not answer in time.",
+            registry=registry,
+        )
+
+    def request(self, verb: str, door: str, result: str, seconds: float) -> None:
+        """`result`: ANSWERED or an error code."""
+        self._requests.labels(verb, door, result).inc()
+        self._duration.labels(verb).observe(seconds)

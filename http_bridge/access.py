@@ -1,0 +1,85 @@
+"""Around the whole application: each request's correlation id, its line in the log, its metrics.
+
+Owns what is told of a request: never its query, which carries signatures, nor a header or its body.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from http_bridge.metrics import BridgeMetrics
+from runtime import logs
+from runtime.correlation import HTTP_HEADER, correlated, correlation_id
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode
+
+log = logs.logger()
+
+ANSWERED: Final = "ok"
+CUT_OFF: Final = "cut_off"
+ELSEWHERE = "other"
+LONGEST_PATH = 256
+_CORRELATION, _RESULT = "zipcast.correlation_id", "zipcast.result"
+
+
+def correlation_of(request: Request) -> str:
+    """The id that `Access` gave the request."""
+    given: str = request.scope[_CORRELATION]
+    return given
+
+
+def mark(request: Request, result: ErrorCode | Literal["cut_off"]) -> None:
+    """What became of this request, unless it was answered."""
+    request.scope[_RESULT] = str(result)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The application as uvicorn serves it."""
+
+    app: ASGIApp
+    metrics: BridgeMetrics
+    clock: Clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get(HTTP_HEADER)
+        scope[_CORRELATION] = identity = correlation_id(given)
+        began, status = self.clock.monotonic(), 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[HTTP_HEADER] = identity
+            await send(message)
+
+        with correlated(identity):
+            try:
+                await self.app(scope, receive, send_marked)
+            except Exception:
+                # Starlette raises again what its handler has logged and answered.
+                if not status:
+                    raise
+            finally:
+                self._tell(scope, status, self.clock.monotonic() - began)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        """`status` 0: there was nobody left to answer."""
+        self.metrics.request(_route(scope), scope.get(_RESULT, ANSWERED) if status else CUT_OFF, seconds)
+        client = scope.get("client")
+        log.info(
+            "http_request",
+            method=scope["method"],
+            path=scope["path"][:LONGEST_PATH],
+            status=status or None,
+            milliseconds=round(seconds * 1000, 1),
+            client=client[0] if client else None,
+        )
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, of which there are few; what strangers invent is one of its own."""
+    return str(getattr(scope.get("route"), "path", ELSEWHERE))

@@ -1,0 +1,28 @@
+"""What the bridge measures of its HTTP requests. A route is one of the application's own patterns."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+
+class BridgeMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "zipcast_http_requests",
+            "HTTP requests answered (result ok) or refused (the error code), by route.",
+            ["route", "result"],
+            registry=registry,
+        )
+        self._duration = Histogram(
+            "zipcast_http_request_duration_seconds",
+            "Seconds from an HTTP request's arrival to the end of its reply.",
+            ["route"],
+            registry=registry,
+        )
+        self.unanswered = Counter(
+            "zipcast_responder_unanswered",
+            "Requests for the responder that found none, or no answer in time.",
+            registry=registry,
+        )
+
+    def request(self, route: str, result: str, seconds: float) -> None:
+        self._requests.labels(route, result).inc()
+        self._duration.labels(route).observe(seconds)

@@ -1,0 +1,49 @@
+"""The internal listener of every process: `/metrics`, `/health`, `/health/live`.
+
+For operators and Prometheus only: it asks nobody who he is and must never be reachable from outside.
+It listens before anything else starts, so that a process that waits for a server can be asked why.
+"""
+
+import socket
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from runtime.http_server import Server
+from runtime.vitals import Vitals
+from zipcast.health import HealthStatus
+
+# The text format of Prometheus, which `prometheus_client.generate_latest` writes.
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+_UNCACHED = {"Cache-Control": "no-store"}
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 means any free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family)
+
+
+async def serve(listener: socket.socket, vitals: Vitals) -> None:
+    """Until cancelled."""
+    await Server(application(vitals)).serve(sockets=[listener])
+
+
+def application(vitals: Vitals) -> Starlette:
+    async def metrics(_: Request) -> Response:
+        return Response(vitals.exposition(), headers=_UNCACHED | {"Content-Type": EXPOSITION})
+
+    async def health(_: Request) -> Response:
+        """200 also where a connection is down, as long as the process does what it can."""
+        told = vitals.health()
+        status = 503 if told.status is HealthStatus.UNHEALTHY else 200
+        return Response(told.to_bytes(), status, _UNCACHED, "application/json")
+
+    async def live(_: Request) -> Response:
+        return JSONResponse({"status": "ok"}, headers=_UNCACHED)
+
+    return Starlette(
+        routes=[Route("/metrics", metrics), Route("/health", health), Route("/health/live", live)]
+    )

@@ -1,0 +1,80 @@
+"""What one process shows of itself on its internal listener: metrics, counts, last error, connections.
+
+Owns when a process counts as well: once it is ready, until it stops, with every NATS connection up.
+What it depends on beyond that is asked by `/healthcheck`.
+"""
+
+from dataclasses import dataclass, field
+
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry, generate_latest
+
+from runtime.metrics import ProcessMetrics
+from runtime.tally import Tally
+from zipcast.clock import Clock
+from zipcast.health import HealthStatus, ProcessHealth
+
+_PREFIX = "zipcast_"
+
+
+@dataclass(slots=True)
+class Vitals:
+    process: str
+    clock: Clock
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    metrics: ProcessMetrics = field(init=False)
+    tally: Tally = field(init=False)
+    serving: bool = field(default=False)
+    """Between ready and stopping."""
+    _connections: dict[str, Client] = field(default_factory=dict)
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.metrics = ProcessMetrics(self.registry)
+        self.tally = Tally(self.metrics.log_lines, self.clock)
+        self._started = self.clock.monotonic()
+
+    def watch(self, user: str, connection: Client) -> None:
+        """Show the state of that user's NATS connection from now on."""
+        self._connections[user] = connection
+        self.metrics.nats_connected.labels(user).set_function(lambda: connection.is_connected)
+        self.metrics.nats_reconnects.labels(user)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+    def health(self) -> ProcessHealth:
+        return ProcessHealth(
+            process=self.process,
+            status=self._status(),
+            uptime=round(self.clock.monotonic() - self._started, 3),
+            counts=self._counts(),
+            problems=dict(self.tally.problems),
+            last_error=self.tally.last_error,
+            connections={user: _state(connection) for user, connection in self._connections.items()},
+        )
+
+    def _status(self) -> HealthStatus:
+        if not self.serving:
+            return HealthStatus.UNHEALTHY
+        up = all(connection.is_connected for connection in self._connections.values())
+        return HealthStatus.OK if up else HealthStatus.DEGRADED
+
+    def _counts(self) -> dict[str, int]:
+        """Every counter of ours, summed over its labels."""
+        return {
+            metric.name.removeprefix(_PREFIX): round(
+                sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+            )
+            for metric in self.registry.collect()
+            if metric.type == "counter" and metric.name.startswith(_PREFIX)
+        }
+
+
+def _state(connection: Client) -> str:
+    if connection.is_connected:
+        return "connected"
+    if connection.is_closed:
+        return "closed"
+    return "reconnecting" if connection.is_reconnecting else "connecting"

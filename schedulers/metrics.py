@@ -1,0 +1,64 @@
+"""What the scheduler measures. Counts only of what it did: nothing of an epoch's content is here, and
+nothing at all tells one prepared epoch from another."""
+
+from datetime import datetime, timedelta
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# From a good publication (some ms) over a restart (seconds) to an outage.
+_LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
+
+
+class SchedulerMetrics:
+    """`registry` None: measured for nobody, as in tests of other things."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.prepared = Counter(
+            "zipcast_epochs_prepared", "Epochs that this replica prepared.", registry=registry
+        )
+        self.published = Counter(
+            "zipcast_epochs_published",
+            "Epochs that this replica marked as published; of several replicas one marks each epoch.",
+            registry=registry,
+        )
+        self.completed = Counter(
+            "zipcast_epochs_completed", "Epochs that this replica marked as completed.", registry=registry
+        )
+        self.missed = Counter(
+            "zipcast_epochs_missed",
+            "Epochs recorded as missed: nobody prepared or published them in time.",
+            registry=registry,
+        )
+        self.lateness = Histogram(
+            "zipcast_epoch_publication_lateness_seconds",
+            "Seconds from an epoch's start to its place in the stream, by nats-server's clock.",
+            buckets=_LATENESS_SECONDS,
+            registry=registry,
+        )
+        self.newest_start = Gauge(
+            "zipcast_newest_published_epoch_start_timestamp_seconds",
+            "Start of the newest epoch known to be in the stream, Unix seconds.",
+            registry=registry,
+        )
+        self.step_failures = Counter(
+            "zipcast_scheduler_step_failures",
+            "Steps of the epoch loop that failed and are done again.",
+            registry=registry,
+        )
+        self._clock_offset = Gauge(
+            "zipcast_clock_offset_seconds",
+            "PostgreSQL's clock minus this machine's, at the last comparison.",
+            registry=registry,
+        )
+
+    def clock_offset(self, offset: timedelta) -> None:
+        self._clock_offset.set(offset.total_seconds())
+
+    def in_stream(self, start_at: datetime) -> None:
+        """An epoch that began then is in the stream."""
+        self.newest_start.set(start_at.timestamp())
+
+    def marked_published(self, late: timedelta) -> None:
+        self.published.inc()
+        self.lateness.observe(max(0.0, late.total_seconds()))

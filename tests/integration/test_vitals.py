@@ -1,0 +1,81 @@
+"""What a process counts when a server it needs is away."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+from sqlalchemy import select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from devstack.servers import Servers
+from devstack.state import State
+from runtime import nats_connection
+from runtime.process import Lifecycle
+from storage.database import open_engine
+from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from tests.integration.processes import wait_until
+
+# Nothing listens on the port "discard".
+NOWHERE = "127.0.0.1:9"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def own_servers(tmp_path) -> AsyncIterator[Servers]:
+    """Servers that a test may harm."""
+    async with Servers.running(State(tmp_path)) as servers:
+        yield servers
+
+
+async def test_a_nats_connection_that_was_lost_and_came_back_is_counted(own_servers: Servers):
+    life = Lifecycle(None)
+    seed = SecretStr(own_servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"])
+    connection = await nats_connection.connect(own_servers.nats_url, user="schedulers", seed=seed, life=life)
+
+    def shown(name: str, count: int) -> bool:
+        return f'{name}{{user="schedulers"}} {count}.0' in life.vitals.exposition().decode()
+
+    assert shown("zipcast_nats_connected", 1)
+    assert shown("zipcast_nats_reconnects_total", 0)
+    await own_servers.supervisor.take_down("nats")
+    await wait_until(lambda: shown("zipcast_nats_connected", 0))
+    assert life.vitals.health().connections == {"schedulers": "reconnecting"}
+    await own_servers.supervisor.bring_up("nats")
+    await wait_until(lambda: shown("zipcast_nats_reconnects_total", 1))
+    assert shown("zipcast_nats_connected", 1)
+    life.stop()
+    await connection.close()
+
+
+async def failures_counted(url: str, statement: str) -> int:
+    life, database = Lifecycle(None), open_engine(url, application_name="test")
+    life.vitals.metrics.count_errors_of(database)
+    with pytest.raises(SQLAlchemyError):
+        async with database.connect() as connection:
+            await connection.execute(text(statement))
+    await database.dispose()
+    return life.vitals.health().counts["database_errors"]
+
+
+async def test_database_errors_are_counted_whether_it_is_away_or_refuses(database_url: str):
+    assert await failures_counted(f"postgresql://zipcast:x@{NOWHERE}/zipcast", "select 1") == 1
+    assert await failures_counted(database_url, "select 1 from nothing") == 1
+
+
+async def test_what_works_is_no_error(database_url: str):
+    life, database = Lifecycle(None), open_engine(database_url, application_name="test")
+    life.vitals.metrics.count_errors_of(database)
+    async with database.connect() as connection:
+        await connection.execute(select(1))
+    await database.dispose()
+    assert life.vitals.health().counts["database_errors"] == 0
+
+
+async def test_a_call_that_the_object_store_does_not_answer_is_counted():
+    failures: list[None] = []
+    config = ObjectStoreConfig(f"http://{NOWHERE}", "us-east-1", "key", SecretStr("secret"), None)
+    store = ObjectStore(config, on_error=lambda: failures.append(None))
+    with pytest.raises(ObjectStoreUnavailableError):
+        await store.reach("miners")
+    store.close()
+    assert len(failures) == 1
