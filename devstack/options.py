@@ -1,7 +1,8 @@
 """What a person may choose about a stack, checked before anything starts."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack.errors import InvalidOptionError
@@ -18,7 +19,7 @@ SHORTEST_EPOCH_SECONDS = 2
 @dataclass(frozen=True, slots=True)
 class StackOptions:
     """Paths may be relative. `registry` None: the one in the state. `zipcodes` None: the sample ones,
-    unless some were imported before. `port_base` None: free ports.
+    unless some were imported before. `port_base` None: free ports. `settings`: variables for all processes.
     Raises InvalidOptionError."""
 
     epoch_seconds: int = DEFAULT_EPOCH_SECONDS
@@ -26,6 +27,7 @@ class StackOptions:
     zipcodes: Path | None = None
     state: Path = Path(".devstack")
     port_base: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.epoch_seconds < SHORTEST_EPOCH_SECONDS or SECONDS_PER_DAY % self.epoch_seconds:

@@ -4,7 +4,8 @@ Owns their environments. Each gets the variables it needs and nothing of anybody
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from devstack import logins
@@ -26,6 +27,7 @@ class Services:
     servers: Servers
     epoch_seconds: int
     registry: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self) -> tuple[Part, ...]:
         """schedulers, responder, callout, http_bridge: clients of the servers, to be started after them."""
@@ -62,7 +64,8 @@ class Services:
             | self._common(mark, internal_port)
             | self._database(name)
             | keys
-            | own,
+            | own
+            | dict(self.settings),
             log=state.logs / f"{name}.log",
             folder=REPOSITORY,
             is_ready=is_ready,

@@ -87,7 +87,7 @@ class Stack:
         await together(self.servers.start(), asyncio.to_thread(wallets.ensure_wallets, state.wallets))
         wallets.ensure_registry(state.registry, state.wallets)
         await load_data(self.servers.database_url, self.options.zipcodes)
-        services = Services(self.servers, self.options.epoch_seconds, self._registry())
+        services = Services(self.servers, self.options.epoch_seconds, self._registry(), self.options.settings)
         # The scheduler first: it is ready once registry and running epoch are out, which the others read.
         first, *others = make_parts(services)
         await self.servers.supervisor.start(first)

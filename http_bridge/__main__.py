@@ -14,8 +14,11 @@ from runtime import database_rights, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.http_server import GRACE_SECONDS, Server
 from runtime.identity import Doorkeeper
+from runtime.limits import Limits
 from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
+from runtime.opt_outs import LegacyOptOuts
 from runtime.process import Lifecycle
+from runtime.refusals import RefusalTrail
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
 from storage.database import open_engine
@@ -40,20 +43,30 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     current = CurrentEpoch(trust, clock, database)
     RegistryMetrics(vitals.registry, registry, clock)
     CurrentEpochMetrics(vitals.registry, current)
+    opted_out = LegacyOptOuts(database, clock)
     connection = await nats_connection.connect(
         settings.nats_url, user="bridge", seed=settings.bridge_nats_seed, life=life
     )
     follower = RegistryFollower(connection.jetstream(timeout=2), registry, clock)
     await connection.subscribe(EPOCH, cb=current.hear)
-    await asyncio.gather(follower.poll(), current.check())
-    doorkeeper = Doorkeeper(registry, settings.signers, clock)
+    await asyncio.gather(follower.poll(), current.check(), opted_out.read())
+    refusals = RefusalTrail("bridge", database, clock)
+    limits = Limits.of(settings, clock)
+    doorkeeper = Doorkeeper(registry, settings.signers, clock, opted_out)
     forwarder = Forwarder(connection, metrics)
     statistics = PublicStatistics(database, clock)
-    health = BridgeHealth(database, forwarder, registry, current, clock)
-    app = build(Bridge(doorkeeper, current, forwarder, health, statistics))
-    server = Server(Access(app, metrics, clock), host=settings.bridge_host, port=settings.port)
+    health = BridgeHealth(database, forwarder, registry, current, limits, clock)
+    app = build(Bridge(doorkeeper, current, forwarder, health, statistics, limits, refusals))
+    server = Server(
+        Access(app, metrics, clock, limits),
+        host=settings.bridge_host,
+        port=settings.port,
+        trusted_proxies=settings.trusted_proxies,
+    )
     life.spawn(follower.run(), "registry")
     life.spawn(current.run(), "current_epoch")
+    life.spawn(opted_out.run(), "opt_outs")
+    life.spawn(refusals.run(), "refusals")
     serving = life.spawn(server.serve(), "http")
     while not (server.started or life.stopping):
         await clock.sleep(0.02)
@@ -62,6 +75,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     server.should_exit = True
     await asyncio.wait({serving}, timeout=GRACE_SECONDS)
     await life.end_tasks()
+    await refusals.write()
     await connection.close()
     await database.dispose()
 

@@ -10,11 +10,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from http_bridge.error_reply import error_reply
 from http_bridge.metrics import BridgeMetrics
+from http_bridge.requests import client_address
 from runtime import logs
 from runtime.correlation import HTTP_HEADER, correlated, correlation_id
+from runtime.limits import Limits
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode
+from zipcast.errors import ErrorCode, ServiceError
 
 log = logs.logger()
 
@@ -43,6 +46,7 @@ class Access:
     app: ASGIApp
     metrics: BridgeMetrics
     clock: Clock
+    limits: Limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get(HTTP_HEADER)
@@ -58,7 +62,7 @@ class Access:
 
         with correlated(identity):
             try:
-                await self.app(scope, receive, send_marked)
+                await self._pass_on(scope, receive, send_marked)
             except Exception:
                 # Starlette raises again what its handler has logged and answered.
                 if not status:
@@ -66,17 +70,25 @@ class Access:
             finally:
                 self._tell(scope, status, self.clock.monotonic() - began)
 
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.limits.charge_address(client_address(scope))
+        except ServiceError as error:
+            scope[_RESULT] = str(error.code)
+            await error_reply(error, self.clock, scope[_CORRELATION])(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         """`status` 0: there was nobody left to answer."""
         self.metrics.request(_route(scope), scope.get(_RESULT, ANSWERED) if status else CUT_OFF, seconds)
-        client = scope.get("client")
         log.info(
             "http_request",
             method=scope["method"],
             path=scope["path"][:LONGEST_PATH],
             status=status or None,
             milliseconds=round(seconds * 1000, 1),
-            client=client[0] if client else None,
+            client=client_address(scope),
         )
 
 

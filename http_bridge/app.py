@@ -6,20 +6,31 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from http_bridge import errors, facts, requests
+from http_bridge import errors, facts, limits, requests
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.pages import OPENAPI, add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from runtime.current_epoch import CurrentEpoch
-from runtime.identity import Doorkeeper
+from runtime.identity import Arrival, Caller, Doorkeeper, Fields, named_hotkey
+from runtime.limits import Limits, Rules
+from runtime.refusals import RefusalTrail
+from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus
 from zipcast.legacy_messages import FolderAccessReply
-from zipcast.messages import ValidatorUploadReply, WireModel
+from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
 from zipcast.subjects import Verb
 
 JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go on, and who was proven to send it."""
+
+    arrival: Arrival
+    caller: Caller
 
 
 @dataclass(slots=True)
@@ -31,6 +42,8 @@ class Bridge:
     forwarder: Forwarder
     health: BridgeHealth
     statistics: PublicStatistics
+    limits: Limits
+    refusals: RefusalTrail
     _reply: CurrentReply | None = field(default=None)
 
     def current_reply(self) -> CurrentReply:
@@ -40,10 +53,29 @@ class Bridge:
             self._reply = CurrentReply.of(epoch)
         return self._reply
 
-    async def minted(self, request: Request, verb: Verb) -> Response:
-        """What the responder mints for a request that was checked here first. Raises ServiceError."""
+    async def admit(self, request: Request, verb: Verb, query: Fields | None = None) -> Admitted:
+        """Who asks. What is refused here is noted here; the responder notes what it refuses itself.
+
+        Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
-        self.doorkeeper.admit_bridged(arrival)
+        try:
+            caller = self.doorkeeper.admit_bridged(arrival, query).caller
+            if verb is Verb.EPOCH_CURRENT:
+                await self.limits.charge(verb, caller.hotkey)
+        except ServiceError as error:
+            self.refusals.note(
+                verb=verb,
+                error=error.code,
+                hotkey=named_hotkey(arrival.headers, arrival.body, query),
+                source=arrival.headers[HEADER_CLIENT_ADDRESS],
+                request_id=arrival.request_id,
+            )
+            raise
+        return Admitted(arrival, caller)
+
+    async def forwarded(self, request: Request, verb: Verb) -> Response:
+        """The responder's answer to a request that was checked here first. Raises ServiceError."""
+        arrival = (await self.admit(request, verb)).arrival
         body = await self.forwarder.forward(arrival)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
@@ -56,8 +88,7 @@ def build(bridge: Bridge) -> FastAPI:
     @app.get("/api/v1/zipcode-assignments/current")
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
-        arrival = await requests.arrival(request, Verb.EPOCH_CURRENT)
-        bridge.doorkeeper.admit_bridged(arrival, requests.single_parameters(request))
+        await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))
         reply = bridge.current_reply()
         headers = {"Cache-Control": "private", "ETag": reply.etag}
         if request.headers.get("if-none-match") == reply.etag:
@@ -65,28 +96,34 @@ def build(bridge: Bridge) -> FastAPI:
         return Response(reply.body, media_type=JSON, headers=headers)
 
     @app.get("/api/v1/zipcode-assignments/stats", responses=_replies(StatisticsReply))
-    async def statistics() -> Response:
+    async def statistics(request: Request) -> Response:
         """Public numbers of epochs that have started, and of the zipcodes."""
+        await bridge.limits.charge_statistics(requests.client_address(request.scope))
         reply = await bridge.statistics.reply()
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
 
     @app.post("/api/v1/s3-access/validator-upload", responses=_replies(ValidatorUploadReply))
     async def validator_upload(request: Request) -> Response:
         """A form and session credentials for one validator's folder of one epoch."""
-        return await bridge.minted(request, Verb.S3_VALIDATOR_UPLOAD)
+        return await bridge.forwarded(request, Verb.S3_VALIDATOR_UPLOAD)
 
     @app.post("/get-folder-access", responses=_replies(FolderAccessReply))
     async def folder_access(request: Request) -> Response:
         """A form for one miner's whole folder, for 24 hours."""
-        return await bridge.minted(request, Verb.S3_FOLDER_ACCESS)
+        return await bridge.forwarded(request, Verb.S3_FOLDER_ACCESS)
+
+    @app.post("/api/v1/auth/legacy", responses=_replies(LegacyChoiceReply))
+    async def legacy_choice(request: Request) -> Response:
+        """Whether legacy commitments count for the hotkey that signs this, which takes `btauth/1`."""
+        return await bridge.forwarded(request, Verb.AUTH_LEGACY)
 
     add_pages(app)
-    _add_facts(app)
+    _add_facts(app, bridge.limits.rules)
     _add_health(app, bridge.health)
     return app
 
 
-def _add_facts(app: FastAPI) -> None:
+def _add_facts(app: FastAPI, rules: Rules) -> None:
     @app.get("/commitment-formats")
     async def commitment_formats() -> facts.CommitmentFormatsReply:
         """What to sign for which endpoint."""
@@ -96,6 +133,11 @@ def _add_facts(app: FastAPI) -> None:
     async def structure_info() -> facts.StructureInfoReply:
         """Where files go."""
         return facts.structure_info()
+
+    @app.get("/rate-limits")
+    async def rate_limits() -> limits.RateLimitsReply:
+        """How much may be asked for."""
+        return limits.rate_limits(rules)
 
 
 def _add_health(app: FastAPI, health: BridgeHealth) -> None:

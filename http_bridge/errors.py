@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from http_bridge.access import CUT_OFF, correlation_of, mark
+from http_bridge.error_reply import error_reply
 from runtime import logs
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import error_body
 
 log = logs.logger()
 
@@ -58,13 +58,3 @@ def install(app: FastAPI, clock: Clock) -> None:
     }
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
-
-
-def error_reply(
-    error: ServiceError, clock: Clock, request_id: str, more_headers: Mapping[str, str] | None = None
-) -> Response:
-    headers = {"Cache-Control": "no-store", **(more_headers or {})}
-    if error.retry_after_seconds is not None:
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    body = error_body(error, server_time=clock.now(), request_id=request_id)
-    return JSONResponse(body, error.status, headers)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.forwarding import Forwarder
 from runtime.current_epoch import CurrentEpoch
+from runtime.limits import Limits
 from runtime.probes import Check, Finding, Probes
 from runtime.registry import RegistryView
 from storage import epoch_health
@@ -57,6 +58,7 @@ class BridgeHealth:
     forwarder: Forwarder
     registry: RegistryView
     current: CurrentEpoch
+    limits: Limits
     clock: Clock
     _started: float = field(init=False)
     _probes: Probes = field(init=False)
@@ -132,7 +134,12 @@ class BridgeHealth:
         return metagraph(self.registry, self.clock.now())
 
     async def _rate_limit_store(self) -> Finding:
-        return Finding(note="this version enforces no limits")
+        if self.limits.shared is None:
+            return Finding(note="in memory, as configured")
+        await self.limits.ask_store()
+        if self.limits.store_fault is None:
+            return Finding()
+        return Finding(HealthStatus.DEGRADED, f"{self.limits.store_fault}: each process counts for itself")
 
     async def _scheduler(self) -> Finding:
         async with self.database.connect() as connection:

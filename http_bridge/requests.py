@@ -6,6 +6,7 @@ Owns the size limit and which headers go on. Header values that NATS could not c
 import re
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from http_bridge.access import correlation_of
 from runtime.identity import Arrival
@@ -24,7 +25,7 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
     headers = {
         HEADER_HTTP_METHOD: request.method,
         HEADER_HTTP_TARGET: target,
-        HEADER_CLIENT_ADDRESS: request.client.host if request.client else "unknown",
+        HEADER_CLIENT_ADDRESS: client_address(request.scope),
     }
     headers |= {
         _title(name): value
@@ -35,6 +36,12 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
     return Arrival(verb, await _bounded_body(request), headers, correlation_of(request))
+
+
+def client_address(scope: Scope) -> str:
+    """Whose request it is: the peer's address, or what a trusted proxy says of it."""
+    client = scope.get("client")
+    return client[0] if client else "unknown"
 
 
 def single_parameters(request: Request) -> dict[str, str]:

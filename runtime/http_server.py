@@ -1,6 +1,6 @@
 """Serving HTTP inside a process of ours: uvicorn without its own signals, log lines and headers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -11,9 +11,17 @@ GRACE_SECONDS = 1
 
 
 class Server(uvicorn.Server):
-    """Not listening before `serve`. Setting `should_exit` ends it."""
+    """Not listening before `serve`. Setting `should_exit` ends it. X-Forwarded-For and X-Forwarded-Proto are
+    believed from `trusted_proxies` (addresses, networks) alone."""
 
-    def __init__(self, app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        trusted_proxies: Sequence[str] = (),
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -23,6 +31,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
                 h11_max_incomplete_event_size=16 * 1024,

@@ -4,8 +4,11 @@ Owns that order: reply subject, shape, freshness, registered, signature, role. T
 NATS directly and the HTTP bridge, which hands over the original request for a second check.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
@@ -66,6 +69,22 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """Which request was proven: the nonce or text that was signed, when, and what it asked for. The same
+    text signed again, raw or in `<Bytes>`, is the same request: signatures are randomised."""
+
+    request_key: str
+    signed_at: datetime
+    body_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    caller: Caller
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """A request as it arrived, nothing of it checked but the subject."""
 
@@ -82,8 +101,10 @@ class Doorkeeper:
     registry: RegistryView
     receivers: frozenset[Hotkey]
     clock: Clock
+    opted_out: Container[str] = frozenset()
+    """Hotkeys for which no legacy commitment counts."""
 
-    def admit_direct(self, arrival: Arrival, subject: str, owner: Hotkey) -> Caller:
+    def admit_direct(self, arrival: Arrival, subject: str, owner: Hotkey) -> Admission:
         """A request on a hotkey's own subject: `btauth/1` with method NATS and the subject as path.
 
         Raises ServiceError."""
@@ -93,36 +114,45 @@ class Doorkeeper:
         btauth.check_fresh(request, self._now_ns())
         self.registry.require_registered(request.hotkey)
         btauth.verify(request, method="NATS", path=subject, body=arrival.body, receivers=self.receivers)
-        return self._caller(request.hotkey, arrival, "nats")
+        return Admission(self._caller(request.hotkey, arrival, "nats"), _btauth_proof(request, arrival))
 
-    def admit_bridged(self, arrival: Arrival, query: Fields | None = None) -> Caller:
+    def admit_bridged(self, arrival: Arrival, query: Fields | None = None) -> Admission:
         """A request that reached the bridge: its own signature counts, not the bridge's. A legacy
         identity stands in the body, or in the `query` of a GET.
 
         Raises ServiceError."""
         if btauth.HEADER_HOTKEY in arrival.headers:
-            hotkey = self._bridged_btauth(arrival)
+            hotkey, proof = self._bridged_btauth(arrival)
         else:
             fields = parse_object(arrival.body) if query is None else query
-            hotkey = self._bridged_commitment(arrival.verb, fields)
+            hotkey, proof = self._bridged_commitment(arrival.verb, fields)
         if arrival.verb in NAMING_A_COLDKEY:
             self._require_coldkey(hotkey, named_coldkey(parse_object(arrival.body)))
-        return self._caller(hotkey, arrival, arrival.headers.get(HEADER_CLIENT_ADDRESS, "bridge"))
+        source = arrival.headers.get(HEADER_CLIENT_ADDRESS, "bridge")
+        return Admission(self._caller(hotkey, arrival, source), proof)
 
-    def _bridged_btauth(self, arrival: Arrival) -> Hotkey:
+    def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Proof]:
         request = btauth.parse(arrival.headers)
         btauth.check_fresh(request, self._now_ns())
         self.registry.require_registered(request.hotkey)
         method, target = (arrival.headers.get(n, "") for n in (HEADER_HTTP_METHOD, HEADER_HTTP_TARGET))
         btauth.verify(request, method=method, path=target, body=arrival.body, receivers=self.receivers)
-        return request.hotkey
+        return request.hotkey, _btauth_proof(request, arrival)
 
-    def _bridged_commitment(self, verb: Verb, fields: Fields) -> Hotkey:
-        request, rule = legacy_identity(fields), LEGACY_RULES[verb]
+    def _bridged_commitment(self, verb: Verb, fields: Fields) -> tuple[Hotkey, Proof]:
+        rule = LEGACY_RULES.get(verb)
+        if rule is None:
+            raise ServiceError(
+                ErrorCode.MALFORMED_AUTH, f"This needs btauth/1: {btauth.HEADER_HOTKEY} is missing."
+            )
+        request = legacy_identity(fields)
         commitment = rule.commitment(request, fields)
         auth.check_commitment_fresh(request, rule.window, self.clock.now().timestamp())
         self.registry.require_registered(request.hotkey)
-        return auth.verify_commitment(request, commitment)
+        hotkey = auth.verify_commitment(request, commitment)
+        if hotkey in self.opted_out:
+            raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
+        return hotkey, _legacy_proof(request, commitment, verb, fields)
 
     def _require_coldkey(self, hotkey: Hotkey, coldkey: str) -> None:
         """Raises ServiceError(COLDKEY_MISMATCH)."""
@@ -138,6 +168,34 @@ class Doorkeeper:
 
     def _now_ns(self) -> int:
         return int(self.clock.now().timestamp() * 1_000_000_000)
+
+
+def named_hotkey(headers: Mapping[str, str], body: bytes, query: Fields | None = None) -> object:
+    """Whom a request that was refused names, whatever that is; for the trail only, nothing is checked."""
+    if btauth.HEADER_HOTKEY in headers:
+        return headers[btauth.HEADER_HOTKEY]
+    try:
+        fields = parse_object(body) if query is None else query
+    except ServiceError:
+        return None
+    return fields.get("hotkey")
+
+
+def _btauth_proof(request: btauth.UnverifiedRequest, arrival: Arrival) -> Proof:
+    signed_at = datetime.fromtimestamp(request.nonce_ns // 10**9, UTC)
+    return Proof(f"btauth:{request.nonce_ns}", signed_at, _digest(arrival.verb, arrival.body))
+
+
+def _legacy_proof(request: UnverifiedCommitment, commitment: str, verb: Verb, fields: Fields) -> Proof:
+    """Without the signature: signing the same text again gives another one."""
+    asked = {name: value for name, value in fields.items() if name != "signature"}
+    body = json.dumps(asked, sort_keys=True).encode()
+    signed_at = datetime.fromtimestamp(request.timestamp, UTC)
+    return Proof(f"legacy:{commitment}", signed_at, _digest(verb, body))
+
+
+def _digest(verb: Verb, body: bytes) -> str:
+    return hashlib.sha256(f"{verb}\n".encode() + body).hexdigest()
 
 
 def named_coldkey(fields: Fields) -> str:

@@ -123,7 +123,20 @@ class SignerSettings(EnvironmentSettings):
         return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
 
 
-class LimitSettings(EnvironmentSettings):
+class EpochLengthSettings(EnvironmentSettings):
+    """EPOCH_DURATION_SECONDS, for tests and demonstrations, wins over EPOCH_DURATION_HOURS."""
+
+    epoch_duration_hours: int = Field(default=4, ge=1, le=24, description="length of an epoch; divides 24")
+    epoch_duration_seconds: int | None = Field(
+        default=None, ge=2, le=86_400, description="for tests and demonstrations; wins over the hours"
+    )
+
+    @property
+    def epoch_seconds(self) -> int:
+        return self.epoch_duration_seconds or self.epoch_duration_hours * 3600
+
+
+class LimitSettings(EpochLengthSettings):
     """How much may be asked for: per hotkey once its signature is verified, per address before."""
 
     redis_url: SecretStr | None = Field(
@@ -149,19 +162,6 @@ class LimitSettings(EnvironmentSettings):
         if value is not None and not value.get_secret_value().startswith(schemes):
             raise ValueError(f"must start with one of {', '.join(schemes)}")
         return value
-
-
-class EpochLengthSettings(EnvironmentSettings):
-    """EPOCH_DURATION_SECONDS, for tests and demonstrations, wins over EPOCH_DURATION_HOURS."""
-
-    epoch_duration_hours: int = Field(default=4, ge=1, le=24, description="length of an epoch; divides 24")
-    epoch_duration_seconds: int | None = Field(
-        default=None, ge=2, le=86_400, description="for tests and demonstrations; wins over the hours"
-    )
-
-    @property
-    def epoch_seconds(self) -> int:
-        return self.epoch_duration_seconds or self.epoch_duration_hours * 3600
 
 
 Settings = TypeVar("Settings", bound=EnvironmentSettings)

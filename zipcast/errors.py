@@ -29,6 +29,10 @@ class ErrorCode(StrEnum):
     EPOCH_NOT_OPEN = "epoch_not_open"
     EPOCH_NOT_ENDED = "epoch_not_ended"
     PAYLOAD_TOO_LARGE = "payload_too_large"
+    RATE_LIMITED = "rate_limited"
+    REQUEST_REUSED = "request_reused"
+    REQUEST_UNDER_WAY = "request_under_way"
+    LEGACY_REFUSED = "legacy_refused"
     REGISTRY_UNAVAILABLE = "registry_unavailable"
     CREDENTIALS_UNAVAILABLE = "credentials_unavailable"
     SERVICE_UNAVAILABLE = "service_unavailable"
@@ -100,6 +104,23 @@ ERRORS = MappingProxyType(
             409, "The epoch still runs; its uploads are not readable yet.", "Ask again after its end."
         ),
         ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(413, "The request is too large.", "Send less."),
+        ErrorCode.RATE_LIMITED: ErrorMeaning(
+            429,
+            "That much has been asked for in that time.",
+            "Wait `retryAfter` seconds. Only requests that you signed count against your hotkey.",
+            retryable=True,
+        ),
+        ErrorCode.REQUEST_REUSED: ErrorMeaning(
+            409, "The same signed text came before with another body.", "Sign again, with a new time."
+        ),
+        ErrorCode.REQUEST_UNDER_WAY: ErrorMeaning(
+            503, "The same request is being answered at this moment.", "Try again.", retryable=True
+        ),
+        ErrorCode.LEGACY_REFUSED: ErrorMeaning(
+            403,
+            "This hotkey has asked for no legacy commitment to be accepted in its name.",
+            "Sign with btauth/1.",
+        ),
         ErrorCode.REGISTRY_UNAVAILABLE: ErrorMeaning(
             503, "The list of registered hotkeys is missing or too old.", "Try again.", retryable=True
         ),

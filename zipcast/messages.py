@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictBool,
     StrictInt,
     StringConstraints,
     ValidationError,
@@ -173,6 +174,19 @@ class ValidatorUploadReply(WireModel):
     s3_credentials: S3Credentials | None
     upload_guidelines: UploadGuidelines
     metadata: ValidatorUploadMetadata
+
+
+class LegacyChoiceRequest(WireModel):
+    """Whether legacy commitments count for the sender's hotkey from now on. Who signs with `btauth/1` alone
+    closes the older and weaker way in that others may try in its name."""
+
+    accepted: StrictBool
+
+
+class LegacyChoiceReply(WireModel):
+    success: Literal[True] = True
+    hotkey: str
+    accepted: bool
 
 
 class ValidatorReadRequest(WireModel):

@@ -32,9 +32,14 @@ class Verb(StrEnum):
     S3_VALIDATOR_UPLOAD = "s3.validator-upload"
     S3_VALIDATOR_READ = "s3.validator-read"
     S3_FOLDER_ACCESS = "s3.folder-access"  # a legacy request: over the bridge only
+    AUTH_LEGACY = "auth.legacy"
 
 
-MINER_VERBS = frozenset({Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD})
+MINER_VERBS = frozenset({Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD, Verb.AUTH_LEGACY})
+# What hands out access to the object store.
+MINTING_VERBS = frozenset(
+    {Verb.S3_MINER_UPLOAD, Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ, Verb.S3_FOLDER_ACCESS}
+)
 VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
 
 

@@ -10,6 +10,7 @@ import sys
 from faststream.nats import NatsBroker
 
 from broker_service.responder import handlers
+from broker_service.responder.claims import Claims
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
 from broker_service.responder.metrics import ResponderMetrics
@@ -20,8 +21,11 @@ from broker_service.responder.uploads import Issuer
 from runtime import database_rights, logs, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
+from runtime.limits import Limits
 from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
+from runtime.opt_outs import LegacyOptOuts
 from runtime.process import Lifecycle
+from runtime.refusals import RefusalTrail
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
 from storage.database import open_engine
@@ -55,7 +59,15 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     RegistryMetrics(vitals.registry, registry, clock)
     CurrentEpochMetrics(vitals.registry, current)
     record = Record(database)
-    gate = Gate(Doorkeeper(registry, settings.signers, clock), metrics)
+    opted_out = LegacyOptOuts(database, clock)
+    refusals = RefusalTrail("responder", database, clock)
+    gate = Gate(
+        Doorkeeper(registry, settings.signers, clock, opted_out),
+        Limits.of(settings, clock),
+        Claims(database, clock, bytes.fromhex(settings.responder_seal_key.get_secret_value())),
+        refusals,
+        metrics,
+    )
     issuer = Issuer(store, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
     reader = Reader(store, record, clock, settings.s3_bucket)
 
@@ -67,12 +79,15 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     )
     follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock)
     await follow.subscribe(EPOCH, cb=current.hear)
-    await asyncio.gather(follower.poll(), current.check())
+    await asyncio.gather(follower.poll(), current.check(), opted_out.read())
     life.spawn(follower.run(), "registry")
     life.spawn(current.run(), "current_epoch")
+    life.spawn(opted_out.run(), "opt_outs")
+    life.spawn(refusals.run(), "refusals")
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
+    handlers.register_choices(broker, record, opted_out, clock)
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
     vitals.watch(USER, broker.connection)
@@ -80,6 +95,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await life.wait()
     await broker.stop()
     await life.end_tasks()
+    await refusals.write()
     await follow.close()
     await database.dispose()
     store.close()

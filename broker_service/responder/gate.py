@@ -14,15 +14,26 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
+from broker_service.responder.claims import CLAIMED_VERBS, Claims
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
-from runtime import logs
+from runtime import identity, logs
 from runtime.correlation import correlated, correlation_id
-from runtime.identity import Arrival, Caller, Doorkeeper
+from runtime.identity import Admission, Arrival, Doorkeeper
+from runtime.limits import Limits
+from runtime.refusals import RefusalTrail
 from zipcast import subjects
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import HEADER_ERROR, HEADER_REQUEST_ID, error_body, first_fault
+from zipcast.messages import (
+    HEADER_CLIENT_ADDRESS,
+    HEADER_ERROR,
+    HEADER_REQUEST_ID,
+    WireModel,
+    error_body,
+    first_fault,
+)
 from zipcast.strict_json import parse_object
+from zipcast.subjects import Verb
 
 log = logs.logger()
 
@@ -38,8 +49,18 @@ async def decode(message: NatsMessage) -> dict[str, object]:
 class Gate:
     """Makes the middleware of one broker."""
 
-    def __init__(self, doorkeeper: Doorkeeper, metrics: ResponderMetrics) -> None:
+    def __init__(
+        self,
+        doorkeeper: Doorkeeper,
+        limits: Limits,
+        claims: Claims,
+        refusals: RefusalTrail,
+        metrics: ResponderMetrics,
+    ) -> None:
         self._doorkeeper = doorkeeper
+        self._limits = limits
+        self._claims = claims
+        self._refusals = refusals
         self._metrics = metrics
 
     def __call__(self, message: Msg | None, /, *, context: ContextRepo) -> "GateMiddleware":
@@ -68,9 +89,10 @@ class Gate:
         try:
             if _asks_for_health(message):
                 return await call_next(message)
-            caller = self._admit(message, request_id)
+            admission = await self._admit(message, request_id)
+            caller = admission.caller
             with context.scope("caller", caller):
-                reply = await call_next(message)
+                reply = await self._answer(verb, admission, lambda: call_next(message))
         except (ServiceError, ValidationError) as error:
             refused = error if isinstance(error, ServiceError) else first_fault(error)
         except _HostileReplyError:
@@ -84,7 +106,32 @@ class Gate:
             return reply
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
+        self._note(message, verb, refused, request_id)
         return self._refusal(refused, request_id)
+
+    def _note(self, message: StreamMessage[Msg], verb: str, refused: ServiceError, request_id: str) -> None:
+        named, source = _sender(message)
+        self._refusals.note(verb=verb, error=refused.code, hotkey=named, source=source, request_id=request_id)
+
+    async def _answer(
+        self, verb_text: str, admission: Admission, handle: Callable[[], Awaitable[WireModel | NatsResponse]]
+    ) -> WireModel | NatsResponse:
+        """What the handler says; what mints says it once per signed request."""
+        verb, hotkey = Verb(verb_text), admission.caller.hotkey
+
+        async def charge() -> None:
+            await self._limits.charge(verb, hotkey)
+
+        async def mint() -> bytes:
+            reply = await handle()
+            if not isinstance(reply, WireModel):
+                raise TypeError("what mints answers with a wire model")
+            return reply.to_bytes()
+
+        if verb in CLAIMED_VERBS:
+            return NatsResponse(await self._claims.once(admission, charge, mint))
+        await charge()
+        return await handle()
 
     @property
     def _clock(self) -> Clock:
@@ -95,7 +142,7 @@ class Gate:
         took = self._clock.monotonic() - began
         self._metrics.request(_verb_text(message), "bridge" if bridged else "nats", result, took)
 
-    def _admit(self, message: StreamMessage[Msg], request_id: str) -> Caller:
+    async def _admit(self, message: StreamMessage[Msg], request_id: str) -> Admission:
         subject, reply = message.raw_message.subject, message.raw_message.reply
         headers = dict(message.headers)
         if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
@@ -111,6 +158,8 @@ class Gate:
             raise _HostileReplyError from None
         if not subjects.reply_is_own(reply, subjects.inbox_prefix(request.hotkey)):
             raise _HostileReplyError
+        # Only its owner can publish here, so this counts against nobody else.
+        await self._limits.charge_address(request.hotkey)
         _check_headers(message)
         arrival = Arrival(request.verb, message.body, headers, request_id)
         return self._doorkeeper.admit_direct(arrival, subject, request.hotkey)
@@ -142,6 +191,15 @@ def _asks_for_health(message: StreamMessage[Msg]) -> bool:
     if not subjects.reply_is_own(message.raw_message.reply, subjects.BRIDGE_INBOX):
         raise _HostileReplyError
     return True
+
+
+def _sender(message: StreamMessage[Msg]) -> tuple[object, str]:
+    """Whom a request names, unproven, and where it came from: `nats`, or the HTTP client's address."""
+    subject = message.raw_message.subject
+    if not subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
+        return subject.split(".")[2], "nats"
+    named = identity.named_hotkey(message.headers, message.body)
+    return named, message.headers.get(HEADER_CLIENT_ADDRESS, "bridge")
 
 
 def _check_headers(message: StreamMessage[Msg]) -> None:

@@ -6,14 +6,19 @@ from faststream import Context
 from faststream.nats import NatsBroker, NatsResponse
 
 from broker_service.responder.reading import Reader
+from broker_service.responder.record import Record
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller
+from runtime.opt_outs import LegacyOptOuts
 from runtime.probes import Probes
 from runtime.vitals import Vitals
+from zipcast.clock import Clock
 from zipcast.health import HealthReply
 from zipcast.legacy_messages import FolderAccessReply, FolderAccessRequest
 from zipcast.messages import (
+    LegacyChoiceReply,
+    LegacyChoiceRequest,
     MinerUploadReply,
     MinerUploadRequest,
     ValidatorReadReply,
@@ -58,6 +63,18 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
         """One miner's objects of an ended epoch, with a presigned GET each."""
         return await reader.miner_objects(caller, body)
+
+
+def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOuts, clock: Clock) -> None:
+    """Subscribe what a hotkey may choose for itself."""
+
+    @broker.subscriber(requests(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
+    @broker.subscriber(bridge_request(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
+    async def legacy(body: LegacyChoiceRequest, caller: ProvenCaller) -> LegacyChoiceReply:
+        """Whether legacy commitments count for the caller; in force everywhere within two seconds."""
+        await record.legacy_choice(caller, accepted=body.accepted, now=clock.now())
+        await opted_out.read()
+        return LegacyChoiceReply(hotkey=caller.hotkey, accepted=body.accepted)
 
 
 def register_health(broker: NatsBroker, probes: Probes, vitals: Vitals) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.identity import Caller
-from storage import epochs
+from storage import epochs, opt_outs
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
 from storage.policies import Scope
@@ -40,10 +40,21 @@ class Record:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.started_epoch(connection, epoch_id)
         except (SQLAlchemyError, TimeoutError) as error:
-            raise _unreachable() from error
+            raise unreachable() from error
         if stored is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
         return stored
+
+    async def legacy_choice(self, caller: Caller, *, accepted: bool, now: datetime) -> None:
+        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                if accepted:
+                    await opt_outs.opt_in(connection, caller.hotkey)
+                else:
+                    await opt_outs.opt_out(connection, caller.hotkey, now, caller.request_id)
+        except (SQLAlchemyError, TimeoutError) as error:
+            raise unreachable() from error
 
     async def issuance(
         self,
@@ -73,8 +84,8 @@ class Record:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
                 await record_issuance(connection, issuance)
         except (SQLAlchemyError, TimeoutError) as error:
-            raise _unreachable() from error
+            raise unreachable() from error
 
 
-def _unreachable() -> ServiceError:
+def unreachable() -> ServiceError:
     return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.")

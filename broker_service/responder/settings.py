@@ -1,5 +1,6 @@
 """Settings of the responder process."""
 
+import re
 from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -14,6 +15,8 @@ from runtime.settings import (
 )
 from storage.object_store import ObjectStoreConfig
 
+_HEX_KEY = re.compile(r"[0-9a-f]{64}")
+
 
 class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
@@ -21,6 +24,9 @@ class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, Valid
 
     responder_nats_seed: SecretStr = Field(description="nkey seed of the NATS user RESPONDER")
     responder_follow_nats_seed: SecretStr = Field(description="nkey seed of the user RESPONDER_FOLLOW")
+    responder_seal_key: SecretStr = Field(
+        description="seals stored answers, the same for all replicas; 64 hex digits"
+    )
 
     s3_bucket: str = Field(description="bucket of the miners' uploads", examples=["zipcast-miners"])
     s3_validator_bucket: str = Field(
@@ -41,6 +47,8 @@ class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, Valid
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not _HEX_KEY.fullmatch(self.responder_seal_key.get_secret_value()):
+            raise ValueError("RESPONDER_SEAL_KEY must be 64 hex digits")
         if self.s3_bucket == self.s3_validator_bucket:
             raise ValueError("S3_BUCKET and S3_VALIDATOR_BUCKET must be two buckets")
         plain = (self.s3_endpoint_url or "").startswith("http://")

@@ -41,6 +41,8 @@ begin
         execute format('drop table public.%I', partition);
     end loop;
     delete from public.request_claims_default where signed_on < today - 2;
+    -- A sealed answer is of no use once the request itself is too old to be sent again.
+    delete from public.request_claims where expires_at < now();
 end $$
 """
 

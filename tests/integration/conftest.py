@@ -13,6 +13,14 @@ from devstack.state import State
 from zipcast.ready import Ready
 
 EPOCH_SECONDS = 5
+# For tests of everything but the limits, which have stacks of their own.
+GENEROUS = {
+    "LIMIT_ADDRESS_PER_MINUTE": "1000000",
+    "LIMIT_CURRENT_PER_MINUTE": "1000000",
+    "LIMIT_STATS_PER_MINUTE": "1000000",
+    "LIMIT_UPLOAD_PER_HOUR": "1000000",
+    "DAILY_LIMIT_PER_MINER": "1000000",
+}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -33,7 +41,11 @@ async def database_url(servers: Servers) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
     """The whole of Zipcast with short epochs, for tests that do not harm it."""
-    options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=tmp_path_factory.mktemp("stack") / "state")
+    options = StackOptions(
+        epoch_seconds=EPOCH_SECONDS,
+        state=tmp_path_factory.mktemp("stack") / "state",
+        settings=GENEROUS,
+    )
     async with Stack.running(options) as stack:
         yield stack
 

@@ -1,0 +1,154 @@
+"""A signed request mints once: the second time it gets the first answer, word for word.
+
+Owns the states of a claim and what a client is told of each (design: claims). Answers are stored sealed: they
+hold credentials, and only the responder's key opens them. Reads, reports and everything else that hands out
+nothing are not claimed.
+"""
+
+import asyncio
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from nacl.exceptions import CryptoError
+from nacl.secret import Aead
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from broker_service.responder.record import PATIENCE_SECONDS, unreachable
+from runtime import logs
+from runtime.identity import Admission, Proof
+from storage import claims
+from storage.claims import Claim, ClaimKey
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.subjects import Verb
+
+log = logs.logger()
+
+# What mints anew each time it is asked. Presigned GETs of an ended epoch are lists, not claims.
+CLAIMED_VERBS = frozenset({Verb.S3_MINER_UPLOAD, Verb.S3_VALIDATOR_UPLOAD, Verb.S3_FOLDER_ACCESS})
+# Twice the longest window in which a request may arrive (300 s either way): nothing older is admitted.
+REMEMBERED = timedelta(seconds=1200)
+# Longer than any answer takes: who claimed it has died over it.
+ABANDONED = timedelta(seconds=30)
+
+Mint = Callable[[], Awaitable[bytes]]
+
+
+@dataclass(slots=True)
+class Claims:
+    """Claims of one deployment; `seal_key` (32 bytes) is the same in every replica."""
+
+    database: AsyncEngine
+    clock: Clock
+    seal_key: bytes
+    _box: Aead = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._box = Aead(self.seal_key)
+
+    async def once(self, admission: Admission, charge: Callable[[], Awaitable[None]], mint: Mint) -> bytes:
+        """The answer to this request: the one given before, or `mint`'s. New ones are charged.
+
+        Raises ServiceError(REQUEST_REUSED | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE), and what charge and
+        mint raise, after which the request may be sent again."""
+        caller, proof = admission.caller, admission.proof
+        key = ClaimKey(caller.hotkey, proof.request_key, proof.signed_at)
+        found = await self._find(key)
+        if found is not None:
+            _require_same(found, proof)
+            answer = self._open(found.sealed_answer, key)
+            if answer is not None:
+                log.info("request_answered_again", hotkey=caller.hotkey)
+                return answer
+        await charge()
+        claimed_at = await self._take(key, found, admission)
+        try:
+            reply = await mint()
+        except BaseException:
+            # Also when we are told to stop in the middle: the client's retry must not wait for us.
+            await asyncio.shield(self._fail(key, claimed_at))
+            raise
+        await self._answer(key, claimed_at, reply)
+        return reply
+
+    async def _find(self, key: ClaimKey) -> Claim | None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
+                return await claims.find(connection, key)
+        except (SQLAlchemyError, TimeoutError) as error:
+            raise unreachable() from error
+
+    async def _take(self, key: ClaimKey, found: Claim | None, admission: Admission) -> datetime:
+        """The instant of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is somebody else's."""
+        now = self.clock.now()
+        if found is not None and found.state == "claimed" and now - found.claimed_at < ABANDONED:
+            raise _under_way()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                if found is not None:
+                    taken = await claims.take_again(connection, key, found, now)
+                else:
+                    taken = await claims.take(
+                        connection,
+                        key,
+                        body_sha256=admission.proof.body_sha256,
+                        now=now,
+                        expires_at=now + REMEMBERED,
+                        request_id=admission.caller.request_id,
+                    )
+        except (SQLAlchemyError, TimeoutError) as error:
+            raise unreachable() from error
+        if not taken:
+            raise _under_way()
+        return now
+
+    async def _answer(self, key: ClaimKey, claimed_at: datetime, reply: bytes) -> None:
+        """An answer that cannot be kept is given all the same: a retry then mints anew."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                kept = await claims.answer(connection, key, claimed_at, self._seal(reply, key))
+        except (SQLAlchemyError, TimeoutError) as error:
+            log.warning("answer_not_kept", error=type(error).__name__)
+            return
+        if not kept:
+            log.warning("claim_taken_over", hotkey=key.hotkey)
+
+    async def _fail(self, key: ClaimKey, claimed_at: datetime) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                await claims.fail(connection, key, claimed_at)
+        except (SQLAlchemyError, TimeoutError) as error:
+            # It counts as abandoned in half a minute.
+            log.warning("claim_not_released", error=type(error).__name__)
+
+    def _seal(self, reply: bytes, key: ClaimKey) -> bytes:
+        return bytes(self._box.encrypt(zlib.compress(reply), aad=_context(key)))
+
+    def _open(self, sealed: bytes | None, key: ClaimKey) -> bytes | None:
+        """None where there is no answer, or one that another key sealed: it is minted anew."""
+        if sealed is None:
+            return None
+        try:
+            return zlib.decompress(self._box.decrypt(sealed, aad=_context(key)))
+        except CryptoError:
+            log.error("answer_unreadable", hotkey=key.hotkey)
+            return None
+
+
+def _context(key: ClaimKey) -> bytes:
+    """Ties a sealed answer to its row: moved to another, it does not open."""
+    return f"{key.hotkey}\n{key.request_key}".encode()
+
+
+def _require_same(found: Claim, proof: Proof) -> None:
+    if found.body_sha256 != proof.body_sha256:
+        raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
+
+
+def _under_way() -> ServiceError:
+    return ServiceError(
+        ErrorCode.REQUEST_UNDER_WAY, "The same request is being answered now.", retry_after_seconds=1
+    )

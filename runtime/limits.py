@@ -1,0 +1,199 @@
+"""How much may be asked for: what counts, for whom, over which time.
+
+Owns the rules (contract-http: limits) and the fall-back. The counting is the `limits` library's: in memory,
+or in Redis or Valkey where several replicas count together. A store that is away never refuses anybody: this
+process counts for itself until the store is back.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import ceil
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
+from limits.errors import StorageError
+
+from runtime import logs
+from runtime.settings import LimitSettings
+from zipcast.calendar import scaled
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.subjects import MINTING_VERBS, Verb
+
+log = logs.logger()
+
+# One count must not take longer: a request waits for it.
+PATIENCE_SECONDS = 0.25
+ASK_AGAIN_SECONDS = 5.0
+# A window of this many is remembered one by one.
+EXACT_UP_TO = 1000
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `amount` in any `seconds`; `per` says for whom each counts."""
+
+    name: str
+    amount: int
+    seconds: int
+    per: str
+
+    @property
+    def item(self) -> RateLimitItemPerSecond:
+        return RateLimitItemPerSecond(self.amount, self.seconds, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rules in force. Hours and days shrink with epochs shorter than four hours, as cooldown does."""
+
+    address: Rule
+    statistics: Rule
+    total: Rule
+    by_verb: dict[Verb, Rule]
+
+    @classmethod
+    def of(cls, settings: LimitSettings) -> "Rules":
+        def rule(name: str, amount: int, window: timedelta, per: str) -> Rule:
+            length = window if window == MINUTE else scaled(window, settings.epoch_seconds)
+            return Rule(name, amount, max(1, int(length.total_seconds())), per)
+
+        miner = settings.daily_limit_per_miner
+        return cls(
+            address=rule("address", settings.limit_address_per_minute, MINUTE, "address"),
+            statistics=rule("stats", settings.limit_stats_per_minute, MINUTE, "address"),
+            total=rule("credentials", settings.total_daily_limit, DAY, "service"),
+            by_verb={
+                Verb.EPOCH_CURRENT: rule("current", settings.limit_current_per_minute, MINUTE, "hotkey"),
+                Verb.S3_FOLDER_ACCESS: rule("folder-access", miner, DAY, "hotkey"),
+                Verb.S3_MINER_UPLOAD: rule("miner-upload", miner, DAY, "hotkey"),
+                Verb.S3_VALIDATOR_UPLOAD: rule(
+                    "validator-upload", settings.limit_upload_per_hour, HOUR, "hotkey"
+                ),
+                Verb.S3_VALIDATOR_READ: rule(
+                    "validator-read", settings.daily_limit_per_validator, DAY, "hotkey"
+                ),
+            },
+        )
+
+    @property
+    def all(self) -> tuple[Rule, ...]:
+        return (self.address, self.statistics, *self.by_verb.values(), self.total)
+
+
+class Counter:
+    """Counts in one storage: exactly up to a thousand, by two buckets where there are more."""
+
+    def __init__(self, storage: MemoryStorage | RedisStorage) -> None:
+        self._exact = MovingWindowRateLimiter(storage)
+        self._rough = SlidingWindowCounterRateLimiter(storage)
+
+    async def reach(self) -> bool:
+        """Whether the storage answers. Raises what `refusal` raises."""
+        return await self._exact.storage.check()
+
+    async def refusal(self, rule: Rule, whom: str, now_unix: float) -> int | None:
+        """None if there was room, which is taken; else in how many seconds there will be."""
+        limiter = self._exact if rule.amount <= EXACT_UP_TO else self._rough
+        if await limiter.hit(rule.item, whom):
+            return None
+        window = await limiter.get_window_stats(rule.item, whom)
+        return max(1, min(rule.seconds, ceil(window.reset_time - now_unix)))
+
+
+@dataclass(slots=True)
+class Limits:
+    """Counts, and refuses what is too much. `store_fault` says why the shared store is not used now."""
+
+    rules: Rules
+    clock: Clock
+    shared: Counter | None = None
+    store_fault: str | None = None
+    _own: Counter = field(default_factory=lambda: Counter(MemoryStorage()))
+    _ask_again_at: float = field(default=float("-inf"))
+
+    @classmethod
+    def of(cls, settings: LimitSettings, clock: Clock) -> "Limits":
+        url = settings.redis_url
+        return cls(Rules.of(settings), clock, None if url is None else _shared(url.get_secret_value()))
+
+    async def charge_address(self, address: str) -> None:
+        """Before anything is known of the sender. Raises ServiceError(RATE_LIMITED)."""
+        await self._charge(self.rules.address, address)
+
+    async def charge_statistics(self, address: str) -> None:
+        """Raises ServiceError(RATE_LIMITED)."""
+        await self._charge(self.rules.statistics, address)
+
+    async def charge(self, verb: Verb, hotkey: str) -> None:
+        """A request whose signature was verified. Raises ServiceError(RATE_LIMITED)."""
+        rule = self.rules.by_verb.get(verb)
+        if rule is not None:
+            await self._charge(rule, hotkey)
+        if verb in MINTING_VERBS:
+            await self._charge(self.rules.total, "all")
+
+    async def ask_store(self) -> None:
+        """Find out how the shared store is, for health."""
+        if self.shared is None:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                answered = await self.shared.reach()
+        except (StorageError, TimeoutError, OSError) as error:
+            self._fall_back(error)
+        else:
+            if answered:
+                self._recover()
+            else:
+                self._fall_back(ConnectionError())
+
+    async def _charge(self, rule: Rule, whom: str) -> None:
+        retry_after = await self._refusal(rule, whom)
+        if retry_after is not None:
+            raise ServiceError(
+                ErrorCode.RATE_LIMITED,
+                f"At most {rule.amount} in {rule.seconds} s per {rule.per} ({rule.name}).",
+                retry_after_seconds=retry_after,
+            )
+
+    async def _refusal(self, rule: Rule, whom: str) -> int | None:
+        now = self.clock.now().timestamp()
+        if self.shared is not None and self.clock.monotonic() >= self._ask_again_at:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    refusal = await self.shared.refusal(rule, whom, now)
+            except (StorageError, TimeoutError, OSError) as error:
+                self._fall_back(error)
+            else:
+                self._recover()
+                return refusal
+        return await self._own.refusal(rule, whom, now)
+
+    def _fall_back(self, error: Exception) -> None:
+        cause = error.storage_error if isinstance(error, StorageError) else error
+        self._ask_again_at = self.clock.monotonic() + ASK_AGAIN_SECONDS
+        if self.store_fault is None:
+            log.warning("rate_limit_store_lost", error=type(cause).__name__)
+        self.store_fault = type(cause).__name__
+
+    def _recover(self) -> None:
+        if self.store_fault is not None:
+            log.info("rate_limit_store_back")
+        self.store_fault = None
+
+
+def _shared(url: str) -> Counter:
+    scheme, _, rest = url.partition("://")
+    storage = RedisStorage(
+        f"async+{scheme.replace('valkey', 'redis')}://{rest}",  # one protocol, one client
+        wrap_exceptions=True,
+        implementation="redispy",
+        key_prefix="zipcast",
+        socket_timeout=PATIENCE_SECONDS,
+        socket_connect_timeout=PATIENCE_SECONDS,
+    )
+    return Counter(storage)

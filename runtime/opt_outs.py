@@ -1,0 +1,49 @@
+"""Who accepts no legacy commitments, held in memory and read again every two seconds.
+
+While the record is away, the last reading stays in force.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from storage import opt_outs
+from zipcast.clock import Clock
+
+log = logs.logger()
+
+EVERY_SECONDS = 2.0
+PATIENCE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class LegacyOptOuts:
+    """A container of hotkeys."""
+
+    database: AsyncEngine
+    clock: Clock
+    _hotkeys: frozenset[str] = field(default=frozenset())
+    _failing: bool = field(default=False)
+
+    def __contains__(self, hotkey: object) -> bool:
+        return hotkey in self._hotkeys
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.read()
+            await self.clock.sleep(EVERY_SECONDS)
+
+    async def read(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
+                self._hotkeys = await opt_outs.opted_out(connection)
+        except (SQLAlchemyError, TimeoutError) as error:
+            if not self._failing:
+                log.warning("opt_outs_unread", error=type(error).__name__)
+            self._failing = True
+        else:
+            self._failing = False

@@ -1,0 +1,114 @@
+"""The trail of refused requests: who was named, what was asked, why not. Sampled under flood.
+
+Owns what is written and what is left out. Never a signature, a body, or anything that was asked for beyond
+the verb; a name that is not a hotkey is not written either, since a stranger chose it.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from storage.refusals import Refusal, record_refusals
+from zipcast.clock import Clock
+from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+
+log = logs.logger()
+
+EVERY_SECONDS = 1.0
+PATIENCE_SECONDS = 5.0
+# At worst 2 rows a second, some 40 MB a day; a flood of one kind leaves room for the others.
+ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
+KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
+MOST_WAITING = 1000
+
+
+@dataclass(slots=True)
+class Bucket:
+    """`burst` at once, and `per_second` after that. `at` is monotonic time."""
+
+    burst: float
+    per_second: float
+    tokens: float
+    at: float
+
+    def refill(self, now: float) -> None:
+        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.per_second)
+        self.at = now
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Which refusals are written. Pure but for its own state; kinds are few: verbs times codes."""
+
+    _all: Bucket = field(default_factory=lambda: Bucket(ALL_BURST, ALL_PER_SECOND, ALL_BURST, 0.0))
+    _kinds: dict[tuple[str, str], Bucket] = field(default_factory=dict)
+    _suppressed: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def sample(self, refusal: Refusal, now: float) -> Refusal | None:
+        """The refusal with the count of those left out before it, or None if it is left out too."""
+        key = (refusal.verb, refusal.error)
+        kind = self._kinds.setdefault(key, Bucket(KIND_BURST, KIND_PER_SECOND, KIND_BURST, now))
+        for bucket in (self._all, kind):
+            bucket.refill(now)
+        if min(self._all.tokens, kind.tokens) < 1:
+            self._suppressed[key] = self._suppressed.get(key, 0) + 1
+            return None
+        self._all.tokens -= 1
+        kind.tokens -= 1
+        return replace(refusal, suppressed=self._suppressed.pop(key, 0))
+
+
+@dataclass(slots=True)
+class RefusalTrail:
+    """Writes in the background: a refusal costs the refused nothing but a place in a queue."""
+
+    process: str
+    database: AsyncEngine
+    clock: Clock
+    lost: int = 0
+    """How many were sampled but could not be written, since the record was away for long."""
+    _sampler: Sampler = field(default_factory=Sampler)
+    _waiting: deque[Refusal] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
+
+    def note(self, *, verb: str, error: str, hotkey: object, source: str, request_id: str) -> None:
+        refusal = Refusal(
+            self.clock.now(), self.process, verb, error, well_formed(hotkey), source, request_id
+        )
+        sampled = self._sampler.sample(refusal, self.clock.monotonic())
+        if sampled is not None:
+            self.lost += len(self._waiting) == MOST_WAITING
+            self._waiting.append(sampled)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self.clock.sleep(EVERY_SECONDS)
+            await self.write()
+
+    async def write(self) -> None:
+        """What waits, in one statement; while the record is away it goes on waiting."""
+        batch = list(self._waiting)
+        if not batch:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                await record_refusals(connection, batch)
+        except (SQLAlchemyError, TimeoutError) as error:
+            log.warning("refusals_not_written", waiting=len(batch), error=type(error).__name__)
+            return
+        for _ in range(min(len(batch), len(self._waiting))):
+            self._waiting.popleft()
+
+
+def well_formed(hotkey: object) -> str | None:
+    """The name a request gave, if it is a hotkey at all."""
+    if not isinstance(hotkey, str):
+        return None
+    try:
+        return parse_hotkey(hotkey)
+    except MalformedHotkeyError:
+        return None

@@ -1,0 +1,22 @@
+"""Hotkeys for which no legacy commitment is accepted."""
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.tables import LegacyOptOut
+
+
+async def opted_out(connection: AsyncConnection) -> frozenset[str]:
+    return frozenset((await connection.execute(select(LegacyOptOut.hotkey))).scalars())
+
+
+async def opt_out(connection: AsyncConnection, hotkey: str, now: datetime, request_id: str) -> None:
+    values = {"hotkey": hotkey, "opted_out_at": now, "request_id": request_id}
+    await connection.execute(upsert(LegacyOptOut).values(values).on_conflict_do_nothing())
+
+
+async def opt_in(connection: AsyncConnection, hotkey: str) -> None:
+    await connection.execute(delete(LegacyOptOut).where(LegacyOptOut.hotkey == hotkey))
