@@ -42,18 +42,24 @@ check: env
 	$(RUN)/python -m devstack.check_migrations
 	$(MAKE) --no-print-directory check-lock
 
-LOCK = $(UV) pip compile --quiet pyproject.toml --extra server --extra devstack --group dev --universal \
-  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+COMPILE = $(UV) pip compile --quiet pyproject.toml --extra server --universal --python-version 3.11 \
+  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+LOCK = $(COMPILE) --extra devstack --group dev
+# The image's: the same versions, without what only tests and the local stack need.
+LOCK_SERVER = $(COMPILE) --constraint
 
 # `make lock UPGRADE=1` also takes newer versions.
 lock: .tools/.uv-$(UV_VERSION)
 	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file constraints.txt
+	$(LOCK_SERVER) constraints.txt --output-file constraints-server.txt
 
 # The lock is current when resolving again, with its own pins preferred, changes nothing.
 check-lock: .tools/.uv-$(UV_VERSION)
-	@cp constraints.txt .tools/constraints.txt
+	@cp constraints.txt constraints-server.txt .tools/
 	@$(LOCK) --output-file .tools/constraints.txt
-	@diff -u constraints.txt .tools/constraints.txt || { echo "constraints.txt is out of date: make lock"; exit 1; }
+	@$(LOCK_SERVER) .tools/constraints.txt --output-file .tools/constraints-server.txt
+	@for lock in constraints.txt constraints-server.txt; do \
+	  diff -u $$lock .tools/$$lock || { echo "$$lock is out of date: make lock"; exit 1; }; done
 
 clean:
 	rm -rf .devstack

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from devstack import nats_server, object_store, postgres
+from devstack import logins, nats_server, object_store, postgres
 from devstack.keeper import Event
 from devstack.ports import HOST, Ports, choose_ports
 from devstack.state import State
@@ -57,6 +57,7 @@ class Servers:
             object_store.object_store_part(self.state, self.ports),
         )
         await postgres.create_database(self.admin_url, postgres.DATABASE)
+        await logins.ensure_logins(self.state, self.admin_url)
         await object_store.enable_versioning(self.state, self.ports)
 
     @property
@@ -81,6 +82,10 @@ class Servers:
     def database_url(self) -> str:
         """The superuser's URL of the stack's own database."""
         return postgres.database_url(self.state, self.ports)
+
+    def database_url_of(self, process: str) -> str:
+        """The stack's own database for one of our processes, with no more rights than its role has."""
+        return logins.login_url(self.state, self.database_url, process)
 
     @property
     def s3_environment(self) -> dict[str, str]:

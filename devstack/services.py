@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from devstack import logins
 from devstack.part import Part
 from devstack.ports import HOST
 from devstack.programs import REPOSITORY, inherited_environment
@@ -28,7 +29,6 @@ class Services:
 
     def parts(self) -> tuple[Part, ...]:
         """schedulers, responder, callout, http_bridge: clients of the servers, to be started after them."""
-        database = {"DATABASE_URL": self.servers.database_url}
         port = self.servers.ports.http
         schedulers = {
             "TARGET_LISTINGS": str(TARGET_LISTINGS),
@@ -36,10 +36,10 @@ class Services:
         }
         bridge = {"PORT": str(port), "BRIDGE_HOST": HOST}
         return (
-            self._part("schedulers", "schedulers", database | schedulers),
-            self._part("responder", "broker_service.responder", database | self.servers.s3_environment),
+            self._part("schedulers", "schedulers", schedulers),
+            self._part("responder", "broker_service.responder", self.servers.s3_environment),
             self._part("callout", "broker_service.callout", {"CALLOUT_AUDIENCES": AUDIENCE}),
-            self._part("http_bridge", "http_bridge", database | bridge, address=f"http://{HOST}:{port}"),
+            self._part("http_bridge", "http_bridge", bridge, address=f"http://{HOST}:{port}"),
         )
 
     def _part(self, name: str, module: str, own: dict[str, str], address: str = "") -> Part:
@@ -58,13 +58,22 @@ class Services:
             name=name,
             address=address or "on NATS",
             argv=(sys.executable, "-m", module),
-            environment=inherited_environment() | self._common(mark, internal_port) | keys | own,
+            environment=inherited_environment()
+            | self._common(mark, internal_port)
+            | self._database(name)
+            | keys
+            | own,
             log=state.logs / f"{name}.log",
             folder=REPOSITORY,
             is_ready=is_ready,
             before_start=before_start,
             internal=f"http://{HOST}:{internal_port}",
         )
+
+    def _database(self, process: str) -> dict[str, str]:
+        if process not in logins.ROLES:
+            return {}
+        return {"DATABASE_URL": self.servers.database_url_of(process)}
 
     def _common(self, mark: Path, internal_port: int) -> dict[str, str]:
         return {

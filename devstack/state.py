@@ -12,6 +12,7 @@ from pathlib import Path
 
 from broker_service import keyring
 from devstack.errors import StateInUseError, StateUnusableError
+from runtime.unsafe import LOCAL_MARK
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class State:
         if (self.keys / "nats.env").exists():
             return
         fresh = keyring.create_keys()
+        # Marked, so that a production start refuses a copy of it.
+        fresh["schedulers"]["ZIPCODE_SECRET_KEY"] = LOCAL_MARK + fresh["schedulers"]["ZIPCODE_SECRET_KEY"]
         for process in sorted(fresh, key=lambda name: name == "nats"):
             self._keep(process, fresh[process])
 

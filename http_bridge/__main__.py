@@ -10,7 +10,7 @@ from http_bridge.health import BridgeHealth
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
-from runtime import nats_connection, process
+from runtime import database_rights, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.http_server import GRACE_SECONDS, Server
 from runtime.identity import Doorkeeper
@@ -29,8 +29,12 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     clock = SystemClock()
     vitals = life.vitals
     metrics = BridgeMetrics(vitals.registry)
-    database = open_engine(settings.database_url, application_name="zipcast-bridge")
+    database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-bridge")
     vitals.metrics.count_errors_of(database)
+    refusal = await database_rights.too_wide(database, settings.zipcast_environment, "zipcast_bridge")
+    if refusal is not None:
+        life.fail(refusal)
+        return
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)

@@ -6,6 +6,7 @@ from runtime import logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.engine import EpochEngine
+from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
@@ -25,7 +26,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     """Run until told to stop."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
-    database = open_engine(settings.database_url, application_name="zipcast-schedulers")
+    database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
     life.vitals.metrics.count_errors_of(database)
     connection = await nats_connection.connect(
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
@@ -47,6 +48,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
     life.spawn(engine.run(), "epochs")
+    life.spawn(Housekeeping(database, clock).run(), "housekeeping")
     first_steps = [engine.caught_up]
     if settings.schedulers_registry_file is not None:
         source = FileRegistry(settings.schedulers_registry_file)

@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -17,11 +17,15 @@ _SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 
 class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
+    own_prefix: ClassVar[str | None] = "SCHEDULERS_"
     internal_port: InternalPort = 9101
+
     schedulers_nats_seed: SecretStr = Field(description="nkey seed of the NATS user SCHEDULERS")
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
     zipcode_secret_key: SecretStr = Field(min_length=32, description="secret behind every epoch's seed")
-    zipcode_secret_id: str = Field(default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    zipcode_secret_id: str = Field(
+        default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="id of that secret; a new secret, a new id"
+    )
     zipcode_previous_secrets: SecretStr = Field(
         default=SecretStr(""), description="id:secret pairs in use before a rotation, comma-separated"
     )
@@ -29,19 +33,37 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=None, description="JSON list of neurons that stands in for the chain in local work"
     )
 
-    target_listings: int = Field(default=10_000, ge=1, le=1_000_000)
-    tolerance_percent: int = Field(default=10, ge=0, le=50)
-    cooldown_hours: int = Field(default=24, ge=0, le=24 * 30)
-    min_zipcode_listings: int = Field(default=200, ge=2)
-    max_zipcode_listings: int = Field(default=3_000, ge=2)
-    state_priorities: str = Field(
-        default="PA:1,NJ:2,NY:3,DE:4,MD:5", pattern=r"^[A-Z]{2}:[1-9][0-9]*(,[A-Z]{2}:[1-9][0-9]*)*$"
+    target_listings: int = Field(
+        default=10_000, ge=1, le=1_000_000, description="listings an epoch assigns", examples=[5000]
     )
-    premium_weight: float = Field(default=1.5, ge=1e-6, le=100)
-    standard_weight: float = Field(default=1.0, ge=1e-6, le=100)
-    emerging_weight: float = Field(default=0.8, ge=1e-6, le=100)
-    selection_randomness: float = Field(default=0.25, ge=0, le=1)
-    geographic_spread_factor: float = Field(default=0.15, ge=0, le=1)
+    tolerance_percent: int = Field(default=10, ge=0, le=50, description="how far the total may be from it")
+    cooldown_hours: int = Field(
+        default=24,
+        ge=0,
+        le=24 * 30,
+        description="how long an assigned zipcode rests; scales with short epochs",
+    )
+    min_zipcode_listings: int = Field(default=200, ge=2, description="fewest listings of a zipcode to assign")
+    max_zipcode_listings: int = Field(default=3_000, ge=2, description="most listings of a zipcode to assign")
+    state_priorities: str = Field(
+        default="PA:1,NJ:2,NY:3,DE:4,MD:5",
+        pattern=r"^[A-Z]{2}:[1-9][0-9]*(,[A-Z]{2}:[1-9][0-9]*)*$",
+        description="states to draw from, 1 before 2",
+    )
+    geographic_regions: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z]{2}(,[A-Z]{2})*$",
+        description="of those states, the only ones to draw from now; unset: all of them",
+    )
+    premium_weight: float = Field(default=1.5, ge=1e-6, le=100, description="weight of PREMIUM zipcodes")
+    standard_weight: float = Field(default=1.0, ge=1e-6, le=100, description="weight of STANDARD zipcodes")
+    emerging_weight: float = Field(default=0.8, ge=1e-6, le=100, description="weight of EMERGING zipcodes")
+    selection_randomness: float = Field(
+        default=0.25, ge=0, le=1, description="0: by weight alone; 1: each zipcode alike"
+    )
+    geographic_spread_factor: float = Field(
+        default=0.15, ge=0, le=1, description="0: states by weight alone; 1: every state alike"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -49,14 +71,23 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
         if self.min_zipcode_listings > self.max_zipcode_listings:
             raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
-        states = [pair.partition(":")[0] for pair in self.state_priorities.split(",")]
+        states = [state for state, _ in self._priorities()]
         if len(set(states)) < len(states):
             raise ValueError("STATE_PRIORITIES must name each state once")
+        if not set(states).issuperset(self._regions()):
+            raise ValueError("GEOGRAPHIC_REGIONS must name states of STATE_PRIORITIES only")
         if self.zipcode_secret_id in self._previous_secrets():
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
         if not _SEED_HEX.fullmatch(self.schedulers_signer_seed.get_secret_value()):
             raise ValueError("SCHEDULERS_SIGNER_SEED must be 64 hex digits")
         return self
+
+    def _priorities(self) -> list[tuple[str, int]]:
+        pairs = (pair.split(":") for pair in self.state_priorities.split(","))
+        return [(state, int(priority)) for state, priority in pairs]
+
+    def _regions(self) -> list[str]:
+        return self.geographic_regions.split(",") if self.geographic_regions else []
 
     def _previous_secrets(self) -> dict[str, bytes]:
         pairs = [pair for pair in self.zipcode_previous_secrets.get_secret_value().split(",") if pair]
@@ -77,14 +108,15 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     @property
     def selection(self) -> SelectionSettings:
         """The rules of selection, with the cooldown scaled to epochs shorter than four hours."""
-        pairs = (pair.split(":") for pair in self.state_priorities.split(","))
+        regions = self._regions()
+        drawn = tuple(pair for pair in self._priorities() if not regions or pair[0] in regions)
         return SelectionSettings(
             target_listings=self.target_listings,
             tolerance_percent=self.tolerance_percent,
             min_zipcode_listings=self.min_zipcode_listings,
             max_zipcode_listings=self.max_zipcode_listings,
             cooldown=scaled(timedelta(hours=self.cooldown_hours), self.epoch_seconds),
-            state_priorities=tuple((state, int(priority)) for state, priority in pairs),
+            state_priorities=drawn,
             tier_weights=(
                 (MarketTier.PREMIUM, self.premium_weight),
                 (MarketTier.STANDARD, self.standard_weight),

@@ -17,7 +17,7 @@ from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
-from runtime import logs, nats_connection, process
+from runtime import database_rights, logs, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
@@ -40,8 +40,14 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     clock = SystemClock()
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
-    database = open_engine(settings.database_url, application_name="zipcast-responder", pool_size=10)
+    database = open_engine(
+        settings.database_url.get_secret_value(), application_name="zipcast-responder", pool_size=10
+    )
     vitals.metrics.count_errors_of(database)
+    refusal = await database_rights.too_wide(database, settings.zipcast_environment, "zipcast_responder")
+    if refusal is not None:
+        life.fail(refusal)
+        return
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)

@@ -1,34 +1,51 @@
 """Settings of the responder process."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.settings import DatabaseSettings, InternalPort, ServiceSettings, SignerSettings
+from runtime.settings import (
+    DatabaseSettings,
+    InternalPort,
+    LimitSettings,
+    ServiceSettings,
+    SignerSettings,
+    ValidatorSettings,
+)
 from storage.object_store import ObjectStoreConfig
 
 
-class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings):
+class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings):
+    own_prefix: ClassVar[str | None] = "RESPONDER_"
     internal_port: InternalPort = 9102
+
     responder_nats_seed: SecretStr = Field(description="nkey seed of the NATS user RESPONDER")
     responder_follow_nats_seed: SecretStr = Field(description="nkey seed of the user RESPONDER_FOLLOW")
-    validator_min_stake: int = Field(default=1000, ge=0, description="alpha a validator must hold")
 
-    s3_bucket: str = Field(description="bucket of the miners' uploads")
-    s3_validator_bucket: str = "resi-validated-data"
-    s3_region: str = "us-east-1"
-    s3_endpoint_url: str | None = Field(default=None, description="None for AWS")
+    s3_bucket: str = Field(description="bucket of the miners' uploads", examples=["zipcast-miners"])
+    s3_validator_bucket: str = Field(
+        default="resi-validated-data", description="bucket of the validators' results"
+    )
+    s3_region: str = Field(default="us-east-1", description="region of both buckets")
+    s3_endpoint_url: str | None = Field(
+        default=None, pattern=r"^https?://", description="of an S3-compatible provider; unset for AWS"
+    )
     s3_role_arn: str | None = Field(
         default=None, description="role that upload sessions assume; None where there is no STS"
     )
-    aws_access_key_id: str
-    aws_secret_access_key: SecretStr
-    s3_deadline_seconds: float = Field(default=5, gt=0, le=30)
+    aws_access_key_id: str = Field(description="of the user that signs; its rights: docs/operations.md")
+    aws_secret_access_key: SecretStr = Field(description="of the same user")
+    s3_deadline_seconds: float = Field(
+        default=5, gt=0, le=30, description="how long the object store may take to answer, in seconds"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.s3_bucket == self.s3_validator_bucket:
             raise ValueError("S3_BUCKET and S3_VALIDATOR_BUCKET must be two buckets")
+        plain = (self.s3_endpoint_url or "").startswith("http://")
+        if plain and self.zipcast_environment == "production":
+            raise ValueError("S3_ENDPOINT_URL must be https:// in ZIPCAST_ENVIRONMENT=production")
         return self
 
     @property

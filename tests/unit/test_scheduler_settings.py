@@ -11,10 +11,10 @@ from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
 from zipcast.calendar import EpochCalendar
 from zipcast.selection import MarketTier, SelectionSettings
 
-SEED = "ab" * 32
+SEED = "0123456789abcdef" * 4
 LEAST = {
     "NATS_URL": "nats://127.0.0.1:4222",
-    "DATABASE_URL": "postgresql://zipcast:hunter2@127.0.0.1/zipcast",
+    "DATABASE_URL": "postgresql://zipcast:hunter2-hunter2@127.0.0.1/zipcast",
     "SCHEDULERS_NATS_SEED": "SUAhunter2",
     "SCHEDULERS_SIGNER_SEED": SEED,
     "ZIPCODE_SECRET_KEY": "hunter2-" * 4,
@@ -141,7 +141,7 @@ def test_each_missing_variable_is_named(
     with pytest.raises(SystemExit) as stopped:
         load(SchedulerSettings)
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == f"{name}: Field required\n"
+    assert capsys.readouterr().err == f"{name}: must be set\n"
 
 
 def test_an_unknown_setting_is_refused_and_a_known_one_cannot_be_changed() -> None:

@@ -1,0 +1,36 @@
+"""Which values must never reach production: placeholders, published keys, and what the local stack made.
+
+Owns the list. Pure. No function here repeats the value it judges.
+"""
+
+import re
+
+# What the local stack's secret begins with, so that a copy of it is known for what it is.
+LOCAL_MARK = "development-"
+_PLACEHOLDER = re.compile(r"development|change.?me|example|placeholder|your[-_ ]|default|password", re.I)
+# Secret seeds everybody knows: those of //Alice, //Bob, //Charlie, //Dave, //Eve and //Ferdie, and the
+# access key of AWS's own documentation.
+_PUBLISHED = frozenset(
+    {
+        "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a",
+        "398f0c28f98885e046333d4a41c19cee4c37368a9832c6502f6cfd182e2aef89",
+        "bc1ede780f784bb6991a585e4f6e61522c14e1cae6ad0895fb57b9a205a8f938",
+        "868020ae0687dda7d57565093a69090211449845a7e11453612800b663307246",
+        "786ad0e2df456fe43dd1f91ebca22e235bc162e0bb8d53c633e8c85b2af68b7a",
+        "42438b7883391c05512a938e36c2df0131e088b3756d6aa7a755fbff19d2f842",
+        "akiaiosfodnn7example",
+    }
+)
+# 32 bytes of chance have at least this many different characters in hex, but for one case in millions.
+FEWEST_CHARACTERS = 8
+
+
+def objection(secret: str) -> str | None:
+    """Why a secret may not be used in production; None if nothing is known against it."""
+    if secret.lower().removeprefix("0x") in _PUBLISHED:
+        return "is a published key"
+    if _PLACEHOLDER.search(secret):
+        return "is a placeholder or was made by the local stack"
+    if len(set(secret)) < FEWEST_CHARACTERS:
+        return f"has fewer than {FEWEST_CHARACTERS} different characters"
+    return None

@@ -1,0 +1,97 @@
+"""Epochs: their rows, assignments, signed bytes and committed inputs.
+
+Row-level security (migration 0003) hides from the bridge and the responder what has not started.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
+
+
+class Epoch(Base):
+    """One epoch from preparation on. `start_at`/`end_at` are the half-open interval."""
+
+    __tablename__ = "epochs"
+    epoch_id: Mapped[str] = mapped_column(primary_key=True)
+    start_at: Mapped[datetime] = mapped_column(unique=True)
+    end_at: Mapped[datetime]
+    status: Mapped[str]
+    target_listings: Mapped[int | None]
+    tolerance_percent: Mapped[int | None]
+    total_expected_listings: Mapped[int | None]
+    algorithm_version: Mapped[str | None]
+    nonce: Mapped[str | None]
+    seed: Mapped[str | None]
+    seed_commitment: Mapped[str]
+    secret_id: Mapped[str]
+    candidate_pool_hash: Mapped[str | None]
+    relaxed_cooldown: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    import_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"))
+    message_sha256: Mapped[str | None]
+    prepared_at: Mapped[datetime]
+    published_at: Mapped[datetime | None]
+    stream_sequence: Mapped[int | None] = mapped_column(BigInteger)
+    completed_at: Mapped[datetime | None]
+    uploads_sealed_at: Mapped[datetime | None]
+    __table_args__ = (
+        CheckConstraint("status in ('pending', 'active', 'completed', 'archived', 'missed')", name="status"),
+        CheckConstraint("start_at < end_at", name="interval"),
+        # One epoch at a time, whatever length epochs had when each was prepared.
+        ExcludeConstraint((text("tstzrange(start_at, end_at)"), "&&"), name="ex_epochs_overlap"),
+        # What was published has all that a reader needs; a missed epoch has invented nothing.
+        CheckConstraint("(status = 'missed') = (message_sha256 is null)", name="message"),
+        CheckConstraint("published_at is not null or status in ('pending', 'missed')", name="published"),
+        Index(None, "end_at"),
+        Index("ix_epochs_unfinished", "start_at", postgresql_where=text("status in ('pending', 'active')")),
+    )
+
+
+class EpochAssignment(Base):
+    """One zipcode of one epoch, as it stood in the signed message."""
+
+    __tablename__ = "epoch_assignments"
+    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
+    zipcode: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int]
+    expected_listings: Mapped[int]
+    __table_args__ = (
+        CheckConstraint(ZIPCODE_RULE, name="zipcode"),
+        CheckConstraint("expected_listings >= 0", name="listings"),
+        Index(None, "zipcode"),
+    )
+
+
+class EpochMessage(Base):
+    """The signed bytes, append-only; `epochs.message_sha256` names the one in force.
+
+    A second row for one epoch exists only where the stream turned out to hold other bytes
+    than this database: the stream's are what subscribers have, so they come into force.
+    """
+
+    __tablename__ = "epoch_messages"
+    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
+    message_sha256: Mapped[str] = mapped_column(primary_key=True)
+    payload: Mapped[bytes]
+    signer: Mapped[str]
+    signature: Mapped[str]
+    stored_at: Mapped[datetime]
+    __table_args__ = (
+        CheckConstraint(f"message_sha256 ~ '{SHA256_RULE}'", name="message_sha256"),
+        CheckConstraint("message_sha256 = encode(sha256(payload), 'hex')", name="payload_hash"),
+        CheckConstraint("signature ~ '^[0-9a-f]{128}$'", name="signature"),
+    )
+
+
+class EpochInputs(Base):
+    """What an epoch's selection was committed to, one epoch ahead, as the exact hashed bytes."""
+
+    __tablename__ = "epoch_inputs"
+    epoch_id: Mapped[str] = mapped_column(primary_key=True)
+    inputs: Mapped[bytes]
+    inputs_sha256: Mapped[str]
+    committed_at: Mapped[datetime]
+    __table_args__ = (CheckConstraint("inputs_sha256 = encode(sha256(inputs), 'hex')", name="inputs_hash"),)

@@ -1,0 +1,110 @@
+"""What was asked and by whom: credentials issued, requests claimed and refused, admin commands."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from storage.tables.base import SHA256_RULE, Base
+
+
+class CredentialIssuance(Base):
+    """Every credential that left the responder: to whom, for what prefix, until when."""
+
+    __tablename__ = "credential_issuances"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    issued_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    hotkey: Mapped[str]
+    role: Mapped[str]
+    kind: Mapped[str]
+    bucket: Mapped[str]
+    prefix: Mapped[str]
+    epoch_id: Mapped[str | None]
+    request_id: Mapped[str]
+    source: Mapped[str]
+    __table_args__ = (
+        CheckConstraint("role in ('miner', 'validator')", name="role"),
+        CheckConstraint("issued_at < expires_at", name="lifetime"),
+        Index(None, "hotkey", "issued_at"),
+        Index(None, "issued_at"),
+    )
+
+
+class RequestClaim(Base):
+    """One minting request, claimed once: `request_key` is its nonce, or the legacy text that was signed.
+
+    Partitioned by the day of signing, which is part of the request: a repetition falls into the same
+    partition, so the primary key sees it. Days that are over are dropped as a whole (migration 0002).
+    """
+
+    __tablename__ = "request_claims"
+    signed_on: Mapped[date] = mapped_column(primary_key=True)
+    hotkey: Mapped[str] = mapped_column(primary_key=True)
+    request_key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
+    state: Mapped[str]
+    claimed_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    request_id: Mapped[str]
+    sealed_answer: Mapped[bytes | None]
+    """The answer, readable with the responder's key only."""
+    __table_args__ = (
+        CheckConstraint("state in ('claimed', 'answered', 'failed')", name="state"),
+        CheckConstraint("(state = 'answered') = (sealed_answer is not null)", name="answer"),
+        CheckConstraint(f"body_sha256 ~ '{SHA256_RULE}'", name="body_sha256"),
+        CheckConstraint("claimed_at < expires_at", name="lifetime"),
+        {"postgresql_partition_by": "RANGE (signed_on)"},
+    )
+
+
+class RequestRefusal(Base):
+    """Requests that were refused, sampled under flood: `suppressed` counts those like it that were left
+    out since the last one written. `hotkey` is what the request claimed, proven or not."""
+
+    __tablename__ = "request_refusals"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    refused_at: Mapped[datetime]
+    process: Mapped[str]
+    verb: Mapped[str]
+    error: Mapped[str]
+    hotkey: Mapped[str | None]
+    source: Mapped[str]
+    request_id: Mapped[str]
+    suppressed: Mapped[int] = mapped_column(server_default=text("0"))
+    __table_args__ = (
+        CheckConstraint("suppressed >= 0", name="suppressed"),
+        Index(None, "refused_at"),
+        Index(None, "hotkey", "refused_at"),
+    )
+
+
+class LegacyOptOut(Base):
+    """Hotkeys that accept no legacy commitment in their name any more."""
+
+    __tablename__ = "legacy_opt_outs"
+    hotkey: Mapped[str] = mapped_column(primary_key=True)
+    opted_out_at: Mapped[datetime]
+    request_id: Mapped[str]
+
+
+class AdminCommand(Base):
+    """What an admin asked the scheduler to do, taken in the order of asking."""
+
+    __tablename__ = "admin_commands"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    requested_at: Mapped[datetime]
+    hotkey: Mapped[str]
+    command: Mapped[str]
+    arguments: Mapped[dict[str, Any]]
+    request_id: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'queued'"))
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[dict[str, Any] | None]
+    __table_args__ = (
+        CheckConstraint("state in ('queued', 'done', 'failed')", name="state"),
+        CheckConstraint("(state = 'queued') = (finished_at is null)", name="finished"),
+        Index("ix_admin_commands_queued", "requested_at", postgresql_where=text("state = 'queued'")),
+    )

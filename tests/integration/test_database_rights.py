@@ -1,0 +1,162 @@
+"""Least rights: what each process's PostgreSQL login may and may not do, asked of PostgreSQL itself."""
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from devstack.logins import ROLES, login_url
+from devstack.servers import Servers
+from tests.integration.scheduling import database_with_sample, preparer, upcoming
+
+READERS = ["responder", "http_bridge"]
+GUARDED = ["epochs", "epoch_assignments", "epoch_messages", "epoch_inputs"]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def pending(database_url: str) -> str:
+    """A database whose only epoch has not started; the id of it."""
+    engine = await database_with_sample(database_url)
+    (interval,) = upcoming(1)
+    await preparer(engine).prepare(interval)
+    await engine.dispose()
+    return interval.epoch_id
+
+
+@pytest.fixture
+def url_of(servers: Servers, database_url: str):
+    return lambda process: login_url(servers.state, database_url, process)
+
+
+async def ask(url: str, query: str) -> list[tuple[object, ...]]:
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        cursor = await connection.execute(query)
+        return await cursor.fetchall() if cursor.description else []
+
+
+async def start_it(database_url: str) -> None:
+    """Move the epoch into the present: it started an hour ago."""
+    await ask(
+        database_url, "update epochs set start_at = now() - interval '1 h', end_at = now() + interval '3 h'"
+    )
+
+
+@pytest.mark.parametrize("process", READERS)
+async def test_an_epoch_shows_from_its_start_on(pending, url_of, database_url, process):
+    queries = [f"select count(*) from {table} where epoch_id = '{pending}'" for table in GUARDED]
+    for query in queries:
+        assert await ask(url_of(process), query) == [(0,)], query
+        assert await ask(url_of("schedulers"), query) != [(0,)], query
+    await start_it(database_url)
+    for query in queries:
+        assert await ask(url_of(process), query) != [(0,)], query
+
+
+@pytest.mark.parametrize("process", READERS)
+async def test_the_seed_of_a_running_epoch_is_out_of_reach_and_shows_when_it_has_ended(
+    pending, url_of, database_url, process
+):
+    await start_it(database_url)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await ask(url_of(process), "select seed from epochs")
+    assert await ask(url_of(process), "select * from revealed_seeds") == []
+    await ask(database_url, "update epochs set end_at = now() - interval '1 s'")
+    ((epoch_id, seed),) = await ask(url_of(process), "select * from revealed_seeds")
+    assert epoch_id == pending
+    assert await ask(database_url, "select seed from epochs") == [(seed,)]
+
+
+@pytest.mark.parametrize("process", READERS)
+async def test_that_the_next_epoch_is_prepared_may_be_known(pending, url_of, process):
+    assert await ask(url_of(process), "select next_epoch_is_prepared()") == [(True,)]
+
+
+REFUSED = {
+    "schedulers": [
+        "insert into credential_issuances default values",
+        "select * from request_claims",
+        "update epoch_messages set signer = 'x'",
+        "delete from epoch_messages",
+        "delete from epochs",
+        "update zipcodes set active = false",
+        "delete from validator_results",
+    ],
+    "responder": [
+        "update epochs set status = 'missed'",
+        "insert into epochs default values",
+        "delete from epoch_assignments",
+        "insert into epoch_messages default values",
+        "update credential_issuances set hotkey = 'x'",
+        "delete from credential_issuances",
+        "delete from request_claims",
+        "delete from validation_audit",
+        "insert into registry_snapshots default values",
+        "update admin_commands set state = 'done'",
+        "update zipcodes set active = false",
+        "select maintain_request_claims()",
+    ],
+    "http_bridge": [
+        "insert into credential_issuances default values",
+        "select * from credential_issuances",
+        "select * from request_claims",
+        "select * from admin_commands",
+        "insert into miner_submissions default values",
+        "update epochs set status = 'missed'",
+        "delete from epoch_assignments",
+        "insert into epoch_messages default values",
+        "insert into registry_snapshots default values",
+        "select * from request_refusals",
+        "select maintain_request_claims()",
+    ],
+}
+
+
+@pytest.mark.parametrize(("process", "statement"), [(p, s) for p, all_ in REFUSED.items() for s in all_])
+async def test_what_a_process_does_not_need_it_may_not(url_of, process, statement):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await ask(url_of(process), statement)
+
+
+@pytest.mark.parametrize("process", ROLES)
+@pytest.mark.parametrize("statement", ["create table public.mine (id int)", "drop table zipcodes"])
+async def test_no_process_may_change_the_schema(url_of, process, statement):
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        await ask(url_of(process), statement)
+
+
+@pytest.mark.parametrize("process", ROLES)
+async def test_no_login_is_more_than_a_member_of_its_role(url_of, process):
+    query = (
+        "select rolsuper, rolcreaterole, rolcreatedb, rolbypassrls from pg_roles where rolname = current_user"
+    )
+    assert await ask(url_of(process), query) == [(False, False, False, False)]
+
+
+async def test_claims_have_a_partition_for_each_day_of_the_coming_week(url_of, database_url):
+    query = (
+        "select count(*) from pg_inherits where inhparent = 'request_claims'::regclass "
+        "and inhrelid::regclass::text ~ '_[0-9]{8}$'"
+    )
+    assert await ask(database_url, query) == [(9,)]
+    await ask(url_of("schedulers"), "select maintain_request_claims()")
+    assert await ask(database_url, query) == [(9,)]
+
+
+async def test_a_day_of_claims_that_is_over_is_dropped(url_of, database_url):
+    day = "(now() at time zone 'UTC')::date - 5"
+    name = "request_claims_' || to_char(" + day + ", 'YYYYMMDD')"
+    await ask(
+        database_url,
+        f"do $$ begin execute 'create table {name} || ' partition of request_claims for values from (' || "
+        f"quote_literal({day}) || ') to (' || quote_literal({day} + 1) || ')'; end $$",
+    )
+    insert = (
+        "insert into request_claims (signed_on, hotkey, request_key, body_sha256, state, claimed_at, "
+        "expires_at, request_id) values ({}, 'h', 'n', repeat('0', 64), 'failed', "
+        "now(), now() + interval '1 h', 'r')"
+    )
+    await ask(database_url, insert.format(day))
+    await ask(database_url, insert.format("(now() at time zone 'UTC')::date - 20"))
+    await ask(database_url, insert.format("(now() at time zone 'UTC')::date"))
+    assert await ask(database_url, "select count(*) from request_claims") == [(3,)]
+    await ask(url_of("schedulers"), "select maintain_request_claims()")
+    assert await ask(database_url, "select count(*) from request_claims") == [(1,)]

@@ -1,0 +1,73 @@
+"""`zipcast config`: what the processes would be told by this environment, before they are started."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from zipcast.cli.database import out, server_packages
+
+if TYPE_CHECKING:
+    from runtime.settings import EnvironmentSettings
+
+config_app = typer.Typer(no_args_is_help=True, help="Settings of the processes.")
+
+# {process: the class of its settings}, by name: only a checkout has them.
+SETTINGS = {
+    "schedulers": "schedulers.settings:SchedulerSettings",
+    "responder": "broker_service.responder.settings:ResponderSettings",
+    "callout": "broker_service.callout.settings:CalloutSettings",
+    "bridge": "http_bridge.settings:BridgeSettings",
+}
+
+
+def settings_classes() -> "dict[str, type[EnvironmentSettings]]":
+    with server_packages():
+        return {process: _settings_class(where) for process, where in SETTINGS.items()}
+
+
+def _settings_class(where: str) -> "type[EnvironmentSettings]":
+    module, _, name = where.partition(":")
+    found: type[EnvironmentSettings] = getattr(import_module(module), name)
+    return found
+
+
+@config_app.command("check")
+def check(
+    process: Annotated[str, typer.Argument(help=" | ".join(SETTINGS))],
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="Read before the environment; later ones win."),
+    ] = None,
+) -> None:
+    """Show what PROCESS would run with, secrets hidden; exit status 2 if its settings stop it."""
+    if process not in SETTINGS:
+        raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
+    with server_packages():
+        from dotenv import dotenv_values
+
+        from runtime.settings import load
+    stated: dict[str, str] = {}
+    for path in env_file or []:
+        stated |= {name: value for name, value in dotenv_values(path).items() if value is not None}
+    os.environ.update({name: value for name, value in stated.items() if name not in os.environ})
+    settings = load(settings_classes()[process])
+    table = Table("variable", "value", "", box=None, pad_edge=False)
+    for name, value in settings:
+        table.add_row(name.upper(), _shown(value), "" if name in settings.model_fields_set else "default")
+    out.print(table)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)  # a secret shows itself as asterisks
+
+
+@config_app.command("example")
+def example() -> None:
+    """Print `.env.example`: every variable of every process."""
+    with server_packages():
+        from runtime.env_example import render
+    typer.echo(render(settings_classes()), nl=False)
