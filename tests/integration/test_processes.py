@@ -30,8 +30,8 @@ def scheduler_environment(servers: Servers) -> dict[str, str]:
         "DATABASE_URL": servers.database_url,
         "NATS_URL": "nats://127.0.0.1:9",
         "BT_NETWORK": "local",
-        "INTERNAL_PORT": "0",
         "ZIPCAST_ENVIRONMENT": "development",
+        "INTERNAL_PORT": "0",
         **servers.keys["schedulers"],
     }
 
@@ -74,6 +74,47 @@ async def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
     assert "hunter2" not in complaint.decode()
 
 
+@pytest.mark.parametrize(
+    ("module", "process", "keys"),
+    [("broker_service.responder", "responder", "responder"), ("http_bridge", "http_bridge", "bridge")],
+)
+async def test_in_production_a_login_that_may_see_the_future_stops_the_start(
+    servers: Servers, database_url: str, module: str, process: str, keys: str
+):
+    environment = {
+        "NATS_URL": servers.nats_url,
+        "DATABASE_URL": database_url,
+        **servers.keys[keys],
+        **servers.s3_environment,
+    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9", "INTERNAL_PORT": "0", "PORT": str(free_port())}
+    refused = await start(module, environment)
+    out, _ = await refused.communicate()
+    assert refused.returncode == 1
+    assert f"DATABASE_URL: its login may read epochs before they start; use a member of {ROLES[process]}" in (
+        out.decode()
+    )
+    allowed = await start(
+        module, environment | {"DATABASE_URL": login_url(servers.state, database_url, process)}
+    )
+    assert allowed.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            lines = [line async for line in until_ready(allowed.stdout)]
+        assert b"DATABASE_URL" not in b"".join(lines)
+    finally:
+        allowed.terminate()
+        await allowed.communicate()
+
+
+async def until_ready(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Lines up to the one that says so. The caller bounds the time."""
+    async for line in stream:
+        yield line
+        if b'"action": "ready"' in line:
+            return
+    pytest.fail("the process ended before it was ready")
+
+
 async def test_a_taken_internal_port_stops_the_start_with_one_line_that_names_it(servers: Servers):
     taken = str(servers.ports.nats)
     process = await start("schedulers", scheduler_environment(servers) | {"INTERNAL_PORT": taken})
@@ -104,45 +145,3 @@ async def test_a_process_that_waits_for_nats_tells_so(servers: Servers):
     assert told["connections"] == {"schedulers": "connecting"}
     assert told["problems"]["nats_error"] >= 1
     assert live.status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("module", "process", "keys"),
-    [("broker_service.responder", "responder", "responder"), ("http_bridge", "http_bridge", "bridge")],
-)
-async def test_in_production_a_login_that_may_see_the_future_stops_the_start(
-    servers: Servers, database_url: str, module: str, process: str, keys: str
-):
-    environment = {
-        "NATS_URL": servers.nats_url,
-        "INTERNAL_PORT": "0",
-        "DATABASE_URL": database_url,
-        **servers.keys[keys],
-        **servers.s3_environment,
-    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9"}
-    refused = await start(module, environment)
-    out, _ = await refused.communicate()
-    assert refused.returncode == 1
-    assert f"DATABASE_URL: its login may read epochs before they start; use a member of {ROLES[process]}" in (
-        out.decode()
-    )
-    allowed = await start(
-        module, environment | {"DATABASE_URL": login_url(servers.state, database_url, process)}
-    )
-    assert allowed.stdout is not None
-    try:
-        async with asyncio.timeout(30):
-            lines = [line async for line in until_ready(allowed.stdout)]
-        assert b"DATABASE_URL" not in b"".join(lines)
-    finally:
-        allowed.terminate()
-        await allowed.communicate()
-
-
-async def until_ready(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Lines up to the one that says so. The caller bounds the time."""
-    async for line in stream:
-        yield line
-        if b'"action": "ready"' in line:
-            return
-    pytest.fail("the process ended before it was ready")
