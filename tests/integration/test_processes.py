@@ -86,7 +86,7 @@ async def test_in_production_a_login_that_may_see_the_future_stops_the_start(
         "DATABASE_URL": database_url,
         **servers.keys[keys],
         **servers.s3_environment,
-    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9", "INTERNAL_PORT": "0", "PORT": str(free_port())}
+    } | {"S3_ENDPOINT_URL": "https://127.0.0.1:9", "INTERNAL_PORT": "0", "PORT": str(servers.ports.http)}
     refused = await start(module, environment)
     out, _ = await refused.communicate()
     assert refused.returncode == 1
