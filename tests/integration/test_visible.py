@@ -1,10 +1,9 @@
 """What an operator sees of a running stack: metrics, health, logs, connections, and no secrets."""
 
 import asyncio
-import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,18 +15,21 @@ from nats.errors import AuthorizationError
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.stack import Stack
-from tests.integration.people import ask, client, coldkey, keypair, legacy, raw_connection, signed_headers
-from tests.integration.processes import wait_until
+from tests.integration.operator_view import (
+    PROCESSES,
+    Internal,
+    granted_folder,
+    refused_folder,
+    until,
+    value,
+)
+from tests.integration.people import ask, client, keypair, raw_connection, signed_headers
 from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
 
-PROCESSES = ("schedulers", "responder", "callout", "http_bridge")
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-REQUEST_ID = "a-request_of-test-visible-1"
-
-Internal = dict[str, httpx.AsyncClient]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -38,57 +40,6 @@ async def internal(ready: Ready) -> AsyncIterator[Internal]:
             name: await stack.enter_async_context(httpx.AsyncClient(base_url=url))
             for name, url in ready.internal.items()
         }
-
-
-async def until(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = 20) -> None:
-    deadline = time.monotonic() + timeout_seconds
-    while not await condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        await asyncio.sleep(0.05)
-
-
-async def samples(http: httpx.AsyncClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    text = (await http.get("/metrics")).text
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-async def value(http: httpx.AsyncClient, name: str, **labels: str) -> float:
-    return (await samples(http)).get((name, tuple(sorted(labels.items()))), 0)
-
-
-def log_lines(stack: Stack, process: str) -> list[dict[str, object]]:
-    text = (stack.servers.state.logs / f"{process}.log").read_text()
-    whole, _, _ = text.rpartition("\n")
-    return [json.loads(line) for line in whole.splitlines()]
-
-
-async def only_line(stack: Stack, process: str, correlation_id: str) -> dict[str, object]:
-    """The one line of that id, which is written when the reply is already out."""
-
-    def found() -> list[dict[str, object]]:
-        return [line for line in log_lines(stack, process) if line.get("correlation_id") == correlation_id]
-
-    await wait_until(found)
-    (line,) = found()
-    return line
-
-
-async def refused_folder(ready: Ready, http: httpx.AsyncClient, request_id: str) -> httpx.Response:
-    """Folder access of a miner, forged: the bridge refuses it."""
-    body = {"coldkey": coldkey(ready, "miner-1"), "hotkey": keypair(ready, "miner-1").ss58_address}
-    body |= {"timestamp": str(int(time.time())), "signature": "00" * 64}
-    return await http.post("/get-folder-access", json=body, headers={"X-Request-Id": request_id})
-
-
-async def granted_folder(ready: Ready, http: httpx.AsyncClient, request_id: str) -> httpx.Response:
-    signer, cold = keypair(ready, "miner-1"), coldkey(ready, "miner-1")
-    commitment = f"s3:data:access:{cold}:{signer.ss58_address}:{{timestamp}}"
-    body = legacy(signer, commitment) | {"coldkey": cold}
-    return await http.post("/get-folder-access", json=body, headers={"X-Request-Id": request_id})
 
 
 async def test_each_process_shows_exactly_the_metrics_that_the_page_says(internal: Internal):
@@ -171,73 +122,6 @@ async def test_a_connection_that_is_refused_is_counted_by_its_reason(ready: Read
         await raw_connection(ready, Keypair.create_from_uri("//Nobody"))
     now = await value(internal["callout"], "zipcast_connections_refused_total", reason="not_registered")
     assert now == refused + 1
-
-
-async def test_one_id_follows_a_request_through_bridge_responder_and_record(
-    ready: Ready, stack: Stack, http: httpx.AsyncClient
-):
-    answer = await granted_folder(ready, http, REQUEST_ID)
-    assert answer.headers["x-request-id"] == REQUEST_ID
-    for process, action in (("http_bridge", "http_request"), ("responder", "request_answered")):
-        line = await only_line(stack, process, REQUEST_ID)
-        assert line["action"] == action
-    async with await psycopg.AsyncConnection.connect(ready.postgres) as connection:
-        rows = await connection.execute(
-            "select kind from credential_issuances where request_id = %s", [REQUEST_ID]
-        )
-        assert await rows.fetchall() == [("s3.folder-access",)]
-
-
-async def test_an_error_names_its_request_also_where_the_responder_states_it(
-    ready: Ready, http: httpx.AsyncClient
-):
-    body = legacy(keypair(ready, "validator-1"), "s3:validator:upload:{timestamp}")
-    path = "/api/v1/s3-access/validator-upload"
-    body |= {"epochId": "2020-01-01T00-00-00"}
-    answer = await http.post(path, json=body, headers={"X-Request-Id": "an-error"})
-    assert (answer.json()["error"], answer.json()["requestId"]) == ("epoch_not_found", "an-error")
-    assert answer.headers["x-request-id"] == "an-error"
-
-
-async def test_an_epochs_id_follows_it_through_the_processes(stack: Stack):
-    async def followed() -> bool:
-        published = [line for line in log_lines(stack, "schedulers") if line["action"] == "epoch_published"]
-        epoch_id = published[-1]["correlation_id"]
-        return all(
-            any(
-                (line["action"], line.get("correlation_id")) == ("epoch_held", epoch_id)
-                for line in log_lines(stack, process)
-            )
-            for process in ("responder", "http_bridge")
-        )
-
-    await until(followed)
-
-
-async def test_every_line_of_every_log_is_json_with_an_action(stack: Stack):
-    for process in PROCESSES:
-        lines = log_lines(stack, process)
-        assert {"starting", "ready"} <= {line["action"] for line in lines}
-        for line in lines:
-            assert re.fullmatch(r"[a-z_]+", str(line["action"])), line
-            assert line["level"] in {"info", "warning", "error"}
-            assert "request_id" not in line
-
-
-async def test_a_request_is_one_line_without_its_signature(
-    ready: Ready, stack: Stack, http: httpx.AsyncClient
-):
-    query = legacy(keypair(ready, "miner-3"), "zipcode:assignment:current:{timestamp}")
-    path = "/api/v1/zipcode-assignments/current"
-    answer = await http.get(path, params=query, headers={"X-Request-Id": "asked-by-miner-3"})
-    assert answer.status_code == 200
-    line = await only_line(stack, "http_bridge", "asked-by-miner-3")
-    assert line["action"] == "http_request"
-    assert (line["method"], line["path"], line["status"]) == ("GET", path, 200)
-    assert line["client"] == "127.0.0.1"
-    assert isinstance(line["milliseconds"], float)
-    for process in PROCESSES:
-        assert query["signature"] not in (stack.servers.state.logs / f"{process}.log").read_text()
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/health", "/metrics/", "/internal/metrics"])
