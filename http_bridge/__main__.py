@@ -17,6 +17,7 @@ from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from runtime.process import Lifecycle
 from runtime.registry import RegistryFollower, RegistryView
+from runtime.registry_copy import recall_from
 from runtime.settings import load
 from storage.database import open_engine
 from zipcast.clock import SystemClock
@@ -38,13 +39,16 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     """Serve until told to stop; requests under way are finished."""
     clock = SystemClock()
     database = open_engine(settings.database_url, application_name="zipcast-bridge")
-    registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
+    registry = RegistryView(
+        settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
+    )
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)
     connection = await nats_connection.connect(
         settings.nats_url, user="bridge", seed=settings.bridge_nats_seed, life=life
     )
-    follower = RegistryFollower(connection.jetstream(timeout=2), registry, clock)
+    recall = recall_from(database, settings.bt_network, settings.net_uid)
+    follower = RegistryFollower(connection.jetstream(timeout=2), registry, clock, recall)
     await connection.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check())
     doorkeeper = Doorkeeper(registry, settings.signers, clock)

@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import DatabaseSettings, ServiceSettings, SignerSettings
+from runtime.settings import DatabaseSettings, RegistryAgeSettings, ServiceSettings, SignerSettings
 
 
-class BridgeSettings(ServiceSettings, DatabaseSettings, SignerSettings):
+class BridgeSettings(ServiceSettings, DatabaseSettings, SignerSettings, RegistryAgeSettings):
     bridge_nats_seed: SecretStr = Field(description="nkey seed of the NATS user BRIDGE")
     bridge_host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
     port: int = Field(default=8000, ge=1, le=65535)

@@ -5,6 +5,7 @@ secret.
 """
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
@@ -54,6 +55,22 @@ class SignerSettings(EnvironmentSettings):
     @property
     def signers(self) -> frozenset[Hotkey]:
         return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
+
+
+DEFAULT_REGISTRY_MAX_AGE_HOURS = 24
+
+
+class RegistryAgeSettings(EnvironmentSettings):
+    registry_max_age_hours: float = Field(
+        default=DEFAULT_REGISTRY_MAX_AGE_HOURS,
+        gt=0,
+        le=24 * 365,
+        description="age of the registry beyond which nothing is minted; assignments go on",
+    )
+
+    @property
+    def registry_max_age(self) -> timedelta:
+        return timedelta(hours=self.registry_max_age_hours)
 
 
 class EpochLengthSettings(EnvironmentSettings):

@@ -8,7 +8,7 @@ from runtime.settings import load
 from schedulers.engine import EpochEngine
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
-from schedulers.registry import FileRegistry, RegistryPublisher
+from schedulers.registry.start import registry_reader
 from schedulers.settings import SchedulerSettings
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
@@ -41,16 +41,10 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
     publisher = Publisher(database, EpochStream(jetstream), trust, clock)
     engine = EpochEngine(database, preparer, publisher, StartGate(database, clock), clock)
+    registry = registry_reader(settings, jetstream, database, clock)
     life.spawn(engine.run(), "epochs")
-    first_steps = [engine.caught_up]
-    if settings.schedulers_registry_file is not None:
-        source = FileRegistry(settings.schedulers_registry_file)
-        registry = RegistryPublisher(
-            source, jetstream, database, settings.bt_network, settings.net_uid, clock
-        )
-        life.spawn(registry.run(), "registry")
-        first_steps.append(registry.published)
-    for step in first_steps:
+    life.spawn(registry.run(), "registry")
+    for step in (engine.caught_up, registry.settled):
         await life.until(step)
     life.ready()
     await life.wait()

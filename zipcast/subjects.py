@@ -35,6 +35,8 @@ class Verb(StrEnum):
 
 
 MINER_VERBS = frozenset({Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD})
+# What these answer opens buckets; they are spelled `s3.`.
+MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
 VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
 
 

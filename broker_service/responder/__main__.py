@@ -21,6 +21,7 @@ from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from runtime.process import Lifecycle
 from runtime.registry import RegistryFollower, RegistryView
+from runtime.registry_copy import recall_from
 from runtime.settings import load
 from storage.database import open_engine
 from storage.object_store import ObjectStore
@@ -36,7 +37,9 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     clock = SystemClock()
     database = open_engine(settings.database_url, application_name="zipcast-responder", pool_size=10)
     store = ObjectStore(settings.object_store)
-    registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
+    registry = RegistryView(
+        settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
+    )
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)
     record = Record(database)
@@ -50,7 +53,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         seed=settings.responder_follow_nats_seed,
         life=life,
     )
-    follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock)
+    recall = recall_from(database, settings.bt_network, settings.net_uid)
+    follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock, recall)
     await follow.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check())
     life.spawn(follower.run(), "registry")

@@ -4,11 +4,11 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.settings import DatabaseSettings, ServiceSettings, SignerSettings
+from runtime.settings import DatabaseSettings, RegistryAgeSettings, ServiceSettings, SignerSettings
 from storage.object_store import ObjectStoreConfig
 
 
-class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings):
+class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, RegistryAgeSettings):
     responder_nats_seed: SecretStr = Field(description="nkey seed of the NATS user RESPONDER")
     responder_follow_nats_seed: SecretStr = Field(description="nkey seed of the user RESPONDER_FOLLOW")
     validator_min_stake: int = Field(default=1000, ge=0, description="alpha a validator must hold")
