@@ -21,7 +21,15 @@ log = logs.logger()
 
 # Answers that do not have the shape the SDK expects come out of it as these. Without its types:
 # pydantic, SCALE and JSON errors are ValueErrors.
-_MISSHAPEN = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_MISSHAPEN = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RuntimeError,
+)
 
 # The chain counts blocks in 32 bits.
 MOST_BLOCKS = 2**32
@@ -44,7 +52,7 @@ class ChainRegistry:
     async def read(self) -> Reading:
         if self._sdk is None:
             self._sdk = await asyncio.to_thread(import_module, "bittensor")
-            self.endpoints = self.endpoints or self._public_endpoints()
+            self.endpoints = self.endpoints or public_endpoints(self.network)
         try:
             async with asyncio.timeout(self.deadline_seconds):
                 await self._connect()
@@ -69,8 +77,8 @@ class ChainRegistry:
             return
         try:
             await client.close()
-        except (self._sdk.BittensorError, OSError, *_MISSHAPEN) as error:
-            # What ended the SDK's background task comes out of its `close` once more.
+        except Exception as error:  # noqa: BLE001 - the SDK's background task may have died of anything
+            # It comes out once more here, before the socket is closed, which is then the node's to close.
             log.info("chain_connection_ended", error=type(error).__name__)
 
     async def _connect(self) -> None:
@@ -87,20 +95,23 @@ class ChainRegistry:
     def _endpoint(self) -> str:
         return self.endpoints[self._turn % len(self.endpoints)]
 
-    def _public_endpoints(self) -> tuple[str, ...]:
-        settings = import_module("bittensor.settings")
-        try:
-            _, first = settings.resolve_endpoint(self.network)
-        except ValueError as error:
-            raise RegistryUnreadableError(
-                f"BT_NETWORK {self.network} is none of the SDK's: name nodes in BT_CHAIN_ENDPOINTS"
-            ) from error
-        return (first, *settings.default_fallback_endpoints(self.network))
+
+def public_endpoints(network: str) -> tuple[str, ...]:
+    """The nodes that the SDK knows for a network. Raises RegistryUnreadableError for one it does not know."""
+    settings = import_module("bittensor.settings")
+    try:
+        _, first = settings.resolve_endpoint(network)
+    except ValueError as error:
+        raise RegistryUnreadableError(
+            f"BT_NETWORK {network} is none of the SDK's: name nodes in BT_CHAIN_ENDPOINTS"
+        ) from error
+    return (first, *settings.default_fallback_endpoints(network))
 
 
 def _reading(metagraph: Any) -> Reading:
     """Neurons whose keys nobody can hold (the chain fills gaps with the zero key) are left out."""
     neurons: dict[str, RegisteredNeuron] = {}
+    left_out: list[int] = []
     for found in metagraph.neurons:
         try:
             neuron = RegisteredNeuron(
@@ -110,11 +121,13 @@ def _reading(metagraph: Any) -> Reading:
                 validator_permit=found.validator_permit,
                 alpha_stake_rao=found.alpha_stake.rao,
             )
-        except MalformedHotkeyError as error:
-            log.warning("registry_neuron_left_out", uid=found.uid, reason=str(error))
+        except MalformedHotkeyError:
+            left_out.append(found.uid)
             continue
         if neurons.setdefault(neuron.hotkey, neuron) is not neuron:
             raise ValueError("a hotkey stands twice")
+    if left_out:
+        log.info("registry_neurons_left_out", uids=left_out)
     if not 0 < metagraph.block < MOST_BLOCKS:
         raise ValueError("no block has that number")
     return Reading(tuple(neurons.values()), metagraph.block)

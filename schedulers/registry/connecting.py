@@ -16,6 +16,7 @@ def cleared_up(connecting: Coroutine[Any, Any, object]) -> Generator[Any, None, 
 
     Raises what it raises; if the task was cancelled, CancelledError once it has cleared up."""
     task = asyncio.current_task()
+    requests = task.cancelling() if task is not None else 0
     cancelled: asyncio.CancelledError | None = None
     deliver: BaseException | None = None
     try:
@@ -26,8 +27,9 @@ def cleared_up(connecting: Coroutine[Any, Any, object]) -> Generator[Any, None, 
                 yield waited
             except asyncio.CancelledError as error:
                 deliver = error
-                if task is not None and task.cancelling():
-                    cancelled, deliver = error, TimeoutError("given up")
+                # Unless it is what was awaited that was cancelled, not this task.
+                if task is not None and task.cancelling() > requests:
+                    requests, cancelled, deliver = task.cancelling(), error, TimeoutError("given up")
             except Exception as error:  # noqa: BLE001 - what it waited for failed: its own to handle
                 deliver = error
     except StopIteration:

@@ -47,8 +47,10 @@ class RegistryPublisher:
         bucket, remembered = await self._bucket(), self.held
         try:
             entry = await bucket.get(REGISTRY_KEY)
-        except KeyNotFoundError:
-            self.held, self._revision, self._value = None, 0, b""
+        except KeyNotFoundError as error:
+            # A key that was deleted has a revision, which counts in the compare-and-set.
+            self._revision = 0 if error.entry is None else error.entry.revision or 0
+            self.held, self._value = None, b""
             kept = remembered or await self._recall()
             if kept is not None:
                 await self._put(bucket, kept)
