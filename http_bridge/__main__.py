@@ -20,6 +20,7 @@ from runtime.opt_outs import LegacyOptOuts
 from runtime.process import Lifecycle
 from runtime.refusals import RefusalTrail
 from runtime.registry import RegistryFollower, RegistryView
+from runtime.registry_copy import recall_from
 from runtime.settings import load
 from storage.database import open_engine
 from zipcast.clock import SystemClock
@@ -38,7 +39,9 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     if refusal is not None:
         life.fail(refusal)
         return
-    registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
+    registry = RegistryView(
+        settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
+    )
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)
     RegistryMetrics(vitals.registry, registry, clock)
@@ -47,7 +50,8 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     connection = await nats_connection.connect(
         settings.nats_url, user="bridge", seed=settings.bridge_nats_seed, life=life
     )
-    follower = RegistryFollower(connection.jetstream(timeout=2), registry, clock)
+    recall = recall_from(database, settings.bt_network, settings.net_uid)
+    follower = RegistryFollower(connection.jetstream(timeout=2), registry, clock, recall)
     await connection.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check(), opted_out.read())
     refusals = RefusalTrail("bridge", database, clock)

@@ -26,7 +26,6 @@ from zipcast.messages import WireModel, WireTime
 
 # The scheduler publishes an unchanged registry every five minutes.
 REGISTRY_OLD = timedelta(minutes=15)
-REGISTRY_MAX_AGE = timedelta(hours=24)
 BOUNDARY_TRIES, BOUNDARY_PAUSE_SECONDS = 15, 0.1
 # Without these there is no `current` to serve.
 ESSENTIAL = ("metagraph", "assignments")
@@ -156,13 +155,13 @@ class BridgeHealth:
 
 
 def metagraph(registry: RegistryView, now: datetime) -> Finding:
-    """The last good snapshot stays in force for a day: minting stops then, assignments flow on."""
+    """The last good snapshot stays in force; beyond its greatest age minting stops, assignments flow on."""
     age = registry.age(now)
     if age is None:
         return Finding(HealthStatus.UNHEALTHY, "the registry has not been read yet")
     note = f"{max(0, int(age.total_seconds()))} s old"
-    if age > REGISTRY_OLD:
-        reason = "older than a day" if age > REGISTRY_MAX_AGE else "not refreshed for 15 minutes"
+    if age > min(REGISTRY_OLD, registry.max_age):
+        reason = "too old to mint by" if age > registry.max_age else "not refreshed for 15 minutes"
         return Finding(HealthStatus.DEGRADED, reason, note=note)
     return Finding(note=note)
 

@@ -9,13 +9,16 @@ from runtime.settings import (
     DatabaseSettings,
     InternalPort,
     LimitSettings,
+    RegistryAgeSettings,
     ServiceSettings,
     SignerSettings,
     ValidatorSettings,
 )
 
 
-class BridgeSettings(ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings):
+class BridgeSettings(
+    ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings, RegistryAgeSettings
+):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
     internal_port: InternalPort = 9104
 

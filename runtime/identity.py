@@ -1,6 +1,7 @@
 """Who asks: from an unverified message to a `Caller`, in the house's order of checks.
 
-Owns that order: reply subject, shape, freshness, registered, signature, role. Two doors lead here,
+Owns that order: reply subject, shape, freshness, registered, signature, role, and for what is minted
+that the registry is young enough to go by. Two doors lead here,
 NATS directly and the HTTP bridge, which hands over the original request for a second check.
 """
 
@@ -26,7 +27,7 @@ from zipcast.messages import (
     first_fault,
 )
 from zipcast.strict_json import parse_object
-from zipcast.subjects import Verb
+from zipcast.subjects import MINTING_VERBS, Verb
 
 Fields = Mapping[str, object]
 
@@ -162,6 +163,8 @@ class Doorkeeper:
     def _caller(self, hotkey: Hotkey, arrival: Arrival, source: str) -> Caller:
         if arrival.verb in VALIDATORS_ONLY:
             self.registry.require_validator(hotkey)
+        if arrival.verb in MINTING_VERBS:
+            self.registry.require_young(self.clock.now())
         validator = self.registry.is_validator(self.registry.require_registered(hotkey))
         role = "validator" if validator else "miner"
         return Caller(hotkey, role, arrival.request_id, source)

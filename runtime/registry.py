@@ -1,10 +1,11 @@
 """Who is registered, followed live: the newest snapshot in NATS KV, read once a second.
 
-Owns the questions "is this hotkey registered" and "is it a validator". Does not read the chain
-(schedulers do). A direct read each second, rather than a KV watch, needs no consumer rights and
-has no subscription that can die silently when nats-server restarts.
+Owns the questions "is this hotkey registered", "is it a validator" and "is the snapshot too old to
+mint by". Does not read the chain (schedulers do). A direct read each second, rather than a KV watch,
+needs no consumer rights and has no subscription that can die silently when nats-server restarts.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from nats.errors import Error as NatsError
@@ -14,6 +15,7 @@ from nats.js.kv import KeyValue
 from pydantic import ValidationError
 
 from runtime import logs
+from runtime.settings import DEFAULT_REGISTRY_MAX_AGE_HOURS
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
@@ -24,14 +26,24 @@ log = logs.logger()
 
 POLL_SECONDS = 1.0
 RAO_PER_ALPHA = 1_000_000_000
+RETRY_OLD_SECONDS = 60
+Recall = Callable[[], Awaitable[RegistrySnapshot | None]]
 
 
 class RegistryView:
-    """The snapshot in force, indexed. `min_stake_alpha` and the permit make a validator."""
+    """The snapshot in force, indexed. The permit and at least `min_stake_alpha` of alpha stake, compared
+    in rao, make a validator. By a snapshot older than `max_age` nothing is minted."""
 
-    def __init__(self, network: str, netuid: int, min_stake_alpha: int) -> None:
+    def __init__(
+        self,
+        network: str,
+        netuid: int,
+        min_stake_alpha: int,
+        max_age: timedelta = timedelta(hours=DEFAULT_REGISTRY_MAX_AGE_HOURS),
+    ) -> None:
         self._subnet = (network, netuid)
         self._min_stake_rao = min_stake_alpha * RAO_PER_ALPHA
+        self.max_age = max_age
         self._neurons: dict[str, RegisteredNeuron] = {}
         self.snapshot: RegistrySnapshot | None = None
 
@@ -48,6 +60,16 @@ class RegistryView:
 
     def age(self, now: datetime) -> timedelta | None:
         return None if self.snapshot is None else now - self.snapshot.taken_at
+
+    def require_young(self, now: datetime) -> None:
+        """Raises ServiceError(REGISTRY_UNAVAILABLE) when the snapshot is missing or older than `max_age`."""
+        age = self.age(now)
+        if age is None or age > self.max_age:
+            raise ServiceError(
+                ErrorCode.REGISTRY_UNAVAILABLE,
+                "The registry has not been read for too long to hand out access by it.",
+                retry_after_seconds=RETRY_OLD_SECONDS,
+            )
 
     def find(self, hotkey: Hotkey) -> RegisteredNeuron | None:
         return self._neurons.get(hotkey)
@@ -79,9 +101,16 @@ class RegistryView:
 
 
 class RegistryFollower:
-    """Keeps a RegistryView at the newest snapshot for as long as `run` runs."""
+    """Keeps a RegistryView at the newest snapshot for as long as `run` runs. `recall` yields the last
+    good copy, asked for as long as there is no snapshot at all; it raises nothing."""
 
-    def __init__(self, jetstream: JetStreamContext, view: RegistryView, clock: Clock) -> None:
+    def __init__(
+        self,
+        jetstream: JetStreamContext,
+        view: RegistryView,
+        clock: Clock,
+        recall: Recall | None = None,
+    ) -> None:
         self._bucket = KeyValue(
             name=REGISTRY_BUCKET,
             stream=f"KV_{REGISTRY_BUCKET}",
@@ -91,6 +120,7 @@ class RegistryFollower:
         )
         self._view = view
         self._clock = clock
+        self._recall = recall
         self._seen = b""
         self._failing = False
 
@@ -113,6 +143,13 @@ class RegistryFollower:
             self._failing = True
         else:
             self._failing = False
+        if self._view.snapshot is None and self._recall is not None:
+            await self._adopt_copy(self._recall)
+
+    async def _adopt_copy(self, recall: Recall) -> None:
+        snapshot = await recall()
+        if snapshot is not None and self._view.adopt(snapshot):
+            log.warning("registry_recalled", block=snapshot.block_number, neurons=len(snapshot.neurons))
 
     def _adopt(self, value: bytes) -> None:
         snapshot = RegistrySnapshot.model_validate_json(value)

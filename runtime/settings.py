@@ -8,6 +8,7 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
@@ -121,6 +122,22 @@ class SignerSettings(EnvironmentSettings):
     @property
     def signers(self) -> frozenset[Hotkey]:
         return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
+
+
+DEFAULT_REGISTRY_MAX_AGE_HOURS = 24
+
+
+class RegistryAgeSettings(EnvironmentSettings):
+    registry_max_age_hours: float = Field(
+        default=DEFAULT_REGISTRY_MAX_AGE_HOURS,
+        gt=0,
+        le=24 * 365,
+        description="age of the registry beyond which nothing is minted; assignments go on",
+    )
+
+    @property
+    def registry_max_age(self) -> timedelta:
+        return timedelta(hours=self.registry_max_age_hours)
 
 
 class EpochLengthSettings(EnvironmentSettings):

@@ -10,7 +10,7 @@ from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
-from schedulers.registry import FileRegistry, RegistryPublisher
+from schedulers.registry.start import registry_reader
 from schedulers.settings import SchedulerSettings
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
@@ -47,17 +47,11 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     publisher = Publisher(database, EpochStream(jetstream), trust, clock, metrics)
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
+    registry = registry_reader(settings, jetstream, database, clock)
     life.spawn(engine.run(), "epochs")
+    life.spawn(registry.run(), "registry")
     life.spawn(Housekeeping(database, clock).run(), "housekeeping")
-    first_steps = [engine.caught_up]
-    if settings.schedulers_registry_file is not None:
-        source = FileRegistry(settings.schedulers_registry_file)
-        registry = RegistryPublisher(
-            source, jetstream, database, settings.bt_network, settings.net_uid, clock
-        )
-        life.spawn(registry.run(), "registry")
-        first_steps.append(registry.published)
-    for step in first_steps:
+    for step in (engine.caught_up, registry.settled):
         await life.until(step)
     life.ready()
     await life.wait()

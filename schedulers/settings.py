@@ -30,7 +30,20 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=SecretStr(""), description="id:secret pairs in use before a rotation, comma-separated"
     )
     schedulers_registry_file: Path | None = Field(
-        default=None, description="JSON list of neurons that stands in for the chain in local work"
+        default=None,
+        description="JSON list of neurons that stands in for the chain: local work, need",
+    )
+    bt_chain_endpoints: str = Field(
+        default="",
+        repr=False,
+        pattern=r"^(wss?://[^\s,]+(,wss?://[^\s,]+)*)?$",
+        description="chain nodes in order of preference, comma-separated; empty: the SDK's for BT_NETWORK",
+    )
+    registry_read_seconds: float = Field(default=300, gt=0, le=3600, description="between two readings")
+    registry_confirm_seconds: float = Field(default=30, gt=0, description="before a confirming reading")
+    registry_deadline_seconds: float = Field(default=120, gt=0, le=600, description="of one reading")
+    registry_max_drop_percent: int = Field(
+        default=20, ge=0, le=100, description="share of hotkeys that may vanish on one reading's word"
     )
 
     target_listings: int = Field(
@@ -78,6 +91,10 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             raise ValueError("GEOGRAPHIC_REGIONS must name states of STATE_PRIORITIES only")
         if self.zipcode_secret_id in self._previous_secrets():
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
+        if self.schedulers_registry_file is not None and self.bt_chain_endpoints:
+            raise ValueError("SCHEDULERS_REGISTRY_FILE and BT_CHAIN_ENDPOINTS exclude each other")
+        if self.registry_confirm_seconds > self.registry_read_seconds:
+            raise ValueError("REGISTRY_CONFIRM_SECONDS must not exceed REGISTRY_READ_SECONDS")
         if not _SEED_HEX.fullmatch(self.schedulers_signer_seed.get_secret_value()):
             raise ValueError("SCHEDULERS_SIGNER_SEED must be 64 hex digits")
         return self
@@ -100,6 +117,10 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         """The current secret and those that epochs may still be committed to."""
         current = self.zipcode_secret_key.get_secret_value().encode()
         return Secrets(self.zipcode_secret_id, self._previous_secrets() | {self.zipcode_secret_id: current})
+
+    @property
+    def chain_endpoints(self) -> tuple[str, ...]:
+        return tuple(endpoint for endpoint in self.bt_chain_endpoints.split(",") if endpoint)
 
     @property
     def calendar(self) -> EpochCalendar:

@@ -1,11 +1,15 @@
 """Metagraph snapshots in PostgreSQL: the last good copy, and the trail behind each decision."""
 
-from sqlalchemy import select
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import RegistrySnapshot as Row
 from zipcast.messages import RegistrySnapshot
+
+TRIMMED_AT_ONCE = 50
 
 
 async def store_snapshot(connection: AsyncConnection, snapshot: RegistrySnapshot) -> None:
@@ -32,3 +36,19 @@ async def newest_snapshot(connection: AsyncConnection, network: str, netuid: int
     )
     found = (await connection.execute(query)).scalar()
     return None if found is None else RegistrySnapshot.model_validate(found)
+
+
+async def trim_snapshots(connection: AsyncConnection, network: str, netuid: int, before: datetime) -> int:
+    """Delete some of the oldest that were taken before then, never the newest. Returns how many."""
+    of_subnet = (Row.network == network) & (Row.netuid == netuid)
+    oldest = (
+        select(Row.block_number, Row.taken_at)
+        .where(of_subnet)
+        .order_by(Row.block_number)
+        .limit(TRIMMED_AT_ONCE)
+        .subquery()
+    )
+    newest = select(func.max(Row.block_number)).where(of_subnet).scalar_subquery()
+    expired = select(oldest.c.block_number).where(oldest.c.taken_at < before, oldest.c.block_number < newest)
+    trimmed = await connection.execute(delete(Row).where(of_subnet, Row.block_number.in_(expired)))
+    return trimmed.rowcount

@@ -36,10 +36,8 @@ class Verb(StrEnum):
 
 
 MINER_VERBS = frozenset({Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD, Verb.AUTH_LEGACY})
-# What hands out access to the object store.
-MINTING_VERBS = frozenset(
-    {Verb.S3_MINER_UPLOAD, Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ, Verb.S3_FOLDER_ACCESS}
-)
+# What these answer opens buckets; they are spelled `s3.`.
+MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
 VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
 
 

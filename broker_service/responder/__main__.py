@@ -27,6 +27,7 @@ from runtime.opt_outs import LegacyOptOuts
 from runtime.process import Lifecycle
 from runtime.refusals import RefusalTrail
 from runtime.registry import RegistryFollower, RegistryView
+from runtime.registry_copy import recall_from
 from runtime.settings import load
 from storage.database import open_engine
 from storage.object_store import ObjectStore
@@ -53,7 +54,9 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         life.fail(refusal)
         return
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
-    registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
+    registry = RegistryView(
+        settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
+    )
     trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
     current = CurrentEpoch(trust, clock, database)
     RegistryMetrics(vitals.registry, registry, clock)
@@ -77,7 +80,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         seed=settings.responder_follow_nats_seed,
         life=life,
     )
-    follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock)
+    recall = recall_from(database, settings.bt_network, settings.net_uid)
+    follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock, recall)
     await follow.subscribe(EPOCH, cb=current.hear)
     await asyncio.gather(follower.poll(), current.check(), opted_out.read())
     life.spawn(follower.run(), "registry")

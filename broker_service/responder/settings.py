@@ -9,6 +9,7 @@ from runtime.settings import (
     DatabaseSettings,
     InternalPort,
     LimitSettings,
+    RegistryAgeSettings,
     ServiceSettings,
     SignerSettings,
     ValidatorSettings,
@@ -18,7 +19,9 @@ from storage.object_store import ObjectStoreConfig
 _HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class ResponderSettings(ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings):
+class ResponderSettings(
+    ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings, RegistryAgeSettings
+):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
     internal_port: InternalPort = 9102
 

@@ -51,6 +51,13 @@ def test_an_old_registry_degrades(age: timedelta, status: HealthStatus) -> None:
     assert metagraph(registry(), START_AT + age).status is status
 
 
+def test_a_registry_past_its_greatest_age_is_said_to_be_so() -> None:
+    view = registry()
+    view.max_age = timedelta(minutes=1)
+    assert metagraph(view, START_AT + timedelta(minutes=1)).status is HealthStatus.OK
+    assert metagraph(view, START_AT + timedelta(minutes=2)).reason == "too old to mint by"
+
+
 def test_no_registry_is_unhealthy() -> None:
     assert metagraph(RegistryView("test", 46, 1), START_AT).status is HealthStatus.UNHEALTHY
 

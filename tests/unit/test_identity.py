@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -230,6 +231,32 @@ def test_the_api_window_is_five_minutes_either_way(ahead: int, fresh: bool) -> N
         assert code(lambda: doorkeeper().admit_bridged(legacy(timestamp=NOW + ahead))) is (
             ErrorCode.STALE_REQUEST
         )
+
+
+def test_by_a_registry_too_old_nothing_is_minted_and_the_rest_goes_on() -> None:
+    view = RegistryView("test", 46, 1000, max_age=timedelta(0))
+    snapshot = registry().snapshot
+    assert snapshot is not None
+    view.adopt(snapshot)
+    assert admit_direct(direct(verb=Verb.S3_MINER_UPLOAD), view=view).hotkey == MINER_HOTKEY
+    old = RegistryView("test", 46, 1000, max_age=timedelta(hours=24))
+    old.adopt(snapshot.model_copy(update={"taken_at": START_AT - timedelta(hours=24, seconds=1)}))
+    assert code(lambda: admit_direct(direct(verb=Verb.S3_MINER_UPLOAD), view=old)) is (
+        ErrorCode.REGISTRY_UNAVAILABLE
+    )
+    assert code(lambda: doorkeeper(old).admit_bridged(legacy())) is ErrorCode.REGISTRY_UNAVAILABLE
+    assert admit_direct(direct(), view=old).hotkey == MINER_HOTKEY
+
+
+def test_an_old_registry_is_told_only_to_those_who_proved_who_they_are() -> None:
+    view = RegistryView("test", 46, 1000, max_age=timedelta(hours=-1))
+    snapshot = registry().snapshot
+    assert snapshot is not None
+    view.adopt(snapshot)
+    forged = legacy(signature=FORGED)
+    assert code(lambda: doorkeeper(view).admit_bridged(forged)) is ErrorCode.BAD_SIGNATURE
+    miner = legacy(MINER)
+    assert code(lambda: doorkeeper(view).admit_bridged(miner)) is ErrorCode.VALIDATOR_REQUIRED
 
 
 def test_a_hotkey_that_left_meanwhile_is_refused() -> None:

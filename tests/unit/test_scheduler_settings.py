@@ -37,6 +37,8 @@ def test_the_least_environment_gives_the_documented_defaults() -> None:
     assert settings.selection == SelectionSettings()
     assert (settings.bt_network, settings.net_uid) == ("finney", 46)
     assert settings.zipcast_environment == "production"
+    assert (settings.schedulers_registry_file, settings.chain_endpoints) == (None, ())
+    assert (settings.registry_read_seconds, settings.registry_deadline_seconds) == (300, 120)
 
 
 def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.MonkeyPatch) -> None:
@@ -97,6 +99,14 @@ BAD = [
     ("SCHEDULERS_SIGNER_SEED", "0x" + SEED),
     ("ZIPCODE_SECRET_KEY", "hunter2"),
     ("ZIPCODE_SECRET_ID", "a:b"),
+    ("BT_CHAIN_ENDPOINTS", "https://hunter2.example.org"),
+    ("BT_CHAIN_ENDPOINTS", "wss://hunter2.example.org,"),
+    ("BT_CHAIN_ENDPOINTS", "wss://hunter2.example.org, wss://b.example.org"),
+    ("REGISTRY_READ_SECONDS", "0"),
+    ("REGISTRY_READ_SECONDS", "29"),
+    ("REGISTRY_CONFIRM_SECONDS", "301"),
+    ("REGISTRY_DEADLINE_SECONDS", "601"),
+    ("REGISTRY_MAX_DROP_PERCENT", "101"),
     ("TARGET_LISTINGS", "0"),
     ("TARGET_LISTINGS", "many"),
     ("TOLERANCE_PERCENT", "51"),
@@ -131,6 +141,21 @@ def test_a_bad_value_ends_the_process_with_one_line_that_names_the_variable_and_
     assert name in told
     assert "hunter2" not in told
     assert len(value) < 6 or value not in told
+
+
+def test_the_registry_comes_from_a_file_or_from_the_chain(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("BT_CHAIN_ENDPOINTS", "wss://a.example.org/hunter2,ws://127.0.0.1:9944")
+    settings = load(SchedulerSettings)
+    assert settings.chain_endpoints == ("wss://a.example.org/hunter2", "ws://127.0.0.1:9944")
+    assert "hunter2" not in repr(settings)
+    environment.setenv("SCHEDULERS_REGISTRY_FILE", "registry.json")
+    with pytest.raises(SystemExit):
+        load(SchedulerSettings)
+    told = capsys.readouterr().err
+    assert "SCHEDULERS_REGISTRY_FILE" in told
+    assert "BT_CHAIN_ENDPOINTS" in told
 
 
 @pytest.mark.parametrize("name", sorted(LEAST))

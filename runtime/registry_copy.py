@@ -1,0 +1,32 @@
+"""The last good registry snapshot from PostgreSQL, for processes that find none in NATS KV.
+
+Apart from `registry.py`, so that the callout, which has no database, does not import one.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from storage.registry import newest_snapshot
+from zipcast.messages import RegistrySnapshot
+
+log = logs.logger()
+
+
+def recall_from(
+    database: AsyncEngine, network: str, netuid: int
+) -> Callable[[], Awaitable[RegistrySnapshot | None]]:
+    """What yields the newest copy; None, and a line in the log, where it cannot be had."""
+
+    async def recall() -> RegistrySnapshot | None:
+        try:
+            async with database.connect() as connection:
+                return await newest_snapshot(connection, network, netuid)
+        except (SQLAlchemyError, ValidationError) as error:
+            log.warning("registry_copy_unread", error=type(error).__name__)
+            return None
+
+    return recall

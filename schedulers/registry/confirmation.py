@@ -1,0 +1,59 @@
+"""What of a reading is believed at once, and what only when a second reading says the same.
+
+Owns that rule and nothing else: no clock, no I/O. One reading comes from one node, which may lie, lag
+or be cut short. Believed wrongly it would lock honest hotkeys out or make a stranger a validator.
+"""
+
+from dataclasses import dataclass
+
+from zipcast.messages import RegisteredNeuron
+
+Neurons = tuple[RegisteredNeuron, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`neurons` is what to publish, None where what is published stays in force. The other two say
+    how many hotkeys wait for a second reading: to be dropped, to become validators."""
+
+    neurons: Neurons | None
+    departures: int = 0
+    permits: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.departures == self.permits == 0
+
+
+def judge(
+    published: Neurons | None, previous: Neurons | None, read: Neurons, max_drop_percent: int
+) -> Verdict:
+    """`published` is in force, None before the first time; `previous` is the reading before this one.
+
+    A hotkey is gone for certain once two readings lack it: if more than `max_drop_percent` of those
+    published are gone by this reading's word alone, nothing of it is published. A permit counts once
+    two readings show it, or a reading and what is published; until then its neuron is published without."""
+    departures = _departures(published or (), previous, read)
+    if len(departures) * 100 > max_drop_percent * len(published or ()):
+        return Verdict(None, departures=len(departures))
+    confirmed = _permitted(published or ()) | _permitted(previous or ())
+    new = _permitted(read) - confirmed
+    return Verdict(tuple(_without_permit(n) if n.hotkey in new else n for n in read), permits=len(new))
+
+
+def _departures(published: Neurons, previous: Neurons | None, read: Neurons) -> set[str]:
+    """Those published that only this reading lacks."""
+    gone = _hotkeys(published) - _hotkeys(read)
+    return gone if previous is None else gone & _hotkeys(previous)
+
+
+def _hotkeys(neurons: Neurons) -> set[str]:
+    return {neuron.hotkey for neuron in neurons}
+
+
+def _permitted(neurons: Neurons) -> set[str]:
+    return {neuron.hotkey for neuron in neurons if neuron.validator_permit}
+
+
+def _without_permit(neuron: RegisteredNeuron) -> RegisteredNeuron:
+    return neuron.model_copy(update={"validator_permit": False})

@@ -1,0 +1,119 @@
+"""Publishing snapshots to NATS KV, with a copy in PostgreSQL.
+
+Owns the compare-and-set that keeps snapshots in block order, and the last good copy: where KV has
+lost everything it is published again, also when nobody can read the chain. Does not read the chain
+and does not judge what was read.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from nats.js import JetStreamContext
+from nats.js.api import KeyValueConfig
+from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KeyValue
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from runtime.registry_copy import recall_from
+from schedulers.registry.source import Reading
+from storage.registry import newest_snapshot, store_snapshot, trim_snapshots
+from zipcast.messages import RegistrySnapshot
+from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+
+log = logs.logger()
+
+# How long snapshots stay in PostgreSQL: the trail behind decisions made with them.
+KEPT_FOR = timedelta(days=30)
+
+
+@dataclass(slots=True)
+class RegistryPublisher:
+    """`held` is what KV holds, as of the last look or publication."""
+
+    jetstream: JetStreamContext
+    database: AsyncEngine
+    network: str
+    netuid: int
+    held: RegistrySnapshot | None = field(default=None, init=False)
+    _revision: int = field(default=0, init=False)
+    _value: bytes = field(default=b"", init=False)
+    _kept_block: int = field(default=0, init=False)
+
+    async def look(self) -> None:
+        """What KV holds now: another replica may have published. If KV has lost it, it is published
+        again, from memory or from PostgreSQL. Raises nats.errors.Error."""
+        bucket, remembered = await self._bucket(), self.held
+        try:
+            entry = await bucket.get(REGISTRY_KEY)
+        except KeyNotFoundError as error:
+            # A key that was deleted has a revision, which counts in the compare-and-set.
+            self._revision = 0 if error.entry is None else error.entry.revision or 0
+            self.held, self._value = None, b""
+            kept = remembered or await self._recall()
+            if kept is not None:
+                await self._put(bucket, kept)
+            return
+        self._revision, value = entry.revision or 0, entry.value or b""
+        # By content: a bucket that was lost and made anew counts its revisions from one again.
+        if value == self._value:
+            return
+        self._value = value
+        try:
+            self.held = RegistrySnapshot.model_validate_json(value)
+        except ValidationError:
+            log.error("registry_snapshot_unreadable", revision=entry.revision)
+            self.held = await self._recall()
+
+    async def publish(self, reading: Reading, now: datetime) -> None:
+        """Raises nats.errors.Error, and SQLAlchemyError for a source without blocks."""
+        block = await self._next_block() if reading.block_number is None else reading.block_number
+        snapshot = RegistrySnapshot(
+            network=self.network,
+            netuid=self.netuid,
+            block_number=block,
+            taken_at=now.replace(microsecond=0),
+            neurons=reading.neurons,
+        )
+        await self._put(await self._bucket(), snapshot)
+
+    async def keep(self) -> None:
+        """The last good copy, in PostgreSQL, where old ones are dropped a few at a time. Apart from
+        publishing: its failure repeats no publication. Raises SQLAlchemyError."""
+        held = self.held
+        if held is None or held.block_number == self._kept_block:
+            return
+        async with self.database.begin() as connection:
+            await store_snapshot(connection, held)
+            await trim_snapshots(connection, self.network, self.netuid, held.taken_at - KEPT_FOR)
+        self._kept_block = held.block_number
+
+    async def _put(self, bucket: KeyValue, snapshot: RegistrySnapshot) -> None:
+        value = snapshot.to_bytes()
+        try:
+            revision = await bucket.update(REGISTRY_KEY, value, last=self._revision)
+        except KeyWrongLastSequenceError:
+            log.info("registry_published_by_another")
+            return
+        self.held, self._revision, self._value = snapshot, revision, value
+        log.info("registry_published", block=snapshot.block_number, neurons=len(snapshot.neurons))
+
+    async def _next_block(self) -> int:
+        """A source without blocks gets a count that only grows, in place of the order that blocks give.
+        Where KV has lost its count, the record still has it: followers ignore a block they have passed."""
+        newest = self.held
+        if newest is None:
+            async with self.database.connect() as connection:
+                newest = await newest_snapshot(connection, self.network, self.netuid)
+        return 1 if newest is None else newest.block_number + 1
+
+    async def _recall(self) -> RegistrySnapshot | None:
+        return await recall_from(self.database, self.network, self.netuid)()
+
+    async def _bucket(self) -> KeyValue:
+        try:
+            return await self.jetstream.key_value(REGISTRY_BUCKET)
+        except BucketNotFoundError:
+            config = KeyValueConfig(bucket=REGISTRY_BUCKET, history=1, direct=True)
+            return await self.jetstream.create_key_value(config)

@@ -1,0 +1,48 @@
+"""Which registry a scheduler reads, by its settings: the chain, or the file in its place."""
+
+from datetime import timedelta
+from random import SystemRandom
+
+from nats.js import JetStreamContext
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from schedulers.registry.chain import ChainRegistry
+from schedulers.registry.file import FileRegistry
+from schedulers.registry.publisher import RegistryPublisher
+from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
+from schedulers.registry.source import RegistrySource
+from schedulers.registry.turn import ReaderTurn
+from schedulers.settings import SchedulerSettings
+from storage.session_lock import SessionLock
+from zipcast.clock import Clock
+
+log = logs.logger()
+
+
+def registry_reader(
+    settings: SchedulerSettings, jetstream: JetStreamContext, database: AsyncEngine, clock: Clock
+) -> RegistryReader:
+    source, pace = _source(settings)
+    lock = SessionLock(database, f"registry-reader:{settings.bt_network}:{settings.net_uid}")
+    stale_after = timedelta(seconds=settings.registry_read_seconds + settings.registry_deadline_seconds)
+    return RegistryReader(
+        source=source,
+        publisher=RegistryPublisher(jetstream, database, settings.bt_network, settings.net_uid),
+        turn=ReaderTurn(lock, clock, stale_after),
+        clock=clock,
+        pace=pace,
+        max_drop_percent=settings.registry_max_drop_percent,
+        random=SystemRandom().random,
+    )
+
+
+def _source(settings: SchedulerSettings) -> tuple[RegistrySource, Pace]:
+    if settings.schedulers_registry_file is not None:
+        if settings.zipcast_environment == "production":
+            log.warning("registry_file_in_production", reason="the chain is not read: the file decides")
+        return FileRegistry(settings.schedulers_registry_file), FILE_PACE
+    chain = ChainRegistry(
+        settings.bt_network, settings.net_uid, settings.chain_endpoints, settings.registry_deadline_seconds
+    )
+    return chain, Pace(settings.registry_read_seconds, settings.registry_confirm_seconds)

@@ -1,0 +1,54 @@
+"""Whose turn it is to read the chain: one scheduler's among all replicas.
+
+The PostgreSQL lock spares the chain; it does not keep order, which the compare-and-set in KV does.
+So where PostgreSQL cannot be asked, reading goes on: by whoever read last, and by others only once
+what is published shows that nobody does.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from runtime import logs
+from storage.session_lock import SessionLock
+from zipcast.clock import Clock
+
+log = logs.logger()
+
+CHECK_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class ReaderTurn:
+    """`stale_after` is the age at which a published snapshot tells that nobody reads."""
+
+    lock: SessionLock
+    clock: Clock
+    stale_after: timedelta
+    _held: bool = field(default=False, init=False)
+    _known: bool = field(default=False, init=False)
+    _check_at: float = field(default=float("-inf"), init=False)
+
+    async def is_ours(self, published_at: datetime | None) -> bool:
+        if self.clock.monotonic() >= self._check_at:
+            await self._check()
+            self._check_at = self.clock.monotonic() + CHECK_SECONDS
+        if self._known or self._held:
+            return self._held
+        return published_at is None or self.clock.now() - published_at > self.stale_after
+
+    async def close(self) -> None:
+        await self.lock.close()
+
+    async def _check(self) -> None:
+        try:
+            held = await self.lock.held()
+        except (SQLAlchemyError, TimeoutError) as error:
+            if self._known:
+                log.warning("registry_turn_unknown", error=type(error).__name__, ours=self._held)
+            self._known = False
+            return
+        if held != self._held:
+            log.info("registry_turn_taken" if held else "registry_turn_lost")
+        self._held, self._known = held, True

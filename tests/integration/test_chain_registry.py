@@ -1,0 +1,217 @@
+"""The real SDK over a real websocket, against a node that answers well and in every bad way."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+
+from schedulers.registry.chain import ChainRegistry, public_endpoints
+from schedulers.registry.source import RegistryUnreadableError
+from tests.chain.metadata import ChainNeuron
+from tests.chain.sdk import sdk_environment
+from tests.chain.stand_in import Mood, StandInChain
+from tests.integration.processes import wait_until
+from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron
+from zipcast.messages import RegisteredNeuron
+
+COLDKEY = hotkey_of(keypair("Coldkey"))
+# Past 2**53: what a float would round.
+STAKE = 1_234_567_890_123_456_789
+GARBAGE = [Mood.MISSHAPEN, Mood.UNDECODABLE, Mood.SCALARS, Mood.BYTES]
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    for name, value in sdk_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def chain():
+    async with StandInChain.running() as chain:
+        chain.neurons = (
+            ChainNeuron(MINER_HOTKEY, COLDKEY, alpha_rao=1),
+            ChainNeuron("", ""),
+            ChainNeuron(VALIDATOR_HOTKEY, COLDKEY, permit=True, alpha_rao=STAKE),
+        )
+        yield chain
+
+
+def registry(*chains: StandInChain, netuid: int = 46, deadline_seconds: float = 10) -> ChainRegistry:
+    return ChainRegistry("test", netuid, tuple(chain.endpoint for chain in chains), deadline_seconds)
+
+
+async def refusal(source: ChainRegistry) -> RegistryUnreadableError:
+    """Why a reading failed; then the source is told, as its reader does."""
+    with pytest.raises(RegistryUnreadableError) as refused:
+        await source.read()
+    await source.distrust()
+    return refused.value
+
+
+async def test_neurons_come_with_their_keys_permits_and_stakes_to_the_rao(chain: StandInChain):
+    source = registry(chain)
+    reading = await source.read()
+    await source.close()
+    assert reading.block_number == 1000
+    # The uid that nobody holds is left out.
+    assert reading.neurons == (
+        neuron(MINER_HOTKEY, rao=1, uid=0),
+        RegisteredNeuron(
+            uid=2, hotkey=VALIDATOR_HOTKEY, coldkey=COLDKEY, validator_permit=True, alpha_stake_rao=STAKE
+        ),
+    )
+
+
+async def test_one_connection_is_held_across_many_readings(chain: StandInChain):
+    source = registry(chain)
+    blocks = [(await source.read()).block_number for _ in range(30)]
+    assert blocks == list(range(1000, 1030))
+    assert (chain.opened, chain.held) == (1, 1)
+    await source.close()
+    await wait_until(lambda: chain.held == 0)
+
+
+async def test_what_changes_on_chain_is_read_next_time(chain: StandInChain):
+    source = registry(chain)
+    await source.read()
+    chain.neurons = (ChainNeuron(VALIDATOR_HOTKEY, COLDKEY),)
+    assert [n.hotkey for n in (await source.read()).neurons] == [VALIDATOR_HOTKEY]
+    await source.close()
+
+
+async def test_a_slow_node_is_waited_for(chain: StandInChain):
+    chain.slowness_seconds = 0.2
+    source = registry(chain)
+    assert len((await source.read()).neurons) == 2
+    await source.close()
+
+
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
+@pytest.mark.parametrize("mood", [Mood.SILENT, Mood.FAULTY, *GARBAGE])
+async def test_a_node_that_fails_is_given_up_and_read_again_once_it_is_well(
+    chain: StandInChain, mood: Mood, connected: bool
+):
+    source = registry(chain, deadline_seconds=1)
+    if connected:
+        await source.read()
+    chain.mood = mood
+    await refusal(source)
+    chain.mood = Mood.WELL
+    assert len((await source.read()).neurons) == 2
+    # JSON that is no JSON-RPC ends the SDK's task before it closes its socket: the node's to close.
+    if mood is not Mood.SCALARS:
+        await wait_until(lambda: chain.held == 1)
+        assert chain.opened == 2
+    await source.close()
+
+
+async def test_a_silent_node_leaves_neither_a_task_nor_a_socket_behind(chain: StandInChain):
+    chain.mood = Mood.SILENT
+    source, before = registry(chain, deadline_seconds=0.3), asyncio.all_tasks()
+    for _ in range(3):
+        assert "TimeoutError" in str(await refusal(source))
+    await wait_until(lambda: chain.held == 0)
+    await wait_until(lambda: asyncio.all_tasks() <= before | {t for t in asyncio.all_tasks() if t.done()})
+    assert chain.opened == 3
+
+
+async def test_a_reading_that_is_cancelled_while_it_connects_leaves_nothing_behind(chain: StandInChain):
+    chain.mood = Mood.SILENT
+    source = registry(chain)
+    reading = asyncio.create_task(source.read())
+    await wait_until(lambda: chain.held == 1)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    await source.close()
+    await wait_until(lambda: chain.held == 0)
+
+
+async def test_a_node_that_is_too_busy_says_when_to_come_back(chain: StandInChain):
+    chain.mood = Mood.BUSY
+    source = registry(chain)
+    busy = await refusal(source)
+    assert "429" in str(busy)
+    assert busy.retry_after_seconds == 7
+    assert (chain.opened, chain.refused) == (0, 1)
+
+
+async def test_a_chain_that_refuses_connections_is_read_once_it_takes_them(chain: StandInChain):
+    source = registry(chain)
+    await chain.stop()
+    await refusal(source)
+    await chain.start()
+    assert len((await source.read()).neurons) == 2
+    await source.close()
+
+
+async def test_a_chain_that_restarts_between_two_readings_is_read_over_one_new_connection(
+    chain: StandInChain,
+):
+    source = registry(chain)
+    await source.read()
+    await chain.stop()
+    await chain.start()
+    assert len((await source.read()).neurons) == 2
+    assert (chain.opened, chain.held) == (2, 1)
+    await source.close()
+
+
+async def test_a_chain_that_restarts_in_the_middle_of_a_reading_is_read_by_the_next_at_the_latest(
+    chain: StandInChain,
+):
+    source = registry(chain, deadline_seconds=2)
+    await source.read()
+    chain.mood = Mood.SILENT
+    reading = asyncio.create_task(source.read())
+    await wait_until(lambda: chain.unanswered)
+    await chain.stop()
+    chain.mood = Mood.WELL
+    await chain.start()
+    try:
+        assert len((await reading).neurons) == 2
+    except RegistryUnreadableError:
+        # The SDK's background task dies of a node that says goodbye in the middle of a request.
+        await source.distrust()
+        assert len((await source.read()).neurons) == 2
+    await source.close()
+
+
+@pytest.mark.parametrize("neurons", [None, ()], ids=["no-such-subnet", "nobody-registered"])
+async def test_an_absent_or_empty_subnet_is_refused_by_name(chain: StandInChain, neurons):
+    source = registry(chain, netuid=7 if neurons is None else 46)
+    chain.neurons = chain.neurons if neurons is None else neurons
+    assert "check NET_UID and BT_NETWORK" in str(await refusal(source))
+
+
+async def test_a_hotkey_that_stands_twice_makes_the_answer_garbage(chain: StandInChain):
+    chain.neurons = (ChainNeuron(MINER_HOTKEY, COLDKEY), ChainNeuron(MINER_HOTKEY, COLDKEY, permit=True))
+    assert "twice" in str(await refusal(registry(chain)))
+
+
+async def test_the_next_endpoint_is_used_while_the_first_is_dead_and_the_first_again(chain: StandInChain):
+    async with StandInChain.running() as fallback:
+        fallback.neurons, fallback.block = chain.neurons, 5000
+        source = registry(chain, fallback)
+        assert (await source.read()).block_number == 1000
+        await chain.stop()
+        await refusal(source)
+        assert [(await source.read()).block_number for _ in range(3)] == [5000, 5001, 5002]
+        await chain.start()
+        await fallback.stop()
+        await refusal(source)
+        assert (await source.read()).block_number == 1001
+        assert (chain.opened, chain.held, fallback.opened) == (2, 1, 1)
+        await source.close()
+
+
+async def test_an_unknown_network_without_endpoints_is_named():
+    with pytest.raises(RegistryUnreadableError, match="BT_CHAIN_ENDPOINTS"):
+        await ChainRegistry("atlantis", 46, (), 1).read()
+
+
+def test_the_sdks_own_endpoints_are_used_where_none_are_named():
+    endpoints = public_endpoints("finney")
+    assert len(endpoints) > 1
+    assert all(endpoint.startswith("wss://") for endpoint in endpoints)
