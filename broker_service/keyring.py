@@ -21,6 +21,7 @@ SERVICE_USERS = {
     "RESPONDER_FOLLOW": "responder",
     "CALLOUT": "callout",
     "CALLOUT_FOLLOW": "callout",
+    "CALLOUT_SYS": "callout",
     "BRIDGE": "bridge",
 }
 

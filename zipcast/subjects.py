@@ -14,9 +14,13 @@ EPOCH_INGEST = "zipcast.ingest.epoch"
 EPOCH = "zipcast.v1.epoch"
 REGISTRY_BUCKET = "registry"
 REGISTRY_KEY = "snapshot"
+SPENT_BUCKET = "spent_passwords"
 RESPONDER_QUEUE = "responder"
 CALLOUT_QUEUE = "callout"
 AUTH_CALLOUT = "$SYS.REQ.USER.AUTH"
+LIST_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
+"""Asks every server of a cluster at once."""
+DISCONNECTIONS = "$SYS.ACCOUNT.APP.DISCONNECT"
 BRIDGE_INBOX = "_INBOX.bridge"
 
 _REQUEST_PREFIX = "zipcast.v1"
@@ -67,6 +71,16 @@ def parse_bridge_request(subject: str) -> Verb:
     if not subject.startswith(BRIDGE_REQUEST_PREFIX):
         raise ValueError("not a bridge subject")
     return Verb(subject.removeprefix(BRIDGE_REQUEST_PREFIX))
+
+
+def kick(server_id: str) -> str:
+    """Ends one connection of that server."""
+    return f"$SYS.REQ.SERVER.{server_id}.KICK"
+
+
+def spent_password(hotkey: Hotkey, at_unix: int) -> str:
+    """The entry of the KV bucket that holds passwords already used."""
+    return f"$KV.{SPENT_BUCKET}.{hotkey}.{at_unix}"
 
 
 def inbox_prefix(hotkey: Hotkey) -> str:

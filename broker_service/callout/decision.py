@@ -6,15 +6,16 @@ Owns both credential forms and the permissions of each role. The signed texts ar
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from broker_service.callout.connections import Role
 from broker_service.callout.exchange import ConnectRequest, Permissions
 from runtime.registry import RegistryView
 from zipcast import auth, subjects
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
-# password = {unix time}.{hex signature}, within this many seconds of our clock, once.
+# password = {unix time}.{hex signature}, within this many seconds of our clock, once (`spent`).
 PASSWORD_WINDOW_SECONDS = 60
 _PASSWORD = re.compile(r"^([1-9][0-9]{0,10})\.([0-9a-f]{128})$")
 
@@ -23,13 +24,24 @@ class RefusedError(Exception):
     """The reason is for our log and nats-server's; the client only learns that it is refused."""
 
 
+class ProofError(RefusedError):
+    """Refused for a proof that was checked and does not hold: that cost us cryptography."""
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
+    """`password_at` is the time in the password, if it was one; it remains to be spent."""
+
     hotkey: Hotkey
-    permissions: Permissions
+    role: Role
+    password_at: int | None = None
+
+    @property
+    def permissions(self) -> Permissions:
+        return permissions(self.hotkey, validator=self.role is Role.VALIDATOR)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Decider:
     """Decides one connection at a time against the registry in force."""
 
@@ -37,7 +49,6 @@ class Decider:
     network: str
     netuid: int
     audiences: tuple[str, ...]
-    _spent: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Raises RefusedError. The registry is asked before any cryptography."""
@@ -47,11 +58,11 @@ class Decider:
             neuron = self.registry.require_registered(hotkey)
         except (MalformedHotkeyError, ServiceError) as error:
             raise RefusedError(_reason(error)) from None
+        role = Role.of(validator=self.registry.is_validator(neuron))
         if request.token:
             self._check_signed_nonce(request, hotkey)
-        else:
-            self._check_password(request, hotkey, now_unix)
-        return Granted(hotkey, permissions(hotkey, validator=self.registry.is_validator(neuron)))
+            return Granted(hotkey, role)
+        return Granted(hotkey, role, self._check_password(request, hotkey, now_unix))
 
     def _check_signed_nonce(self, request: ConnectRequest, hotkey: Hotkey) -> None:
         signature = decode_signature(request.signature)
@@ -62,9 +73,10 @@ class Decider:
                 raise RefusedError("malformed nonce") from None
             if signature_is_valid(hotkey, text, signature):
                 return
-        raise RefusedError("bad signature")
+        raise ProofError("bad signature")
 
-    def _check_password(self, request: ConnectRequest, hotkey: Hotkey, now_unix: int) -> None:
+    def _check_password(self, request: ConnectRequest, hotkey: Hotkey, now_unix: int) -> int:
+        """The time in it."""
         match = _PASSWORD.fullmatch(request.password)
         if match is None:
             raise RefusedError("malformed password")
@@ -77,17 +89,8 @@ class Decider:
             )
             for audience in self.audiences
         ):
-            raise RefusedError("bad signature")
-        self._spend(hotkey, at, now_unix)
-
-    def _spend(self, hotkey: Hotkey, at: int, now_unix: int) -> None:
-        """sr25519 signatures are randomised, so what is spent is (hotkey, time), not the signature."""
-        horizon = now_unix - 2 * PASSWORD_WINDOW_SECONDS
-        self._spent = {key: when for key, when in self._spent.items() if when >= horizon}
-        key = (hotkey, str(at))
-        if key in self._spent:
-            raise RefusedError("password used twice")
-        self._spent[key] = now_unix
+            raise ProofError("bad signature")
+        return at
 
 
 def permissions(hotkey: Hotkey, *, validator: bool) -> Permissions:

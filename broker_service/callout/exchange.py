@@ -26,18 +26,39 @@ class ExchangeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What a client offered, still unverified. `issued_at` is the server's clock, Unix seconds."""
+    """What a client offered, still unverified, as our nats-server tells it."""
 
     server_id: str
     user_nkey: str
     server_xkey: str
-    issued_at: int
     client_host: str
+    client_id: int
     nonce: str
     token: str
     signature: str
     user: str
     password: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnverifiedQuestion:
+    """What a box held: `client_host` is whom an honest server asks about. Nothing of it is verified."""
+
+    client_host: str
+    client_id: int
+    issued_at: int
+    _claims: dict[str, object]
+    _signed: bytes
+    _signature: bytes
+    _server_xkey: str
+
+    def verify(self) -> ConnectRequest:
+        """Checks the server's signature. Raises ExchangeError."""
+        try:
+            verify(Kind.SERVER, str(self._claims["iss"]), self._signed, _decode(self._signature))
+            return _connect_request(self._claims, self._server_xkey)
+        except (NkeyError, KeyError, TypeError, ValueError) as error:
+            raise ExchangeError(type(error).__name__) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +76,12 @@ class Exchange:
         self._issuer = SigningNkey(issuer_seed, Kind.ACCOUNT)
         self._box = CurveNkey(xkey_seed)
 
-    def open(self, data: bytes, server_xkey: str) -> ConnectRequest:
-        """Raises ExchangeError."""
+    def unseal(self, data: bytes, server_xkey: str) -> UnverifiedQuestion:
+        """Only the box is opened: the source address, by which floods are cut, lies in it. With the shared
+        key remembered that is a tenth of what a decision costs. Raises ExchangeError."""
         try:
-            claims = _read_jwt(self._box.open(data, server_xkey))
-            if claims["aud"] != REQUEST_AUDIENCE:
-                raise ExchangeError("another audience")
-            return _connect_request(claims, server_xkey)
-        except (NkeyError, KeyError, TypeError, ValueError) as error:
+            return _unverified(self._box.open(data, server_xkey), server_xkey)
+        except (NkeyError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ExchangeError(type(error).__name__) from error
 
     def grant(self, request: ConnectRequest, name: str, permissions: Permissions, now_unix: int) -> bytes:
@@ -97,15 +116,25 @@ class Exchange:
         return (signed + b"." + _encode(self._issuer.sign(signed))).decode()
 
 
-def _read_jwt(token: bytes) -> dict[str, object]:
+def _unverified(token: bytes, server_xkey: str) -> UnverifiedQuestion:
     signed, _, signature = token.rpartition(b".")
     header, _, payload = signed.partition(b".")
     stated = json.loads(_decode(header))
     if not isinstance(stated, dict) or stated.get("alg") != _ALGORITHM:
         raise ExchangeError("another algorithm")
     claims: dict[str, object] = json.loads(_decode(payload))
-    verify(Kind.SERVER, str(claims["iss"]), signed, _decode(signature))
-    return claims
+    if claims["aud"] != REQUEST_AUDIENCE:
+        raise ExchangeError("another audience")
+    client = _table(_table(claims, "nats"), "client_info")
+    return UnverifiedQuestion(
+        client_host=str(client.get("host") or ""),
+        client_id=int(str(client["id"])),
+        issued_at=int(str(claims["iat"])),
+        _claims=claims,
+        _signed=signed,
+        _signature=signature,
+        _server_xkey=server_xkey,
+    )
 
 
 def _connect_request(claims: dict[str, object], server_xkey: str) -> ConnectRequest:
@@ -119,8 +148,8 @@ def _connect_request(claims: dict[str, object], server_xkey: str) -> ConnectRequ
         server_id=str(_table(body, "server_id")["id"]),
         user_nkey=str(body["user_nkey"]),
         server_xkey=server_xkey,
-        issued_at=int(str(claims["iat"])),
         client_host=text(client, "host"),
+        client_id=int(str(client["id"])),
         nonce=text(client, "nonce"),
         token=text(offered, "auth_token"),
         signature=text(offered, "sig"),

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from broker_service.callout.decision import Decider, Granted, RefusedError, decode_signature, permissions
+from broker_service.callout.connections import Role
+from broker_service.callout.decision import (
+    Decider,
+    Granted,
+    ProofError,
+    RefusedError,
+    decode_signature,
+    permissions,
+)
 from broker_service.callout.exchange import ConnectRequest
 from runtime.registry import RegistryView
 from tests.unit.callout_requests import NOW, SERVER_BOX, SERVER_ID, USER_NKEY
@@ -24,7 +32,7 @@ from zipcast import auth
 from zipcast.hotkeys import Keypair
 
 NONCE = "Yk3xN2-_a0Zq9Wc"
-EMPTY = ConnectRequest(SERVER_ID, USER_NKEY, SERVER_BOX.public, NOW, "192.0.2.7", NONCE, "", "", "", "")
+EMPTY = ConnectRequest(SERVER_ID, USER_NKEY, SERVER_BOX.public, "192.0.2.7", 5, NONCE, "", "", "", "")
 HOST = "nats.example.org"
 
 
@@ -52,10 +60,13 @@ def reason(attempt: Callable[[], object]) -> str:
 @pytest.mark.parametrize("offer", [by_nonce, by_password])
 @pytest.mark.parametrize("audience", ["loopback", HOST])
 def test_both_forms_of_proof_are_accepted_under_each_of_our_names(offer, audience: str) -> None:
+    password_at = NOW if offer is by_password else None
     granted = decider().decide(offer(MINER, audience=audience), NOW)
-    assert granted == Granted(MINER_HOTKEY, permissions(MINER_HOTKEY, validator=False))
+    assert granted == Granted(MINER_HOTKEY, Role.MINER, password_at)
+    assert granted.permissions == permissions(MINER_HOTKEY, validator=False)
     granted = decider().decide(offer(VALIDATOR, audience=audience), NOW)
-    assert granted == Granted(VALIDATOR_HOTKEY, permissions(VALIDATOR_HOTKEY, validator=True))
+    assert granted == Granted(VALIDATOR_HOTKEY, Role.VALIDATOR, password_at)
+    assert granted.permissions == permissions(VALIDATOR_HOTKEY, validator=True)
 
 
 def test_a_validator_may_publish_more_than_a_miner_and_hear_the_same() -> None:
@@ -152,28 +163,15 @@ def test_a_password_beyond_that_is_stale(age: int) -> None:
     assert reason(lambda: decider().decide(by_password(at=NOW - age), NOW)) == "stale password"
 
 
-@pytest.mark.parametrize("later", [0, 1, 60, 120])
-def test_a_password_is_good_once_also_when_signed_anew(later: int) -> None:
-    same = decider()
-    at = NOW + 60  # the longest that one can live: accepted early, good for two minutes
-    assert same.decide(by_password(at=at), NOW).hotkey == MINER_HOTKEY
-    assert reason(lambda: same.decide(by_password(at=at), NOW + later)) == "password used twice"
-
-
-def test_a_password_is_not_spent_by_a_forgery_or_by_another_hotkey() -> None:
-    same = decider()
-    forged = replace(by_password(), password=f"{NOW}.{'0' * 128}")
-    assert reason(lambda: same.decide(forged, NOW)) == "bad signature"
-    assert same.decide(by_password(VALIDATOR), NOW).hotkey == VALIDATOR_HOTKEY
-    assert same.decide(by_password(), NOW).hotkey == MINER_HOTKEY
-    assert same.decide(by_password(at=NOW + 1), NOW).hotkey == MINER_HOTKEY
-
-
-def test_what_is_spent_is_forgotten_when_it_could_not_be_used_any_more() -> None:
-    same = decider()
-    for second in range(0, 1_000, 10):
-        same.decide(by_password(at=NOW + second), NOW + second)
-    assert len(same._spent) <= 2 * 60 // 10 + 1
+def test_only_a_false_proof_counts_as_one_that_cost_cryptography() -> None:
+    for costly in (replace(by_nonce(), nonce="AnotherNonce_1"), by_password(network="finney")):
+        with pytest.raises(ProofError):
+            decider().decide(costly, NOW)
+    cheap = (by_nonce(STRANGER), by_password(at=NOW - 61), replace(by_nonce(), signature=""), EMPTY)
+    for offered in cheap:
+        with pytest.raises(RefusedError) as refused:
+            decider().decide(offered, NOW)
+        assert not isinstance(refused.value, ProofError)
 
 
 def test_a_token_is_not_proven_by_a_password_nor_a_user_by_a_signature() -> None:

@@ -7,7 +7,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from broker_service.callout.decision import permissions
-from broker_service.callout.exchange import ExchangeError
+from broker_service.callout.exchange import ConnectRequest, ExchangeError
 from broker_service.nkeys import CurveNkey, Kind, encode_seed
 from tests.unit.callout_requests import (
     ISSUER,
@@ -27,7 +27,13 @@ from zipcast import subjects
 from zipcast.hotkeys import Hotkey
 
 BOX = SERVER_BOX.public
-OPENED = exchange().open(sealed(token(claims(auth_token=MINER_HOTKEY, sig="c2ln"))), BOX)
+
+
+def open_box(data: bytes, sender: str = BOX) -> ConnectRequest:
+    return exchange().unseal(data, sender).verify()
+
+
+OPENED = open_box(sealed(token(claims(auth_token=MINER_HOTKEY, sig="c2ln"))))
 
 
 def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
@@ -38,13 +44,20 @@ def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
 
 def test_a_request_is_opened_into_what_the_client_offered() -> None:
     assert (OPENED.server_id, OPENED.user_nkey, OPENED.server_xkey) == (SERVER_ID, USER_NKEY, BOX)
-    assert (OPENED.issued_at, OPENED.client_host) == (NOW, "192.0.2.7")
+    assert (OPENED.client_id, OPENED.client_host) == (5, "192.0.2.7")
     assert (OPENED.nonce, OPENED.token, OPENED.signature) == ("Yk3xN2-_a0Zq9Wc", MINER_HOTKEY, "c2ln")
     assert (OPENED.user, OPENED.password) == ("", "")
 
 
+def test_the_address_and_the_age_are_told_before_the_servers_signature_is_checked() -> None:
+    forged = exchange().unseal(sealed(token(claims(), key=SigningKey(b"t" * 32))), BOX)
+    assert (forged.client_host, forged.client_id, forged.issued_at) == ("192.0.2.7", 5, NOW)
+    with pytest.raises(ExchangeError):
+        forged.verify()
+
+
 def test_user_and_password_are_opened_too() -> None:
-    request = exchange().open(sealed(token(claims(user=MINER_HOTKEY, **{"pass": "1.ab"}))), BOX)
+    request = open_box(sealed(token(claims(user=MINER_HOTKEY, **{"pass": "1.ab"}))))
     assert (request.user, request.password, request.token) == (MINER_HOTKEY, "1.ab", "")
 
 
@@ -68,17 +81,20 @@ def test_user_and_password_are_opened_too() -> None:
         changed(lambda c: c["nats"].update(connect_opts=None)),
         changed(lambda c: c["nats"].update(server_id="N")),
         changed(lambda c: c["nats"]["server_id"].pop("id")),
+        changed(lambda c: c["nats"].pop("client_info")),
+        changed(lambda c: c["nats"]["client_info"].pop("id")),
+        changed(lambda c: c["nats"]["client_info"].update(id="five")),
     ],
 )
 def test_claims_that_no_nats_server_makes_get_no_answer(stated: object) -> None:
     with pytest.raises(ExchangeError):
-        exchange().open(sealed(token(stated)), BOX)
+        open_box(sealed(token(stated)))
 
 
 @pytest.mark.parametrize("header", [{"alg": "none"}, {"alg": "HS256"}, {}, [], "alg", None, 7])
 def test_another_algorithm_gets_no_answer(header: object) -> None:
     with pytest.raises(ExchangeError):
-        exchange().open(sealed(token(claims(), header=header)), BOX)
+        open_box(sealed(token(claims(), header=header)))
 
 
 @pytest.mark.parametrize(
@@ -97,20 +113,20 @@ def test_another_algorithm_gets_no_answer(header: object) -> None:
 )
 def test_a_token_that_does_not_verify_gets_no_answer(message: bytes) -> None:
     with pytest.raises(ExchangeError):
-        exchange().open(sealed(message), BOX)
+        open_box(sealed(message))
 
 
 def test_what_is_not_sealed_by_the_sender_it_names_gets_no_answer() -> None:
     other = CurveNkey(encode_seed(Kind.CURVE, b"o" * 32)).public
     for data, sender in ((token(claims()), BOX), (sealed(token(claims())), other), (b"", ""), (b"", BOX)):
         with pytest.raises(ExchangeError):
-            exchange().open(data, sender)
+            open_box(data, sender)
 
 
 def test_no_error_holds_what_was_offered() -> None:
     stated = claims(auth_token=MINER_HOTKEY, **{"pass": "pa55word"}) | {"aud": "pa55word"}
     with pytest.raises(ExchangeError) as refused:
-        exchange().open(sealed(token(stated)), BOX)
+        open_box(sealed(token(stated)))
     assert "pa55word" not in str(refused.value)
     assert MINER_HOTKEY not in str(refused.value)
 
@@ -126,7 +142,7 @@ def test_a_grant_is_a_user_of_the_app_account_with_the_rights_of_its_role(
     user = read_token(answer["nats"]["jwt"])
     assert (user["aud"], user["sub"], user["name"]) == ("APP", USER_NKEY, hotkey)
     assert "exp" not in user  # nats-py stays closed for ever after one
-    verbs = ["epoch.current", "s3.miner-upload"]
+    verbs = ["auth.legacy", "epoch.current", "s3.miner-upload"]
     verbs += ["s3.validator-read", "s3.validator-upload"] if validator else []
     assert user["nats"]["pub"] == {"allow": [f"zipcast.v1.{hotkey}.{verb}" for verb in verbs]}
     assert user["nats"]["sub"] == {"allow": [subjects.EPOCH, f"_INBOX.{hotkey}.>"]}

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from broker_service.callout.connections import Connections
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.responder.metrics import ResponderMetrics
 from http_bridge.metrics import BridgeMetrics
@@ -29,7 +30,7 @@ def vitals_of(process: str) -> Vitals:
         return vitals
     RegistryMetrics(vitals.registry, registry(), vitals.clock)
     if process == "callout":
-        CalloutMetrics(vitals.registry)
+        CalloutMetrics(vitals.registry).measure(vitals.registry, Connections(per_hotkey=10))
         return vitals
     CurrentEpochMetrics(vitals.registry, FakeCurrent(epoch_message()))  # type: ignore[arg-type]
     (ResponderMetrics if process == "responder" else BridgeMetrics)(vitals.registry)

@@ -182,6 +182,28 @@ def test_every_service_user_connects_without_the_callout() -> None:
     assert callout["account"] == "AUTH"
 
 
+def test_the_system_account_is_the_callouts_alone_to_list_to_kick_and_to_hear_of_ends() -> None:
+    (system,) = CONF["accounts"]["SYS"]["users"]
+    assert system["nkey"] == "$NATS_USER_CALLOUT_SYS"
+    assert CONF["system_account"] == "SYS"
+    assert set(system["permissions"]["publish"]["allow"]) == {subjects.LIST_CONNECTIONS, subjects.kick("*")}
+    heard = {subjects.DISCONNECTIONS, subjects.service_inbox_prefix("callout-sys") + ".>"}
+    assert set(system["permissions"]["subscribe"]["allow"]) == heard
+    assert SERVICE_USERS["CALLOUT_SYS"] == "callout"
+    assert f".{TARGET_ACCOUNT}." in subjects.DISCONNECTIONS
+
+
+def test_the_bucket_of_spent_passwords_is_the_callouts_alone() -> None:
+    for subject in (
+        subjects.spent_password(MINER_HOTKEY, 1_795_320_000),
+        f"$JS.API.STREAM.CREATE.KV_{subjects.SPENT_BUCKET}",
+    ):
+        assert {user for user in USERS if may(user, "publish", subject)} == {"CALLOUT_FOLLOW"}
+    for user in USERS:  # it could be read, changed or emptied by nobody
+        for verb in ("UPDATE", "PURGE", "DELETE", "MSG.DELETE", "MSG.GET", "INFO"):
+            assert not may(user, "publish", f"$JS.API.STREAM.{verb}.KV_{subjects.SPENT_BUCKET}"), user
+
+
 def test_clients_are_placed_in_the_account_of_the_services() -> None:
     assert CONF["accounts"][TARGET_ACCOUNT]["jetstream"] == "enabled"
 

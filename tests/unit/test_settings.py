@@ -36,6 +36,7 @@ LEAST: dict[type[EnvironmentSettings], dict[str, str]] = {
         "NATS_URL": "nats://127.0.0.1:4222",
         "CALLOUT_NATS_SEED": SECRET,
         "CALLOUT_FOLLOW_NATS_SEED": SECRET,
+        "CALLOUT_SYS_NATS_SEED": SECRET,
         "CALLOUT_ISSUER_SEED": SECRET,
         "CALLOUT_XKEY_SEED": SECRET,
         "CALLOUT_AUDIENCES": "nats.zipcast.io",

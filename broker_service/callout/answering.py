@@ -1,0 +1,183 @@
+"""Answering nats-server's questions, newest first.
+
+Owns the order of what is done with a question: unsealed, its address limited, set back if it is old,
+verified, decided, a password spent, answered. Under a flood the honest client that just came is served,
+not a queue of connections that have given up.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from broker_service.callout.addresses import AddressLimits
+from broker_service.callout.connections import Connection, Connections, Place, connection_user
+from broker_service.callout.decision import Decider, Granted, ProofError, RefusedError
+from broker_service.callout.exchange import ConnectRequest, Exchange, ExchangeError, UnverifiedQuestion
+from broker_service.callout.metrics import CalloutMetrics
+from broker_service.callout.reconciler import Reconciler
+from broker_service.callout.refusal_log import RefusalLog
+from broker_service.callout.spent import SpentPasswords
+from runtime import logs
+from zipcast.clock import Clock
+
+log = logs.logger()
+
+# nats-server gives up on an answer after 1.5 s (nats.conf), so an older question has no asker.
+STALE_SECONDS = 1.0
+# The same by the server's clock, which counts whole seconds and may differ from ours.
+OLD_SECONDS = 3.0
+MOST_WAITING = 2048
+# Passwords on their way to the bucket of spent ones, which takes some milliseconds.
+MOST_SPENDING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    arrived: float
+    message: Msg
+    opened: UnverifiedQuestion | None = None
+    """Already unsealed and set back, behind what is younger."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """Questions, of which the newest is served first and the oldest is dropped for want of room."""
+
+    _questions: deque[Question] = field(default_factory=deque)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, question: Question) -> bool:
+        """False if another had to go for it."""
+        full = len(self._questions) >= MOST_WAITING
+        if full:
+            self._questions.popleft()
+        self._questions.append(question)
+        self._arrived.set()
+        return not full
+
+    def set_back(self, question: Question) -> None:
+        self._questions.appendleft(question)
+
+    async def newest(self) -> Question:
+        while not self._questions:
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._questions.pop()
+
+
+@dataclass(slots=True)
+class Callout:
+    """`take` is the subscriber of the callout subject; `run` answers."""
+
+    connection: Client
+    exchange: Exchange
+    limits: AddressLimits
+    decider: Decider
+    spent: SpentPasswords
+    connections: Connections
+    reconciler: Reconciler
+    clock: Clock
+    metrics: CalloutMetrics
+    refusals: RefusalLog
+    _waiting: Waiting = field(default_factory=Waiting)
+    _spending: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    async def take(self, message: Msg) -> None:
+        """Only queues, so that nothing waits behind cryptography."""
+        if not self._waiting.put(Question(self.clock.monotonic(), message)):
+            self.metrics.stale.inc()
+
+    async def run(self) -> None:
+        while True:
+            question = await self._waiting.newest()
+            if self.clock.monotonic() - question.arrived > STALE_SECONDS:
+                self.metrics.stale.inc()
+                continue
+            await self._consider(question)
+            await asyncio.sleep(0)  # let newer questions in
+
+    async def close(self) -> None:
+        for task in self._spending:
+            task.cancel()
+        await asyncio.gather(*self._spending, return_exceptions=True)
+
+    async def _consider(self, question: Question) -> None:
+        try:
+            opened = question.opened or self._look_at(question)
+            if opened is not None:
+                await self._decide(question, opened.verify())
+        except ExchangeError as error:
+            self.metrics.malformed.inc()
+            log.error("callout_request_malformed", reason=str(error))
+
+    def _look_at(self, question: Question) -> UnverifiedQuestion | None:
+        """The question if it is to be decided now. Raises ExchangeError."""
+        headers = question.message.headers or {}
+        opened = self.exchange.unseal(question.message.data, headers.get("Nats-Server-Xkey", ""))
+        limit = self.limits.exceeded(opened.client_host, self.clock.monotonic())
+        if limit is not None:
+            self.metrics.limited(limit)
+            self.refusals.note(f"limit of {limit}", opened.client_host)
+            return None
+        # Not dropped: if the clocks differ, every question looks old, and all must be answered.
+        if self.clock.now().timestamp() - opened.issued_at > OLD_SECONDS:
+            self._waiting.set_back(Question(question.arrived, question.message, opened))
+            return None
+        return opened
+
+    async def _decide(self, question: Question, request: ConnectRequest) -> None:
+        try:
+            granted = self.decider.decide(request, self._now_unix())
+        except RefusedError as error:
+            await self._refuse(question, request, error)
+            return
+        if granted.password_at is None:
+            await self._grant(question, request, granted)
+            return
+        if len(self._spending) >= MOST_SPENDING:
+            await self._refuse(question, request, RefusedError("passwords unavailable"))
+            return
+        task = asyncio.create_task(self._spend(question, request, granted, granted.password_at))
+        self._spending.add(task)
+        task.add_done_callback(self._spending.discard)
+
+    async def _spend(self, question: Question, request: ConnectRequest, granted: Granted, at: int) -> None:
+        """Beside the others, who do not wait for it."""
+        try:
+            await self.spent.spend(granted.hotkey, at)
+        except RefusedError as error:
+            await self._refuse(question, request, error)
+        else:
+            await self._grant(question, request, granted)
+
+    async def _grant(self, question: Question, request: ConnectRequest, granted: Granted) -> None:
+        name = connection_user(granted.hotkey, granted.role)
+        answer = self.exchange.grant(request, name, granted.permissions, self._now_unix())
+        await self._answer(question, answer)
+        self.metrics.granted.inc()
+        log.info("connection_granted", hotkey=granted.hotkey, role=granted.role, host=request.client_host)
+        place = Place(request.server_id, request.client_id)
+        connection = Connection(place, granted.hotkey, granted.role, self.clock.now())
+        await self.reconciler.kick(self.connections.granted(connection))
+
+    async def _refuse(self, question: Question, request: ConnectRequest, error: RefusedError) -> None:
+        if isinstance(error, ProofError):
+            self.limits.failed(request.client_host, self.clock.monotonic())
+        self.metrics.refused(str(error))
+        self.refusals.note(str(error), request.client_host, request.token or request.user)
+        await self._answer(question, self.exchange.refuse(request, str(error), self._now_unix()))
+
+    async def _answer(self, question: Question, answer: bytes) -> None:
+        try:
+            await self.connection.publish(question.message.reply, answer)
+        except NatsError as error:  # too late to be of use: the client asks again by connecting again
+            log.warning("callout_answer_lost", error=type(error).__name__)
+            return
+        self.metrics.duration.observe(self.clock.monotonic() - question.arrived)
+
+    def _now_unix(self) -> int:
+        return int(self.clock.now().timestamp())

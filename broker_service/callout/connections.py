@@ -1,0 +1,155 @@
+"""Which connections of hotkeys there are, and which of them must go. No I/O.
+
+Owns the table that is kept from our own grants, nats-server's word that a connection ended, and its full
+listing every few seconds, which has the last word. A connection carries the role it was granted for in its
+name (`miner.<hotkey>`), which nats-server shows as the connection's user.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from runtime.registry import RegistryView
+from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+
+# A grant is not yet listed until its client has read the answer; nats-server gives up after 1.5 s.
+SETTLING = timedelta(seconds=3)
+
+
+class Role(StrEnum):
+    MINER = "miner"
+    VALIDATOR = "validator"
+
+    @classmethod
+    def of(cls, *, validator: bool) -> "Role":
+        return cls.VALIDATOR if validator else cls.MINER
+
+
+class KickReason(StrEnum):
+    NOT_REGISTERED = "not_registered"
+    ROLE_CHANGED = "role_changed"
+    TOO_MANY = "too_many_connections"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a connection is: unique as long as that server runs, whose id is new at each start."""
+
+    server_id: str
+    client_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    place: Place
+    hotkey: Hotkey
+    role: Role
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Kick:
+    connection: Connection
+    reason: KickReason
+
+
+def connection_user(hotkey: Hotkey, role: Role) -> str:
+    """The name a connection is granted under."""
+    return f"{role}.{hotkey}"
+
+
+def parse_connection_user(name: str) -> tuple[Hotkey, Role] | None:
+    """None for a service user, whose name is his nkey."""
+    role, _, hotkey = name.partition(".")
+    try:
+        return parse_hotkey(hotkey), Role(role)
+    except (MalformedHotkeyError, ValueError):
+        return None
+
+
+@dataclass(slots=True)
+class Connections:
+    """At most `per_hotkey` of each hotkey; its oldest make room for a new one."""
+
+    per_hotkey: int
+    _live: dict[Hotkey, dict[Place, Connection]] = field(default_factory=dict)
+    _owners: dict[Place, Hotkey] = field(default_factory=dict)
+    _ended: set[Place] | None = None
+    """What ended while a listing is under way, and may yet be on it."""
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def granted(self, connection: Connection) -> list[Kick]:
+        """Take up a connection that was let in; yields those of its hotkey that must make room."""
+        self._add(connection)
+        return self._excess(connection.hotkey)
+
+    def ended(self, place: Place) -> None:
+        if self._ended is not None:
+            self._ended.add(place)
+        self._remove(place)
+
+    def begin_listing(self) -> None:
+        self._ended = set()
+
+    def listed(self, listing: Iterable[Connection], began_at: datetime) -> None:
+        """Go by a whole listing that was begun at `began_at`; what was granted just before it stays."""
+        ended, self._ended = self._ended or set(), None
+        young = [one for one in self._all() if one.since > began_at - SETTLING]
+        self._live, self._owners = {}, {}
+        for connection in (*young, *(one for one in listing if one.place not in ended)):
+            self._add(connection)
+
+    def kicks(self, registry: RegistryView) -> list[Kick]:
+        """What has no right to be there any more; it leaves the table, and is listed again if it stays."""
+        kicks = self._against_registry(registry)
+        for kick in kicks:
+            self._remove(kick.connection.place)
+        for hotkey in list(self._live):
+            kicks += self._excess(hotkey)
+        return kicks
+
+    def _against_registry(self, registry: RegistryView) -> list[Kick]:
+        """None by a registry that is absent or empty: that is a fault of ours, not everybody's leave."""
+        if registry.snapshot is None or not registry.snapshot.neurons:
+            return []
+        found = ((one, _objection(one, registry)) for one in self._all())
+        return [Kick(one, reason) for one, reason in found if reason is not None]
+
+    def _excess(self, hotkey: Hotkey) -> list[Kick]:
+        own = sorted(self._live.get(hotkey, {}).values(), key=_age)
+        oldest = own[: max(0, len(own) - self.per_hotkey)]
+        for connection in oldest:
+            self._remove(connection.place)
+        return [Kick(connection, KickReason.TOO_MANY) for connection in oldest]
+
+    def _all(self) -> list[Connection]:
+        return [one for own in self._live.values() for one in own.values()]
+
+    def _add(self, connection: Connection) -> None:
+        self._live.setdefault(connection.hotkey, {})[connection.place] = connection
+        self._owners[connection.place] = connection.hotkey
+
+    def _remove(self, place: Place) -> None:
+        hotkey = self._owners.pop(place, None)
+        if hotkey is None:
+            return
+        own = self._live[hotkey]
+        del own[place]
+        if not own:
+            del self._live[hotkey]
+
+
+def _objection(connection: Connection, registry: RegistryView) -> KickReason | None:
+    neuron = registry.find(connection.hotkey)
+    if neuron is None:
+        return KickReason.NOT_REGISTERED
+    role = Role.of(validator=registry.is_validator(neuron))
+    return None if role is connection.role else KickReason.ROLE_CHANGED
+
+
+def _age(connection: Connection) -> tuple[datetime, str, int]:
+    """The same order for every replica."""
+    return connection.since, connection.place.server_id, connection.place.client_id

@@ -1,0 +1,76 @@
+"""Keeping who is connected in line with who may be: every 5 s, and as soon as there is a new snapshot.
+
+Each replica does it on its own, so that a connection granted by an old snapshot, here or elsewhere, is
+found by the next listing. What is done twice does no harm: a connection ends once.
+"""
+
+from collections.abc import Iterable
+
+from nats.errors import Error as NatsError
+
+from broker_service.callout.connections import Connections, Kick
+from broker_service.callout.metrics import CalloutMetrics
+from broker_service.callout.system_account import ListingError, SystemAccount
+from runtime import logs
+from runtime.registry import RegistryView
+from zipcast.clock import Clock
+
+log = logs.logger()
+
+EVERY_SECONDS = 5.0
+LOOK_SECONDS = 0.25
+
+
+class Reconciler:
+    def __init__(
+        self,
+        account: SystemAccount,
+        connections: Connections,
+        registry: RegistryView,
+        clock: Clock,
+        metrics: CalloutMetrics,
+    ) -> None:
+        self._account = account
+        self._connections = connections
+        self._registry = registry
+        self._clock = clock
+        self._metrics = metrics
+        self._failing = False
+
+    async def run(self) -> None:
+        while True:
+            snapshot, began = self._registry.snapshot, self._clock.monotonic()
+            await self.reconcile()
+            while self._registry.snapshot is snapshot and self._clock.monotonic() - began < EVERY_SECONDS:
+                await self._clock.sleep(LOOK_SECONDS)
+
+    async def reconcile(self) -> None:
+        """Once. What fails is logged once and done again in 5 s; until then nobody is kicked."""
+        began_at = self._clock.now()
+        self._connections.begin_listing()
+        try:
+            self._connections.listed(await self._account.hotkey_connections(), began_at)
+        except (NatsError, ListingError) as error:
+            self._metrics.listings_failed.inc()
+            if not self._failing:
+                log.warning("connections_unlisted", error=type(error).__name__)
+            self._failing = True
+        else:
+            self._failing = False
+            await self.kick(self._connections.kicks(self._registry))
+
+    async def kick(self, kicks: Iterable[Kick]) -> None:
+        """What cannot be kicked now is on the next listing again."""
+        for kick in kicks:
+            try:
+                await self._account.kick(kick.connection.place)
+            except NatsError as error:
+                log.warning("kick_failed", error=type(error).__name__)
+                return
+            self._metrics.kicked(kick.reason)
+            log.info(
+                "connection_kicked",
+                hotkey=kick.connection.hotkey,
+                role=kick.connection.role,
+                reason=kick.reason,
+            )

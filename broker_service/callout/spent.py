@@ -1,0 +1,69 @@
+"""Passwords that were used: each once, at whichever replica.
+
+Owns the bucket in NATS KV that all replicas share. An entry is created by compare-and-set, so that of two
+replicas shown the same password one is told that it is late. sr25519 signatures are randomised, so what is
+spent is (hotkey, time), not the signature. Out of the bucket's reach nobody gets in by password; signed
+nonces need no memory and go on.
+"""
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import DiscardPolicy, Header, StorageType, StreamConfig
+from nats.js.errors import APIError, NoStreamResponseError
+
+from broker_service.callout.decision import PASSWORD_WINDOW_SECONDS, ProofError, RefusedError
+from runtime import logs
+from zipcast.hotkeys import Hotkey
+from zipcast.subjects import SPENT_BUCKET, spent_password
+
+log = logs.logger()
+
+# From the earliest moment a password is good to the last are two windows; the third: clocks differ.
+KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
+_MOST_BYTES = 16 * 1024 * 1024
+_WRONG_LAST_SEQUENCE = 10071
+
+
+class SpentPasswords:
+    """`jetstream` waits for less time than nats-server waits for the callout."""
+
+    def __init__(self, jetstream: JetStreamContext) -> None:
+        self._jetstream = jetstream
+
+    async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
+        """Raises RefusedError unless this is the first time."""
+        try:
+            try:
+                await self._create(hotkey, at_unix)
+            except NoStreamResponseError:  # never made, or lost together with NATS's state
+                await self._make_bucket()
+                await self._create(hotkey, at_unix)
+        except APIError as error:
+            if error.err_code == _WRONG_LAST_SEQUENCE:
+                raise ProofError("password used twice") from None
+            raise self._out_of_reach(error) from error
+        except (NatsError, OSError) as error:
+            raise self._out_of_reach(error) from error
+
+    async def _create(self, hotkey: Hotkey, at_unix: int) -> None:
+        first = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: "0"}
+        await self._jetstream.publish(spent_password(hotkey, at_unix), headers=first)
+
+    async def _make_bucket(self) -> None:
+        """Full, it refuses new entries rather than forget spent ones."""
+        await self._jetstream.add_stream(
+            StreamConfig(
+                name=f"KV_{SPENT_BUCKET}",
+                subjects=[f"$KV.{SPENT_BUCKET}.>"],
+                max_age=KEPT_SECONDS,
+                max_msgs_per_subject=1,
+                max_bytes=_MOST_BYTES,
+                discard=DiscardPolicy.NEW,
+                storage=StorageType.FILE,
+                deny_delete=True,
+            )
+        )
+
+    def _out_of_reach(self, error: Exception) -> RefusedError:
+        log.warning("spent_passwords_unreachable", error=type(error).__name__)
+        return RefusedError("passwords unavailable")
