@@ -1,0 +1,230 @@
+"""Who is connected, on a running stack with two callouts: by the registry, by number, by password once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import nats.errors
+import pytest
+import pytest_asyncio
+from nats.aio.client import Client
+
+from broker_service.callout.connections import Role
+from broker_service.callout.decision import ProofError, RefusedError
+from broker_service.callout.spent import SpentPasswords
+from devstack.options import StackOptions
+from devstack.servers import Servers
+from devstack.stack import Stack
+from tests.integration.operator_view import log_lines
+from tests.integration.people import client, keypair, raw_connection
+from tests.integration.processes import wait_until
+from tests.integration.two_callouts import (
+    CALLOUTS,
+    Flood,
+    by_password,
+    change_registry,
+    password,
+    service_connection,
+    system_account,
+    with_two_callouts,
+)
+from zipcast import subjects
+from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.subjects import Verb
+
+pytestmark = pytest.mark.timeout(90)
+PER_HOTKEY = 3
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def twofold(tmp_path_factory) -> AsyncIterator[Stack]:
+    """A stack with two callouts, their limits as in production but for few connections a hotkey."""
+    options = StackOptions(
+        epoch_seconds=600,
+        state=tmp_path_factory.mktemp("twofold") / "state",
+        settings={"CALLOUT_CONNECTIONS_PER_HOTKEY": str(PER_HOTKEY)},
+    )
+    async with Stack.running(options, make_parts=with_two_callouts) as stack:
+        yield stack
+
+
+def signer(stack: Stack, name: str) -> Keypair:
+    return keypair(stack.ready, name)
+
+
+async def refused(attempt) -> None:
+    with pytest.raises((nats.errors.AuthorizationError, nats.errors.NoServersError)):
+        await attempt
+
+
+async def service_users(stack: Stack) -> set[tuple[str, int]]:
+    """(name, number) of each connection of our own processes."""
+    import httpx
+
+    async with httpx.AsyncClient(base_url=stack.ready.monitoring) as http:
+        listed = (await http.get("/connz", params={"limit": 1000})).json()["connections"]
+    return {(one["name"], one["cid"]) for one in listed if one["name"].startswith("zipcast-sdk") is False}
+
+
+async def may_publish(connection: Client, subject: str) -> bool:
+    """Whether nats-server lets that through: it says no in the error callback, before it answers a ping."""
+    denied: list[str] = []
+
+    async def hear(error: Exception) -> None:
+        denied.append(str(error))
+
+    connection._error_cb = hear
+    await connection.publish(subject, b"{}")
+    await connection.flush()
+    return not any("permissions violation" in text.lower() for text in denied)
+
+
+async def test_a_hotkey_that_leaves_the_subnet_is_kicked_and_our_own_users_are_not(twofold: Stack):
+    hotkey = signer(twofold, "miner-8").ss58_address
+    before = await service_users(twofold)
+    leaving = [await raw_connection(twofold.ready, signer(twofold, "miner-8")) for _ in range(2)]
+    staying = await raw_connection(twofold.ready, signer(twofold, "miner-7"))
+    change_registry(twofold.servers.state.registry, hotkey, gone=True)
+    await wait_until(lambda: all(one.is_closed for one in leaving), 20)
+    await refused(raw_connection(twofold.ready, signer(twofold, "miner-8")))
+    await staying.flush()
+    assert not staying.is_closed
+    await staying.close()
+    assert await service_users(twofold) == before
+    kicks = [
+        line
+        for name in CALLOUTS
+        for line in log_lines(twofold, name)
+        if line["action"] == "connection_kicked"
+    ]
+    assert {(line["hotkey"], line["reason"]) for line in kicks} == {(hotkey, "not_registered")}
+
+
+@pytest.mark.parametrize(("name", "permit"), [("validator-2", False), ("miner-6", True)])
+async def test_a_change_of_role_is_a_change_of_rights_on_every_connection(
+    twofold: Stack, name: str, permit: bool
+):
+    pair = signer(twofold, name)
+    hotkey = parse_hotkey(pair.ss58_address)
+    ask = subjects.request(hotkey, Verb.S3_VALIDATOR_UPLOAD)
+    one, other = (
+        await raw_connection(twofold.ready, pair),
+        await by_password(twofold.ready, pair, password(twofold.ready, pair)),
+    )
+    assert [await may_publish(each, ask) for each in (one, other)] == [not permit] * 2
+    async with client(twofold.ready, name) as connected:
+        change_registry(twofold.servers.state.registry, hotkey, validator_permit=permit, alpha_stake=5000)
+        await wait_until(lambda: one.is_closed and other.is_closed, 20)
+        await wait_until(lambda: connected.connections >= 2, 20)  # the SDK is back by itself
+    again = await raw_connection(twofold.ready, pair)
+    assert await may_publish(again, ask) is permit
+    await again.close()
+    system, account = await system_account(twofold.servers)
+    roles = {each.role for each in await account.hotkey_connections() if each.hotkey == hotkey}
+    await system.close()
+    assert roles <= {Role.of(validator=permit)}
+
+
+async def test_one_connection_too_many_ends_the_oldest_and_the_new_one_gets_in(twofold: Stack):
+    pair = signer(twofold, "miner-5")
+    opened = [await raw_connection(twofold.ready, pair) for _ in range(PER_HOTKEY + 2)]
+    await wait_until(lambda: sum(one.is_closed for one in opened) >= 2, 20)
+    await opened[-1].flush()
+    # Two callouts each know at first of what they let in themselves; the listing then settles it.
+    assert not opened[-1].is_closed
+    system, account = await system_account(twofold.servers)
+    hotkey = pair.ss58_address
+    live = [each for each in await account.hotkey_connections() if each.hotkey == hotkey]
+    assert len(live) == PER_HOTKEY
+    await asyncio.gather(system.close(), *(one.close() for one in opened))
+
+
+async def test_connections_that_were_closed_do_not_count(twofold: Stack):
+    pair = signer(twofold, "miner-4")
+    kept = await raw_connection(twofold.ready, pair)
+    for _ in range(4 * PER_HOTKEY):
+        await (await raw_connection(twofold.ready, pair)).close()
+    await kept.flush()
+    assert not kept.is_closed
+    await kept.close()
+
+
+async def test_the_listing_is_whole_over_several_pages(twofold: Stack):
+    names = [f"miner-{number}" for number in range(1, 5)]
+    opened = [await raw_connection(twofold.ready, signer(twofold, name)) for name in names * 2]
+    system, account = await system_account(twofold.servers, page=2)
+    listed = await account.hotkey_connections()
+    await asyncio.gather(system.close(), *(one.close() for one in opened))
+    assert sorted(one.hotkey for one in listed) == sorted(
+        signer(twofold, name).ss58_address for name in names * 2
+    )
+
+
+async def test_a_password_that_was_used_is_worth_nothing_at_a_replica_that_never_saw_it(twofold: Stack):
+    pair, supervisor = signer(twofold, "miner-3"), twofold.servers.supervisor
+    await supervisor.take_down("callout-2")
+    offered = password(twofold.ready, pair)
+    await (await by_password(twofold.ready, pair, offered)).close()
+    await refused(by_password(twofold.ready, pair, offered))
+    await supervisor.bring_up("callout-2")
+    await supervisor.take_down("callout")
+    await refused(by_password(twofold.ready, pair, offered))
+    # Signed anew it is the same password: signatures are randomised.
+    at = int(offered.split(".")[0])
+    await refused(by_password(twofold.ready, pair, password(twofold.ready, pair, at)))
+    await (await by_password(twofold.ready, pair, password(twofold.ready, pair, at + 1))).close()
+    await supervisor.bring_up("callout")
+
+
+async def test_spent_passwords_out_of_reach_are_refused(servers: Servers):
+    hotkey = parse_hotkey(Keypair.create_from_uri("//Alice").ss58_address)
+    now = int(time.time())
+    follow = await service_connection(servers, "callout-follow", "CALLOUT_FOLLOW_NATS_SEED")
+    spent = SpentPasswords(follow.jetstream(timeout=2))
+    await spent.spend(hotkey, now)
+    with pytest.raises(ProofError, match="used twice"):
+        await spent.spend(hotkey, now)
+    await spent.spend(hotkey, now + 1)
+    await follow.close()
+    with pytest.raises(RefusedError, match="unavailable"):
+        await spent.spend(hotkey, now + 2)
+    elsewhere = await service_connection(servers, "callout", "CALLOUT_NATS_SEED")  # no JetStream there
+    with pytest.raises(RefusedError, match="unavailable"):
+        await SpentPasswords(elsewhere.jetstream(timeout=2)).spend(hotkey, now + 3)
+    await elsewhere.close()
+
+
+async def test_our_own_processes_connect_with_every_callout_dead(twofold: Stack):
+    supervisor = twofold.servers.supervisor
+    for name in (*CALLOUTS, "schedulers", "responder", "http_bridge"):
+        await supervisor.take_down(name)
+    for name in ("schedulers", "responder", "http_bridge"):
+        await supervisor.bring_up(name)
+    await refused(raw_connection(twofold.ready, signer(twofold, "miner-1")))
+    for name in CALLOUTS:
+        await supervisor.bring_up(name)
+    await (await raw_connection(twofold.ready, signer(twofold, "miner-1"))).close()
+
+
+async def test_a_junk_flood_that_names_a_hotkey_keeps_neither_it_nor_others_out(twofold: Stack):
+    names = [f"miner-{number}" for number in range(1, 5)]
+    flood = Flood(twofold.ready, signer(twofold, names[0]).ss58_address, "127.0.0.2", each_second=400)
+    running = asyncio.create_task(flood.run())
+    await wait_until(lambda: flood.attempts > 400)
+    for _ in range(5):
+        at_once = await asyncio.gather(
+            *(raw_connection(twofold.ready, signer(twofold, name)) for name in names)
+        )
+        await asyncio.gather(*(one.close() for one in at_once))
+    attempts = flood.attempts
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    refusals = [
+        line
+        for name in CALLOUTS
+        for line in log_lines(twofold, name)
+        if line["action"] == "connection_refused"
+    ]
+    # Both of an address's limits were met, and the log was spared.
+    assert {"bad signature", "limit of failures"} <= {line["reason"] for line in refusals}
+    assert len(refusals) < attempts / 2
