@@ -35,3 +35,23 @@ def working_below(folder: Path) -> set[int]:
             if inside:
                 found.add(int(entry.name))
     return found
+
+
+def family(pid: int) -> list[int]:
+    """The process and all below it, parents before children."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (parent := _parent(entry)) is not None:
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def _parent(process: Path) -> int | None:
+    """None if it has just ended."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
