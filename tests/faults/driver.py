@@ -30,7 +30,7 @@ from tests.faults.plan import EPOCH_SECONDS, Fault, make_plan
 from tests.faults.report import report
 from tests.faults.watchers import HttpWatcher, NatsWatcher
 from tests.integration.people import trust_of
-from tests.integration.processes import wait_until
+from tests.integration.processes import comes_true, wait_until
 from zipcast.calendar import EpochCalendar
 from zipcast.clock import SystemClock
 from zipcast.ready import Ready
@@ -64,7 +64,7 @@ class Watchers:
         runs = [*(watcher.run() for watcher in self.nats), self.http.run()]
         tasks = [asyncio.create_task(run) for run in runs]
         try:
-            await self.are_connected()
+            await wait_until(self.all_connected, 20)
             yield
             for task in tasks:
                 if task.done():
@@ -74,15 +74,12 @@ class Watchers:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def are_connected(self) -> None:
-        await wait_until(lambda: all(watcher.connected.is_set() for watcher in self.nats), 20)
+    def all_connected(self) -> bool:
+        return all(watcher.connected.is_set() for watcher in self.nats)
 
-    async def have_heard(self, epoch_id: str) -> None:
-        def all_have() -> bool:
-            newest = [max((a.epoch_id for a in w.seen.heard), default="") for w in self.nats]
-            return min(newest) >= epoch_id
-
-        await wait_until(all_have, 20)
+    def all_heard(self, epoch_id: str) -> bool:
+        """Whether everybody was pushed that epoch or a newer one."""
+        return all(any(a.epoch_id >= epoch_id for a in watcher.seen.heard) for watcher in self.nats)
 
 
 async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> Outcome:
@@ -99,10 +96,11 @@ async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> 
                 group.create_task(injector.run(plan, first.start_at))
                 group.create_task(sleep_until(clock, end_at))
             # One epoch more, so that the last one is completed and everybody has shown to be there.
-            await watchers.have_heard(CALENDAR.at(end_at).epoch_id)
-            await watchers.are_connected()
+            after = CALENDAR.at(end_at).epoch_id
+            whole = await comes_true(lambda: watchers.all_connected() and watchers.all_heard(after), 20)
         seen = await _collect(stack, watchers, first.start_at, epochs)
-    return Outcome(seen, injector.inflicted, deaths.told, invariants.broken(seen))
+    unheard = [] if whole else [f"missing: not everybody heard {after}, with everything up again"]
+    return Outcome(seen, injector.inflicted, deaths.told, [*unheard, *invariants.broken(seen)])
 
 
 class _Deaths:
@@ -156,16 +154,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     state = chosen.state or Path(tempfile.mkdtemp(prefix="zipcast-faults-"))
     plan = make_plan(chosen.seed, chosen.epochs, chosen.faults)
-    _say(f"seed {chosen.seed}: {len(plan)} faults over {chosen.epochs} epochs, state in {state}")
+    say(f"seed {chosen.seed}: {len(plan)} faults over {chosen.epochs} epochs, state in {state}")
     for fault in plan:
-        _say(f"  {fault}")
-    outcome = asyncio.run(drive(plan, chosen.epochs, state, _say))
-    for line in (*verdict(outcome), replay(chosen.seed, chosen.epochs, chosen.faults)):
-        _say(line)
+        say(f"  {fault}")
+    try:
+        outcome = asyncio.run(drive(plan, chosen.epochs, state, say))
+        for line in verdict(outcome):
+            say(line)
+    finally:
+        say(replay(chosen.seed, chosen.epochs, chosen.faults))
     return 1 if outcome.broken else 0
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """At once, also where standard output is a file."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -4,26 +4,24 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import SecretStr
+import nats
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.servers import Servers
-from runtime import nats_connection
-from runtime.process import Lifecycle
 from schedulers.stream import EpochStream
 from storage.tables import Epoch, EpochMessage
 from tests.faults.observations import RecordRow, StreamEntry
 from zipcast.envelope import UnverifiedEnvelope
+from zipcast.subjects import service_inbox_prefix
 
 
 @asynccontextmanager
 async def open_stream(servers: Servers) -> AsyncIterator[EpochStream]:
     """The stream as the service user `schedulers` sees it."""
-    seed = SecretStr(servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"])
-    life = Lifecycle(None)
-    connection = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
-    life.stop()
+    seed = servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"]
+    inbox = service_inbox_prefix("schedulers")
+    connection = await nats.connect(servers.nats_url, nkeys_seed_str=seed, inbox_prefix=inbox)
     try:
         yield EpochStream(connection.jetstream(timeout=2))
     finally:

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.driver import drive, replay, verdict
+from tests.faults.driver import drive, replay, say, verdict
 from tests.faults.plan import make_plan
 
 SEED = 1
 
 
 async def assert_all_held(seed: int, epochs: int, faults: int, state: Path) -> None:
-    outcome = await drive(make_plan(seed, epochs, faults), epochs, state, print)
-    lines = [*verdict(outcome), replay(seed, epochs, faults)]
-    assert outcome.broken == [], "\n".join(lines)
+    say(replay(seed, epochs, faults))
+    outcome = await drive(make_plan(seed, epochs, faults), epochs, state, say)
+    say("\n".join(verdict(outcome)))
+    assert outcome.broken == [], replay(seed, epochs, faults)
     assert len(outcome.inflicted) == faults
 
 

@@ -8,10 +8,17 @@ from pathlib import Path
 
 async def wait_until(condition: Callable[[], object], timeout_seconds: float = 10) -> None:
     """Poll until `condition()` is true; fail the test after `timeout_seconds`."""
+    assert await comes_true(condition, timeout_seconds), "waited in vain"
+
+
+async def comes_true(condition: Callable[[], object], timeout_seconds: float = 10) -> bool:
+    """Poll until `condition()` is true; False if it is not within `timeout_seconds`."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        if time.monotonic() >= deadline:
+            return False
         await asyncio.sleep(0.02)
+    return True
 
 
 def is_alive(pid: int) -> bool:
