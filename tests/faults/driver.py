@@ -30,7 +30,7 @@ from tests.faults.plan import EPOCH_SECONDS, Fault, make_plan
 from tests.faults.report import report
 from tests.faults.watchers import HttpWatcher, NatsWatcher
 from tests.integration.people import trust_of
-from tests.integration.processes import comes_true, wait_until
+from tests.integration.processes import comes_true, family, is_alive, is_frozen, wait_until
 from zipcast.calendar import EpochCalendar
 from zipcast.clock import SystemClock
 from zipcast.ready import Ready
@@ -98,9 +98,20 @@ async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> 
             # One epoch more, so that the last one is completed and everybody has shown to be there.
             after = CALENDAR.at(end_at).epoch_id
             whole = await comes_true(lambda: watchers.all_connected() and watchers.all_heard(after), 20)
+            down = _not_running(stack)
         seen = await _collect(stack, watchers, first.start_at, epochs)
     unheard = [] if whole else [f"missing: not everybody heard {after}, with everything up again"]
-    return Outcome(seen, injector.inflicted, deaths.told, [*unheard, *invariants.broken(seen)])
+    return Outcome(seen, injector.inflicted, deaths.told, [*down, *unheard, *invariants.broken(seen)])
+
+
+def _not_running(stack: Stack) -> list[str]:
+    """What a run must not leave behind."""
+    families = {part: family(pid) for part, pid in stack.ready.pids.items()}
+    return [
+        f"down: {part} does not run at the end"
+        for part, pids in families.items()
+        if not is_alive(pids[0]) or any(map(is_frozen, pids))
+    ]
 
 
 class _Deaths:

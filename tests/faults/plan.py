@@ -22,8 +22,9 @@ EPOCH_SECONDS = 3
 EPOCH_MS = EPOCH_SECONDS * 1000
 LEAD_MS = EPOCH_MS // 2
 CLEAR_MS = 800
-# From being started or continued until it does its part again, on a busy machine.
-SETTLE_MS = {"postgres": 2500, "nats": 2200, "schedulers": 4000, "schedulers_2": 4000}
+# From being started or continued until it does its part again, on a busy machine: a scheduler has 1.5 s of
+# imports to do, PostgreSQL a recovery, and whoever lost a server tries again only every second.
+SETTLE_MS = {"postgres": 3000, "nats": 2200, "schedulers": 5000, "schedulers_2": 5000}
 FREEZE_SETTLE_MS = 700
 # One part is left alone for so long after each of its faults.
 RESPITE_MS = 5000
@@ -127,7 +128,9 @@ def _place(
     draw: Random, part: str, harm: Harm, chosen: Sequence[Fault], last_ms: int, parts: Sequence[str]
 ) -> Fault | None:
     for _ in range(_TRIES):
-        at_ms, lasts_ms = _instant(draw, chosen, last_ms), draw.randint(_SHORTEST_MS, _longest(part, harm))
+        at_ms, longest = _instant(draw, chosen, last_ms), _longest(part, harm)
+        # Half of them short: that leaves room for others close by.
+        lasts_ms = draw.randint(_SHORTEST_MS, draw.choice((longest, longest // 6)))
         fault = Fault(*divmod(at_ms, EPOCH_MS), part, harm, lasts_ms)
         inside = fault.epoch >= QUIET_EPOCHS_BEFORE and fault.end_ms <= last_ms
         if inside and is_fair([*chosen, fault], parts):

@@ -7,7 +7,9 @@ import pytest
 from tests.faults.driver import drive, replay, say, verdict
 from tests.faults.plan import make_plan
 
-SEED = 1
+LONG_SEED = 1
+# PostgreSQL, nats-server and a scheduler killed around one start.
+SHORT_SEED = 48
 
 
 async def assert_all_held(seed: int, epochs: int, faults: int, state: Path) -> None:
@@ -21,9 +23,9 @@ async def assert_all_held(seed: int, epochs: int, faults: int, state: Path) -> N
 @pytest.mark.long
 @pytest.mark.timeout(500)
 async def test_a_hundred_epochs_survive_forty_faults(tmp_path: Path):
-    await assert_all_held(SEED, 100, 40, tmp_path / "state")
+    await assert_all_held(LONG_SEED, 100, 40, tmp_path / "state")
 
 
 @pytest.mark.timeout(120)
-async def test_ten_epochs_survive_four_faults(tmp_path: Path):
-    await assert_all_held(SEED, 10, 4, tmp_path / "state")
+async def test_eight_epochs_survive_four_faults(tmp_path: Path):
+    await assert_all_held(SHORT_SEED, 8, 4, tmp_path / "state")

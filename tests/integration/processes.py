@@ -23,11 +23,20 @@ async def comes_true(condition: Callable[[], object], timeout_seconds: float = 1
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that ended and was not waited for does not."""
+    return _state(pid) not in {None, "Z"}
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether the process was stopped by a signal and not continued."""
+    return _state(pid) == "T"
+
+
+def _state(pid: int) -> str | None:
+    """The kernel's letter for it, None if there is no such process."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+        return None
 
 
 def working_below(folder: Path) -> set[int]:
