@@ -4,7 +4,7 @@ Owns the judgement and nothing else. No rule here depends on how fast anything w
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
@@ -29,12 +29,7 @@ def stream_is_whole(seen: Observations) -> Broken:
     held = [entry.envelope.epoch_id for entry in seen.judged_stream]
     for missing in sorted(set(seen.epoch_ids) - set(held)):
         yield f"missing: epoch {missing} is not in the stream"
-    for epoch_id, count in Counter(held).items():
-        if count > 1:
-            yield f"double: epoch {epoch_id} is in the stream {count} times"
-    for before, after in pairwise(held):
-        if after < before:
-            yield f"order: epoch {after} stands after {before} in the stream"
+    yield from _repeated_or_turned("the stream", held)
 
 
 def subscribers_miss_nothing(seen: Observations) -> Broken:
@@ -63,13 +58,16 @@ def _was_due(session: Session, entry: StreamEntry) -> bool:
 def nothing_comes_twice(seen: Observations) -> Broken:
     """No epoch is pushed twice to one subscriber, and none after a newer one."""
     for subscriber in seen.subscribers:
-        ids = [arrival.epoch_id for arrival in subscriber.heard]
-        for epoch_id, count in Counter(ids).items():
-            if count > 1:
-                yield f"double: {subscriber.name} heard {epoch_id} {count} times"
-        for before, after in pairwise(ids):
-            if after < before:
-                yield f"order: {subscriber.name} heard {after} after {before}"
+        yield from _repeated_or_turned(subscriber.name, [arrival.epoch_id for arrival in subscriber.heard])
+
+
+def _repeated_or_turned(who: str, epoch_ids: Sequence[str]) -> Broken:
+    for epoch_id, count in Counter(epoch_ids).items():
+        if count > 1:
+            yield f"double: {who} has {epoch_id} {count} times"
+    for before, after in pairwise(epoch_ids):
+        if after < before:
+            yield f"order: {who} has {after} after {before}"
 
 
 def nothing_comes_early(seen: Observations) -> Broken:

@@ -154,8 +154,8 @@ def asked_elsewhere(seen: Observations) -> Observations:
 Doctor = Callable[[Observations], Observations]
 DOCTORED: list[tuple[str, Doctor]] = [
     ("missing: epoch 2026-11-22T04-00-06 is not", lambda s: replace(s, stream=ENTRIES[:2] + ENTRIES[3:])),
-    ("double: epoch 2026-11-22T04-00-15 is", lambda s: replace(s, stream=(*ENTRIES, ENTRIES[-1]))),
-    ("order: epoch 2026-11-22T04-00-00 stands after", lambda s: replace(s, stream=ENTRIES[::-1])),
+    ("double: the stream has 2026-11-22T04-00-15 2", lambda s: replace(s, stream=(*ENTRIES, ENTRIES[-1]))),
+    ("order: the stream has 2026-11-22T04-00-00 after", lambda s: replace(s, stream=ENTRIES[::-1])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:2], *HEARD[3:])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:-1])),
     # Not at the end only: of a lost connection that heard a later one, and of one lost long after.
@@ -172,8 +172,8 @@ DOCTORED: list[tuple[str, Doctor]] = [
         ),
     ),
     ("missing: whole was never connected", lambda s: replace(s, subscribers=(Subscriber("whole", ()),))),
-    ("double: whole heard 2026-11-22T04-00-03 2", lambda s: with_heard(s, *HEARD[:2], *HEARD[1:])),
-    ("order: whole heard 2026-11-22T04-00-00 after", lambda s: with_heard(s, HEARD[1], HEARD[0], *HEARD[2:])),
+    ("double: whole has 2026-11-22T04-00-03 2", lambda s: with_heard(s, *HEARD[:2], *HEARD[1:])),
+    ("order: whole has 2026-11-22T04-00-00 after", lambda s: with_heard(s, HEARD[1], HEARD[0], *HEARD[2:])),
     ("early: whole had", lambda s: with_heard(s, HEARD[0], replace(HEARD[1], at=EARLY), *HEARD[2:])),
     ("early: 2026-11-22T04-00-03 was stored", lambda s: with_entry(s, 1, stored_at=EARLY)),
     ("early: HTTP showed", lambda s: with_answer(s, answer_with(ENVELOPES[1], EARLY - MOMENT - MOMENT))),
