@@ -28,7 +28,7 @@ from tests.faults.injection import Inflicted, Injector, two_schedulers
 from tests.faults.observations import Observations
 from tests.faults.plan import EPOCH_SECONDS, Fault, make_plan
 from tests.faults.report import report
-from tests.faults.watchers import HttpWatcher, NatsWatcher
+from tests.faults.watchers import HttpWatcher, NatsWatcher, SdkWatcher
 from tests.integration.people import trust_of
 from tests.integration.processes import comes_true, family, is_alive, is_frozen, wait_until
 from zipcast.calendar import EpochCalendar
@@ -37,6 +37,7 @@ from zipcast.ready import Ready
 
 CALENDAR = EpochCalendar(EPOCH_SECONDS)
 NATS_WATCHERS = ("miner-1", "miner-2", "validator-1")
+SDK_WATCHER = "validator-2"
 HTTP_WATCHER = "miner-3"
 
 Tell = Callable[[str], None]
@@ -57,11 +58,12 @@ class Watchers:
 
     def __init__(self, ready: Ready) -> None:
         self.nats = [NatsWatcher(ready, name) for name in NATS_WATCHERS]
+        self.sdk = SdkWatcher(ready, SDK_WATCHER)
         self.http = HttpWatcher(ready, HTTP_WATCHER)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        runs = [*(watcher.run() for watcher in self.nats), self.http.run()]
+        runs = [*(watcher.run() for watcher in self.nats), self.sdk.run(), self.http.run()]
         tasks = [asyncio.create_task(run) for run in runs]
         try:
             await wait_until(self.all_connected, 20)
@@ -78,8 +80,9 @@ class Watchers:
         return all(watcher.connected.is_set() for watcher in self.nats)
 
     def all_heard(self, epoch_id: str) -> bool:
-        """Whether everybody was pushed that epoch or a newer one."""
-        return all(any(a.epoch_id >= epoch_id for a in watcher.seen.heard) for watcher in self.nats)
+        """Whether everybody has that epoch or a newer one, pushed."""
+        everybody = [*(watcher.seen.heard for watcher in self.nats), self.sdk.taken]
+        return all(any(arrival.epoch_id >= epoch_id for arrival in arrivals) for arrivals in everybody)
 
 
 async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> Outcome:
@@ -137,6 +140,7 @@ async def _collect(stack: Stack, watchers: Watchers, start_at: datetime, epochs:
             first_id=CALENDAR.at(start_at).epoch_id,
             last_id=last.epoch_id,
             subscribers=[watcher.seen for watcher in watchers.nats],
+            sdk=watchers.sdk.taken,
             answers=watchers.http.answers,
             stream=await read_stream(stack.servers),
             record=await read_record(database),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from itertools import pairwise
 
-from tests.faults.observations import Arrival, Observations, Session, StreamEntry, Subscriber
+from tests.faults.observations import Arrival, Observations, Session, StreamEntry
 from zipcast import fairness
 from zipcast.envelope import EnvelopeError, UnverifiedEnvelope, verify
 from zipcast.errors import ERRORS, ErrorCode
@@ -56,9 +56,10 @@ def _was_due(session: Session, entry: StreamEntry) -> bool:
 
 
 def nothing_comes_twice(seen: Observations) -> Broken:
-    """No epoch is pushed twice to one subscriber, and none after a newer one."""
+    """Nobody is pushed an epoch twice, the SDK hands none out twice, and none comes after a newer one."""
     for subscriber in seen.subscribers:
         yield from _repeated_or_turned(subscriber.name, [arrival.epoch_id for arrival in subscriber.heard])
+    yield from _repeated_or_turned("the SDK", [arrival.epoch_id for arrival in seen.sdk])
 
 
 def _repeated_or_turned(who: str, epoch_ids: Sequence[str]) -> Broken:
@@ -72,10 +73,9 @@ def _repeated_or_turned(who: str, epoch_ids: Sequence[str]) -> Broken:
 
 def nothing_comes_early(seen: Observations) -> Broken:
     """Nobody gets an epoch before its start; over HTTP none is shown after its end either."""
-    for subscriber in seen.subscribers:
-        for arrival in (*subscriber.heard, *subscriber.asked):
-            if arrival.at < seen.start_of(arrival.epoch_id):
-                yield f"early: {subscriber.name} had {arrival.epoch_id} at {arrival.at.isoformat()}"
+    for who, arrival in _arrivals(seen):
+        if arrival.at < seen.start_of(arrival.epoch_id):
+            yield f"early: {who} had {arrival.epoch_id} at {arrival.at.isoformat()}"
     for entry in seen.stream:
         if seen.lateness(entry) < timedelta(0):
             yield f"early: {entry.envelope.epoch_id} was stored at {entry.stored_at.isoformat()}"
@@ -103,14 +103,15 @@ def everybody_has_the_same(seen: Observations) -> Broken:
 
 
 def _everywhere(seen: Observations) -> Iterator[tuple[str, UnverifiedEnvelope]]:
-    for subscriber in seen.subscribers:
-        yield from ((subscriber.name, arrival.envelope) for arrival in _all_of(subscriber))
+    yield from ((who, arrival.envelope) for who, arrival in _arrivals(seen))
     yield from (("HTTP", answer.envelope) for answer in seen.answers if answer.envelope is not None)
     yield from (("the record", row.in_force) for row in seen.record if row.in_force is not None)
 
 
-def _all_of(subscriber: Subscriber) -> list[Arrival]:
-    return [*subscriber.heard, *subscriber.asked]
+def _arrivals(seen: Observations) -> Iterator[tuple[str, Arrival]]:
+    for subscriber in seen.subscribers:
+        yield from ((subscriber.name, arrival) for arrival in (*subscriber.heard, *subscriber.asked))
+    yield from (("the SDK", arrival) for arrival in seen.sdk)
 
 
 def record_is_whole(seen: Observations) -> Broken:

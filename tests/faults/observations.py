@@ -79,13 +79,15 @@ class RecordRow:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """`first_id` to `last_id` are the epochs to be judged; more may have been seen around them."""
+    """`first_id` to `last_id` are the epochs to be judged; more may have been seen around them. `sdk`: what
+    one client of the SDK handed out."""
 
     calendar: EpochCalendar
     trust: Trust
     first_id: str
     last_id: str
     subscribers: Sequence[Subscriber]
+    sdk: Sequence[Arrival]
     answers: Sequence[HttpAnswer]
     stream: Sequence[StreamEntry]
     record: Sequence[RecordRow]

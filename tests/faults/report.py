@@ -23,6 +23,8 @@ def report(seen: Observations, inflicted: Sequence[Inflicted]) -> Iterator[str]:
         yield f"  {name:17} {_distribution(sorted(late))}"
     for subscriber in seen.subscribers:
         yield f"  {subscriber.name}: {_reception(subscriber, set(seen.epoch_ids))}"
+    taken = {arrival.epoch_id for arrival in seen.sdk} & set(seen.epoch_ids)
+    yield f"  the SDK: {len(taken)} epochs, {len(seen.epoch_ids) - len(taken)} over while cut off"
     answers = Counter(f"{answer.status or 'none'} {answer.error}".strip() for answer in seen.answers)
     yield "  HTTP answers: " + ", ".join(f"{count} x {what}" for what, count in answers.most_common())
 

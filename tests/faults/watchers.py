@@ -1,4 +1,4 @@
-"""Those who watch a stack from outside while it is harmed: NATS subscribers and an HTTP poller.
+"""Those who watch a stack from outside while it is harmed: NATS subscribers, an HTTP poller, the SDK.
 
 Owns keeping them watching: a lost connection is replaced by a new one, an unanswered question asked
 again. Judges nothing; `invariants` does.
@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.faults.observations import Arrival, HttpAnswer, Session, Subscriber
-from tests.integration.people import ask, keypair, raw_connection
+from tests.integration.people import ask, client, keypair, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
 from zipcast import subjects
 from zipcast.envelope import UnverifiedEnvelope
@@ -94,6 +94,21 @@ def _arrival(message: Msg) -> Arrival:
     envelope = UnverifiedEnvelope.from_headers(headers, message.data)
     sequence = headers.get("Nats-Sequence")
     return Arrival(envelope, datetime.now(UTC), None if sequence is None else int(sequence))
+
+
+class SdkWatcher:
+    """A participant as the SDK makes one: takes what `epochs` hands out, on one client all along."""
+
+    def __init__(self, ready: Ready, name: str) -> None:
+        self._ready = ready
+        self._name = name
+        self.taken: list[Arrival] = []
+
+    async def run(self) -> None:
+        """Until cancelled, or until the client ends for good, which it must not."""
+        async with client(self._ready, self._name) as connected:
+            async for received in connected.epochs():
+                self.taken.append(Arrival(received.epoch.envelope, received.received_at, None))
 
 
 class HttpWatcher:

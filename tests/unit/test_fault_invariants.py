@@ -72,8 +72,11 @@ def heard(entry: StreamEntry) -> Arrival:
     return Arrival(entry.envelope, entry.stored_at + MOMENT, entry.sequence)
 
 
+HEARD = tuple(map(heard, ENTRIES))
+
+
 def whole_session() -> Session:
-    return Session(START_AT - MOMENT, None, tuple(map(heard, ENTRIES)), ())
+    return Session(START_AT - MOMENT, None, HEARD, ())
 
 
 def cut_off_sessions() -> tuple[Session, ...]:
@@ -104,6 +107,7 @@ def sound() -> Observations:
         first_id=MESSAGES[0].epoch_id,
         last_id=MESSAGES[-1].epoch_id,
         subscribers=(Subscriber("whole", (whole_session(),)), Subscriber("cut off", cut_off_sessions())),
+        sdk=tuple(replace(arrival, sequence=None) for arrival in HEARD[1:]),
         answers=(*failures, *(answer_with(e.envelope, e.stored_at) for e in ENTRIES)),
         stream=ENTRIES,
         record=tuple(
@@ -141,7 +145,6 @@ def resealed(number: int, **changes: object) -> UnverifiedEnvelope:
     return seal(MESSAGES[number].model_copy(update=changes), SIGNER)
 
 
-HEARD = tuple(map(heard, ENTRIES))
 ELSEWHERE = replace(ENVELOPES[1], payload=ENVELOPES[1].payload + b" ")
 EARLY = MESSAGES[1].epoch_start - MOMENT
 
@@ -174,6 +177,10 @@ DOCTORED: list[tuple[str, Doctor]] = [
     ("missing: whole was never connected", lambda s: replace(s, subscribers=(Subscriber("whole", ()),))),
     ("double: whole has 2026-11-22T04-00-03 2", lambda s: with_heard(s, *HEARD[:2], *HEARD[1:])),
     ("order: whole has 2026-11-22T04-00-00 after", lambda s: with_heard(s, HEARD[1], HEARD[0], *HEARD[2:])),
+    ("double: the SDK has 2026-11-22T04-00-15 2", lambda s: replace(s, sdk=(*s.sdk, s.sdk[-1]))),
+    ("order: the SDK has 2026-11-22T04-00-03 after", lambda s: replace(s, sdk=s.sdk[::-1])),
+    ("early: the SDK had", lambda s: replace(s, sdk=(replace(HEARD[1], at=EARLY), *HEARD[2:]))),
+    ("different: the SDK has", lambda s: replace(s, sdk=(replace(HEARD[1], envelope=ELSEWHERE), *HEARD[2:]))),
     ("early: whole had", lambda s: with_heard(s, HEARD[0], replace(HEARD[1], at=EARLY), *HEARD[2:])),
     ("early: 2026-11-22T04-00-03 was stored", lambda s: with_entry(s, 1, stored_at=EARLY)),
     ("early: HTTP showed", lambda s: with_answer(s, answer_with(ENVELOPES[1], EARLY - MOMENT - MOMENT))),
