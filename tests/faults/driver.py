@@ -9,6 +9,7 @@ run; the faults are `plan`'s, the judgement is `invariants`'.
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed is the same plan")
     parser.add_argument("--epochs", type=int, default=100, help=f"of {EPOCH_SECONDS} s each")
     parser.add_argument("--faults", type=int, default=40)
-    parser.add_argument("--state", type=Path, help="folder to keep logs and data in; a new one by default")
+    parser.add_argument("--state", type=Path, help="folder to keep logs and data in")
     chosen = parser.parse_args(arguments)
     state = chosen.state or Path(tempfile.mkdtemp(prefix="zipcast-faults-"))
     plan = make_plan(chosen.seed, chosen.epochs, chosen.faults)
@@ -178,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(line)
     finally:
         say(replay(chosen.seed, chosen.epochs, chosen.faults))
+    if not outcome.broken and chosen.state is None:
+        shutil.rmtree(state)
     return 1 if outcome.broken else 0
 
 
