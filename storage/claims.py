@@ -59,8 +59,9 @@ async def take(
         "expires_at": expires_at,
         "request_id": request_id,
     }
-    taken = await connection.execute(upsert(RequestClaim).values(values).on_conflict_do_nothing())
-    return taken.rowcount == 1
+    # A row comes back only if it is ours; an insert's row count is not to be had from the driver.
+    ours = upsert(RequestClaim).values(values).on_conflict_do_nothing().returning(RequestClaim.hotkey)
+    return (await connection.execute(ours)).first() is not None
 
 
 async def take_again(connection: AsyncConnection, key: ClaimKey, found: Claim, now: datetime) -> bool:
