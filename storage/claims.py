@@ -64,12 +64,14 @@ async def take(
     return (await connection.execute(ours)).first() is not None
 
 
-async def take_again(connection: AsyncConnection, key: ClaimKey, found: Claim, now: datetime) -> bool:
+async def take_again(
+    connection: AsyncConnection, key: ClaimKey, found: Claim, body_sha256: str, now: datetime
+) -> bool:
     """Claim what failed, was never finished, or cannot be read any more. False if somebody was faster."""
     again = (
         update(RequestClaim)
         .where(*_is(key), RequestClaim.state == found.state, RequestClaim.claimed_at == found.claimed_at)
-        .values(state="claimed", claimed_at=now, sealed_answer=None)
+        .values(state="claimed", body_sha256=body_sha256, claimed_at=now, sealed_answer=None)
     )
     return (await connection.execute(again)).rowcount == 1
 

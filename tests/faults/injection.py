@@ -41,7 +41,7 @@ def two_schedulers(services: Services) -> tuple[Part, ...]:
     async def is_ready() -> bool:
         return mark.exists()
 
-    environment = {**first.environment, "READY_FILE": str(mark)}
+    environment = {**first.environment, "READY_FILE": str(mark), "INTERNAL_PORT": "0"}
     second = replace(
         first, name=name, environment=environment, log=log, is_ready=is_ready, before_start=before_start
     )

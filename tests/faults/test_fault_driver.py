@@ -26,6 +26,7 @@ async def test_a_hundred_epochs_survive_forty_faults(tmp_path: Path):
     await assert_all_held(LONG_SEED, 100, 40, tmp_path / "state")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 async def test_eight_epochs_survive_four_faults(tmp_path: Path):
     await assert_all_held(SHORT_SEED, 8, 4, tmp_path / "state")

@@ -73,9 +73,9 @@ async def test_sts_credentials_come_again_as_they_were(ready: Ready, http: httpx
 
 async def test_another_body_under_the_same_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
     body = legacy(keypair(ready, "validator-1"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=40)
-    epoch_id = await running(ready, http)
-    assert (await http.post(UPLOAD, json={**body, "epochId": epoch_id})).status_code == 200
-    other = await http.post(UPLOAD, json={**body, "epochId": "2026-01-01T00-00-00"})
+    body["epochId"] = await running(ready, http)
+    assert (await http.post(UPLOAD, json=body)).status_code == 200
+    other = await http.post(UPLOAD, json={**body, "purpose": "another"})
     assert (other.status_code, other.json()["error"]) == (409, "request_reused")
 
 
@@ -84,6 +84,9 @@ async def test_a_request_that_failed_may_be_sent_again(ready: Ready, http: httpx
     body["epochId"] = "2020-01-01T00-00-00"
     answers = [await http.post(UPLOAD, json=body) for _ in range(2)]
     assert [answer.json()["error"] for answer in answers] == ["epoch_not_found"] * 2
+    # Nothing was minted for that text, so that it is still good for something else.
+    body["epochId"] = await running(ready, http)
+    assert (await http.post(UPLOAD, json=body)).status_code == 200
 
 
 async def test_twins_at_the_same_instant_mint_once(ready: Ready, http: httpx.AsyncClient):
@@ -158,6 +161,20 @@ async def test_a_twin_on_another_replica_is_told_to_wait_and_then_gets_the_answe
     assert await first == b"answer 1"
     assert await replicas[1].once(asked_for, nothing, mint) == b"answer 1"
     assert mint.count == 1
+
+
+async def test_what_failed_may_ask_for_something_else_under_the_same_text(database):
+    claims, mint = Claims(database, SystemClock(), SEAL_KEY), Mint()
+
+    async def fail() -> bytes:
+        raise ServiceError(ErrorCode.CREDENTIALS_UNAVAILABLE, "Away.", retry_after_seconds=5)
+
+    with pytest.raises(ServiceError):
+        await claims.once(admission(), nothing, fail)
+    assert await claims.once(admission(body="1" * 64), nothing, mint) == b"answer 1"
+    with pytest.raises(ServiceError) as refused:
+        await claims.once(admission(), nothing, mint)
+    assert refused.value.code is ErrorCode.REQUEST_REUSED
 
 
 async def test_a_claim_whose_holder_died_is_taken_over(database):
