@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin
 
-.PHONY: env up demo test test-long check check-lock lock clean distclean
+.PHONY: env up demo test test-long faults check check-lock lock clean distclean
 
 env: .venv/.ready
 
@@ -33,6 +33,13 @@ test: env
 # Outages and frozen parts: they wait for real minutes to pass.
 test-long: env
 	$(RUN)/python -m pytest -n 2 --dist loadfile -m long
+
+# `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.
+SEED ?= 1
+EPOCHS ?= 100
+FAULTS ?= 40
+faults: env
+	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs $(EPOCHS) --faults $(FAULTS)
 
 check: env
 	$(RUN)/ruff check .

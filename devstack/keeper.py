@@ -87,7 +87,10 @@ class Keeper:
             await asyncio.wait([self.watch])
         if self._process is not None:
             if self._process.returncode is None:
-                self._process.send_signal(self.part.stop_signal)
+                # Not by the process object: it looks first whether the child is dead, and takes the exit
+                # status of one that just died from asyncio, which then reports another.
+                with suppress(ProcessLookupError):
+                    os.kill(self._process.pid, self.part.stop_signal)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(kill_at):
                     await self._process.wait()

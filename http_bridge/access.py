@@ -12,7 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from http_bridge.error_reply import error_reply
 from http_bridge.metrics import BridgeMetrics
-from http_bridge.requests import client_address
 from runtime import logs
 from runtime.correlation import HTTP_HEADER, correlated, correlation_id
 from runtime.limits import Limits
@@ -32,6 +31,12 @@ def correlation_of(request: Request) -> str:
     """The id that `Access` gave the request."""
     given: str = request.scope[_CORRELATION]
     return given
+
+
+def client_address(scope: Scope) -> str:
+    """Whose request it is: the peer's address, or what a trusted proxy says of it."""
+    client = scope.get("client")
+    return client[0] if client else "unknown"
 
 
 def mark(request: Request, result: ErrorCode | Literal["cut_off"]) -> None:

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from http_bridge import errors, facts, limits, requests
+from http_bridge.access import client_address
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
@@ -98,7 +99,7 @@ def build(bridge: Bridge) -> FastAPI:
     @app.get("/api/v1/zipcode-assignments/stats", responses=_replies(StatisticsReply))
     async def statistics(request: Request) -> Response:
         """Public numbers of epochs that have started, and of the zipcodes."""
-        await bridge.limits.charge_statistics(requests.client_address(request.scope))
+        await bridge.limits.charge_statistics(client_address(request.scope))
         reply = await bridge.statistics.reply()
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
 

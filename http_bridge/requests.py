@@ -6,9 +6,8 @@ Owns the size limit and which headers go on. Header values that NATS could not c
 import re
 
 from starlette.requests import Request
-from starlette.types import Scope
 
-from http_bridge.access import correlation_of
+from http_bridge.access import client_address, correlation_of
 from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
@@ -36,12 +35,6 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
     return Arrival(verb, await _bounded_body(request), headers, correlation_of(request))
-
-
-def client_address(scope: Scope) -> str:
-    """Whose request it is: the peer's address, or what a trusted proxy says of it."""
-    client = scope.get("client")
-    return client[0] if client else "unknown"
 
 
 def single_parameters(request: Request) -> dict[str, str]:

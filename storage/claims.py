@@ -59,16 +59,19 @@ async def take(
         "expires_at": expires_at,
         "request_id": request_id,
     }
-    taken = await connection.execute(upsert(RequestClaim).values(values).on_conflict_do_nothing())
-    return taken.rowcount == 1
+    # A row comes back only if it is ours; an insert's row count is not to be had from the driver.
+    ours = upsert(RequestClaim).values(values).on_conflict_do_nothing().returning(RequestClaim.hotkey)
+    return (await connection.execute(ours)).first() is not None
 
 
-async def take_again(connection: AsyncConnection, key: ClaimKey, found: Claim, now: datetime) -> bool:
+async def take_again(
+    connection: AsyncConnection, key: ClaimKey, found: Claim, body_sha256: str, now: datetime
+) -> bool:
     """Claim what failed, was never finished, or cannot be read any more. False if somebody was faster."""
     again = (
         update(RequestClaim)
         .where(*_is(key), RequestClaim.state == found.state, RequestClaim.claimed_at == found.claimed_at)
-        .values(state="claimed", claimed_at=now, sealed_answer=None)
+        .values(state="claimed", body_sha256=body_sha256, claimed_at=now, sealed_answer=None)
     )
     return (await connection.execute(again)).rowcount == 1
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
@@ -23,6 +24,7 @@ from storage import claims
 from storage.claims import Claim, ClaimKey
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import WireModel
 from zipcast.subjects import Verb
 
 log = logs.logger()
@@ -34,6 +36,7 @@ REMEMBERED = timedelta(seconds=1200)
 # Longer than any answer takes: who claimed it has died over it.
 ABANDONED = timedelta(seconds=30)
 
+Reply = TypeVar("Reply", bound=WireModel)
 Mint = Callable[[], Awaitable[bytes]]
 
 
@@ -89,7 +92,7 @@ class Claims:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
                 if found is not None:
-                    taken = await claims.take_again(connection, key, found, now)
+                    taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
                 else:
                     taken = await claims.take(
                         connection,
@@ -138,13 +141,34 @@ class Claims:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One request's way through the claims, as its handler has it."""
+
+    claims: Claims
+    admission: Admission
+    charge: Callable[[], Awaitable[None]]
+
+    async def __call__(self, kind: type[Reply], mint: Callable[[], Awaitable[Reply]]) -> Reply:
+        """What `mint` says, or what it said to this request before. What is refused whoever asks, such as an
+        epoch that is not there, is to be refused before this: it must not use the request up.
+
+        Raises as `Claims.once`."""
+
+        async def minted() -> bytes:
+            return (await mint()).to_bytes()
+
+        return kind.model_validate_json(await self.claims.once(self.admission, self.charge, minted))
+
+
 def _context(key: ClaimKey) -> bytes:
     """Ties a sealed answer to its row: moved to another, it does not open."""
     return f"{key.hotkey}\n{key.request_key}".encode()
 
 
 def _require_same(found: Claim, proof: Proof) -> None:
-    if found.body_sha256 != proof.body_sha256:
+    """What failed has minted nothing, so the text is still good for another body."""
+    if found.state != "failed" and found.body_sha256 != proof.body_sha256:
         raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
 
 

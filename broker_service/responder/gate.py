@@ -14,7 +14,7 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from broker_service.responder.claims import CLAIMED_VERBS, Claims
+from broker_service.responder.claims import CLAIMED_VERBS, Claims, Once
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from runtime import identity, logs
 from runtime.correlation import correlated, correlation_id
@@ -28,7 +28,6 @@ from zipcast.messages import (
     HEADER_CLIENT_ADDRESS,
     HEADER_ERROR,
     HEADER_REQUEST_ID,
-    WireModel,
     error_body,
     first_fault,
 )
@@ -91,8 +90,12 @@ class Gate:
                 return await call_next(message)
             admission = await self._admit(message, request_id)
             caller = admission.caller
-            with context.scope("caller", caller):
-                reply = await self._answer(verb, admission, lambda: call_next(message))
+
+            async def handle(once: Once) -> Any:
+                with context.scope("caller", caller), context.scope("once", once):
+                    return await call_next(message)
+
+            reply = await self._answer(Verb(verb), admission, handle)
         except (ServiceError, ValidationError) as error:
             refused = error if isinstance(error, ServiceError) else first_fault(error)
         except _HostileReplyError:
@@ -114,24 +117,16 @@ class Gate:
         self._refusals.note(verb=verb, error=refused.code, hotkey=named, source=source, request_id=request_id)
 
     async def _answer(
-        self, verb_text: str, admission: Admission, handle: Callable[[], Awaitable[WireModel | NatsResponse]]
-    ) -> WireModel | NatsResponse:
-        """What the handler says; what mints says it once per signed request."""
-        verb, hotkey = Verb(verb_text), admission.caller.hotkey
+        self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
+    ) -> Any:
+        """What the handler says. What mints is charged once per signed request, by the handler's `once`."""
 
         async def charge() -> None:
-            await self._limits.charge(verb, hotkey)
+            await self._limits.charge(verb, admission.caller.hotkey)
 
-        async def mint() -> bytes:
-            reply = await handle()
-            if not isinstance(reply, WireModel):
-                raise TypeError("what mints answers with a wire model")
-            return reply.to_bytes()
-
-        if verb in CLAIMED_VERBS:
-            return NatsResponse(await self._claims.once(admission, charge, mint))
-        await charge()
-        return await handle()
+        if verb not in CLAIMED_VERBS:
+            await charge()
+        return await handle(Once(self._claims, admission, charge))
 
     @property
     def _clock(self) -> Clock:

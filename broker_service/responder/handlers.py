@@ -5,6 +5,7 @@ from typing import Annotated
 from faststream import Context
 from faststream.nats import NatsBroker, NatsResponse
 
+from broker_service.responder.claims import Once
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.uploads import Issuer
@@ -32,6 +33,7 @@ from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_reques
 AT_ONCE = 32
 
 ProvenCaller = Annotated[Caller, Context("caller")]
+OncePerRequest = Annotated[Once, Context("once")]
 
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:
@@ -44,20 +46,28 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
     @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def miner_upload(body: MinerUploadRequest, caller: ProvenCaller) -> MinerUploadReply:
+    async def miner_upload(
+        body: MinerUploadRequest, caller: ProvenCaller, once: OncePerRequest
+    ) -> MinerUploadReply:
         """A form for the caller's folder of one epoch, until the epoch's deadline."""
-        return await issuer.miner_upload(caller, body.epoch_id)
+        await issuer.require_open(body.epoch_id)
+        return await once(MinerUploadReply, lambda: issuer.miner_upload(caller, body.epoch_id))
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def validator_upload(body: ValidatorUploadRequest, caller: ProvenCaller) -> ValidatorUploadReply:
+    async def validator_upload(
+        body: ValidatorUploadRequest, caller: ProvenCaller, once: OncePerRequest
+    ) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
-        return await issuer.validator_upload(caller, body.epoch_id)
+        await issuer.require_started(body.epoch_id)
+        return await once(ValidatorUploadReply, lambda: issuer.validator_upload(caller, body.epoch_id))
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def folder_access(body: FolderAccessRequest, caller: ProvenCaller) -> FolderAccessReply:
+    async def folder_access(
+        body: FolderAccessRequest, caller: ProvenCaller, once: OncePerRequest
+    ) -> FolderAccessReply:
         """A form for the caller's whole folder, for 24 hours."""
-        return await issuer.folder_access(caller)
+        return await once(FolderAccessReply, lambda: issuer.folder_access(caller))
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:

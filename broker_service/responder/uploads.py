@@ -49,11 +49,7 @@ class Issuer:
 
         Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN
         | SERVICE_UNAVAILABLE)."""
-        if epoch_id is None:
-            message = self.current.running().message
-            epoch_id, deadline = message.epoch_id, message.submission_deadline
-        else:
-            deadline = (await self.record.started(epoch_id)).interval.end_at
+        epoch_id, deadline = await self._deadline(epoch_id)
         now = self.clock.now()
         expires_at = now + _until(deadline, now)
         scope = policies.miner_scope(self.miner_bucket, caller.hotkey, epoch_id)
@@ -73,6 +69,22 @@ class Issuer:
             max_bytes=MAX_UPLOAD_BYTES,
             list_url=self.store.list_url(scope, LIST_URL_SECONDS),
         )
+
+    async def require_open(self, epoch_id: str | None) -> None:
+        """Raises ServiceError as `miner_upload`, but for the record of it."""
+        _, deadline = await self._deadline(epoch_id)
+        _until(deadline, self.clock.now())
+
+    async def require_started(self, epoch_id: str) -> None:
+        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        await self.record.started(epoch_id)
+
+    async def _deadline(self, epoch_id: str | None) -> tuple[str, datetime]:
+        """Of that epoch, or of the running one."""
+        if epoch_id is None:
+            message = self.current.running().message
+            return message.epoch_id, message.submission_deadline
+        return epoch_id, (await self.record.started(epoch_id)).interval.end_at
 
     async def folder_access(self, caller: Caller) -> FolderAccessReply:
         """A form for the whole of `data/hotkey=…/`, for 24 h, as legacy clients expect it.

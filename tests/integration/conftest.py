@@ -10,17 +10,10 @@ from devstack.options import StackOptions
 from devstack.servers import Servers
 from devstack.stack import Stack
 from devstack.state import State
+from tests.integration.processes import GENEROUS
 from zipcast.ready import Ready
 
 EPOCH_SECONDS = 5
-# For tests of everything but the limits, which have stacks of their own.
-GENEROUS = {
-    "LIMIT_ADDRESS_PER_MINUTE": "1000000",
-    "LIMIT_CURRENT_PER_MINUTE": "1000000",
-    "LIMIT_STATS_PER_MINUTE": "1000000",
-    "LIMIT_UPLOAD_PER_HOUR": "1000000",
-    "DAILY_LIMIT_PER_MINER": "1000000",
-}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

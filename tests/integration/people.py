@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from nats.aio.client import Client
+from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
 from zipcast import btauth, subjects
@@ -30,19 +30,20 @@ def client(ready: Ready, name: str) -> ZipcastClient:
     return ZipcastClient([ready.nats], keypair(ready, name), trust_of(ready))
 
 
-async def raw_connection(ready: Ready, signer: Keypair) -> Client:
-    """A plain nats-py connection that proved its hotkey, as an attacker with a valid key has."""
+async def quiet(*_: object) -> None:
+    """Refusals and losses are looked for by the tests themselves."""
 
-    async def quiet(*_: object) -> None:
-        """Refusals are looked for by the tests themselves."""
 
+async def raw_connection(ready: Ready, signer: Keypair, on_close: Callback = quiet) -> Client:
+    """A plain nats-py connection that proved its hotkey, as an attacker with a valid key has. Once lost
+    it stays closed."""
     return await connect(
         Server.parse(ready.nats),
         signer,
         network=ready.network,
         netuid=ready.netuid,
         on_error=quiet,
-        on_close=quiet,
+        on_close=on_close,
     )
 
 

@@ -5,22 +5,47 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+# For tests of everything but the limits, which have stacks of their own.
+GENEROUS = {
+    "LIMIT_ADDRESS_PER_MINUTE": "1000000",
+    "LIMIT_CURRENT_PER_MINUTE": "1000000",
+    "LIMIT_STATS_PER_MINUTE": "1000000",
+    "LIMIT_UPLOAD_PER_HOUR": "1000000",
+    "DAILY_LIMIT_PER_MINER": "1000000",
+}
+
 
 async def wait_until(condition: Callable[[], object], timeout_seconds: float = 10) -> None:
     """Poll until `condition()` is true; fail the test after `timeout_seconds`."""
+    assert await comes_true(condition, timeout_seconds), "waited in vain"
+
+
+async def comes_true(condition: Callable[[], object], timeout_seconds: float = 10) -> bool:
+    """Poll until `condition()` is true; False if it is not within `timeout_seconds`."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        if time.monotonic() >= deadline:
+            return False
         await asyncio.sleep(0.02)
+    return True
 
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that ended and was not waited for does not."""
+    return _state(pid) not in {None, "Z"}
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether the process was stopped by a signal and not continued."""
+    return _state(pid) == "T"
+
+
+def _state(pid: int) -> str | None:
+    """The kernel's letter for it, None if there is no such process."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+        return None
 
 
 def working_below(folder: Path) -> set[int]:
@@ -35,3 +60,23 @@ def working_below(folder: Path) -> set[int]:
             if inside:
                 found.add(int(entry.name))
     return found
+
+
+def family(pid: int) -> list[int]:
+    """The process and all below it, parents before children."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (parent := _parent(entry)) is not None:
+            children.setdefault(parent, []).append(int(entry.name))
+    found = [pid]
+    for member in found:
+        found += children.get(member, [])
+    return found
+
+
+def _parent(process: Path) -> int | None:
+    """None if it has just ended."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None

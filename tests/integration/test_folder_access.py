@@ -53,7 +53,7 @@ async def test_a_legacy_miner_uploads_anywhere_below_its_folder_and_finds_it_lis
 
 @pytest.mark.parametrize("folder", ["data/hotkey=somebody/", "data/", "", "validators/"])
 async def test_the_form_takes_no_key_outside_the_folder(ready: Ready, http: httpx.AsyncClient, folder: str):
-    access = (await http.post(PATH, json=asked(ready))).json()
+    access = (await http.post(PATH, json=asked(ready, "miner-7"))).json()
     assert (await upload(access | {"folder": folder}, "x.csv")).status_code == 403
 
 

@@ -37,7 +37,7 @@ async def test_a_stack_that_runs_is_ok_in_every_part(http: httpx.AsyncClient):
         assert service["status"] == "ok"
         assert datetime.fromisoformat(service["since"]) <= datetime.now(UTC)
     assert told["folder_structure"] == "data/hotkey={hotkey}/"
-    assert told["services"]["rate_limit_store"]["note"] == "this version enforces no limits"
+    assert told["services"]["rate_limit_store"]["note"] == "in memory, as configured"
     assert told["services"]["database"]["latencyMs"] > 0
     assert told["uptime"] > 0
     assert told["version"]

@@ -25,8 +25,9 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
     told = (await http.get("/openapi.json")).json()
     assert set(told["paths"]) == {
         *("/api/v1/zipcode-assignments/current", "/api/v1/zipcode-assignments/stats"),
-        *("/api/v1/s3-access/validator-upload", "/get-folder-access"),
+        *("/api/v1/s3-access/validator-upload", "/get-folder-access", "/api/v1/auth/legacy"),
         *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
+        "/rate-limits",
     }
     stats = told["paths"]["/api/v1/zipcode-assignments/stats"]["get"]["responses"]["200"]
     assert "StatisticsReply" in str(stats)

@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 from http_bridge import access, errors
 from http_bridge.access import Access, correlation_of
 from http_bridge.metrics import BridgeMetrics
+from runtime.limits import Limits
+from runtime.settings import LimitSettings
 from runtime.vitals import Vitals
 from tests.unit.fakes import FakeClock
 from zipcast.errors import ErrorCode, ServiceError
@@ -52,7 +54,7 @@ async def http(vitals: Vitals, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     for module in (access, errors):  # a logger that was used before keeps its configuration
         monkeypatch.setattr(module, "log", module.logs.logger())
     clock = FakeClock()
-    app = Access(application(clock), BridgeMetrics(vitals.registry), clock)
+    app = Access(application(clock), BridgeMetrics(vitals.registry), clock, Limits.of(LimitSettings(), clock))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge") as http:
         yield http
 

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runtime.identity import Arrival, Caller, Doorkeeper
+from runtime.identity import Arrival, Caller, Doorkeeper, Proof, named_hotkey
 from runtime.registry import RegistryView
 from tests.unit.fakes import (
     MINER,
@@ -50,7 +50,7 @@ def direct(
 
 def admit_direct(arrival: Arrival, pair: Keypair = MINER, view: RegistryView | None = None) -> Caller:
     hotkey = hotkey_of(pair)
-    return doorkeeper(view).admit_direct(arrival, request(hotkey, arrival.verb), hotkey)
+    return doorkeeper(view).admit_direct(arrival, request(hotkey, arrival.verb), hotkey).caller
 
 
 def legacy(pair: Keypair = VALIDATOR, timestamp: int = NOW, **changes: object) -> Arrival:
@@ -81,8 +81,8 @@ def test_a_request_on_ones_own_subject_proves_the_caller_and_his_role() -> None:
 
 def test_a_legacy_and_a_signed_request_over_http_prove_the_caller() -> None:
     expected = Caller(VALIDATOR_HOTKEY, "validator", "request-2", "192.0.2.7")
-    assert doorkeeper().admit_bridged(legacy()) == expected
-    assert doorkeeper().admit_bridged(bridged()) == replace(expected, request_id="request-3")
+    assert doorkeeper().admit_bridged(legacy()).caller == expected
+    assert doorkeeper().admit_bridged(bridged()).caller == replace(expected, request_id="request-3")
 
 
 def test_a_malformed_request_is_told_so_before_it_is_stale() -> None:
@@ -195,7 +195,7 @@ def test_a_legacy_identity_of_a_get_stands_in_its_query() -> None:
     signature = MINER.sign(auth.current_commitment(NOW).encode()).hex()
     query = {"hotkey": MINER_HOTKEY, "timestamp": str(NOW), "signature": signature}
     arrival = Arrival(Verb.EPOCH_CURRENT, b"", {}, "request-4")
-    assert doorkeeper().admit_bridged(arrival, query).hotkey == MINER_HOTKEY
+    assert doorkeeper().admit_bridged(arrival, query).caller.hotkey == MINER_HOTKEY
     upload = Arrival(Verb.S3_VALIDATOR_UPLOAD, b"", {}, "request-5")
     assert code(lambda: doorkeeper().admit_bridged(upload, query)) is ErrorCode.BAD_SIGNATURE
 
@@ -220,13 +220,13 @@ def test_a_timestamp_is_an_integer_or_a_string_of_digits(timestamp: object) -> N
 def test_digit_strings_and_integers_both_serve_as_a_timestamp() -> None:
     fields = json.loads(legacy().body) | {"timestamp": str(NOW)}
     arrival = replace(legacy(), body=json.dumps(fields).encode())
-    assert doorkeeper().admit_bridged(arrival).hotkey == VALIDATOR_HOTKEY
+    assert doorkeeper().admit_bridged(arrival).caller.hotkey == VALIDATOR_HOTKEY
 
 
 @pytest.mark.parametrize(("ahead", "fresh"), [(-300, True), (-301, False), (300, True), (301, False)])
 def test_the_api_window_is_five_minutes_either_way(ahead: int, fresh: bool) -> None:
     if fresh:
-        assert doorkeeper().admit_bridged(legacy(timestamp=NOW + ahead)).hotkey == VALIDATOR_HOTKEY
+        assert doorkeeper().admit_bridged(legacy(timestamp=NOW + ahead)).caller.hotkey == VALIDATOR_HOTKEY
     else:
         assert code(lambda: doorkeeper().admit_bridged(legacy(timestamp=NOW + ahead))) is (
             ErrorCode.STALE_REQUEST
@@ -265,3 +265,56 @@ def test_a_hotkey_that_left_meanwhile_is_refused() -> None:
     assert view.snapshot is not None
     view.adopt(view.snapshot.model_copy(update={"block_number": 101, "neurons": ()}))
     assert code(lambda: admit_direct(direct(), view=view)) is ErrorCode.NOT_REGISTERED
+
+
+def legacy_proof(**changes: object) -> Proof:
+    return doorkeeper().admit_bridged(legacy(**changes)).proof
+
+
+def test_the_same_text_signed_again_is_the_same_request_in_either_form() -> None:
+    wrapped = VALIDATOR.sign(b"<Bytes>" + auth.validator_upload_commitment(NOW).encode() + b"</Bytes>").hex()
+    assert legacy_proof() == legacy_proof() == legacy_proof(signature=wrapped)
+    assert legacy_proof().request_key == f"legacy:{auth.validator_upload_commitment(NOW)}"
+    assert legacy_proof().signed_at == datetime.fromtimestamp(NOW, UTC)
+
+
+def test_another_body_under_the_same_text_is_told_apart() -> None:
+    assert legacy_proof(epochId="a").request_key == legacy_proof(epochId="b").request_key
+    assert legacy_proof(epochId="a").body_sha256 != legacy_proof(epochId="b").body_sha256
+
+
+def test_a_signed_request_is_known_by_its_nonce() -> None:
+    proof = doorkeeper().admit_bridged(bridged()).proof
+    assert proof.request_key == f"btauth:{NOW_NS}"
+    assert proof == doorkeeper().admit_bridged(bridged()).proof
+    assert proof != doorkeeper().admit_bridged(bridged(nonce_ns=NOW_NS + 1)).proof
+
+
+def test_who_opted_out_is_not_proven_by_a_legacy_text_and_is_by_btauth() -> None:
+    door = replace(doorkeeper(), opted_out=frozenset({VALIDATOR_HOTKEY}))
+    assert code(lambda: door.admit_bridged(legacy())) is ErrorCode.LEGACY_REFUSED
+    assert door.admit_bridged(bridged()).caller.hotkey == VALIDATOR_HOTKEY
+
+
+def test_a_forger_does_not_learn_who_opted_out() -> None:
+    door = replace(doorkeeper(), opted_out=frozenset({VALIDATOR_HOTKEY}))
+    assert code(lambda: door.admit_bridged(legacy(signature=FORGED))) is ErrorCode.BAD_SIGNATURE
+
+
+def test_what_has_no_legacy_text_needs_btauth() -> None:
+    arrival = replace(legacy(), verb=Verb.AUTH_LEGACY)
+    assert code(lambda: doorkeeper().admit_bridged(arrival)) is ErrorCode.MALFORMED_AUTH
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "named"),
+    [
+        ({btauth.HEADER_HOTKEY: "x"}, b"{}", "x"),
+        ({}, b'{"hotkey": "y"}', "y"),
+        ({}, b"[]", None),
+        ({}, b"{", None),
+        ({}, b"{}", None),
+    ],
+)
+def test_whom_a_refused_request_names(headers: dict[str, str], body: bytes, named: object) -> None:
+    assert named_hotkey(headers, body) == named

@@ -25,9 +25,9 @@ def reader(engine: AsyncEngine, **chosen: object) -> RegistryReader:
     settings = SchedulerSettings(
         nats_url="nats://127.0.0.1:1",
         database_url="postgresql://nobody@127.0.0.1/nothing",
-        schedulers_nats_seed="SU",
-        schedulers_signer_seed="ab" * 32,
-        zipcode_secret_key="k" * 32,
+        schedulers_nats_seed="0123456789abcdef",
+        schedulers_signer_seed="0123456789abcdef" * 4,
+        zipcode_secret_key="0123456789abcdef" * 2,
         **chosen,
     )
     return registry_reader(settings, None, engine, FakeClock())  # type: ignore[arg-type]

@@ -1,0 +1,61 @@
+"""What record and stream hold at the end of a run, read as they lie there."""
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import nats
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from devstack.servers import Servers
+from schedulers.stream import EpochStream
+from storage.tables import Epoch, EpochMessage
+from tests.faults.observations import RecordRow, StreamEntry
+from zipcast.envelope import UnverifiedEnvelope
+from zipcast.subjects import service_inbox_prefix
+
+
+@asynccontextmanager
+async def open_stream(servers: Servers) -> AsyncIterator[EpochStream]:
+    """The stream as the service user `schedulers` sees it."""
+    seed = servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"]
+    inbox = service_inbox_prefix("schedulers")
+    connection = await nats.connect(servers.nats_url, nkeys_seed_str=seed, inbox_prefix=inbox)
+    try:
+        yield EpochStream(connection.jetstream(timeout=2))
+    finally:
+        await connection.close()
+
+
+async def read_stream(servers: Servers) -> list[StreamEntry]:
+    """All of it, oldest first."""
+    found: list[StreamEntry] = []
+    async with open_stream(servers) as stream:
+        held = await stream.last()
+        while held is not None:
+            found.append(StreamEntry(held.sequence, held.stored_at, held.envelope))
+            held = await stream.before(held.sequence)
+    return found[::-1]
+
+
+async def read_record(database: AsyncEngine) -> list[RecordRow]:
+    """Every epoch, oldest first."""
+    async with database.connect() as connection:
+        messages = (await connection.execute(select(EpochMessage.__table__))).all()
+        query = select(Epoch.epoch_id, Epoch.status, Epoch.stream_sequence, Epoch.message_sha256)
+        epochs = (await connection.execute(query.order_by(Epoch.start_at))).all()
+    stored: defaultdict[str, dict[str, UnverifiedEnvelope]] = defaultdict(dict)
+    for row in messages:
+        envelope = UnverifiedEnvelope(bytes(row.payload), row.signer, row.signature, row.epoch_id)
+        stored[row.epoch_id][row.message_sha256] = envelope
+    return [
+        RecordRow(
+            row.epoch_id,
+            row.status,
+            row.stream_sequence,
+            tuple(stored[row.epoch_id].values()),
+            stored[row.epoch_id].get(row.message_sha256 or ""),
+        )
+        for row in epochs
+    ]

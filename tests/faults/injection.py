@@ -1,0 +1,127 @@
+"""Doing a plan's faults to a running stack, each at its instant, and undoing every one of them."""
+
+import asyncio
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from devstack.errors import PartFailedError
+from devstack.part import Part
+from devstack.services import Services
+from devstack.stack import Stack
+from schedulers.timing import sleep_until
+from tests.faults.plan import SCHEDULERS, Fault, Harm
+from tests.integration.processes import family
+from zipcast.clock import Clock
+
+_STARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Inflicted:
+    """A fault as it really went: `back_at` is when the part was ready again, or continued."""
+
+    fault: Fault
+    at: datetime
+    back_at: datetime
+
+
+def two_schedulers(services: Services) -> tuple[Part, ...]:
+    """The parts of a stack with a second replica of the scheduler, as in production."""
+    first, *others = services.parts()
+    name = SCHEDULERS[1]
+    mark, log = services.servers.state.run / f"{name}.ready", first.log.with_name(f"{name}.log")
+
+    async def before_start() -> None:
+        mark.unlink(missing_ok=True)
+
+    async def is_ready() -> bool:
+        return mark.exists()
+
+    environment = {**first.environment, "READY_FILE": str(mark), "INTERNAL_PORT": "0"}
+    second = replace(
+        first, name=name, environment=environment, log=log, is_ready=is_ready, before_start=before_start
+    )
+    return first, second, *others
+
+
+class Injector:
+    """Harms the parts of `stack`. `tell` hears one line of each fault when it begins and ends."""
+
+    def __init__(self, stack: Stack, clock: Clock, tell: Callable[[str], None]) -> None:
+        self.inflicted: list[Inflicted] = []
+        self._stack = stack
+        self._clock = clock
+        self._tell = tell
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._logs = 0
+
+    async def run(self, plan: Sequence[Fault], start_at: datetime) -> None:
+        """All of the plan; `start_at` is the start of its epoch 0. Everything is up when this returns,
+        and continued however it ends. Raises PartFailedError of a part that does not come back."""
+        async with asyncio.TaskGroup() as group:
+            for fault in plan:
+                group.create_task(self._at_its_instant(fault, start_at), name=str(fault))
+
+    async def _at_its_instant(self, fault: Fault, start_at: datetime) -> None:
+        await sleep_until(self._clock, start_at + timedelta(milliseconds=fault.at_ms))
+        async with self._turns[fault.part]:
+            at = self._clock.now()
+            self._tell(f"{at:%H:%M:%S.%f}  {fault}")
+            if fault.harm is Harm.FREEZE:
+                await self._freeze(fault)
+            else:
+                await self._put_down(fault, at)
+            done = Inflicted(fault, at, self._clock.now())
+        self.inflicted.append(done)
+        self._tell(f"{done.back_at:%H:%M:%S.%f}  {fault.part} is back, after {_ms(done.back_at - at)} ms")
+
+    async def _freeze(self, fault: Fault) -> None:
+        frozen: list[int] = []
+        try:
+            # Parents first, so that none has children afterwards that were not stopped.
+            for pid in family(self._stack.ready.pids[fault.part]):
+                _send(pid, signal.SIGSTOP)
+                frozen.append(pid)
+            await self._clock.sleep(fault.lasts_ms / 1000)
+        finally:
+            for pid in frozen:
+                _send(pid, signal.SIGCONT)
+
+    async def _put_down(self, fault: Fault, at: datetime) -> None:
+        supervisor = self._stack.servers.supervisor
+        if fault.harm is Harm.KILL:
+            for pid in family(self._stack.ready.pids[fault.part]):
+                _send(pid, signal.SIGKILL)
+        await supervisor.take_down(fault.part)
+        await sleep_until(self._clock, at + timedelta(milliseconds=fault.lasts_ms))
+        self._keep_log(fault.part)
+        for attempt in range(1, _STARTS + 1):
+            try:
+                await supervisor.bring_up(fault.part)
+                return
+            except PartFailedError as error:
+                self._tell(f"{self._clock.now():%H:%M:%S.%f}  {error} - start {attempt} failed")
+                if attempt == _STARTS:
+                    raise
+
+    def _keep_log(self, name: str) -> None:
+        """A start begins a new log and keeps only the last one; what happened before counts here."""
+        log = next(part.log for part in self._stack.parts if part.name == name)
+        self._logs += 1
+        if log.exists():
+            log.rename(log.with_name(f"{name}.{self._logs:03}.log"))
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return  # a server's worker that ended meanwhile
+
+
+def _ms(length: timedelta) -> int:
+    return round(length / timedelta(milliseconds=1))

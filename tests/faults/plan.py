@@ -1,0 +1,194 @@
+"""Which faults a run of the driver inflicts, and when: a pure function of the seed.
+
+Owns the rule by which a plan is fair. The system promises that an epoch is late but never lost as long
+as what publishes it comes back in time: an epoch is prepared half its length before its start, and one
+that nobody prepared until its end is rightly recorded as missed. So the rule is, for every epoch:
+
+    between its preparation and its end there is a stretch of `CLEAR_MS` in which PostgreSQL,
+    nats-server and a scheduler are all up and have had the time to get going again (`SETTLE_MS`).
+
+Whatever obeys it may overlap in any way. A scheduler that is down counts only while the other one is
+down too. A frozen one counts always: it may hold a row or the preparation lock, which PostgreSQL takes
+from it only after 30 s. What publishes no epochs may be away for two of them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from random import Random
+
+EPOCH_SECONDS = 3
+EPOCH_MS = EPOCH_SECONDS * 1000
+LEAD_MS = EPOCH_MS // 2
+CLEAR_MS = 800
+# From being started or continued until it does its part again, on a busy machine: a scheduler has 1.5 s of
+# imports to do, PostgreSQL a recovery, and whoever lost a server tries again only every second.
+SETTLE_MS = {"postgres": 3000, "nats": 2200, "schedulers": 5000, "schedulers_2": 5000}
+FREEZE_SETTLE_MS = 700
+# One part is left alone for so long after each of its faults.
+RESPITE_MS = 5000
+# The first epoch and the last ones see no fault: a run begins and ends with everything up.
+QUIET_EPOCHS_BEFORE, QUIET_EPOCHS_AFTER = 1, 2
+
+SCHEDULERS = ("schedulers", "schedulers_2")
+PARTS = (*SCHEDULERS, "responder", "callout", "http_bridge", "nats", "postgres", "object_store")
+
+_SHORTEST_MS = 50
+_TRIES = 200
+
+
+class Harm(StrEnum):
+    """What is done to a part."""
+
+    KILL = "kill"  # SIGKILL to all its processes; started again after a while
+    RESTART = "restart"  # asked to stop as its supervisor would; started again after a while
+    FREEZE = "freeze"  # SIGSTOP to all its processes, SIGCONT after a while
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """`offset_ms` into epoch number `epoch` (0 is the first observed), `part` is harmed for `lasts_ms`."""
+
+    epoch: int
+    offset_ms: int
+    part: str
+    harm: Harm
+    lasts_ms: int
+
+    @property
+    def at_ms(self) -> int:
+        """Since the start of epoch 0."""
+        return self.epoch * EPOCH_MS + self.offset_ms
+
+    @property
+    def end_ms(self) -> int:
+        return self.at_ms + self.lasts_ms
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch:3} +{self.offset_ms:4} ms  {self.harm} {self.part} for {self.lasts_ms} ms"
+
+
+Span = tuple[int, int]
+"""[begin, end) in milliseconds since the start of epoch 0."""
+
+
+class PlanTooDenseError(ValueError):
+    """So many faults do not fit into so few epochs by the rule of this module."""
+
+
+def make_plan(seed: int, epochs: int, faults: int, parts: Sequence[str] = PARTS) -> tuple[Fault, ...]:
+    """`faults` faults over `epochs` epochs, in order of time. Every part meets every harm before one meets
+    the same again, unless it finds no fair place. Raises PlanTooDenseError."""
+    draw = Random(seed)  # noqa: S311 - replayable on purpose
+    last_ms = (epochs - QUIET_EPOCHS_AFTER) * EPOCH_MS
+    chosen: list[Fault] = []
+    left = len(parts) * len(Harm) + faults
+    for part, harm in _rounds(draw, parts):
+        if len(chosen) == faults:
+            return tuple(sorted(chosen))
+        if left == 0:
+            break
+        placed = _place(draw, part, harm, chosen, last_ms, parts)
+        chosen += [] if placed is None else [placed]
+        left -= placed is None
+    raise PlanTooDenseError(f"{faults} faults do not fit into {epochs} epochs")
+
+
+def is_fair(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> bool:
+    """Whether every epoch can be demanded of a system that suffers these faults, by this module's rule."""
+    if not _respited(faults):
+        return False
+    away = outages(faults, parts)
+    last = max((end for _, end in away), default=0) // EPOCH_MS
+    return all(_longest_clear(away, *_window(epoch)) >= CLEAR_MS for epoch in range(last + 2))
+
+
+def outages(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> list[Span]:
+    """When no epoch can be relied on to be prepared or published, in order."""
+    spans = [_settled(fault) for fault in faults if _stops_epochs_alone(fault)]
+    down = [_down_spans(faults, part) for part in SCHEDULERS if part in parts]
+    together = down[0] if down else []
+    for other in down[1:]:
+        together = [
+            (max(a[0], b[0]), min(a[1], b[1])) for a in together for b in other if a[0] < b[1] and b[0] < a[1]
+        ]
+    return sorted(spans + together)
+
+
+def _rounds(draw: Random, parts: Sequence[str]) -> Iterator[tuple[str, Harm]]:
+    """Every part with every harm in a random order, again and again."""
+    while True:
+        pairs = [(part, harm) for part in parts for harm in Harm]
+        draw.shuffle(pairs)
+        yield from pairs
+
+
+def _place(
+    draw: Random, part: str, harm: Harm, chosen: Sequence[Fault], last_ms: int, parts: Sequence[str]
+) -> Fault | None:
+    for _ in range(_TRIES):
+        at_ms, longest = _instant(draw, chosen, last_ms), _longest(part, harm)
+        # Half of them short: that leaves room for others close by.
+        lasts_ms = draw.randint(_SHORTEST_MS, draw.choice((longest, longest // 6)))
+        fault = Fault(*divmod(at_ms, EPOCH_MS), part, harm, lasts_ms)
+        inside = fault.epoch >= QUIET_EPOCHS_BEFORE and fault.end_ms <= last_ms
+        if inside and is_fair([*chosen, fault], parts):
+            return fault
+    return None
+
+
+def _instant(draw: Random, chosen: Sequence[Fault], last_ms: int) -> int:
+    """Mostly where something happens: around a start, around a preparation, close to another fault."""
+    kind, anywhere = draw.random(), draw.randrange(max(1, last_ms))
+    start = anywhere // EPOCH_MS * EPOCH_MS
+    if kind < 0.4:
+        return start + draw.randint(-60, 60)
+    if kind < 0.55:
+        return start + EPOCH_MS - LEAD_MS + draw.randint(-60, 120)
+    if kind < 0.8 and chosen:
+        return draw.choice(chosen).at_ms + draw.randint(-700, 700)
+    return anywhere
+
+
+def _longest(part: str, harm: Harm) -> int:
+    """In milliseconds. What publishes epochs is mostly away for less than half of one."""
+    if part not in SETTLE_MS:
+        return 2 * EPOCH_MS
+    if harm is Harm.FREEZE or part not in SCHEDULERS:
+        return EPOCH_MS // 2
+    return 2 * EPOCH_MS
+
+
+def _stops_epochs_alone(fault: Fault) -> bool:
+    return fault.part in SETTLE_MS and (fault.part not in SCHEDULERS or fault.harm is Harm.FREEZE)
+
+
+def _settled(fault: Fault) -> Span:
+    settle_ms = FREEZE_SETTLE_MS if fault.harm is Harm.FREEZE else SETTLE_MS[fault.part]
+    return fault.at_ms, fault.end_ms + settle_ms
+
+
+def _down_spans(faults: Sequence[Fault], scheduler: str) -> list[Span]:
+    return [_settled(f) for f in faults if f.part == scheduler and f.harm is not Harm.FREEZE]
+
+
+def _respited(faults: Sequence[Fault]) -> bool:
+    ordered = sorted(faults, key=lambda fault: (fault.part, fault.at_ms))
+    return all(a.part != b.part or a.end_ms + RESPITE_MS <= b.at_ms for a, b in pairwise(ordered))
+
+
+def _window(epoch: int) -> Span:
+    """From an epoch's preparation to its end."""
+    return epoch * EPOCH_MS - LEAD_MS, (epoch + 1) * EPOCH_MS
+
+
+def _longest_clear(away: Sequence[Span], begin_ms: int, end_ms: int) -> int:
+    """The longest stretch of the window outside all of `away`, which is in order."""
+    longest, clear_from = 0, begin_ms
+    for begin, end in away:
+        if begin >= end_ms:
+            break
+        longest = max(longest, begin - clear_from)
+        clear_from = max(clear_from, end)
+    return max(longest, end_ms - clear_from)

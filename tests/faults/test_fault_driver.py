@@ -1,0 +1,32 @@
+"""The fault driver's runs. A failure names the plan's seed and the command that replays it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.driver import drive, replay, say, verdict
+from tests.faults.plan import make_plan
+
+LONG_SEED = 1
+# PostgreSQL, nats-server and a scheduler killed around one start.
+SHORT_SEED = 48
+
+
+async def assert_all_held(seed: int, epochs: int, faults: int, state: Path) -> None:
+    say(replay(seed, epochs, faults))
+    outcome = await drive(make_plan(seed, epochs, faults), epochs, state, say)
+    say("\n".join(verdict(outcome)))
+    assert outcome.broken == [], replay(seed, epochs, faults)
+    assert len(outcome.inflicted) == faults
+
+
+@pytest.mark.long
+@pytest.mark.timeout(500)
+async def test_a_hundred_epochs_survive_forty_faults(tmp_path: Path):
+    await assert_all_held(LONG_SEED, 100, 40, tmp_path / "state")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_eight_epochs_survive_four_faults(tmp_path: Path):
+    await assert_all_held(SHORT_SEED, 8, 4, tmp_path / "state")

@@ -1,0 +1,95 @@
+"""The limits of the contract, counted in memory."""
+
+import pytest
+
+from http_bridge.limits import rate_limits
+from runtime.limits import Limits, Rule, Rules
+from runtime.settings import LimitSettings
+from zipcast.clock import SystemClock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.subjects import Verb
+
+
+def rules(**changes: object) -> Rules:
+    return Rules.of(LimitSettings(**changes))
+
+
+def limits(**changes: object) -> Limits:
+    return Limits.of(LimitSettings(**changes), SystemClock())
+
+
+async def refusal(attempt) -> ServiceError:
+    with pytest.raises(ServiceError) as refused:
+        await attempt
+    assert refused.value.code is ErrorCode.RATE_LIMITED
+    assert refused.value.retry_after_seconds is not None
+    return refused.value
+
+
+def test_the_defaults_are_the_contract_s() -> None:
+    found = {rule.name: (rule.amount, rule.seconds, rule.per) for rule in rules().all}
+    assert found == {
+        "address": (1000, 60, "address"),
+        "stats": (30, 60, "address"),
+        "current": (10, 60, "hotkey"),
+        "folder-access": (20, 86_400, "hotkey"),
+        "miner-upload": (20, 86_400, "hotkey"),
+        "validator-upload": (5, 3600, "hotkey"),
+        "validator-read": (10_000, 86_400, "hotkey"),
+        "credentials": (200_000, 86_400, "service"),
+    }
+
+
+def test_hours_and_days_shrink_with_short_epochs_and_minutes_do_not() -> None:
+    short = rules(epoch_duration_seconds=60)
+    assert short.by_verb[Verb.S3_VALIDATOR_UPLOAD].seconds == 15
+    assert short.by_verb[Verb.S3_MINER_UPLOAD].seconds == 360
+    assert short.by_verb[Verb.EPOCH_CURRENT].seconds == 60
+    assert rules(epoch_duration_hours=24) == rules()
+
+
+async def test_one_more_than_allowed_is_refused_and_told_when_to_come_again() -> None:
+    counting = limits()
+    for _ in range(10):
+        await counting.charge(Verb.EPOCH_CURRENT, "a")
+    refused = await refusal(counting.charge(Verb.EPOCH_CURRENT, "a"))
+    assert 0 < refused.retry_after_seconds <= 60
+    assert "At most 10 in 60 s per hotkey (current)." in refused.message
+    await counting.charge(Verb.EPOCH_CURRENT, "b")
+
+
+async def test_verbs_are_counted_apart_and_all_that_mints_together() -> None:
+    counting = limits(total_daily_limit=3)
+    await counting.charge(Verb.S3_MINER_UPLOAD, "a")
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b")
+    await counting.charge(Verb.S3_FOLDER_ACCESS, "c")
+    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_READ, "d"))
+    assert "(credentials)" in refused.message
+    await counting.charge(Verb.EPOCH_CURRENT, "d")
+
+
+async def test_a_window_moves_on() -> None:
+    counting = limits(epoch_duration_seconds=2, daily_limit_per_miner=2)
+    rule = Rule("short", 2, 1, "hotkey")
+    for _ in range(2):
+        assert await counting._refusal(rule, "a") is None
+    assert await counting._refusal(rule, "a") == 1
+    clock = SystemClock()
+    while await counting._refusal(rule, "a") is not None:  # bounded by the test's own timeout
+        await clock.sleep(0.05)
+
+
+async def test_addresses_are_counted_before_anything_else_is_known() -> None:
+    counting = limits(limit_address_per_minute=2, limit_stats_per_minute=1)
+    for _ in range(2):
+        await counting.charge_address("192.0.2.7")
+    await refusal(counting.charge_address("192.0.2.7"))
+    await counting.charge_address("192.0.2.8")
+    await counting.charge_statistics("192.0.2.7")
+    await refusal(counting.charge_statistics("192.0.2.7"))
+
+
+def test_what_is_in_force_is_published() -> None:
+    published = rate_limits(rules(daily_limit_per_miner=7)).model_dump()["limits"]
+    assert {"name": "folder-access", "amount": 7, "seconds": 86_400, "per": "hotkey"} in published
+    assert len(published) == len(rules().all)
