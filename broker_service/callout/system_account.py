@@ -98,8 +98,11 @@ class SystemAccount:
         return list(found.values())
 
     async def kick(self, place: Place) -> None:
-        """Its client connects again at once, if it is a good one. Raises nats.errors.Error."""
-        await self._connection.publish(kick(place.server_id), json.dumps({"cid": place.client_id}).encode())
+        """Its client connects again at once, if it is a good one. Not waited for: the next listing shows
+        whether it worked. Raises nats.errors.Error."""
+        question = json.dumps({"cid": place.client_id}).encode()
+        # nats-server ignores a kick that nobody could be answered about.
+        await self._connection.publish(kick(place.server_id), question, reply=self._connection.new_inbox())
 
     async def _ask(self, offset: int, servers: set[str] | None) -> list[_Page]:
         """One page of each of `servers`; None: of whoever answers."""

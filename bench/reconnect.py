@@ -1,0 +1,140 @@
+"""What it takes for everybody to come back: `python -m bench.reconnect [CLIENTS]`.
+
+The whole system on this machine, with a registry of as many neurons as there are clients and two callouts.
+Each client is the SDK with a hotkey of its own and a signed nonce. nats-server is killed and started again;
+measured is the time from its first answer until each client is let in, has subscribed, and has received and
+verified the running epoch on its new connection. The clients share the machine with everything else, so
+their own CPU time stands beside the callouts'. The budget: 1,000 clients within 10 s on 2 cores.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from devstack.options import StackOptions
+from devstack.part import Part
+from devstack.services import Services
+from devstack.stack import Stack
+from zipcast.client import ZipcastClient
+from zipcast.envelope import Trust
+from zipcast.hotkeys import Keypair, parse_hotkey
+
+CLIENTS = 1000
+CALLOUTS = ("callout", "callout-2")
+# All clients share one address here, which nobody's do.
+SETTINGS = {"CALLOUT_ADDRESS_BURST": "100000", "CALLOUT_ADDRESS_PER_SECOND": "100000"}
+AT_ONCE = 50
+PATIENCE_SECONDS = 120
+# A client whose connection lasted for less waits longer before the next: here each loss is the first.
+SETTLED_SECONDS = 6
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def with_two_callouts(services: Services) -> tuple[Part, ...]:
+    """The usual parts and a second callout."""
+    parts = services.parts()
+    (first,) = [part for part in parts if part.name == CALLOUTS[0]]
+    mark = services.servers.state.run / f"{CALLOUTS[1]}.ready"
+
+    async def is_ready() -> bool:
+        return mark.exists()
+
+    environment = {**first.environment, "READY_FILE": str(mark), "INTERNAL_PORT": "0"}
+    log = services.servers.state.logs / f"{CALLOUTS[1]}.log"
+    second = replace(
+        first, name=CALLOUTS[1], environment=environment, log=log, is_ready=is_ready, internal=""
+    )
+    return (*parts, second)
+
+
+def write_registry(path: Path, pairs: Sequence[Keypair]) -> None:
+    neurons = [
+        {
+            "uid": uid,
+            "hotkey": pair.ss58_address,
+            "coldkey": pair.ss58_address,
+            "validator_permit": uid % 20 == 0,
+            "alpha_stake": 5000,
+        }
+        for uid, pair in enumerate(pairs)
+    ]
+    path.write_text(json.dumps(neurons))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process since its start."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+async def all_back(clients: Sequence[ZipcastClient], connections: Sequence[int]) -> list[float]:
+    """When each was seen back on a later connection, knowing the running epoch from there; to 20 ms."""
+    missing, at = dict(enumerate(clients)), []
+    while missing:
+        await asyncio.sleep(0.02)
+        back = [n for n, one in missing.items() if one.connections > connections[n] and one.is_informed]
+        for number in back:
+            del missing[number]
+        at += [time.monotonic()] * len(back)
+    return at
+
+
+async def connect_all(stack: Stack, pairs: Sequence[Keypair], entered: AsyncExitStack) -> list[ZipcastClient]:
+    ready = stack.ready
+    trust = Trust(frozenset({parse_hotkey(ready.signer)}), ready.network, ready.netuid)
+    clients = [ZipcastClient([ready.nats], pair, trust) for pair in pairs]
+    for first in range(0, len(clients), AT_ONCE):
+        some = clients[first : first + AT_ONCE]
+        await asyncio.gather(*(entered.enter_async_context(client) for client in some))
+    await all_back(clients, [0] * len(clients))
+    return clients
+
+
+async def measure(stack: Stack, clients: Sequence[ZipcastClient]) -> None:
+    pids = stack.servers.supervisor.pids
+    watched = [*CALLOUTS, "responder"]
+    await stack.servers.supervisor.take_down("nats")
+    before = {name: cpu_seconds(pids[name]) for name in watched}
+    own_before, connections = time.process_time(), [client.connections for client in clients]
+    waiting = asyncio.create_task(all_back(clients, connections))
+    await stack.servers.supervisor.bring_up("nats")
+    up_at = time.monotonic()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        took = sorted(at - up_at for at in await waiting)
+    report(took, {name: cpu_seconds(pids[name]) - before[name] for name in watched}, own_before)
+
+
+def report(took: list[float], spent: dict[str, float], own_before: float) -> None:
+    total = took[-1]
+    print(f"{len(took)} clients back, verified and subscribed in {total:.2f} s")
+    print(f"  p50 {took[len(took) // 2]:.2f} s, p99 {took[len(took) * 99 // 100]:.2f} s")
+    for name, seconds in spent.items():
+        print(f"  {name}: {seconds:.2f} s of CPU, {seconds / total:.0%} of a core")
+    own = time.process_time() - own_before
+    print(f"  the clients themselves: {own:.2f} s of CPU, {own / total:.0%} of a core")
+
+
+async def main(count: int) -> None:
+    pairs = [Keypair.create_from_uri(f"//bench//{number}") for number in range(count)]
+    with tempfile.TemporaryDirectory(prefix="zipcast-bench-") as folder:
+        registry = Path(folder) / "registry.json"
+        write_registry(registry, pairs)
+        options = StackOptions(
+            epoch_seconds=3600, registry=registry, state=Path(folder) / "state", settings=SETTINGS
+        )
+        async with Stack.running(options, make_parts=with_two_callouts) as stack, AsyncExitStack() as entered:
+            clients = await connect_all(stack, pairs, entered)
+            for _ in range(3):
+                await asyncio.sleep(SETTLED_SECONDS)
+                await measure(stack, clients)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else CLIENTS))
