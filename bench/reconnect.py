@@ -15,19 +15,16 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from devstack.options import StackOptions
-from devstack.part import Part
-from devstack.services import Services
+from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.stack import Stack
 from zipcast.client import ZipcastClient
 from zipcast.envelope import Trust
 from zipcast.hotkeys import Keypair, parse_hotkey
 
 CLIENTS = 1000
-CALLOUTS = ("callout", "callout-2")
 # All clients share one address here, which nobody's do.
 SETTINGS = {"CALLOUT_ADDRESS_BURST": "100000", "CALLOUT_ADDRESS_PER_SECOND": "100000"}
 AT_ONCE = 50
@@ -35,23 +32,6 @@ PATIENCE_SECONDS = 120
 # A client whose connection lasted for less waits longer before the next: here each loss is the first.
 SETTLED_SECONDS = 6
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-def with_two_callouts(services: Services) -> tuple[Part, ...]:
-    """The usual parts and a second callout."""
-    parts = services.parts()
-    (first,) = [part for part in parts if part.name == CALLOUTS[0]]
-    mark = services.servers.state.run / f"{CALLOUTS[1]}.ready"
-
-    async def is_ready() -> bool:
-        return mark.exists()
-
-    environment = {**first.environment, "READY_FILE": str(mark), "INTERNAL_PORT": "0"}
-    log = services.servers.state.logs / f"{CALLOUTS[1]}.log"
-    second = replace(
-        first, name=CALLOUTS[1], environment=environment, log=log, is_ready=is_ready, internal=""
-    )
-    return (*parts, second)
 
 
 def write_registry(path: Path, pairs: Sequence[Keypair]) -> None:

@@ -14,21 +14,20 @@ from broker_service.callout.connections import Role
 from broker_service.callout.decision import ProofError, RefusedError
 from broker_service.callout.spent import SpentPasswords
 from devstack.options import StackOptions
+from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.servers import Servers
 from devstack.stack import Stack
-from tests.integration.operator_view import log_lines
-from tests.integration.people import client, keypair, raw_connection
-from tests.integration.processes import wait_until
-from tests.integration.two_callouts import (
-    CALLOUTS,
+from tests.integration.connecting import (
     Flood,
     by_password,
     change_registry,
     password,
     service_connection,
     system_account,
-    with_two_callouts,
 )
+from tests.integration.operator_view import log_lines
+from tests.integration.people import client, keypair, raw_connection
+from tests.integration.processes import wait_until
 from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.subjects import Verb

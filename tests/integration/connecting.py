@@ -1,51 +1,22 @@
-"""A stack with a second callout, and connections made as no SDK makes them."""
+"""Connections made as no SDK makes them, and floods of them."""
 
 import asyncio
 import json
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from nats.aio.client import Client
 from pydantic import SecretStr
 
 from broker_service.callout.system_account import PAGE, SystemAccount
-from devstack.part import Part
 from devstack.servers import Servers
-from devstack.services import Services
 from runtime import nats_connection
 from runtime.process import Lifecycle
 from zipcast.auth import LOOPBACK_AUDIENCE, connection_at_text
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
 from zipcast.subjects import inbox_prefix
-
-CALLOUTS = ("callout", "callout-2")
-
-
-def with_two_callouts(services: Services) -> tuple[Part, ...]:
-    """The usual parts and another callout, which shares the keys of the first."""
-    parts = services.parts()
-    (first,) = [part for part in parts if part.name == "callout"]
-    mark = services.servers.state.run / "callout-2.ready"
-
-    async def is_ready() -> bool:
-        return mark.exists()
-
-    async def before_start() -> None:
-        mark.unlink(missing_ok=True)
-
-    second = replace(
-        first,
-        name="callout-2",
-        environment={**first.environment, "READY_FILE": str(mark), "INTERNAL_PORT": "0"},
-        log=services.servers.state.logs / "callout-2.log",
-        is_ready=is_ready,
-        before_start=before_start,
-        internal="",
-    )
-    return (*parts, second)
 
 
 def password(ready: Ready, signer: Keypair, at_unix: int | None = None) -> str:
