@@ -32,7 +32,7 @@ from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.subjects import Verb
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(120)
 PER_HOTKEY = 3
 
 
@@ -203,13 +203,11 @@ async def test_spent_passwords_out_of_reach_are_refused(servers: Servers):
 
 async def test_our_own_processes_connect_with_every_callout_dead(twofold: Stack):
     supervisor = twofold.servers.supervisor
-    for name in (*CALLOUTS, "schedulers", "responder", "http_bridge"):
-        await supervisor.take_down(name)
-    for name in ("schedulers", "responder", "http_bridge"):
-        await supervisor.bring_up(name)
+    others = ("schedulers", "responder")
+    await asyncio.gather(*(supervisor.take_down(name) for name in (*CALLOUTS, *others)))
+    await asyncio.gather(*(supervisor.bring_up(name) for name in others))
     await refused(raw_connection(twofold.ready, signer(twofold, "miner-1")))
-    for name in CALLOUTS:
-        await supervisor.bring_up(name)
+    await asyncio.gather(*(supervisor.bring_up(name) for name in CALLOUTS))
     await (await raw_connection(twofold.ready, signer(twofold, "miner-1"))).close()
 
 

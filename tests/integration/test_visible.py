@@ -133,7 +133,7 @@ async def test_each_process_tells_how_it_is(internal: Internal):
     connections = {
         "schedulers": {"schedulers"},
         "responder": {"responder", "responder-follow"},
-        "callout": {"callout", "callout-follow"},
+        "callout": {"callout", "callout-follow", "callout-sys"},
         "http_bridge": {"bridge"},
     }
     for process, http in internal.items():
@@ -155,7 +155,15 @@ async def test_every_connection_to_nats_has_a_name(ready: Ready):
         await connected.current()
         answer = await monitoring.get(f"{ready.monitoring}/connz", params={"limit": 1000})
     names = [connection.get("name", "") for connection in answer.json()["connections"]]
-    users = ("schedulers", "responder", "responder-follow", "callout", "callout-follow", "bridge")
+    users = (
+        "schedulers",
+        "responder",
+        "responder-follow",
+        "callout",
+        "callout-follow",
+        "callout-sys",
+        "bridge",
+    )
     assert {f"zipcast-{user}" for user in users} <= set(names)
     assert f"zipcast-sdk-{keypair(ready, 'miner-1').ss58_address[:8]}" in names
     assert all(name.startswith("zipcast-") for name in names), names
