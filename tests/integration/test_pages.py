@@ -26,6 +26,8 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
     assert set(told["paths"]) == {
         *("/api/v1/zipcode-assignments/current", "/api/v1/zipcode-assignments/stats"),
         *("/api/v1/s3-access/validator-upload", "/get-folder-access", "/api/v1/auth/legacy"),
+        *("/get-validator-access", "/get-miner-specific-access"),
+        *("/api/v1/zipcode-assignments/epoch/{epoch_id}", "/api/v1/zipcode-assignments/status"),
         *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
         "/rate-limits",
     }
