@@ -8,6 +8,7 @@ from http_bridge.app import Bridge, build
 from http_bridge.assignments import Assignments
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
+from http_bridge.history import History
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
@@ -69,6 +70,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
             health,
             statistics,
             Assignments(database, clock),
+            History(database),
             limits,
             refusals,
         )

@@ -12,6 +12,7 @@ from http_bridge.assignments import Assignments
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
+from http_bridge.history import History
 from http_bridge.pages import OPENAPI, add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from runtime.current_epoch import CurrentEpoch
@@ -21,6 +22,7 @@ from runtime.limits import Limits, Rules
 from runtime.refusals import RefusalTrail
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus
+from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
 from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
 from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
 from zipcast.status_messages import StatusReply
@@ -49,6 +51,7 @@ class Bridge:
     health: BridgeHealth
     statistics: PublicStatistics
     assignments: Assignments
+    history: History
     limits: Limits
     refusals: RefusalTrail
     _reply: CurrentReply | None = field(default=None)
@@ -108,6 +111,18 @@ def build(bridge: Bridge) -> FastAPI:
         await bridge.limits.charge_statistics(client_address(request.scope))
         reply = await bridge.statistics.reply()
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+
+    @app.get("/api/v1/epochs", responses=_replies(EndedEpochsReply))
+    async def ended_epochs(request: Request) -> Response:
+        """Epochs that have ended, newest first, as they were signed, with their seeds."""
+        page = await bridge.history.page(requests.single_parameters(request))
+        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+
+    @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
+    async def ended_epoch(epoch_id: str) -> Response:
+        """One epoch that has ended."""
+        reply = await bridge.history.one(epoch_id)
+        return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=60"})
 
     @app.get("/api/v1/zipcode-assignments/epoch/{epoch_id}")
     async def epoch_assignment(request: Request, epoch_id: str) -> Response:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.current_reply import assignment_fields
-from storage import epochs
+from storage import epochs, history
 from storage.epochs import StoredEpoch
 from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
@@ -33,7 +33,7 @@ class Assignments:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.started_epoch(connection, epoch_id)
-                seed = await epochs.revealed_seed(connection, epoch_id)
+                seed = await history.revealed_seed(connection, epoch_id)
         except (SQLAlchemyError, TimeoutError) as error:
             raise ServiceError(
                 ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import Select, Text, column, func, select, table
+from sqlalchemy import Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import Epoch, EpochAssignment, EpochMessage
@@ -49,8 +49,6 @@ async def database_now(connection: AsyncConnection) -> datetime:
     return now
 
 
-# A view of the migrations: the seed itself is in no column that readers may see.
-_REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text))
 _StoredSelect: TypeAlias = Select[str, datetime, datetime, str, datetime | None, bytes, str, str]
 _COLUMNS = (
     Epoch.epoch_id,
@@ -98,13 +96,6 @@ async def started_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEpo
     query = _stored().where(Epoch.epoch_id == epoch_id, Epoch.start_at <= func.clock_timestamp())
     found = await _fetch(connection, query)
     return found[0] if found else None
-
-
-async def revealed_seed(connection: AsyncConnection, epoch_id: str) -> str | None:
-    """The seed of an epoch that has ended, in hex; PostgreSQL shows no other."""
-    query = select(_REVEALED.c.seed).where(_REVEALED.c.epoch_id == epoch_id)
-    seed: str | None = (await connection.execute(query)).scalar()
-    return seed
 
 
 async def running_epoch(connection: AsyncConnection) -> StoredEpoch | None:

@@ -29,7 +29,7 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
         *("/get-validator-access", "/get-miner-specific-access"),
         *("/api/v1/zipcode-assignments/epoch/{epoch_id}", "/api/v1/zipcode-assignments/status"),
         *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
-        "/rate-limits",
+        *("/rate-limits", "/api/v1/epochs", "/api/v1/epochs/{epoch_id}"),
     }
     stats = told["paths"]["/api/v1/zipcode-assignments/stats"]["get"]["responses"]["200"]
     assert "StatisticsReply" in str(stats)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,7 @@ def test_the_same_number_gives_the_same_run_and_another_another() -> None:
 def test_epochs_follow_one_another_from_the_first_boundary() -> None:
     starts = [parse_epoch_id(epoch.epoch_id) for epoch in run()]
     assert starts[0] == datetime(2026, 1, 1, 4, tzinfo=UTC)
-    assert {later - earlier for earlier, later in zip(starts, starts[1:], strict=False)} == {
-        timedelta(hours=4)
-    }
+    assert {later - earlier for earlier, later in pairwise(starts)} == {timedelta(hours=4)}
 
 
 def test_a_zipcode_rests_for_its_cooldown() -> None:
