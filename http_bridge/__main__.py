@@ -5,8 +5,10 @@ import sys
 
 from http_bridge.access import Access
 from http_bridge.app import Bridge, build
+from http_bridge.assignments import Assignments
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth
+from http_bridge.history import History
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
@@ -60,7 +62,19 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     forwarder = Forwarder(connection, metrics)
     statistics = PublicStatistics(database, clock)
     health = BridgeHealth(database, forwarder, registry, current, limits, clock)
-    app = build(Bridge(doorkeeper, current, forwarder, health, statistics, limits, refusals))
+    app = build(
+        Bridge(
+            doorkeeper,
+            current,
+            forwarder,
+            health,
+            statistics,
+            Assignments(database, clock),
+            History(database),
+            limits,
+            refusals,
+        )
+    )
     server = Server(
         Access(app, metrics, clock, limits),
         host=settings.bridge_host,

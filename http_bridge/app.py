@@ -8,22 +8,29 @@ from starlette.responses import Response
 
 from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
+from http_bridge.assignments import Assignments
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
+from http_bridge.history import History
 from http_bridge.pages import OPENAPI, add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from runtime.current_epoch import CurrentEpoch
-from runtime.identity import Arrival, Caller, Doorkeeper, Fields, named_hotkey
+from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
+from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
 from runtime.refusals import RefusalTrail
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus
-from zipcast.legacy_messages import FolderAccessReply
+from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
+from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
 from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
+from zipcast.status_messages import StatusReply
 from zipcast.subjects import Verb
 
 JSON = "application/json"
+# Counted here; the responder counts what it answers.
+ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_VALIDATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,8 @@ class Bridge:
     forwarder: Forwarder
     health: BridgeHealth
     statistics: PublicStatistics
+    assignments: Assignments
+    history: History
     limits: Limits
     refusals: RefusalTrail
     _reply: CurrentReply | None = field(default=None)
@@ -61,7 +70,7 @@ class Bridge:
         arrival = await requests.arrival(request, verb)
         try:
             caller = self.doorkeeper.admit_bridged(arrival, query).caller
-            if verb is Verb.EPOCH_CURRENT:
+            if verb in ANSWERED_HERE:
                 await self.limits.charge(verb, caller.hotkey)
         except ServiceError as error:
             self.refusals.note(
@@ -103,6 +112,32 @@ def build(bridge: Bridge) -> FastAPI:
         reply = await bridge.statistics.reply()
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
 
+    @app.get("/api/v1/epochs", responses=_replies(EndedEpochsReply))
+    async def ended_epochs(request: Request) -> Response:
+        """Epochs that have ended, newest first, as they were signed, with their seeds."""
+        page = await bridge.history.page(requests.single_parameters(request))
+        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+
+    @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
+    async def ended_epoch(epoch_id: str) -> Response:
+        """One epoch that has ended."""
+        reply = await bridge.history.one(epoch_id)
+        return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=60"})
+
+    @app.get("/api/v1/zipcode-assignments/epoch/{epoch_id}")
+    async def epoch_assignment(request: Request, epoch_id: str) -> Response:
+        """An epoch that has started, for validators; one epoch after its end with its seed."""
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        await bridge.admit(request, Verb.EPOCH_VALIDATION, asked)
+        named_epoch(asked)
+        body = await bridge.assignments.body(epoch_id)
+        return Response(body, media_type=JSON, headers={"Cache-Control": "private"})
+
+    @app.post("/api/v1/zipcode-assignments/status", responses=_replies(StatusReply))
+    async def status(request: Request) -> Response:
+        """How far a miner is with an epoch."""
+        return await bridge.forwarded(request, Verb.MINER_STATUS)
+
     @app.post("/api/v1/s3-access/validator-upload", responses=_replies(ValidatorUploadReply))
     async def validator_upload(request: Request) -> Response:
         """A form and session credentials for one validator's folder of one epoch."""
@@ -112,6 +147,16 @@ def build(bridge: Bridge) -> FastAPI:
     async def folder_access(request: Request) -> Response:
         """A form for one miner's whole folder, for 24 hours."""
         return await bridge.forwarded(request, Verb.S3_FOLDER_ACCESS)
+
+    @app.post("/get-validator-access", responses=_replies(ValidatorAccessReply))
+    async def validator_access(request: Request) -> Response:
+        """Lists of all that miners uploaded, for validators, for 24 hours."""
+        return await bridge.forwarded(request, Verb.S3_VALIDATOR_ACCESS)
+
+    @app.post("/get-miner-specific-access", responses=_replies(MinerAccessReply))
+    async def miner_access(request: Request) -> Response:
+        """A list of one miner's uploads, for validators, for 24 hours."""
+        return await bridge.forwarded(request, Verb.S3_MINER_ACCESS)
 
     @app.post("/api/v1/auth/legacy", responses=_replies(LegacyChoiceReply))
     async def legacy_choice(request: Request) -> Response:

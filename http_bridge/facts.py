@@ -42,7 +42,27 @@ def commitment_formats() -> CommitmentFormatsReply:
                 API_WINDOW,
                 validators_only=True,
             ),
+            _format(
+                "GET /api/v1/zipcode-assignments/epoch/{epoch_id}",
+                auth.VALIDATION_COMMITMENT,
+                API_WINDOW,
+                validators_only=True,
+            ),
+            _format("POST /api/v1/zipcode-assignments/status", auth.STATUS_COMMITMENT, API_WINDOW),
+            _format("POST /api/v1/zipcode-assignments/status", auth.MINER_STATUS_COMMITMENT, API_WINDOW),
             _format("POST /get-folder-access", auth.FOLDER_ACCESS_COMMITMENT, GET_WINDOW),
+            _format(
+                "POST /get-validator-access",
+                auth.VALIDATOR_ACCESS_COMMITMENT,
+                GET_WINDOW,
+                validators_only=True,
+            ),
+            _format(
+                "POST /get-miner-specific-access",
+                auth.MINER_ACCESS_COMMITMENT,
+                GET_WINDOW,
+                validators_only=True,
+            ),
         )
     )
 

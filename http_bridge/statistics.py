@@ -78,15 +78,15 @@ class ZipcodeStatistics(WireModel):
 
 
 class EpochPerformance(WireModel):
-    """`miners_participated` and `completion_rate` are null where no status reports are on record."""
+    """`miners_participated` reported on the epoch; `completion_rate` of those, 0 to 1, completed it."""
 
     epoch_id: str
     status: Status
     zipcodes_assigned: int
     target_listings: int | None
     actual_expected: int | None
-    miners_participated: int | None = None
-    completion_rate: float | None = None
+    miners_participated: int
+    completion_rate: float
 
 
 class StatisticsReply(WireModel):
@@ -143,10 +143,17 @@ def statistics_reply(known: Statistics, now: datetime) -> StatisticsReply:
                 zipcodes_assigned=epoch.zipcode_count,
                 target_listings=epoch.target_listings,
                 actual_expected=epoch.expected_listings,
+                miners_participated=epoch.miners_participated,
+                completion_rate=_rate(epoch),
             )
             for epoch in known.recent
         ),
     )
+
+
+def _rate(epoch: StartedEpoch) -> float:
+    """The share of the miners that reported which completed the epoch."""
+    return round(epoch.miners_completed / max(1, epoch.miners_participated), 4)
 
 
 def _running(known: Statistics, now: datetime) -> StartedEpoch | None:

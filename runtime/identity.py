@@ -7,18 +7,19 @@ NATS directly and the HTTP bridge, which hands over the original request for a s
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
+from runtime.legacy_rules import LEGACY_RULES, Fields, named_coldkey
 from runtime.registry import RegistryView
 from zipcast import auth, btauth
-from zipcast.auth import API_WINDOW, GET_WINDOW, UnverifiedCommitment, Window
+from zipcast.auth import UnverifiedCommitment
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.hotkeys import Hotkey
 from zipcast.messages import (
     HEADER_CLIENT_ADDRESS,
     HEADER_HTTP_METHOD,
@@ -29,34 +30,17 @@ from zipcast.messages import (
 from zipcast.strict_json import parse_object
 from zipcast.subjects import MINTING_VERBS, Verb
 
-Fields = Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class LegacyRule:
-    """What must have been signed, given the identity and the request's own fields, and how long ago."""
-
-    window: Window
-    commitment: Callable[[UnverifiedCommitment, Fields], str]
-
-
-# The HTTP requests that carry a legacy commitment.
-LEGACY_RULES = {
-    Verb.EPOCH_CURRENT: LegacyRule(API_WINDOW, lambda asked, _: auth.current_commitment(asked.timestamp)),
-    Verb.S3_VALIDATOR_UPLOAD: LegacyRule(
-        API_WINDOW, lambda asked, _: auth.validator_upload_commitment(asked.timestamp)
-    ),
-    Verb.S3_FOLDER_ACCESS: LegacyRule(
-        GET_WINDOW,
-        lambda asked, fields: auth.folder_access_commitment(
-            named_coldkey(fields), asked.hotkey, asked.timestamp
-        ),
-    ),
-}
-
 # Requests that name a coldkey, which must be the hotkey's own on chain.
 NAMING_A_COLDKEY = frozenset({Verb.S3_FOLDER_ACCESS})
-VALIDATORS_ONLY = frozenset({Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ})
+VALIDATORS_ONLY = frozenset(
+    {
+        Verb.EPOCH_VALIDATION,
+        Verb.S3_VALIDATOR_UPLOAD,
+        Verb.S3_VALIDATOR_READ,
+        Verb.S3_VALIDATOR_ACCESS,
+        Verb.S3_MINER_ACCESS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +131,10 @@ class Doorkeeper:
                 ErrorCode.MALFORMED_AUTH, f"This needs btauth/1: {btauth.HEADER_HOTKEY} is missing."
             )
         request = legacy_identity(fields)
-        commitment = rule.commitment(request, fields)
+        texts = rule.texts(request, fields)
         auth.check_commitment_fresh(request, rule.window, self.clock.now().timestamp())
         self.registry.require_registered(request.hotkey)
-        hotkey = auth.verify_commitment(request, commitment)
+        hotkey, commitment = auth.verify_commitment(request, texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
         return hotkey, _legacy_proof(request, commitment, verb, fields)
@@ -199,17 +183,6 @@ def _legacy_proof(request: UnverifiedCommitment, commitment: str, verb: Verb, fi
 
 def _digest(verb: Verb, body: bytes) -> str:
     return hashlib.sha256(f"{verb}\n".encode() + body).hexdigest()
-
-
-def named_coldkey(fields: Fields) -> str:
-    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
-    coldkey = fields.get("coldkey")
-    if not isinstance(coldkey, str):
-        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "coldkey: must be an SS58 address.")
-    try:
-        return parse_hotkey(coldkey)
-    except MalformedHotkeyError as error:
-        raise ServiceError(ErrorCode.MALFORMED_HOTKEY, f"coldkey {error}.") from None
 
 
 def legacy_identity(fields: Fields) -> UnverifiedCommitment:

@@ -62,26 +62,30 @@ class Rules:
             return Rule(name, amount, max(1, int(length.total_seconds())), per)
 
         miner = settings.daily_limit_per_miner
+        reading = rule("validator-read", settings.daily_limit_per_validator, DAY, "hotkey")
         return cls(
             address=rule("address", settings.limit_address_per_minute, MINUTE, "address"),
             statistics=rule("stats", settings.limit_stats_per_minute, MINUTE, "address"),
             total=rule("credentials", settings.total_daily_limit, DAY, "service"),
             by_verb={
                 Verb.EPOCH_CURRENT: rule("current", settings.limit_current_per_minute, MINUTE, "hotkey"),
+                Verb.EPOCH_GET: rule("epoch-get", settings.limit_status_per_hour, HOUR, "hotkey"),
+                Verb.EPOCH_VALIDATION: rule("epoch", settings.limit_epoch_per_hour, HOUR, "hotkey"),
+                Verb.MINER_STATUS: rule("status", settings.limit_status_per_hour, HOUR, "hotkey"),
                 Verb.S3_FOLDER_ACCESS: rule("folder-access", miner, DAY, "hotkey"),
                 Verb.S3_MINER_UPLOAD: rule("miner-upload", miner, DAY, "hotkey"),
                 Verb.S3_VALIDATOR_UPLOAD: rule(
                     "validator-upload", settings.limit_upload_per_hour, HOUR, "hotkey"
                 ),
-                Verb.S3_VALIDATOR_READ: rule(
-                    "validator-read", settings.daily_limit_per_validator, DAY, "hotkey"
-                ),
+                Verb.S3_VALIDATOR_READ: reading,
+                Verb.S3_VALIDATOR_ACCESS: reading,
+                Verb.S3_MINER_ACCESS: reading,
             },
         )
 
     @property
     def all(self) -> tuple[Rule, ...]:
-        return (self.address, self.statistics, *self.by_verb.values(), self.total)
+        return tuple(dict.fromkeys((self.address, self.statistics, *self.by_verb.values(), self.total)))
 
 
 class Counter:

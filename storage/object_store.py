@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
 from storage import policies
-from storage.policies import Scope
+from storage.policies import Listing, Scope
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -140,9 +140,11 @@ class ObjectStore:
         )
         return PostForm(post["url"], post["fields"])
 
-    def list_url(self, scope: Scope, lifetime_seconds: int) -> str:
-        """A presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys."""
+    def list_url(self, scope: Scope | Listing, lifetime_seconds: int) -> str:
+        """A presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys or folders."""
         params = {"Bucket": scope.bucket, "Prefix": scope.prefix}
+        if isinstance(scope, Listing) and scope.delimiter is not None:
+            params["Delimiter"] = scope.delimiter
         return self._s3.generate_presigned_url("list_objects_v2", params, lifetime_seconds)
 
     def get_url(self, bucket: str, version: ObjectVersion, lifetime_seconds: int) -> str:

@@ -17,6 +17,7 @@ MAX_UPLOAD_BYTES = 5 * 1024**3
 SESSION_POLICY_LIMIT = 2048
 
 _BUCKET = re.compile(r"^(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+_LISTED = re.compile(r"^data/(?:hotkey=[A-Za-z0-9]+/)?$")
 _PREFIX = re.compile(r"^(?:data|validators)/[A-Za-z0-9=/-]+/$")
 
 Condition = list[str | int] | dict[str, str]
@@ -38,6 +39,31 @@ class Scope:
             raise PolicyError("bucket must be a plain bucket name")
         if not _PREFIX.fullmatch(self.prefix) or "//" in self.prefix:
             raise PolicyError("prefix must be a literal path below data/ or validators/")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a presigned list shows: the keys below `prefix`, or with a delimiter only its folders."""
+
+    bucket: str
+    prefix: str
+    delimiter: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _BUCKET.fullmatch(self.bucket):
+            raise PolicyError("bucket must be a plain bucket name")
+        if not _LISTED.fullmatch(self.prefix):
+            raise PolicyError("a list shows data/ or what is below it")
+
+
+def all_uploads(bucket: str) -> Listing:
+    """Everything that miners uploaded."""
+    return Listing(bucket, "data/")
+
+
+def all_miners(bucket: str) -> Listing:
+    """The miners' folders."""
+    return Listing(bucket, "data/", "/")
 
 
 def miner_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.epoch_inputs import committed_inputs
-from storage.tables import Epoch, EpochAssignment, Zipcode
+from storage.tables import Epoch, EpochAssignment, MinerSubmission, Zipcode
 from zipcast.calendar import EpochInterval
 
 RECENT_EPOCHS = 10
@@ -29,6 +29,8 @@ class StartedEpoch:
     zipcode_count: int
     target_listings: int | None
     expected_listings: int | None
+    miners_participated: int
+    miners_completed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ async def read_statistics(connection: AsyncConnection) -> Statistics:
 
 async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...]:
     assigned = select(func.count()).where(EpochAssignment.epoch_id == Epoch.epoch_id).scalar_subquery()
+    reported = select(func.count()).where(MinerSubmission.epoch_id == Epoch.epoch_id)
     query = (
         select(
             Epoch.start_at,
@@ -80,6 +83,8 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
             assigned,
             Epoch.target_listings,
             Epoch.total_expected_listings,
+            reported.scalar_subquery(),
+            reported.where(MinerSubmission.status == "COMPLETED").scalar_subquery(),
         )
         .where(Epoch.start_at <= func.clock_timestamp())
         .order_by(Epoch.start_at.desc())

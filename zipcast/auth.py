@@ -4,6 +4,7 @@ Owns the exact texts and their windows of time. `btauth/1` requests are in `btau
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from zipcast.errors import ErrorCode, ServiceError
@@ -54,6 +55,11 @@ API_WINDOW = Window(past_seconds=300, future_seconds=300)
 CURRENT_COMMITMENT = "zipcode:assignment:current:{timestamp}"
 VALIDATOR_UPLOAD_COMMITMENT = "s3:validator:upload:{timestamp}"
 FOLDER_ACCESS_COMMITMENT = "s3:data:access:{coldkey}:{hotkey}:{timestamp}"
+VALIDATION_COMMITMENT = "zipcode:validation:{epoch_id}:{timestamp}"
+STATUS_COMMITMENT = "zipcode:status:{epoch_id}:{timestamp}"
+MINER_STATUS_COMMITMENT = "miner:status:{hotkey}:{epoch_id}:{timestamp}"
+VALIDATOR_ACCESS_COMMITMENT = "s3:validator:access:{timestamp}"
+MINER_ACCESS_COMMITMENT = "s3:validator:miner:{miner_hotkey}:{timestamp}"
 
 
 def current_commitment(timestamp: int) -> str:
@@ -66,6 +72,26 @@ def validator_upload_commitment(timestamp: int) -> str:
 
 def folder_access_commitment(coldkey: str, hotkey: str, timestamp: int) -> str:
     return FOLDER_ACCESS_COMMITMENT.format(coldkey=coldkey, hotkey=hotkey, timestamp=timestamp)
+
+
+def validation_commitment(epoch_id: str, timestamp: int) -> str:
+    return VALIDATION_COMMITMENT.format(epoch_id=epoch_id, timestamp=timestamp)
+
+
+def status_commitment(epoch_id: str, timestamp: int) -> str:
+    return STATUS_COMMITMENT.format(epoch_id=epoch_id, timestamp=timestamp)
+
+
+def miner_status_commitment(hotkey: str, epoch_id: str, timestamp: int) -> str:
+    return MINER_STATUS_COMMITMENT.format(hotkey=hotkey, epoch_id=epoch_id, timestamp=timestamp)
+
+
+def validator_access_commitment(timestamp: int) -> str:
+    return VALIDATOR_ACCESS_COMMITMENT.format(timestamp=timestamp)
+
+
+def miner_access_commitment(miner_hotkey: str, timestamp: int) -> str:
+    return MINER_ACCESS_COMMITMENT.format(miner_hotkey=miner_hotkey, timestamp=timestamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +127,11 @@ def check_commitment_fresh(request: UnverifiedCommitment, window: Window, now_un
         )
 
 
-def verify_commitment(request: UnverifiedCommitment, commitment: str) -> Hotkey:
-    """The hotkey that signed the commitment, raw or in `<Bytes>`. Raises ServiceError(BAD_SIGNATURE)."""
-    if not signature_is_valid(request.hotkey, commitment.encode(), request.signature):
-        raise ServiceError(
-            ErrorCode.BAD_SIGNATURE, "The signature is not that hotkey's over the documented text."
-        )
-    return request.hotkey
+def verify_commitment(request: UnverifiedCommitment, texts: Iterable[str]) -> tuple[Hotkey, str]:
+    """The hotkey, and which text it signed, raw or in `<Bytes>`. Raises ServiceError(BAD_SIGNATURE)."""
+    for text in texts:
+        if signature_is_valid(request.hotkey, text.encode(), request.signature):
+            return request.hotkey, text
+    raise ServiceError(
+        ErrorCode.BAD_SIGNATURE, "The signature is not that hotkey's over the documented text."
+    )

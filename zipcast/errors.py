@@ -26,6 +26,8 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NO_CURRENT_EPOCH = "no_current_epoch"
     EPOCH_NOT_FOUND = "epoch_not_found"
+    ARCHIVED = "archived"
+    NONCE_MISMATCH = "nonce_mismatch"
     EPOCH_NOT_OPEN = "epoch_not_open"
     EPOCH_NOT_ENDED = "epoch_not_ended"
     PAYLOAD_TOO_LARGE = "payload_too_large"
@@ -96,6 +98,12 @@ ERRORS = MappingProxyType(
         ),
         ErrorCode.EPOCH_NOT_FOUND: ErrorMeaning(
             404, "No epoch of that id has started.", "Use an id you received."
+        ),
+        ErrorCode.ARCHIVED: ErrorMeaning(
+            410, "The epoch is too old: its detail is no longer kept.", "Use the signed message you keep."
+        ),
+        ErrorCode.NONCE_MISMATCH: ErrorMeaning(
+            400, "The nonce is not that epoch's.", "Send the nonce of the epoch you report on."
         ),
         ErrorCode.EPOCH_NOT_OPEN: ErrorMeaning(
             409, "The epoch's submission deadline has passed.", "Upload for the running epoch."

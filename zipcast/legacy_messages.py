@@ -5,7 +5,7 @@ Owns those spellings: clients in the field read `list_url`, not `listUrl`. All e
 
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from zipcast.messages import WireModel, WireTime
 
@@ -31,6 +31,51 @@ class StructureInfo(UnderscoredModel):
     folder_structure: str
     description: str
     example: str
+
+
+class ValidatorAccessRequest(UnderscoredModel):
+    """Nothing is asked for beyond what is signed."""
+
+
+class GlobalLists(UnderscoredModel):
+    list_all_data: str
+
+
+class MinerLists(UnderscoredModel):
+    list_all_miners: str
+
+
+class ValidatorLists(UnderscoredModel):
+    """Presigned ListObjectsV2 addresses, each one page of at most 1,000 entries. `global` shows every key,
+    `miners` their folders."""
+
+    global_: GlobalLists = Field(alias="global")
+    miners: MinerLists
+
+
+class ValidatorAccessReply(UnderscoredModel):
+    bucket: str
+    region: str
+    validator_hotkey: str
+    expiry: WireTime
+    expiry_seconds: int
+    urls: ValidatorLists
+    structure_info: StructureInfo
+
+
+class MinerAccessRequest(UnderscoredModel):
+    miner_hotkey: str
+
+
+class MinerAccessReply(UnderscoredModel):
+    """`miner_url` lists what is below `prefix`."""
+
+    bucket: str
+    region: str
+    miner_hotkey: str
+    miner_url: str
+    prefix: str
+    expiry: WireTime
 
 
 class FolderAccessReply(UnderscoredModel):

@@ -36,10 +36,17 @@ class Verb(StrEnum):
     S3_VALIDATOR_UPLOAD = "s3.validator-upload"
     S3_VALIDATOR_READ = "s3.validator-read"
     S3_FOLDER_ACCESS = "s3.folder-access"  # a legacy request: over the bridge only
+    S3_VALIDATOR_ACCESS = "s3.validator-access"  # so are these three
+    S3_MINER_ACCESS = "s3.miner-access"
+    EPOCH_VALIDATION = "epoch.validation"
+    EPOCH_GET = "epoch.get"
+    MINER_STATUS = "miner.status"
     AUTH_LEGACY = "auth.legacy"
 
 
-MINER_VERBS = frozenset({Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD, Verb.AUTH_LEGACY})
+MINER_VERBS = frozenset(
+    {Verb.EPOCH_CURRENT, Verb.EPOCH_GET, Verb.S3_MINER_UPLOAD, Verb.MINER_STATUS, Verb.AUTH_LEGACY}
+)
 # What these answer opens buckets; they are spelled `s3.`.
 MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
 VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}

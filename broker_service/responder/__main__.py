@@ -13,9 +13,11 @@ from broker_service.responder import handlers
 from broker_service.responder.claims import Claims
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
+from broker_service.responder.listing import Lister
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
+from broker_service.responder.reports import Reports
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
 from runtime import database_rights, logs, nats_connection, process
@@ -91,6 +93,9 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
+    lister = Lister(store, record, clock, settings.s3_bucket)
+    handlers.register_lists(broker, lister)
+    handlers.register_reports(broker, Reports(record, clock), record)
     handlers.register_choices(broker, record, opted_out, clock)
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()

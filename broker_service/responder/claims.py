@@ -25,12 +25,12 @@ from storage.claims import Claim, ClaimKey
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import WireModel
-from zipcast.subjects import Verb
+from zipcast.subjects import MINTING_VERBS, Verb
 
 log = logs.logger()
 
 # What mints anew each time it is asked. Presigned GETs of an ended epoch are lists, not claims.
-CLAIMED_VERBS = frozenset({Verb.S3_MINER_UPLOAD, Verb.S3_VALIDATOR_UPLOAD, Verb.S3_FOLDER_ACCESS})
+CLAIMED_VERBS = MINTING_VERBS - {Verb.S3_VALIDATOR_READ}
 # Twice the longest window in which a request may arrive (300 s either way): nothing older is admitted.
 REMEMBERED = timedelta(seconds=1200)
 # Longer than any answer takes: who claimed it has died over it.

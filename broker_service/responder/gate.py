@@ -92,7 +92,11 @@ class Gate:
             caller = admission.caller
 
             async def handle(once: Once) -> Any:
-                with context.scope("caller", caller), context.scope("once", once):
+                with (
+                    context.scope("caller", caller),
+                    context.scope("proof", admission.proof),
+                    context.scope("once", once),
+                ):
                     return await call_next(message)
 
             reply = await self._answer(Verb(verb), admission, handle)

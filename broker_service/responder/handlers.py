@@ -6,17 +6,27 @@ from faststream import Context
 from faststream.nats import NatsBroker, NatsResponse
 
 from broker_service.responder.claims import Once
+from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
+from broker_service.responder.reports import Reports
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
-from runtime.identity import Caller
+from runtime.identity import Caller, Proof
+from runtime.legacy_rules import named_miner
 from runtime.opt_outs import LegacyOptOuts
 from runtime.probes import Probes
 from runtime.vitals import Vitals
 from zipcast.clock import Clock
 from zipcast.health import HealthReply
-from zipcast.legacy_messages import FolderAccessReply, FolderAccessRequest
+from zipcast.legacy_messages import (
+    FolderAccessReply,
+    FolderAccessRequest,
+    MinerAccessReply,
+    MinerAccessRequest,
+    ValidatorAccessReply,
+    ValidatorAccessRequest,
+)
 from zipcast.messages import (
     LegacyChoiceReply,
     LegacyChoiceRequest,
@@ -27,12 +37,14 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
+from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
 
 # Requests of one verb under way at once: a slow object store must not make everybody queue.
 AT_ONCE = 32
 
 ProvenCaller = Annotated[Caller, Context("caller")]
+ProvenProof = Annotated[Proof, Context("proof")]
 OncePerRequest = Annotated[Once, Context("once")]
 
 
@@ -73,6 +85,41 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
         """One miner's objects of an ended epoch, with a presigned GET each."""
         return await reader.miner_objects(caller, body)
+
+
+def register_lists(broker: NatsBroker, lister: Lister) -> None:
+    """Subscribe the legacy lists, which come over the bridge only."""
+
+    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def validator_access(
+        body: ValidatorAccessRequest, caller: ProvenCaller, once: OncePerRequest
+    ) -> ValidatorAccessReply:
+        """Lists of all that miners uploaded, for 24 hours."""
+        return await once(ValidatorAccessReply, lambda: lister.validator_access(caller))
+
+    @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def miner_access(
+        body: MinerAccessRequest, caller: ProvenCaller, once: OncePerRequest
+    ) -> MinerAccessReply:
+        """A list of one miner's uploads, for 24 hours."""
+        miner = named_miner(body.model_dump())
+        return await once(MinerAccessReply, lambda: lister.miner_access(caller, miner))
+
+
+def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> None:
+    """Subscribe what miners report, and the signed bytes of earlier epochs."""
+
+    @broker.subscriber(requests(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def status(body: StatusRequest, caller: ProvenCaller, proof: ProvenProof) -> StatusReply:
+        """A miner's status report; the newest by the time it was signed stays."""
+        return await reports.status(caller, proof, body)
+
+    @broker.subscriber(requests(Verb.EPOCH_GET), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def epoch_get(body: EpochGetRequest) -> NatsResponse:
+        """An epoch that has started: the signed bytes and headers, identical to what was published."""
+        envelope = (await record.started(body.epoch_id)).envelope
+        return NatsResponse(envelope.payload, headers=envelope.headers())
 
 
 def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOuts, clock: Clock) -> None:

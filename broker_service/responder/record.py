@@ -14,7 +14,8 @@ from runtime.identity import Caller
 from storage import epochs, opt_outs
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
-from storage.policies import Scope
+from storage.policies import Listing, Scope
+from storage.submissions import Submission, store_submission
 from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.subjects import Verb
@@ -45,6 +46,14 @@ class Record:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
         return stored
 
+    async def submission(self, submission: Submission) -> bool:
+        """False if a report signed later is there already. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                return await store_submission(connection, submission)
+        except (SQLAlchemyError, TimeoutError) as error:
+            raise unreachable() from error
+
     async def legacy_choice(self, caller: Caller, *, accepted: bool, now: datetime) -> None:
         """Raises ServiceError(SERVICE_UNAVAILABLE)."""
         try:
@@ -60,7 +69,7 @@ class Record:
         self,
         caller: Caller,
         kind: Verb,
-        scope: Scope,
+        scope: Scope | Listing,
         epoch_id: str | None,
         issued_at: datetime,
         expires_at: datetime,

@@ -7,17 +7,24 @@ a constant stands in for it.
 
 import json
 from collections.abc import AsyncIterator, Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
 from broker_service.responder.uploads import Issuer
 from http_bridge import facts
+from http_bridge.assignments import epoch_body
 from http_bridge.current_reply import CurrentReply
 from http_bridge.health import HealthcheckReply, RunningEpoch
+from http_bridge.limits import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
 from runtime.identity import Caller
+from runtime.limits import Rules
+from runtime.settings import LimitSettings
+from storage.epochs import StoredEpoch
 from storage.object_store import Marker, ObjectVersion
-from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts
+from storage.statistics import Rules as StatisticsRules
+from storage.statistics import StartedEpoch, Statistics, ZipcodeCounts
 from tests.unit.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,
@@ -36,11 +43,13 @@ from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
+from zipcast.hotkeys import parse_hotkey
 from zipcast.legacy_messages import FOLDER_STRUCTURE
 from zipcast.messages import (
     AssignedZipcode,
     EpochMessage,
     EpochMetadata,
+    LegacyChoiceRequest,
     MinerUploadRequest,
     ValidatorReadRequest,
     ValidatorUploadRequest,
@@ -48,6 +57,7 @@ from zipcast.messages import (
     error_body,
 )
 from zipcast.selection import MarketTier
+from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
 
 SIGNATURE = "5a" * 64
 MIDWAY = START_AT + timedelta(hours=1, microseconds=250_000)
@@ -133,14 +143,42 @@ async def read_reply() -> WireModel:
     )
 
 
+def epoch_reply(now: datetime) -> bytes:
+    """`GET …/epoch/{id}`: while it runs, or with its seed."""
+    message = epoch_message()
+    envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
+    interval = EpochInterval(message.epoch_start, message.epoch_end)
+    return epoch_body(StoredEpoch(interval, "active", envelope, START_AT), "05" * 32, now)
+
+
 def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-miner-upload", MinerUploadRequest()
     yield "request-miner-upload-of-an-epoch", MinerUploadRequest(epoch_id=EPOCH_ID)
     yield "request-validator-upload", ValidatorUploadRequest(epoch_id=EPOCH_ID)
+    yield "request-epoch-get", EpochGetRequest(epoch_id=EPOCH_ID)
+    yield "request-legacy-choice", LegacyChoiceRequest(accepted=False)
+    yield (
+        "request-status",
+        StatusRequest(
+            epoch_id=EPOCH_ID,
+            nonce="01" * 32,
+            status="COMPLETED",
+            listings_scraped=1960,
+            zipcodes_completed=(
+                ZipcodeProgress(zipcode="07001", listings_scraped=1960, completed_at=MIDWAY),
+            ),
+            s3_upload_complete=True,
+            s3_upload_timestamp=MIDWAY,
+        ),
+    )
     yield (
         "request-validator-read",
         ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, page_token="bmV4dA=="),
     )
+
+
+def status_reply() -> StatusReply:
+    return StatusReply(message="Recorded.", epoch_id=EPOCH_ID, status="COMPLETED", timestamp=MIDWAY)
 
 
 def errors() -> dict[str, object]:
@@ -193,10 +231,10 @@ def stats_reply() -> StatisticsReply:
     running = EpochInterval(START_AT, START_AT + timedelta(hours=4))
     known = Statistics(
         recent=(
-            StartedEpoch(running, "active", 2, 2_000, 1_960),
-            StartedEpoch(before, "missed", 0, None, None),
+            StartedEpoch(running, "active", 2, 2_000, 1_960, 3, 1),
+            StartedEpoch(before, "missed", 0, None, None, 0, 0),
         ),
-        rules=Rules(2_000, 10, 200, 3_000, timedelta(hours=24), ("NJ", "PA"), timedelta(days=30)),
+        rules=StatisticsRules(2_000, 10, 200, 3_000, timedelta(hours=24), ("NJ", "PA"), timedelta(days=30)),
         zipcodes=ZipcodeCounts(900, 850, 700, {"NJ": 350, "PA": 500}, {"PREMIUM": 350, "EMERGING": 500}),
     )
     return statistics_reply(known, MIDWAY)
@@ -215,6 +253,13 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(VALIDATOR, EPOCH_ID)
     yield "validator-upload-reply-without-sts", without_sts.to_bytes()
     yield "folder-access-reply", (await issuer(store).folder_access(MINER)).to_bytes()
+    lister = Lister(store, FakeRecord(), FakeClock(MIDWAY), "miners")
+    yield "validator-access-reply", (await lister.validator_access(VALIDATOR)).to_bytes()
+    yield "miner-access-reply", (await lister.miner_access(VALIDATOR, parse_hotkey(MINER_HOTKEY))).to_bytes()
+    yield "epoch-reply-running", epoch_reply(MIDWAY)
+    yield "epoch-reply-revealed", epoch_reply(START_AT + timedelta(hours=8))
+    yield "status-reply", status_reply().to_bytes()
+    yield "rate-limits", rate_limits(Rules.of(LimitSettings())).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
     yield "healthcheck-reply", healthcheck_reply().to_bytes()

@@ -26,8 +26,10 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
     assert set(told["paths"]) == {
         *("/api/v1/zipcode-assignments/current", "/api/v1/zipcode-assignments/stats"),
         *("/api/v1/s3-access/validator-upload", "/get-folder-access", "/api/v1/auth/legacy"),
+        *("/get-validator-access", "/get-miner-specific-access"),
+        *("/api/v1/zipcode-assignments/epoch/{epoch_id}", "/api/v1/zipcode-assignments/status"),
         *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
-        "/rate-limits",
+        *("/rate-limits", "/api/v1/epochs", "/api/v1/epochs/{epoch_id}"),
     }
     stats = told["paths"]["/api/v1/zipcode-assignments/stats"]["get"]["responses"]["200"]
     assert "StatisticsReply" in str(stats)

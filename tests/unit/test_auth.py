@@ -96,20 +96,21 @@ def test_a_commitment_is_accepted_raw_or_wrapped_with_or_without_0x(prefix: str,
     commitment = auth.current_commitment(NOW)
     signature = prefix + MINER.sign(wrapping % commitment.encode()).hex()
     request = auth.parse_commitment(MINER_HOTKEY, str(NOW), signature)
-    assert auth.verify_commitment(request, commitment) == MINER_HOTKEY
+    assert auth.verify_commitment(request, ("another", commitment)) == (MINER_HOTKEY, commitment)
 
 
 def test_a_commitment_of_another_endpoint_time_or_hotkey_is_refused() -> None:
     request = auth.parse_commitment(MINER_HOTKEY, str(NOW), SIGNATURE.hex())
     stolen = auth.parse_commitment(STRANGER_HOTKEY, str(NOW), SIGNATURE.hex())
-    assert auth.verify_commitment(request, auth.current_commitment(NOW)) == MINER_HOTKEY
+    text = auth.current_commitment(NOW)
+    assert auth.verify_commitment(request, (text,)) == (MINER_HOTKEY, text)
     for presented, commitment in (
         (request, auth.validator_upload_commitment(NOW)),
         (request, auth.current_commitment(NOW + 1)),
         (stolen, auth.current_commitment(NOW)),
     ):
         with pytest.raises(ServiceError) as refused:
-            auth.verify_commitment(presented, commitment)
+            auth.verify_commitment(presented, (commitment,))
         assert refused.value.code is ErrorCode.BAD_SIGNATURE
 
 

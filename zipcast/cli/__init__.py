@@ -2,7 +2,7 @@
 
 import typer
 
-from zipcast.cli import client_commands, config, keys, operator, zipcodes
+from zipcast.cli import client_commands, config, epochs, keys, operator, simulate, zipcodes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +17,8 @@ app.command()(operator.up)
 app.command()(operator.demo)
 app.command("import")(zipcodes.import_file)
 app.command("migrate")(operator.migrate_database)
+app.command("simulate")(simulate.simulate_epochs)
+app.add_typer(epochs.epochs_app, name="epoch")
 app.add_typer(zipcodes.zipcodes_app, name="zipcodes")
 app.add_typer(config.config_app, name="config")
 app.add_typer(keys.keys_app, name="keys")

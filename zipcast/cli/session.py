@@ -47,6 +47,45 @@ class Session:
         return ZipcastClient(self.servers, load_hotkey(self.wallets, self.wallet, self.hotkey), self.trust)
 
 
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """An option's value, or what the local stack's ready.json says in its place."""
+
+    ready: Path
+    local: Ready | None
+
+    @classmethod
+    def of(cls, ready: Path) -> "_Chosen":
+        """Raises NotReadyError."""
+        return cls(ready, Ready.read(ready) if ready.is_file() else None)
+
+    def __call__(self, option: Value | None, name: str, attribute: str, kind: type[Value]) -> Value:
+        if option is not None:
+            return option
+        if self.local is None:
+            raise typer.BadParameter(f"give {name}, or start a local stack: {self.ready} is not there")
+        stated = getattr(self.local, attribute)
+        if not isinstance(stated, kind):
+            raise NotReadyError(f"{self.ready} is not a description of a running stack")
+        return stated
+
+
+def trust_of(ready: Path, signers: str | None, network: str | None, netuid: int | None) -> Trust:
+    """Whose epochs to believe. Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    chosen = _Chosen.of(ready)
+    try:
+        trusted = frozenset(
+            parse_hotkey(text) for text in chosen(signers, "--signers", "signer", str).split(",")
+        )
+    except MalformedHotkeyError as error:
+        raise typer.BadParameter(f"--signers {error}") from None
+    return Trust(
+        trusted,
+        chosen(network, "--network", "network", str),
+        chosen(netuid, "--netuid", "netuid", int),
+    )
+
+
 def resolve(
     ready: ReadyOption = DEFAULT_READY,
     nats: NatsOption = None,
@@ -58,32 +97,11 @@ def resolve(
     hotkey: HotkeyOption = "default",
 ) -> Session:
     """Options win over ready.json. Raises NotReadyError, and typer.BadParameter naming what is missing."""
-    local = Ready.read(ready) if ready.is_file() else None
-
-    def chosen(option: Value | None, name: str, attribute: str, kind: type[Value]) -> Value:
-        if option is not None:
-            return option
-        if local is None:
-            raise typer.BadParameter(f"give {name}, or start a local stack: {ready} is not there")
-        stated = getattr(local, attribute)
-        if not isinstance(stated, kind):
-            raise NotReadyError(f"{ready} is not a description of a running stack")
-        return stated
-
+    chosen = _Chosen.of(ready)
     folder = wallet_path or Path(chosen(None, "--wallet-path", "wallets", str))
     names = [wallet] if wallet else wallet_names(folder)
     if not names:
         raise typer.BadParameter(f"no wallet with a hotkey in {folder}")
-    try:
-        trusted = frozenset(
-            parse_hotkey(text) for text in chosen(signers, "--signers", "signer", str).split(",")
-        )
-    except MalformedHotkeyError as error:
-        raise typer.BadParameter(f"--signers {error}") from None
-    trust = Trust(
-        trusted,
-        chosen(network, "--network", "network", str),
-        chosen(netuid, "--netuid", "netuid", int),
-    )
+    trust = trust_of(ready, signers, network, netuid)
     servers = tuple(chosen(nats, "--nats", "nats", str).split(","))
     return Session(servers, trust, folder, names[0], hotkey)

@@ -1,0 +1,77 @@
+"""Epochs that have ended, with all that may be known of them by anybody. Reads only."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, Text, column, func, select, table
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.tables import Epoch, EpochMessage
+from zipcast.calendar import EpochInterval
+from zipcast.envelope import UnverifiedEnvelope
+
+# A view of the migrations: the seed itself is in no column that readers may see.
+REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text))
+
+
+@dataclass(frozen=True, slots=True)
+class PastEpoch:
+    """`envelope` is None for an epoch that was missed."""
+
+    interval: EpochInterval
+    status: str
+    seed: str | None
+    seed_commitment: str
+    envelope: UnverifiedEnvelope | None
+
+
+async def ended_epochs(connection: AsyncConnection, before: datetime | None, limit: int) -> list[PastEpoch]:
+    """The newest `limit` that have ended, of those that started before `before`. Newest first."""
+    query = _ended().order_by(Epoch.start_at.desc()).limit(limit)
+    if before is not None:
+        query = query.where(Epoch.start_at < before)
+    return [_past(row) for row in (await connection.execute(query)).all()]
+
+
+async def ended_epoch(connection: AsyncConnection, epoch_id: str) -> PastEpoch | None:
+    """The epoch, if it has ended by PostgreSQL's clock."""
+    row = (await connection.execute(_ended().where(Epoch.epoch_id == epoch_id))).first()
+    return None if row is None else _past(row)
+
+
+async def revealed_seed(connection: AsyncConnection, epoch_id: str) -> str | None:
+    """The seed of an epoch that has ended, in hex; PostgreSQL shows no other."""
+    query = select(REVEALED.c.seed).where(REVEALED.c.epoch_id == epoch_id)
+    seed: str | None = (await connection.execute(query)).scalar()
+    return seed
+
+
+def _ended() -> Select[Any]:
+    in_force = (EpochMessage.epoch_id == Epoch.epoch_id) & (
+        EpochMessage.message_sha256 == Epoch.message_sha256
+    )
+    return (
+        select(
+            Epoch.epoch_id,
+            Epoch.start_at,
+            Epoch.end_at,
+            Epoch.status,
+            REVEALED.c.seed,
+            Epoch.seed_commitment,
+            EpochMessage.payload,
+            EpochMessage.signer,
+            EpochMessage.signature,
+        )
+        .outerjoin(EpochMessage, in_force)
+        .outerjoin(REVEALED, REVEALED.c.epoch_id == Epoch.epoch_id)
+        .where(Epoch.end_at <= func.clock_timestamp())
+    )
+
+
+def _past(row: Any) -> PastEpoch:
+    envelope = None
+    if row.payload is not None:
+        envelope = UnverifiedEnvelope(bytes(row.payload), row.signer, row.signature, row.epoch_id)
+    interval = EpochInterval(row.start_at, row.end_at)
+    return PastEpoch(interval, row.status, row.seed, row.seed_commitment, envelope)

@@ -1,0 +1,100 @@
+"""The public history, and a stranger who verifies it."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from devstack.stack import Stack
+from tests.integration.people import client
+from zipcast.cli import app
+from zipcast.ready import Ready
+
+EPOCHS = "/api/v1/epochs"
+
+
+async def some_ended(ready: Ready, http: httpx.AsyncClient, count: int = 3) -> list[dict]:
+    """At least so many, waiting for epochs to pass if need be."""
+    async with client(ready, "miner-8") as connected:
+        async for _ in connected.epochs():
+            epochs = (await http.get(EPOCHS)).json()["epochs"]
+            if len(epochs) >= count:
+                return epochs
+    raise AssertionError("the client ended")
+
+
+async def test_ended_epochs_are_told_newest_first_and_page_by_page(ready: Ready, http: httpx.AsyncClient):
+    epochs = await some_ended(ready, http)
+    ids = [epoch["epochId"] for epoch in epochs]
+    assert ids == sorted(ids, reverse=True)
+    first = (await http.get(EPOCHS, params={"limit": 1})).json()
+    second = (await http.get(EPOCHS, params={"limit": 1, "before": first["nextBefore"]})).json()
+    assert second["epochs"][0]["epochId"] < first["epochs"][0]["epochId"]
+    one = (await http.get(f"{EPOCHS}/{ids[0]}")).json()
+    assert one.pop("success") is True
+    assert one == epochs[0]
+
+
+async def test_what_has_not_ended_is_not_there(ready: Ready, http: httpx.AsyncClient):
+    async with client(ready, "miner-8") as connected:
+        async for received in connected.epochs():
+            if received.via == "push":
+                break
+    running = received.epoch.message.epoch_id
+    headers = {"X-Request-Id": "the-same"}
+    answers = [
+        await http.get(f"{EPOCHS}/{epoch_id}", headers=headers)
+        for epoch_id in (running, "2099-01-01T00-00-00", "2020-01-01T00-00-00")
+    ]
+    assert [answer.status_code for answer in answers] == [404] * 3
+    assert len({answer.content for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (f"{EPOCHS}?limit=0", "malformed_request"),
+        (f"{EPOCHS}?limit=101", "malformed_request"),
+        (f"{EPOCHS}?limit=many", "malformed_request"),
+        (f"{EPOCHS}?limit=1&limit=2", "malformed_request"),
+        (f"{EPOCHS}?before=yesterday", "malformed_epoch_id"),
+        (f"{EPOCHS}/soon", "malformed_epoch_id"),
+    ],
+)
+async def test_what_is_wrong_is_named(http: httpx.AsyncClient, path: str, code: str):
+    answer = await http.get(path)
+    assert (answer.status_code, answer.json()["error"]) == (400, code)
+
+
+async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found_out(
+    stack: Stack, ready: Ready, http: httpx.AsyncClient, tmp_path: Path
+):
+    await some_ended(ready, http)
+    options = ["--ready", str(stack.servers.state.ready)]
+
+    def run(*arguments: str):
+        return CliRunner().invoke(app, ["epoch", *arguments, *options], env={"COLUMNS": "300"})
+
+    verified = await asyncio.to_thread(run, "verify", "--all")
+    assert verified.exit_code == 0, verified.output
+    assert verified.output.count("holds: signature, seed, nonce, chain") >= 2
+    listed = await asyncio.to_thread(run, "list", "--json")
+    kept = tmp_path / "epochs.json"
+    kept.write_text(listed.stdout)
+    from_file = await asyncio.to_thread(run, "verify", "--all", "--from", str(kept))
+    assert from_file.exit_code == 0, from_file.output
+    document = json.loads(listed.stdout)
+    bent = document["epochs"][1]
+    bent["proof"]["payload"] = bent["proof"]["payload"].replace(
+        '"expectedListings":', '"expectedListings":1', 1
+    )
+    kept.write_text(json.dumps(document))
+    found = await asyncio.to_thread(run, "verify", "--all", "--from", str(kept))
+    assert found.exit_code == 1
+    assert f"{bent['epochId']}  signature: the signature does not verify" in found.output
+    one = await asyncio.to_thread(run, "verify", document["epochs"][0]["epochId"])
+    assert one.exit_code == 0
+    assert "not checked: chain" in one.output

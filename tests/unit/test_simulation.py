@@ -1,0 +1,99 @@
+"""`zipcast simulate`: the rules of selection over simulated time."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from zipcast.calendar import EpochCalendar, parse_epoch_id
+from zipcast.cli import app
+from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from zipcast.simulation import simulate, summarise
+
+START_AT = datetime(2026, 1, 1, 1, tzinfo=UTC)
+CALENDAR = EpochCalendar(14_400)
+SETTINGS = SelectionSettings(target_listings=2000, tolerance_percent=10)
+
+
+def pool(count: int = 120) -> list[Candidate]:
+    return [
+        Candidate(
+            zipcode=f"{19000 + number}",
+            state=("PA", "NJ")[number % 2],
+            city="Springfield",
+            county="Example",
+            market_tier=tuple(MarketTier)[number % 3],
+            geographic_region="Northeast",
+            expected_listings=200 + number,
+            population=1000 * number,
+            base_weight=1.0,
+            last_scraped_at=datetime(2020, 1, 1, tzinfo=UTC),  # data never grows too old here
+            last_assigned_at=None,
+        )
+        for number in range(count)
+    ]
+
+
+def run(seed: int = 1, epochs: int = 60, count: int = 120) -> Iterator:
+    return simulate(pool(count), SETTINGS, CALENDAR, start_at=START_AT, epochs=epochs, seed=seed)
+
+
+def test_the_same_number_gives_the_same_run_and_another_another() -> None:
+    assert list(run()) == list(run())
+    assert list(run()) != list(run(seed=2))
+
+
+def test_epochs_follow_one_another_from_the_first_boundary() -> None:
+    starts = [parse_epoch_id(epoch.epoch_id) for epoch in run()]
+    assert starts[0] == datetime(2026, 1, 1, 4, tzinfo=UTC)
+    assert {later - earlier for earlier, later in pairwise(starts)} == {timedelta(hours=4)}
+
+
+def test_a_zipcode_rests_for_its_cooldown() -> None:
+    last: dict[str, datetime] = {}
+    for epoch in run():
+        start = parse_epoch_id(epoch.epoch_id)
+        assert epoch.relaxed == 0
+        for zipcode in epoch.zipcodes:
+            assert start - last.get(zipcode, datetime.min.replace(tzinfo=UTC)) >= SETTINGS.cooldown
+            last[zipcode] = start
+
+
+def test_the_summary_counts_what_the_epochs_say() -> None:
+    epochs = list(run())
+    summary = summarise(epochs, SETTINGS, 120)
+    assert (summary.epochs, summary.within_tolerance, summary.infeasible) == (60, 60, 0)
+    assert summary.mean_total == sum(epoch.total_listings for epoch in epochs) / 60
+    assert sum(summary.shares_by_state.values()) == pytest.approx(1)
+    assert summary.coverage == len({zipcode for epoch in epochs for zipcode in epoch.zipcodes}) / 120
+
+
+def test_a_pool_that_cannot_do_it_is_said_to_be_so() -> None:
+    epochs = list(run(count=5))
+    assert [epoch.total_listings for epoch in epochs] == [None] * 60
+    assert summarise(epochs, SETTINGS, 5).infeasible == 60
+
+
+def test_the_command_prints_json_alone_and_draws_a_picture(tmp_path: Path) -> None:
+    picture = tmp_path / "totals.png"
+    shown = CliRunner().invoke(app, ["simulate", "--epochs", "12", "--json", "--plot", str(picture)])
+    assert shown.exit_code == 0, shown.output
+    told = json.loads(shown.stdout)
+    assert len(told["epochs"]) == 12
+    assert all(9000 <= epoch["totalExpectedListings"] <= 11_000 for epoch in told["epochs"])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_file_and_another_target(tmp_path: Path) -> None:
+    rows = "".join(f"{19000 + n},PA,{200 + n}\n" for n in range(40))
+    file = tmp_path / "zipcodes.csv"
+    file.write_text("zipcode,state,recently_sold_listings\n" + rows)
+    arguments = ["simulate", "--epochs", "4", "--zipcodes", str(file)]
+    assert CliRunner().invoke(app, [*arguments, "--target-listings", "1000"]).exit_code == 0
+    infeasible = CliRunner().invoke(app, [*arguments, "--target-listings", "100000"])
+    assert infeasible.exit_code == 1
+    assert "infeasible" in infeasible.output

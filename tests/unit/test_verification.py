@@ -1,0 +1,145 @@
+"""`zipcast epoch verify`: a chain that holds, and every way of bending it found out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.contract.documents import epoch_message
+from tests.unit.fakes import START_AT
+from zipcast import envelope, fairness
+from zipcast.calendar import format_epoch_id
+from zipcast.envelope import Trust
+from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.messages import EpochMessage
+from zipcast.verification import CHECKS, Evidence, verify_epochs
+
+SIGNER, OTHER = Keypair.create_from_uri("//Signer"), Keypair.create_from_uri("//Other")
+SECRET = b"s" * 32
+LENGTH = timedelta(hours=4)
+TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), epoch_message().network, epoch_message().netuid)
+
+
+def seed_of(number: int) -> bytes:
+    return fairness.derive_seed(SECRET, TRUST.network, TRUST.netuid, name(number))
+
+
+def name(number: int) -> str:
+    return format_epoch_id(START_AT + number * LENGTH)
+
+
+def message(number: int, *, missed_before: int = 0) -> EpochMessage:
+    """The message of one epoch of a chain; so many epochs before it were missed."""
+    start, seed, previous = START_AT + number * LENGTH, seed_of(number), number - 1 - missed_before
+    base = epoch_message()
+    picked = fairness.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in base.zipcodes)
+    commitment = fairness.seed_commitment(seed)
+    return base.model_copy(
+        update={
+            "epoch_id": name(number),
+            "epoch_start": start,
+            "epoch_end": start + LENGTH,
+            "submission_deadline": start + LENGTH,
+            "nonce": fairness.derive_nonce(seed, name(number), int(start.timestamp()), picked),
+            "seed_commitment": commitment,
+            "next_seed_commitment": fairness.seed_commitment(seed_of(number + 1)),
+            "previous_epoch_id": name(previous),
+            "revealed_seed": seed_of(previous).hex(),
+        }
+    )
+
+
+def signed(of: EpochMessage, signer: Keypair = SIGNER) -> Evidence:
+    number = round((of.epoch_start - START_AT) / LENGTH)
+    return Evidence(of.epoch_id, envelope.seal(of, signer), seed_of(number).hex())  # type: ignore[arg-type]
+
+
+def faults(evidence: list[Evidence]) -> dict[str, tuple[str, ...]]:
+    return {one.epoch_id: one.faults for one in verify_epochs(evidence, TRUST) if one.faults}
+
+
+CHAIN = [message(number) for number in range(4)]
+
+
+def test_a_chain_that_was_not_bent_holds_in_whatever_order_it_comes() -> None:
+    findings = verify_epochs(reversed([signed(one) for one in CHAIN]), TRUST)
+    assert [one.faults for one in findings] == [()] * 4
+    assert [one.epoch_id for one in findings] == [name(number) for number in range(4)]
+    assert findings[0].checked == ("signature", "seed", "nonce")
+    assert findings[1].checked == CHECKS
+
+
+def test_what_was_not_revealed_is_not_said_to_be_checked() -> None:
+    (finding,) = verify_epochs([replace(signed(CHAIN[0]), seed=None)], TRUST)
+    assert (finding.checked, finding.faults) == (("signature",), ())
+
+
+def changed_zipcode(of: EpochMessage) -> EpochMessage:
+    first = of.zipcodes[0].model_copy(update={"zipcode": "99999"})
+    return of.model_copy(update={"zipcodes": (first, *of.zipcodes[1:])})
+
+
+def changed_count(of: EpochMessage) -> EpochMessage:
+    first = of.zipcodes[0].model_copy(update={"expected_listings": 1})
+    return of.model_copy(update={"zipcodes": (first, *of.zipcodes[1:])})
+
+
+def updated(**changes: object) -> Callable[[EpochMessage], EpochMessage]:
+    return lambda of: of.model_copy(update=changes)
+
+
+@pytest.mark.parametrize(
+    ("bend", "fault"),
+    [
+        (changed_zipcode, "nonce"),
+        (changed_count, "nonce"),
+        (updated(nonce="00" * 32), "nonce"),
+        (updated(seed_commitment="00" * 32), "seed"),
+        (updated(previous_epoch_id=name(0)), "chain"),
+        (updated(revealed_seed="00" * 32), "chain"),
+        (updated(revealed_seed=None), "chain"),
+        (updated(netuid=TRUST.netuid + 1), "signature"),
+        (updated(network="another"), "signature"),
+    ],
+)
+def test_what_the_service_itself_bent_and_signed_is_found(bend, fault: str) -> None:
+    """Even its own signer cannot: the commitments were out before."""
+    bent = [signed(one) for one in CHAIN]
+    bent[2] = signed(bend(CHAIN[2]))
+    found = faults(bent)
+    assert any(one.startswith(fault) for one in found[name(2)]), found
+
+
+def test_another_promise_is_found_at_the_epoch_it_was_made_for() -> None:
+    bent = [signed(one) for one in CHAIN]
+    bent[1] = signed(CHAIN[1].model_copy(update={"next_seed_commitment": "00" * 32}))
+    assert faults(bent) == {name(2): ("chain: the epoch before it committed to another seed",)}
+
+
+def test_a_signature_of_somebody_else_or_over_something_else_is_found() -> None:
+    bent = [signed(one) for one in CHAIN]
+    bent[1] = signed(CHAIN[1], OTHER)
+    sealed = bent[2].envelope
+    assert sealed is not None
+    bent[2] = replace(bent[2], envelope=replace(sealed, payload=sealed.payload + b" "))
+    assert set(faults(bent)) == {name(1), name(2)}
+
+
+@pytest.mark.parametrize("seed", ["00" * 32, "zz" * 32, "00", "AB" * 32])
+def test_another_seed_is_found(seed: str) -> None:
+    assert any(fault.startswith("seed") for fault in faults([replace(signed(CHAIN[0]), seed=seed)])[name(0)])
+
+
+def test_one_epoch_s_message_does_not_pass_for_another_s() -> None:
+    assert name(1) in faults([replace(signed(CHAIN[0]), epoch_id=name(1))])
+
+
+def test_an_epoch_that_was_missed_breaks_no_chain_if_its_seed_was_the_promised_one() -> None:
+    missed = Evidence(name(1), None, seed_of(1).hex())
+    after = signed(message(2, missed_before=1))
+    assert faults([signed(CHAIN[0]), missed, after]) == {}
+    other = replace(missed, seed=seed_of(7).hex())
+    assert faults([signed(CHAIN[0]), other, after]) == {
+        name(2): ("chain: the epoch before it committed to another seed",)
+    }

@@ -1,0 +1,150 @@
+"""`zipcast simulate`: what the rules of selection do with a pool, before they are put in force.
+
+Needs no running service and no secret; a checkout, since it reads zipcode files as the import does.
+"""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from zipcast.calendar import EpochCalendar
+from zipcast.cli.database import err, fail, out, server_packages
+from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from zipcast.simulation import SimulatedEpoch, Summary, simulate, summarise
+
+if TYPE_CHECKING:
+    from storage.zipcode_rows import ZipcodeRow
+
+# Any boundary will do: a run names its seed, not its day.
+START_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def simulate_epochs(
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 500,
+    zipcodes: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or JSON; default: the sample.")
+    ] = None,
+    target_listings: Annotated[int, typer.Option(min=1, max=1_000_000)] = 10_000,
+    tolerance_percent: Annotated[int, typer.Option(min=0, max=50)] = 10,
+    cooldown_hours: Annotated[int, typer.Option(min=0, max=720)] = 24,
+    seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
+    plot: Annotated[Path | None, typer.Option(dir_okay=False, help="A picture: .png, .svg or .pdf.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Only JSON on standard output.")] = False,
+) -> None:
+    """Simulate epochs of selection; exit status 1 if one was infeasible or outside its tolerance."""
+    settings = SelectionSettings(
+        target_listings=target_listings,
+        tolerance_percent=tolerance_percent,
+        cooldown=timedelta(hours=cooldown_hours),
+    )
+    pool = _pool(zipcodes)
+    simulated = list(
+        simulate(pool, settings, EpochCalendar(4 * 3600), start_at=START_AT, epochs=epochs, seed=seed)
+    )
+    summary = summarise(simulated, settings, _eligible(pool, settings))
+    if plot is not None:
+        _draw(plot, simulated, settings)
+    if as_json:
+        sys.stdout.write(json.dumps(_document(simulated, summary), indent=1) + "\n")
+    else:
+        _show(summary, settings)
+    if summary.within_tolerance < summary.epochs:
+        raise typer.Exit(1)
+
+
+def _pool(zipcodes: Path | None) -> list[Candidate]:
+    with server_packages():
+        from devstack.data import SAMPLE_ZIPCODES
+        from storage.zipcode_file import ZipcodeFile
+        from storage.zipcode_rows import ImportFileError, Rejection, RowRules, check_rows
+    try:
+        with ZipcodeFile(zipcodes or SAMPLE_ZIPCODES) as file:
+            rows = list(check_rows(file.rows(), RowRules(datetime.now(UTC))))
+    except ImportFileError as error:
+        fail(f"{zipcodes}: {error}")
+    accepted = [_candidate(row) for row in rows if not isinstance(row, Rejection)]
+    if len(accepted) < len(rows):
+        err.print(f"{len(rows) - len(accepted)} rows were rejected: `zipcast import --dry-run` names them")
+    if not accepted:
+        fail("no row was accepted")
+    return accepted
+
+
+def _candidate(row: "ZipcodeRow") -> Candidate:
+    return Candidate(
+        zipcode=row.zipcode,
+        state=row.state,
+        city=row.city,
+        county=row.county,
+        market_tier=MarketTier(row.market_tier),
+        geographic_region=row.geographic_region,
+        expected_listings=row.recently_sold_listings,
+        population=row.population,
+        base_weight=1.0,
+        last_scraped_at=row.last_scraped_at,
+        last_assigned_at=None,
+    )
+
+
+def _eligible(pool: list[Candidate], settings: SelectionSettings) -> int:
+    """How many could ever be drawn."""
+    states = {state for state, _ in settings.state_priorities}
+    return sum(
+        one.state in states
+        and settings.min_zipcode_listings <= one.expected_listings <= settings.max_zipcode_listings
+        for one in pool
+    )
+
+
+def _document(epochs: list[SimulatedEpoch], summary: Summary) -> dict[str, object]:
+    return {
+        "epochs": [
+            {
+                "epochId": epoch.epoch_id,
+                "totalExpectedListings": epoch.total_listings,
+                "zipcodeCount": len(epoch.zipcodes),
+                "zipcodes": epoch.zipcodes,
+                "states": epoch.by_state,
+                "tiers": epoch.by_tier,
+                "relaxedCooldown": epoch.relaxed,
+            }
+            for epoch in epochs
+        ],
+        "summary": asdict(summary),
+    }
+
+
+def _show(summary: Summary, settings: SelectionSettings) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    band = f"{settings.lowest_total} to {settings.highest_total}"
+    for name, value in (
+        (f"within tolerance ({band})", f"{summary.within_tolerance} of {summary.epochs}"),
+        ("infeasible", str(summary.infeasible)),
+        ("cooldown relaxed", str(summary.relaxed)),
+        ("mean total", f"{summary.mean_total:.0f}"),
+        ("states", _percentages(summary.shares_by_state)),
+        ("tiers", _percentages(summary.shares_by_tier)),
+        ("of the pool assigned", f"{summary.coverage:.1%}"),
+        ("most often one zipcode", str(summary.most_repeated)),
+    ):
+        table.add_row(name, value)
+    out.print(table)
+
+
+def _percentages(shares: dict[str, float]) -> str:
+    return "  ".join(f"{name} {share:.1%}" for name, share in shares.items())
+
+
+def _draw(path: Path, epochs: list[SimulatedEpoch], settings: SelectionSettings) -> None:
+    with server_packages():
+        from devstack.simulation_plot import draw
+    try:
+        draw(path, epochs, settings)
+    except (OSError, ValueError) as error:
+        fail(f"--plot: {error}")

@@ -1,0 +1,30 @@
+"""Wire models of the public history: what anybody may see of an epoch that has ended."""
+
+from typing import Literal
+
+from zipcast.messages import EpochId, Proof, WireModel, WireTime
+
+
+class EndedEpoch(WireModel):
+    """`proof` holds the signed text as it was published; None for an epoch that was missed. `seed` is the
+    one that its commitment was made for."""
+
+    epoch_id: EpochId
+    epoch_start: WireTime
+    epoch_end: WireTime
+    status: Literal["COMPLETED", "ARCHIVED", "MISSED"]
+    seed: str | None
+    seed_commitment: str
+    proof: Proof | None
+
+
+class EndedEpochReply(EndedEpoch):
+    success: Literal[True] = True
+
+
+class EndedEpochsReply(WireModel):
+    """Newest first; `next_before` continues: pass it as `before`."""
+
+    success: Literal[True] = True
+    epochs: tuple[EndedEpoch, ...]
+    next_before: EpochId | None

@@ -1,0 +1,104 @@
+"""Many epochs of selection over one pool, without a service and without a secret. Pure.
+
+Owns the passing of simulated time: cooldown counts, and data never grows old. The seeds are not those of any
+real epoch: they come from a number, so that a run can be repeated.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from zipcast.calendar import EpochCalendar
+from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings, select
+
+FOR_EVER = timedelta(days=365_000)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedEpoch:
+    """`total_listings` is None where no subset of the pool fits: such an epoch assigns nothing."""
+
+    epoch_id: str
+    total_listings: int | None
+    zipcodes: tuple[str, ...]
+    by_state: dict[str, int]
+    by_tier: dict[str, int]
+    relaxed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Of all epochs. Shares are of assigned zipcodes; `coverage` of the pool was assigned at least once."""
+
+    epochs: int
+    within_tolerance: int
+    infeasible: int
+    relaxed: int
+    mean_total: float
+    shares_by_state: dict[str, float]
+    shares_by_tier: dict[str, float]
+    coverage: float
+    most_repeated: int
+
+
+def simulate(
+    candidates: Sequence[Candidate],
+    settings: SelectionSettings,
+    calendar: EpochCalendar,
+    *,
+    start_at: datetime,
+    epochs: int,
+    seed: int,
+) -> Iterator[SimulatedEpoch]:
+    """One epoch after the other from the first that starts at or after `start_at`."""
+    pool = {candidate.zipcode: candidate for candidate in candidates}
+    ageless = replace(settings, max_data_age=FOR_EVER)
+    interval = calendar.first_from(start_at)
+    for _ in range(epochs):
+        digest = hashlib.sha256(f"simulate:{seed}:{interval.epoch_id}".encode()).digest()
+        try:
+            selection = select(pool.values(), ageless, digest, interval.start_at)
+        except PoolTooSmallError:
+            yield SimulatedEpoch(interval.epoch_id, None, (), {}, {}, 0)
+        else:
+            yield SimulatedEpoch(
+                epoch_id=interval.epoch_id,
+                total_listings=selection.total_listings,
+                zipcodes=tuple(sorted(chosen.zipcode for chosen in selection.zipcodes)),
+                by_state=_counted(chosen.state for chosen in selection.zipcodes),
+                by_tier=_counted(str(chosen.market_tier) for chosen in selection.zipcodes),
+                relaxed=len(selection.relaxed_cooldown),
+            )
+            for chosen in selection.zipcodes:
+                pool[chosen.zipcode] = replace(chosen, last_assigned_at=interval.start_at)
+        interval = calendar.after(interval)
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
+
+
+def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, pool_size: int) -> Summary:
+    """Of at least one epoch."""
+    totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
+    repeats = Counter(zipcode for epoch in epochs for zipcode in epoch.zipcodes)
+    return Summary(
+        epochs=len(epochs),
+        within_tolerance=sum(settings.lowest_total <= total <= settings.highest_total for total in totals),
+        infeasible=len(epochs) - len(totals),
+        relaxed=sum(epoch.relaxed > 0 for epoch in epochs),
+        mean_total=sum(totals) / max(1, len(totals)),
+        shares_by_state=_shares(epoch.by_state for epoch in epochs),
+        shares_by_tier=_shares(epoch.by_tier for epoch in epochs),
+        coverage=len(repeats) / max(1, pool_size),
+        most_repeated=max(repeats.values(), default=0),
+    )
+
+
+def _shares(counts: Iterable[dict[str, int]]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return {name: total[name] / total.total() for name in sorted(total)}

@@ -1,0 +1,59 @@
+"""Wire models of a miner's status report (contract-http: status)."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+
+from zipcast.messages import EpochId, WireModel, WireTime, ZipcodeText
+
+MOST_LISTINGS = 1_000_000_000
+MOST_ZIPCODES = 1000
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _utc(value: datetime) -> datetime:
+    """A time without a zone is UTC (contract-http)."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Status = Annotated[Literal["IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT"], BeforeValidator(_upper)]
+StatedTime = Annotated[datetime, AfterValidator(_utc)]
+Listings = Annotated[int, Field(ge=0, le=MOST_LISTINGS)]
+
+
+class ZipcodeProgress(WireModel):
+    zipcode: ZipcodeText
+    listings_scraped: Listings = 0
+    completed_at: StatedTime | None = None
+
+
+class StatusRequest(WireModel):
+    """How far a miner is with an epoch. `nonce` is the epoch's, which proves that it was received."""
+
+    epoch_id: EpochId
+    nonce: Annotated[str, StringConstraints(max_length=128)]
+    status: Status
+    listings_scraped: Listings | None = None
+    zipcodes_completed: Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES)] | None = None
+    s3_upload_complete: bool = False
+    s3_upload_timestamp: StatedTime | None = None
+
+
+class StatusReply(WireModel):
+    """`timestamp`: when it was received."""
+
+    success: Literal[True] = True
+    message: str
+    epoch_id: EpochId
+    status: Status
+    timestamp: WireTime
+
+
+class EpochGetRequest(WireModel):
+    """The signed bytes of an epoch that has started."""
+
+    epoch_id: EpochId

@@ -1,0 +1,105 @@
+"""Checking epochs that have ended, from their signed messages and revealed seeds alone. Pure.
+
+Owns what anybody can check: signature, seed, nonce, and the chain of commitments. Pool and selection need the
+pool, which validators get; what was not checked is said, never implied.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from zipcast import fairness
+from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
+
+_SEED = re.compile(r"[0-9a-f]{64}")
+CHECKS = ("signature", "seed", "nonce", "chain")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is at hand of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed."""
+
+    epoch_id: str
+    envelope: UnverifiedEnvelope | None
+    seed: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`faults` is empty if all that was `checked` holds."""
+
+    epoch_id: str
+    checked: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
+    """Oldest first, whatever order they come in. Neighbours are checked against each other."""
+    findings: list[Finding] = []
+    before: VerifiedEpoch | None = None
+    between: list[Evidence] = []
+    for one in sorted(evidence, key=lambda item: item.epoch_id):
+        if one.envelope is None:
+            between.append(one)
+            findings.append(Finding(one.epoch_id, (), ()))
+            continue
+        try:
+            epoch = verify(one.envelope, trust)
+        except EnvelopeError as error:
+            findings.append(Finding(one.epoch_id, ("signature",), (f"signature: {error}",)))
+            before, between = None, []
+            continue
+        findings.append(_finding(one, epoch, before, between))
+        before, between = epoch, []
+    return findings
+
+
+def _finding(
+    one: Evidence, epoch: VerifiedEpoch, before: VerifiedEpoch | None, between: Sequence[Evidence]
+) -> Finding:
+    checked, faults = ["signature"], []
+    if one.epoch_id != epoch.message.epoch_id:
+        faults.append("signature: it is another epoch's message")
+    if one.seed is not None:
+        checked += ["seed", "nonce"]
+        faults += _seed_faults(epoch, one.seed)
+    if before is not None:
+        checked.append("chain")
+        faults += _chain_faults(before, epoch, between)
+    return Finding(one.epoch_id, tuple(checked), tuple(faults))
+
+
+def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:
+    message, faults = epoch.message, []
+    if not _SEED.fullmatch(seed_hex):
+        return ["seed: it is not 64 hex digits"]
+    seed = bytes.fromhex(seed_hex)
+    if fairness.seed_commitment(seed) != message.seed_commitment:
+        faults.append("seed: it is not the one that was committed to")
+    picked = fairness.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in message.zipcodes)
+    start = int(message.epoch_start.timestamp())
+    if fairness.derive_nonce(seed, message.epoch_id, start, picked) != message.nonce:
+        faults.append("nonce: it does not follow from seed, start and zipcodes")
+    return faults
+
+
+def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence[Evidence]) -> list[str]:
+    """Of one message and the one before it; `between` are epochs that nobody published."""
+    earlier, later = before.message, epoch.message
+    faults = []
+    if later.previous_epoch_id != earlier.epoch_id:
+        faults.append("chain: it names another epoch as the one before it")
+    elif later.revealed_seed is None or (
+        fairness.seed_commitment(bytes.fromhex(later.revealed_seed)) != earlier.seed_commitment
+    ):
+        faults.append("chain: the seed it reveals is not the one that was committed to")
+    promised = earlier.next_seed_commitment
+    if later.epoch_start == earlier.epoch_end:
+        kept = later.seed_commitment == promised
+    else:
+        # What came next was missed: its seed must be the promised one, if it is known.
+        missed = [one.seed for one in between if one.seed is not None and _SEED.fullmatch(one.seed)]
+        kept = not missed or fairness.seed_commitment(bytes.fromhex(missed[0])) == promised
+    if not kept:
+        faults.append("chain: the epoch before it committed to another seed")
+    return faults
