@@ -87,14 +87,16 @@ class State:
         return keyring.read_keys(self.keys).get(process, {})
 
     def ensure_keys(self) -> None:
-        """Make the deployment's keys unless they are there. `nats.env` goes last: it marks the set whole."""
-        if (self.keys / "nats.env").exists():
-            return
+        """Make the deployment's keys that are not there: all of them, or those that a newer version has
+        more. `nats.env` goes last: it marks the set whole."""
         fresh = keyring.create_keys()
         # Marked, so that a production start refuses a copy of it.
         fresh["schedulers"]["ZIPCODE_SECRET_KEY"] = LOCAL_MARK + fresh["schedulers"]["ZIPCODE_SECRET_KEY"]
+        whole = (self.keys / "nats.env").exists()
         for process in sorted(fresh, key=lambda name: name == "nats"):
-            self._keep(process, fresh[process])
+            kept = self.keys_of(process) if whole else {}
+            if not fresh[process].keys() <= kept.keys():
+                self._keep(process, fresh[process] | kept)
 
     def ensure_secrets(self, process: str, fresh: dict[str, str]) -> dict[str, str]:
         """What was kept for `process`, or `fresh`, kept from now on."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker_service.callout.settings import CalloutSettings
+from broker_service.nkeys import Kind, SigningNkey
 from broker_service.responder.settings import ResponderSettings
 from devstack.state import State
 from http_bridge.settings import BridgeSettings
@@ -213,3 +214,21 @@ def test_regions_narrow_the_states_that_are_drawn_from(monkeypatch, capsys) -> N
     assert load(SchedulerSettings).selection.state_priorities == (("PA", 1), ("NY", 3))
     monkeypatch.setenv("GEOGRAPHIC_REGIONS", "PA,TX")
     assert "STATE_PRIORITIES" in refusal(SchedulerSettings, capsys)
+
+
+def test_a_state_of_an_earlier_version_gets_the_keys_it_lacks_and_keeps_the_others(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.create()
+    state.ensure_keys()
+    before = {process: state.keys_of(process) for process in ("nats", "callout", "responder", "schedulers")}
+    for process, name in (("nats", "NATS_USER_CALLOUT_SYS"), ("callout", "CALLOUT_SYS_NATS_SEED")):
+        path = state.keys / f"{process}.env"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith(name)))
+    state.ensure_keys()
+    after = {process: state.keys_of(process) for process in before}
+    seed = SigningNkey(after["callout"]["CALLOUT_SYS_NATS_SEED"], Kind.USER)
+    assert seed.public == after["nats"]["NATS_USER_CALLOUT_SYS"]
+    assert after["callout"].keys() == before["callout"].keys()
+    assert after["schedulers"] == before["schedulers"]
+    assert after["responder"] == before["responder"]
