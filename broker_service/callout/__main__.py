@@ -104,7 +104,7 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
     exchange = Exchange(
         settings.callout_issuer_seed.get_secret_value(), settings.callout_xkey_seed.get_secret_value()
     )
-    decider = Decider(registry, settings.bt_network, settings.net_uid, settings.audiences)
+    decider = Decider(registry, settings.bt_network, settings.net_uid, settings.audiences, settings.admins)
     callout = Callout(connection, exchange, decider, clock, CalloutMetrics(life.vitals.registry))
     life.spawn(follower.run(), "registry")
     life.spawn(callout.run(), "callout")

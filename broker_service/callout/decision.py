@@ -37,6 +37,7 @@ class Decider:
     network: str
     netuid: int
     audiences: tuple[str, ...]
+    admins: frozenset[Hotkey] = frozenset()
     _spent: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
@@ -44,14 +45,25 @@ class Decider:
         named = request.token or request.user
         try:
             hotkey = parse_hotkey(named)
-            neuron = self.registry.require_registered(hotkey)
+            granted = self._permissions(hotkey)
         except (MalformedHotkeyError, ServiceError) as error:
             raise RefusedError(_reason(error)) from None
         if request.token:
             self._check_signed_nonce(request, hotkey)
         else:
             self._check_password(request, hotkey, now_unix)
-        return Granted(hotkey, permissions(hotkey, validator=self.registry.is_validator(neuron)))
+        return Granted(hotkey, granted)
+
+    def _permissions(self, hotkey: Hotkey) -> Permissions:
+        """Raises ServiceError for a stranger. An admin need not be registered."""
+        try:
+            neuron = self.registry.require_registered(hotkey)
+        except ServiceError:
+            if hotkey not in self.admins:
+                raise
+            return admin_permissions(hotkey)
+        granted = permissions(hotkey, validator=self.registry.is_validator(neuron))
+        return admin_permissions(hotkey, granted.publish) if hotkey in self.admins else granted
 
     def _check_signed_nonce(self, request: ConnectRequest, hotkey: Hotkey) -> None:
         signature = decode_signature(request.signature)
@@ -97,6 +109,13 @@ def permissions(hotkey: Hotkey, *, validator: bool) -> Permissions:
         publish=tuple(sorted(subjects.request(hotkey, verb) for verb in verbs)),
         subscribe=(subjects.EPOCH, f"{subjects.inbox_prefix(hotkey)}.>"),
     )
+
+
+def admin_permissions(hotkey: Hotkey, beside: tuple[str, ...] = ()) -> Permissions:
+    """An admin's own subjects `beside` what its role may publish; the epoch subject, its own inbox."""
+    own = {subjects.request(hotkey, verb) for verb in subjects.ADMIN_VERBS}
+    subscribe = (subjects.EPOCH, f"{subjects.inbox_prefix(hotkey)}.>")
+    return Permissions(publish=tuple(sorted(own.union(beside))), subscribe=subscribe)
 
 
 def decode_signature(text: str) -> bytes:

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from broker_service.callout.decision import Decider, Granted, RefusedError, decode_signature, permissions
+from broker_service.callout.decision import (
+    Decider,
+    Granted,
+    RefusedError,
+    admin_permissions,
+    decode_signature,
+    permissions,
+)
 from broker_service.callout.exchange import ConnectRequest
 from runtime.registry import RegistryView
 from tests.unit.callout_requests import NOW, SERVER_BOX, SERVER_ID, USER_NKEY
@@ -190,3 +197,23 @@ def test_a_hotkey_that_left_the_subnet_is_refused() -> None:
     assert view.snapshot is not None
     view.adopt(view.snapshot.model_copy(update={"block_number": 101, "neurons": ()}))
     assert reason(lambda: same.decide(by_nonce(), NOW)) == "not_registered"
+
+
+@pytest.mark.parametrize("offer", [by_nonce, by_password])
+def test_an_admin_need_not_be_registered_and_proves_itself_like_all_others(offer) -> None:
+    same = decider()
+    same.admins = frozenset({STRANGER_HOTKEY})
+    assert same.decide(offer(STRANGER), NOW) == Granted(STRANGER_HOTKEY, admin_permissions(STRANGER_HOTKEY))
+    place = {"audience": "nats.example.com"}
+    assert reason(lambda: same.decide(offer(STRANGER, **place), NOW)) == "bad signature"
+    assert reason(lambda: decider().decide(offer(STRANGER), NOW)) == "not_registered"
+
+
+def test_an_admin_that_is_registered_keeps_what_its_role_allows() -> None:
+    same = decider()
+    same.admins = frozenset({VALIDATOR_HOTKEY})
+    granted = same.decide(by_nonce(VALIDATOR), NOW).permissions
+    role = permissions(VALIDATOR_HOTKEY, validator=True)
+    assert set(granted.publish) == {*role.publish, *admin_permissions(VALIDATOR_HOTKEY).publish}
+    assert granted.subscribe == role.subscribe
+    assert same.decide(by_nonce(), NOW).permissions == permissions(MINER_HOTKEY, validator=False)

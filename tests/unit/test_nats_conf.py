@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_service.callout.decision import permissions
+from broker_service.callout.decision import admin_permissions, permissions
 from broker_service.callout.exchange import TARGET_ACCOUNT
 from broker_service.keyring import SERVICE_USERS, create_keys
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
@@ -195,6 +195,29 @@ def test_the_server_gives_up_before_nats_py_mistakes_its_ping_for_the_answer() -
     assert float(CONF["authorization"]["timeout"]) < 2
 
 
+def test_an_admins_rights_beyond_its_role_are_its_own_admin_subjects() -> None:
+    granted = admin_permissions(MINER_HOTKEY)
+    assert set(granted.publish) == {subjects.request(MINER_HOTKEY, verb) for verb in subjects.ADMIN_VERBS}
+    assert all(covers(f"zipcast.admin.v1.{MINER_HOTKEY}.>", pattern) for pattern in granted.publish)
+    assert set(granted.subscribe) == {subjects.EPOCH, f"_INBOX.{MINER_HOTKEY}.>"}
+    for validator in (False, True):
+        role = permissions(MINER_HOTKEY, validator=validator)
+        assert not [p for p in role.publish if meets(p, "zipcast.admin.>")]
+
+
+def test_no_service_user_publishes_on_an_admins_subject() -> None:
+    for user in USERS:
+        assert not [p for p in allowed(user, "publish") if meets(p, "zipcast.admin.>")], user
+
+
+def test_the_schedulers_user_of_the_system_account_lists_and_kicks_and_nothing_else() -> None:
+    users = {user["nkey"]: user["permissions"] for user in CONF["accounts"]["SYS"]["users"]}
+    granted = users["$NATS_USER_SCHEDULERS_SYS"]
+    assert granted["publish"]["allow"] == [subjects.LIST_CONNECTIONS, subjects.kick("*")]
+    assert granted["subscribe"]["allow"] == [f"{subjects.service_inbox_prefix('schedulers-sys')}.>"]
+    assert CONF["system_account"] == "SYS"
+
+
 @pytest.mark.parametrize("validator", [False, True])
 def test_a_hotkeys_rights_touch_nothing_of_jetstream_of_services_or_of_others(validator: bool) -> None:
     granted = permissions(MINER_HOTKEY, validator=validator)
@@ -204,6 +227,7 @@ def test_a_hotkeys_rights_touch_nothing_of_jetstream_of_services_or_of_others(va
         "$SYS.>",
         "zipcast.ingest.>",
         "zipcast.bridge.>",
+        "zipcast.admin.>",
         subjects.EPOCH,
         f"zipcast.v1.{STRANGER_HOTKEY}.>",
         "_INBOX.>",
