@@ -43,8 +43,8 @@ class SchedulerMetrics:
         )
         self.admin_commands = Counter(
             "zipcast_admin_commands",
-            "Admin commands that this replica finished, by state: done or failed.",
-            ["state"],
+            "Admin commands that this replica finished, by result: done or failed.",
+            ["result"],
             registry=registry,
         )
         self.step_failures = Counter(

@@ -94,7 +94,7 @@ ERRORS = MappingProxyType(
         ),
         ErrorCode.NOT_FOUND: ErrorMeaning(404, "There is nothing at this address.", "See the docs."),
         ErrorCode.COMMAND_NOT_FOUND: ErrorMeaning(
-            404, "No admin command has that id.", "`commands.list` shows the newest."
+            404, "No admin command has that id.", "Ask for the newest with `commands.list`."
         ),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
             405, "This address does not take that method.", "See the docs."

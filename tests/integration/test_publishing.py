@@ -68,7 +68,8 @@ async def test_other_bytes_in_the_stream_win_and_are_adopted(database, side):
     stored = await prepare_next(database)
     message = envelope.verify(stored.envelope, TRUST).message
     told = envelope.seal(message.model_copy(update={"nonce": "0" * 64}), SIGNER)
-    await side.publisher.publish(replace(stored, envelope=told))
+    newest = await side.stream.last()
+    assert await side.stream.publish(told, after=newest and newest.envelope.epoch_id) is not None
     await side.publisher.publish(stored)
     async with database.connect() as connection:
         in_force = await epochs.prepared_epoch(connection, stored.epoch_id)
