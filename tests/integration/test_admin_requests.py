@@ -131,14 +131,13 @@ async def test_a_validator_cannot_publish_what_an_admin_signed(ready: Ready):
 
 
 async def test_the_admin_is_no_participant(ready: Ready):
-    signer, denied = admin_keypair(ready), asyncio.Event()
+    signer = admin_keypair(ready)
     connection = await raw_connection(ready, signer)
     subject = subjects.request(parse_hotkey(signer.ss58_address), Verb.EPOCH_CURRENT)
     with pytest.raises((NatsTimeoutError, NoRespondersError)):
         await connection.request(
             subject, b"{}", timeout=1, headers=signed_headers(ready, signer, subject, b"{}")
         )
-    assert not denied.is_set()
     await connection.close()
 
 
@@ -156,14 +155,7 @@ async def test_a_signature_for_another_command_opens_nothing(ready: Ready, http:
 
 @pytest.mark.parametrize(("verb", "body"), MALFORMED)
 async def test_what_is_malformed_is_not_queued(ready: Ready, http: httpx.AsyncClient, verb: Verb, body):
-    answer = await post(
-        ready,
-        http,
-        admin_keypair(ready),
-        verb,
-        body,
-        **{"X-Request-Id": f"malformed-{verb.replace('.', '-')}"},
-    )
+    answer = await post(ready, http, admin_keypair(ready), verb, body)
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed_request")
     assert not await rows(ready, AdminCommand.id, AdminCommand.request_id == answer.json()["requestId"])
 
@@ -258,7 +250,7 @@ async def test_the_commands_use_the_local_stacks_admin(stack: Stack, ready: Read
     assert (late.exit_code, "the first that can be overridden is" in late.stderr) == (1, True)
     malformed = await invoke(stack, "epoch", "regenerate", "yesterday")
     assert malformed.exit_code == 1
-    assert malformed.stderr == "epochId: Value error, an epoch id has the form YYYY-MM-DDTHH-MM-SS.\n"
+    assert malformed.stderr == "epoch_id: Value error, an epoch id has the form YYYY-MM-DDTHH-MM-SS.\n"
     listed = json.loads((await invoke(stack, "commands", "--json")).stdout)
     newest = listed["commands"][0]
     assert (newest["command"], newest["state"]) == ("target.override", "failed")
