@@ -17,6 +17,7 @@ from zipcast.hotkeys import Keypair
 # The NATS service users of `nats.conf`, and the process (env file) that holds each seed.
 SERVICE_USERS = {
     "SCHEDULERS": "schedulers",
+    "SCHEDULERS_SYS": "schedulers",
     "RESPONDER": "responder",
     "RESPONDER_FOLLOW": "responder",
     "CALLOUT": "callout",

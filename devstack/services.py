@@ -13,6 +13,7 @@ from devstack.part import Part
 from devstack.ports import HOST
 from devstack.programs import REPOSITORY, inherited_environment
 from devstack.servers import Servers
+from devstack.wallets import admin_address
 
 NETUID = 46
 NETWORK = "local"
@@ -36,11 +37,14 @@ class Services:
             "TARGET_LISTINGS": str(TARGET_LISTINGS),
             "SCHEDULERS_REGISTRY_FILE": str(self.registry),
         }
-        bridge = {"PORT": str(port), "BRIDGE_HOST": HOST}
+        admins = {"ADMIN_HOTKEYS": admin_address(self.servers.state.admin_wallets)}
+        responder = self.servers.s3_environment | admins
+        callout = {"CALLOUT_AUDIENCES": AUDIENCE} | admins
+        bridge = {"PORT": str(port), "BRIDGE_HOST": HOST} | admins
         return (
             self._part("schedulers", "schedulers", schedulers),
-            self._part("responder", "broker_service.responder", self.servers.s3_environment),
-            self._part("callout", "broker_service.callout", {"CALLOUT_AUDIENCES": AUDIENCE}),
+            self._part("responder", "broker_service.responder", responder),
+            self._part("callout", "broker_service.callout", callout),
             self._part("http_bridge", "http_bridge", bridge, address=f"http://{HOST}:{port}"),
         )
 

@@ -77,6 +77,7 @@ class Stack:
             audience=AUDIENCE,
             epoch_seconds=self.options.epoch_seconds,
             wallets=str(state.wallets),
+            admin_wallets=str(state.admin_wallets),
             pids=servers.supervisor.pids,
             internal={part.name: part.internal for part in self.parts if part.internal},
         )
@@ -84,7 +85,7 @@ class Stack:
     async def start(self, make_parts: MakeParts, load_data: LoadData) -> None:
         """Servers and wallets at once, then the data, then our processes, then `ready.json`."""
         state = self.servers.state
-        await together(self.servers.start(), asyncio.to_thread(wallets.ensure_wallets, state.wallets))
+        await together(self.servers.start(), _wallets(state))
         wallets.ensure_registry(state.registry, state.wallets)
         await load_data(self.servers.database_url, self.options.zipcodes)
         services = Services(self.servers, self.options.epoch_seconds, self._registry(), self.options.settings)
@@ -102,6 +103,10 @@ class Stack:
 
     def _registry(self) -> Path:
         return (self.options.registry or self.servers.state.registry).absolute()
+
+
+async def _wallets(state: State) -> None:
+    await asyncio.to_thread(wallets.ensure_all_wallets, state.wallets, state.admin_wallets)
 
 
 @contextmanager

@@ -51,6 +51,11 @@ class State:
         return self.root / "wallets"
 
     @property
+    def admin_wallets(self) -> Path:
+        """Apart from the others: an admin is no participant, and is not on the registry."""
+        return self.root / "admins"
+
+    @property
     def registry(self) -> Path:
         return self.root / "registry.json"
 
@@ -64,7 +69,8 @@ class State:
 
     def create(self) -> None:
         """Make the folders that are missing. Raises StateUnusableError."""
-        folders = (self.keys, self.logs, self.run, self.nats, self.postgres, self.objects, self.wallets)
+        servers = (self.nats, self.postgres, self.objects)
+        folders = (self.keys, self.logs, self.run, *servers, self.wallets, self.admin_wallets)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in folders:

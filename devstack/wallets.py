@@ -9,14 +9,26 @@ from pathlib import Path
 
 MINERS = tuple(f"miner-{number}" for number in range(1, 9))
 VALIDATORS = ("validator-1", "validator-2")
+ADMIN = "admin-1"
 HOTKEY_NAME = "default"
 # Stakes in alpha.
 VALIDATOR_STAKE, MINER_STAKE = 5000, 10
 
 
-def ensure_wallets(folder: Path) -> None:
-    """Create the missing ones of the ten wallets, unencrypted. Blocking, about a second the first time."""
-    missing = [name for name in (*MINERS, *VALIDATORS) if not (folder / name).exists()]
+def ensure_all_wallets(participants: Path, admins: Path) -> None:
+    """The ten wallets of miners and validators, and in a folder of its own the admin's."""
+    ensure_wallets(participants)
+    ensure_wallets(admins, (ADMIN,))
+
+
+def admin_address(admins: Path) -> str:
+    """SS58 address of the local stack's admin."""
+    return _address(admins / ADMIN / "hotkeys" / f"{HOTKEY_NAME}pub.txt")
+
+
+def ensure_wallets(folder: Path, names: tuple[str, ...] = (*MINERS, *VALIDATORS)) -> None:
+    """Create the missing ones, unencrypted. Blocking, about a second the first time."""
+    missing = [name for name in names if not (folder / name).exists()]
     if not missing:
         return
     from bittensor import Wallet

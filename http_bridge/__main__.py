@@ -58,7 +58,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await asyncio.gather(follower.poll(), current.check(), opted_out.read())
     refusals = RefusalTrail("bridge", database, clock)
     limits = Limits.of(settings, clock)
-    doorkeeper = Doorkeeper(registry, settings.signers, clock, opted_out)
+    doorkeeper = Doorkeeper(registry, settings.signers, clock, opted_out, settings.admins)
     forwarder = Forwarder(connection, metrics)
     statistics = PublicStatistics(database, clock)
     health = BridgeHealth(database, forwarder, registry, current, limits, clock)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
+from http_bridge.admin import add_admin
 from http_bridge.assignments import Assignments
 from http_bridge.current_reply import CurrentReply
 from http_bridge.forwarding import Forwarder
@@ -19,7 +20,7 @@ from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
-from runtime.refusals import RefusalTrail
+from runtime.refusals import RefusalTrail, note_admin_request
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus
 from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
@@ -73,12 +74,11 @@ class Bridge:
             if verb in ANSWERED_HERE:
                 await self.limits.charge(verb, caller.hotkey)
         except ServiceError as error:
+            named = named_hotkey(arrival.headers, arrival.body, query)
+            source = arrival.headers[HEADER_CLIENT_ADDRESS]
+            note_admin_request(verb, named, source, error.code)
             self.refusals.note(
-                verb=verb,
-                error=error.code,
-                hotkey=named_hotkey(arrival.headers, arrival.body, query),
-                source=arrival.headers[HEADER_CLIENT_ADDRESS],
-                request_id=arrival.request_id,
+                verb=verb, error=error.code, hotkey=named, source=source, request_id=arrival.request_id
             )
             raise
         return Admitted(arrival, caller)
@@ -163,6 +163,7 @@ def build(bridge: Bridge) -> FastAPI:
         """Whether legacy commitments count for the hotkey that signs this, which takes `btauth/1`."""
         return await bridge.forwarded(request, Verb.AUTH_LEGACY)
 
+    add_admin(app, bridge.forwarded)
     add_pages(app)
     _add_facts(app, bridge.limits.rules)
     _add_health(app, bridge.health)

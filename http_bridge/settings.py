@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field, SecretStr, field_validator
 
 from runtime.settings import (
+    AdminSettings,
     DatabaseSettings,
     InternalPort,
     LimitSettings,
@@ -17,7 +18,13 @@ from runtime.settings import (
 
 
 class BridgeSettings(
-    ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings, RegistryAgeSettings
+    ServiceSettings,
+    DatabaseSettings,
+    SignerSettings,
+    ValidatorSettings,
+    AdminSettings,
+    LimitSettings,
+    RegistryAgeSettings,
 ):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
     internal_port: InternalPort = 9104

@@ -28,7 +28,7 @@ from zipcast.messages import (
     first_fault,
 )
 from zipcast.strict_json import parse_object
-from zipcast.subjects import MINTING_VERBS, Verb
+from zipcast.subjects import ADMIN_VERBS, MINTING_VERBS, Verb
 
 # Requests that name a coldkey, which must be the hotkey's own on chain.
 NAMING_A_COLDKEY = frozenset({Verb.S3_FOLDER_ACCESS})
@@ -88,6 +88,8 @@ class Doorkeeper:
     clock: Clock
     opted_out: Container[str] = frozenset()
     """Hotkeys for which no legacy commitment counts."""
+    admins: frozenset[Hotkey] = frozenset()
+    """Who may send admin requests, registered or not."""
 
     def admit_direct(self, arrival: Arrival, subject: str, owner: Hotkey) -> Admission:
         """A request on a hotkey's own subject: `btauth/1` with method NATS and the subject as path.
@@ -97,7 +99,7 @@ class Doorkeeper:
         if request.hotkey != owner:
             raise ServiceError(ErrorCode.BAD_SIGNATURE, "Subject and signature name two hotkeys.")
         btauth.check_fresh(request, self._now_ns())
-        self.registry.require_registered(request.hotkey)
+        self._require_registered(request.hotkey, arrival.verb)
         btauth.verify(request, method="NATS", path=subject, body=arrival.body, receivers=self.receivers)
         return Admission(self._caller(request.hotkey, arrival, "nats"), _btauth_proof(request, arrival))
 
@@ -119,7 +121,7 @@ class Doorkeeper:
     def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Proof]:
         request = btauth.parse(arrival.headers)
         btauth.check_fresh(request, self._now_ns())
-        self.registry.require_registered(request.hotkey)
+        self._require_registered(request.hotkey, arrival.verb)
         method, target = (arrival.headers.get(n, "") for n in (HEADER_HTTP_METHOD, HEADER_HTTP_TARGET))
         btauth.verify(request, method=method, path=target, body=arrival.body, receivers=self.receivers)
         return request.hotkey, _btauth_proof(request, arrival)
@@ -144,7 +146,16 @@ class Doorkeeper:
         if self.registry.require_registered(hotkey).coldkey != coldkey:
             raise ServiceError(ErrorCode.COLDKEY_MISMATCH, "The hotkey is not registered under that coldkey.")
 
+    def _require_registered(self, hotkey: Hotkey, verb: Verb) -> None:
+        """An admin need not be. Who is one, nobody learns but by his signature, since it is not public."""
+        if verb not in ADMIN_VERBS:
+            self.registry.require_registered(hotkey)
+
     def _caller(self, hotkey: Hotkey, arrival: Arrival, source: str) -> Caller:
+        if arrival.verb in ADMIN_VERBS:
+            if hotkey not in self.admins:
+                raise ServiceError(ErrorCode.ADMIN_REQUIRED, "This hotkey is no admin of the service.")
+            return Caller(hotkey, "admin", arrival.request_id, source)
         if arrival.verb in VALIDATORS_ONLY:
             self.registry.require_validator(hotkey)
         if arrival.verb in MINTING_VERBS:

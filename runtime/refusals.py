@@ -15,6 +15,7 @@ from runtime import logs
 from storage.refusals import Refusal, record_refusals
 from zipcast.clock import Clock
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.subjects import ADMIN_VERBS
 
 log = logs.logger()
 
@@ -24,6 +25,7 @@ PATIENCE_SECONDS = 5.0
 ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
 MOST_WAITING = 1000
+ACCEPTED = "accepted"
 
 
 @dataclass(slots=True)
@@ -102,6 +104,13 @@ class RefusalTrail:
             return
         for _ in range(min(len(batch), len(self._waiting))):
             self._waiting.popleft()
+
+
+def note_admin_request(verb: str, hotkey: object, source: str, result: str) -> None:
+    """A log line for every admin request, accepted or refused (`result`: its error code), with whom it named;
+    of other requests none."""
+    if verb in ADMIN_VERBS:
+        log.info("admin_command", command=verb, hotkey=well_formed(hotkey), source=source, result=result)
 
 
 def well_formed(hotkey: object) -> str | None:

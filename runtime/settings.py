@@ -124,6 +124,24 @@ class SignerSettings(EnvironmentSettings):
         return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
 
 
+class AdminSettings(EnvironmentSettings):
+    admin_hotkeys: str = Field(
+        default="",
+        description="SS58 addresses that may send admin requests, comma-separated; need not be registered",
+    )
+
+    @field_validator("admin_hotkeys")
+    @classmethod
+    def _admins(cls, value: str) -> str:
+        for address in value.split(",") if value else ():
+            parse_hotkey(address)
+        return value
+
+    @property
+    def admins(self) -> frozenset[Hotkey]:
+        return frozenset(parse_hotkey(address) for address in self.admin_hotkeys.split(",") if address)
+
+
 DEFAULT_REGISTRY_MAX_AGE_HOURS = 24
 
 

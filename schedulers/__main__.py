@@ -5,6 +5,8 @@ import sys
 from runtime import logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
+from schedulers.admin_actions import AdminActions
+from schedulers.admin_queue import AdminQueue
 from schedulers.engine import EpochEngine
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
@@ -48,7 +50,12 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
     registry = registry_reader(settings, jetstream, database, clock)
+    system = await nats_connection.connect(
+        settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life
+    )
+    queue = AdminQueue(database, AdminActions(preparer, system), clock, metrics)
     life.spawn(engine.run(), "epochs")
+    life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
     life.spawn(Housekeeping(database, clock).run(), "housekeeping")
     for step in (engine.caught_up, registry.settled):
@@ -56,6 +63,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     life.ready()
     await life.wait()
     await life.end_tasks()
+    await system.close()
     await connection.close()
     await database.dispose()
 

@@ -41,6 +41,12 @@ class SchedulerMetrics:
             "Start of the newest epoch known to be in the stream, Unix seconds.",
             registry=registry,
         )
+        self.admin_commands = Counter(
+            "zipcast_admin_commands",
+            "Admin commands that this replica finished, by result: done or failed.",
+            ["result"],
+            registry=registry,
+        )
         self.step_failures = Counter(
             "zipcast_scheduler_step_failures",
             "Steps of the epoch loop that failed and are done again.",

@@ -6,27 +6,33 @@ Owns the order of steps and what is written together. The rules themselves are p
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
 from schedulers.metrics import SchedulerMetrics
-from storage import epoch_changes, epoch_inputs, epochs
+from schedulers.pool import load_candidates
+from storage import admin_commands, epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
-from storage.zipcode_import import load_pool, newest_import_id
+from storage.zipcode_import import newest_import_id
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
 from zipcast.hotkeys import Signer
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.selection import Candidate, MarketTier, Selection, SelectionSettings, select
+from zipcast.selection import Candidate, Selection, SelectionSettings, select
+from zipcast.subjects import Verb
 
 log = logs.logger()
 
 
+# An epoch that starts within this time is left as it is: its readers are about to look.
+REGENERATION_MARGIN = timedelta(seconds=1)
+# Whether a target can be reached does not depend on the seed.
+_ANY_SEED = bytes(32)
 # nats.conf allows 256 KB a message, headers included.
 MAX_PAYLOAD_BYTES = 200_000
 
@@ -41,6 +47,14 @@ class UnknownSecretError(Exception):
 
 class EpochEndedError(Exception):
     """Nobody prepared the epoch while it could have run: it is missed, and nothing is invented."""
+
+
+class EpochNotPendingError(Exception):
+    """The epoch is not prepared, or it has started, or it is about to."""
+
+
+class RegenerationDiffersError(Exception):
+    """Made anew, the epoch would not be the one that was prepared: what it is made from was changed."""
 
 
 class MessageTooLargeError(Exception):
@@ -104,6 +118,35 @@ class Preparer:
         log.info("epoch_prepared", epoch_id=interval.epoch_id, zipcodes=len(prepared.message.zipcodes))
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
+    async def regenerate(self, epoch_id: str) -> None:
+        """Make the message of an epoch that has not started anew, from what it is committed to, and sign it.
+        The same inputs and seed give the same epoch: new are the signature, the time of issue, and the link
+        to the epoch before, if that was given up meanwhile.
+
+        Raises EpochNotPendingError, RegenerationDiffersError, UnknownSecretError."""
+        async with self.database.begin() as connection:
+            await epoch_changes.lock_preparation(connection)
+            # Whoever publishes waits for this lock; then the clock says whether there is time.
+            found = await epochs.epoch_in_force(connection, epoch_id)
+            now = await epochs.database_now(connection)
+            if found is None or found.status != "pending":
+                raise EpochNotPendingError(f"{epoch_id} is not prepared, or has started")
+            if now >= found.interval.start_at - REGENERATION_MARGIN:
+                raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
+            prepared = await self._build(connection, found.interval)
+            before = EpochMessage.model_validate_json(found.envelope.payload)
+            if _without_links(before) != _without_links(prepared.message):
+                raise RegenerationDiffersError(epoch_id)
+            await epoch_changes.adopt_message(connection, prepared.envelope, prepared.message, now)
+        log.info("epoch_regenerated", epoch_id=epoch_id)
+
+    async def require_reachable(self, connection: AsyncConnection, target_listings: int) -> None:
+        """Raises NothingImportedError, PoolTooSmallError unless today's zipcodes come to that target."""
+        now = await epochs.database_now(connection)
+        candidates = await load_candidates(connection, await _import_in_force(connection), {})
+        settings = replace(self.settings, target_listings=target_listings)
+        await asyncio.to_thread(select, candidates, settings, _ANY_SEED, now)
+
     async def _build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
         now = await epochs.database_now(connection)
         inputs = await self._inputs(connection, interval, now)
@@ -164,9 +207,8 @@ class Preparer:
         *,
         including: Sequence[str],
     ) -> bytes:
-        import_id = await newest_import_id(connection)
-        if import_id is None:
-            raise NothingImportedError("no zipcodes have been imported yet")
+        import_id = await _import_in_force(connection)
+        target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
         since = interval.start_at - self.settings.cooldown
         history = await epochs.assigned_epoch_ids(connection, since, interval.start_at)
         inputs = SelectionInputs(
@@ -174,7 +216,7 @@ class Preparer:
             import_id=import_id,
             secret_id=self.secrets.current,
             history_epoch_ids=tuple(sorted({*history, *including})),
-            settings=self.settings,
+            settings=self.settings if target is None else replace(self.settings, target_listings=target),
         )
         return await epoch_inputs.commit_inputs(connection, interval.epoch_id, inputs.to_bytes(), now)
 
@@ -182,22 +224,7 @@ class Preparer:
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs
     ) -> Selection:
         recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
-        candidates = [
-            Candidate(
-                zipcode=row.zipcode,
-                state=row.state,
-                city=row.city,
-                county=row.county,
-                market_tier=MarketTier(row.market_tier),
-                geographic_region=row.geographic_region,
-                expected_listings=row.recently_sold_listings,
-                population=row.population,
-                base_weight=row.base_weight,
-                last_scraped_at=row.last_scraped_at,
-                last_assigned_at=recent.get(row.zipcode),
-            )
-            for row in await load_pool(connection, inputs.import_id)
-        ]
+        candidates = await load_candidates(connection, inputs.import_id, recent)
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         # Off the loop: 42,000 candidates take a fifth of a second.
         selection = await asyncio.to_thread(select, candidates, inputs.settings, seed, interval.start_at)
@@ -244,6 +271,19 @@ class Preparer:
             candidate_pool_hash=fairness.candidate_pool_hash(selection.pool),
             issued_at=issued_at,
         )
+
+
+async def _import_in_force(connection: AsyncConnection) -> int:
+    import_id = await newest_import_id(connection)
+    if import_id is None:
+        raise NothingImportedError("no zipcodes have been imported yet")
+    return import_id
+
+
+def _without_links(message: EpochMessage) -> EpochMessage:
+    """What must not change when a message is made anew: all but when it was made and what precedes it."""
+    epoch = {"issued_at": message.epoch_start, "previous_epoch_id": None, "revealed_seed": None}
+    return message.model_copy(update=epoch)
 
 
 def _assigned(candidate: Candidate) -> AssignedZipcode:

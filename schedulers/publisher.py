@@ -57,6 +57,7 @@ class Publisher:
 
         The caller has waited for the start. Raises nats.errors.Error and SQLAlchemyError when a
         server is out of reach: call again."""
+        stored = await self._in_force(stored)
         last_id = self._last_id()
         recorded = None
         if last_id is None or last_id < stored.epoch_id:
@@ -67,6 +68,11 @@ class Publisher:
             await self._give_up(stored)
             return
         await self._mark(stored, recorded)
+
+    async def _in_force(self, stored: StoredEpoch) -> StoredEpoch:
+        """As the record has it now: the message may have been made anew before the start, not after it."""
+        async with self._database.begin() as connection:
+            return await epochs.epoch_in_force(connection, stored.epoch_id) or stored
 
     def _last_id(self) -> str | None:
         return None if self._last is None else self._last.envelope.epoch_id

@@ -21,6 +21,9 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     internal_port: InternalPort = 9101
 
     schedulers_nats_seed: SecretStr = Field(description="nkey seed of the NATS user SCHEDULERS")
+    schedulers_sys_nats_seed: SecretStr = Field(
+        description="nkey seed of the user SCHEDULERS_SYS (account SYS), that lists and kicks connections"
+    )
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
     zipcode_secret_key: SecretStr = Field(min_length=32, description="secret behind every epoch's seed")
     zipcode_secret_id: str = Field(

@@ -117,7 +117,8 @@ async def insert_message(
 async def adopt_message(
     connection: AsyncConnection, envelope: UnverifiedEnvelope, message: WireEpoch, stored_at: datetime
 ) -> None:
-    """Bring other bytes into force for an epoch: those the stream holds, which subscribers have.
+    """Bring other bytes into force for an epoch: those the stream holds, which subscribers have, or before
+    its start those made anew.
 
     The bytes replaced stay in `epoch_messages`."""
     await insert_message(connection, envelope, stored_at)

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +15,11 @@ async def committed_inputs(connection: AsyncConnection, epoch_id: str) -> bytes 
     query = select(EpochInputs.inputs).where(EpochInputs.epoch_id == epoch_id)
     found = (await connection.execute(query)).scalar()
     return None if found is None else bytes(found)
+
+
+async def newest_committed(connection: AsyncConnection) -> str | None:
+    """The id of the last epoch that is committed to; ids sort by time."""
+    return (await connection.execute(select(func.max(EpochInputs.epoch_id)))).scalar()
 
 
 async def inputs_are_stored(connection: AsyncConnection, inputs_sha256: str) -> bool:

@@ -91,6 +91,14 @@ async def prepared_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEp
     return found[0] if found else None
 
 
+async def epoch_in_force(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
+    """For the scheduler only: the epoch with its row locked until the transaction ends. Whoever changes its
+    message and whoever publishes it come here first, so that they take turns."""
+    query = _stored().where(Epoch.epoch_id == epoch_id).with_for_update(of=Epoch)
+    found = await _fetch(connection, query)
+    return found[0] if found else None
+
+
 async def started_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
     """The epoch if it has started by PostgreSQL's clock, published or not."""
     query = _stored().where(Epoch.epoch_id == epoch_id, Epoch.start_at <= func.clock_timestamp())

@@ -26,4 +26,5 @@ class Refusal:
 
 
 async def record_refusals(connection: AsyncConnection, refusals: Sequence[Refusal]) -> None:
-    await connection.execute(insert(RequestRefusal), [asdict(refusal) for refusal in refusals])
+    # Inline: a single row's id would be asked back otherwise, which who may only insert may not.
+    await connection.execute(insert(RequestRefusal).inline(), [asdict(refusal) for refusal in refusals])

@@ -21,8 +21,10 @@ class ErrorCode(StrEnum):
     WRONG_RECEIVER = "wrong_receiver"
     NOT_REGISTERED = "not_registered"
     VALIDATOR_REQUIRED = "validator_required"
+    ADMIN_REQUIRED = "admin_required"
     COLDKEY_MISMATCH = "coldkey_mismatch"
     NOT_FOUND = "not_found"
+    COMMAND_NOT_FOUND = "command_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     NO_CURRENT_EPOCH = "no_current_epoch"
     EPOCH_NOT_FOUND = "epoch_not_found"
@@ -84,12 +86,18 @@ ERRORS = MappingProxyType(
         ErrorCode.VALIDATOR_REQUIRED: ErrorMeaning(
             403, "Only validators with a permit and enough stake may ask this.", "Ask with such a hotkey."
         ),
+        ErrorCode.ADMIN_REQUIRED: ErrorMeaning(
+            403, "Only the operator's admins may ask this.", "Ask with a hotkey of `ADMIN_HOTKEYS`."
+        ),
         ErrorCode.COLDKEY_MISMATCH: ErrorMeaning(
             403,
             "The hotkey is registered, but not under that coldkey.",
             "Name and sign the coldkey that the metagraph shows for the hotkey.",
         ),
         ErrorCode.NOT_FOUND: ErrorMeaning(404, "There is nothing at this address.", "See the docs."),
+        ErrorCode.COMMAND_NOT_FOUND: ErrorMeaning(
+            404, "No admin command has that id.", "Ask for the newest with `commands.list`."
+        ),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
             405, "This address does not take that method.", "See the docs."
         ),

@@ -24,7 +24,8 @@ class ReadyObjectStore:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """URLs are TCP URLs; `signer` is the SS58 address epochs are signed with; `wallets` a folder;
-    `internal` where each process of ours shows `/metrics` and `/health`."""
+    `admin_wallets` another, of who may send admin requests; `internal` where each process of ours shows
+    `/metrics` and `/health`."""
 
     nats: str
     monitoring: str
@@ -39,6 +40,7 @@ class Ready:
     wallets: str
     pids: dict[str, int]
     internal: dict[str, str] = field(default_factory=dict)
+    admin_wallets: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "Ready":

@@ -137,10 +137,10 @@ class Requester:
         """nats-server reports a subject we may not use apart from the request."""
         denied = _PUBLISH_DENIED.search(str(error))
         if denied is not None:
-            refusal = ServiceError(
-                ErrorCode.VALIDATOR_REQUIRED, "The role of this hotkey does not allow the request."
-            )
-            self.interrupt(refusal, denied.group(1).lower())
+            subject = denied.group(1).lower()
+            admins_own = subject.startswith(subjects.ADMIN_PREFIX)
+            code = ErrorCode.ADMIN_REQUIRED if admins_own else ErrorCode.VALIDATOR_REQUIRED
+            self.interrupt(ServiceError(code, "The role of this hotkey does not allow the request."), subject)
 
 
 def refusal_of(reply: Msg) -> Refusal | None:

@@ -24,6 +24,7 @@ DISCONNECTIONS = "$SYS.ACCOUNT.APP.DISCONNECT"
 BRIDGE_INBOX = "_INBOX.bridge"
 
 _REQUEST_PREFIX = "zipcast.v1"
+ADMIN_PREFIX = "zipcast.admin.v1"
 BRIDGE_REQUEST_PREFIX = "zipcast.bridge.v1."
 BRIDGE_HEALTH = f"{BRIDGE_REQUEST_PREFIX}health"
 
@@ -42,6 +43,13 @@ class Verb(StrEnum):
     EPOCH_GET = "epoch.get"
     MINER_STATUS = "miner.status"
     AUTH_LEGACY = "auth.legacy"
+    EPOCH_GENERATE = "epoch.generate"
+    EPOCH_REGENERATE = "epoch.regenerate"
+    TARGET_OVERRIDE = "target.override"
+    CONNECTIONS_LIST = "connections.list"
+    CONNECTIONS_KICK = "connections.kick"
+    COMMANDS_LIST = "commands.list"
+    COMMANDS_GET = "commands.get"
 
 
 MINER_VERBS = frozenset(
@@ -50,6 +58,18 @@ MINER_VERBS = frozenset(
 # What these answer opens buckets; they are spelled `s3.`.
 MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
 VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
+# What an admin asks, registered on the subnet or not; it has subjects of its own.
+ADMIN_VERBS = frozenset(
+    {
+        Verb.EPOCH_GENERATE,
+        Verb.EPOCH_REGENERATE,
+        Verb.TARGET_OVERRIDE,
+        Verb.CONNECTIONS_LIST,
+        Verb.CONNECTIONS_KICK,
+        Verb.COMMANDS_LIST,
+        Verb.COMMANDS_GET,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +81,16 @@ class RequestSubject:
 
 
 def request(hotkey: Hotkey, verb: Verb) -> str:
-    return f"{_REQUEST_PREFIX}.{hotkey}.{verb}"
+    return f"{_prefix(verb)}.{hotkey}.{verb}"
 
 
 def requests(verb: Verb) -> str:
     """The responder's subscription to one verb of every hotkey."""
-    return f"{_REQUEST_PREFIX}.*.{verb}"
+    return f"{_prefix(verb)}.*.{verb}"
+
+
+def _prefix(verb: Verb) -> str:
+    return ADMIN_PREFIX if verb in ADMIN_VERBS else _REQUEST_PREFIX
 
 
 def bridge_request(verb: Verb) -> str:
@@ -112,10 +136,27 @@ def reply_is_own(reply: str, prefix: str) -> bool:
 
 def parse_request(subject: str) -> RequestSubject:
     """Raises ValueError when it is not a request subject with a well-formed hotkey."""
-    tokens = subject.removeprefix(_REQUEST_PREFIX + ".").split(".", 1)
-    if len(tokens) != 2 or not subject.startswith(_REQUEST_PREFIX + "."):
-        raise ValueError("not a request subject")
+    named, _, verb = _below_prefix(subject).partition(".")
     try:
-        return RequestSubject(parse_hotkey(tokens[0]), Verb(tokens[1]))
+        parsed = RequestSubject(parse_hotkey(named), Verb(verb))
     except MalformedHotkeyError as error:
         raise ValueError(f"hotkey in the subject {error}") from None
+    if request(parsed.hotkey, parsed.verb) != subject:
+        raise ValueError("not a request subject: an admin's verbs and the others' have subjects of their own")
+    return parsed
+
+
+def named_owner(subject: str) -> str:
+    """Whose subject a request came on, as it stands there; empty where it is no request subject."""
+    try:
+        return _below_prefix(subject).partition(".")[0]
+    except ValueError:
+        return ""
+
+
+def _below_prefix(subject: str) -> str:
+    for prefix in (_REQUEST_PREFIX, ADMIN_PREFIX):
+        rest = subject.removeprefix(prefix + ".")
+        if rest != subject and "." in rest:
+            return rest
+    raise ValueError("not a request subject")

@@ -36,7 +36,7 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
     follow, system, connection = await _connect(settings, life)
     follower = RegistryFollower(follow.jetstream(timeout=FOLLOW_SECONDS), registry, clock)
     await follower.poll()
-    connections = Connections(settings.callout_connections_per_hotkey)
+    connections = Connections(settings.callout_connections_per_hotkey, settings.admins)
     metrics = CalloutMetrics(life.vitals.registry)
     metrics.measure(life.vitals.registry, connections)
     account = SystemAccount(system)
@@ -45,7 +45,7 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
         connection=connection,
         exchange=_exchange(settings),
         limits=_limits(settings),
-        decider=Decider(registry, settings.bt_network, settings.net_uid, settings.audiences),
+        decider=Decider(registry, settings.bt_network, settings.net_uid, settings.audiences, settings.admins),
         spent=SpentPasswords(follow.jetstream(timeout=SPEND_SECONDS)),
         connections=connections,
         reconciler=reconciler,

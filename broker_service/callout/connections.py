@@ -12,18 +12,38 @@ from enum import StrEnum
 
 from runtime.registry import RegistryView
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.subjects import ADMIN_VERBS, MINER_VERBS, VALIDATOR_VERBS, Verb
 
 # A grant is not yet listed until its client has read the answer; nats-server gives up after 1.5 s.
 SETTLING = timedelta(seconds=3)
 
 
 class Role(StrEnum):
+    """What a connection was granted for. An admin may be registered besides, or not."""
+
     MINER = "miner"
     VALIDATOR = "validator"
+    ADMIN = "admin"
+    ADMIN_MINER = "admin-miner"
+    ADMIN_VALIDATOR = "admin-validator"
 
-    @classmethod
-    def of(cls, *, validator: bool) -> "Role":
-        return cls.VALIDATOR if validator else cls.MINER
+    @property
+    def verbs(self) -> frozenset[Verb]:
+        """What it may ask."""
+        verbs: frozenset[Verb] = ADMIN_VERBS if self.startswith("admin") else frozenset()
+        if self in {Role.MINER, Role.ADMIN_MINER}:
+            return verbs | MINER_VERBS
+        return verbs | VALIDATOR_VERBS if self in {Role.VALIDATOR, Role.ADMIN_VALIDATOR} else verbs
+
+
+def role_of(hotkey: Hotkey, registry: RegistryView, admins: frozenset[Hotkey]) -> Role | None:
+    """The role it has now; None for a stranger."""
+    neuron = registry.find(hotkey)
+    if neuron is None:
+        return Role.ADMIN if hotkey in admins else None
+    if registry.is_validator(neuron):
+        return Role.ADMIN_VALIDATOR if hotkey in admins else Role.VALIDATOR
+    return Role.ADMIN_MINER if hotkey in admins else Role.MINER
 
 
 class KickReason(StrEnum):
@@ -73,6 +93,7 @@ class Connections:
     """At most `per_hotkey` of each hotkey; its oldest make room for a new one."""
 
     per_hotkey: int
+    admins: frozenset[Hotkey] = frozenset()
     _live: dict[Hotkey, dict[Place, Connection]] = field(default_factory=dict)
     _owners: dict[Place, Hotkey] = field(default_factory=dict)
     _ended: set[Place] | None = None
@@ -115,7 +136,7 @@ class Connections:
         """None by a registry that is absent or empty: that is a fault of ours, not everybody's leave."""
         if registry.snapshot is None or not registry.snapshot.neurons:
             return []
-        found = ((one, _objection(one, registry)) for one in self._all())
+        found = ((one, _objection(one, registry, self.admins)) for one in self._all())
         return [Kick(one, reason) for one, reason in found if reason is not None]
 
     def _excess(self, hotkey: Hotkey) -> list[Kick]:
@@ -142,11 +163,12 @@ class Connections:
             del self._live[hotkey]
 
 
-def _objection(connection: Connection, registry: RegistryView) -> KickReason | None:
-    neuron = registry.find(connection.hotkey)
-    if neuron is None:
+def _objection(
+    connection: Connection, registry: RegistryView, admins: frozenset[Hotkey]
+) -> KickReason | None:
+    role = role_of(connection.hotkey, registry, admins)
+    if role is None:
         return KickReason.NOT_REGISTERED
-    role = Role.of(validator=registry.is_validator(neuron))
     return None if role is connection.role else KickReason.ROLE_CHANGED
 
 

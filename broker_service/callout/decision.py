@@ -8,7 +8,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from broker_service.callout.connections import Role
+from broker_service.callout.connections import Role, role_of
 from broker_service.callout.exchange import ConnectRequest, Permissions
 from runtime.registry import RegistryView
 from zipcast import auth, subjects
@@ -38,7 +38,7 @@ class Granted:
 
     @property
     def permissions(self) -> Permissions:
-        return permissions(self.hotkey, validator=self.role is Role.VALIDATOR)
+        return permissions(self.hotkey, self.role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +49,28 @@ class Decider:
     network: str
     netuid: int
     audiences: tuple[str, ...]
+    admins: frozenset[Hotkey] = frozenset()
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Raises RefusedError. The registry is asked before any cryptography."""
         named = request.token or request.user
         try:
             hotkey = parse_hotkey(named)
-            neuron = self.registry.require_registered(hotkey)
+            role = self._role(hotkey)
         except (MalformedHotkeyError, ServiceError) as error:
             raise RefusedError(_reason(error)) from None
-        role = Role.of(validator=self.registry.is_validator(neuron))
         if request.token:
             self._check_signed_nonce(request, hotkey)
             return Granted(hotkey, role)
         return Granted(hotkey, role, self._check_password(request, hotkey, now_unix))
+
+    def _role(self, hotkey: Hotkey) -> Role:
+        """Raises ServiceError for a stranger. An admin need not be registered."""
+        role = role_of(hotkey, self.registry, self.admins)
+        if role is None:
+            self.registry.require_registered(hotkey)
+            raise ServiceError(ErrorCode.NOT_REGISTERED, "The hotkey is not registered on this subnet.")
+        return role
 
     def _check_signed_nonce(self, request: ConnectRequest, hotkey: Hotkey) -> None:
         signature = decode_signature(request.signature)
@@ -93,11 +101,11 @@ class Decider:
         return at
 
 
-def permissions(hotkey: Hotkey, *, validator: bool) -> Permissions:
+def permissions(hotkey: Hotkey, role: Role) -> Permissions:
     """The epoch subject, the hotkey's own request subjects for its role, its own inbox."""
-    verbs = subjects.VALIDATOR_VERBS if validator else subjects.MINER_VERBS
+    publish = {subjects.request(hotkey, verb) for verb in role.verbs}
     return Permissions(
-        publish=tuple(sorted(subjects.request(hotkey, verb) for verb in verbs)),
+        publish=tuple(sorted(publish)),
         subscribe=(subjects.EPOCH, f"{subjects.inbox_prefix(hotkey)}.>"),
     )
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker_service.nkeys import CurveNkey, Kind, NkeyError, SigningNkey, verify
+from runtime.sys_account import ACCOUNT
 
 REQUEST_AUDIENCE = "nats-authorization-request"
-TARGET_ACCOUNT = "APP"
 _ALGORITHM = "ed25519-nkey"
 _HEADER = json.dumps({"typ": "JWT", "alg": _ALGORITHM}, separators=(",", ":")).encode()
 
@@ -95,7 +95,7 @@ class Exchange:
             "data": -1,
             "payload": -1,
         }
-        claims = {"sub": request.user_nkey, "aud": TARGET_ACCOUNT, "name": name, "nats": user}
+        claims = {"sub": request.user_nkey, "aud": ACCOUNT, "name": name, "nats": user}
         return self._answer(request, {"jwt": self._sign(claims, now_unix)}, now_unix)
 
     def refuse(self, request: ConnectRequest, reason: str, now_unix: int) -> bytes:

@@ -10,9 +10,10 @@ from nats.errors import Error as NatsError
 
 from broker_service.callout.connections import Connections, Kick
 from broker_service.callout.metrics import CalloutMetrics
-from broker_service.callout.system_account import ListingError, SystemAccount
+from broker_service.callout.system_account import SystemAccount
 from runtime import logs
 from runtime.registry import RegistryView
+from runtime.sys_account import ListingError
 from zipcast.clock import Clock
 
 log = logs.logger()

@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr
 
-from runtime.settings import InternalPort, ServiceSettings, ValidatorSettings
+from runtime.settings import AdminSettings, InternalPort, ServiceSettings, ValidatorSettings
 
 
-class CalloutSettings(ServiceSettings, ValidatorSettings):
+class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
     own_prefix: ClassVar[str | None] = "CALLOUT_"
     internal_port: InternalPort = 9103
 

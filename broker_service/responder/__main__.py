@@ -10,6 +10,8 @@ import sys
 from faststream.nats import NatsBroker
 
 from broker_service.responder import handlers
+from broker_service.responder.admin import AdminDesk
+from broker_service.responder.admin_handlers import register_admin
 from broker_service.responder.claims import Claims
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
@@ -67,7 +69,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     opted_out = LegacyOptOuts(database, clock)
     refusals = RefusalTrail("responder", database, clock)
     gate = Gate(
-        Doorkeeper(registry, settings.signers, clock, opted_out),
+        Doorkeeper(registry, settings.signers, clock, opted_out, settings.admins),
         Limits.of(settings, clock),
         Claims(database, clock, bytes.fromhex(settings.responder_seal_key.get_secret_value())),
         refusals,
@@ -97,6 +99,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     handlers.register_lists(broker, lister)
     handlers.register_reports(broker, Reports(record, clock), record)
     handlers.register_choices(broker, record, opted_out, clock)
+    register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
     vitals.watch(USER, broker.connection)

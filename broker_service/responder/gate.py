@@ -20,7 +20,7 @@ from runtime import identity, logs
 from runtime.correlation import correlated, correlation_id
 from runtime.identity import Admission, Arrival, Doorkeeper
 from runtime.limits import Limits
-from runtime.refusals import RefusalTrail
+from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
 from zipcast import subjects
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -110,6 +110,7 @@ class Gate:
         else:
             self._measure(message, ANSWERED, began)
             log.info("request_answered", verb=verb, hotkey=caller.hotkey)
+            note_admin_request(verb, caller.hotkey, caller.source, ACCEPTED)
             return reply
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
@@ -118,6 +119,7 @@ class Gate:
 
     def _note(self, message: StreamMessage[Msg], verb: str, refused: ServiceError, request_id: str) -> None:
         named, source = _sender(message)
+        note_admin_request(verb, named, source, refused.code)
         self._refusals.note(verb=verb, error=refused.code, hotkey=named, source=source, request_id=request_id)
 
     async def _answer(
@@ -196,7 +198,7 @@ def _sender(message: StreamMessage[Msg]) -> tuple[object, str]:
     """Whom a request names, unproven, and where it came from: `nats`, or the HTTP client's address."""
     subject = message.raw_message.subject
     if not subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
-        return subject.split(".")[2], "nats"
+        return subjects.named_owner(subject), "nats"
     named = identity.named_hotkey(message.headers, message.body)
     return named, message.headers.get(HEADER_CLIENT_ADDRESS, "bridge")
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import (
+    AdminSettings,
     DatabaseSettings,
     InternalPort,
     LimitSettings,
@@ -20,7 +21,13 @@ _HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
 class ResponderSettings(
-    ServiceSettings, DatabaseSettings, SignerSettings, ValidatorSettings, LimitSettings, RegistryAgeSettings
+    ServiceSettings,
+    DatabaseSettings,
+    SignerSettings,
+    ValidatorSettings,
+    AdminSettings,
+    LimitSettings,
+    RegistryAgeSettings,
 ):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
     internal_port: InternalPort = 9102

@@ -56,6 +56,7 @@ def upgrade() -> None:
     sa.Column('command', sa.Text(), nullable=False),
     sa.Column('arguments', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
     sa.Column('request_id', sa.Text(), nullable=False),
+    sa.Column('source', sa.Text(), nullable=False),
     sa.Column('state', sa.Text(), server_default=sa.text("'queued'"), nullable=False),
     sa.Column('finished_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('outcome', postgresql.JSONB(astext_type=sa.Text()), nullable=True),

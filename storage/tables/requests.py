@@ -91,7 +91,7 @@ class LegacyOptOut(Base):
 
 
 class AdminCommand(Base):
-    """What an admin asked the scheduler to do, taken in the order of asking."""
+    """What an admin asked the scheduler to do, taken in the order of asking; `source` as with credentials."""
 
     __tablename__ = "admin_commands"
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -100,6 +100,7 @@ class AdminCommand(Base):
     command: Mapped[str]
     arguments: Mapped[dict[str, Any]]
     request_id: Mapped[str]
+    source: Mapped[str]
     state: Mapped[str] = mapped_column(server_default=text("'queued'"))
     finished_at: Mapped[datetime | None]
     outcome: Mapped[dict[str, Any] | None]

@@ -39,6 +39,25 @@ from tests.unit.fakes import (
     neuron,
     snapshot,
 )
+from zipcast.admin_messages import (
+    AdminCommandReply,
+    CommandsGetRequest,
+    CommandsListReply,
+    CommandState,
+    ConnectionsKickRequest,
+    ConnectionsListRequest,
+    ConnectionsOutcome,
+    EpochGenerateRequest,
+    EpochOutcome,
+    EpochRegenerateRequest,
+    FailedOutcome,
+    KickOutcome,
+    ListedConnection,
+    Outcome,
+    OverrideOutcome,
+    RecordedCommand,
+    TargetOverrideRequest,
+)
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
@@ -60,6 +79,7 @@ from zipcast.selection import MarketTier
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
 
 SIGNATURE = "5a" * 64
+COMMAND_ID = "6f1c2b9e-3d4a-4c5b-8e7f-0a1b2c3d4e5f"
 MIDWAY = START_AT + timedelta(hours=1, microseconds=250_000)
 AFTERWARDS = START_AT + timedelta(hours=5)
 MINER = Caller(MINER_HOTKEY, "miner", "request-1", "nats")
@@ -240,6 +260,54 @@ def stats_reply() -> StatisticsReply:
     return statistics_reply(known, MIDWAY)
 
 
+def admin_requests() -> Iterable[tuple[str, WireModel]]:
+    yield "request-admin-epoch-generate", EpochGenerateRequest()
+    yield "request-admin-epoch-regenerate", EpochRegenerateRequest(epoch_id=EPOCH_ID)
+    yield "request-admin-target-override", TargetOverrideRequest(epoch_id=EPOCH_ID, target_listings=4_000)
+    yield "request-admin-connections-list", ConnectionsListRequest()
+    yield "request-admin-connections-kick", ConnectionsKickRequest(hotkey=MINER_HOTKEY)
+    yield "request-admin-commands-get", CommandsGetRequest(command_id=COMMAND_ID)
+
+
+def admin_replies() -> Iterable[tuple[str, WireModel]]:
+    """One for each outcome."""
+    connection = ListedConnection(
+        hotkey=MINER_HOTKEY, address="192.0.2.7", since=START_AT, messages_in=3, messages_out=40
+    )
+    outcomes: dict[str, Outcome | None] = {
+        "queued": None,
+        "failed": FailedOutcome(reason="of all epochs only 2026-11-22T08-00-00 can be generated now"),
+        "epoch": EpochOutcome(epoch_id=EPOCH_ID, changed=True),
+        "override": OverrideOutcome(epoch_id=EPOCH_ID, target_listings=4_000),
+        "connections": ConnectionsOutcome(total=501, connections=(connection,), next_offset=500),
+        "kick": KickOutcome(hotkey=MINER_HOTKEY, kicked=2),
+    }
+    for name, outcome in outcomes.items():
+        state: CommandState = "queued" if outcome is None else "failed" if name == "failed" else "done"
+        yield (
+            f"admin-reply-{name}",
+            AdminCommandReply(
+                command_id=COMMAND_ID,
+                command="epoch.generate",
+                state=state,
+                requested_at=START_AT,
+                finished_at=None if outcome is None else MIDWAY,
+                outcome=outcome,
+            ),
+        )
+    command = RecordedCommand(
+        command_id=COMMAND_ID,
+        hotkey=MINER_HOTKEY,
+        command="target.override",
+        arguments={"epochId": EPOCH_ID, "targetListings": 4_000},
+        state="done",
+        requested_at=START_AT,
+        finished_at=MIDWAY,
+        reason=None,
+    )
+    yield "admin-commands-reply", CommandsListReply(commands=(command,))
+
+
 async def documents() -> AsyncIterator[tuple[str, bytes]]:
     """(name of the golden file, bytes as they travel)."""
     yield "epoch-message", epoch_message().to_bytes()
@@ -269,5 +337,7 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "structure-info", facts.structure_info().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()
-    for name, request in requests():
+    for name, reply in admin_replies():
+        yield name, reply.to_bytes()
+    for name, request in (*requests(), *admin_requests()):
         yield name, request.to_bytes()

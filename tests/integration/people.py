@@ -8,6 +8,7 @@ from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
 from zipcast import btauth, subjects
+from zipcast.admin_client import AdminClient
 from zipcast.client import ZipcastClient
 from zipcast.connection import Server, connect
 from zipcast.envelope import Trust
@@ -28,6 +29,15 @@ def keypair(ready: Ready, name: str) -> Keypair:
 
 def client(ready: Ready, name: str) -> ZipcastClient:
     return ZipcastClient([ready.nats], keypair(ready, name), trust_of(ready))
+
+
+def admin_keypair(ready: Ready) -> Keypair:
+    return load_hotkey(Path(ready.admin_wallets), "admin-1")
+
+
+def admin(ready: Ready, signer: Keypair | None = None) -> AdminClient:
+    """An admin's client; with another `signer`, that of somebody who would like to be one."""
+    return AdminClient([ready.nats], signer or admin_keypair(ready), trust_of(ready))
 
 
 async def quiet(*_: object) -> None:

@@ -70,7 +70,7 @@ async def let_everybody_in(url: str, keys: dict[str, str]) -> Client:
     async def answer(message: Msg) -> None:
         request = exchange.unseal(message.data, (message.headers or {})["Nats-Server-Xkey"]).verify()
         hotkey = parse_hotkey(request.token)
-        rights = permissions(hotkey, validator=False)
+        rights = permissions(hotkey, Role.MINER)
         name = connection_user(hotkey, Role.MINER)
         await connection.publish(message.reply, exchange.grant(request, name, rights, int(time.time())))
 

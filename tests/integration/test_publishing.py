@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 
 from devstack.servers import Servers
 from devstack.state import State
 from storage import epochs
+from tests.integration.processes import wait_until
 from tests.integration.scheduling import (
     SIGNER,
     TRUST,
@@ -68,12 +70,29 @@ async def test_other_bytes_in_the_stream_win_and_are_adopted(database, side):
     stored = await prepare_next(database)
     message = envelope.verify(stored.envelope, TRUST).message
     told = envelope.seal(message.model_copy(update={"nonce": "0" * 64}), SIGNER)
-    await side.publisher.publish(replace(stored, envelope=told))
+    newest = await side.stream.last()
+    assert await side.stream.publish(told, after=newest and newest.envelope.epoch_id) is not None
     await side.publisher.publish(stored)
     async with database.connect() as connection:
         in_force = await epochs.prepared_epoch(connection, stored.epoch_id)
     assert in_force is not None
     assert in_force.envelope == told
+
+
+async def test_what_was_made_anew_is_published_also_by_a_replica_that_holds_the_old_bytes(database, side):
+    old = await prepare_next(database)
+    issued_at = envelope.verify(old.envelope, TRUST).message.issued_at  # in whole seconds
+    await wait_until(lambda: datetime.now(UTC) - issued_at >= timedelta(seconds=1))
+    await preparer(database).regenerate(old.epoch_id)
+    async with database.connect() as connection:
+        new = await epochs.prepared_epoch(connection, old.epoch_id)
+    assert new is not None
+    assert new.envelope.payload != old.envelope.payload
+    await side.publisher.publish(old)
+    recorded = await side.stream.last()
+    assert recorded is not None
+    assert recorded.envelope == new.envelope
+    assert await statuses(database) == {old.epoch_id: "active"}
 
 
 async def test_bytes_that_do_not_verify_are_never_adopted(database, side):

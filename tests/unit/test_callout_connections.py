@@ -16,7 +16,16 @@ from broker_service.callout.connections import (
 )
 from broker_service.keyring import create_keys
 from runtime.registry import RegistryView
-from tests.unit.fakes import MINER_HOTKEY, RAO, START_AT, VALIDATOR_HOTKEY, neuron, registry, snapshot
+from tests.unit.fakes import (
+    MINER_HOTKEY,
+    RAO,
+    START_AT,
+    STRANGER_HOTKEY,
+    VALIDATOR_HOTKEY,
+    neuron,
+    registry,
+    snapshot,
+)
 from zipcast.hotkeys import Hotkey
 
 SERVER, OTHER = "NSERVER", "NOTHER"
@@ -50,7 +59,7 @@ def test_a_connections_name_tells_hotkey_and_role(role: Role) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "miner", MINER_HOTKEY, f"admin.{MINER_HOTKEY}", "miner.", f"miner.{MINER_HOTKEY}.x"]
+    "name", ["", "miner", MINER_HOTKEY, f"root.{MINER_HOTKEY}", "miner.", f"miner.{MINER_HOTKEY}.x"]
 )
 def test_another_name_is_none_of_them(name: str) -> None:
     assert parse_connection_user(name) is None
@@ -149,3 +158,21 @@ def test_a_kick_that_was_lost_is_repeated_after_the_next_listing() -> None:
     table.begin_listing()
     table.listed([connection(1)], START_AT)
     assert kicked(table.kicks(view)) == {1: KickReason.NOT_REGISTERED}
+
+
+def test_an_admin_is_not_kicked_for_not_being_registered_and_is_when_it_is_none_any_more() -> None:
+    admin = connection(1, STRANGER_HOTKEY, Role.ADMIN)
+    table = Connections(10, frozenset({STRANGER_HOTKEY}))
+    table.granted(admin)
+    assert table.kicks(registry()) == []
+    table = Connections(10)
+    table.granted(admin)
+    assert kicked(table.kicks(registry())) == {1: KickReason.NOT_REGISTERED}
+
+
+def test_a_miner_that_became_an_admin_connects_again_with_more_rights() -> None:
+    table = Connections(10, frozenset({MINER_HOTKEY}))
+    table.granted(connection(1, MINER_HOTKEY, Role.MINER))
+    assert kicked(table.kicks(registry())) == {1: KickReason.ROLE_CHANGED}
+    table.granted(connection(2, MINER_HOTKEY, Role.ADMIN_MINER))
+    assert table.kicks(registry()) == []

@@ -9,17 +9,25 @@ from zipcast.cli import app
 
 SHARED = ("ready", "nats", "signers", "network", "netuid", "wallet-path", "wallet", "hotkey")
 COMMANDS = ("watch", "current", "upload")
+ADMIN_COMMANDS = (
+    ("epoch", "generate"),
+    ("epoch", "regenerate"),
+    ("target", "override"),
+    ("connections",),
+    ("kick",),
+    ("commands",),
+)
 
 
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_takes_the_session_options_after_its_name_and_shows_no_other(command: str):
-    shown = re.findall(r"--([a-z-]+)", invoke(command, "--help").output)
+@pytest.mark.parametrize("command", [(name,) for name in COMMANDS] + [("admin", *c) for c in ADMIN_COMMANDS])
+def test_every_command_takes_the_session_options_after_its_name_and_shows_no_other(command: tuple[str, ...]):
+    shown = re.findall(r"--([a-z-]+)", invoke(*command, "--help").output)
     assert [name for name in dict.fromkeys(shown) if name in SHARED] == list(SHARED)
-    assert "session" not in invoke(command, "--help").output.lower()
+    assert "session" not in invoke(*command, "--help").output.lower()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"nats": 1}', '{"s3": {}}'])

@@ -63,14 +63,14 @@ def test_both_forms_of_proof_are_accepted_under_each_of_our_names(offer, audienc
     password_at = NOW if offer is by_password else None
     granted = decider().decide(offer(MINER, audience=audience), NOW)
     assert granted == Granted(MINER_HOTKEY, Role.MINER, password_at)
-    assert granted.permissions == permissions(MINER_HOTKEY, validator=False)
+    assert granted.permissions == permissions(MINER_HOTKEY, Role.MINER)
     granted = decider().decide(offer(VALIDATOR, audience=audience), NOW)
     assert granted == Granted(VALIDATOR_HOTKEY, Role.VALIDATOR, password_at)
-    assert granted.permissions == permissions(VALIDATOR_HOTKEY, validator=True)
+    assert granted.permissions == permissions(VALIDATOR_HOTKEY, Role.VALIDATOR)
 
 
 def test_a_validator_may_publish_more_than_a_miner_and_hear_the_same() -> None:
-    miner, validator = (permissions(MINER_HOTKEY, validator=role) for role in (False, True))
+    miner, validator = (permissions(MINER_HOTKEY, role) for role in (Role.MINER, Role.VALIDATOR))
     assert set(miner.publish) < set(validator.publish)
     assert miner.subscribe == validator.subscribe
 
@@ -188,3 +188,23 @@ def test_a_hotkey_that_left_the_subnet_is_refused() -> None:
     assert view.snapshot is not None
     view.adopt(view.snapshot.model_copy(update={"block_number": 101, "neurons": ()}))
     assert reason(lambda: same.decide(by_nonce(), NOW)) == "not_registered"
+
+
+@pytest.mark.parametrize("offer", [by_nonce, by_password])
+def test_an_admin_need_not_be_registered_and_proves_itself_like_all_others(offer) -> None:
+    same = replace(decider(), admins=frozenset({STRANGER_HOTKEY}))
+    granted = same.decide(offer(STRANGER), NOW)
+    assert (granted.hotkey, granted.role) == (STRANGER_HOTKEY, Role.ADMIN)
+    assert granted.permissions == permissions(STRANGER_HOTKEY, Role.ADMIN)
+    place = {"audience": "nats.example.com"}
+    assert reason(lambda: same.decide(offer(STRANGER, **place), NOW)) == "bad signature"
+    assert reason(lambda: decider().decide(offer(STRANGER), NOW)) == "not_registered"
+
+
+def test_an_admin_that_is_registered_keeps_what_its_role_allows() -> None:
+    same = replace(decider(), admins=frozenset({VALIDATOR_HOTKEY}))
+    granted = same.decide(by_nonce(VALIDATOR), NOW).permissions
+    role = permissions(VALIDATOR_HOTKEY, Role.VALIDATOR)
+    assert set(granted.publish) == {*role.publish, *permissions(VALIDATOR_HOTKEY, Role.ADMIN).publish}
+    assert granted.subscribe == role.subscribe
+    assert same.decide(by_nonce(), NOW).permissions == permissions(MINER_HOTKEY, Role.MINER)

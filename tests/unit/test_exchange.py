@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from nacl.signing import SigningKey
 
+from broker_service.callout.connections import Role
 from broker_service.callout.decision import permissions
 from broker_service.callout.exchange import ConnectRequest, ExchangeError
 from broker_service.nkeys import CurveNkey, Kind, encode_seed
@@ -135,7 +136,8 @@ def test_no_error_holds_what_was_offered() -> None:
 def test_a_grant_is_a_user_of_the_app_account_with_the_rights_of_its_role(
     hotkey: Hotkey, validator: bool
 ) -> None:
-    answer = opened(exchange().grant(OPENED, hotkey, permissions(hotkey, validator=validator), NOW))
+    rights = permissions(hotkey, Role.VALIDATOR if validator else Role.MINER)
+    answer = opened(exchange().grant(OPENED, hotkey, rights, NOW))
     assert (answer["aud"], answer["sub"], answer["iat"]) == (SERVER_ID, USER_NKEY, NOW)
     assert answer["nats"]["type"] == "authorization_response"
     assert "error" not in answer["nats"]

@@ -25,7 +25,7 @@ from zipcast import auth, btauth
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Keypair
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
-from zipcast.subjects import Verb, request
+from zipcast.subjects import ADMIN_VERBS, Verb, request
 
 NOW = int(START_AT.timestamp())
 NOW_NS = NOW * 1_000_000_000
@@ -318,3 +318,51 @@ def test_what_has_no_legacy_text_needs_btauth() -> None:
 )
 def test_whom_a_refused_request_names(headers: dict[str, str], body: bytes, named: object) -> None:
     assert named_hotkey(headers, body) == named
+
+
+def admin_door() -> Doorkeeper:
+    return replace(doorkeeper(), admins=frozenset({hotkey_of(STRANGER)}))
+
+
+ADMIN_TARGET = "/api/v1/admin/epoch.generate"
+
+
+def admin_bridged(pair: Keypair, **changes: str) -> Arrival:
+    signed = btauth.sign(
+        pair, method="POST", path=ADMIN_TARGET, body=b"{}", receiver=SIGNER_HOTKEY, nonce_ns=NOW_NS
+    )
+    headers = {HEADER_CLIENT_ADDRESS: "192.0.2.7", HEADER_HTTP_METHOD: "POST"}
+    headers[HEADER_HTTP_TARGET] = ADMIN_TARGET
+    return Arrival(Verb.EPOCH_GENERATE, b"{}", headers | signed | changes, "request-4")
+
+
+@pytest.mark.parametrize("verb", sorted(ADMIN_VERBS))
+def test_an_admin_need_not_be_registered_and_all_others_are_refused(verb: Verb) -> None:
+    def ask(pair: Keypair, door: Doorkeeper) -> Caller:
+        hotkey = hotkey_of(pair)
+        return door.admit_direct(direct(pair, verb), request(hotkey, verb), hotkey).caller
+
+    assert ask(STRANGER, admin_door()) == Caller(hotkey_of(STRANGER), "admin", "request-1", "nats")
+    for pair in (MINER, VALIDATOR):
+        assert code(lambda pair=pair: ask(pair, admin_door())) is ErrorCode.ADMIN_REQUIRED
+    assert code(lambda: ask(STRANGER, doorkeeper())) is ErrorCode.ADMIN_REQUIRED
+
+
+def test_an_admin_over_http_needs_btauth() -> None:
+    assert admin_door().admit_bridged(admin_bridged(STRANGER)).caller.role == "admin"
+    assert code(lambda: admin_door().admit_bridged(admin_bridged(VALIDATOR))) is ErrorCode.ADMIN_REQUIRED
+    commitment = replace(legacy(STRANGER), verb=Verb.EPOCH_GENERATE)
+    assert code(lambda: admin_door().admit_bridged(commitment)) is ErrorCode.MALFORMED_AUTH
+
+
+def test_who_is_an_admin_shows_by_his_signature_alone() -> None:
+    forged = {btauth.HEADER_SIGNATURE: FORGED}
+    for pair in (STRANGER, VALIDATOR, MINER):
+        arrival = admin_bridged(pair, **forged)
+        assert code(lambda arrival=arrival: admin_door().admit_bridged(arrival)) is ErrorCode.BAD_SIGNATURE
+
+
+def test_an_admin_is_no_participant_for_that() -> None:
+    arrival, hotkey = direct(STRANGER), hotkey_of(STRANGER)
+    subject = request(hotkey, Verb.EPOCH_CURRENT)
+    assert code(lambda: admin_door().admit_direct(arrival, subject, hotkey)) is ErrorCode.NOT_REGISTERED

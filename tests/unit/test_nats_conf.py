@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from broker_service.callout.connections import Role
 from broker_service.callout.decision import permissions
-from broker_service.callout.exchange import TARGET_ACCOUNT
 from broker_service.keyring import SERVICE_USERS, create_keys
+from runtime.sys_account import ACCOUNT
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast import subjects
 from zipcast.subjects import Verb
@@ -182,15 +183,21 @@ def test_every_service_user_connects_without_the_callout() -> None:
     assert callout["account"] == "AUTH"
 
 
-def test_the_system_account_is_the_callouts_alone_to_list_to_kick_and_to_hear_of_ends() -> None:
-    (system,) = CONF["accounts"]["SYS"]["users"]
-    assert system["nkey"] == "$NATS_USER_CALLOUT_SYS"
+def test_the_system_account_is_callouts_and_schedulers_to_list_and_to_kick_and_to_hear_of_ends() -> None:
     assert CONF["system_account"] == "SYS"
-    assert set(system["permissions"]["publish"]["allow"]) == {subjects.LIST_CONNECTIONS, subjects.kick("*")}
-    heard = {subjects.DISCONNECTIONS, subjects.service_inbox_prefix("callout-sys") + ".>"}
-    assert set(system["permissions"]["subscribe"]["allow"]) == heard
+    system = {user["nkey"]: user["permissions"] for user in CONF["accounts"]["SYS"]["users"]}
+    heard = {
+        "CALLOUT_SYS": {subjects.DISCONNECTIONS, subjects.service_inbox_prefix("callout-sys") + ".>"},
+        "SCHEDULERS_SYS": {subjects.service_inbox_prefix("schedulers-sys") + ".>"},
+    }
+    assert system.keys() == {f"$NATS_USER_{user}" for user in heard}
+    for user, subscribed in heard.items():
+        rights = system[f"$NATS_USER_{user}"]
+        assert set(rights["publish"]["allow"]) == {subjects.LIST_CONNECTIONS, subjects.kick("*")}
+        assert set(rights["subscribe"]["allow"]) == subscribed
     assert SERVICE_USERS["CALLOUT_SYS"] == "callout"
-    assert f".{TARGET_ACCOUNT}." in subjects.DISCONNECTIONS
+    assert SERVICE_USERS["SCHEDULERS_SYS"] == "schedulers"
+    assert f".{ACCOUNT}." in subjects.DISCONNECTIONS
 
 
 def test_the_bucket_of_spent_passwords_is_the_callouts_alone() -> None:
@@ -205,7 +212,7 @@ def test_the_bucket_of_spent_passwords_is_the_callouts_alone() -> None:
 
 
 def test_clients_are_placed_in_the_account_of_the_services() -> None:
-    assert CONF["accounts"][TARGET_ACCOUNT]["jetstream"] == "enabled"
+    assert CONF["accounts"][ACCOUNT]["jetstream"] == "enabled"
 
 
 def test_every_key_the_file_names_is_one_that_is_made() -> None:
@@ -217,15 +224,31 @@ def test_the_server_gives_up_before_nats_py_mistakes_its_ping_for_the_answer() -
     assert float(CONF["authorization"]["timeout"]) < 2
 
 
+def test_an_admins_rights_beyond_its_role_are_its_own_admin_subjects() -> None:
+    granted = permissions(MINER_HOTKEY, Role.ADMIN)
+    assert set(granted.publish) == {subjects.request(MINER_HOTKEY, verb) for verb in subjects.ADMIN_VERBS}
+    assert all(covers(f"zipcast.admin.v1.{MINER_HOTKEY}.>", pattern) for pattern in granted.publish)
+    assert set(granted.subscribe) == {subjects.EPOCH, f"_INBOX.{MINER_HOTKEY}.>"}
+    for validator in (False, True):
+        role = permissions(MINER_HOTKEY, Role.VALIDATOR if validator else Role.MINER)
+        assert not [p for p in role.publish if meets(p, "zipcast.admin.>")]
+
+
+def test_no_service_user_publishes_on_an_admins_subject() -> None:
+    for user in USERS:
+        assert not [p for p in allowed(user, "publish") if meets(p, "zipcast.admin.>")], user
+
+
 @pytest.mark.parametrize("validator", [False, True])
 def test_a_hotkeys_rights_touch_nothing_of_jetstream_of_services_or_of_others(validator: bool) -> None:
-    granted = permissions(MINER_HOTKEY, validator=validator)
+    granted = permissions(MINER_HOTKEY, Role.VALIDATOR if validator else Role.MINER)
     foreign = (
         "$JS.>",
         "$KV.>",
         "$SYS.>",
         "zipcast.ingest.>",
         "zipcast.bridge.>",
+        "zipcast.admin.>",
         subjects.EPOCH,
         f"zipcast.v1.{STRANGER_HOTKEY}.>",
         "_INBOX.>",

@@ -26,6 +26,7 @@ def reader(engine: AsyncEngine, **chosen: object) -> RegistryReader:
         nats_url="nats://127.0.0.1:1",
         database_url="postgresql://nobody@127.0.0.1/nothing",
         schedulers_nats_seed="0123456789abcdef",
+        schedulers_sys_nats_seed="0123456789abcdef",
         schedulers_signer_seed="0123456789abcdef" * 4,
         zipcode_secret_key="0123456789abcdef" * 2,
         **chosen,

@@ -16,6 +16,7 @@ LEAST = {
     "NATS_URL": "nats://127.0.0.1:4222",
     "DATABASE_URL": "postgresql://zipcast:hunter2-hunter2@127.0.0.1/zipcast",
     "SCHEDULERS_NATS_SEED": "SUAhunter2",
+    "SCHEDULERS_SYS_NATS_SEED": "SUAhunter3",
     "SCHEDULERS_SIGNER_SEED": SEED,
     "ZIPCODE_SECRET_KEY": "hunter2-" * 4,
 }

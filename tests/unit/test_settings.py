@@ -21,6 +21,7 @@ LEAST: dict[type[EnvironmentSettings], dict[str, str]] = {
     SchedulerSettings: COMMON
     | {
         "SCHEDULERS_NATS_SEED": SECRET,
+        "SCHEDULERS_SYS_NATS_SEED": SECRET,
         "SCHEDULERS_SIGNER_SEED": "0123456789abcdef" * 4,
         "ZIPCODE_SECRET_KEY": SECRET,
     },

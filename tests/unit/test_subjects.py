@@ -14,7 +14,9 @@ OWN = f"_INBOX.{MINER_HOTKEY}"
 @pytest.mark.parametrize("verb", Verb)
 def test_a_request_subject_parses_back(verb: Verb) -> None:
     subject = subjects.request(MINER_HOTKEY, verb)
-    assert subject == f"zipcast.v1.{MINER_HOTKEY}.{verb}"
+    prefix = "zipcast.admin.v1" if verb in subjects.ADMIN_VERBS else "zipcast.v1"
+    assert subject == f"{prefix}.{MINER_HOTKEY}.{verb}"
+    assert subjects.named_owner(subject) == MINER_HOTKEY
     assert subjects.parse_request(subject) == RequestSubject(MINER_HOTKEY, verb)
     assert subjects.parse_bridge_request(subjects.bridge_request(verb)) is verb
 
@@ -39,6 +41,11 @@ def test_a_request_subject_parses_back(verb: Verb) -> None:
         f"{MINER_HOTKEY}.epoch.current",
         f"zipcast.bridge.v1.{MINER_HOTKEY}.epoch.current",
         f"zipcast.v1.zipcast.v1.{MINER_HOTKEY}.epoch.current",
+        f"zipcast.v1.{MINER_HOTKEY}.epoch.generate",
+        f"zipcast.admin.v1.{MINER_HOTKEY}.epoch.current",
+        f"zipcast.admin.v1.{MINER_HOTKEY}.s3.miner-upload",
+        f"zipcast.admin.v1.{MINER_HOTKEY}.epoch",
+        "zipcast.admin.v1.",
     ],
 )
 def test_what_is_no_request_subject_is_refused(subject: str) -> None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from zipcast.cli import client_commands, config, epochs, keys, operator, simulate, zipcodes
+from zipcast.cli import admin, client_commands, config, epochs, keys, operator, simulate, zipcodes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,7 @@ app.add_typer(zipcodes.zipcodes_app, name="zipcodes")
 app.add_typer(config.config_app, name="config")
 app.add_typer(keys.keys_app, name="keys")
 app.add_typer(zipcodes.imports_app, name="imports")
+app.add_typer(admin.admin_app, name="admin")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from zipcast.admin_client import AdminClient
 from zipcast.client import ZipcastClient
 from zipcast.envelope import Trust
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
@@ -45,6 +46,10 @@ class Session:
     def client(self) -> ZipcastClient:
         """A client that is not connected yet. Raises WalletError, ValueError."""
         return ZipcastClient(self.servers, load_hotkey(self.wallets, self.wallet, self.hotkey), self.trust)
+
+    def admin(self) -> AdminClient:
+        """An admin's client, not connected yet. Raises WalletError, ValueError."""
+        return AdminClient(self.servers, load_hotkey(self.wallets, self.wallet, self.hotkey), self.trust)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +100,14 @@ def resolve(
     wallet_path: WalletsOption = None,
     wallet: WalletOption = None,
     hotkey: HotkeyOption = "default",
+    *,
+    local_wallets: str = "wallets",
 ) -> Session:
-    """Options win over ready.json. Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    """Options win over ready.json, whose folder of wallets is the one called `local_wallets`.
+
+    Raises NotReadyError, and typer.BadParameter naming what is missing."""
     chosen = _Chosen.of(ready)
-    folder = wallet_path or Path(chosen(None, "--wallet-path", "wallets", str))
+    folder = wallet_path or Path(chosen(None, "--wallet-path", local_wallets, str))
     names = [wallet] if wallet else wallet_names(folder)
     if not names:
         raise typer.BadParameter(f"no wallet with a hotkey in {folder}")

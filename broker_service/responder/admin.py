@@ -1,0 +1,124 @@
+"""What admins ask: a row in the queue, which a scheduler works off, and what it came to.
+
+Owns how long a reply waits for the outcome, and which requests are one command. Executes nothing: the
+responder has neither the signer nor the rights.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from broker_service.responder.record import PATIENCE_SECONDS, unreachable
+from runtime.identity import Admission
+from storage import admin_commands
+from storage.admin_commands import Command
+from zipcast.admin_messages import (
+    COMMANDS_LISTED,
+    AdminCommandReply,
+    CommandsGetRequest,
+    CommandsListReply,
+    RecordedCommand,
+)
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import WireModel
+from zipcast.subjects import Verb
+
+OUTCOME_SECONDS = 3.0
+LOOK_SECONDS = 0.1
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class AdminDesk:
+    database: AsyncEngine
+    clock: Clock
+
+    async def command(self, verb: Verb, admission: Admission, body: WireModel) -> AdminCommandReply:
+        """Queue it; the reply has the outcome if that comes within three seconds.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        command_id, caller = command_id_of(admission), admission.caller
+
+        async def queue(connection: AsyncConnection) -> None:
+            await admin_commands.queue(
+                connection,
+                command_id=command_id,
+                hotkey=caller.hotkey,
+                command=verb,
+                arguments=body.model_dump(mode="json", by_alias=True),
+                request_id=caller.request_id,
+                source=caller.source,
+            )
+
+        await self._ask(queue)
+        give_up_at = self.clock.monotonic() + OUTCOME_SECONDS
+        found = await self._find(command_id)
+        while found.state == "queued" and self.clock.monotonic() < give_up_at:
+            await self.clock.sleep(LOOK_SECONDS)
+            found = await self._find(command_id)
+        return _reply(found)
+
+    async def get(self, body: CommandsGetRequest) -> AdminCommandReply:
+        """Raises ServiceError(COMMAND_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        return _reply(await self._find(UUID(body.command_id)))
+
+    async def newest(self) -> CommandsListReply:
+        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        found = await self._ask(lambda connection: admin_commands.newest(connection, COMMANDS_LISTED))
+        return CommandsListReply(commands=tuple(_recorded(command) for command in found))
+
+    async def _find(self, command_id: UUID) -> Command:
+        found = await self._ask(lambda connection: admin_commands.find(connection, command_id))
+        if found is None:
+            raise ServiceError(ErrorCode.COMMAND_NOT_FOUND, "No admin command has that id.")
+        return found
+
+    async def _ask(self, work: Callable[[AsyncConnection], Awaitable[Found]]) -> Found:
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                return await work(connection)
+        except (SQLAlchemyError, TimeoutError) as error:
+            raise unreachable() from error
+
+
+def command_id_of(admission: Admission) -> UUID:
+    """The same for the same signed request, so that sending it again, by whomever, does nothing twice."""
+    proof = admission.proof
+    named = f"{admission.caller.hotkey}\n{proof.request_key}\n{proof.body_sha256}"
+    return UUID(bytes=hashlib.sha256(named.encode()).digest()[:16], version=4)
+
+
+def _reply(command: Command) -> AdminCommandReply:
+    return AdminCommandReply.model_validate(
+        {
+            "command_id": str(command.id),
+            "command": command.command,
+            "state": command.state,
+            "requested_at": command.requested_at,
+            "finished_at": command.finished_at,
+            "outcome": command.outcome,
+        }
+    )
+
+
+def _recorded(command: Command) -> RecordedCommand:
+    return RecordedCommand.model_validate(
+        {
+            "command_id": str(command.id),
+            "hotkey": command.hotkey,
+            "command": command.command,
+            "arguments": command.arguments,
+            "state": command.state,
+            "requested_at": command.requested_at,
+            "finished_at": command.finished_at,
+            "reason": (command.outcome or {}).get("reason"),
+        }
+    )

@@ -1,0 +1,134 @@
+"""Listing and kicking connections by way of nats-server's system account.
+
+Owns the questions and the shape of their answers, over pages and over the servers of a cluster. Decides
+nothing. Nobody says how many servers there are, so the first page waits for whoever answers in time.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from pydantic import BaseModel, ConfigDict
+
+from zipcast.subjects import LIST_CONNECTIONS, kick
+
+ACCOUNT = "APP"
+PAGE = 1000
+# A page begins a little before the end of the one before: whoever leaves meanwhile moves the others up.
+OVERLAP = 50
+PATIENCE_SECONDS = 1.0
+
+
+class ListingError(Exception):
+    """No server answered, or not every page came in time; an incomplete listing is not gone by."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConnection:
+    """`server_id` and `client_id` name it as long as that server runs; `user` is the name it was granted."""
+
+    server_id: str
+    client_id: int
+    user: str
+    address: str
+    since: datetime
+    messages_in: int
+    messages_out: int
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class _Listed(_Answer):
+    cid: int
+    ip: str = ""
+    start: datetime
+    in_msgs: int = 0
+    out_msgs: int = 0
+    authorized_user: str = ""
+
+
+class _Page(_Answer):
+    server_id: str
+    total: int
+    connections: tuple[_Listed, ...] = ()
+
+
+class _PageAnswer(_Answer):
+    data: _Page
+
+
+async def client_connections(system: Client, page_size: int = PAGE) -> list[ClientConnection]:
+    """Every connection of the account, on every server, oldest first.
+
+    Raises ListingError, nats.errors.Error, pydantic.ValidationError."""
+    overlap = min(OVERLAP, page_size - 1)
+    found: dict[tuple[str, int], ClientConnection] = {}
+    servers: set[str] | None = None
+    offset = 0
+    while servers is None or servers:
+        pages = await _ask(system, offset, page_size, servers)
+        for page in pages:
+            found |= {(page.server_id, one.cid): _connection(page.server_id, one) for one in page.connections}
+        servers = {page.server_id for page in pages if page.total > offset + page_size}
+        offset += page_size - overlap
+    return sorted(found.values(), key=lambda one: (one.since, one.server_id, one.client_id))
+
+
+async def kick_connection(system: Client, server_id: str, client_id: int) -> None:
+    """Its client connects again at once, if it is a good one. Not waited for: the next listing shows
+    whether it worked. Raises nats.errors.Error."""
+    question = json.dumps({"cid": client_id}).encode()
+    # nats-server ignores a kick that nobody could be answered about.
+    await system.publish(kick(server_id), question, reply=system.new_inbox())
+
+
+def _connection(server_id: str, listed: _Listed) -> ClientConnection:
+    return ClientConnection(
+        server_id=server_id,
+        client_id=listed.cid,
+        user=listed.authorized_user,
+        address=listed.ip,
+        since=listed.start,
+        messages_in=listed.in_msgs,
+        messages_out=listed.out_msgs,
+    )
+
+
+async def _ask(system: Client, offset: int, limit: int, servers: set[str] | None) -> list[_Page]:
+    """One page of each of `servers`; None: of whoever answers."""
+    wanted = {"auth": True, "acc": ACCOUNT, "sort": "cid", "offset": offset, "limit": limit}
+    pages: dict[str, _Page] = {}
+    complete = asyncio.Event()
+
+    async def take(message: Msg) -> None:
+        page = _PageAnswer.model_validate_json(message.data).data
+        pages[page.server_id] = page
+        if servers is not None and servers <= pages.keys():
+            complete.set()
+
+    await _gather(system, json.dumps(wanted).encode(), take, complete)
+    if not pages or (servers is not None and not servers <= pages.keys()):
+        raise ListingError(f"{len(pages)} servers answered")
+    return list(pages.values())
+
+
+async def _gather(
+    system: Client, question: bytes, take: Callable[[Msg], Awaitable[None]], complete: asyncio.Event
+) -> None:
+    """Hand every answer to `take` until it is complete, or for as long as patience lasts."""
+    inbox = system.new_inbox()
+    answers = await system.subscribe(inbox, cb=take)
+    try:
+        await system.publish(LIST_CONNECTIONS, question, reply=inbox)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await complete.wait()
+    except TimeoutError:
+        pass
+    finally:
+        await answers.unsubscribe()

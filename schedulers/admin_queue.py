@@ -1,0 +1,87 @@
+"""Working off what admins asked for: each command once, whichever replica takes it.
+
+Owns when a command is taken, when it is too old, and what is written of a failure. What a command does is
+`admin_actions`'. A replica that dies over a command leaves it to the next; all of them may be done twice.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from runtime import logs
+from runtime.correlation import correlated
+from schedulers.admin_actions import AdminActions, CommandRefusedError
+from schedulers.metrics import SchedulerMetrics
+from storage import admin_commands
+from storage.admin_commands import Command
+from zipcast.admin_messages import FailedOutcome
+from zipcast.clock import Clock
+from zipcast.messages import WireModel
+
+log = logs.logger()
+
+LOOK_SECONDS = 0.25
+TOO_OLD = timedelta(minutes=10)
+# For one command; less than what an idle transaction may take (storage.database).
+COMMAND_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class AdminQueue:
+    database: AsyncEngine
+    actions: AdminActions
+    clock: Clock
+    metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
+
+    async def run(self) -> None:
+        """Until cancelled. While the record is away, commands wait."""
+        failing = False
+        while True:
+            try:
+                while await self.work_off_one():
+                    continue
+            except (SQLAlchemyError, TimeoutError) as error:
+                if not failing:
+                    log.warning("admin_commands_unread", error=type(error).__name__)
+                failing = True
+            else:
+                failing = False
+            await self.clock.sleep(LOOK_SECONDS)
+
+    async def work_off_one(self) -> bool:
+        """False if there was none to take."""
+        async with self.database.begin() as connection:
+            command = await admin_commands.take(connection)
+            if command is None:
+                return False
+            with correlated(command.request_id):
+                outcome = await self._outcome(connection, command)
+            state = "failed" if isinstance(outcome, FailedOutcome) else "done"
+            stored = outcome.model_dump(mode="json", by_alias=True)
+            await admin_commands.finish(connection, command.id, state, stored)
+        self.metrics.admin_commands.labels(state).inc()
+        log.info(
+            "admin_command_finished",
+            correlation_id=command.request_id,
+            command=command.command,
+            command_id=str(command.id),
+            hotkey=command.hotkey,
+            state=state,
+        )
+        return True
+
+    async def _outcome(self, connection: AsyncConnection, command: Command) -> WireModel:
+        """What it came to; whatever fails is told, and undone where it was half done."""
+        if await admin_commands.is_older_than(connection, command, TOO_OLD):
+            return FailedOutcome(reason="no scheduler took it within ten minutes")
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS), connection.begin_nested():
+                return await self.actions.execute(connection, command)
+        except CommandRefusedError as error:
+            return FailedOutcome(reason=str(error))
+        except Exception as error:  # an outcome must be written, and the fault must be seen
+            log.exception("admin_command_failed", command=command.command, error=type(error).__name__)
+            return FailedOutcome(reason=f"{type(error).__name__}: see the log of the scheduler")

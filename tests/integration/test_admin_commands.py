@@ -1,0 +1,307 @@
+"""What schedulers do with admin commands, on real servers: once, and no more than is allowed."""
+
+import asyncio
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from devstack.logins import login_url
+from devstack.servers import Servers
+from schedulers.admin_actions import AdminActions
+from schedulers.admin_queue import TOO_OLD, AdminQueue
+from schedulers.prepare import REGENERATION_MARGIN, Preparer
+from storage import admin_commands, epoch_inputs, epochs
+from storage.admin_commands import Command
+from storage.database import open_engine
+from storage.epochs import StoredEpoch
+from storage.tables import AdminCommand, Epoch, EpochAssignment, Zipcode, ZipcodeRevision
+from storage.tables import EpochMessage as EpochMessageRow
+from tests.integration.operator_view import until
+from tests.integration.processes import wait_until
+from tests.integration.scheduling import (
+    CALENDAR,
+    TRUST,
+    database_with_sample,
+    preparer,
+    upcoming,
+)
+from tests.unit.fakes import MINER_HOTKEY
+from zipcast import envelope
+from zipcast.admin_messages import EpochOutcome
+from zipcast.clock import SystemClock
+from zipcast.messages import EpochMessage, WireModel
+from zipcast.subjects import Verb
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str):
+    database = await database_with_sample(database_url)
+    yield database
+    await database.dispose()
+
+
+async def ask(database: AsyncEngine, verb: Verb, **arguments: object) -> UUID:
+    command_id = uuid4()
+    async with database.begin() as connection:
+        await admin_commands.queue(
+            connection,
+            command_id=command_id,
+            hotkey=MINER_HOTKEY,
+            command=verb,
+            arguments=arguments,
+            request_id="request-1",
+            source="nats",
+        )
+    return command_id
+
+
+async def found(database: AsyncEngine, command_id: UUID) -> Command:
+    async with database.connect() as connection:
+        command = await admin_commands.find(connection, command_id)
+    assert command is not None
+    return command
+
+
+def queue_of(database: AsyncEngine, by: Preparer | None = None) -> AdminQueue:
+    """Without a connection to nats-server, which commands about epochs do not need."""
+    actions = AdminActions(by or preparer(database), None)  # type: ignore[arg-type]
+    return AdminQueue(database, actions, SystemClock())
+
+
+async def done(database: AsyncEngine, verb: Verb, **arguments: object) -> Command:
+    """The command after a scheduler has worked it off."""
+    command_id = await ask(database, verb, **arguments)
+    assert await queue_of(database).work_off_one()
+    return await found(database, command_id)
+
+
+async def message_of(database: AsyncEngine, epoch_id: str) -> EpochMessage:
+    return envelope.verify((await stored_epoch(database, epoch_id)).envelope, TRUST).message
+
+
+async def stored_epoch(database: AsyncEngine, epoch_id: str) -> StoredEpoch:
+    async with database.connect() as connection:
+        stored = await epochs.prepared_epoch(connection, epoch_id)
+    assert stored is not None
+    return stored
+
+
+async def test_generating_makes_the_running_epoch_if_it_is_missing_then_the_next_one_and_no_other(database):
+    running = CALENDAR.at(datetime.now(UTC))
+    following, later = CALENDAR.after(running), CALENDAR.after(CALENDAR.after(running))
+    early = await done(database, Verb.EPOCH_GENERATE, epochId=following.epoch_id)
+    assert early.state == "failed"
+    assert running.epoch_id in early.outcome["reason"]
+    expected = [(running, True), (following, True), (following, False)]
+    for interval, changed in expected:
+        command = await done(database, Verb.EPOCH_GENERATE)
+        assert command.outcome == {"kind": "epoch", "epochId": interval.epoch_id, "changed": changed}
+        assert (await message_of(database, interval.epoch_id)).epoch_start == interval.start_at
+    named = await done(database, Verb.EPOCH_GENERATE, epochId=running.epoch_id)
+    assert named.outcome == {"kind": "epoch", "epochId": running.epoch_id, "changed": False}
+    refused = await done(database, Verb.EPOCH_GENERATE, epochId=later.epoch_id)
+    assert (refused.state, following.epoch_id in refused.outcome["reason"]) == ("failed", True)
+
+
+async def in_another_second(database: AsyncEngine, epoch_id: str) -> None:
+    """Messages state whole seconds."""
+    issued_at = (await message_of(database, epoch_id)).issued_at
+    await wait_until(lambda: datetime.now(UTC) >= issued_at + timedelta(seconds=1))
+
+
+async def test_regenerating_signs_the_same_epoch_anew(database):
+    (interval,) = upcoming(1)
+    before = await preparer(database).prepare(interval)
+    async with database.connect() as connection:
+        assigned = (await connection.execute(select(EpochAssignment.__table__))).all()
+    await in_another_second(database, interval.epoch_id)
+    command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
+    assert command.outcome == {"kind": "epoch", "epochId": interval.epoch_id, "changed": True}
+    after = await stored_epoch(database, interval.epoch_id)
+    old, new = json.loads(before.envelope.payload), json.loads(after.envelope.payload)
+    assert {name for name in old if old[name] != new[name]} == {"issuedAt"}
+    assert envelope.verify(after.envelope, TRUST)
+    async with database.connect() as connection:
+        assert (await connection.execute(select(EpochAssignment.__table__))).all() == assigned
+        # Nothing that was signed is ever lost.
+        assert (await connection.execute(select(func.count()).select_from(EpochMessageRow))).scalar() == 2
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(0), REGENERATION_MARGIN / 2])
+async def test_an_epoch_that_has_started_or_is_about_to_is_never_regenerated(database, ahead):
+    (interval,) = upcoming(1)
+    before = await preparer(database).prepare(interval)
+    async with database.begin() as connection:
+        await connection.execute(update(Epoch).values(start_at=func.clock_timestamp() + ahead))
+    command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
+    assert command.state == "failed"
+    assert "start" in command.outcome["reason"]
+    assert (await stored_epoch(database, interval.epoch_id)).envelope == before.envelope
+
+
+async def test_a_published_epoch_and_one_that_is_not_prepared_are_not_regenerated(database):
+    first, second = upcoming(2)
+    await preparer(database).prepare(first)
+    async with database.begin() as connection:
+        now = func.clock_timestamp()
+        await connection.execute(update(Epoch).values(status="active", published_at=now, stream_sequence=1))
+    for interval in (first, second):
+        command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
+        assert command.state == "failed"
+        assert "not prepared" in command.outcome["reason"]
+
+
+async def test_an_epoch_whose_data_was_tampered_with_stays_as_it_was(database):
+    (interval,) = upcoming(1)
+    before = await preparer(database).prepare(interval)
+    async with database.begin() as connection:
+        for table in (Zipcode, ZipcodeRevision):
+            listings = table.recently_sold_listings + 1
+            await connection.execute(update(table).values(recently_sold_listings=listings))
+    command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
+    assert command.state == "failed"
+    assert (await stored_epoch(database, interval.epoch_id)).envelope == before.envelope
+
+
+async def test_an_override_acts_on_the_first_epoch_not_yet_committed_and_on_no_other(database):
+    running = CALENDAR.at(datetime.now(UTC))
+    await preparer(database).prepare(running)
+    first, second, third = upcoming(3)
+    late = await done(database, Verb.TARGET_OVERRIDE, epochId=first.epoch_id, targetListings=4000)
+    assert late.state == "failed"
+    assert second.epoch_id in late.outcome["reason"]
+    for target in (3000, 4000):  # the last word counts
+        command = await done(database, Verb.TARGET_OVERRIDE, epochId=second.epoch_id, targetListings=target)
+        assert command.outcome == {"kind": "override", "epochId": second.epoch_id, "targetListings": target}
+    usual = preparer(database).settings.target_listings
+    targets = []
+    for interval in (first, second, third):
+        await preparer(database).prepare(interval)
+        targets.append((await message_of(database, interval.epoch_id)).target_listings)
+    assert targets == [usual, 4000, usual]
+    # The message before it was a commitment to it.
+    async with database.connect() as connection:
+        inputs = await epoch_inputs.committed_inputs(connection, second.epoch_id)
+    promise = (await message_of(database, first.epoch_id)).next_inputs_hash
+    assert inputs is not None
+    assert hashlib.sha256(inputs).hexdigest() == promise
+    assert json.loads(inputs)["settings"]["target_listings"] == 4000
+
+
+@pytest.mark.parametrize(
+    ("epoch_id", "target"), [("2020-01-01T00-00-00", 4000), ("2100-01-01T00-00-01", 4000), (None, 1)]
+)
+async def test_an_override_that_could_not_be_kept_is_refused(database, epoch_id, target):
+    epoch_id = epoch_id or upcoming(9)[-1].epoch_id
+    command = await done(database, Verb.TARGET_OVERRIDE, epochId=epoch_id, targetListings=target)
+    assert command.state == "failed"
+    async with database.connect() as connection:
+        found = await admin_commands.overridden_target(connection, epoch_id, Verb.TARGET_OVERRIDE)
+    assert found is None
+
+
+async def test_nothing_of_a_pending_epoch_shows_in_an_outcome_or_a_log(database, capsys):
+    (interval,) = upcoming(1)
+    running = CALENDAR.at(datetime.now(UTC))
+    await preparer(database).prepare(running)
+    commands = [
+        await done(database, Verb.EPOCH_GENERATE, epochId=interval.epoch_id),
+        await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id),
+        await done(database, Verb.TARGET_OVERRIDE, epochId=interval.epoch_id, targetListings=4000),
+    ]
+    message = await message_of(database, interval.epoch_id)
+    async with database.connect() as connection:
+        seed = await epochs.seed_of(connection, interval.epoch_id)
+    shown = capsys.readouterr().out + json.dumps([command.outcome for command in commands])
+    assert interval.epoch_id in shown
+    words = set(re.findall(r"[0-9a-f]+", shown))
+    assert not words & {message.nonce, seed, *(item.zipcode for item in message.zipcodes)}
+
+
+@dataclass
+class Counted:
+    """Actions that only note what was executed; the first ones wait until they are released."""
+
+    executed: list[UUID] = field(default_factory=list)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def execute(self, _: AsyncConnection, command: Command) -> WireModel:
+        self.executed.append(command.id)
+        await self.released.wait()
+        return EpochOutcome(epoch_id="2026-11-22T04-00-00", changed=True)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def replicas(servers: Servers, database_url: str):
+    """Two schedulers' logins on one database, with one count of what they do."""
+    url = login_url(servers.state, database_url, "schedulers")
+    engines = [open_engine(url, application_name=f"replica-{number}") for number in (1, 2)]
+    counted = Counted()
+    yield [AdminQueue(engine, counted, SystemClock()) for engine in engines], counted  # type: ignore[arg-type]
+    for engine in engines:
+        await engine.dispose()
+
+
+async def states(database: AsyncEngine) -> list[str]:
+    async with database.connect() as connection:
+        return list((await connection.execute(select(AdminCommand.state))).scalars())
+
+
+async def test_two_replicas_execute_each_command_once(database, replicas):
+    queues, counted = replicas
+    asked = [await ask(database, Verb.EPOCH_GENERATE) for _ in range(20)]
+    tasks = [asyncio.create_task(queue.run()) for queue in queues]
+    await wait_until(lambda: len(counted.executed) == 2)  # both are at one, neither at the other's
+    counted.released.set()
+    await until(lambda: none_is_queued(database))
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert sorted(counted.executed) == sorted(asked)
+    assert await states(database) == ["done"] * 20
+
+
+async def none_is_queued(database: AsyncEngine) -> bool:
+    return "queued" not in await states(database)
+
+
+async def test_a_command_whose_replica_died_over_it_is_left_to_the_next(database, replicas):
+    (first, second), counted = replicas
+    command_id = await ask(database, Verb.EPOCH_GENERATE)
+    dying = asyncio.create_task(first.work_off_one())
+    await wait_until(lambda: counted.executed)
+    assert not await second.work_off_one()  # it is being done
+    dying.cancel()
+    await asyncio.gather(dying, return_exceptions=True)
+    counted.released.set()
+    assert await second.work_off_one()
+    assert (await found(database, command_id)).state == "done"
+
+
+async def test_a_command_that_waited_for_too_long_is_not_executed(database, replicas):
+    (queue, _), counted = replicas
+    command_id = await ask(database, Verb.EPOCH_GENERATE)
+    async with database.begin() as connection:
+        past = func.clock_timestamp() - TOO_OLD - timedelta(seconds=1)
+        await connection.execute(update(AdminCommand).values(requested_at=past))
+    assert await queue.work_off_one()
+    command = await found(database, command_id)
+    assert (command.state, counted.executed) == ("failed", [])
+    assert "ten minutes" in command.outcome["reason"]
+
+
+async def test_a_command_that_breaks_is_failed_with_nothing_of_why_and_the_next_goes_on(database):
+    broken = await done(database, Verb.TARGET_OVERRIDE, epochId="2026-11-22T04-00-00")
+    assert broken.state == "failed"
+    assert broken.outcome["reason"] == "ValidationError: see the log of the scheduler"
+    unknown = await done(database, Verb.S3_MINER_UPLOAD)
+    assert unknown.state == "failed"
+    assert (await done(database, Verb.EPOCH_GENERATE)).state == "done"

@@ -1,0 +1,116 @@
+"""Admin requests over NATS: for the operator, whose hotkey need not be registered on the subnet.
+
+Owns which request a verb takes and which reply it gives. Hears no epochs; a lost connection ends it.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import nats.errors
+from nats.aio.client import Client
+
+from zipcast.admin_messages import (
+    AdminCommandReply,
+    CommandsGetRequest,
+    CommandsListReply,
+    CommandsListRequest,
+    ConnectionsKickRequest,
+    ConnectionsListRequest,
+    EpochGenerateRequest,
+    EpochRegenerateRequest,
+    TargetOverrideRequest,
+)
+from zipcast.clock import Clock, SystemClock
+from zipcast.connection import Server, connect
+from zipcast.envelope import Trust
+from zipcast.hotkeys import Signer
+from zipcast.messages import WireModel
+from zipcast.requester import Requester
+from zipcast.subjects import Verb
+
+
+class AdminClient:
+    """One admin's connection. `trust` pins the signers that requests are addressed to.
+
+    Every request raises ServiceError, nats.errors.Error, and ValidationError for what is no epoch id or
+    hotkey."""
+
+    def __init__(
+        self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
+    ) -> None:
+        """Raises ValueError (a server's address), MalformedHotkeyError."""
+        self._servers = [Server.parse(url) for url in servers]
+        self._signer = signer
+        self._trust = trust
+        self._requester = Requester(signer, trust.signers, clock or SystemClock(), self._connected)
+        self._connection: Client | None = None
+
+    async def __aenter__(self) -> Self:
+        """On the first server that lets us in. Raises nats.errors.Error, OSError."""
+        failure: Exception = nats.errors.NoServersError()
+        for server in self._servers:
+            try:
+                self._connection = await connect(
+                    server,
+                    self._signer,
+                    network=self._trust.network,
+                    netuid=self._trust.netuid,
+                    on_error=self._requester.on_error,
+                    on_close=self._on_close,
+                )
+            except (nats.errors.Error, OSError) as error:
+                failure = error
+            else:
+                return self
+        raise failure
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def generate(self, epoch_id: str | None = None) -> AdminCommandReply:
+        """Prepare the running epoch if it is missing, else the next one, now."""
+        return await self._command(Verb.EPOCH_GENERATE, EpochGenerateRequest(epoch_id=epoch_id))
+
+    async def regenerate(self, epoch_id: str) -> AdminCommandReply:
+        """Make and sign the message of a pending epoch anew, from its committed inputs."""
+        return await self._command(Verb.EPOCH_REGENERATE, EpochRegenerateRequest(epoch_id=epoch_id))
+
+    async def override_target(self, epoch_id: str, target_listings: int) -> AdminCommandReply:
+        """Another target for one epoch that is not committed to yet."""
+        request = TargetOverrideRequest(epoch_id=epoch_id, target_listings=target_listings)
+        return await self._command(Verb.TARGET_OVERRIDE, request)
+
+    async def connections(self, hotkey: str | None = None, offset: int = 0) -> AdminCommandReply:
+        """One page of who is connected to NATS."""
+        request = ConnectionsListRequest(hotkey=hotkey, offset=offset)
+        return await self._command(Verb.CONNECTIONS_LIST, request)
+
+    async def kick(self, hotkey: str) -> AdminCommandReply:
+        """End the connections of a hotkey, which may connect again at once."""
+        return await self._command(Verb.CONNECTIONS_KICK, ConnectionsKickRequest(hotkey=hotkey))
+
+    async def commands(self) -> CommandsListReply:
+        """The newest commands of all admins."""
+        return await self._requester.call(Verb.COMMANDS_LIST, CommandsListRequest(), CommandsListReply)
+
+    async def command(self, command_id: str) -> AdminCommandReply:
+        """One command and what it came to."""
+        return await self._command(Verb.COMMANDS_GET, CommandsGetRequest(command_id=command_id))
+
+    async def _command(self, verb: Verb, request: WireModel) -> AdminCommandReply:
+        return await self._requester.call(verb, request, AdminCommandReply)
+
+    def _connected(self) -> Client:
+        if self._connection is None:
+            raise nats.errors.ConnectionClosedError
+        return self._connection
+
+    async def _on_close(self) -> None:
+        self._requester.interrupt(nats.errors.ConnectionClosedError())

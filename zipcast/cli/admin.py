@@ -1,0 +1,159 @@
+"""What the operator's admins run: `zipcast admin …`, over NATS, with an admin's wallet.
+
+Owns options and output. A command that failed is one line and exit status 1.
+"""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zipcast.admin_messages import (
+    AdminCommandReply,
+    CommandsListReply,
+    ConnectionsOutcome,
+    EpochOutcome,
+    FailedOutcome,
+    KickOutcome,
+    ListedConnection,
+    OverrideOutcome,
+)
+from zipcast.cli.command import admin_command, err
+from zipcast.cli.session import Session
+
+admin_app = typer.Typer(no_args_is_help=True, help="For the hotkeys of ADMIN_HOTKEYS.")
+epoch_app = typer.Typer(no_args_is_help=True, help="Epochs, by hand.")
+target_app = typer.Typer(no_args_is_help=True, help="How much an epoch assigns.")
+admin_app.add_typer(epoch_app, name="epoch")
+admin_app.add_typer(target_app, name="target")
+
+out = Console()
+
+EpochArgument = Annotated[str, typer.Argument(metavar="EPOCH", show_default=False)]
+HotkeyArgument = Annotated[str, typer.Argument(metavar="HOTKEY", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="The reply as it travelled.")]
+
+
+@epoch_app.command("generate")
+@admin_command
+async def generate(
+    session: Session,
+    epoch: Annotated[str | None, typer.Argument(metavar="EPOCH", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Prepare the running epoch if it is missing, else the next one, now."""
+    async with session.admin() as client:
+        _show(await client.generate(epoch), as_json)
+
+
+@epoch_app.command("regenerate")
+@admin_command
+async def regenerate(session: Session, epoch: EpochArgument, as_json: JsonOption = False) -> None:
+    """Sign a prepared epoch anew, before its start, from the inputs it is committed to."""
+    async with session.admin() as client:
+        _show(await client.regenerate(epoch), as_json)
+
+
+@target_app.command("override")
+@admin_command
+async def override(
+    session: Session,
+    epoch: EpochArgument,
+    target_listings: Annotated[int, typer.Argument(min=1, max=1_000_000, show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Another target for one epoch that is not committed to yet."""
+    async with session.admin() as client:
+        _show(await client.override_target(epoch, target_listings), as_json)
+
+
+@admin_app.command("connections")
+@admin_command
+async def connections(
+    session: Session,
+    whom: Annotated[str | None, typer.Argument(metavar="HOTKEY", show_default=False)] = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many, the oldest.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Who is connected to NATS, oldest first; a page of 500."""
+    async with session.admin() as client:
+        _show(await client.connections(whom, offset), as_json)
+
+
+@admin_app.command("kick")
+@admin_command
+async def kick(session: Session, whom: HotkeyArgument, as_json: JsonOption = False) -> None:
+    """End all NATS connections of a hotkey, which may connect again at once."""
+    async with session.admin() as client:
+        _show(await client.kick(whom), as_json)
+
+
+@admin_app.command("commands")
+@admin_command
+async def commands(
+    session: Session,
+    command_id: Annotated[str | None, typer.Argument(metavar="ID", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest commands of all admins, or one and what it came to."""
+    async with session.admin() as client:
+        if command_id is not None:
+            _show(await client.command(command_id), as_json)
+            return
+        found = await client.commands()
+    if as_json:
+        typer.echo(found.to_bytes())
+    else:
+        out.print(_commands_table(found))
+
+
+def _show(reply: AdminCommandReply, as_json: bool) -> None:
+    if as_json:
+        typer.echo(reply.to_bytes())
+    else:
+        _describe(reply)
+    if isinstance(reply.outcome, FailedOutcome):
+        err.print(f"failed: {reply.outcome.reason}", style="red", highlight=False, markup=False)
+        raise typer.Exit(1)
+
+
+def _describe(reply: AdminCommandReply) -> None:
+    match reply.outcome:
+        case None:
+            line = f"queued: zipcast admin commands {reply.command_id}"
+        case EpochOutcome(epoch_id=epoch_id, changed=changed):
+            line = f"{epoch_id}: done" if changed else f"{epoch_id}: was so already"
+        case OverrideOutcome(epoch_id=epoch_id, target_listings=target):
+            line = f"{epoch_id}: target {target}"
+        case KickOutcome(kicked=kicked):
+            line = f"kicked: {kicked}"
+        case ConnectionsOutcome() as page:
+            out.print(_connections_table(page.connections))
+            more = "" if page.next_offset is None else f"; more: --offset {page.next_offset}"
+            line = f"{page.total} in all{more}"
+        case FailedOutcome():
+            return
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _connections_table(connections: tuple[ListedConnection, ...]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("hotkey", "address", "since", "in", "out"):
+        table.add_column(heading, no_wrap=heading == "hotkey")
+    for one in connections:
+        counts = (str(one.messages_in), str(one.messages_out))
+        table.add_row(one.hotkey, one.address, f"{one.since:%Y-%m-%dT%H:%M:%SZ}", *counts)
+    return table
+
+
+def _commands_table(found: CommandsListReply) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "asked at", "command", "state", "about", "by"):
+        table.add_column(heading, overflow="fold")
+    for one in found.commands:
+        about = " ".join(f"{name}={value}" for name, value in one.arguments.items() if value is not None)
+        at = f"{one.requested_at:%Y-%m-%dT%H:%M:%SZ}"
+        state = one.state if one.reason is None else f"{one.state}: {one.reason}"
+        table.add_row(one.command_id, at, one.command, state, about, one.hotkey)
+    return table
