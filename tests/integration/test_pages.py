@@ -5,6 +5,8 @@ import re
 import httpx
 import pytest
 
+from zipcast.subjects import ADMIN_VERBS
+
 _LOADED = re.compile(r"""(?:src|href|spec-url)=["']([^"']+)["']|url: ?["']([^"']+)["']""")
 
 
@@ -28,6 +30,7 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
         *("/api/v1/s3-access/validator-upload", "/get-folder-access", "/api/v1/auth/legacy"),
         *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
         "/rate-limits",
+        *(f"/api/v1/admin/{verb}" for verb in ADMIN_VERBS),
     }
     stats = told["paths"]["/api/v1/zipcode-assignments/stats"]["get"]["responses"]["200"]
     assert "StatisticsReply" in str(stats)
