@@ -115,7 +115,7 @@ class Preparer:
             prepared = await self._build(connection, interval)
             await epoch_changes.insert_prepared(connection, prepared)
         self.metrics.prepared.inc()
-        log.info("epoch_prepared", epoch_id=interval.epoch_id, zipcodes=len(prepared.message.zipcodes))
+        log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is told before its start
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
     async def regenerate(self, epoch_id: str) -> None:

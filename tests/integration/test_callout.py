@@ -131,7 +131,7 @@ async def test_a_change_of_role_is_a_change_of_rights_on_every_connection(
     system, account = await system_account(twofold.servers)
     roles = {each.role for each in await account.hotkey_connections() if each.hotkey == hotkey}
     await system.close()
-    assert roles <= {Role.of(validator=permit)}
+    assert roles <= {Role.VALIDATOR if permit else Role.MINER}
 
 
 async def test_one_connection_too_many_ends_the_oldest_and_the_new_one_gets_in(twofold: Stack):

@@ -1,11 +1,15 @@
 """Least rights: what each process's PostgreSQL login may and may not do, asked of PostgreSQL itself."""
 
+from datetime import UTC, datetime
+
 import psycopg
 import pytest
 import pytest_asyncio
 
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
+from storage.database import open_engine
+from storage.refusals import Refusal, record_refusals
 from tests.integration.scheduling import database_with_sample, preparer, upcoming
 
 READERS = ["responder", "http_bridge"]
@@ -114,6 +118,17 @@ REFUSED = {
 async def test_what_a_process_does_not_need_it_may_not(url_of, process, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(url_of(process), statement)
+
+
+@pytest.mark.parametrize("process", READERS)
+@pytest.mark.parametrize("count", [1, 2])
+async def test_refusals_are_written_one_by_one_and_together(url_of, database_url, process, count):
+    engine = open_engine(url_of(process), application_name="test")
+    refusal = Refusal(datetime.now(UTC), process, "epoch.generate", "admin_required", None, "nats", "r")
+    async with engine.begin() as connection:
+        await record_refusals(connection, [refusal] * count)
+    await engine.dispose()
+    assert await ask(database_url, "select count(*) from request_refusals") == [(count,)]
 
 
 @pytest.mark.parametrize("process", ROLES)
