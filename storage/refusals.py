@@ -26,4 +26,6 @@ class Refusal:
 
 
 async def record_refusals(connection: AsyncConnection, refusals: Sequence[Refusal]) -> None:
-    await connection.execute(insert(RequestRefusal), [asdict(refusal) for refusal in refusals])
+    # Inline: the insert of one row would else ask for its id, which a writer here may not read.
+    statement = insert(RequestRefusal).inline()
+    await connection.execute(statement, [asdict(refusal) for refusal in refusals])
