@@ -134,14 +134,14 @@ class NatsFuzzer:
 
     async def throw(self, first: int, count: int) -> None:
         """In batches; each is answered before the next is sent."""
-        for start in range(first, first + count, AT_ONCE):
-            async with proven(self.fuzzer.ready, self.fuzzer.attacker) as raw:
+        async with proven(self.fuzzer.ready, self.fuzzer.attacker) as raw:
+            for start in range(first, first + count, AT_ONCE):
                 await self._batch(raw, range(start, min(start + AT_ONCE, first + count)))
 
     async def _batch(self, raw: RawNats, numbers: range) -> None:
         self.answers.clear()
         expected = set()
-        data = bytearray()
+        data = bytearray(b"PONG\r\n")  # to a PING of the server's, of which there may have been one
         for number in numbers:
             inbox = f"_INBOX.{self.hotkey}.fuzz.{number}"
             case = nats_case(chooser(SEED, number), self.subjects, inbox, self.fuzzer.signed_for_nats)
