@@ -159,6 +159,6 @@ def http_case(random: Random, good: Callable[[], dict[str, object]], sign: Sign)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     start = f"{random.choice(METHODS)} {target} HTTP/1.1\r\n"
     data = (start + lines + "\r\n").encode("utf-8", "replace") + body
-    if random.random() < 0.04:
+    if random.random() < 0.02:
         return mangled(random, data)
     return data
