@@ -78,9 +78,11 @@ class Access:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.limits.charge_address(client_address(scope))
+            _require_one_length(Headers(scope=scope))
         except ServiceError as error:
             scope[_RESULT] = str(error.code)
-            await error_reply(error, self.clock, scope[_CORRELATION])(scope, receive, send)
+            more = {} if error.code is ErrorCode.RATE_LIMITED else {"Connection": "close"}
+            await error_reply(error, self.clock, scope[_CORRELATION], more)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -94,6 +96,15 @@ class Access:
             status=status or None,
             milliseconds=round(seconds * 1000, 1),
             client=client_address(scope),
+        )
+
+
+def _require_one_length(headers: Headers) -> None:
+    """A proxy may go by the one length and we by the other: then what it takes for a body would be a request
+    of its own. Raises ServiceError(MALFORMED_REQUEST)."""
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise ServiceError(
+            ErrorCode.MALFORMED_REQUEST, "Content-Length and Transfer-Encoding exclude each other."
         )
 
 

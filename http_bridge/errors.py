@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from http_bridge.access import CUT_OFF, correlation_of, mark
+from http_bridge.access import CUT_OFF, LONGEST_PATH, correlation_of, mark
 from http_bridge.error_reply import error_reply
 from runtime import logs
 from zipcast.clock import Clock
@@ -39,7 +39,7 @@ def install(app: FastAPI, clock: Clock) -> None:
         return reply(request, ServiceError(code, message), allow)
 
     def fault(request: Request, error: Exception) -> Response:
-        log.error("request_failed", path=request.url.path, exc_info=error)
+        log.error("request_failed", path=request.scope["path"][:LONGEST_PATH], exc_info=error)
         return reply(request, ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged."))
 
     async def cut_off(request: Request, _: Exception) -> Response:

@@ -20,7 +20,9 @@ _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
 
 async def arrival(request: Request, verb: Verb) -> Arrival:
     """Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST)."""
-    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    # From the request line: `request.url` is made with the Host header, which the client chooses.
+    query = request.scope["query_string"].decode("latin-1")
+    target = request.scope["path"] + (f"?{query}" if query else "")
     headers = {
         HEADER_HTTP_METHOD: request.method,
         HEADER_HTTP_TARGET: target,

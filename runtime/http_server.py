@@ -1,13 +1,48 @@
-"""Serving HTTP inside a process of ours: uvicorn without its own signals, log lines and headers."""
+"""Serving HTTP inside a process of ours: uvicorn without its own signals, log lines and headers, and with a
+bound on how long a client may take over a request."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+from h11 import DONE, MUST_CLOSE
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 # For requests under way when the process stops.
 GRACE_SECONDS = 1
+# From the connection's start, or a request's first byte, to its last. uvicorn would wait for ever.
+ARRIVAL_SECONDS = 10.0
+
+
+class PunctualProtocol(H11Protocol):
+    """One connection, which is cut when a request does not arrive in time."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        self._expect()
+        super().data_received(data)
+        if self.conn.their_state in {DONE, MUST_CLOSE}:
+            self._arrived()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def _expect(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(ARRIVAL_SECONDS, self.transport.abort)
+
+    def _arrived(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 class Server(uvicorn.Server):
@@ -27,6 +62,8 @@ class Server(uvicorn.Server):
                 app,
                 host=host,
                 port=port,
+                http=PunctualProtocol,
+                ws="none",
                 lifespan="off",
                 log_config=None,
                 log_level="warning",

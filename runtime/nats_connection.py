@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from pydantic import SecretStr
 
 from runtime import logs
+from runtime.nats_client import HardenedClient
 from runtime.process import Lifecycle
 from zipcast.subjects import service_inbox_prefix
 
@@ -44,7 +45,7 @@ def connection_name(user: str) -> str:
 
 async def connect(url: str, *, user: str, seed: SecretStr, life: Lifecycle) -> Client:
     """Connect as that user of `nats.conf`; waits for a server that is not there yet."""
-    watcher, connection = Watcher(user, life), Client()
+    watcher, connection = Watcher(user, life), HardenedClient()
     life.vitals.watch(user, connection)
     await connection.connect(
         servers=url.split(","),

@@ -26,5 +26,6 @@ class Refusal:
 
 
 async def record_refusals(connection: AsyncConnection, refusals: Sequence[Refusal]) -> None:
-    # Inline: a single row's id would be asked back otherwise, which who may only insert may not.
-    await connection.execute(insert(RequestRefusal).inline(), [asdict(refusal) for refusal in refusals])
+    # Inline: the insert of one row would else ask for its id, which a writer here may not read.
+    statement = insert(RequestRefusal).inline()
+    await connection.execute(statement, [asdict(refusal) for refusal in refusals])

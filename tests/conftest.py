@@ -1,6 +1,60 @@
-"""For all tests: Hypothesis never judges by the clock, since machines differ."""
+"""For all tests. Real servers, started once and only where a test asks for them, with a database of its own
+per test. Hypothesis never judges by the clock, since machines differ."""
 
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
+
+from devstack.options import StackOptions
+from devstack.servers import Servers
+from devstack.stack import Stack
+from devstack.state import State
+from tests.integration.processes import GENEROUS
+from zipcast.ready import Ready
 
 settings.register_profile("zipcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("zipcast")
+
+EPOCH_SECONDS = 5
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def servers(tmp_path_factory) -> AsyncIterator[Servers]:
+    """For tests that do not harm them; one that kills servers starts its own."""
+    async with Servers.running(State(tmp_path_factory.mktemp("servers"))) as servers:
+        yield servers
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database_url(servers: Servers) -> AsyncIterator[str]:
+    """A new database, migrated and empty, dropped after the test."""
+    url = await servers.fresh_database()
+    yield url
+    await servers.drop_database(url)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
+    """The whole of Zipcast with short epochs, for tests that do not harm it."""
+    options = StackOptions(
+        epoch_seconds=EPOCH_SECONDS,
+        state=tmp_path_factory.mktemp("stack") / "state",
+        settings=GENEROUS,
+    )
+    async with Stack.running(options) as stack:
+        yield stack
+
+
+@pytest.fixture
+def ready(stack: Stack) -> Ready:
+    return stack.ready
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def http(ready: Ready) -> AsyncIterator[httpx.AsyncClient]:
+    """Speaks to the bridge of the stack."""
+    async with httpx.AsyncClient(base_url=ready.http) as http:
+        yield http

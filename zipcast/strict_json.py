@@ -1,13 +1,17 @@
 """JSON as we accept it: one object, no key twice, no NaN or infinity, no abyss of brackets.
 
-Duplicate keys are refused because two parsers may each believe another of them.
+Duplicate keys are refused because two parsers may each believe another of them. Nesting ends far above
+where any code that walks the result would: no request of ours nests deeper than three.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from typing import NoReturn
 
 from zipcast.errors import ErrorCode, ServiceError
+
+DEEPEST = 16
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -23,6 +27,7 @@ def parse_object(body: bytes) -> dict[str, object]:
             parse_constant=_no_constant,
             parse_float=_finite,
         )
+        _require_shallow(parsed)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, _RefusedError) else "it is not valid JSON"
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"The body is refused: {reason}.") from None
@@ -33,6 +38,22 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 class _RefusedError(ValueError):
     pass
+
+
+def _require_shallow(parsed: object) -> None:
+    """Without recursion, level by level."""
+    level = [parsed]
+    for _ in range(DEEPEST + 2):
+        if not level:
+            return
+        level = [inner for one in level for inner in _inside(one)]
+    raise _RefusedError(f"it nests deeper than {DEEPEST}")
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -4,6 +4,7 @@
 subject only parsed (base58 holds no dot, star or arrow).
 """
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -23,6 +24,7 @@ LIST_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 DISCONNECTIONS = "$SYS.ACCOUNT.APP.DISCONNECT"
 BRIDGE_INBOX = "_INBOX.bridge"
 
+_REPLY = re.compile(r"[!-~]{1,255}")
 _REQUEST_PREFIX = "zipcast.v1"
 ADMIN_PREFIX = "zipcast.admin.v1"
 BRIDGE_REQUEST_PREFIX = "zipcast.bridge.v1."
@@ -125,11 +127,14 @@ def service_inbox_prefix(user: str) -> str:
 
 
 def reply_is_own(reply: str, prefix: str) -> bool:
-    """Whether a reply subject lies under that inbox prefix and can be published to.
+    """Whether a reply subject lies under that inbox prefix and can be published to: printable ASCII, at
+    most 255 characters.
 
     nats-server does not check a request's reply subject against the sender's rights, so this
     check stands between a client and everything the responder could publish.
     """
+    if not _REPLY.fullmatch(reply):
+        return False
     rest = reply.removeprefix(prefix + ".")
     return rest != reply and bool(rest) and not any(token in {"", "*", ">"} for token in rest.split("."))
 

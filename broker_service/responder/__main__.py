@@ -8,6 +8,7 @@ import asyncio
 import sys
 
 from faststream.nats import NatsBroker
+from nats.aio.client import Client
 
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
@@ -27,6 +28,7 @@ from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Doorkeeper
 from runtime.limits import Limits
 from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
+from runtime.nats_client import HardenedClient
 from runtime.opt_outs import LegacyOptOuts
 from runtime.process import Lifecycle
 from runtime.refusals import RefusalTrail
@@ -113,9 +115,19 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     store.close()
 
 
+class Broker(NatsBroker):
+    """FastStream's, over a client that hostile messages cannot silence."""
+
+    async def _connect(self) -> Client:
+        connection = HardenedClient()
+        await connection.connect(**self._connection_kwargs)
+        self.config.connect(connection)
+        return connection
+
+
 def make_broker(settings: ResponderSettings, gate: Gate, life: Lifecycle) -> NatsBroker:
     watcher = nats_connection.Watcher(USER, life)
-    return NatsBroker(
+    return Broker(
         settings.nats_url.split(","),
         name=nats_connection.connection_name(USER),
         nkeys_seed_str=settings.responder_nats_seed.get_secret_value(),

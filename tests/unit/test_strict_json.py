@@ -24,6 +24,10 @@ def test_any_object_is_read_as_it_was_written(document: dict[str, object]) -> No
     assert parse_object(json.dumps(document, ensure_ascii=False).encode()) == document
 
 
+def test_what_nests_as_deep_as_may_be_is_read() -> None:
+    assert parse_object(b'{"a":' * 16 + b"1" + b"}" * 16)
+
+
 def test_no_body_is_an_empty_object() -> None:
     assert parse_object(b"") == {}
 
@@ -50,6 +54,8 @@ def test_no_body_is_an_empty_object() -> None:
         (b'{"a":' + b"1" * 5_000 + b"}", "it is not valid JSON"),
         (b'{"a":' * 100_000, "it is not valid JSON"),
         (b"[" * 100_000, "it is not valid JSON"),
+        (b'{"a":' * 17 + b"1" + b"}" * 17, "it nests deeper than 16"),
+        (b'{"a":' + b"[" * 900 + b"]" * 900 + b"}", "it nests deeper than 16"),
     ],
     ids=lambda given: given[:24] if isinstance(given, str) else repr(given[:16]),
 )

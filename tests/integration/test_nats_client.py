@@ -1,0 +1,34 @@
+"""The services' NATS client against a server that says what it cannot read."""
+
+import asyncio
+import json
+
+from runtime.nats_client import HardenedClient
+from tests.integration.processes import wait_until
+
+INFO = b"INFO " + json.dumps({"server_id": "x", "max_payload": 1024, "headers": True}).encode() + b"\r\n"
+
+
+async def test_a_reader_that_ended_is_a_lost_connection_that_comes_back():
+    """Otherwise it would look connected, and hear nothing, until two pings had gone unanswered."""
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        writer.write(INFO)
+        async for line in reader:
+            if line == b"PING\r\n":
+                writer.write(b"PONG\r\n" + (b"INFO {unreadable}\r\n" if connections == 1 else b""))
+        writer.close()
+
+    async def quiet(*_: object) -> None:
+        """That it came back is what is looked at."""
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        client = HardenedClient()
+        url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        await client.connect(url, reconnect_time_wait=0, max_reconnect_attempts=-1, error_cb=quiet)
+        await wait_until(lambda: connections == 2 and client.is_connected)
+        await client.flush(5)
+        await client.close()

@@ -1,0 +1,188 @@
+"""Nobody connects to NATS but as a registered hotkey that proved itself to this very server."""
+
+import base64
+import time
+
+import pytest
+from bittensor_core import CRYPTO_ED25519, ss58_decode, ss58_encode
+
+from tests.integration.people import keypair
+from tests.security.raw_nats import raw_nats
+from zipcast import auth
+from zipcast.hotkeys import Keypair
+from zipcast.ready import Ready
+
+REFUSED = b"-ERR 'Authorization Violation'"
+ZERO_KEY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
+# R = 0 and s = 0 with the marker bit: passes for the zero key in every library.
+ZERO_SIGNATURE = bytes(63) + b"\x80"
+
+
+async def offer(ready: Ready, **offered: object) -> bytes:
+    async with raw_nats(ready) as raw:
+        return await raw.connect_as(**offered)
+
+
+async def nonce_signed(ready: Ready, named: str, signer: Keypair, **changed: object) -> bytes:
+    """A CONNECT as `named` whose text `signer` signed; `changed` parts of the text."""
+    async with raw_nats(ready) as raw:
+        given = {
+            "network": ready.network,
+            "netuid": ready.netuid,
+            "audience": "loopback",
+            "hotkey": named,
+            "nonce": str(raw.info["nonce"]),
+        } | changed
+        text = auth.connection_text(**given)  # type: ignore[arg-type]
+        signature = base64.b64encode(signer.sign(text)).decode()
+        return await raw.connect_as(auth_token=named, sig=signature)
+
+
+def password(ready: Ready, signer: Keypair, *, ago: int = 0, audience: str = "loopback") -> dict[str, str]:
+    at = int(time.time()) - ago
+    text = auth.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
+    return {"user": signer.ss58_address, "pass": f"{at}.{signer.sign(text).hex()}"}
+
+
+async def test_the_right_proof_is_let_in(ready: Ready):
+    """So that the refusals below are for what is wrong in each, not for a mistake in all."""
+    miner = keypair(ready, "miner-2")
+    assert b"PONG" in await nonce_signed(ready, miner.ss58_address, miner)
+    assert b"PONG" in await offer(ready, **password(ready, miner))
+
+
+CHANGED = {
+    "another network": {"network": "finney"},
+    "another netuid": {"netuid": 47},
+    "another host": {"audience": "nats.example.org"},
+    "no host": {"audience": ""},
+    "an earlier nonce": {"nonce": "AAAAAAAAAAAAAAA"},
+    "another hotkey": {"hotkey": "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"},
+}
+
+
+@pytest.mark.parametrize("changed", CHANGED.values(), ids=CHANGED)
+async def test_a_text_that_is_for_something_else_is_refused(ready: Ready, changed: dict[str, object]):
+    miner = keypair(ready, "miner-2")
+    assert REFUSED in await nonce_signed(ready, miner.ss58_address, miner, **changed)
+
+
+async def test_a_wrong_key_is_refused(ready: Ready):
+    victim = keypair(ready, "miner-2").ss58_address
+    assert REFUSED in await nonce_signed(ready, victim, keypair(ready, "miner-3"))
+    assert REFUSED in await nonce_signed(ready, victim, Keypair.create_from_uri("//Eve"))
+
+
+async def test_a_hotkey_that_is_not_registered_is_refused(ready: Ready):
+    eve = Keypair.create_from_uri("//Eve")
+    assert REFUSED in await nonce_signed(ready, eve.ss58_address, eve)
+    assert REFUSED in await offer(ready, **password(ready, eve))
+
+
+async def test_a_stolen_token_is_worth_nothing(ready: Ready):
+    """The token is a public address; the signature with it holds for one connection."""
+    miner = keypair(ready, "miner-2")
+    async with raw_nats(ready) as watched, raw_nats(ready) as thief:
+        stolen = watched.proof(ready, miner)
+        assert b"PONG" in await watched.connect_as(**stolen)
+        assert REFUSED in await thief.connect_as(**stolen)
+    assert REFUSED in await offer(ready, auth_token=miner.ss58_address)
+    assert REFUSED in await offer(ready, auth_token=miner.ss58_address, sig="")
+    assert REFUSED in await offer(ready, user=miner.ss58_address)
+
+
+async def test_a_bare_nonce_is_no_proof(ready: Ready):
+    """What any nats-server could have had signed."""
+    miner = keypair(ready, "miner-2")
+    async with raw_nats(ready) as raw:
+        bare = base64.b64encode(miner.sign(str(raw.info["nonce"]).encode())).decode()
+        assert REFUSED in await raw.connect_as(auth_token=miner.ss58_address, sig=bare)
+
+
+async def test_a_password_is_used_once_and_within_a_minute(ready: Ready):
+    miner = keypair(ready, "miner-3")
+    given = password(ready, miner, ago=20)
+    assert b"PONG" in await offer(ready, **given)
+    assert REFUSED in await offer(ready, **given)
+    resigned = password(ready, miner, ago=20)
+    assert REFUSED in await offer(ready, **resigned)
+    for ago in (70, -70, 10**9):
+        assert REFUSED in await offer(ready, **password(ready, miner, ago=ago))
+    assert REFUSED in await offer(ready, **password(ready, miner, ago=30, audience="nats.example.org"))
+
+
+def misspelled(address: str) -> dict[str, str]:
+    key = bytes(ss58_decode(address))
+    return {
+        "prefix 0": ss58_encode(key, 0),
+        "prefix 2": ss58_encode(key, 2),
+        "prefix 252": ss58_encode(key, 252),
+        "a wrong checksum": address[:-1] + ("a" if address[-1] != "a" else "b"),
+        "white space": f" {address}",
+        "a line end": f"{address}\n",
+        "hex": key.hex(),
+        "a wildcard": "*",
+        "everything": ">",
+        "two tokens": f"{address}.>",
+        "no text": "\ud800",
+        "nothing": "",
+    }
+
+
+MISSPELLED = tuple(misspelled("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"))
+
+
+@pytest.mark.parametrize("how", MISSPELLED)
+async def test_a_hotkey_is_spelled_in_one_way(ready: Ready, how: str):
+    miner = keypair(ready, "miner-2")
+    named = misspelled(miner.ss58_address)[how]
+    async with raw_nats(ready) as raw:
+        proof = raw.proof(ready, miner)
+        assert REFUSED in await raw.connect_as(**proof | {"auth_token": named})
+    assert REFUSED in await offer(ready, **password(ready, miner) | {"user": named})
+
+
+async def test_the_zero_key_is_nobodys(ready: Ready):
+    signature = base64.b64encode(ZERO_SIGNATURE).decode()
+    assert REFUSED in await offer(ready, auth_token=ZERO_KEY, sig=signature)
+    at = int(time.time())
+    assert REFUSED in await offer(ready, user=ZERO_KEY, **{"pass": f"{at}.{ZERO_SIGNATURE.hex()}"})
+
+
+async def test_an_ed25519_key_of_the_same_seed_is_refused(ready: Ready):
+    """Signed with the other scheme: the address is registered, the signature is not sr25519's."""
+    ed25519 = Keypair.create_from_uri("//Alice", CRYPTO_ED25519)
+    for named in (keypair(ready, "miner-2").ss58_address, ed25519.ss58_address):
+        assert REFUSED in await nonce_signed(ready, named, ed25519)
+
+
+PASSWORDS = {
+    "upper-case hex": lambda at, sig: f"{at}.{sig.upper()}",
+    "0x": lambda at, sig: f"{at}.0x{sig}",
+    "spaces in hex": lambda at, sig: f"{at}.{sig[:64]} {sig[64:]}",
+    "a line end": lambda at, sig: f"{at}.{sig}\n",
+    "Unicode digits": lambda at, sig: "".join(chr(0x660 + int(d)) for d in at) + f".{sig}",
+    "a plus": lambda at, sig: f"+{at}.{sig}",
+    "a zero in front": lambda at, sig: f"0{at}.{sig}",
+    "an underscore": lambda at, sig: f"{at[:1]}_{at[1:]}.{sig}",
+    "a fraction": lambda at, sig: f"{at}.0.{sig}",
+    "a colon": lambda at, sig: f"{at}:{sig}",
+}
+
+
+@pytest.mark.parametrize("how", PASSWORDS)
+async def test_time_and_signature_are_spelled_in_one_way(ready: Ready, how: str):
+    miner = keypair(ready, "miner-2")
+    given = password(ready, miner, ago=list(PASSWORDS).index(how) + 31)
+    at, _, signature = given["pass"].partition(".")
+    assert REFUSED in await offer(ready, **given | {"pass": PASSWORDS[how](at, signature)})
+
+
+async def test_a_service_user_is_not_to_be_had_without_its_key(ready: Ready):
+    async with raw_nats(ready) as raw:
+        stolen = {"nkey": "UABLYRJOSGM5OUFZFDOYQZRVGZL2WYWVFNJUW7PGVRTFVWZTPNXLGIPX", "sig": "AAAA"}
+        assert REFUSED in await raw.connect_as(**stolen)
+    for user in ("responder", "bridge", "schedulers", "admin", "sys"):
+        assert REFUSED in await offer(ready, user=user, **{"pass": ""})
+    assert REFUSED in await offer(ready)
+    assert REFUSED in await offer(ready, jwt="eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.e30.", sig="")

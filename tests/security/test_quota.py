@@ -1,0 +1,108 @@
+"""Nobody uses up another's quota, and a hotkey that wants no legacy commitments is not reached by one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from tests.integration.operator_view import until
+from tests.integration.people import ask, keypair, legacy, raw_connection
+from tests.integration.test_folder_access import PATH, asked
+from zipcast import auth
+from zipcast.ready import Ready
+from zipcast.subjects import Verb
+
+CURRENT = "/api/v1/zipcode-assignments/current"
+PER_MINUTE = 10
+# With epochs of half a day the windows are as long as in production.
+LIMITS = {"LIMIT_CURRENT_PER_MINUTE": str(PER_MINUTE), "DAILY_LIMIT_PER_MINER": "3"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def strict(tmp_path_factory) -> AsyncIterator[Ready]:
+    """A stack with the limits of production, but for those of an address."""
+    options = StackOptions(
+        epoch_seconds=43_200, state=tmp_path_factory.mktemp("strict") / "state", settings=LIMITS
+    )
+    async with Stack.running(options) as stack:
+        yield stack.ready
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def door(strict: Ready) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=strict.http) as http:
+        yield http
+
+
+FORGERIES = {
+    "a wrong signature": {"signature": "ab" * 64},
+    "another's signature": {},
+    "no signature": {"signature": ""},
+    "a stale time": {"timestamp": "1700000000"},
+}
+
+
+@pytest.mark.parametrize("how", FORGERIES)
+async def test_forged_requests_do_not_count_against_whom_they_name(
+    strict: Ready, door: httpx.AsyncClient, how: str
+):
+    victim, other = keypair(strict, "miner-1"), keypair(strict, "miner-2")
+    forged = legacy(other, auth.CURRENT_COMMITMENT) | {"hotkey": victim.ss58_address} | FORGERIES[how]
+    for _ in range(2 * PER_MINUTE):
+        assert (await door.get(CURRENT, params=forged)).status_code == 401
+    folder = asked(strict, "miner-2") | {"hotkey": victim.ss58_address} | FORGERIES[how]
+    for _ in range(5):
+        assert (await door.post(PATH, json=folder)).status_code in {401, 403}
+    query = legacy(victim, auth.CURRENT_COMMITMENT)
+    assert (await door.get(CURRENT, params=query)).status_code == 200
+
+
+async def test_a_replay_of_a_minting_request_is_charged_once(strict: Ready, door: httpx.AsyncClient):
+    body = asked(strict, "miner-3")
+    for _ in range(8):
+        assert (await door.post(PATH, json=body)).status_code == 200
+    for ago in (20, 21):
+        assert (await door.post(PATH, json=asked(strict, "miner-3", seconds_ago=ago))).status_code == 200
+    refused = await door.post(PATH, json=asked(strict, "miner-3", seconds_ago=22))
+    assert refused.status_code == 429
+    # Its own quota is gone; nobody else's is, and what was granted is granted still.
+    assert (await door.post(PATH, json=asked(strict, "miner-4"))).status_code == 200
+    assert (await door.post(PATH, json=body)).status_code == 200
+
+
+async def test_who_asks_too_much_is_told_when_to_come_back(strict: Ready, door: httpx.AsyncClient):
+    query = legacy(keypair(strict, "miner-5"), auth.CURRENT_COMMITMENT)
+    answers = [await door.get(CURRENT, params=query) for _ in range(PER_MINUTE + 3)]
+    assert [answer.status_code for answer in answers] == [200] * PER_MINUTE + [429] * 3
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert answers[-1].json()["retryAfter"] == int(answers[-1].headers["retry-after"])
+
+
+async def test_a_hotkey_that_opted_out_is_not_reached_by_a_legacy_commitment(
+    strict: Ready, door: httpx.AsyncClient
+):
+    signer = keypair(strict, "miner-7")
+    assert (await door.post(PATH, json=asked(strict, "miner-7"))).status_code == 200
+    connection = await raw_connection(strict, signer)
+    assert (
+        b'"success":true'
+        in (await ask(strict, connection, signer, Verb.AUTH_LEGACY, b'{"accepted":false}')).data
+    )
+
+    async def refused() -> bool:
+        answer = await door.get(CURRENT, params=legacy(signer, auth.CURRENT_COMMITMENT))
+        return answer.json().get("error") == "legacy_refused"
+
+    await until(refused)
+    replays = [asked(strict, "miner-7", seconds_ago=ago) for ago in (1, 2)]
+    answers = await asyncio.gather(*(door.post(PATH, json=body) for body in replays))
+    assert {answer.json()["error"] for answer in answers} == {"legacy_refused"}
+    # Nobody takes the choice back with a legacy commitment.
+    back = legacy(signer, auth.CURRENT_COMMITMENT) | {"accepted": True}
+    answer = await door.post("/api/v1/auth/legacy", json=back)
+    assert answer.json()["error"] == "malformed_auth"
+    await connection.close()

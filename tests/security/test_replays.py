@@ -1,0 +1,130 @@
+"""A request that is sent again, changed or not, to whichever replica: nothing more is minted."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from devstack.stack import Stack
+from tests.integration.operator_view import log_lines
+from tests.integration.people import client as sdk
+from tests.integration.people import coldkey, fresh_grant, keypair, legacy, raw_connection, signed_headers
+from tests.integration.test_claims import UPLOAD, running
+from tests.integration.test_folder_access import PATH, asked
+from tests.security.replicas import actions, replica
+from zipcast import auth, btauth, subjects
+from zipcast.hotkeys import parse_hotkey
+from zipcast.messages import parse_error
+from zipcast.ready import Ready
+from zipcast.subjects import Verb
+
+
+async def minted(ready: Ready, hotkey: str) -> int:
+    async with await psycopg.AsyncConnection.connect(ready.postgres) as connection:
+        query = "select count(*) from credential_issuances where hotkey = %s"
+        row = await (await connection.execute(query, [hotkey])).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_a_replay_gets_the_same_answer_from_every_replica_and_one_row(
+    ready: Ready, stack: Stack, http: httpx.AsyncClient, tmp_path: Path
+):
+    signer, body = keypair(ready, "miner-2"), asked(ready, "miner-2", seconds_ago=45)
+    before, here = await minted(ready, signer.ss58_address), _answered_again(stack)
+    first = await http.post(PATH, json=body)
+    async with replica(stack, "responder", tmp_path) as log:
+        for _ in range(64):  # nats-server chooses the replica for each
+            again = await http.post(PATH, json=body)
+            assert again.content == first.content
+            if "request_answered_again" in actions(log) and _answered_again(stack) > here:
+                break
+        both = actions(log).count("request_answered_again"), _answered_again(stack) - here
+    assert first.status_code == 200
+    assert min(both) >= 1
+    assert await minted(ready, signer.ss58_address) == before + 1
+
+
+def _answered_again(stack: Stack) -> int:
+    return sum(line["action"] == "request_answered_again" for line in log_lines(stack, "responder"))
+
+
+async def test_twins_at_the_same_instant_are_minted_once_over_two_replicas(
+    ready: Ready, stack: Stack, http: httpx.AsyncClient, tmp_path: Path
+):
+    signer, body = keypair(ready, "miner-3"), asked(ready, "miner-3", seconds_ago=50)
+    before = await minted(ready, signer.ss58_address)
+    async with replica(stack, "responder", tmp_path):
+        answers = await asyncio.gather(*(http.post(PATH, json=body) for _ in range(40)))
+        last = await http.post(PATH, json=body)
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert {answer.json()["error"] for answer in answers if answer.status_code == 503} <= {
+        "request_under_way"
+    }
+    assert {answer.content for answer in answers if answer.status_code == 200} == {last.content}
+    assert await minted(ready, signer.ss58_address) == before + 1
+
+
+async def test_another_epoch_under_a_signed_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
+    """The legacy text does not name the epoch: whoever overheard the request may not choose another."""
+    signer = keypair(ready, "validator-2")
+    body = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=61)
+    body["epochId"] = await running(ready, http)
+    assert (await http.post(UPLOAD, json=body)).status_code == 200
+    before = await minted(ready, signer.ss58_address)
+    statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
+    earlier = [epoch["epochId"] for epoch in statistics["recentPerformance"]]
+    other = next(epoch for epoch in earlier if epoch != body["epochId"])
+    answer = await http.post(UPLOAD, json=body | {"epochId": other})
+    assert (answer.status_code, answer.json()["error"]) == (409, "request_reused")
+    assert await minted(ready, signer.ss58_address) == before
+
+
+async def test_a_request_signed_for_one_door_opens_no_other(ready: Ready, http: httpx.AsyncClient):
+    """Overheard on HTTP, sent on NATS with the victim's own connection, and the other way round."""
+    signer = keypair(ready, "miner-4")
+    subject = subjects.request(parse_hotkey(signer.ss58_address), Verb.S3_MINER_UPLOAD)
+    body = f'{{"coldkey":"{coldkey(ready, "miner-4")}"}}'.encode()
+    over_http = btauth.sign(
+        signer, method="POST", path=PATH, body=body, receiver=ready.signer, nonce_ns=time.time_ns()
+    )
+    connection = await raw_connection(ready, signer)
+    answer = await connection.request(subject, body, timeout=5, headers=over_http)
+    await connection.close()
+    assert parse_error(answer.data).code == "bad_signature"
+    over_nats = signed_headers(ready, signer, subject, body)
+    crossed = await http.post(PATH, content=body, headers=over_nats)
+    assert crossed.json()["error"] == "bad_signature"
+    # One path's signature for another path, or another method.
+    elsewhere = await http.post("/api/v1/auth/legacy", content=body, headers=over_http)
+    assert elsewhere.json()["error"] == "bad_signature"
+    queried = await http.post(f"{PATH}?a=1", content=body, headers=over_http)
+    assert queried.json()["error"] == "bad_signature"
+
+
+async def test_a_form_of_one_epoch_takes_nothing_for_another(ready: Ready):
+    async with sdk(ready, "miner-5") as connected:
+        earlier = await fresh_grant(connected)
+        later = await fresh_grant(connected)
+    assert earlier.epoch_id < later.epoch_id
+    victim = keypair(ready, "miner-6").ss58_address
+    keys = [
+        later.prefix + "x.json",
+        earlier.prefix + "../" + later.prefix.rpartition("/epoch=")[2] + "x.json",
+        earlier.prefix.rstrip("/") + "1/x.json",
+        f"data/hotkey={victim}/epoch={later.epoch_id}/x.json",
+        later.prefix.lower() + "x.json",
+        "validators/x.json",
+        "x.json",
+    ]
+    async with httpx.AsyncClient() as s3:
+        for key in keys:
+            # Signed for the earlier epoch, whose form ended with it: of the later one's, the key is changed.
+            for grant, wrong in ((earlier, key), (later, key.replace(later.epoch_id, earlier.epoch_id))):
+                if wrong.startswith(grant.prefix) and ".." not in wrong:
+                    continue
+                form = {**grant.fields, "key": wrong}
+                answer = await s3.post(grant.url, data=form, files={"file": ("x", b"x" * 2000)})
+                assert answer.status_code in {400, 403}, (wrong, answer.status_code)

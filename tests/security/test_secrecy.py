@@ -1,0 +1,130 @@
+"""An epoch that is prepared and has not begun: nobody who asks, at any door, learns anything of it.
+
+Metrics, health, statistics and logs are looked through in tests/integration/test_visible.py, the rights of
+each database login in test_database_rights.py; here are the doors that a signature opens.
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass
+
+import httpx
+import psycopg
+import pytest
+from nats.aio.client import Client
+
+from devstack.stack import Stack
+from tests.integration.people import ask, keypair, legacy, raw_connection
+from zipcast import auth
+from zipcast.calendar import EpochCalendar
+from zipcast.ready import Ready
+from zipcast.subjects import Verb
+
+CURRENT = "/api/v1/zipcode-assignments/current"
+UPLOAD = "/api/v1/s3-access/validator-upload"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """`secrets`: nonce, seed and signature of an epoch, which no answer may hold before it starts."""
+
+    epoch_id: str
+    secrets: tuple[str, ...]
+
+
+async def pending(record: psycopg.AsyncConnection) -> Pending | None:
+    """The prepared epoch, if it has a second left until its start."""
+    query = """select e.epoch_id, e.nonce, e.seed, m.signature
+               from epochs e join epoch_messages m using (epoch_id)
+               where e.start_at > clock_timestamp() + interval '1.2 seconds'"""
+    row = await (await record.execute(query)).fetchone()
+    return None if row is None else Pending(row[0], tuple(str(secret) for secret in row[1:]))
+
+
+async def has_begun(record: psycopg.AsyncConnection, epoch_id: str) -> bool:
+    query = "select start_at <= clock_timestamp() from epochs where epoch_id = %s"
+    row = await (await record.execute(query, [epoch_id])).fetchone()
+    return row is None or bool(row[0])
+
+
+async def answers(ready: Ready, http: httpx.AsyncClient, validator: Client, epoch_id: str) -> list[str]:
+    """Everything that a validator can get for that epoch, whose id anybody can reckon."""
+    signer = keypair(ready, "validator-1")
+    named = json.dumps({"epochId": epoch_id}).encode()
+    read = json.dumps({"epochId": epoch_id, "minerHotkey": keypair(ready, "miner-1").ss58_address}).encode()
+    bodies = {
+        Verb.EPOCH_CURRENT: named,
+        Verb.S3_MINER_UPLOAD: named,
+        Verb.S3_VALIDATOR_UPLOAD: named,
+        Verb.S3_VALIDATOR_READ: read,
+    }
+    told = [(await ask(ready, validator, signer, verb, body)).data.decode() for verb, body in bodies.items()]
+    query = legacy(signer, auth.CURRENT_COMMITMENT)
+    told.append((await http.get(CURRENT, params=query)).text)
+    body = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT) | {"epochId": epoch_id}
+    told.append((await http.post(UPLOAD, json=body)).text)
+    told.append((await http.get(f"/api/v1/zipcode-assignments/epoch/{epoch_id}", params=query)).text)
+    return told
+
+
+async def test_no_request_shows_a_pending_epoch(ready: Ready, http: httpx.AsyncClient):
+    validator = await raw_connection(ready, keypair(ready, "validator-1"))
+    async with await psycopg.AsyncConnection.connect(ready.postgres, autocommit=True) as record:
+        for _ in range(300):
+            found = await pending(record)
+            if found is not None:
+                told = await answers(ready, http, validator, found.epoch_id)
+                if not await has_begun(record, found.epoch_id):
+                    break
+            await asyncio.sleep(0.1)
+        else:
+            pytest.fail("no epoch was pending for long enough")
+    await validator.close()
+    assert len(found.secrets) == 3
+    assert all(len(secret) >= 64 for secret in found.secrets)
+    for text in told:
+        assert not [secret for secret in found.secrets if secret in text]
+        assert found.epoch_id not in text
+        assert '"success":false' in text or '"epochId"' in text
+
+
+async def test_a_pending_epoch_is_refused_in_the_words_for_one_that_never_was(
+    ready: Ready, http: httpx.AsyncClient
+):
+    calendar = EpochCalendar(ready.epoch_seconds)
+    statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
+    current = statistics["epochStatus"]["currentEpoch"]["id"]
+    upcoming = calendar.after(calendar.after(calendar.starting(current))).epoch_id
+    signer, told = keypair(ready, "validator-1"), []
+    for n, epoch_id in enumerate((upcoming, "2099-01-01T00-00-00")):
+        body = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=n + 70) | {"epochId": epoch_id}
+        answer = await http.post(UPLOAD, json=body, headers={"X-Request-Id": "same"})
+        told.append({k: v for k, v in answer.json().items() if k != "serverTime"})
+        assert answer.status_code == 404
+    assert told[0] == told[1]
+
+
+async def test_the_streams_last_message_is_of_an_epoch_that_has_begun(stack: Stack, ready: Ready):
+    """What the server stores it shows to subscribers at once, so nothing may be there early."""
+    async with await psycopg.AsyncConnection.connect(ready.postgres, autocommit=True) as record:
+        query = "select count(*) from epochs where published_at < start_at"
+        assert await (await record.execute(query)).fetchone() == (0,)
+        published = "select count(*) from epochs where published_at is not null"
+        row = await (await record.execute(published)).fetchone()
+    assert row is not None
+    assert row[0] > 0
+
+
+async def test_bucket_kv_holds_the_registry_and_nothing_of_an_epoch(ready: Ready):
+    """The only bucket; the key of every service that reads it opens no other subject."""
+    async with httpx.AsyncClient() as monitoring:
+        told = (await monitoring.get(f"{ready.monitoring}/jsz", params={"streams": "true"})).json()
+    names = {stream["name"] for account in told["account_details"] for stream in account["stream_detail"]}
+    assert names == {"EPOCHS", "KV_registry"}
+    (registry,) = (
+        stream
+        for account in told["account_details"]
+        for stream in account["stream_detail"]
+        if stream["name"] == "KV_registry"
+    )
+    assert registry["state"]["num_subjects"] == 1
