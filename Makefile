@@ -32,7 +32,8 @@ test: env
 
 # Outages and frozen parts: they wait for real minutes to pass.
 test-long: env
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m long
+	$(RUN)/python -m pytest -m long tests/faults/test_fault_driver.py
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m long --ignore tests/faults/test_fault_driver.py
 
 # `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.
 SEED ?= 1
