@@ -25,7 +25,7 @@ from tests.faults.access import (
 from tests.integration.people import keypair, raw_connection
 from tests.integration.processes import wait_until
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
 RAO_PER_ALPHA = 10**9
 
 

@@ -20,7 +20,7 @@ from tests.integration.test_http_bridge import CURRENT, current_query
 from zipcast.subjects import Verb
 
 PARTS = ["schedulers", "responder", "callout", "http_bridge"]
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

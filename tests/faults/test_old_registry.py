@@ -20,7 +20,7 @@ from tests.integration.registry_side import scheduler_connection
 from zipcast.messages import RegistrySnapshot
 from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
 REFUSED = "registry_unavailable"
 
 

@@ -10,7 +10,7 @@ from devstack.stack import Stack
 from tests.integration.people import client
 
 LONGEST_RESTART = timedelta(seconds=20)
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
 
 
 async def stream_messages(stack: Stack) -> int:

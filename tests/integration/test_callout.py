@@ -34,7 +34,7 @@ from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 PER_HOTKEY = 3
 
 
@@ -221,7 +221,6 @@ async def gets_in(ready: Ready, who: Keypair, tries: int = 10) -> Client:
     return await raw_connection(ready, who)
 
 
-@pytest.mark.long
 async def test_a_junk_flood_that_names_a_hotkey_keeps_neither_it_nor_others_out(twofold: Stack):
     names = [f"miner-{number}" for number in range(1, 5)]
     flood = Flood(twofold.ready, signer(twofold, names[0]).ss58_address, "127.0.0.2", each_second=400)

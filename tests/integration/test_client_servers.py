@@ -75,6 +75,7 @@ def test_an_address_without_a_usable_port_is_refused(port: str):
         Server.parse(f"nats://127.0.0.1:{port}")
 
 
+@pytest.mark.long
 async def test_the_running_epoch_arrives_once_the_responder_is_back(victim: Stack):
     supervisor = victim.servers.supervisor
     await supervisor.take_down("responder")
@@ -87,6 +88,7 @@ async def test_the_running_epoch_arrives_once_the_responder_is_back(victim: Stac
         assert (await connected.current()).envelope == received.epoch.envelope
 
 
+@pytest.mark.long
 async def test_it_is_asked_for_again_on_a_new_connection(victim: Stack):
     supervisor = victim.servers.supervisor
     async with client(victim.ready, "miner-1") as connected:

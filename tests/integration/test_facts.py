@@ -16,7 +16,7 @@ async def test_a_text_signed_by_the_published_format_is_accepted(ready: Ready, h
         "coldkey": owner,
         "hotkey": signer.ss58_address,
         "miner_hotkey": signer.ss58_address,
-        "epoch_id": running["epochStatus"]["currentEpoch"]["id"],
+        "epoch_id": running["recentPerformance"][0]["epochId"],
     }
     for entry in told["formats"]:
         endpoint = entry["endpoint"]

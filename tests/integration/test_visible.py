@@ -131,7 +131,7 @@ async def test_the_public_port_serves_nothing_internal(http: httpx.AsyncClient, 
 
 async def test_each_process_tells_how_it_is(internal: Internal):
     connections = {
-        "schedulers": {"schedulers"},
+        "schedulers": {"schedulers", "schedulers-sys"},
         "responder": {"responder", "responder-follow"},
         "callout": {"callout", "callout-follow", "callout-sys"},
         "http_bridge": {"bridge"},
