@@ -14,7 +14,7 @@ from storage.database import open_engine
 from storage.tables import Epoch
 from tests.faults.observer import Observer
 from tests.integration.people import client, keypair
-from tests.integration.processes import wait_until
+from tests.integration.processes import GENEROUS, wait_until
 from zipcast.errors import ErrorCode, ServiceError
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(tmp_path_factory):
-    options = StackOptions(epoch_seconds=3, state=tmp_path_factory.mktemp("frozen") / "state")
+    state = tmp_path_factory.mktemp("frozen") / "state"
+    options = StackOptions(epoch_seconds=3, state=state, settings=GENEROUS)
     async with Stack.running(options) as stack:
         yield stack
 
