@@ -3,22 +3,19 @@
 Owns what is shown when: an epoch from its start, its seed one epoch after its end.
 """
 
-import asyncio
 import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.current_reply import assignment_fields
+from runtime.asking import record_of
 from storage import epochs, history
 from storage.epochs import StoredEpoch
 from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-
-PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +27,9 @@ class Assignments:
         """`epoch_id` is well-formed.
 
         Raises ServiceError(EPOCH_NOT_FOUND | ARCHIVED | SERVICE_UNAVAILABLE)."""
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
-                stored = await epochs.started_epoch(connection, epoch_id)
-                seed = await history.revealed_seed(connection, epoch_id)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise ServiceError(
-                ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2
-            ) from error
+        async with record_of(self.database) as connection:
+            stored = await epochs.started_epoch(connection, epoch_id)
+            seed = await history.revealed_seed(connection, epoch_id)
         if stored is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
         if stored.status == "archived":

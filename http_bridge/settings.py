@@ -5,27 +5,10 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from runtime.settings import (
-    AdminSettings,
-    DatabaseSettings,
-    InternalPort,
-    LimitSettings,
-    RegistryAgeSettings,
-    ServiceSettings,
-    SignerSettings,
-    ValidatorSettings,
-)
+from runtime.settings import DoorwaySettings, InternalPort
 
 
-class BridgeSettings(
-    ServiceSettings,
-    DatabaseSettings,
-    SignerSettings,
-    ValidatorSettings,
-    AdminSettings,
-    LimitSettings,
-    RegistryAgeSettings,
-):
+class BridgeSettings(DoorwaySettings):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
     internal_port: InternalPort = 9104
 

@@ -8,10 +8,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from storage import epochs
 from zipcast.clock import Clock
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
@@ -20,7 +20,6 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 CHECK_SECONDS = 0.5
-PATIENCE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -65,7 +64,7 @@ class CurrentEpoch:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.running_epoch(connection)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except RECORD_ERRORS as error:
             if not self._failing:
                 log.warning("record_unread", error=type(error).__name__)
             self._failing = True

@@ -199,6 +199,18 @@ class LimitSettings(EpochLengthSettings):
         return value
 
 
+class DoorwaySettings(
+    ServiceSettings,
+    DatabaseSettings,
+    SignerSettings,
+    ValidatorSettings,
+    AdminSettings,
+    LimitSettings,
+    RegistryAgeSettings,
+):
+    """What a process needs that lets requests in, as responder and bridge do."""
+
+
 Settings = TypeVar("Settings", bound=EnvironmentSettings)
 
 

@@ -14,11 +14,10 @@ from typing import TypeVar
 
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from broker_service.responder.record import PATIENCE_SECONDS, unreachable
 from runtime import logs
+from runtime.asking import record_of
 from runtime.identity import Admission, Proof
 from storage import claims
 from storage.claims import Claim, ClaimKey
@@ -78,32 +77,26 @@ class Claims:
         return reply
 
     async def _find(self, key: ClaimKey) -> Claim | None:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
-                return await claims.find(connection, key)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database) as connection:
+            return await claims.find(connection, key)
 
     async def _take(self, key: ClaimKey, found: Claim | None, admission: Admission) -> datetime:
         """The instant of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is somebody else's."""
         now = self.clock.now()
         if found is not None and found.state == "claimed" and now - found.claimed_at < ABANDONED:
             raise _under_way()
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                if found is not None:
-                    taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
-                else:
-                    taken = await claims.take(
-                        connection,
-                        key,
-                        body_sha256=admission.proof.body_sha256,
-                        now=now,
-                        expires_at=now + REMEMBERED,
-                        request_id=admission.caller.request_id,
-                    )
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database) as connection:
+            if found is not None:
+                taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
+            else:
+                taken = await claims.take(
+                    connection,
+                    key,
+                    body_sha256=admission.proof.body_sha256,
+                    now=now,
+                    expires_at=now + REMEMBERED,
+                    request_id=admission.caller.request_id,
+                )
         if not taken:
             raise _under_way()
         return now
@@ -111,21 +104,21 @@ class Claims:
     async def _answer(self, key: ClaimKey, claimed_at: datetime, reply: bytes) -> None:
         """An answer that cannot be kept is given all the same: a retry then mints anew."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+            async with record_of(self.database) as connection:
                 kept = await claims.answer(connection, key, claimed_at, self._seal(reply, key))
-        except (SQLAlchemyError, TimeoutError) as error:
-            log.warning("answer_not_kept", error=type(error).__name__)
+        except ServiceError as error:
+            log.warning("answer_not_kept", error=type(error.__cause__).__name__)
             return
         if not kept:
             log.warning("claim_taken_over", hotkey=key.hotkey)
 
     async def _fail(self, key: ClaimKey, claimed_at: datetime) -> None:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+            async with record_of(self.database) as connection:
                 await claims.fail(connection, key, claimed_at)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except ServiceError as error:
             # It counts as abandoned in half a minute.
-            log.warning("claim_not_released", error=type(error).__name__)
+            log.warning("claim_not_released", error=type(error.__cause__).__name__)
 
     def _seal(self, reply: bytes, key: ClaimKey) -> bytes:
         return bytes(self._box.encrypt(zlib.compress(reply), aad=_context(key)))

@@ -5,30 +5,13 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.settings import (
-    AdminSettings,
-    DatabaseSettings,
-    InternalPort,
-    LimitSettings,
-    RegistryAgeSettings,
-    ServiceSettings,
-    SignerSettings,
-    ValidatorSettings,
-)
+from runtime.settings import DoorwaySettings, InternalPort
 from storage.object_store import ObjectStoreConfig
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
 
-class ResponderSettings(
-    ServiceSettings,
-    DatabaseSettings,
-    SignerSettings,
-    ValidatorSettings,
-    AdminSettings,
-    LimitSettings,
-    RegistryAgeSettings,
-):
+class ResponderSettings(DoorwaySettings):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
     internal_port: InternalPort = 9102
 
