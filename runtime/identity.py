@@ -37,6 +37,7 @@ VALIDATORS_ONLY = frozenset(
         Verb.EPOCH_VALIDATION,
         Verb.S3_VALIDATOR_UPLOAD,
         Verb.S3_VALIDATOR_READ,
+        Verb.S3_MINER_LIST,
         Verb.S3_VALIDATOR_ACCESS,
         Verb.S3_MINER_ACCESS,
     }

@@ -27,6 +27,8 @@ from zipcast.errors import ServiceError
 from zipcast.hotkeys import Hotkey, Signer
 from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import (
+    MinerListReply,
+    MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
     ValidatorReadReply,
@@ -119,11 +121,30 @@ class ZipcastClient:
         return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
 
     async def validator_read(
-        self, epoch_id: str, miner_hotkey: str, page_token: str | None = None
+        self,
+        epoch_id: str,
+        miner_hotkey: str | None = None,
+        page_token: str | None = None,
+        *,
+        with_credentials: bool = False,
     ) -> ValidatorReadReply:
-        """One page of a miner's uploads of an ended epoch. Raises ServiceError, nats.errors.Error."""
-        request = ValidatorReadRequest(epoch_id=epoch_id, miner_hotkey=miner_hotkey, page_token=page_token)
+        """One page of the uploads of an ended epoch, of one miner or of all, as its manifest has them.
+        Raises ServiceError, nats.errors.Error."""
+        request = ValidatorReadRequest(
+            epoch_id=epoch_id,
+            miner_hotkey=miner_hotkey,
+            page_token=page_token,
+            with_credentials=with_credentials,
+        )
         return await self._requester.call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
+
+    async def miner_list(
+        self, miner_hotkey: str | None = None, start_after: str | None = None
+    ) -> MinerListReply:
+        """A presigned list of what is in a miner's folder now, or in all. Raises ServiceError,
+        nats.errors.Error."""
+        request = MinerListRequest(miner_hotkey=miner_hotkey, start_after=start_after)
+        return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
 
     @property
     def is_informed(self) -> bool:

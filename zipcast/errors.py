@@ -117,7 +117,9 @@ ERRORS = MappingProxyType(
             409, "The epoch's submission deadline has passed.", "Upload for the running epoch."
         ),
         ErrorCode.EPOCH_NOT_ENDED: ErrorMeaning(
-            409, "The epoch still runs; its uploads are not readable yet.", "Ask again after its end."
+            409,
+            "The epoch still runs, or its uploads are being listed.",
+            "Ask again, some seconds after its end.",
         ),
         ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(413, "The request is too large.", "Send less."),
         ErrorCode.RATE_LIMITED: ErrorMeaning(

@@ -190,15 +190,17 @@ class LegacyChoiceReply(WireModel):
 
 
 class ValidatorReadRequest(WireModel):
-    """Objects of an ended epoch, of one miner; `page_token` continues an earlier reply."""
+    """Objects of an ended epoch, of one miner or, without one, of all; `page_token` continues an earlier
+    reply. With `with_credentials`, credentials come along that read all of that epoch's uploads."""
 
     epoch_id: EpochId
-    miner_hotkey: str
+    miner_hotkey: str | None = None
     page_token: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    with_credentials: StrictBool = False
 
 
 class ReadableObject(WireModel):
-    """One uploaded object; `url` is a presigned GET of exactly that version."""
+    """One object as the epoch's manifest names it; `url` is a presigned GET of exactly that version."""
 
     key: str
     size: int
@@ -209,11 +211,34 @@ class ReadableObject(WireModel):
 
 
 class ValidatorReadReply(WireModel):
+    """`s3_credentials`, where asked for and the provider has STS, read every miner's uploads of the epoch,
+    in every version; what counts is what `objects` list."""
+
     success: Literal[True] = True
     epoch_id: EpochId
-    miner_hotkey: str
+    miner_hotkey: str | None
     objects: tuple[ReadableObject, ...]
     next_page_token: str | None
+    expires_at: WireTime
+    s3_credentials: S3Credentials | None = None
+
+
+class MinerListRequest(WireModel):
+    """A live list: of one miner's folder or, without one, of all; after the key `start_after`."""
+
+    miner_hotkey: str | None = None
+    start_after: Annotated[str, StringConstraints(max_length=1024)] | None = None
+
+
+class MinerListReply(WireModel):
+    """`url` is a presigned ListObjectsV2 of at most 1,000 keys. If it says IsTruncated, ask again with its
+    last key as `startAfter`."""
+
+    success: Literal[True] = True
+    miner_hotkey: str | None
+    bucket: str
+    prefix: str
+    url: str
     expires_at: WireTime
 
 

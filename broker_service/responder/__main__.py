@@ -20,6 +20,8 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
+from broker_service.responder.sealing import Sealer
+from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
 from runtime import logs, nats_connection, process
@@ -52,8 +54,10 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         doorway.refusals,
         metrics,
     )
-    issuer = Issuer(store, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
-    reader = Reader(store, record, clock, settings.s3_bucket)
+    sessions = Sessions(store, clock)
+    issuer = Issuer(store, sessions, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
+    reader = Reader(store, record, sessions, clock, settings.s3_bucket)
+    sealer = Sealer(store, database, clock, settings.s3_bucket, settings.seal_after, metrics)
     follow = await nats_connection.connect(
         settings.nats_url,
         user="responder-follow",
@@ -61,6 +65,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         life=life,
     )
     await doorway.follow(follow)
+    life.spawn(sealer.run(), "sealing")
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime import logs
 from runtime.asking import record_of
 from runtime.identity import Admission, Proof
+from runtime.limits import Quota
 from storage import claims
 from storage.claims import Claim, ClaimKey
 from zipcast.clock import Clock
@@ -28,8 +29,8 @@ from zipcast.subjects import MINTING_VERBS, Verb
 
 log = logs.logger()
 
-# What mints anew each time it is asked. Presigned GETs of an ended epoch are lists, not claims.
-CLAIMED_VERBS = MINTING_VERBS - {Verb.S3_VALIDATOR_READ}
+# Lists, and what they lead to, are not claimed: asking again yields the same access.
+CLAIMED_VERBS = MINTING_VERBS - {Verb.S3_VALIDATOR_READ, Verb.S3_MINER_LIST}
 # Twice the longest window in which a request may arrive (300 s either way): nothing older is admitted.
 REMEMBERED = timedelta(seconds=1200)
 # Longer than any answer takes: who claimed it has died over it.
@@ -51,11 +52,12 @@ class Claims:
     def __post_init__(self) -> None:
         self._box = Aead(self.seal_key)
 
-    async def once(self, admission: Admission, charge: Callable[[], Awaitable[None]], mint: Mint) -> bytes:
-        """The answer to this request: the one given before, or `mint`'s. New ones are charged.
+    async def once(self, admission: Admission, quota: Quota, mint: Mint) -> bytes:
+        """The answer to this request: the one given before, or `mint`'s. New ones are charged, unless they
+        come to nothing.
 
-        Raises ServiceError(REQUEST_REUSED | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE), and what charge and
-        mint raise, after which the request may be sent again."""
+        Raises ServiceError(RATE_LIMITED | REQUEST_REUSED | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE), and
+        what mint raises, after which the request may be sent again."""
         caller, proof = admission.caller, admission.proof
         key = ClaimKey(caller.hotkey, proof.request_key, proof.signed_at)
         found = await self._find(key)
@@ -65,8 +67,14 @@ class Claims:
             if answer is not None:
                 log.info("request_answered_again", hotkey=caller.hotkey)
                 return answer
-        await charge()
-        claimed_at = await self._take(key, found, admission)
+        await quota.charge()
+        try:
+            return await self._minted(key, await self._take(key, found, admission), mint)
+        except BaseException:
+            quota.refund()
+            raise
+
+    async def _minted(self, key: ClaimKey, claimed_at: datetime, mint: Mint) -> bytes:
         try:
             reply = await mint()
         except BaseException:
@@ -140,7 +148,7 @@ class Once:
 
     claims: Claims
     admission: Admission
-    charge: Callable[[], Awaitable[None]]
+    quota: Quota
 
     async def __call__(self, kind: type[Reply], mint: Callable[[], Awaitable[Reply]]) -> Reply:
         """What `mint` says, or what it said to this request before. What is refused whoever asks, such as an
@@ -151,7 +159,7 @@ class Once:
         async def minted() -> bytes:
             return (await mint()).to_bytes()
 
-        return kind.model_validate_json(await self.claims.once(self.admission, self.charge, minted))
+        return kind.model_validate_json(await self.claims.once(self.admission, self.quota, minted))
 
 
 def _context(key: ClaimKey) -> bytes:

@@ -30,6 +30,8 @@ from zipcast.legacy_messages import (
 from zipcast.messages import (
     LegacyChoiceReply,
     LegacyChoiceRequest,
+    MinerListReply,
+    MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
     ValidatorReadReply,
@@ -83,12 +85,18 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
-        """One miner's objects of an ended epoch, with a presigned GET each."""
-        return await reader.miner_objects(caller, body)
+        """What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each."""
+        return await reader.objects(caller, body)
 
 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
-    """Subscribe the legacy lists, which come over the bridge only."""
+    """Subscribe the live lists; the legacy ones come over the bridge only."""
+
+    @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def miner_list(body: MinerListRequest, caller: ProvenCaller) -> MinerListReply:
+        """A list of what is in one miner's folder now, or in all."""
+        miner = None if body.miner_hotkey is None else named_miner(body.model_dump())
+        return await lister.miner_list(caller, miner, body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_access(

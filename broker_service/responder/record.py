@@ -7,12 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.asking import epoch_start, record_of
 from runtime.identity import Caller
-from storage import epochs, opt_outs
+from storage import epochs, manifests, opt_outs
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
+from storage.manifests import SealedObject
 from storage.policies import Listing, Scope
 from storage.submissions import Submission, store_submission
 from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey
 from zipcast.subjects import Verb
 
 
@@ -30,6 +32,18 @@ class Record:
         if stored is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
         return stored
+
+    async def is_sealed(self, epoch_id: str) -> bool:
+        """Whether the epoch's manifest is written. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await manifests.is_sealed(connection, epoch_id)
+
+    async def sealed_objects(
+        self, epoch_id: str, hotkey: Hotkey | None, after: tuple[str, str] | None, limit: int
+    ) -> list[SealedObject]:
+        """One page of the manifest. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await manifests.sealed_objects(connection, epoch_id, hotkey, after, limit)
 
     async def submission(self, submission: Submission) -> bool:
         """False if a report signed later is there already. Raises ServiceError(SERVICE_UNAVAILABLE)."""

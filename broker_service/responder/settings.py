@@ -1,12 +1,14 @@
 """Settings of the responder process."""
 
 import re
+from datetime import timedelta
 from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import DoorwaySettings, InternalPort
 from storage.object_store import ObjectStoreConfig
+from zipcast.calendar import scaled
 
 _HEX_KEY = re.compile(r"[0-9a-f]{64}")
 
@@ -38,6 +40,13 @@ class ResponderSettings(DoorwaySettings):
         default=5, gt=0, le=30, description="how long the object store may take to answer, in seconds"
     )
 
+    s3_seal_after_seconds: float = Field(
+        default=60,
+        ge=0,
+        le=3600,
+        description="from an epoch's end until its uploads are listed; shrinks with epochs shorter than 4 h",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not _HEX_KEY.fullmatch(self.responder_seal_key.get_secret_value()):
@@ -48,6 +57,10 @@ class ResponderSettings(DoorwaySettings):
         if plain and self.zipcast_environment == "production":
             raise ValueError("S3_ENDPOINT_URL must be https:// in ZIPCAST_ENVIRONMENT=production")
         return self
+
+    @property
+    def seal_after(self) -> timedelta:
+        return scaled(timedelta(seconds=self.s3_seal_after_seconds), self.epoch_seconds)
 
     @property
     def object_store(self) -> ObjectStoreConfig:

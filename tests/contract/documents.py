@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
+from broker_service.responder.sessions import Sessions
 from broker_service.responder.uploads import Issuer
 from http_bridge import facts
 from http_bridge.assignments import epoch_body
@@ -22,7 +23,7 @@ from runtime.identity import Caller
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch
-from storage.object_store import Marker, ObjectVersion
+from storage.manifests import SealedObject
 from storage.statistics import Rules as StatisticsRules
 from storage.statistics import StartedEpoch, Statistics, ZipcodeCounts
 from tests.unit.fakes import (
@@ -140,26 +141,26 @@ def current_reply() -> bytes:
 
 
 def issuer(store: FakeObjectStore, *, record: FakeRecord | None = None) -> Issuer:
+    clock = FakeClock(MIDWAY)
     current = FakeCurrent(epoch_message())
-    return Issuer(store, record or FakeRecord(), current, FakeClock(MIDWAY), "miners", "validators")
+    sessions = Sessions(store, clock)
+    return Issuer(store, sessions, record or FakeRecord(), current, clock, "miners", "validators")
 
 
 async def read_reply() -> WireModel:
-    store = FakeObjectStore(
-        versions=[
-            ObjectVersion(
-                key=f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/listings.json",
-                version_id="v1",
-                size=4_096,
-                etag='"9e107d9d372bb6826bd81d3542a419d6"',
-                last_modified=START_AT + timedelta(hours=2),
-            )
-        ],
-        next_marker=Marker("data/next.json", "v0"),
+    uploaded = SealedObject(
+        hotkey=MINER_HOTKEY,
+        object_key=f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/listings.json",
+        version_id="v1",
+        size_bytes=4_096,
+        etag="9e107d9d372bb6826bd81d3542a419d6",
+        stored_at=START_AT + timedelta(hours=2),
     )
-    reader = Reader(store, FakeRecord(), FakeClock(AFTERWARDS), "miners")
-    return await reader.miner_objects(
-        VALIDATOR, ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY)
+    store, clock = FakeObjectStore(), FakeClock(AFTERWARDS)
+    reader = Reader(store, FakeRecord([uploaded]), Sessions(store, clock), clock, "miners")
+    return await reader.objects(
+        VALIDATOR,
+        ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, with_credentials=True),
     )
 
 
