@@ -52,6 +52,7 @@ async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: s
     assert await listed(database_url, "--valid") == [new.request_id, other.request_id]
     assert await listed(database_url, "--hours", "1.5") == [new.request_id]
     assert await listed(database_url, "--limit", "1") == [new.request_id]
-    table = CliRunner().invoke(app, ["issuances", "--database-url", database_url], env={"COLUMNS": "250"})
+    run, plain = CliRunner().invoke, ["issuances", "--database-url", database_url]
+    table = await asyncio.to_thread(run, app, plain, env={"COLUMNS": "250"})
     assert new.prefix in table.output
-    assert CliRunner().invoke(app, ["issuances", "--hotkey", "x"]).exit_code == 2
+    assert (await asyncio.to_thread(run, app, [*plain, "--hotkey", "x"])).exit_code == 2
