@@ -6,19 +6,23 @@ import sys
 from http_bridge.access import Access
 from http_bridge.app import Bridge, build
 from http_bridge.assignments import Assignments
-from http_bridge.forwarding import Forwarder
+from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
+from http_bridge.front import front
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
-from runtime import nats_connection, process
+from runtime import process
 from runtime.doorway import Doorway
-from runtime.http_server import GRACE_SECONDS, Server
+from runtime.http_server import Server
+from runtime.nats_connection import Link
 from runtime.process import Lifecycle
 from runtime.settings import load
 
 USER = "bridge"
+# What has begun is finished, also if it waits for the responder until that is given up.
+FINISH_SECONDS = int(TIMEOUT_SECONDS) + 1
 
 
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
@@ -27,16 +31,17 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     doorway = Doorway.of(settings, USER, life)
     if not await doorway.has_safe_rights():
         return
-    connection = await nats_connection.connect(
-        settings.nats_url, user=USER, seed=settings.bridge_nats_seed, life=life
-    )
-    await doorway.follow(connection)
-    app = build(_bridge(doorway, Forwarder(connection, metrics)))
+    link = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
+    life.spawn(_stay_linked(link, doorway), "nats")
+    await doorway.follow(link.connection)
+    app = build(_bridge(doorway, Forwarder(link.connection, metrics)))
+    fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins)
     server = Server(
-        Access(app, metrics, doorway.clock, doorway.limits),
+        Access(fronted, metrics, doorway.clock),
         host=settings.bridge_host,
         port=settings.port,
         trusted_proxies=settings.trusted_proxies,
+        grace_seconds=FINISH_SECONDS,
     )
     serving = life.spawn(server.serve(), "http")
     while not (server.started or life.stopping):
@@ -44,10 +49,17 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     life.ready()
     await life.wait()
     server.should_exit = True
-    await asyncio.wait({serving}, timeout=GRACE_SECONDS)
+    await asyncio.wait({serving}, timeout=FINISH_SECONDS)
     await life.end_tasks()
-    await connection.close()
+    await link.connection.close()
     await doorway.close()
+
+
+async def _stay_linked(link: Link, doorway: Doorway) -> None:
+    """What the record alone can answer is answered before NATS is there, and while it is not."""
+    await link.open()
+    await doorway.hear(link.connection)
+    await doorway.life.wait()
 
 
 def _bridge(doorway: Doorway, forwarder: Forwarder) -> Bridge:
@@ -67,7 +79,9 @@ def _bridge(doorway: Doorway, forwarder: Forwarder) -> Bridge:
 
 def main() -> int:
     settings = load(BridgeSettings)
-    return process.run("http_bridge", settings, lambda life: serve(settings, life))
+    return process.run(
+        "http_bridge", settings, lambda life: serve(settings, life), grace_seconds=FINISH_SECONDS + 2
+    )
 
 
 if __name__ == "__main__":

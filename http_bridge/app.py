@@ -10,7 +10,7 @@ from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
 from http_bridge.admin import add_admin
 from http_bridge.assignments import Assignments
-from http_bridge.current_reply import CurrentReply
+from http_bridge.current_reply import CurrentReply, is_known
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import History
@@ -99,11 +99,11 @@ def build(bridge: Bridge) -> FastAPI:
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
         await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))
-        reply = bridge.current_reply()
-        headers = {"Cache-Control": "private", "ETag": reply.etag}
-        if request.headers.get("if-none-match") == reply.etag:
-            return Response(status_code=304, headers=headers)
-        return Response(reply.body, media_type=JSON, headers=headers)
+        shown = bridge.current_reply().for_encodings(request.headers.get("accept-encoding", ""))
+        age = {"Age": str(bridge.current.unchecked_seconds())}
+        if is_known(request.headers.get("if-none-match"), shown.etag):
+            return Response(status_code=304, headers=shown.headers | age)
+        return Response(shown.body, media_type=JSON, headers=shown.headers | age)
 
     @app.get("/api/v1/zipcode-assignments/stats", responses=_replies(StatisticsReply))
     async def statistics(request: Request) -> Response:

@@ -20,6 +20,7 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 CHECK_SECONDS = 0.5
+LONGEST_AGE = 86_400.0
 
 
 @dataclass(slots=True)
@@ -31,6 +32,11 @@ class CurrentEpoch:
     _previous: VerifiedEpoch | None = field(default=None)
     """Still runs while our clock is a little behind the scheduler's, which announced the newest."""
     _failing: bool = field(default=False)
+    _checked_at: float = field(default=float("-inf"))
+
+    def unchecked_seconds(self) -> int:
+        """How long ago the record or a live message last confirmed what is held; 0 unless both are away."""
+        return max(0, int(min(self.clock.monotonic() - self._checked_at, LONGEST_AGE)))
 
     def running(self) -> VerifiedEpoch:
         """The epoch whose interval holds this instant. Raises ServiceError(NO_CURRENT_EPOCH)."""
@@ -56,6 +62,7 @@ class CurrentEpoch:
         """Subscriber of the epoch subject."""
         try:
             self.offer(UnverifiedEnvelope.from_headers(message.headers, message.data))
+            self._checked_at = self.clock.monotonic()
         except EnvelopeError as error:
             log.error("epoch_refused", reason=str(error))
 
@@ -70,6 +77,7 @@ class CurrentEpoch:
             self._failing = True
             return
         self._failing = False
+        self._checked_at = self.clock.monotonic()
         if stored is not None:
             self.offer(stored.envelope)
 

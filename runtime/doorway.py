@@ -82,15 +82,19 @@ class Doorway:
         return refusal is None
 
     async def follow(self, connection: Client) -> None:
-        """Learn what is in force now, and go on learning until the process ends."""
+        """Learn what is in force now, and go on learning until the process ends. A connection that is not
+        open yet will do: the record knows as well."""
         recall = recall_from(self.database, self.settings.bt_network, self.settings.net_uid)
         follower = RegistryFollower(connection.jetstream(timeout=2), self.registry, self.clock, recall)
-        await connection.subscribe(EPOCH, cb=self.current.hear)
         await asyncio.gather(follower.poll(), self.current.check(), self.opted_out.read())
         self.life.spawn(follower.run(), "registry")
         self.life.spawn(self.current.run(), "current_epoch")
         self.life.spawn(self.opted_out.run(), "opt_outs")
         self.life.spawn(self.refusals.run(), "refusals")
+
+    async def hear(self, connection: Client) -> None:
+        """Learn of epochs as they start, from an open connection."""
+        await connection.subscribe(EPOCH, cb=self.current.hear)
 
     async def close(self) -> None:
         """After the process's tasks have ended: what was refused is written down."""

@@ -64,6 +64,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         seed=settings.responder_follow_nats_seed,
         life=life,
     )
+    await doorway.hear(follow)
     await doorway.follow(follow)
     life.spawn(sealer.run(), "sealing")
 

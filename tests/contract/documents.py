@@ -137,7 +137,7 @@ def epoch_message() -> EpochMessage:
 def current_reply() -> bytes:
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
-    return CurrentReply.of(VerifiedEpoch(message, envelope)).body
+    return CurrentReply.of(VerifiedEpoch(message, envelope)).plain.body
 
 
 def issuer(store: FakeObjectStore, *, record: FakeRecord | None = None) -> Issuer:
