@@ -6,6 +6,7 @@ import sys
 from http_bridge.access import Access
 from http_bridge.app import Bridge, build
 from http_bridge.assignments import Assignments
+from http_bridge.feed import EpochFeed
 from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
 from http_bridge.front import front
 from http_bridge.health import BridgeHealth
@@ -13,12 +14,14 @@ from http_bridge.history import History
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
+from http_bridge.stream import Listeners
 from runtime import process
 from runtime.doorway import Doorway
 from runtime.http_server import Server
 from runtime.nats_connection import Link
 from runtime.process import Lifecycle
 from runtime.settings import load
+from zipcast.subjects import EPOCH
 
 USER = "bridge"
 # What has begun is finished, also if it waits for the responder until that is given up.
@@ -32,9 +35,11 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     if not await doorway.has_safe_rights():
         return
     link = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
-    life.spawn(_stay_linked(link, doorway), "nats")
+    feed = EpochFeed(doorway.database, doorway.current.trust, doorway.clock)
+    life.spawn(_stay_linked(link, doorway, feed), "nats")
     await doorway.follow(link.connection)
-    app = build(_bridge(doorway, Forwarder(link.connection, metrics)))
+    life.spawn(feed.run(), "feed")
+    app = build(_bridge(doorway, Forwarder(link.connection, metrics), feed))
     fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins)
     server = Server(
         Access(fronted, metrics, doorway.clock),
@@ -48,6 +53,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
         await doorway.clock.sleep(0.02)
     life.ready()
     await life.wait()
+    feed.close()
     server.should_exit = True
     await asyncio.wait({serving}, timeout=FINISH_SECONDS)
     await life.end_tasks()
@@ -55,14 +61,15 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await doorway.close()
 
 
-async def _stay_linked(link: Link, doorway: Doorway) -> None:
+async def _stay_linked(link: Link, doorway: Doorway, feed: EpochFeed) -> None:
     """What the record alone can answer is answered before NATS is there, and while it is not."""
     await link.open()
     await doorway.hear(link.connection)
+    await link.connection.subscribe(EPOCH, cb=feed.hear)
     await doorway.life.wait()
 
 
-def _bridge(doorway: Doorway, forwarder: Forwarder) -> Bridge:
+def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
     database, clock, current, limits = doorway.database, doorway.clock, doorway.current, doorway.limits
     return Bridge(
         doorkeeper=doorway.doorkeeper,
@@ -72,6 +79,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder) -> Bridge:
         statistics=PublicStatistics(database, clock),
         assignments=Assignments(database, clock),
         history=History(database),
+        listeners=Listeners(feed, doorway.registry, clock),
         limits=limits,
         refusals=doorway.refusals,
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
@@ -16,6 +16,7 @@ from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import History
 from http_bridge.pages import OPENAPI, add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
+from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
 from runtime.legacy_rules import Fields, named_epoch
@@ -31,7 +32,7 @@ from zipcast.subjects import Verb
 
 JSON = "application/json"
 # Counted here; the responder counts what it answers.
-ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_VALIDATION})
+ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_STREAM, Verb.EPOCH_VALIDATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Bridge:
     statistics: PublicStatistics
     assignments: Assignments
     history: History
+    listeners: Listeners
     limits: Limits
     refusals: RefusalTrail
     _reply: CurrentReply | None = field(default=None)
@@ -117,6 +119,12 @@ def build(bridge: Bridge) -> FastAPI:
         """Epochs that have ended, newest first, as they were signed, with their seeds."""
         page = await bridge.history.page(requests.single_parameters(request))
         return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+
+    @app.get("/api/v1/epochs/stream", response_class=StreamingResponse)
+    async def epoch_stream(request: Request) -> Response:
+        """Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given."""
+        admitted = await bridge.admit(request, Verb.EPOCH_STREAM, requests.single_parameters(request))
+        return bridge.listeners.respond(request, admitted.caller.hotkey)
 
     @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
     async def ended_epoch(epoch_id: str) -> Response:

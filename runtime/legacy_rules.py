@@ -35,6 +35,7 @@ def _status(asked: UnverifiedCommitment, fields: Fields) -> tuple[str, ...]:
 
 LEGACY_RULES = {
     Verb.EPOCH_CURRENT: LegacyRule(API_WINDOW, lambda asked, _: (auth.current_commitment(asked.timestamp),)),
+    Verb.EPOCH_STREAM: LegacyRule(API_WINDOW, lambda asked, _: (auth.stream_commitment(asked.timestamp),)),
     Verb.EPOCH_VALIDATION: LegacyRule(
         API_WINDOW,
         lambda asked, fields: (auth.validation_commitment(named_epoch(fields), asked.timestamp),),

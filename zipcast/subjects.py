@@ -43,6 +43,7 @@ class Verb(StrEnum):
     S3_VALIDATOR_ACCESS = "s3.validator-access"  # so are these three
     S3_MINER_ACCESS = "s3.miner-access"
     EPOCH_VALIDATION = "epoch.validation"
+    EPOCH_STREAM = "epoch.stream"  # over HTTP only
     EPOCH_GET = "epoch.get"
     MINER_STATUS = "miner.status"
     AUTH_LEGACY = "auth.legacy"
