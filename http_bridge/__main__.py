@@ -14,6 +14,7 @@ from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from runtime import database_rights, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
+from runtime.epoch_pools import EpochPools
 from runtime.http_server import GRACE_SECONDS, Server
 from runtime.identity import Doorkeeper
 from runtime.limits import Limits
@@ -71,6 +72,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
             statistics,
             Assignments(database, clock),
             History(database),
+            EpochPools(database),
             limits,
             refusals,
         )

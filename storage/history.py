@@ -40,13 +40,6 @@ async def ended_epoch(connection: AsyncConnection, epoch_id: str) -> PastEpoch |
     return None if row is None else _past(row)
 
 
-async def revealed_seed(connection: AsyncConnection, epoch_id: str) -> str | None:
-    """The seed of an epoch that has ended, in hex; PostgreSQL shows no other."""
-    query = select(REVEALED.c.seed).where(REVEALED.c.epoch_id == epoch_id)
-    seed: str | None = (await connection.execute(query)).scalar()
-    return seed
-
-
 def _ended() -> Select[Any]:
     in_force = (EpochMessage.epoch_id == Epoch.epoch_id) & (
         EpochMessage.message_sha256 == Epoch.message_sha256

@@ -4,9 +4,9 @@ Owns which of the chosen zipcodes gives its place to a decoy, which zipcode that
 for it. Does not own the selection itself, or when decoys are revealed. The rules are those of
 docs/protocol.md, "Honeypots"; every number here is part of the protocol.
 
-A decoy is the body double of a zipcode that was chosen: of its state, tier and region, and of its count but for
-a few percent. What the others see was settled before it was settled whether there are decoys, and each of those
-that could give their place is as likely to. So nothing outwardly tells decoys apart (tests/unit/test_decoys.py).
+A decoy is the body double of a zipcode that was chosen: of its state, tier and region, and of its count but
+for two percent. All that is published was settled before it was settled whether there are decoys, and each
+zipcode that could give its place is as likely to. So nothing outwardly tells decoys apart.
 """
 
 import hmac
@@ -73,7 +73,8 @@ class Choice:
     @property
     def true_total(self) -> int:
         """The sum of the real counts of the same zipcodes."""
-        return self.published_total - sum(one.published_listings - one.real_listings for one in self.honeypots)
+        surplus = sum(one.published_listings - one.real_listings for one in self.honeypots)
+        return self.published_total - surplus
 
 
 def choose(

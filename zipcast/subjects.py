@@ -43,6 +43,7 @@ class Verb(StrEnum):
     S3_MINER_ACCESS = "s3.miner-access"
     EPOCH_VALIDATION = "epoch.validation"
     EPOCH_GET = "epoch.get"
+    EPOCH_POOL = "epoch.pool"
     MINER_STATUS = "miner.status"
     AUTH_LEGACY = "auth.legacy"
     EPOCH_GENERATE = "epoch.generate"
@@ -59,7 +60,7 @@ MINER_VERBS = frozenset(
 )
 # What these answer opens buckets; they are spelled `s3.`.
 MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
-VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
+VALIDATOR_VERBS = MINER_VERBS | {Verb.EPOCH_POOL, Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
 # What an admin asks, registered on the subnet or not; it has subjects of its own.
 ADMIN_VERBS = frozenset(
     {

@@ -25,6 +25,7 @@ from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
 from runtime import database_rights, logs, nats_connection, process
 from runtime.current_epoch import CurrentEpoch
+from runtime.epoch_pools import EpochPools
 from runtime.identity import Doorkeeper
 from runtime.limits import Limits
 from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
@@ -100,6 +101,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     lister = Lister(store, record, clock, settings.s3_bucket)
     handlers.register_lists(broker, lister)
     handlers.register_reports(broker, Reports(record, clock), record)
+    handlers.register_pools(broker, EpochPools(database))
     handlers.register_choices(broker, record, opted_out, clock)
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedulers.inputs import SelectionInputs
 from tests.unit.fakes import EPOCH_ID
+from zipcast.inputs import SelectionInputs
 from zipcast.selection import MarketTier, SelectionSettings
 
 INPUTS = SelectionInputs(
