@@ -97,7 +97,7 @@ class EpochPoolRequest(WireModel):
 
 
 class EpochPoolReply(WireModel):
-    """One page. `detail` is on the first only; `next_after`, where there is more, is the next one's `after`."""
+    """One page. `detail` is on the first only; `next_after`, if there is more, is the next one's `after`."""
 
     success: Literal[True] = True
     epoch_id: EpochId

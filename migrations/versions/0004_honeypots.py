@@ -1,8 +1,9 @@
 """honeypots and signals
 
 Decoys of epochs, and what is noticed of miners. The scheduler writes both; bridge and responder see them once the
-epoch is revealed. When that is, one function says: `epoch_is_revealed`. It runs with its owner's rights, so that
-a policy may ask it for whom the epoch itself is out of sight.
+epoch is revealed. When that is, one function says: `epoch_is_revealed`: one epoch after its end, and after those
+before it, whose lengths may be others (24 h at the most). It runs with its owner's rights, so that a policy may ask
+it for whom an epoch is out of sight.
 """
 
 import sqlalchemy as sa
@@ -46,8 +47,9 @@ def upgrade() -> None:
     op.execute(
         'create function epoch_is_revealed(id text) returns boolean '
         'language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$ '
-        'select exists (select from public.epochs '
-        'where epoch_id = id and end_at + (end_at - start_at) <= now()) $$'
+        'select exists (select from public.epochs as one where one.epoch_id = id and not exists ('
+        'select from public.epochs as other where other.start_at <= one.start_at '
+        "and other.end_at > now() - interval '24 h' and other.end_at + (other.end_at - other.start_at) > now())) $$"
     )
     op.execute('revoke all on function epoch_is_revealed(text) from public')
     op.execute(f'grant execute on function epoch_is_revealed(text) to {SCHEDULERS}, {RESPONDER}, {BRIDGE}')
