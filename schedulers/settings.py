@@ -95,7 +95,7 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
         if self.min_zipcode_listings > self.max_zipcode_listings:
             raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
-        if self.honeypot_threshold >= self.min_zipcode_listings:
+        if self.honeypot_probability > 0 and self.honeypot_threshold >= self.min_zipcode_listings:
             raise ValueError("HONEYPOT_THRESHOLD must be below MIN_ZIPCODE_LISTINGS")
         states = [state for state, _ in self._priorities()]
         if len(set(states)) < len(states):

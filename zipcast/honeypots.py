@@ -91,11 +91,11 @@ def choose(
     total and true total both lie in tolerance. Raises what `select` raises, and ValueError for a threshold
     that is not below the fewest listings of a zipcode to assign."""
     candidates = tuple(candidates)
-    if honeypots is None:
+    if honeypots is None or honeypots.probability == 0:
         return _choice(select(candidates, settings, seed, start_at), {}, ())
     if honeypots.threshold >= settings.min_zipcode_listings:
         raise ValueError("threshold must be below min_zipcode_listings")
-    selection = select(candidates, settings, seed, start_at, with_room=honeypots.probability > 0)
+    selection = select(candidates, settings, seed, start_at, with_room=True)
     possible = [one for one in candidates if one.expected_listings < honeypots.threshold]
     decoys = _fit_for_decoys(possible, settings, resting, as_utc(start_at))
     draw = _Draw(seed, settings, selection, _Doubles(decoys))

@@ -34,6 +34,7 @@ def test_the_defaults_are_the_contract_s() -> None:
         "current": (10, 60, "hotkey"),
         "epoch": (20, 3600, "hotkey"),
         "epoch-get": (60, 3600, "hotkey"),
+        "epoch-pool": (1000, 3600, "hotkey"),
         "status": (60, 3600, "hotkey"),
         "folder-access": (20, 86_400, "hotkey"),
         "miner-upload": (20, 86_400, "hotkey"),
