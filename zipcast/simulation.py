@@ -6,7 +6,7 @@ are not those of any real epoch: they come from a number, so that a run can be r
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -58,57 +58,33 @@ def simulate(
     epochs: int,
     seed: int,
     honeypots: HoneypotSettings | None = None,
+    watch: Callable[[Choice], None] = lambda _: None,
 ) -> Iterator[SimulatedEpoch]:
     """One epoch after the other from the first that starts at or after `start_at`; with decoys, unless
-    `honeypots` is None."""
-    run = choices(
-        candidates,
-        settings,
-        calendar,
-        start_at=start_at,
-        epochs=epochs,
-        seed=seed,
-        honeypots=honeypots,
-    )
-    for epoch_id, choice in run:
-        yield _simulated(epoch_id, choice)
-
-
-def choices(
-    candidates: Sequence[Candidate],
-    settings: SelectionSettings,
-    calendar: EpochCalendar,
-    *,
-    start_at: datetime,
-    epochs: int,
-    seed: int,
-    honeypots: HoneypotSettings | None = None,
-) -> Iterator[tuple[str, Choice | None]]:
-    """The same in full: None where no subset of the pool fits."""
+    `honeypots` is None. `watch` is shown each choice in full."""
     pool = {candidate.zipcode: candidate for candidate in candidates}
     decoys: dict[str, datetime] = {}
     ageless = replace(settings, max_data_age=FOR_EVER)
+    rest = timedelta(0) if honeypots is None else honeypots.rest
     interval = calendar.first_from(start_at)
     for _ in range(epochs):
         start = interval.start_at
-        rest = timedelta(0) if honeypots is None else honeypots.rest
         resting = {zipcode for zipcode, at in decoys.items() if start - at < rest}
         digest = hashlib.sha256(f"simulate:{seed}:{interval.epoch_id}".encode()).digest()
         try:
             choice = choose(pool.values(), ageless, honeypots, resting, digest, start)
         except PoolTooSmallError:
-            yield interval.epoch_id, None
+            yield SimulatedEpoch(interval.epoch_id, None, (), {}, {}, 0)
         else:
-            yield interval.epoch_id, choice
+            watch(choice)
+            yield _simulated(interval.epoch_id, choice)
             for chosen in choice.zipcodes:
                 pool[chosen.zipcode] = replace(pool[chosen.zipcode], last_assigned_at=start)
             decoys |= {one.zipcode: start for one in choice.honeypots}
         interval = calendar.after(interval)
 
 
-def _simulated(epoch_id: str, choice: Choice | None) -> SimulatedEpoch:
-    if choice is None:
-        return SimulatedEpoch(epoch_id, None, (), {}, {}, 0)
+def _simulated(epoch_id: str, choice: Choice) -> SimulatedEpoch:
     return SimulatedEpoch(
         epoch_id=epoch_id,
         total_listings=choice.published_total,

@@ -12,7 +12,7 @@ from tests.unit.test_sample_data import sample_outcomes
 from zipcast.calendar import EpochCalendar
 from zipcast.honeypots import Choice, Honeypot, HoneypotSettings
 from zipcast.selection import SelectionSettings
-from zipcast.simulation import choices
+from zipcast.simulation import simulate
 
 SETTINGS = SelectionSettings()
 CHANCE = 3.3
@@ -58,7 +58,8 @@ def only_the_small(choice: Choice) -> Choice:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_nothing_published_tells_decoys_or_their_epochs_apart() -> None:
-    run = choices(
+    found: list[Choice] = []
+    run = simulate(
         [as_candidate(row) for row in sample_outcomes()],
         SETTINGS,
         EpochCalendar(14_400),
@@ -66,8 +67,9 @@ def test_nothing_published_tells_decoys_or_their_epochs_apart() -> None:
         epochs=2500,
         seed=1,
         honeypots=HoneypotSettings(probability=0.5),
+        watch=found.append,
     )
-    found = [choice for _, choice in run if choice is not None]
+    assert all(epoch.total_listings is not None for epoch in run)
     assert len(found) == 2500
     assert sum(len(choice.honeypots) for choice in found) > 1500
     for choice in found:
