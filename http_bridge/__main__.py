@@ -17,6 +17,7 @@ from http_bridge.statistics import PublicStatistics
 from http_bridge.stream import Listeners
 from runtime import process
 from runtime.doorway import Doorway
+from runtime.epoch_pools import EpochPools
 from runtime.http_server import Server
 from runtime.nats_connection import Link
 from runtime.process import Lifecycle
@@ -79,6 +80,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         statistics=PublicStatistics(database, clock),
         assignments=Assignments(database, clock),
         history=History(database),
+        pools=EpochPools(database),
         listeners=Listeners(feed, doorway.registry, clock),
         limits=limits,
         refusals=doorway.refusals,

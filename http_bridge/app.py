@@ -18,6 +18,7 @@ from http_bridge.pages import OPENAPI, add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
+from runtime.epoch_pools import EpochPools, pool_request
 from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
@@ -27,12 +28,13 @@ from zipcast.health import HealthStatus
 from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
 from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
 from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
+from zipcast.pool_messages import EpochPoolReply
 from zipcast.status_messages import StatusReply
 from zipcast.subjects import Verb
 
 JSON = "application/json"
 # Counted here; the responder counts what it answers.
-ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_STREAM, Verb.EPOCH_VALIDATION})
+ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_POOL, Verb.EPOCH_STREAM, Verb.EPOCH_VALIDATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Bridge:
     statistics: PublicStatistics
     assignments: Assignments
     history: History
+    pools: EpochPools
     listeners: Listeners
     limits: Limits
     refusals: RefusalTrail
@@ -131,6 +134,14 @@ def build(bridge: Bridge) -> FastAPI:
         """One epoch that has ended."""
         reply = await bridge.history.one(epoch_id)
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=60"})
+
+    @app.get("/api/v1/epochs/{epoch_id}/pool", responses=_replies(EpochPoolReply))
+    async def epoch_pool(request: Request, epoch_id: str) -> Response:
+        """What an epoch was chosen from, for validators, one epoch after its end; page by page."""
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        await bridge.admit(request, Verb.EPOCH_POOL, asked)
+        page = await bridge.pools.page(pool_request(asked))
+        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "private"})
 
     @app.get("/api/v1/zipcode-assignments/epoch/{epoch_id}")
     async def epoch_assignment(request: Request, epoch_id: str) -> Response:

@@ -34,6 +34,7 @@ from zipcast.subjects import ADMIN_VERBS, MINTING_VERBS, Verb
 NAMING_A_COLDKEY = frozenset({Verb.S3_FOLDER_ACCESS})
 VALIDATORS_ONLY = frozenset(
     {
+        Verb.EPOCH_POOL,
         Verb.EPOCH_VALIDATION,
         Verb.S3_VALIDATOR_UPLOAD,
         Verb.S3_VALIDATOR_READ,

@@ -71,6 +71,7 @@ class Rules:
                 Verb.EPOCH_CURRENT: rule("current", settings.limit_current_per_minute, MINUTE, "hotkey"),
                 Verb.EPOCH_STREAM: rule("stream", settings.limit_current_per_minute, MINUTE, "hotkey"),
                 Verb.EPOCH_GET: rule("epoch-get", settings.limit_status_per_hour, HOUR, "hotkey"),
+                Verb.EPOCH_POOL: rule("epoch-pool", settings.limit_pool_per_hour, HOUR, "hotkey"),
                 Verb.EPOCH_VALIDATION: rule("epoch", settings.limit_epoch_per_hour, HOUR, "hotkey"),
                 Verb.MINER_STATUS: rule("status", settings.limit_status_per_hour, HOUR, "hotkey"),
                 Verb.S3_FOLDER_ACCESS: rule("folder-access", miner, DAY, "hotkey"),

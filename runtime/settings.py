@@ -185,6 +185,9 @@ class LimitSettings(EpochLengthSettings):
     total_daily_limit: int = Field(default=200_000, ge=1, description="credential requests of all, a day")
     limit_current_per_minute: int = Field(default=10, ge=1, description="`current` a hotkey, a minute")
     limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` a validator, an hour")
+    limit_pool_per_hour: int = Field(
+        default=1000, ge=1, description="pages of epochs' pools a validator, an hour"
+    )
     limit_status_per_hour: int = Field(default=60, ge=1, description="status reports a hotkey, an hour")
     limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` an address, a minute")
     limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses a validator, an hour")

@@ -74,7 +74,7 @@ REGIONS = {
 # Distribution of listings: (share of zipcodes in millionths, listings), linear in between.
 METRO_LISTINGS = (
     (0, 4),
-    (80_000, 50),
+    (200_000, 50),
     (250_000, 200),
     (600_000, 520),
     (850_000, 1_100),

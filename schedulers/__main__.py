@@ -1,12 +1,14 @@
 """The scheduler process: `python -m schedulers`."""
 
 import sys
+from functools import partial
 
 from runtime import logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import AdminQueue
+from schedulers.adopting import record_honeypots
 from schedulers.engine import EpochEngine
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
@@ -14,6 +16,7 @@ from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.registry.start import registry_reader
 from schedulers.settings import SchedulerSettings
+from schedulers.signals import Signals
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
 from storage.database import open_engine
@@ -44,9 +47,17 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
         secrets=settings.secrets,
         signer=signer,
         metrics=metrics,
+        honeypots=settings.honeypots,
     )
     trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
-    publisher = Publisher(database, EpochStream(jetstream), trust, clock, metrics)
+    publisher = Publisher(
+        database,
+        EpochStream(jetstream),
+        trust,
+        clock,
+        metrics,
+        on_adopted=partial(record_honeypots, preparer),
+    )
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
     registry = registry_reader(settings, jetstream, database, clock)
@@ -58,6 +69,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
     life.spawn(Housekeeping(database, clock).run(), "housekeeping")
+    life.spawn(Signals(database, clock, settings.calendar.epoch_seconds).run(), "signals")
     for step in (engine.caught_up, registry.settled):
         await life.until(step)
     life.ready()

@@ -4,9 +4,10 @@ Owns what happens when record and stream disagree. A crash between any two lines
 running it again: the stream drops what it has, the mark changes a row once.
 """
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.metrics import SchedulerMetrics
@@ -15,8 +16,12 @@ from storage import epoch_changes, epoch_inputs, epochs
 from storage.epochs import StoredEpoch
 from zipcast.clock import Clock
 from zipcast.envelope import Trust, verify
+from zipcast.messages import EpochMessage
 
 log = logs.logger()
+
+# Called in the transaction that adopts the message.
+OnAdopted = Callable[[AsyncConnection, EpochMessage], Awaitable[None]]
 
 
 class Publisher:
@@ -29,12 +34,16 @@ class Publisher:
         trust: Trust,
         clock: Clock,
         metrics: SchedulerMetrics | None = None,
+        *,
+        on_adopted: OnAdopted,
     ) -> None:
+        """`on_adopted` records what a message from the stream does not tell of itself."""
         self._database = database
         self._stream = stream
         self._trust = trust
         self._clock = clock
         self._metrics = metrics or SchedulerMetrics()
+        self._on_adopted = on_adopted
         self._last: Recorded | None = None
 
     async def open(self) -> None:
@@ -131,5 +140,6 @@ class Publisher:
                 return
             message = verify(envelope, self._trust).message
             await epoch_changes.adopt_message(connection, envelope, message, self._clock.now())
+            await self._on_adopted(connection, message)
             kept = await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash)
         log.error("record_differed_from_stream", epoch_id=envelope.epoch_id, next_inputs_kept=kept)

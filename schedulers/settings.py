@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from schedulers.prepare import Secrets
 from zipcast.calendar import EpochCalendar, scaled
+from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import MarketTier, SelectionSettings
 
 _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
@@ -81,12 +82,21 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=0.15, ge=0, le=1, description="0: states by weight alone; 1: every state alike"
     )
 
+    honeypot_probability: float = Field(
+        default=0.3, ge=0, le=1, description="of one or two decoys in an epoch; 0: never"
+    )
+    honeypot_threshold: int = Field(
+        default=50, ge=1, description="decoys have fewer listings; below MIN_ZIPCODE_LISTINGS"
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if 86_400 % self.epoch_seconds:
             raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
         if self.min_zipcode_listings > self.max_zipcode_listings:
             raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
+        if self.honeypot_probability > 0 and self.honeypot_threshold >= self.min_zipcode_listings:
+            raise ValueError("HONEYPOT_THRESHOLD must be below MIN_ZIPCODE_LISTINGS")
         states = [state for state, _ in self._priorities()]
         if len(set(states)) < len(states):
             raise ValueError("STATE_PRIORITIES must name each state once")
@@ -128,6 +138,15 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     @property
     def calendar(self) -> EpochCalendar:
         return EpochCalendar(self.epoch_seconds)
+
+    @property
+    def honeypots(self) -> HoneypotSettings:
+        """The rules of decoys, with their rest scaled as the cooldown is."""
+        return HoneypotSettings(
+            self.honeypot_probability,
+            self.honeypot_threshold,
+            scaled(HoneypotSettings().rest, self.epoch_seconds),
+        )
 
     @property
     def selection(self) -> SelectionSettings:

@@ -70,13 +70,6 @@ async def streamed_after(
     return found[::-1] if newest_first else found
 
 
-async def revealed_seed(connection: AsyncConnection, epoch_id: str) -> str | None:
-    """The seed of an epoch that has ended, in hex; PostgreSQL shows no other."""
-    query = select(REVEALED.c.seed).where(REVEALED.c.epoch_id == epoch_id)
-    seed: str | None = (await connection.execute(query)).scalar()
-    return seed
-
-
 def _ended() -> Select[Any]:
     return (
         select(

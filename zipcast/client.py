@@ -36,7 +36,9 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
+from zipcast.pool_messages import EpochPool, EpochPoolReply, EpochPoolRequest
 from zipcast.requester import Requester
+from zipcast.status_messages import EpochGetRequest
 from zipcast.subjects import Verb
 
 FIRST_PAUSE_SECONDS = 0.2
@@ -145,6 +147,24 @@ class ZipcastClient:
         nats.errors.Error."""
         request = MinerListRequest(miner_hotkey=miner_hotkey, start_after=start_after)
         return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
+
+    async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:
+        """An epoch that has started, as it was published: to be verified. Raises ServiceError,
+        EnvelopeError, nats.errors.Error."""
+        request = EpochGetRequest(epoch_id=epoch_id)
+        message = await self._requester.ask(Verb.EPOCH_GET, request.to_bytes())
+        return UnverifiedEnvelope.from_headers(message.headers, message.data)
+
+    async def pool(self, epoch_id: str) -> EpochPool:
+        """What an epoch was chosen from, for validators, one epoch after its end. Raises ServiceError,
+        nats.errors.Error."""
+        pages: list[EpochPoolReply] = []
+        after: str | None = None
+        while not pages or after is not None:
+            request = EpochPoolRequest(epoch_id=epoch_id, after=after)
+            pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply))
+            after = pages[-1].next_after
+        return EpochPool.of(pages)
 
     @property
     def is_informed(self) -> bool:

@@ -5,6 +5,7 @@ contract; unknown fields are ignored, so that old clients read new messages.
 """
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.selection import MarketTier
+from zipcast.selection import Candidate, MarketTier
 
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
 HEADER_ERROR = "Zipcast-Error"
@@ -64,6 +65,11 @@ class AssignedZipcode(WireModel):
     county: str
     market_tier: MarketTier
     geographic_region: str
+
+    @classmethod
+    def all_of(cls, chosen: Iterable[Candidate]) -> "tuple[AssignedZipcode, ...]":
+        """As they are published, in the order given."""
+        return tuple(cls.model_validate(one, from_attributes=True) for one in chosen)
 
 
 class EpochMetadata(WireModel):

@@ -140,22 +140,28 @@ class Selection:
 
 
 def select(
-    candidates: Iterable[Candidate], settings: SelectionSettings, seed: bytes, start_at: datetime
+    candidates: Iterable[Candidate],
+    settings: SelectionSettings,
+    seed: bytes,
+    start_at: datetime,
+    *,
+    with_room: bool = False,
 ) -> Selection:
     """Select the zipcodes of the epoch that starts at `start_at`, the same for any input order.
 
     If any subset of the eligible zipcodes adds up to a total within tolerance, the result
     does. If none does, zipcodes still in cooldown are let back, oldest assignment first.
+    `with_room`: go on past the target until any one of the chosen could be a decoy (honeypots.py).
     PoolTooSmallError if that does not help either; ValueError for a seed that is not 32
     bytes, a naive `start_at`, or a zipcode given twice.
     """
     pool, cooling = _eligible(candidates, settings, as_utc(start_at))
     relaxed: list[Candidate] = []
-    chosen = draw(pool, settings, seed)
+    chosen = draw(pool, settings, seed, with_room=with_room)
     if not chosen:
         relaxed = _relaxed(pool, cooling, settings)
         pool += relaxed
-        chosen = draw(pool, settings, seed)
+        chosen = draw(pool, settings, seed, with_room=with_room)
     return Selection(
         zipcodes=chosen,
         total_listings=sum(candidate.expected_listings for candidate in chosen),
@@ -164,7 +170,9 @@ def select(
     )
 
 
-def draw(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> tuple[Candidate, ...]:
+def draw(
+    pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes, *, with_room: bool = False
+) -> tuple[Candidate, ...]:
     """The zipcodes drawn from a pool of distinct eligible ones, in rank order: what a validator replays.
 
     Empty if none of its subsets totals within tolerance. ValueError unless the seed has 32 bytes.
@@ -174,7 +182,8 @@ def draw(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) ->
     # total it held was completed by its own later choices, so the walk that looks ahead
     # would have taken the same, and refused the same, because it refuses all overshoots too.
     anything_goes = [len(ranked)] * (settings.highest_total + 1)
-    return _walk(ranked, settings, anything_goes) or _walk(ranked, settings, _deadlines(ranked, settings))
+    greedy = _walk(ranked, settings, anything_goes, with_room)
+    return greedy or _walk(ranked, settings, _deadlines(ranked, settings), with_room)
 
 
 def _eligible(
@@ -254,18 +263,24 @@ def _weights(pool: Sequence[Candidate], settings: SelectionSettings) -> list[flo
 
 
 def _walk(
-    ranked: Sequence[Candidate], settings: SelectionSettings, deadlines: Sequence[int]
+    ranked: Sequence[Candidate], settings: SelectionSettings, deadlines: Sequence[int], with_room: bool
 ) -> tuple[Candidate, ...]:
-    """Take in rank order, until the target is reached, what the deadline of its new total allows."""
+    """Take in rank order, until the goal is reached, what the deadline of its new total allows.
+
+    The goal is the target; `with_room` it is at least so much that the total without any one of
+    the chosen is still within tolerance, where the band is wide enough for that one."""
     chosen: list[Candidate] = []
-    total = 0
+    total, goal = 0, settings.target_listings
     for passed, candidate in enumerate(ranked, start=1):
-        if total >= settings.target_listings:
+        if total >= goal:
             break
         taken = total + candidate.expected_listings
         if taken <= settings.highest_total and passed <= deadlines[taken]:
             chosen.append(candidate)
             total = taken
+            room = settings.lowest_total + candidate.expected_listings
+            if with_room and room <= settings.highest_total:
+                goal = max(goal, room)
     return tuple(chosen) if total >= settings.lowest_total else ()
 
 

@@ -45,6 +45,7 @@ class Verb(StrEnum):
     EPOCH_VALIDATION = "epoch.validation"
     EPOCH_STREAM = "epoch.stream"  # over HTTP only
     EPOCH_GET = "epoch.get"
+    EPOCH_POOL = "epoch.pool"
     MINER_STATUS = "miner.status"
     AUTH_LEGACY = "auth.legacy"
     EPOCH_GENERATE = "epoch.generate"
@@ -61,7 +62,12 @@ MINER_VERBS = frozenset(
 )
 # What these answer opens buckets; they are spelled `s3.`.
 MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
-VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ, Verb.S3_MINER_LIST}
+VALIDATOR_VERBS = MINER_VERBS | {
+    Verb.EPOCH_POOL,
+    Verb.S3_VALIDATOR_UPLOAD,
+    Verb.S3_VALIDATOR_READ,
+    Verb.S3_MINER_LIST,
+}
 # What an admin asks, registered on the subnet or not; it has subjects of its own.
 ADMIN_VERBS = frozenset(
     {

@@ -26,6 +26,7 @@ from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
 from runtime import logs, nats_connection, process
 from runtime.doorway import Doorway
+from runtime.epoch_pools import EpochPools
 from runtime.nats_client import HardenedClient
 from runtime.process import Lifecycle
 from runtime.settings import load
@@ -72,6 +73,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     handlers.register(broker, current, issuer, reader)
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
     handlers.register_reports(broker, Reports(record, clock), record)
+    handlers.register_pools(broker, EpochPools(database))
     handlers.register_choices(broker, record, doorway.opted_out, clock)
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)

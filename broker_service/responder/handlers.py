@@ -12,6 +12,7 @@ from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
+from runtime.epoch_pools import EpochPools
 from runtime.identity import Caller, Proof
 from runtime.legacy_rules import named_miner
 from runtime.opt_outs import LegacyOptOuts
@@ -39,6 +40,7 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
+from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
 
@@ -128,6 +130,15 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
         """An epoch that has started: the signed bytes and headers, identical to what was published."""
         envelope = (await record.started(body.epoch_id)).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
+
+
+def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
+    """Subscribe what epochs were chosen from."""
+
+    @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:
+        """One page of an epoch's pool, one epoch after its end."""
+        return await pools.page(body)
 
 
 def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOuts, clock: Clock) -> None:

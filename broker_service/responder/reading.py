@@ -23,8 +23,9 @@ from zipcast.messages import ReadableObject, S3Credentials, ValidatorReadReply, 
 from zipcast.subjects import Verb
 
 LIFETIME = timedelta(hours=1)
-# With a presigned GET each, about half of what a NATS message may hold.
 PAGE_SIZE = 500
+# nats.conf allows 256 KB a message; the longest key, and its address, take some 6 KB.
+PAGE_BYTES = 180_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,14 @@ class Reader:
         now = self.clock.now()
         scope = self._scope(miner, epoch_id)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, epoch_id, now, now + LIFETIME)
-        page = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
+        found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
+        page = self._page(scope.bucket, found)
+        more = len(page) < len(found) or len(found) == PAGE_SIZE
         return ValidatorReadReply(
             epoch_id=epoch_id,
             miner_hotkey=miner,
-            objects=tuple(self._readable(scope.bucket, one) for one in page),
-            next_page_token=make_token(page[-1]) if len(page) == PAGE_SIZE else None,
+            objects=page,
+            next_page_token=make_token(found[len(page) - 1]) if more else None,
             expires_at=now + LIFETIME,
             s3_credentials=await self._credentials(caller, epoch_id) if request.with_credentials else None,
         )
@@ -75,6 +78,18 @@ class Reader:
         policy = policies.reading_session_policy(self.miner_bucket, epoch_id)
         scope = SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
         return await self.sessions.credentials(caller.hotkey, epoch_id, "read", scope)
+
+    def _page(self, bucket: str, found: list[SealedObject]) -> tuple[ReadableObject, ...]:
+        """As many as a message has room for, and at least one if there are any."""
+        objects: list[ReadableObject] = []
+        spare_bytes = PAGE_BYTES
+        for one in found:
+            readable = self._readable(bucket, one)
+            spare_bytes -= len(readable.to_bytes()) + 1
+            if objects and spare_bytes < 0:
+                break
+            objects.append(readable)
+        return tuple(objects)
 
     def _readable(self, bucket: str, one: SealedObject) -> ReadableObject:
         seconds = int(LIFETIME.total_seconds())

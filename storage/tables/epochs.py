@@ -1,6 +1,7 @@
 """Epochs: their rows, assignments, signed bytes and committed inputs.
 
-Row-level security (migration 0003) hides from the bridge and the responder what has not started.
+Row-level security hides from the bridge and the responder what has not started (migration 0003), and decoys
+until they are revealed (0004).
 """
 
 from datetime import datetime
@@ -62,6 +63,25 @@ class EpochAssignment(Base):
         CheckConstraint(ZIPCODE_RULE, name="zipcode"),
         CheckConstraint("expected_listings >= 0", name="listings"),
         Index(None, "zipcode"),
+    )
+
+
+class EpochHoneypot(Base):
+    """A decoy of one epoch, secret until the epoch is revealed. `threshold` is the one it was chosen by: more
+    than that reported for it is a hit. `compared_at`: when the reports were looked through."""
+
+    __tablename__ = "epoch_honeypots"
+    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
+    zipcode: Mapped[str] = mapped_column(primary_key=True)
+    real_listings: Mapped[int]
+    published_listings: Mapped[int]
+    threshold: Mapped[int]
+    compared_at: Mapped[datetime | None]
+    __table_args__ = (
+        CheckConstraint(ZIPCODE_RULE, name="zipcode"),
+        CheckConstraint("0 <= real_listings and real_listings < threshold", name="real_listings"),
+        CheckConstraint("threshold < published_listings", name="published_listings"),
+        Index("ix_epoch_honeypots_uncompared", "epoch_id", postgresql_where=text("compared_at is null")),
     )
 
 

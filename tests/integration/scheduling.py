@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import SecretStr
 from sqlalchemy import select
@@ -11,6 +12,7 @@ from devstack.data import SAMPLE_ZIPCODES
 from devstack.servers import Servers
 from runtime import nats_connection
 from runtime.process import Lifecycle
+from schedulers.adopting import record_honeypots
 from schedulers.prepare import Preparer, Secrets
 from schedulers.publisher import Publisher
 from schedulers.stream import EpochStream
@@ -71,7 +73,14 @@ class StreamSide:
         connection = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
         life.stop()
         stream = EpochStream(connection.jetstream(timeout=2))
-        return cls(stream, Publisher(database, stream, TRUST, SystemClock()))
+        publisher = Publisher(
+            database,
+            stream,
+            TRUST,
+            SystemClock(),
+            on_adopted=partial(record_honeypots, preparer(database)),
+        )
+        return cls(stream, publisher)
 
     async def close(self) -> None:
         await self.stream._jetstream._nc.close()

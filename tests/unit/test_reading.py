@@ -113,3 +113,11 @@ async def test_reading_credentials_come_on_request_where_there_is_sts() -> None:
     assert given.prefix == f"data/hotkey=*/epoch={EPOCH_ID}/*"
     without = await reader(FakeClock(END_AT), sts=False).objects(CALLER, read_request(with_credentials=True))
     assert without.s3_credentials is None
+
+
+async def test_a_page_fits_into_a_message_however_long_its_keys_are() -> None:
+    everything = [uploaded(f"{number:04}/{'x' * 900}") for number in range(400)]
+    of = reader(FakeClock(END_AT), FakeRecord(everything))
+    first = await of.objects(CALLER, read_request())
+    assert 0 < len(first.to_bytes()) <= 256 * 1024
+    assert await read_all(of) == [one.object_key for one in everything]

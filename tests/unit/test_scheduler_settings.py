@@ -9,6 +9,7 @@ from runtime.settings import SignerSettings, load
 from schedulers.settings import SchedulerSettings
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
 from zipcast.calendar import EpochCalendar
+from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import MarketTier, SelectionSettings
 
 SEED = "0123456789abcdef" * 4
@@ -36,6 +37,7 @@ def test_the_least_environment_gives_the_documented_defaults() -> None:
     settings = load(SchedulerSettings)
     assert settings.calendar == EpochCalendar(14_400)
     assert settings.selection == SelectionSettings()
+    assert settings.honeypots == HoneypotSettings()
     assert (settings.bt_network, settings.net_uid) == ("finney", 46)
     assert settings.zipcast_environment == "production"
     assert (settings.schedulers_registry_file, settings.chain_endpoints) == (None, ())
@@ -56,6 +58,8 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         "EMERGING_WEIGHT": "0.5",
         "SELECTION_RANDOMNESS": "1",
         "GEOGRAPHIC_SPREAD_FACTOR": "0",
+        "HONEYPOT_PROBABILITY": "0.5",
+        "HONEYPOT_THRESHOLD": "19",
     }.items():
         environment.setenv(name, value)
     settings = load(SchedulerSettings)
@@ -71,6 +75,8 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         selection_randomness=1,
         geographic_spread_factor=0,
     )
+    # 30 days at 4 h an epoch are 180 epochs
+    assert settings.honeypots == HoneypotSettings(0.5, 19, timedelta(hours=3))
 
 
 def test_a_length_in_seconds_wins_over_one_in_hours(environment: pytest.MonkeyPatch) -> None:
@@ -125,6 +131,9 @@ BAD = [
     ("EMERGING_WEIGHT", "1e-7"),
     ("SELECTION_RANDOMNESS", "1.01"),
     ("GEOGRAPHIC_SPREAD_FACTOR", "-0.1"),
+    ("HONEYPOT_PROBABILITY", "1.1"),
+    ("HONEYPOT_THRESHOLD", "0"),
+    ("HONEYPOT_THRESHOLD", "200"),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli import app
+from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
 from zipcast.simulation import simulate, summarise
 
@@ -97,3 +99,24 @@ def test_another_file_and_another_target(tmp_path: Path) -> None:
     infeasible = CliRunner().invoke(app, [*arguments, "--target-listings", "100000"])
     assert infeasible.exit_code == 1
     assert "infeasible" in infeasible.output
+
+
+def test_decoys_are_simulated_as_they_are_chosen() -> None:
+    decoys = [
+        replace(one, zipcode=f"{90000 + number}", expected_listings=number % 50)
+        for number, one in enumerate(pool())
+    ]
+    honeypots = HoneypotSettings(probability=0.5)
+    candidates = [*pool(), *decoys]
+    epochs = list(
+        simulate(candidates, SETTINGS, CALENDAR, start_at=START_AT, epochs=60, seed=1, honeypots=honeypots)
+    )
+    summary = summarise(epochs, SETTINGS, 120)
+    assert summary.within_tolerance == 60
+    assert 15 < summary.with_honeypots < 45
+    used = [one.zipcode for epoch in epochs for one in epoch.honeypots]
+    assert len(used) == len(set(used))
+    assert {one.zipcode for one in decoys} >= set(used)
+    for epoch in epochs:
+        assert {one.zipcode for one in epoch.honeypots} <= set(epoch.zipcodes)
+        assert (epoch.true_total < epoch.total_listings) is bool(epoch.honeypots)

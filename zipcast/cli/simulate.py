@@ -8,18 +8,16 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from zipcast.calendar import EpochCalendar
 from zipcast.cli.database import err, fail, out, server_packages
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from zipcast.honeypots import HoneypotSettings
+from zipcast.selection import Candidate, SelectionSettings
 from zipcast.simulation import SimulatedEpoch, Summary, simulate, summarise
-
-if TYPE_CHECKING:
-    from storage.zipcode_rows import ZipcodeRow
 
 # Any boundary will do: a run names its seed, not its day.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,6 +31,8 @@ def simulate_epochs(
     target_listings: Annotated[int, typer.Option(min=1, max=1_000_000)] = 10_000,
     tolerance_percent: Annotated[int, typer.Option(min=0, max=50)] = 10,
     cooldown_hours: Annotated[int, typer.Option(min=0, max=720)] = 24,
+    honeypot_probability: Annotated[float, typer.Option(min=0, max=1)] = 0.3,
+    honeypot_threshold: Annotated[int, typer.Option(min=1, max=199)] = 50,
     seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
     plot: Annotated[Path | None, typer.Option(dir_okay=False, help="A picture: .png, .svg or .pdf.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only JSON on standard output.")] = False,
@@ -45,7 +45,15 @@ def simulate_epochs(
     )
     pool = _pool(zipcodes)
     simulated = list(
-        simulate(pool, settings, EpochCalendar(4 * 3600), start_at=START_AT, epochs=epochs, seed=seed)
+        simulate(
+            pool,
+            settings,
+            EpochCalendar(4 * 3600),
+            start_at=START_AT,
+            epochs=epochs,
+            seed=seed,
+            honeypots=HoneypotSettings(honeypot_probability, honeypot_threshold),
+        )
     )
     summary = summarise(simulated, settings, _eligible(pool, settings))
     if plot is not None:
@@ -61,6 +69,7 @@ def simulate_epochs(
 def _pool(zipcodes: Path | None) -> list[Candidate]:
     with server_packages():
         from devstack.data import SAMPLE_ZIPCODES
+        from storage.candidates import as_candidate
         from storage.zipcode_file import ZipcodeFile
         from storage.zipcode_rows import ImportFileError, Rejection, RowRules, check_rows
     try:
@@ -68,28 +77,12 @@ def _pool(zipcodes: Path | None) -> list[Candidate]:
             rows = list(check_rows(file.rows(), RowRules(datetime.now(UTC))))
     except ImportFileError as error:
         fail(f"{zipcodes}: {error}")
-    accepted = [_candidate(row) for row in rows if not isinstance(row, Rejection)]
+    accepted = [as_candidate(row) for row in rows if not isinstance(row, Rejection)]
     if len(accepted) < len(rows):
         err.print(f"{len(rows) - len(accepted)} rows were rejected: `zipcast import --dry-run` names them")
     if not accepted:
         fail("no row was accepted")
     return accepted
-
-
-def _candidate(row: "ZipcodeRow") -> Candidate:
-    return Candidate(
-        zipcode=row.zipcode,
-        state=row.state,
-        city=row.city,
-        county=row.county,
-        market_tier=MarketTier(row.market_tier),
-        geographic_region=row.geographic_region,
-        expected_listings=row.recently_sold_listings,
-        population=row.population,
-        base_weight=1.0,
-        last_scraped_at=row.last_scraped_at,
-        last_assigned_at=None,
-    )
 
 
 def _eligible(pool: list[Candidate], settings: SelectionSettings) -> int:
@@ -108,6 +101,8 @@ def _document(epochs: list[SimulatedEpoch], summary: Summary) -> dict[str, objec
             {
                 "epochId": epoch.epoch_id,
                 "totalExpectedListings": epoch.total_listings,
+                "trueTotalListings": epoch.true_total,
+                "honeypots": [one.zipcode for one in epoch.honeypots],
                 "zipcodeCount": len(epoch.zipcodes),
                 "zipcodes": epoch.zipcodes,
                 "states": epoch.by_state,
@@ -127,6 +122,7 @@ def _show(summary: Summary, settings: SelectionSettings) -> None:
         (f"within tolerance ({band})", f"{summary.within_tolerance} of {summary.epochs}"),
         ("infeasible", str(summary.infeasible)),
         ("cooldown relaxed", str(summary.relaxed)),
+        ("with honeypots", str(summary.with_honeypots)),
         ("mean total", f"{summary.mean_total:.0f}"),
         ("states", _percentages(summary.shares_by_state)),
         ("tiers", _percentages(summary.shares_by_tier)),
