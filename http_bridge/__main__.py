@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from http_bridge.access import Access
-from http_bridge.app import Bridge, build
+from http_bridge.app import CURRENT_PATH, Bridge, build
 from http_bridge.assignments import Assignments
 from http_bridge.feed import EpochFeed
 from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
@@ -41,7 +41,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await doorway.follow(link.connection)
     life.spawn(feed.run(), "feed")
     app = build(_bridge(doorway, Forwarder(link.connection, metrics), feed))
-    fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins)
+    fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins, hot=CURRENT_PATH)
     server = Server(
         Access(fronted, metrics, doorway.clock),
         host=settings.bridge_host,

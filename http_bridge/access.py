@@ -7,7 +7,7 @@ Owns what is told of a request: never its query, which carries signatures, nor a
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from http_bridge.metrics import BridgeMetrics
@@ -24,6 +24,15 @@ ELSEWHERE = "other"
 LONGEST_PATH = 256
 METHOD_SENT = "zipcast.method"
 """The method as the client sent, and signed, it: a HEAD is answered as a GET without its body."""
+RawHeaders = list[tuple[bytes, bytes]]
+_ID_HEADER = HTTP_HEADER.lower().encode()
+_GUARDS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 _CORRELATION, _RESULT = "zipcast.correlation_id", "zipcast.result"
 
 
@@ -62,9 +71,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[HTTP_HEADER] = identity
-                _guard(headers, scope["scheme"])
+                message["headers"] = _guarded(message["headers"], identity, scope["scheme"])
             await send(message)
 
         with correlated(identity):
@@ -95,11 +102,12 @@ def _route(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", ELSEWHERE))
 
 
-def _guard(headers: MutableHeaders, scheme: str) -> None:
-    """What tells a browser not to guess, frame or leak; a page's own, laxer policy stays."""
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "no-referrer"
-    headers["X-Frame-Options"] = "DENY"
-    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+def _guarded(headers: RawHeaders, identity: str, scheme: str) -> RawHeaders:
+    """With the request's id, and with what tells a browser not to guess, frame or leak. A page's own, laxer
+    policy stays. In raw form: this is done for every reply."""
+    more = [*_GUARDS, (_ID_HEADER, identity.encode())]
+    if not any(name == _POLICY[0] for name, _ in headers):
+        more.append(_POLICY)
     if scheme == "https":
-        headers["Strict-Transport-Security"] = "max-age=31536000"
+        more.append(_TLS_ONLY)
+    return [*headers, *more]

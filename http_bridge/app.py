@@ -33,6 +33,7 @@ from zipcast.status_messages import StatusReply
 from zipcast.subjects import Verb
 
 JSON = "application/json"
+CURRENT_PATH = "/api/v1/zipcode-assignments/current"
 # Counted here; the responder counts what it answers.
 ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_POOL, Verb.EPOCH_STREAM, Verb.EPOCH_VALIDATION})
 
@@ -100,7 +101,7 @@ def build(bridge: Bridge) -> FastAPI:
     app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=OPENAPI, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
-    @app.get("/api/v1/zipcode-assignments/current")
+    @app.get(CURRENT_PATH)
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
         await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))

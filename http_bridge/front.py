@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from http_bridge.access import client_address, correlation_of, mark
 from http_bridge.error_reply import error_reply
+from http_bridge.hot_path import HotPath
 from runtime.correlation import HTTP_HEADER
 from runtime.limits import Limits
 from zipcast.clock import Clock
@@ -28,9 +29,15 @@ PREFLIGHT_SECONDS = 3600
 _EXPOSED = ("ETag", "Retry-After", "Age", HTTP_HEADER)
 
 
-def front(app: FastAPI, limits: Limits, clock: Clock, cors_origins: Sequence[str]) -> ASGIApp:
-    """The application behind all of it; no origins: browsers of other sites get no answer to read."""
-    guarded: ASGIApp = Guard(EveryMethod(CompressedGet(app), app), limits, clock)
+def front(
+    app: FastAPI, limits: Limits, clock: Clock, cors_origins: Sequence[str], hot: str | None = None
+) -> ASGIApp:
+    """The application behind all of it; no origins: browsers of other sites get no answer to read. `hot`: the
+    path of the endpoint that is answered ahead of the framework, and compresses for itself."""
+    inner: ASGIApp = CompressedGet(app)
+    if hot is not None:
+        inner = HotPath(inner, app, hot)
+    guarded: ASGIApp = Guard(EveryMethod(inner, app), limits, clock)
     if not cors_origins:
         return guarded
     return CORSMiddleware(

@@ -23,29 +23,30 @@ def configure(process: str, level: str, tally: Processor) -> None:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         name_process,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         structlog.processors.CallsiteParameterAdder({structlog.processors.CallsiteParameter.MODULE}),
         follow_epochs,
         tally,
         structlog.processors.format_exc_info,
     ]
+    rendering: list[Processor] = [
+        structlog.processors.EventRenamer("action"),
+        _leading_fields_first,
+        structlog.processors.JSONRenderer(sort_keys=False),
+    ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # Straight to the stream: the detour over `logging` takes twice the time, for every request.
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_name_library, *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.EventRenamer("action"),
-                _leading_fields_first,
-                structlog.processors.JSONRenderer(sort_keys=False),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
