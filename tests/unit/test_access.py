@@ -91,6 +91,7 @@ async def test_each_request_is_one_line_without_its_query(http: httpx.AsyncClien
     assert lines == [
         {
             "event": "http_request",
+            "module": "test_access",
             "log_level": "info",
             "method": "GET",
             "path": "/things/a",
