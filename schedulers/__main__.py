@@ -57,7 +57,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     life.spawn(engine.run(), "epochs")
     life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
-    life.spawn(Housekeeping(database, clock).run(), "housekeeping")
+    life.spawn(Housekeeping(database, clock, settings.retention, metrics).run(), "housekeeping")
     for step in (engine.caught_up, registry.settled):
         await life.until(step)
     life.ready()

@@ -107,5 +107,6 @@ class AdminCommand(Base):
     __table_args__ = (
         CheckConstraint("state in ('queued', 'done', 'failed')", name="state"),
         CheckConstraint("(state = 'queued') = (finished_at is null)", name="finished"),
+        Index(None, "requested_at"),
         Index("ix_admin_commands_queued", "requested_at", postgresql_where=text("state = 'queued'")),
     )
