@@ -9,16 +9,32 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Function, cast, delete, func, select, text, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Function,
+    Select,
+    any_,
+    cast,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.elements import ColumnClause
 
 from storage.tables import Epoch, EpochAssignment, EpochInputs, RequestRefusal
+from storage.tables.base import Base
 from storage.tables.epochs import IN_DETAIL
 from zipcast.calendar import format_epoch_id
 
 BATCH = 5_000
 EPOCHS_AT_ONCE = 100
+CTID: ColumnClause[str] = literal_column("ctid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +65,14 @@ async def keep_claims_partitioned(connection: AsyncConnection) -> None:
 async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[str]:
     """completed -> archived, for some of the oldest that ended before then; their ids."""
     oldest = (
-        select(Epoch.epoch_id)
+        select(CTID)
+        .select_from(Epoch)
         .where(Epoch.status == "completed", Epoch.epoch_id < _id_of(before), Epoch.end_at <= before)
         .order_by(Epoch.epoch_id)
         .limit(EPOCHS_AT_ONCE)
         .with_for_update(skip_locked=True)
     )
-    archived = update(Epoch).where(Epoch.epoch_id.in_(oldest)).values(status="archived")
+    archived = update(Epoch).where(_stands_in(oldest)).values(status="archived")
     return sorted((await connection.execute(archived.returning(Epoch.epoch_id))).scalars())
 
 
@@ -75,13 +92,13 @@ async def needed(connection: AsyncConnection, before: datetime) -> Needed:
 async def drop_assignments(connection: AsyncConnection, before_id: str) -> int:
     """Of epochs before that one, which are archived; how many rows went."""
     oldest = (
-        select(EpochAssignment.epoch_id, EpochAssignment.zipcode)
+        select(CTID)
+        .select_from(EpochAssignment)
         .where(EpochAssignment.epoch_id < before_id)
         .order_by(EpochAssignment.epoch_id, EpochAssignment.zipcode)
         .limit(BATCH)
     )
-    key = tuple_(EpochAssignment.epoch_id, EpochAssignment.zipcode)
-    return (await connection.execute(delete(EpochAssignment).where(key.in_(oldest)))).rowcount
+    return await _delete(connection, EpochAssignment, oldest)
 
 
 async def drop_reports(connection: AsyncConnection, before_id: str) -> int:
@@ -103,12 +120,22 @@ async def drop_revisions(connection: AsyncConnection, import_id: int) -> int:
 async def drop_refusals(connection: AsyncConnection, before: datetime) -> int:
     """One batch, oldest first; how many went."""
     oldest = (
-        select(RequestRefusal.id)
+        select(CTID)
+        .select_from(RequestRefusal)
         .where(RequestRefusal.refused_at < before)
         .order_by(RequestRefusal.refused_at)
         .limit(BATCH)
     )
-    return (await connection.execute(delete(RequestRefusal).where(RequestRefusal.id.in_(oldest)))).rowcount
+    return await _delete(connection, RequestRefusal, oldest)
+
+
+async def _delete(connection: AsyncConnection, table: type[Base], oldest: Select[Any]) -> int:
+    return (await connection.execute(delete(table).where(_stands_in(oldest)))).rowcount
+
+
+def _stands_in(places: Select[Any]) -> ColumnElement[bool]:
+    """Rows by where they stand on disk: told some thousand keys, the planner would read the whole table."""
+    return any_(func.array(places.scalar_subquery())) == CTID
 
 
 async def _call(connection: AsyncConnection, function: Function[Any]) -> int:

@@ -112,6 +112,10 @@ def upgrade() -> None:
     op.add_column('zipcode_imports', sa.Column('trimmed_at', sa.DateTime(timezone=True), nullable=True))
     op.create_index(op.f('ix_admin_commands_requested_at'), 'admin_commands', ['requested_at'], unique=False)
     op.create_index(
+        'ix_admin_commands_overridden', 'admin_commands', [sa.text("(outcome ->> 'epochId')")], unique=False,
+        postgresql_where=sa.text("command = 'target.override'"),
+    )
+    op.create_index(
         'ix_epochs_in_detail', 'epochs', ['epoch_id'], unique=False,
         postgresql_where=sa.text("status in ('pending', 'active', 'completed')"),
     )
@@ -125,5 +129,6 @@ def downgrade() -> None:
     for signature, _ in FUNCTIONS:
         op.execute(f'drop function {signature}')
     op.drop_index('ix_epochs_in_detail', table_name='epochs', postgresql_where=sa.text("status in ('pending', 'active', 'completed')"))
+    op.drop_index('ix_admin_commands_overridden', table_name='admin_commands', postgresql_where=sa.text("command = 'target.override'"))
     op.drop_index(op.f('ix_admin_commands_requested_at'), table_name='admin_commands')
     op.drop_column('zipcode_imports', 'trimmed_at')

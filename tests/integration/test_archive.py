@@ -148,6 +148,7 @@ async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
     assert sorted(one.zipcode for one in selection.zipcodes) == [one.zipcode for one in message.zipcodes]
 
 
+@pytest.mark.long
 async def test_two_replicas_archive_side_by_side(database, keeper, servers, database_url):
     ids = await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 3)
     await asyncio.gather(keeper.tidy(), Housekeeping(keeper.database, SystemClock(), RETENTION).tidy())
@@ -156,6 +157,7 @@ async def test_two_replicas_archive_side_by_side(database, keeper, servers, data
     assert len(ids) == 3
 
 
+@pytest.mark.long
 async def test_an_epoch_that_is_not_completed_is_not_archived_and_keeps_what_it_needs(database, keeper):
     ids = await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 3)
     async with database.begin() as connection:
@@ -167,6 +169,7 @@ async def test_an_epoch_that_is_not_completed_is_not_archived_and_keeps_what_it_
     assert await assigned(database) == ids
 
 
+@pytest.mark.long
 async def test_preparing_goes_on_while_a_batch_is_being_dropped(database, keeper):
     """The rows of a batch are locked, and nothing else."""
     await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 2)
@@ -228,6 +231,7 @@ def old_rows(epoch_id: str, ended: datetime) -> list[tuple[type, dict]]:
 TABLES = (MinerSubmission, UploadManifest, ValidatorResult, ValidationAudit, CredentialIssuance, AdminCommand)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ago", "left"),
     [
@@ -246,6 +250,7 @@ async def test_reports_and_the_audit_trail_are_kept_for_as_long_as_is_set(databa
     assert [await count(database, table) for table in TABLES] == left
 
 
+@pytest.mark.long
 async def test_an_override_of_an_epoch_to_come_outlives_the_trail(database, keeper):
     now = datetime.now(UTC)
     done = {"state": "done", "finished_at": now - 400 * DAY, "outcome": {"epochId": upcoming(1)[0].epoch_id}}
@@ -270,6 +275,7 @@ async def test_what_is_recent_a_scheduler_cannot_drop_whatever_it_asks(database,
     assert [await count(database, table) for table in TABLES] == [1] * len(TABLES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("process", ["responder", "http_bridge"])
 @pytest.mark.parametrize(
     "call",
@@ -282,6 +288,7 @@ async def test_nobody_else_may_drop_anything(servers: Servers, database_url: str
             await connection.execute(f"select {call}".encode())
 
 
+@pytest.mark.long
 async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says_so(database, keeper):
     now = datetime.now(UTC)
     maker = with_cooldown(database)
@@ -305,6 +312,7 @@ async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says
     await same_pool_and_choice(database, kept)
 
 
+@pytest.mark.long
 async def test_a_report_on_an_archived_epoch_is_refused(database, keeper, servers, database_url):
     (epoch_id,) = await completed_epochs(database, with_cooldown(database), datetime.now(UTC) - 40 * DAY, 1)
     await keeper.tidy()
