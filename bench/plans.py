@@ -24,7 +24,8 @@ async def explained(engine: AsyncEngine, operation: Operation, moment: Moment) -
     sent: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
-        sent.append((statement, parameters))
+        if not statement.startswith("set "):
+            sent.append((statement, parameters))
 
     event.listen(engine.sync_engine, "before_cursor_execute", note)
     async with engine.connect() as connection:

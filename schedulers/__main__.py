@@ -10,16 +10,16 @@ from schedulers.admin_queue import AdminQueue
 from schedulers.engine import EpochEngine
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
-from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.registry.start import registry_reader
 from schedulers.settings import SchedulerSettings
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
+from schedulers.wiring import make_preparer
 from storage.database import open_engine
 from zipcast.clock import SystemClock
 from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.hotkeys import parse_hotkey
 
 log = logs.logger()
 
@@ -34,18 +34,9 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )
     jetstream = connection.jetstream(timeout=2)
-    signer = Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value()))
-    preparer = Preparer(
-        database=database,
-        network=settings.bt_network,
-        netuid=settings.net_uid,
-        calendar=settings.calendar,
-        settings=settings.selection,
-        secrets=settings.secrets,
-        signer=signer,
-        metrics=metrics,
-    )
-    trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
+    preparer = make_preparer(settings, database, metrics)
+    signer = parse_hotkey(preparer.signer.ss58_address)
+    trust = Trust(frozenset({signer}), settings.bt_network, settings.net_uid)
     publisher = Publisher(database, EpochStream(jetstream), trust, clock, metrics)
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)

@@ -9,7 +9,7 @@ import pytest_asyncio
 from sqlalchemy import func, select
 
 from bench.operations import OPERATIONS, Moment, Operation
-from bench.plans import explained
+from bench.plans import Plan, explained
 from bench.years import fill
 from devstack.logins import login_url
 from devstack.servers import Servers
@@ -32,11 +32,17 @@ async def years(servers: Servers):
     await servers.drop_database(url)
 
 
+async def plans_of(url: str, operation: Operation) -> list[Plan]:
+    engine = open_engine(url, application_name="test")
+    try:
+        return await explained(engine, operation, Moment.of(EPOCHS))
+    finally:
+        await engine.dispose()
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.process}: {one.name}")
 async def test_no_table_of_epochs_is_read_as_a_whole(servers: Servers, years: str, operation: Operation):
-    engine = open_engine(login_url(servers.state, years, operation.process), application_name="test")
-    plans = await explained(engine, operation, Moment.of(EPOCHS))
-    await engine.dispose()
+    plans = await plans_of(login_url(servers.state, years, operation.process), operation)
     assert plans
     for plan in plans:
         assert not plan.whole_tables - OF_ZIPCODES, plan.text
@@ -47,7 +53,5 @@ async def test_a_plan_that_reads_all_assignments_would_be_found(servers: Servers
         query = select(func.count()).select_from(EpochAssignment).where(EpochAssignment.position > 0)
         return (await connection.execute(query)).scalar_one()
 
-    engine = open_engine(years, application_name="test")
-    (plan,) = await explained(engine, Operation("all", "owner", ask), Moment.of(EPOCHS))
-    await engine.dispose()
+    (plan,) = await plans_of(years, Operation("all", "owner", ask))
     assert plan.whole_tables == {"epoch_assignments"}

@@ -1,6 +1,7 @@
 """`zipcast config`: what the processes would be told by this environment, before they are started."""
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,18 +48,23 @@ def check(
     if process not in SETTINGS:
         raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
     with server_packages():
-        from dotenv import dotenv_values
-
         from runtime.settings import load
-    stated: dict[str, str] = {}
-    for path in env_file or []:
-        stated |= {name: value for name, value in dotenv_values(path).items() if value is not None}
-    os.environ.update({name: value for name, value in stated.items() if name not in os.environ})
+    read_env_files(env_file or [])
     settings = load(settings_classes()[process])
     table = Table("variable", "value", "", box=None, pad_edge=False)
     for name, value in settings:
         table.add_row(name.upper(), _shown(value), "" if name in settings.model_fields_set else "default")
     out.print(table)
+
+
+def read_env_files(paths: Sequence[Path]) -> None:
+    """Into the environment, which wins; of the files the later ones do."""
+    with server_packages():
+        from dotenv import dotenv_values
+    stated: dict[str, str] = {}
+    for path in paths:
+        stated |= {name: value for name, value in dotenv_values(path).items() if value is not None}
+    os.environ.update({name: value for name, value in stated.items() if name not in os.environ})
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zipcast.cli.database import fail
+from zipcast.cli.preview import show_preview
 from zipcast.cli.session import (
     DEFAULT_READY,
     NetuidOption,
@@ -25,7 +26,7 @@ from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsRep
 from zipcast.ready import NotReadyError, Ready
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
-epochs_app = typer.Typer(no_args_is_help=True, help="Epochs that have ended.")
+epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")
 out = Console()
 TIMEOUT_SECONDS = 10.0
 HttpOption = Annotated[str | None, typer.Option("--http", help="The bridge's address.")]
@@ -78,6 +79,27 @@ def verify(
     _tell(findings)
     if any(finding.faults for finding in findings):
         raise typer.Exit(1)
+
+
+@epochs_app.command("next")
+def next_epoch(
+    preview: Annotated[
+        bool, typer.Option("--preview", help="What it assigns; takes the scheduler's settings and secrets.")
+    ] = False,
+    env_file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, help="The scheduler's, for --preview; later ones win."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The preview as JSON alone.")] = False,
+    http: HttpOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """When the next epoch starts; with --preview also what it assigns, which nobody else may see."""
+    if preview:
+        show_preview(env_file or [], as_json=as_json)
+        return
+    told = json.loads(_get(_address(http, ready), "/api/v1/zipcode-assignments/stats"))
+    typer.echo(told["epochStatus"]["nextEpoch"]["startTime"] or "no epoch is running")
 
 
 def _tell(findings: list[Finding]) -> None:
