@@ -12,7 +12,8 @@ from tests.replay import golden
 from tests.replay.documented import row_of, selected, settings_document
 from tests.replay.from_protocol import replay
 from tests.replay.pools import START_AT, STATES
-from zipcast.selection import Candidate, MarketTier, SelectionSettings, _settle_ties, select
+from zipcast.ranking import settle_ties
+from zipcast.selection import Candidate, MarketTier, SelectionSettings, select
 
 HOUR = timedelta(hours=1)
 
@@ -71,5 +72,5 @@ def test_keys_that_differ_beyond_twelve_digits_rank_by_zipcode(steps: list[int],
     keys = [1.23456789012e-4 * (1 + step * 0.4e-11) for step in steps]
     shuffler.shuffle(keys)
     order = sorted(range(len(keys)), key=keys.__getitem__)
-    _settle_ties(order, keys)
+    settle_ties(order, keys)
     assert order == sorted(range(len(keys)), key=lambda index: (float(f"{keys[index]:.11e}"), index))

@@ -48,7 +48,7 @@ def simulate_epochs(
         tolerance_percent=tolerance_percent,
         cooldown=timedelta(hours=cooldown_hours),
     )
-    pool = _pool(zipcodes)
+    pool = read_pool(zipcodes)
     simulated = list(
         simulate(pool, settings, EpochCalendar(4 * 3600), start_at=START_AT, epochs=epochs, seed=seed)
     )
@@ -64,7 +64,8 @@ def simulate_epochs(
         raise typer.Exit(1)
 
 
-def _pool(zipcodes: Path | None) -> list[Candidate]:
+def read_pool(zipcodes: Path | None) -> list[Candidate]:
+    """Of a file, or of the sample: what an import would accept."""
     with server_packages():
         from devstack.data import SAMPLE_ZIPCODES
         from storage.zipcode_file import ZipcodeFile
