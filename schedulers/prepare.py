@@ -115,7 +115,7 @@ class Preparer:
                 return found
             if await epochs.database_now(connection) >= interval.end_at:
                 raise EpochEndedError(interval.epoch_id)
-            prepared = await self._build(connection, interval)
+            prepared = await self.build(connection, interval)
             await epoch_changes.insert_prepared(connection, prepared)
         self.metrics.prepared.inc()
         log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is told before its start
@@ -136,7 +136,7 @@ class Preparer:
                 raise EpochNotPendingError(f"{epoch_id} is not prepared, or has started")
             if now >= found.interval.start_at - REGENERATION_MARGIN:
                 raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
-            prepared = await self._build(connection, found.interval)
+            prepared = await self.build(connection, found.interval)
             before = EpochMessage.model_validate_json(found.envelope.payload)
             if _without_links(before) != _without_links(prepared.message):
                 raise RegenerationDiffersError(epoch_id)
@@ -150,7 +150,9 @@ class Preparer:
         settings = replace(self.settings, target_listings=target_listings)
         await asyncio.to_thread(select, candidates, settings, _ANY_SEED, now)
 
-    async def _build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
+    async def build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
+        """The epoch as it would be prepared now; of all that, only its inputs are written. The caller holds
+        the lock under which epochs are prepared."""
         now = await epochs.database_now(connection)
         inputs = await self._inputs(connection, interval, now)
         choice = await self._choose(connection, interval, inputs)

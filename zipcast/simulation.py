@@ -15,6 +15,7 @@ from zipcast.honeypots import Choice, Honeypot, HoneypotSettings, choose
 from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings
 
 FOR_EVER = timedelta(days=365_000)
+COVERAGE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +35,22 @@ class SimulatedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all epochs. Shares are of assigned zipcodes; `coverage` of the pool was assigned at least once. An
-    epoch is within tolerance if both its totals are."""
+    """Of all epochs. Shares are of assigned zipcodes; `coverage` of the pool was assigned at least once in
+    all, `early_coverage` in the first COVERAGE_DAYS. `mean_repeats`: of those that were assigned. An epoch is
+    within tolerance if both its totals are."""
 
     epochs: int
     within_tolerance: int
     infeasible: int
     relaxed: int
     mean_total: float
+    least_total: int | None
+    greatest_total: int | None
     shares_by_state: dict[str, float]
     shares_by_tier: dict[str, float]
     coverage: float
+    early_coverage: float
+    mean_repeats: float
     most_repeated: int
     with_honeypots: int = 0
 
@@ -112,12 +118,26 @@ def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, poo
         infeasible=len(epochs) - len(totals),
         relaxed=sum(epoch.relaxed > 0 for epoch in epochs),
         mean_total=sum(totals) / max(1, len(totals)),
+        least_total=min(totals, default=None),
+        greatest_total=max(totals, default=None),
         shares_by_state=_shares(epoch.by_state for epoch in epochs),
         shares_by_tier=_shares(epoch.by_tier for epoch in epochs),
         coverage=len(repeats) / max(1, pool_size),
+        early_coverage=([0.0, *coverage_by_day(epochs, pool_size)[:COVERAGE_DAYS]])[-1],
+        mean_repeats=repeats.total() / max(1, len(repeats)),
         most_repeated=max(repeats.values(), default=0),
         with_honeypots=sum(bool(epoch.honeypots) for epoch in epochs),
     )
+
+
+def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[float]:
+    """The share of the pool that was assigned at least once, up to the end of each day from the first."""
+    seen: set[str] = set()
+    shares: dict[str, float] = {}
+    for epoch in epochs:
+        seen.update(epoch.zipcodes)
+        shares[epoch.epoch_id[:10]] = len(seen) / max(1, pool_size)
+    return list(shares.values())
 
 
 def _shares(counts: Iterable[dict[str, int]]) -> dict[str, float]:

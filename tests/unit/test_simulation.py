@@ -1,6 +1,7 @@
 """`zipcast simulate`: the rules of selection over simulated time."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli import app
 from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.simulation import simulate, summarise
+from zipcast.simulation import coverage_by_day, simulate, summarise
 
 START_AT = datetime(2026, 1, 1, 1, tzinfo=UTC)
 CALENDAR = EpochCalendar(14_400)
@@ -85,9 +86,31 @@ def test_the_command_prints_json_alone_and_draws_a_picture(tmp_path: Path) -> No
     shown = CliRunner().invoke(app, ["simulate", "--epochs", "12", "--json", "--plot", str(picture)])
     assert shown.exit_code == 0, shown.output
     told = json.loads(shown.stdout)
+    assert list(told) == ["epochs"]
     assert len(told["epochs"]) == 12
     assert all(9000 <= epoch["totalExpectedListings"] <= 11_000 for epoch in told["epochs"])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_for_people_and_a_page_needs_nothing_else(tmp_path: Path):
+    page = tmp_path / "totals.html"
+    shown = CliRunner().invoke(
+        app, ["simulate", "--epochs", "60", "--plot", str(page)], env={"COLUMNS": "200"}
+    )
+    assert shown.exit_code == 0, shown.output
+    for words in ("within tolerance (9000 to 11000)", "60 of 60", "assigned in 30 days", "PREMIUM"):
+        assert words in shown.stdout
+    text = page.read_text()
+    assert "60 of 60" in text
+    assert text.count("<svg") == text.count("</svg>") == 1
+    assert not re.search(r"<script|<link|<img|@import|url\((?!#)|(src|href)=.(?!#)", text)
+
+
+def test_coverage_grows_day_by_day():
+    shares = coverage_by_day(run(epochs=30), 120)  # five on the first day, which began at four
+    assert len(shares) == 6
+    assert shares == sorted(shares)
+    assert shares[-1] == len({zipcode for epoch in run(epochs=30) for zipcode in epoch.zipcodes}) / 120
 
 
 def test_another_file_and_another_target(tmp_path: Path) -> None:

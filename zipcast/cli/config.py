@@ -23,7 +23,6 @@ SETTINGS = {
     "bridge": "http_bridge.settings:BridgeSettings",
 }
 
-
 EnvFiles = Annotated[
     list[Path] | None,
     typer.Option(

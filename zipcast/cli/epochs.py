@@ -11,13 +11,15 @@ from rich.table import Table
 
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
+from zipcast.cli.config import EnvFiles
 from zipcast.cli.epoch_sources import Sourced, sourced
+from zipcast.cli.preview import show_preview
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.history_messages import ExportedEpoch, ExportedEpochs
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
-epochs_app = typer.Typer(no_args_is_help=True, help="Epochs that have ended.")
+epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")
 out = Console()
 
 
@@ -81,6 +83,24 @@ async def export(
     file.write_bytes(ExportedEpochs(epochs=tuple(epochs)).to_bytes())
     pools = sum(epoch.pool is not None for epoch in epochs)
     out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", highlight=False, soft_wrap=True)
+
+
+@epochs_app.command("next")
+def next_epoch(
+    preview: Annotated[
+        bool, typer.Option("--preview", help="What it assigns; takes the scheduler's settings and secrets.")
+    ] = False,
+    env_file: EnvFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The preview as JSON alone.")] = False,
+    http: HttpOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """When the next epoch starts; with --preview also what it assigns, which nobody else may see."""
+    if preview:
+        show_preview(env_file, as_json=as_json)
+        return
+    told = json.loads(get(address_of(http, ready), "/api/v1/zipcode-assignments/stats"))
+    typer.echo(told["epochStatus"]["nextEpoch"]["startTime"] or "no epoch is running")
 
 
 epochs_app.command("verify")(with_options_of(sourced, verify))
