@@ -8,6 +8,7 @@ from runtime.settings import load
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import AdminQueue
 from schedulers.engine import EpochEngine
+from schedulers.fault_points import FaultPoints
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
@@ -28,6 +29,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     """Run until told to stop."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
+    faults = FaultPoints(settings.schedulers_fault_point_file)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
     life.vitals.metrics.count_errors_of(database)
     connection = await nats_connection.connect(
@@ -44,11 +46,12 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
         secrets=settings.secrets,
         signer=signer,
         metrics=metrics,
+        faults=faults,
     )
     trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
-    publisher = Publisher(database, EpochStream(jetstream), trust, clock, metrics)
+    publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
-    engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
+    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults)
     registry = registry_reader(settings, jetstream, database, clock)
     system = await nats_connection.connect(
         settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life

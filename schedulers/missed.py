@@ -6,6 +6,7 @@ from itertools import islice, takewhile
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers.fault_points import FaultPoint
 from schedulers.inputs import SelectionInputs
 from schedulers.prepare import Preparer
 from storage import epoch_changes, epoch_inputs, epochs
@@ -32,6 +33,8 @@ async def record_missed(database: AsyncEngine, preparer: Preparer, running: Epoc
         recorded_at = await epochs.database_now(connection)
         rows = [await _missed(connection, preparer, interval) for interval in gap]
         await epoch_changes.record_missed(connection, rows, recorded_at)
+        if gap:
+            preparer.faults.reached(FaultPoint.BEFORE_MISSED_COMMIT)
     for interval in reversed(gap):
         log.error("epoch_missed", epoch_id=interval.epoch_id)
     return len(gap)

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
 from schedulers.metrics import SchedulerMetrics
 from schedulers.pool import load_candidates
@@ -27,7 +28,6 @@ from zipcast.selection import Candidate, Selection, SelectionSettings, select
 from zipcast.subjects import Verb
 
 log = logs.logger()
-
 
 # An epoch that starts within this time is left as it is: its readers are about to look.
 REGENERATION_MARGIN = timedelta(seconds=1)
@@ -99,6 +99,7 @@ class Preparer:
     secrets: Secrets
     signer: Signer
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
+    faults: FaultPoints = NO_FAULTS
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
         """The prepared epoch: this call's, or the one that was there already.
@@ -112,8 +113,11 @@ class Preparer:
                 return found
             if await epochs.database_now(connection) >= interval.end_at:
                 raise EpochEndedError(interval.epoch_id)
+            self.faults.reached(FaultPoint.BEFORE_PREPARE)
             prepared = await self._build(connection, interval)
             await epoch_changes.insert_prepared(connection, prepared)
+            self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
+        self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
         self.metrics.prepared.inc()
         log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is told before its start
         return StoredEpoch(interval, "pending", prepared.envelope, None)
@@ -190,35 +194,32 @@ class Preparer:
         """Those committed to in the previous message, or today's where there was none."""
         stored = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
         if stored is None:
-            stored = await self._commit(connection, interval, now, including=())
+            drafted = await self.draft_inputs(connection, interval, self.secrets.current, ())
+            stored = await epoch_inputs.commit_inputs(connection, interval.epoch_id, drafted.to_bytes(), now)
         return SelectionInputs.from_bytes(stored)
 
     async def _commit_following(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs, now: datetime
     ) -> bytes:
         following = self.calendar.first_from(interval.end_at)
-        return await self._commit(connection, following, now, including=(inputs.epoch_id,))
+        drafted = await self.draft_inputs(connection, following, self.secrets.current, (inputs.epoch_id,))
+        return await epoch_inputs.commit_inputs(connection, following.epoch_id, drafted.to_bytes(), now)
 
-    async def _commit(
-        self,
-        connection: AsyncConnection,
-        interval: EpochInterval,
-        now: datetime,
-        *,
-        including: Sequence[str],
-    ) -> bytes:
+    async def draft_inputs(
+        self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
+    ) -> SelectionInputs:
+        """What the epoch would be committed to now, with the epochs `including` in its history."""
         import_id = await _import_in_force(connection)
         target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
         since = interval.start_at - self.settings.cooldown
         history = await epochs.assigned_epoch_ids(connection, since, interval.start_at)
-        inputs = SelectionInputs(
+        return SelectionInputs(
             epoch_id=interval.epoch_id,
             import_id=import_id,
-            secret_id=self.secrets.current,
+            secret_id=secret_id,
             history_epoch_ids=tuple(sorted({*history, *including})),
             settings=self.settings if target is None else replace(self.settings, target_listings=target),
         )
-        return await epoch_inputs.commit_inputs(connection, interval.epoch_id, inputs.to_bytes(), now)
 
     async def _select(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs

@@ -18,7 +18,6 @@ from storage.database import open_engine
 from storage.tables import Epoch
 from storage.zipcode_import import import_zipcodes
 from zipcast.calendar import EpochCalendar, EpochInterval
-from zipcast.clock import SystemClock
 from zipcast.envelope import Trust
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.selection import SelectionSettings
@@ -71,7 +70,7 @@ class StreamSide:
         connection = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
         life.stop()
         stream = EpochStream(connection.jetstream(timeout=2))
-        return cls(stream, Publisher(database, stream, TRUST, SystemClock()))
+        return cls(stream, Publisher(preparer(database), stream, TRUST))
 
     async def close(self) -> None:
         await self.stream._jetstream._nc.close()
