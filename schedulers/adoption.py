@@ -12,12 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime import logs
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
+from schedulers.missed import record_missed_before
 from schedulers.prepare import Preparer
 from schedulers.stream import EpochStream, Recorded
 from storage import epoch_changes, epoch_inputs, epoch_publications, epochs
 from storage.epoch_changes import Preparation
 from storage.epoch_publications import Row
 from zipcast import fairness
+from zipcast.calendar import EpochInterval
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
 from zipcast.messages import EpochMessage
 
@@ -121,6 +123,9 @@ class Adoption:
             prepared_at=message.issued_at,
         )
         await epoch_changes.restore_published(connection, lost, recorded.stored_at, recorded.sequence)
+        # What was missed between two epochs of the stream was forgotten with them.
+        interval = EpochInterval(message.epoch_start, message.epoch_end)
+        await record_missed_before(connection, self.preparer, interval)
 
     def _seed(self, message: EpochMessage, following: Recorded | None) -> tuple[str, bytes | None]:
         """The id of the secret behind the published commitment, with the seed; else what the next message

@@ -10,6 +10,7 @@ import pytest_asyncio
 from sqlalchemy import text
 
 from schedulers.adoption import UNKNOWN_SECRET
+from schedulers.missed import record_missed
 from schedulers.prepare import Secrets
 from schedulers.rebuild import Rebuild
 from schedulers.stream import EpochStream
@@ -141,3 +142,20 @@ async def test_other_bytes_of_an_epoch_that_is_not_the_newest_are_adopted_at_the
         in_force = await epochs.prepared_epoch(connection, stored[0].epoch_id)
     assert in_force is not None
     assert in_force.envelope == told
+
+
+async def test_what_was_missed_between_epochs_of_the_stream_is_missed_again(database, stream):
+    of = preparer(database)
+    first, skipped, third = upcoming(3)
+    side = publisher(database, stream)
+    await side.open()
+    for interval in (first, third):
+        await side.publish(await of.prepare(interval))
+    await record_missed(database, of, third)
+    before = await snapshot(database)
+    assert (await statuses(database))[skipped.epoch_id] == "missed"
+    await lose_rows(database, await of.prepare(first))
+    await publisher(database, stream).open()
+    after = await snapshot(database)
+    # Nothing precedes the first one now, and there is nothing that its gap could be filled from.
+    assert after["epochs"] == before["epochs"]
