@@ -196,12 +196,14 @@ class CrashSystem:
         else:
             await self.servers.supervisor.bring_up(name)
 
-    async def play(self, scene: Scene, point: FaultPoint) -> None:
-        """Bring about what leads a scheduler to the step, arm it, and let both come upon it."""
+    async def play(self, scene: Scene, point: FaultPoint) -> datetime | None:
+        """Bring about what leads a scheduler to the step, arm it, and let both come upon it. When that began
+        to harm them, if it did."""
         if scene is Scene.EPOCH:
             self.armed.write_text(point)
-            return
-        await self._until_marked()
+            return None
+        await self.until_marked()
+        began_at = datetime.now(UTC)
         for name in self.schedulers:
             self.kill(name)
         await self.settle(tuple(self.schedulers))
@@ -215,8 +217,9 @@ class CrashSystem:
         self.armed.write_text(point)
         for scheduler in self.schedulers.values():
             scheduler.start()
+        return began_at
 
-    async def _until_marked(self) -> None:
+    async def until_marked(self) -> None:
         """The running epoch is published and marked, and has some time left."""
         query = text(
             "select 1 from epochs where status = 'active' and start_at <= clock_timestamp() "

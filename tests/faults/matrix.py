@@ -14,6 +14,8 @@ FIRST, SECOND, NATS, POSTGRES = "schedulers", "schedulers_2", "nats", "postgres"
 VICTIM = "victim"
 """Whichever scheduler reached the step."""
 OTHER = "other"
+BEGIN, END = "<!-- crash matrix: begin -->", "<!-- crash matrix: end -->"
+"""Between these the page has the table."""
 
 
 class Scene(StrEnum):
