@@ -53,8 +53,8 @@ class Played:
     @property
     def is_fair(self) -> bool:
         """Whether each of its epochs can be demanded: everything is up for a while between its preparation
-        and its end. On a machine that is busy with other things it may not be."""
-        interval = CALENDAR.starting(self.first_id)
+        and its end. On a machine that is busy with other things it may not be. The first one was out."""
+        interval = CALENDAR.after(CALENDAR.starting(self.first_id))
         while interval.epoch_id <= self.last_id:
             prepared_at = interval.start_at - timedelta(seconds=EPOCH_SECONDS / 2)
             before = min(self.killed_at, interval.end_at) - max(prepared_at, self.began_at)
@@ -70,16 +70,17 @@ async def play(system: CrashSystem, cell: Cell) -> Played:
         played = await _play_once(system, cell)
         if played.failure or cell.scene is Scene.GAP or played.is_fair:
             return played
-        await system.until_marked()
     return replace(played, failure="the machine is too slow for a fair play")
 
 
 async def _play_once(system: CrashSystem, cell: Cell) -> Played:
-    began_at, first_id, failure = datetime.now(UTC), _running_id(), ""
     reached = system.armed.with_suffix(".reached")
     reached.unlink(missing_ok=True)
+    began_at, first_id, failure = datetime.now(UTC), _running_id(), ""
     killed_at = began_at
     try:
+        await system.until_marked()
+        began_at, first_id = datetime.now(UTC), _running_id()
         set_at = await system.play(cell.scene, cell.point)
         await wait_until(reached.exists, _REACHED_SECONDS)
         killed_at = set_at or datetime.now(UTC)

@@ -202,7 +202,7 @@ class CrashSystem:
         if scene is Scene.EPOCH:
             self.armed.write_text(point)
             return None
-        await self.until_marked()
+        await self.until_marked(2.5)
         began_at = datetime.now(UTC)
         for name in self.schedulers:
             self.kill(name)
@@ -219,11 +219,11 @@ class CrashSystem:
             scheduler.start()
         return began_at
 
-    async def until_marked(self) -> None:
-        """The running epoch is published and marked, and has some time left."""
+    async def until_marked(self, seconds_left: float = 0) -> None:
+        """The running epoch is published and marked, and has so much time left."""
         query = text(
             "select 1 from epochs where status = 'active' and start_at <= clock_timestamp() "
-            "and clock_timestamp() < end_at - interval '2.5 seconds'"
+            f"and clock_timestamp() < end_at - interval '{seconds_left} seconds'"
         )
         async with asyncio.timeout(15):
             while True:

@@ -12,6 +12,9 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from tests.integration.processes import wait_until
+
+LONGEST_RUN_SECONDS = 200
 Due = Callable[[datetime], Awaitable[None]]
 
 
@@ -51,8 +54,7 @@ class SimulatedClock:
         """Let `work`, which never ends by itself, run until then."""
         self._end = until
         running = asyncio.ensure_future(work)
-        while self.wall < until and not running.done():
-            await asyncio.sleep(0.001)
+        await wait_until(lambda: self.wall >= until or running.done(), LONGEST_RUN_SECONDS)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         self._end = datetime.max.replace(tzinfo=UTC)
