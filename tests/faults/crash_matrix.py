@@ -32,7 +32,7 @@ SYSTEMS = 4
 _BETWEEN_STARTS_SECONDS = 0.2
 _REACHED_SECONDS = 20
 _TRIES = 3
-# What a scheduler needs to prepare and publish an epoch once everything is up.
+# What a scheduler needs to prepare and publish an epoch while everything is up.
 CLEAR = timedelta(seconds=1.5)
 Tell = Callable[[str], None]
 
@@ -52,13 +52,14 @@ class Played:
 
     @property
     def is_fair(self) -> bool:
-        """Whether each of its epochs can be demanded: everything is up for a while between its preparation
-        and its end. On a machine that is busy with other things it may not be. The first one was out."""
+        """Whether each of its epochs can be demanded: everything was up for a while between its preparation
+        and the kill, or is up before its end; schedulers say so when they have caught up. On a machine that
+        is busy with other things it may not be so. The first epoch was out."""
         interval = CALENDAR.after(CALENDAR.starting(self.first_id))
         while interval.epoch_id <= self.last_id:
             prepared_at = interval.start_at - timedelta(seconds=EPOCH_SECONDS / 2)
             before = min(self.killed_at, interval.end_at) - max(prepared_at, self.began_at)
-            if max(before, interval.end_at - self.back_at) < CLEAR and self.killed_at < interval.end_at:
+            if before < CLEAR and self.back_at >= interval.end_at:
                 return False
             interval = CALENDAR.after(interval)
         return True

@@ -229,8 +229,8 @@ async def _in_the_record(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
 async def _rows(login: psycopg.AsyncConnection, name: str) -> bytes:
     """Of the columns that it may read."""
     granted = (
-        "select column_name from information_schema.columns "
-        "where table_schema = 'public' and table_name = %s and has_column_privilege(%s, column_name, 'select') order by ordinal_position"
+        "select column_name from information_schema.columns where table_schema = 'public' "
+        "and table_name = %s and has_column_privilege(%s, column_name, 'select') order by ordinal_position"
     )
     columns = [row[0] for row in await (await login.execute(granted, [name, f"public.{name}"])).fetchall()]
     if not columns:

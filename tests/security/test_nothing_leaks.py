@@ -136,7 +136,7 @@ async def plant_in_a_table(stack: Stack, pending: Pending) -> None:
 
 @asynccontextmanager
 async def planted_by_the_responder(stack: Stack, pending: Pending) -> AsyncIterator[None]:
-    """A connection whose name tells the nonce, listed as long as it is open, and a reply to nobody's request."""
+    """A connection whose name tells the nonce, listed while it is open, and a reply to nobody's request."""
     connection = await nats.connect(
         stack.ready.nats,
         name=f"x-{pending.secrets['nonce'].decode()}",
