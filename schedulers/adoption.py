@@ -5,6 +5,7 @@ where both hold it with other bytes. Bytes that do not verify are never adopted.
 the stream lacks is `rebuild`'s.
 """
 
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from sqlalchemy.exc import IntegrityError
@@ -14,6 +15,7 @@ from runtime import logs
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.missed import record_missed_before
 from schedulers.prepare import Preparer
+from schedulers.rebuild import MOST_PUT_BACK
 from schedulers.stream import EpochStream, Recorded
 from storage import epoch_changes, epoch_inputs, epoch_publications, epochs
 from storage.epoch_changes import Preparation
@@ -25,8 +27,6 @@ from zipcast.messages import EpochMessage
 
 log = logs.logger()
 
-# How far back record and stream are compared: as many epochs as a rebuilt stream holds.
-MOST_COMPARED = 500
 UNKNOWN_SECRET = "unknown"  # noqa: S105 - the id of a secret that is no longer configured
 
 
@@ -40,25 +40,26 @@ class Adoption:
     faults: FaultPoints = NO_FAULTS
 
     async def reconcile(self, newest: Recorded, *, thoroughly: bool) -> None:
-        """Compare back from the stream's newest message, to where both agree or, thoroughly, to the
-        beginning; then adopt what differs, oldest first. Raises nats.errors.Error, SQLAlchemyError."""
+        """Compare back from the stream's newest message, to where both agree or, thoroughly, as far as a
+        rebuilt stream reaches; then adopt what differs, oldest first. Raises nats.errors.Error,
+        SQLAlchemyError."""
+        async with self.preparer.database.connect() as connection:
+            rows = await epoch_publications.newest_rows(connection, newest.epoch_id, MOST_PUT_BACK)
         differing: list[tuple[Recorded, Recorded | None]] = []
-        recorded: Recorded | None = newest
-        following, oldest = None, newest
         held: set[str] = set()
-        while recorded is not None and len(held) < MOST_COMPARED:
+        recorded: Recorded | None = newest
+        following = None
+        while recorded is not None and len(held) < MOST_PUT_BACK:
             held.add(recorded.epoch_id)
-            agrees = await self._agrees(recorded)
-            if not agrees:
+            if not _agrees(recorded, rows.get(recorded.epoch_id)):
                 differing.append((recorded, following))
             elif not thoroughly:
                 break
-            oldest, following = recorded, recorded
-            recorded = await self.stream.before(recorded.sequence)
+            following, recorded = recorded, await self.stream.before(recorded.sequence)
         for each, next_one in reversed(differing):
             await self.adopt(each, next_one)
         if thoroughly:
-            await self._tell_gaps(oldest, newest, held)
+            _tell_gaps(rows, held)
 
     async def adopt(self, recorded: Recorded, following: Recorded | None = None) -> None:
         """The stream's bytes of one epoch come into force, unless they are. `following`: the message after
@@ -85,13 +86,6 @@ class Adoption:
         self.faults.reached(FaultPoint.AFTER_ADOPT)
         what = "record_lacked_epoch" if row is None else "record_differed_from_stream"
         log.error(what, epoch_id=recorded.epoch_id, next_inputs_kept=kept)
-
-    async def _agrees(self, recorded: Recorded) -> bool:
-        """An epoch that is not marked yet may agree; its place is written with the mark."""
-        async with self.preparer.database.connect() as connection:
-            row = await epoch_publications.row_of(connection, recorded.epoch_id)
-        same = epoch_changes.message_sha256(recorded.envelope)
-        return row is not None and row.message_sha256 == same and row.sequence in {None, recorded.sequence}
 
     def _verified(self, envelope: UnverifiedEnvelope) -> EpochMessage | None:
         try:
@@ -166,12 +160,19 @@ class Adoption:
             await epoch_inputs.commit_inputs(connection, following.epoch_id, inputs, now)
         return kept
 
-    async def _tell_gaps(self, oldest: Recorded, newest: Recorded, held: set[str]) -> None:
-        """Nothing can be put between two messages: what the record has there stays in the record alone."""
-        async with self.preparer.database.connect() as connection:
-            published = await epoch_publications.published_between(
-                connection, oldest.epoch_id, newest.epoch_id
-            )
-        lacking = [epoch_id for epoch_id in published if epoch_id not in held]
-        if lacking:
-            log.error("stream_lacks_epochs", count=len(lacking), epoch_id=lacking[0])
+
+def _agrees(recorded: Recorded, row: Row | None) -> bool:
+    """An epoch that is not marked yet may agree; its place is written with the mark."""
+    same = epoch_changes.message_sha256(recorded.envelope)
+    return row is not None and row.message_sha256 == same and row.sequence in {None, recorded.sequence}
+
+
+def _tell_gaps(rows: Mapping[str, Row], held: Set[str]) -> None:
+    """Nothing can be put between two messages: what the record has there stays in the record alone."""
+    lacking = [
+        epoch_id
+        for epoch_id, row in rows.items()
+        if row.sequence is not None and epoch_id > min(held) and epoch_id not in held
+    ]
+    if lacking:
+        log.error("stream_lacks_epochs", count=len(lacking), epoch_id=min(lacking))

@@ -49,9 +49,11 @@ class Publisher:
         Raises nats.errors.Error and SQLAlchemyError when a server is out of reach: call again."""
         rebuilt = await self._rebuild.ensure_whole()
         self._last = await self._stream.last()
-        if self._last is not None:
-            await self._adoption.reconcile(self._last, thoroughly=rebuilt or not self._compared)
+        thoroughly = rebuilt or not self._compared
+        # Tried once: a comparison that takes too long must not keep epochs waiting for ever.
         self._compared = True
+        if self._last is not None:
+            await self._adoption.reconcile(self._last, thoroughly=thoroughly)
 
     async def publish_due(self, now: datetime) -> None:
         """Everything that has started by `now` and is not marked, oldest first."""

@@ -20,7 +20,7 @@ log = logs.logger()
 
 KEPT = timedelta(days=STREAM_DAYS)
 # Of 30 days there are 180 epochs of four hours; with short epochs, only so many are put back.
-MOST_PUT_BACK = 500
+MOST_PUT_BACK = 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,7 +115,8 @@ class EpochStream:
         headers = envelope.headers() | {_MESSAGE_ID: envelope.epoch_id}
         if after is not None:
             headers["Nats-Expected-Last-Msg-Id"] = after.message_id
-        return await self._send(EPOCH_INGEST, envelope.payload, headers)
+        sequence = await self._send(EPOCH_INGEST, envelope.payload, headers)
+        return None if sequence is None else await self.at(sequence)
 
     async def put_back(
         self, envelope: UnverifiedEnvelope, published_at: datetime, *, after_sequence: int
@@ -134,7 +135,8 @@ class EpochStream:
         except NoStreamResponseError:
             return False
 
-    async def _send(self, subject: str, payload: bytes, headers: dict[str, str]) -> Recorded | None:
+    async def _send(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
+        """The sequence of what was stored, if it was taken as new."""
         try:
             ack = await self._jetstream.publish(
                 subject, payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=headers
@@ -143,7 +145,7 @@ class EpochStream:
             if error.err_code in _EXPECTATION_REFUSED:
                 return None
             raise
-        return None if ack.duplicate else await self.at(ack.seq)
+        return None if ack.duplicate else ack.seq
 
     async def _read(self, raw: RawStreamMsg) -> Recorded:
         if raw.seq is None or raw.time is None:

@@ -79,12 +79,16 @@ async def row_of(connection: AsyncConnection, epoch_id: str) -> Row | None:
     return None if found is None else Row(*found)
 
 
-async def published_between(connection: AsyncConnection, first_id: str, last_id: str) -> list[str]:
-    """The ids of the epochs from `first_id` to `last_id` that are marked as published, oldest first."""
-    query = select(Epoch.epoch_id).where(
-        Epoch.epoch_id.between(first_id, last_id), Epoch.stream_sequence.is_not(None)
+async def newest_rows(connection: AsyncConnection, up_to_id: str, most: int) -> dict[str, Row]:
+    """Of the newest `most` epochs up to that one, by id."""
+    query = (
+        select(Epoch.epoch_id, Epoch.status, Epoch.message_sha256, Epoch.stream_sequence)
+        .where(Epoch.epoch_id <= up_to_id)
+        .order_by(Epoch.epoch_id.desc())
+        .limit(most)
     )
-    return sorted((await connection.execute(query)).scalars())
+    rows = (await connection.execute(query)).all()
+    return {epoch_id: Row(status, sha256, sequence) for epoch_id, status, sha256, sequence in rows}
 
 
 async def correct_sequence(connection: AsyncConnection, epoch_id: str, sequence: int) -> None:
