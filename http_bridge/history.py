@@ -55,6 +55,14 @@ def _status(past: PastEpoch) -> Literal["COMPLETED", "ARCHIVED", "MISSED"]:
     return "ARCHIVED" if past.status == "archived" else "COMPLETED"
 
 
+def _late_seconds(past: PastEpoch) -> float | None:
+    """To the millisecond. Clocks that differ a little must not make an epoch early."""
+    if past.published_at is None or past.envelope is None:
+        return None
+    late = past.published_at - past.interval.start_at
+    return max(0.0, round(late.total_seconds(), 3))
+
+
 def _shown(past: PastEpoch) -> dict[str, object]:
     envelope = past.envelope
     proof = None
@@ -65,6 +73,7 @@ def _shown(past: PastEpoch) -> dict[str, object]:
         "epoch_start": past.interval.start_at,
         "epoch_end": past.interval.end_at,
         "status": _status(past),
+        "late_seconds": _late_seconds(past),
         "seed": past.seed,
         "seed_commitment": past.seed_commitment,
         "proof": proof,

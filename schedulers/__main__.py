@@ -1,15 +1,14 @@
 """The scheduler process: `python -m schedulers`."""
 
 import sys
-from functools import partial
 
 from runtime import logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import AdminQueue
-from schedulers.adopting import record_honeypots
 from schedulers.engine import EpochEngine
+from schedulers.fault_points import FaultPoints
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
 from schedulers.publisher import Publisher
@@ -31,25 +30,19 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     """Run until told to stop."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
+    faults = FaultPoints(settings.schedulers_fault_point_file)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
     life.vitals.metrics.count_errors_of(database)
     connection = await nats_connection.connect(
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )
     jetstream = connection.jetstream(timeout=2)
-    preparer = make_preparer(settings, database, metrics)
+    preparer = make_preparer(settings, database, metrics, faults)
     signer = parse_hotkey(preparer.signer.ss58_address)
     trust = Trust(frozenset({signer}), settings.bt_network, settings.net_uid)
-    publisher = Publisher(
-        database,
-        EpochStream(jetstream),
-        trust,
-        clock,
-        metrics,
-        on_adopted=partial(record_honeypots, preparer),
-    )
+    publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
-    engine = EpochEngine(database, preparer, publisher, gate, clock, metrics)
+    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults)
     registry = registry_reader(settings, jetstream, database, clock)
     system = await nats_connection.connect(
         settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life

@@ -8,11 +8,13 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import nats.errors
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.correlation import concerning_epoch
 from schedulers import plan
+from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.missed import record_missed
 from schedulers.prepare import EpochEndedError, Preparer
@@ -33,15 +35,19 @@ STEP_SECONDS = 15.0
 
 @dataclass(slots=True)
 class EpochEngine:
-    database: AsyncEngine
     preparer: Preparer
     publisher: Publisher
     gate: StartGate
     clock: Clock
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
+    faults: FaultPoints = NO_FAULTS
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the running epoch is out, or there is none to run yet."""
     failures: int = field(default=0)
+
+    @property
+    def database(self) -> AsyncEngine:
+        return self.preparer.database
 
     async def run(self) -> None:
         """Until cancelled. Errors are logged and counted, and the loop goes on."""
@@ -69,7 +75,7 @@ class EpochEngine:
         Returns the epoch to wait for."""
         calendar = self.preparer.calendar
         async with asyncio.timeout(STEP_SECONDS):
-            await self.publisher.open()
+            await self._open()
             while True:
                 running = await self._bring_up_to_date()
                 timeline = await self._timeline()
@@ -78,6 +84,27 @@ class EpochEngine:
                     if running is not None:
                         self.metrics.in_stream(running.start_at)
                     return plan.next_interval(calendar, timeline)
+
+    async def _open(self) -> None:
+        """Record and stream are brought together before anything is made: what the stream holds goes first.
+        While there is no stream, what is due is prepared all the same: readers of the record see it."""
+        try:
+            await self.publisher.open()
+        except (nats.errors.Error, OSError):
+            await self._prepare_what_is_due()
+            raise
+
+    async def _prepare_what_is_due(self) -> None:
+        """The running epoch, and the next one if its preparation has come."""
+        calendar = self.preparer.calendar
+        timeline = await self._timeline()
+        running = plan.running_interval(calendar, timeline)
+        if running is not None and timeline.running is None:
+            await self._prepare(running)
+            timeline = await self._timeline()
+        following = plan.next_interval(calendar, timeline)
+        if timeline.now >= following.start_at - preparation_lead(calendar.epoch_seconds):
+            await self._prepare(following)
 
     async def _bring_up_to_date(self) -> EpochInterval | None:
         """One pass over the record; the epoch that ran at its beginning, if any."""
@@ -115,8 +142,13 @@ class EpochEngine:
 
     async def _publish_due(self, timeline: Timeline) -> None:
         await self.publisher.publish_due(timeline.now)
+        self.faults.reached(FaultPoint.BEFORE_COMPLETE)
         async with self.database.begin() as connection:
             completed = await epoch_changes.complete_ended(connection)
+            if completed:
+                self.faults.reached(FaultPoint.BEFORE_COMPLETE_COMMIT)
+        if completed:
+            self.faults.reached(FaultPoint.AFTER_COMPLETE)
         for epoch_id in completed:
             self.metrics.completed.inc()
             log.info("epoch_completed", epoch_id=epoch_id)

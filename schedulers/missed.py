@@ -6,6 +6,7 @@ from itertools import islice, takewhile
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers.fault_points import FaultPoint
 from schedulers.prepare import Preparer
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
@@ -24,16 +25,26 @@ async def record_missed(database: AsyncEngine, preparer: Preparer, running: Epoc
     many there are."""
     async with database.begin() as connection:
         await epoch_changes.lock_preparation(connection)
-        end = await epochs.newest_end(connection, running.start_at)
-        if end is None:
-            return 0
-        earlier = takewhile(lambda interval: interval.start_at >= end, back_from(preparer.calendar, running))
-        gap = list(islice(earlier, MOST_MISSED))
-        recorded_at = await epochs.database_now(connection)
-        rows = [await _missed(connection, preparer, interval) for interval in gap]
-        await epoch_changes.record_missed(connection, rows, recorded_at)
-    for interval in reversed(gap):
-        log.error("epoch_missed", epoch_id=interval.epoch_id)
+        missed = await record_missed_before(connection, preparer, running)
+        if missed:
+            preparer.faults.reached(FaultPoint.BEFORE_MISSED_COMMIT)
+    return missed
+
+
+async def record_missed_before(
+    connection: AsyncConnection, preparer: Preparer, interval: EpochInterval
+) -> int:
+    """The same in the caller's transaction, under its lock: between `interval` and the row before it."""
+    end = await epochs.newest_end(connection, interval.start_at)
+    if end is None:
+        return 0
+    earlier = takewhile(lambda one: one.start_at >= end, back_from(preparer.calendar, interval))
+    gap = list(islice(earlier, MOST_MISSED))
+    recorded_at = await epochs.database_now(connection)
+    rows = [await _missed(connection, preparer, one) for one in gap]
+    await epoch_changes.record_missed(connection, rows, recorded_at)
+    for one in reversed(gap):
+        log.error("epoch_missed", epoch_id=one.epoch_id)
     return len(gap)
 
 

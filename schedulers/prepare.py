@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.choosing import choose_epoch
+from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from storage import admin_commands, epoch_changes, epoch_inputs, epochs
 from storage.candidates import load_candidates
@@ -29,7 +30,6 @@ from zipcast.selection import SelectionSettings, select
 from zipcast.subjects import Verb
 
 log = logs.logger()
-
 
 # An epoch that starts within this time is left as it is: its readers are about to look.
 REGENERATION_MARGIN = timedelta(seconds=1)
@@ -102,6 +102,7 @@ class Preparer:
     signer: Signer
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
     honeypots: HoneypotSettings = field(default_factory=HoneypotSettings)
+    faults: FaultPoints = NO_FAULTS
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
         """The prepared epoch: this call's, or the one that was there already.
@@ -115,8 +116,11 @@ class Preparer:
                 return found
             if await epochs.database_now(connection) >= interval.end_at:
                 raise EpochEndedError(interval.epoch_id)
+            self.faults.reached(FaultPoint.BEFORE_PREPARE)
             prepared = await self.build(connection, interval)
             await epoch_changes.insert_prepared(connection, prepared)
+            self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
+        self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
         self.metrics.prepared.inc()
         log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is told before its start
         return StoredEpoch(interval, "pending", prepared.envelope, None)
@@ -197,38 +201,35 @@ class Preparer:
         """Those committed to in the previous message, or today's where there was none."""
         stored = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
         if stored is None:
-            stored = await self._commit(connection, interval, now, including=())
+            drafted = await self.draft_inputs(connection, interval, self.secrets.current, ())
+            stored = await epoch_inputs.commit_inputs(connection, interval.epoch_id, drafted.to_bytes(), now)
         return SelectionInputs.from_bytes(stored)
 
     async def _commit_following(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs, now: datetime
     ) -> bytes:
         following = self.calendar.first_from(interval.end_at)
-        return await self._commit(connection, following, now, including=(inputs.epoch_id,))
+        drafted = await self.draft_inputs(connection, following, self.secrets.current, (inputs.epoch_id,))
+        return await epoch_inputs.commit_inputs(connection, following.epoch_id, drafted.to_bytes(), now)
 
-    async def _commit(
-        self,
-        connection: AsyncConnection,
-        interval: EpochInterval,
-        now: datetime,
-        *,
-        including: Sequence[str],
-    ) -> bytes:
+    async def draft_inputs(
+        self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
+    ) -> SelectionInputs:
+        """What the epoch would be committed to now, with the epochs `including` in its history."""
         import_id = await _import_in_force(connection)
         target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
         start = interval.start_at
         history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
         decoys_in = await epochs.assigned_epoch_ids(connection, start - self.honeypots.rest, start)
-        inputs = SelectionInputs(
+        return SelectionInputs(
             epoch_id=interval.epoch_id,
             import_id=import_id,
-            secret_id=self.secrets.current,
+            secret_id=secret_id,
             history_epoch_ids=tuple(sorted({*history, *including})),
             settings=self.settings if target is None else replace(self.settings, target_listings=target),
             honeypots=self.honeypots,
             honeypot_epoch_ids=tuple(sorted({*decoys_in, *including})),
         )
-        return await epoch_inputs.commit_inputs(connection, interval.epoch_id, inputs.to_bytes(), now)
 
     async def _choose(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs

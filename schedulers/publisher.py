@@ -1,58 +1,59 @@
 """Publishing what is due: row first, stream second, mark third.
 
-Owns what happens when record and stream disagree. A crash between any two lines is repaired by
-running it again: the stream drops what it has, the mark changes a row once.
+Owns the order in which record and stream are brought together. A crash between any two lines is repaired
+by running it again: the stream drops what it has, the mark changes a row once. Which of the two is
+right where they disagree, and how the other one is mended, is `adoption`'s and `rebuild`'s.
 """
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from schedulers.adoption import Adoption
+from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
+from schedulers.prepare import Preparer
+from schedulers.rebuild import Rebuild
 from schedulers.stream import EpochStream, Recorded
-from storage import epoch_changes, epoch_inputs, epochs
+from storage import epoch_changes, epochs
 from storage.epochs import StoredEpoch
-from zipcast.clock import Clock
-from zipcast.envelope import Trust, verify
-from zipcast.messages import EpochMessage
+from zipcast.envelope import Trust
 
 log = logs.logger()
 
-# Called in the transaction that adopts the message.
-OnAdopted = Callable[[AsyncConnection, EpochMessage], Awaitable[None]]
-
 
 class Publisher:
-    """Publishes prepared epochs. `last_id` is what the stream's newest message is known to be."""
+    """Publishes prepared epochs. `_last` is what the stream's newest message is known to be."""
 
     def __init__(
         self,
-        database: AsyncEngine,
+        preparer: Preparer,
         stream: EpochStream,
         trust: Trust,
-        clock: Clock,
         metrics: SchedulerMetrics | None = None,
-        *,
-        on_adopted: OnAdopted,
+        faults: FaultPoints = NO_FAULTS,
     ) -> None:
-        """`on_adopted` records what a message from the stream does not tell of itself."""
-        self._database = database
+        self._database: AsyncEngine = preparer.database
         self._stream = stream
-        self._trust = trust
-        self._clock = clock
         self._metrics = metrics or SchedulerMetrics()
-        self._on_adopted = on_adopted
+        self._faults = faults
+        self._rebuild = Rebuild(self._database, stream, faults)
+        self._adoption = Adoption(preparer, stream, trust, faults)
         self._last: Recorded | None = None
+        self._compared = False
 
     async def open(self) -> None:
-        """Create the stream if need be and learn its newest message; PostgreSQL adopts it if it
-        holds other bytes for that epoch."""
-        await self._stream.ensure()
+        """The stream is there and whole, its newest message is known, and the record has what it holds.
+
+        Raises nats.errors.Error and SQLAlchemyError when a server is out of reach: call again."""
+        rebuilt = await self._rebuild.ensure_whole()
         self._last = await self._stream.last()
+        thoroughly = rebuilt or not self._compared
+        # Tried once: a comparison that takes too long must not keep epochs waiting for ever.
+        self._compared = True
         if self._last is not None:
-            await self._adopt(self._last)
+            await self._adoption.reconcile(self._last, thoroughly=thoroughly)
 
     async def publish_due(self, now: datetime) -> None:
         """Everything that has started by `now` and is not marked, oldest first."""
@@ -67,10 +68,11 @@ class Publisher:
         The caller has waited for the start. Raises nats.errors.Error and SQLAlchemyError when a
         server is out of reach: call again."""
         stored = await self._in_force(stored)
-        last_id = self._last_id()
         recorded = None
-        if last_id is None or last_id < stored.epoch_id:
-            recorded = await self._stream.publish(stored.envelope, after=last_id)
+        if self._last is None or self._last.epoch_id < stored.epoch_id:
+            self._faults.reached(FaultPoint.BEFORE_PUBLISH)
+            recorded = await self._stream.publish(stored.envelope, after=self._last)
+            self._faults.reached(FaultPoint.AFTER_PUBLISH)
         if recorded is None:
             recorded = await self._settle(stored)
         if recorded is None:
@@ -83,27 +85,24 @@ class Publisher:
         async with self._database.begin() as connection:
             return await epochs.epoch_in_force(connection, stored.epoch_id) or stored
 
-    def _last_id(self) -> str | None:
-        return None if self._last is None else self._last.envelope.epoch_id
-
     async def _settle(self, stored: StoredEpoch) -> Recorded | None:
         """The stream did not take the message as new: find what it holds of this epoch. None if it has
         gone past the epoch without it; an old epoch is never sent after a newer one."""
         self._last = newest = await self._stream.last()
-        if newest is None or newest.envelope.epoch_id < stored.epoch_id:
+        if newest is None or newest.epoch_id < stored.epoch_id:
             # Another epoch than we knew of came before this one: publish as its successor.
-            taken = await self._stream.publish(stored.envelope, after=self._last_id())
+            taken = await self._stream.publish(stored.envelope, after=newest)
             return taken or await self._find(stored.epoch_id, await self._stream.last())
         return await self._find(stored.epoch_id, newest)
 
     async def _find(self, epoch_id: str, newest: Recorded | None) -> Recorded | None:
         """Search back from the stream's newest message."""
-        recorded = newest
-        while recorded is not None and recorded.envelope.epoch_id > epoch_id:
-            recorded = await self._stream.before(recorded.sequence)
-        if recorded is None or recorded.envelope.epoch_id != epoch_id:
+        recorded, following = newest, None
+        while recorded is not None and recorded.epoch_id > epoch_id:
+            recorded, following = await self._stream.before(recorded.sequence), recorded
+        if recorded is None or recorded.epoch_id != epoch_id:
             return None
-        await self._adopt(recorded)
+        await self._adoption.adopt(recorded, following)
         return recorded
 
     async def _give_up(self, stored: StoredEpoch) -> None:
@@ -119,6 +118,8 @@ class Publisher:
             marked = await epoch_changes.mark_published(
                 connection, stored.epoch_id, recorded.stored_at, recorded.sequence
             )
+            self._faults.reached(FaultPoint.BEFORE_MARK_COMMIT)
+        self._faults.reached(FaultPoint.AFTER_MARK)
         late = recorded.stored_at - stored.interval.start_at
         self._metrics.in_stream(stored.interval.start_at)
         if marked:
@@ -129,17 +130,3 @@ class Publisher:
                 sequence=recorded.sequence,
                 milliseconds_after_start=round(late.total_seconds() * 1000, 1),
             )
-
-    async def _adopt(self, recorded: Recorded) -> None:
-        """If the record has other bytes for this epoch, the stream's come into force: subscribers
-        have those. Bytes that do not verify are never adopted."""
-        envelope = recorded.envelope
-        async with self._database.begin() as connection:
-            stored = await epochs.prepared_epoch(connection, envelope.epoch_id)
-            if stored is None or stored.envelope.payload == envelope.payload:
-                return
-            message = verify(envelope, self._trust).message
-            await epoch_changes.adopt_message(connection, envelope, message, self._clock.now())
-            await self._on_adopted(connection, message)
-            kept = await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash)
-        log.error("record_differed_from_stream", epoch_id=envelope.epoch_id, next_inputs_kept=kept)

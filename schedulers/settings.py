@@ -51,6 +51,12 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=20, ge=0, le=100, description="share of hotkeys that may vanish on one reading's word"
     )
 
+    schedulers_fault_point_file: Path | None = Field(
+        default=None,
+        description="for tests of crashes: the file that names where the process is to kill itself "
+        "(schedulers/fault_points.py); production refuses it",
+    )
+
     target_listings: int = Field(
         default=10_000,
         ge=1,
@@ -128,6 +134,11 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
         if self.schedulers_registry_file is not None and self.bt_chain_endpoints:
             raise ValueError("SCHEDULERS_REGISTRY_FILE and BT_CHAIN_ENDPOINTS exclude each other")
+        if self.schedulers_fault_point_file is not None and self.zipcast_environment == "production":
+            raise ValueError(
+                "SCHEDULERS_FAULT_POINT_FILE makes the process kill itself; "
+                "ZIPCAST_ENVIRONMENT=production refuses it"
+            )
         if self.registry_confirm_seconds > self.registry_read_seconds:
             raise ValueError("REGISTRY_CONFIRM_SECONDS must not exceed REGISTRY_READ_SECONDS")
         if not _SEED_HEX.fullmatch(self.schedulers_signer_seed.get_secret_value()):

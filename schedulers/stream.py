@@ -1,50 +1,94 @@
-"""The stream `EPOCHS`: creating it, and publishing one epoch exactly once.
+"""The stream `EPOCHS`: creating it, publishing one epoch exactly once, and putting old ones back unheard.
 
 Owns the conversation with JetStream: message ids, expectations, what an acknowledgement means.
-Measured rules it rests on: a duplicate id is acknowledged as usual even with other bytes, and the
-stream republishes to subscribers only what it stored. So after any doubt the stream's own last
-message is read, and its bytes win.
+Measured rules it rests on: a duplicate id is acknowledged as usual even with other bytes, and also where
+the stream has lost the message; the stream republishes to subscribers only what it stored. So after any
+doubt the stream's own last message is read, and its bytes win.
+
+A stream is open or closed. Open, it takes epochs on `EPOCH_INGEST` and republishes them. Closed, it takes
+them on `EPOCH_REBUILD` only and republishes nothing, so that neither can an old epoch reach anybody nor a
+new one be swallowed. One update of its configuration leads from one to the other. Who fills a closed
+stream, and when, is `rebuild`'s.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from nats.js import JetStreamContext
-from nats.js.api import RawStreamMsg, RePublish, StorageType, StreamConfig
-from nats.js.errors import APIError, NotFoundError
+from nats.js.api import RawStreamMsg, RePublish, StorageType, StreamConfig, SubjectTransform
+from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 
 from runtime import logs
 from zipcast.envelope import UnverifiedEnvelope
-from zipcast.subjects import EPOCH, EPOCH_INGEST, EPOCH_STREAM
+from zipcast.subjects import EPOCH, EPOCH_INGEST, EPOCH_REBUILD, EPOCH_STREAM
 
 log = logs.logger()
 
 PUBLISH_TIMEOUT_SECONDS = 2.0
 STREAM_DAYS = 30
+# When an epoch that was put back had been published first; only the scheduler may write the stream.
+HEADER_PUBLISHED_AT = "Zipcast-Published-At"
+_MESSAGE_ID = "Nats-Msg-Id"
 # JetStream error codes: wrong last message id, wrong last sequence.
 _EXPECTATION_REFUSED = frozenset({10070, 10071})
+_NAME_IN_USE = 10058
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A message as the stream holds it; `stored_at` is the server's clock."""
+    """A message as the stream holds it. `stored_at`: when it was published, by the server's clock.
+    `message_id`: what the next publication has to expect as the last one."""
 
     envelope: UnverifiedEnvelope
     sequence: int
     stored_at: datetime
+    message_id: str
+
+    @property
+    def epoch_id(self) -> str:
+        return self.envelope.epoch_id
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """`last_sequence`: that of the newest message there has ever been."""
+
+    config: StreamConfig
+    last_sequence: int
+
+    @property
+    def is_open(self) -> bool:
+        return self.config.subjects == [EPOCH_INGEST] and self.config.republish is not None
 
 
 class EpochStream:
     def __init__(self, jetstream: JetStreamContext) -> None:
         self._jetstream = jetstream
 
-    async def ensure(self) -> None:
-        """Create the stream if it is not there. Nobody may delete or purge single messages of it."""
+    async def state(self) -> StreamState | None:
+        """None if there is no stream."""
         try:
-            await self._jetstream.stream_info(EPOCH_STREAM)
+            info = await self._jetstream.stream_info(EPOCH_STREAM)
         except NotFoundError:
-            await self._jetstream.add_stream(_config())
-            log.info("stream_created", stream=EPOCH_STREAM)
+            return None
+        return StreamState(info.config, info.state.last_seq)
+
+    async def create_closed(self, first_sequence: int) -> None:
+        """Unless another replica just did. Nobody may delete or purge single messages of it."""
+        config = replace(_closed(_config()), first_seq=first_sequence)
+        try:
+            await self._jetstream.add_stream(config)
+        except BadRequestError as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
+        else:
+            log.info("stream_created", stream=EPOCH_STREAM, first_sequence=first_sequence)
+
+    async def close(self, state: StreamState) -> None:
+        await self._jetstream.update_stream(_closed(state.config))
+
+    async def open(self, state: StreamState) -> None:
+        await self._jetstream.update_stream(_opened(state.config))
 
     async def last(self) -> Recorded | None:
         """The newest message, or None for an empty stream."""
@@ -63,40 +107,74 @@ class EpochStream:
         except NotFoundError:
             return None
 
-    async def publish(self, envelope: UnverifiedEnvelope, *, after: str | None) -> Recorded | None:
-        """Publish as the successor of epoch `after`. None if the stream did not take these bytes as
-        new: somebody published first, or the stream's last epoch is another than `after`.
+    async def publish(self, envelope: UnverifiedEnvelope, *, after: Recorded | None) -> Recorded | None:
+        """Publish as the successor of `after`. None if the stream did not take these bytes as
+        new: somebody published first, or the stream's last message is another than `after`.
 
-        Raises nats.errors.Error while the server is out of reach."""
-        headers = envelope.headers() | {"Nats-Msg-Id": envelope.epoch_id}
+        Raises nats.errors.Error while the server is out of reach, and while the stream is closed."""
+        headers = envelope.headers() | {_MESSAGE_ID: envelope.epoch_id}
         if after is not None:
-            headers["Nats-Expected-Last-Msg-Id"] = after
+            headers["Nats-Expected-Last-Msg-Id"] = after.message_id
+        sequence = await self._send(EPOCH_INGEST, envelope.payload, headers)
+        return None if sequence is None else await self.at(sequence)
+
+    async def put_back(
+        self, envelope: UnverifiedEnvelope, published_at: datetime, *, after_sequence: int
+    ) -> bool:
+        """Append an epoch that everybody has had, unheard. False if the stream's newest message has another
+        sequence, or if the stream is open.
+
+        The id is one that the stream cannot have met: it remembers those of messages it has lost."""
+        headers = envelope.headers() | {
+            _MESSAGE_ID: f"{envelope.epoch_id}@{after_sequence + 1}",
+            "Nats-Expected-Last-Sequence": str(after_sequence),
+            HEADER_PUBLISHED_AT: published_at.isoformat(),
+        }
+        try:
+            return await self._send(EPOCH_REBUILD, envelope.payload, headers) is not None
+        except NoStreamResponseError:
+            return False
+
+    async def _send(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
+        """The sequence of what was stored, if it was taken as new."""
         try:
             ack = await self._jetstream.publish(
-                EPOCH_INGEST, envelope.payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=headers
+                subject, payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=headers
             )
         except APIError as error:
             if error.err_code in _EXPECTATION_REFUSED:
                 return None
             raise
-        return None if ack.duplicate else await self.at(ack.seq)
+        return None if ack.duplicate else ack.seq
 
     async def _read(self, raw: RawStreamMsg) -> Recorded:
         if raw.seq is None or raw.time is None:
             raise TypeError("JetStream answered without sequence or time")
-        envelope = UnverifiedEnvelope.from_headers(raw.headers, raw.data or b"")
-        return Recorded(envelope, raw.seq, raw.time)
+        headers = raw.headers or {}
+        envelope = UnverifiedEnvelope.from_headers(headers, raw.data or b"")
+        put_back = headers.get(HEADER_PUBLISHED_AT)
+        stored_at = raw.time if put_back is None else datetime.fromisoformat(put_back).astimezone(UTC)
+        return Recorded(envelope, raw.seq, stored_at, headers.get(_MESSAGE_ID, ""))
 
 
 def _config() -> StreamConfig:
     return StreamConfig(
         name=EPOCH_STREAM,
         description="Every published epoch, as signed",
-        subjects=[EPOCH_INGEST],
         storage=StorageType.FILE,
         max_age=STREAM_DAYS * 86_400,
         duplicate_window=86_400,
         deny_delete=True,
         deny_purge=True,
-        republish=RePublish(src=EPOCH_INGEST, dest=EPOCH),
     )
+
+
+def _closed(config: StreamConfig) -> StreamConfig:
+    """What it takes on another subject is stored under the usual one."""
+    transform = SubjectTransform(src=EPOCH_REBUILD, dest=EPOCH_INGEST)
+    return replace(config, subjects=[EPOCH_REBUILD], subject_transform=transform, republish=None)
+
+
+def _opened(config: StreamConfig) -> StreamConfig:
+    republish = RePublish(src=EPOCH_INGEST, dest=EPOCH)
+    return replace(config, subjects=[EPOCH_INGEST], subject_transform=None, republish=republish)

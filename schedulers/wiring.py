@@ -2,6 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schedulers.fault_points import NO_FAULTS, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
 from schedulers.settings import SchedulerSettings
@@ -9,7 +10,10 @@ from zipcast.hotkeys import Keypair
 
 
 def make_preparer(
-    settings: SchedulerSettings, database: AsyncEngine, metrics: SchedulerMetrics | None = None
+    settings: SchedulerSettings,
+    database: AsyncEngine,
+    metrics: SchedulerMetrics | None = None,
+    faults: FaultPoints = NO_FAULTS,
 ) -> Preparer:
     return Preparer(
         database=database,
@@ -21,4 +25,5 @@ def make_preparer(
         signer=Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value())),
         metrics=metrics or SchedulerMetrics(),
         honeypots=settings.honeypots,
+        faults=faults,
     )

@@ -1,4 +1,4 @@
-"""Changing epochs in PostgreSQL: prepare, publish, complete, adopt, give up, record as missed.
+"""Changing epochs in PostgreSQL: prepare, publish, complete, adopt, restore, give up, record as missed.
 
 Owns every statement that writes `epochs`, `epoch_assignments` and `epoch_messages`. Only the scheduler
 calls these.
@@ -30,7 +30,8 @@ class Preparation:
 
     envelope: UnverifiedEnvelope
     message: WireEpoch
-    seed: bytes
+    seed: bytes | None
+    """None: of an epoch that only the stream held, and no secret that is configured leads to it."""
     secret_id: str
     import_id: int | None
     relaxed_cooldown: Sequence[str]
@@ -60,31 +61,52 @@ async def lock_preparation(connection: AsyncConnection) -> None:
 
 async def insert_prepared(connection: AsyncConnection, prepared: Preparation) -> None:
     """The epoch, its assignments, decoys and signed bytes, in the caller's transaction."""
-    message, envelope = prepared.message, prepared.envelope
-    await connection.execute(
-        insert(Epoch).values(
-            epoch_id=message.epoch_id,
-            start_at=message.epoch_start,
-            end_at=message.epoch_end,
-            status="pending",
-            target_listings=message.target_listings,
-            tolerance_percent=message.tolerance_percent,
-            total_expected_listings=message.metadata.total_expected_listings,
-            algorithm_version=message.metadata.algorithm_version,
-            nonce=message.nonce,
-            seed=prepared.seed.hex(),
-            seed_commitment=message.seed_commitment,
-            secret_id=prepared.secret_id,
-            candidate_pool_hash=message.candidate_pool_hash,
-            relaxed_cooldown=list(prepared.relaxed_cooldown),
-            import_id=prepared.import_id,
-            message_sha256=message_sha256(envelope),
-            prepared_at=prepared.prepared_at,
-        )
-    )
+    message = prepared.message
+    await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
     await insert_assignments(connection, message)
     await store_honeypots(connection, message.epoch_id, prepared.honeypots, prepared.honeypot_threshold)
-    await insert_message(connection, envelope, prepared.prepared_at)
+    await insert_message(connection, prepared.envelope, prepared.prepared_at)
+
+
+async def restore_published(
+    connection: AsyncConnection, lost: Preparation, published_at: datetime, stream_sequence: int
+) -> None:
+    """An epoch that only the stream held, in the place of a row that says it was missed, if there is one."""
+    columns = _columns(lost) | {
+        "status": "active",
+        "published_at": published_at,
+        "stream_sequence": stream_sequence,
+    }
+    restored = upsert(Epoch).values(**columns)
+    await connection.execute(
+        restored.on_conflict_do_update(
+            index_elements=[Epoch.epoch_id], set_=columns, where=Epoch.status == "missed"
+        )
+    )
+    await insert_assignments(connection, lost.message)
+    await insert_message(connection, lost.envelope, lost.prepared_at)
+
+
+def _columns(prepared: Preparation) -> dict[str, object]:
+    message = prepared.message
+    return {
+        "epoch_id": message.epoch_id,
+        "start_at": message.epoch_start,
+        "end_at": message.epoch_end,
+        "target_listings": message.target_listings,
+        "tolerance_percent": message.tolerance_percent,
+        "total_expected_listings": message.metadata.total_expected_listings,
+        "algorithm_version": message.metadata.algorithm_version,
+        "nonce": message.nonce,
+        "seed": None if prepared.seed is None else prepared.seed.hex(),
+        "seed_commitment": message.seed_commitment,
+        "secret_id": prepared.secret_id,
+        "candidate_pool_hash": message.candidate_pool_hash,
+        "relaxed_cooldown": list(prepared.relaxed_cooldown),
+        "import_id": prepared.import_id,
+        "message_sha256": message_sha256(prepared.envelope),
+        "prepared_at": prepared.prepared_at,
+    }
 
 
 async def insert_assignments(connection: AsyncConnection, message: WireEpoch) -> None:
@@ -156,10 +178,13 @@ async def mark_published(
 async def give_up(connection: AsyncConnection, epoch_id: str) -> None:
     """pending -> missed, for an epoch that the stream has passed by without holding it: nobody ever got
     it. The signed bytes stay in `epoch_messages`."""
-    await connection.execute(delete(EpochAssignment).where(EpochAssignment.epoch_id == epoch_id))
-    await connection.execute(
-        update(Epoch).where(Epoch.epoch_id == epoch_id).values(status="missed", message_sha256=None)
+    given_up = await connection.execute(
+        update(Epoch)
+        .where(Epoch.epoch_id == epoch_id, Epoch.status == "pending")
+        .values(status="missed", message_sha256=None)
     )
+    if given_up.rowcount:
+        await connection.execute(delete(EpochAssignment).where(EpochAssignment.epoch_id == epoch_id))
 
 
 async def complete_ended(connection: AsyncConnection) -> list[str]:

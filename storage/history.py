@@ -22,10 +22,11 @@ STREAM_KEPT = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class PastEpoch:
-    """`envelope` is None for an epoch that was missed."""
+    """`envelope` is None for an epoch that was missed. `published_at`: nats-server's clock."""
 
     interval: EpochInterval
     status: str
+    published_at: datetime | None
     seed: str | None
     seed_commitment: str
     envelope: UnverifiedEnvelope | None
@@ -77,6 +78,7 @@ def _ended() -> Select[Any]:
             Epoch.start_at,
             Epoch.end_at,
             Epoch.status,
+            Epoch.published_at,
             REVEALED.c.seed,
             Epoch.seed_commitment,
             *_MESSAGE,
@@ -92,4 +94,4 @@ def _past(row: Any) -> PastEpoch:
     if row.payload is not None:
         envelope = UnverifiedEnvelope(bytes(row.payload), row.signer, row.signature, row.epoch_id)
     interval = EpochInterval(row.start_at, row.end_at)
-    return PastEpoch(interval, row.status, row.seed, row.seed_commitment, envelope)
+    return PastEpoch(interval, row.status, row.published_at, row.seed, row.seed_commitment, envelope)

@@ -1,8 +1,9 @@
 """Which epochs a client has seen: the newest verified one, and those not handed out yet.
 
-Owns the two rules beyond the signature: never an epoch older than one already seen, and, while none
+Owns the rules beyond the signature: never an epoch older than one already seen, and, while none
 was seen, none that ended more than its own length ago. Old epochs stay validly signed for ever, so
-without these rules anybody could replay one. Knows nothing of NATS; the instant is an argument.
+without these rules anybody could replay one. One that was published only after its own end is kept as
+seen and not handed out: there is nothing left to do in it. Knows nothing of NATS; instants are arguments.
 """
 
 import asyncio
@@ -40,10 +41,17 @@ class Arrivals:
         self._untaken: deque[ReceivedEpoch] = deque()
 
     def accept(
-        self, envelope: UnverifiedEnvelope, via: Via, *, now: datetime, received_at: datetime
+        self,
+        envelope: UnverifiedEnvelope,
+        via: Via,
+        *,
+        now: datetime,
+        received_at: datetime,
+        published_at: datetime | None = None,
     ) -> VerifiedEpoch:
         """The epoch, verified; kept to be taken if it is newer than every one before. `now`: the
-        service's time, `received_at`: that of our own clock. Raises EnvelopeError."""
+        service's time, `received_at`: that of our own clock, `published_at`: the server's when it passed
+        the epoch on, if it told. Raises EnvelopeError."""
         epoch = verify(envelope, self._trust)
         if self.newest is None:
             _check_recent(epoch.message, now)
@@ -51,8 +59,9 @@ class Arrivals:
             raise EnvelopeError("the epoch is older than one received before")
         if self.newest is None or epoch.message.epoch_id > self.newest.message.epoch_id:
             self.newest = epoch
-            self._untaken.append(ReceivedEpoch(epoch, received_at, via))
-            self.more.set()
+            if published_at is None or published_at < epoch.message.epoch_end:
+                self._untaken.append(ReceivedEpoch(epoch, received_at, via))
+                self.more.set()
         return epoch
 
     def take(self) -> ReceivedEpoch | None:

@@ -11,6 +11,7 @@ Connecting again is `keeper`'s, signing and errors are `requester`'s, trust is t
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -27,6 +28,7 @@ from zipcast.errors import ServiceError
 from zipcast.hotkeys import Hotkey, Signer
 from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import (
+    HEADER_STORED_AT,
     MinerListReply,
     MinerListRequest,
     MinerUploadReply,
@@ -97,7 +99,8 @@ class ZipcastClient:
         await self._keeper.close()
 
     async def epochs(self) -> AsyncIterator[ReceivedEpoch]:
-        """The running epoch, then each next one as it starts; each once, never an older one.
+        """The running epoch, then each next one as it starts; each once, never an older one. One that came
+        out only after its end, since everything was down until then, is passed over.
 
         Raises what ended the client: nats.errors.ConnectionClosedError when it was closed."""
         while True:
@@ -210,7 +213,13 @@ class ZipcastClient:
     def _accept(self, message: Msg, via: Via) -> VerifiedEpoch:
         """Raises EnvelopeError."""
         envelope = UnverifiedEnvelope.from_headers(message.headers, message.data)
-        epoch = self._arrivals.accept(envelope, via, now=self._requester.now(), received_at=self._clock.now())
+        epoch = self._arrivals.accept(
+            envelope,
+            via,
+            now=self._requester.now(),
+            received_at=self._clock.now(),
+            published_at=_published_at(message),
+        )
         self._requester.prefer(Hotkey(epoch.envelope.signer))
         self._informed_on = self.connections
         return epoch
@@ -266,6 +275,14 @@ class ZipcastClient:
         self._unusable = failure
         self._requester.interrupt(failure)
         self._arrivals.more.set()
+
+
+def _published_at(message: Msg) -> datetime | None:
+    """When nats-server stored what it pushes, by its own clock: ours may be wrong without our knowing."""
+    try:
+        return datetime.fromisoformat((message.headers or {})[HEADER_STORED_AT])
+    except (KeyError, ValueError):
+        return None
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -1,6 +1,8 @@
 """Wire models of the public history: what anybody may see of an epoch that has ended."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from zipcast.messages import EpochId, Proof, WireModel, WireTime
 from zipcast.pool_messages import EpochPool
@@ -8,12 +10,14 @@ from zipcast.pool_messages import EpochPool
 
 class EndedEpoch(WireModel):
     """`proof` holds the signed text as it was published; None for an epoch that was missed. `seed` is the
-    one that its commitment was made for."""
+    one that its commitment was made for. `late_seconds`: from its start to its publication, by nats-server's
+    clock; None if it was not published."""
 
     epoch_id: EpochId
     epoch_start: WireTime
     epoch_end: WireTime
     status: Literal["COMPLETED", "ARCHIVED", "MISSED"]
+    late_seconds: Annotated[float, Field(ge=0)] | None
     seed: str | None
     seed_commitment: str
     proof: Proof | None

@@ -26,6 +26,7 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.selection import Candidate, MarketTier
 
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
+HEADER_STORED_AT = "Nats-Time-Stamp"  # nats-server's own, on what a stream passes on
 HEADER_ERROR = "Zipcast-Error"
 # How the bridge hands the original HTTP request to the responder.
 HEADER_HTTP_METHOD = "Zipcast-Http-Method"

@@ -12,6 +12,8 @@ from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 
 EPOCH_STREAM = "EPOCHS"
 EPOCH_INGEST = "zipcast.ingest.epoch"
+EPOCH_REBUILD = "zipcast.ingest.rebuild"
+"""Old epochs come back into a stream that lost them by this one; nothing is passed on from it."""
 EPOCH = "zipcast.v1.epoch"
 REGISTRY_BUCKET = "registry"
 REGISTRY_KEY = "snapshot"

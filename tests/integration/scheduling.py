@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 
 from pydantic import SecretStr
 from sqlalchemy import select, update
@@ -12,7 +11,6 @@ from devstack.data import SAMPLE_ZIPCODES
 from devstack.servers import Servers
 from runtime import nats_connection
 from runtime.process import Lifecycle
-from schedulers.adopting import record_honeypots
 from schedulers.prepare import Preparer, Secrets
 from schedulers.publisher import Publisher
 from schedulers.stream import EpochStream
@@ -21,7 +19,6 @@ from storage.database import open_engine
 from storage.tables import Epoch
 from storage.zipcode_import import import_zipcodes
 from zipcast.calendar import EpochCalendar, EpochInterval
-from zipcast.clock import SystemClock
 from zipcast.envelope import Trust
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.selection import SelectionSettings
@@ -88,14 +85,7 @@ class StreamSide:
         connection = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
         life.stop()
         stream = EpochStream(connection.jetstream(timeout=2))
-        publisher = Publisher(
-            database,
-            stream,
-            TRUST,
-            SystemClock(),
-            on_adopted=partial(record_honeypots, preparer(database)),
-        )
-        return cls(stream, publisher)
+        return cls(stream, Publisher(preparer(database), stream, TRUST))
 
     async def close(self) -> None:
         await self.stream._jetstream._nc.close()

@@ -9,7 +9,6 @@ from uuid import uuid4
 import psycopg
 import pytest
 import pytest_asyncio
-from schedulers.inputs import SelectionInputs
 from schedulers.pool import load_candidates
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -50,6 +49,7 @@ from tests.integration.scheduling import (
 from zipcast import envelope, fairness
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
+from zipcast.inputs import SelectionInputs
 from zipcast.messages import EpochMessage
 from zipcast.selection import select as select_zipcodes
 

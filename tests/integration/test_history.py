@@ -34,6 +34,7 @@ async def test_ended_epochs_are_told_newest_first_and_page_by_page(ready: Ready,
     first = (await http.get(EPOCHS, params={"limit": 1})).json()
     second = (await http.get(EPOCHS, params={"limit": 1, "before": first["nextBefore"]})).json()
     assert second["epochs"][0]["epochId"] < first["epochs"][0]["epochId"]
+    assert all(0 <= epoch["lateSeconds"] < ready.epoch_seconds for epoch in epochs), epochs
     one = (await http.get(f"{EPOCHS}/{ids[0]}")).json()
     assert one.pop("success") is True
     assert one == epochs[0]

@@ -10,8 +10,8 @@ import pytest_asyncio
 from sqlalchemy import delete, select
 
 from devstack.logins import login_url
-from schedulers.adopting import record_honeypots
 from schedulers.choosing import choose_epoch
+from schedulers.decoys import record_honeypots
 from schedulers.signals import Signals
 from storage import epoch_inputs, honeypots
 from storage.database import open_engine

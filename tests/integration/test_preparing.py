@@ -126,7 +126,7 @@ async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_
         before = CALENDAR.before(interval)
         missed = MissedEpoch(before, seed, fairness.seed_commitment(seed), "1")
         await epoch_changes.record_missed(connection, [missed], before.end_at)
-    engine = EpochEngine(database, of, NoStream(), StartGate(database, frozen), frozen)
+    engine = EpochEngine(of, NoStream(), StartGate(database, frozen), frozen)
     following = await engine.catch_up()
     running = CALENDAR.at(datetime.now(UTC))
     assert following == CALENDAR.after(running)

@@ -70,3 +70,19 @@ def test_one_that_does_not_verify_does_not_count_as_seen(arrivals: Arrivals):
         accept(arrivals, sealed(5, MINER))
     accept(arrivals, sealed(0))
     assert taken(arrivals) == [sealed(0).epoch_id]
+
+
+def test_one_that_was_published_after_its_own_end_counts_as_seen_and_is_not_handed_out(arrivals: Arrivals):
+    for number, late in ((0, LENGTH), (1, LENGTH - timedelta.resolution)):
+        at = START_AT + number * LENGTH + late
+        arrivals.accept(sealed(number), "push", now=at, received_at=at, published_at=at)
+    assert taken(arrivals) == [sealed(1).epoch_id]
+
+
+def test_a_clock_of_ours_that_is_ahead_keeps_no_epoch_back(arrivals: Arrivals):
+    ahead = START_AT + 50 * LENGTH
+    accept(arrivals, sealed(49), ahead)
+    arrivals.accept(
+        sealed(50), "push", now=ahead + 9 * LENGTH, received_at=ahead + 9 * LENGTH, published_at=ahead
+    )
+    assert taken(arrivals) == [sealed(49).epoch_id, sealed(50).epoch_id]

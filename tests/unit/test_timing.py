@@ -1,6 +1,8 @@
 """Waiting for an epoch's start: never early, and sound when the wall clock is set meanwhile."""
 
-from datetime import datetime, timedelta
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from schedulers.timing import LONGEST_NAP_SECONDS, STAND_BACK_SECONDS, StartGate, sleep_until
 from tests.unit.fakes import START_AT, FakeClock
+from zipcast.calendar import EpochCalendar
 
 SECOND = timedelta(seconds=1)
 
@@ -19,6 +22,9 @@ class FakeDatabase:
     def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0)) -> None:
         self._clock, self._offset = clock, offset
         self._begun = clock.wall
+        self._taken, self._asked = clock.monotonic(), False
+        self.longest_held = 0.0
+        """How long one connection was kept, in seconds."""
 
     def now(self) -> datetime:
         return self._begun + self._clock.elapsed + self._offset
@@ -27,15 +33,18 @@ class FakeDatabase:
         return self
 
     async def __aenter__(self) -> "FakeDatabase":
+        self._taken = self._clock.monotonic()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self.longest_held = max(self.longest_held, self._clock.monotonic() - self._taken)
 
     async def execute(self, query: object) -> "FakeDatabase":
-        assert "clock_timestamp()" in str(query)
+        if not self._asked:
+            assert "clock_timestamp()" in str(query)
+        self._asked = True
         return self
 
     def scalar_one(self) -> datetime:
@@ -126,5 +135,82 @@ async def test_a_replica_with_a_wrong_clock_leaves_the_start_to_the_others(milli
     clock = FakeClock(START_AT - timedelta(minutes=1))
     database = FakeDatabase(clock, timedelta(milliseconds=milliseconds))
     await StartGate(database, clock).wait(START_AT)
-    assert STAND_BACK_SECONDS in clock.naps
-    assert database.now() >= START_AT
+    assert database.now() >= START_AT + timedelta(seconds=STAND_BACK_SECONDS)
+
+
+@pytest.mark.parametrize("hours", [1, 3])
+async def test_a_clock_that_is_hours_ahead_opens_nothing_early_and_holds_no_connection_so_long(
+    hours: int,
+) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    database = FakeDatabase(clock, -timedelta(hours=hours))
+    await StartGate(database, clock).wait(START_AT)
+    after = database.now() - START_AT
+    assert timedelta(seconds=STAND_BACK_SECONDS) <= after <= timedelta(seconds=STAND_BACK_SECONDS + 1)
+    assert database.longest_held < 10
+
+
+@pytest.mark.parametrize("hours", [1, 3, 30])
+async def test_a_clock_that_is_hours_behind_waits_for_itself_too(hours: int) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    database = FakeDatabase(clock, timedelta(hours=hours))
+    await StartGate(database, clock).wait(START_AT)
+    assert clock.wall >= START_AT
+    assert database.now() - START_AT >= timedelta(hours=hours) - SECOND
+
+
+@pytest.mark.parametrize("hours", [-48, -5, -1, 1, 5, 48])
+@pytest.mark.parametrize("nap", range(4))
+async def test_a_leap_of_hours_in_any_nap_is_never_early_and_late_only_until_the_next_look(
+    nap: int, hours: int
+) -> None:
+    """Forwards is also what a machine sees that was suspended: its monotonic clock stood still."""
+    steps = [timedelta(0)] * nap + [timedelta(hours=hours)]
+    clock = FakeClock(START_AT - timedelta(seconds=35), steps)
+    await sleep_until(clock, START_AT)
+    assert clock.wall >= START_AT
+    if hours > 0:
+        assert clock.elapsed <= timedelta(seconds=35)
+    else:
+        assert clock.elapsed >= timedelta(hours=-hours)
+
+
+@pytest.mark.parametrize("hours", [1, 6])
+async def test_a_machine_suspended_over_the_start_publishes_when_it_wakes(hours: int) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1), [timedelta(0)] * 2 + [timedelta(hours=hours)])
+    database = SuspendedWith(clock)
+    await StartGate(database, clock).wait(START_AT)
+    assert database.now() == clock.wall
+    assert clock.elapsed <= timedelta(minutes=1)
+
+
+class SuspendedWith(FakeDatabase):
+    """PostgreSQL on a machine that was not suspended: its clock is right when ours is."""
+
+    def now(self) -> datetime:
+        return self._clock.wall
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose local time has summer and winter."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("change", [datetime(2026, 11, 1, tzinfo=UTC), datetime(2027, 3, 14, tzinfo=UTC)])
+@pytest.mark.usefixtures("new_york")
+async def test_where_local_time_is_changed_epochs_are_as_long_as_ever(change: datetime) -> None:
+    calendar = EpochCalendar(4 * 3600)
+    clock = FakeClock(change)
+    interval = calendar.at(change)
+    for _ in range(12):
+        following = calendar.after(interval)
+        await sleep_until(clock, following.start_at)
+        assert following.start_at - interval.start_at == timedelta(hours=4)
+        assert calendar.starting(following.epoch_id) == following
+        interval = following
+    assert clock.elapsed == timedelta(hours=48)

@@ -36,9 +36,10 @@ def list_epochs(
     if as_json:
         typer.echo(page.to_bytes().decode())
         return
-    table = Table("epoch", "status", "seed commitment", box=None, pad_edge=False)
+    table = Table("epoch", "status", "late", "seed commitment", box=None, pad_edge=False)
     for epoch in page.epochs:
-        table.add_row(epoch.epoch_id, epoch.status, epoch.seed_commitment)
+        late = "" if epoch.late_seconds is None else f"{epoch.late_seconds:.3f} s"
+        table.add_row(epoch.epoch_id, epoch.status, late, epoch.seed_commitment)
     out.print(table)
 
 

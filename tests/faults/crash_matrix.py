@@ -1,0 +1,248 @@
+"""The crash matrix: a scheduler kills itself at every step there is, alone and with others, and all come back
+in every order. What everybody saw is judged as after any run of the fault driver.
+
+    python -m tests.faults.crash_matrix [--write docs/reliability.md]
+
+prints a line for each cell; exit status 1 when something broke. `--write` puts the table into the page.
+Owns the course of a run; the cells are `matrix`'s, the judgement is `invariants`'.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from devstack.services import NETUID, NETWORK
+from tests.faults import invariants
+from tests.faults.crash_system import CALENDAR, EPOCH_SECONDS, CrashSystem
+from tests.faults.evidence import read_record, read_stream
+from tests.faults.invariants import Broken
+from tests.faults.matrix import BEGIN, END, OTHER, VICTIM, Cell, Scene, all_cells, table
+from tests.faults.observations import Observations, Subscriber
+from tests.integration.processes import wait_until
+from zipcast.envelope import Trust
+from zipcast.hotkeys import parse_hotkey
+
+SYSTEMS = 4
+# Between two starts, so that the order is one.
+_BETWEEN_STARTS_SECONDS = 0.2
+_REACHED_SECONDS = 20
+_TRIES = 3
+# What a scheduler needs to prepare and publish an epoch while everything is up.
+CLEAR = timedelta(seconds=1.5)
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A cell and the epochs that it may have harmed. From `began_at` on everything was up, but between
+    `killed_at` and `back_at`. `failure`: it did not come about."""
+
+    cell: Cell
+    first_id: str
+    last_id: str
+    began_at: datetime
+    killed_at: datetime
+    back_at: datetime
+    failure: str = ""
+
+    @property
+    def is_fair(self) -> bool:
+        """Whether each of its epochs can be demanded: everything was up for a while between its preparation
+        and the kill, or is up before its end; schedulers say so when they have caught up. On a machine that
+        is busy with other things it may not be so. The first epoch was out."""
+        interval = CALENDAR.after(CALENDAR.starting(self.first_id))
+        while interval.epoch_id <= self.last_id:
+            prepared_at = interval.start_at - timedelta(seconds=EPOCH_SECONDS / 2)
+            before = min(self.killed_at, interval.end_at) - max(prepared_at, self.began_at)
+            if before < CLEAR and self.back_at >= interval.end_at:
+                return False
+            interval = CALENDAR.after(interval)
+        return True
+
+
+async def play(system: CrashSystem, cell: Cell) -> Played:
+    """Kill, bring back, and wait until everything is up again; anew while the machine is too slow for it."""
+    for _ in range(_TRIES):
+        played = await _play_once(system, cell)
+        if played.failure or cell.scene is Scene.GAP or played.is_fair:
+            return played
+    return replace(played, failure="the machine is too slow for a fair play")
+
+
+async def _play_once(system: CrashSystem, cell: Cell) -> Played:
+    reached = system.armed.with_suffix(".reached")
+    reached.unlink(missing_ok=True)
+    began_at, first_id, failure = datetime.now(UTC), _running_id(), ""
+    killed_at = began_at
+    try:
+        await system.until_marked()
+        began_at, first_id = datetime.now(UTC), _running_id()
+        set_at = await system.play(cell.scene, cell.point)
+        await wait_until(reached.exists, _REACHED_SECONDS)
+        killed_at = set_at or datetime.now(UTC)
+        await _bury_and_raise(system, cell)
+        await system.all_ready()
+    except (AssertionError, TimeoutError) as error:
+        system.armed.unlink(missing_ok=True)
+        failure = f"{type(error).__name__}: {error}"
+    return Played(cell, first_id, _running_id(), began_at, killed_at, datetime.now(UTC), failure)
+
+
+async def _bury_and_raise(system: CrashSystem, cell: Cell) -> None:
+    await wait_until(lambda: any(not one.is_alive for one in system.schedulers.values()), 5)
+    victim = next(name for name, one in system.schedulers.items() if not one.is_alive)
+    other = next(name for name in system.schedulers if name != victim)
+    names = {VICTIM: victim, OTHER: other}
+    returning = [names.get(name, name) for name in cell.company.returning]
+    for name in returning:
+        system.kill(name)
+    await system.settle(returning)
+    for name in returning:
+        await system.bring_up(name)
+        await asyncio.sleep(_BETWEEN_STARTS_SECONDS)
+
+
+def _running_id() -> str:
+    return CALENDAR.at(datetime.now(UTC)).epoch_id
+
+
+async def run_cells(system: CrashSystem, cells: Sequence[Cell], tell: Tell) -> list[Played]:
+    """One after the other, then two epochs more, so that the last cell's are completed."""
+    played = []
+    for cell in cells:
+        done = await play(system, cell)
+        played.append(done)
+        tell(f"{done.first_id} - {done.last_id}  {cell}{'  FAILED ' + done.failure if done.failure else ''}")
+    last = CALENDAR.after(CALENDAR.after(CALENDAR.at(datetime.now(UTC))))
+    await wait_until(lambda: datetime.now(UTC) > last.start_at + timedelta(seconds=1), 4 * EPOCH_SECONDS)
+    return played
+
+
+async def observe(system: CrashSystem) -> Observations:
+    """All that anybody has of all epochs."""
+    stream = await read_stream(system.servers)
+    signer = parse_hotkey(system.servers.keys["bridge"]["ZIPCAST_SIGNERS"])
+    return Observations(
+        calendar=CALENDAR,
+        trust=Trust(frozenset({signer}), NETWORK, NETUID),
+        first_id=stream[0].envelope.epoch_id,
+        last_id=stream[-1].envelope.epoch_id,
+        subscribers=[listener.seen for listener in system.listeners],
+        sdk=(),
+        answers=(),
+        stream=stream,
+        record=await read_record(system.database),
+    )
+
+
+def faults(whole: Observations, played: Played) -> Iterator[str]:
+    """What broke of the epochs of one cell."""
+    if played.failure:
+        yield played.failure
+    seen = replace(
+        whole,
+        first_id=played.first_id,
+        last_id=played.last_id,
+        subscribers=[_within(one, played) for one in whole.subscribers],
+    )
+    rules = GAP_INVARIANTS if played.cell.scene is Scene.GAP else EPOCH_INVARIANTS
+    for rule in rules:
+        yield from rule(seen)
+
+
+def _within(subscriber: Subscriber, played: Played) -> Subscriber:
+    sessions = [
+        replace(
+            session,
+            heard=[one for one in session.heard if played.first_id <= one.epoch_id <= played.last_id],
+        )
+        for session in subscriber.sessions
+    ]
+    return Subscriber(subscriber.name, sessions)
+
+
+def gap_is_recorded(seen: Observations) -> Broken:
+    """Each epoch has one row: missed, if the stream has not got it, and nothing invented of it."""
+    held = {entry.envelope.epoch_id for entry in seen.judged_stream}
+    rows = {row.epoch_id: row for row in seen.record}
+    if all(epoch_id in held for epoch_id in seen.epoch_ids):
+        yield "gap: no epoch was missed"
+    for epoch_id in seen.epoch_ids:
+        row = rows.get(epoch_id)
+        if row is None:
+            yield f"gap: {epoch_id} has no row"
+        elif (row.status == "missed") is (epoch_id in held) or (row.status == "missed" and row.stored):
+            yield f"gap: {epoch_id} is {row.status}, in the stream: {epoch_id in held}"
+
+
+_COMMON = (
+    invariants.subscribers_miss_nothing,
+    invariants.nothing_comes_twice,
+    invariants.nothing_comes_early,
+    invariants.everybody_has_the_same,
+)
+EPOCH_INVARIANTS = (
+    *_COMMON,
+    invariants.stream_is_whole,
+    invariants.record_is_whole,
+    invariants.chain_holds,
+)
+GAP_INVARIANTS = (*_COMMON, gap_is_recorded)
+
+
+async def run_matrix(
+    cells: Sequence[Cell], folder: Path, tell: Tell, systems: int = SYSTEMS
+) -> dict[Cell, list[str]]:
+    """What broke in each cell, nothing where all held. Several systems share the work."""
+
+    async def one(number: int) -> dict[Cell, list[str]]:
+        async with CrashSystem.running(folder / str(number)) as system:
+            played = await run_cells(system, cells[number::systems], tell)
+            seen = await observe(system)
+        return {done.cell: list(faults(seen, done)) for done in played}
+
+    found: dict[Cell, list[str]] = {}
+    for part in await asyncio.gather(*(one(number) for number in range(systems))):
+        found |= part
+    return {cell: found[cell] for cell in cells}
+
+
+def page_with(page: str, lines: Sequence[str]) -> str:
+    """The page with the table between its two marks replaced."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return "\n".join((before + BEGIN, "", *lines, "", END + after))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.crash_matrix")
+    parser.add_argument("--write", type=Path, help="page to put the table into")
+    parser.add_argument("--only", default="", help="cells whose name holds this text")
+    parser.add_argument("--state", type=Path, help="folder to keep logs and data in")
+    chosen = parser.parse_args(arguments)
+    folder = chosen.state or Path(tempfile.mkdtemp(prefix="zipcast-crashes-"))
+    cells = [cell for cell in all_cells() if chosen.only in str(cell)]
+    say(f"{len(cells)} cells, state in {folder}")
+    found = asyncio.run(run_matrix(cells, folder, say))
+    for cell, sentences in found.items():
+        for sentence in sentences:
+            say(f"BROKEN  {cell}: {sentence}")
+    lines = table({cell: not sentences for cell, sentences in found.items()})
+    say("\n".join(lines))
+    if chosen.write is not None:
+        chosen.write.write_text(page_with(chosen.write.read_text(), lines))
+    return 1 if any(found.values()) else 0
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""What the crash matrix kills: nats-server, PostgreSQL, two schedulers, and who listens.
+
+Owns bringing each down and up, and what must happen before a scheduler comes to a step (`Scene`). A system
+has servers of its own, so that several run beside each other.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import nats
+import nats.errors
+from nats.aio.msg import Msg
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from devstack import logins, nats_server, postgres, wallets
+from devstack.data import load_data
+from devstack.ports import choose_ports
+from devstack.servers import Servers, ignore
+from devstack.services import Services
+from devstack.state import State
+from devstack.supervisor import Supervisor
+from schedulers.fault_points import FaultPoint
+from storage.database import open_engine
+from tests.faults.forked_scheduler import ForkedScheduler
+from tests.faults.matrix import FIRST, NATS, SECOND, Scene
+from tests.faults.observations import Arrival, Session, Subscriber
+from tests.integration.people import quiet
+from tests.integration.processes import family, wait_until
+from zipcast import subjects
+from zipcast.calendar import EpochCalendar
+from zipcast.envelope import UnverifiedEnvelope
+from zipcast.subjects import service_inbox_prefix
+
+EPOCH_SECONDS = 5
+CALENDAR = EpochCalendar(EPOCH_SECONDS)
+_LOST_EPOCHS = 2
+# Migrations have global state: one at a time in one process.
+_MIGRATING = asyncio.Lock()
+
+
+class Listener:
+    """A subscriber by the bridge's key, which needs no callout; a new connection for each that is lost."""
+
+    def __init__(self, servers: Servers, name: str) -> None:
+        self.name = name
+        self._servers = servers
+        self._sessions: list[Session] = []
+        self.connected = asyncio.Event()
+
+    @property
+    def seen(self) -> Subscriber:
+        return Subscriber(self.name, tuple(self._sessions))
+
+    async def run(self) -> None:
+        while True:
+            with suppress(nats.errors.Error, OSError):
+                await self._session()
+            await asyncio.sleep(0.05)
+
+    async def _session(self) -> None:
+        heard: list[Arrival] = []
+        lost = asyncio.Event()
+
+        async def hear(message: Msg) -> None:
+            headers = message.headers or {}
+            envelope = UnverifiedEnvelope.from_headers(headers, message.data)
+            heard.append(Arrival(envelope, datetime.now(UTC), int(headers["Nats-Sequence"])))
+
+        async def on_close() -> None:
+            lost.set()
+
+        connection = await nats.connect(
+            self._servers.nats_url,
+            nkeys_seed_str=self._servers.keys["bridge"]["BRIDGE_NATS_SEED"],
+            inbox_prefix=service_inbox_prefix("bridge"),
+            allow_reconnect=False,
+            error_cb=quiet,
+            closed_cb=on_close,
+        )
+        try:
+            await connection.subscribe(subjects.EPOCH, cb=hear)
+            await connection.flush(timeout=2)
+            began = datetime.now(UTC)
+            self._sessions.append(Session(began, None, heard, ()))
+            self.connected.set()
+            await lost.wait()
+            self._sessions[-1] = Session(began, datetime.now(UTC), heard, ())
+        finally:
+            self.connected.clear()
+            await connection.close()
+
+
+@dataclass
+class CrashSystem:
+    servers: Servers
+    database: AsyncEngine
+    armed: Path
+    schedulers: dict[str, ForkedScheduler]
+    listeners: list[Listener] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(cls, folder: Path) -> AsyncIterator["CrashSystem"]:
+        """Up inside, gone after."""
+        state = State(folder)
+        state.create()
+        state.ensure_keys()
+        supervisor = Supervisor(ignore)
+        servers = Servers(state, choose_ports(state.ports), supervisor)
+        try:
+            await cls._start_servers(servers)
+            system = cls._on(servers)
+            listening = [asyncio.create_task(listener.run()) for listener in system.listeners]
+            for scheduler in system.schedulers.values():
+                scheduler.start()
+            await system.all_ready()
+            yield system
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
+            for scheduler in system.schedulers.values():
+                scheduler.kill()
+                await scheduler.ended()
+            await system.database.dispose()
+        finally:
+            await supervisor.stop()
+
+    @classmethod
+    async def _start_servers(cls, servers: Servers) -> None:
+        state, ports = servers.state, servers.ports
+        await asyncio.to_thread(wallets.ensure_all_wallets, state.wallets, state.admin_wallets)
+        wallets.ensure_registry(state.registry, state.wallets)
+        record = postgres.postgres_part(state, ports)
+        # A killed server keeps what it wrote without fsync too, and several of them share one disk here.
+        quick = replace(record, argv=(*record.argv, "-c", "fsync=off"))
+        await servers.supervisor.start(nats_server.nats_part(state, ports), quick)
+        await postgres.create_database(servers.admin_url, postgres.DATABASE)
+        await logins.ensure_logins(state, servers.admin_url)
+        async with _MIGRATING:
+            await load_data(servers.database_url, None)
+
+    @classmethod
+    def _on(cls, servers: Servers) -> "CrashSystem":
+        state = servers.state
+        armed = state.run / "fault_point"
+        settings = {"SCHEDULERS_FAULT_POINT_FILE": str(armed)}
+        part = Services(servers, EPOCH_SECONDS, state.registry, settings).parts()[0]
+        schedulers = {
+            name: ForkedScheduler(
+                name, part.environment, state.run / f"{name}.ready", state.logs / f"{name}.log"
+            )
+            for name in (FIRST, SECOND)
+        }
+        database = open_engine(servers.database_url, application_name="crash-matrix")
+        return cls(servers, database, armed, schedulers, [Listener(servers, "one"), Listener(servers, "two")])
+
+    async def all_ready(self) -> None:
+        await wait_until(
+            lambda: (
+                all(scheduler.is_ready for scheduler in self.schedulers.values())
+                and all(listener.connected.is_set() for listener in self.listeners)
+            ),
+            20,
+        )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to all its processes."""
+        if name in self.schedulers:
+            self.schedulers[name].kill()
+            return
+        for pid in family(self.servers.supervisor.pids[name]):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def settle(self, names: Sequence[str]) -> None:
+        """What was killed has ended, and is started by nobody but us."""
+        for name in names:
+            if name in self.schedulers:
+                await self.schedulers[name].ended()
+            else:
+                await self.servers.supervisor.take_down(name)
+
+    async def bring_up(self, name: str) -> None:
+        """A scheduler is not waited for: it may need a server that comes later."""
+        if name in self.schedulers:
+            self.schedulers[name].start()
+        else:
+            await self.servers.supervisor.bring_up(name)
+
+    async def play(self, scene: Scene, point: FaultPoint) -> datetime | None:
+        """Bring about what leads a scheduler to the step, arm it, and let both come upon it. When that began
+        to harm them, if it did."""
+        if scene is Scene.EPOCH:
+            self.armed.write_text(point)
+            return None
+        await self.until_marked(2.5)
+        began_at = datetime.now(UTC)
+        for name in self.schedulers:
+            self.kill(name)
+        await self.settle(tuple(self.schedulers))
+        if scene is Scene.GAP:
+            # Not synchronisation: the gap itself, longer than from an epoch's preparation to its end.
+            await asyncio.sleep(2.6 * EPOCH_SECONDS)
+        elif scene is Scene.BACKUP:
+            await self._forget_rows()
+        elif scene is Scene.LOST_STREAM:
+            await self._lose_stream()
+        self.armed.write_text(point)
+        for scheduler in self.schedulers.values():
+            scheduler.start()
+        return began_at
+
+    async def until_marked(self, seconds_left: float = 0) -> None:
+        """The running epoch is published and marked, and has so much time left."""
+        query = text(
+            "select 1 from epochs where status = 'active' and start_at <= clock_timestamp() "
+            f"and clock_timestamp() < end_at - interval '{seconds_left} seconds'"
+        )
+        async with asyncio.timeout(15):
+            while True:
+                with suppress(SQLAlchemyError):
+                    async with self.database.connect() as connection:
+                        if (await connection.execute(query)).first() is not None:
+                            return
+                await asyncio.sleep(0.05)
+
+    async def _forget_rows(self) -> None:
+        """The newest epochs, published ones among them."""
+        since = datetime.now(UTC) - timedelta(seconds=_LOST_EPOCHS * EPOCH_SECONDS)
+        first = CALENDAR.at(since).epoch_id
+        async with self.database.begin() as connection:
+            for table in ("epoch_assignments", "epoch_messages", "epochs"):
+                await connection.execute(
+                    text(f"delete from {table} where epoch_id >= :first"), {"first": first}
+                )
+            await connection.execute(
+                text("delete from epoch_inputs where epoch_id > :first"), {"first": first}
+            )
+
+    async def _lose_stream(self) -> None:
+        self.kill(NATS)
+        await self.settle([NATS])
+        store = self.servers.state.nats
+        shutil.rmtree(store)
+        store.mkdir()
+        await self.bring_up(NATS)

@@ -1,0 +1,167 @@
+"""Simulated weeks of four-hour epochs through the real scheduler, PostgreSQL and nats-server, in seconds.
+A year of all that needs no server is in tests/unit/test_year.py."""
+
+import csv
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import select
+
+from devstack.data import SAMPLE_ZIPCODES
+from schedulers.engine import EpochEngine
+from schedulers.prepare import Preparer
+from schedulers.publisher import Publisher
+from schedulers.stream import EpochStream
+from schedulers.timing import StartGate
+from storage import epochs
+from storage.database import open_engine
+from storage.epochs import StoredEpoch
+from storage.tables import Epoch
+from storage.zipcode_import import import_zipcodes
+from tests.integration.plain_nats import PlainNats
+from tests.integration.scheduling import FIRST, SIGNER, TRUST, statuses
+from tests.integration.simulated_time import SimulatedClock
+from zipcast.calendar import EpochCalendar
+from zipcast.selection import SelectionSettings
+from zipcast.verification import Evidence, verify_epochs
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+CALENDAR = EpochCalendar(4 * 3600)
+# With a 29th of February, and America's change to summer time.
+BEGIN = datetime(2024, 2, 20, tzinfo=UTC)
+MONTH = timedelta(days=30)
+EPOCHS = 180
+SETTINGS = SelectionSettings(target_listings=3000, tolerance_percent=10)
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory) -> Path:
+    """Every tenth zipcode of the sample."""
+    path = tmp_path_factory.mktemp("pool") / "zipcodes.csv"
+    with SAMPLE_ZIPCODES.open() as sample, path.open("w") as out:
+        head, *rows = csv.reader(sample)
+        csv.writer(out).writerows([head, *rows[::10]])
+    return path
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def nats_server(tmp_path):
+    async with PlainNats.running(tmp_path / "nats") as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def clock(database_url: str, pool: Path):
+    clock = SimulatedClock(BEGIN)
+    database = open_engine(database_url, application_name="test")
+
+    async def refresh(now: datetime) -> None:
+        """As an operator does: data of more than 30 days is not selected from."""
+        await import_zipcodes(database, pool, now=now)
+
+    await refresh(BEGIN)
+    clock.each(timedelta(days=20), refresh)
+    yield clock
+    await database.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str, clock: SimulatedClock):
+    database = open_engine(database_url, application_name="test")
+    clock.rule(database)
+    yield database
+    await database.dispose()
+
+
+async def engine_on(database, clock, nats_server) -> EpochEngine:
+    connection = await nats_server.connect()
+    of = Preparer(database, "local", 46, CALENDAR, SETTINGS, FIRST, SIGNER)
+    publisher = Publisher(of, EpochStream(connection.jetstream(timeout=2)), TRUST)
+    return EpochEngine(of, publisher, StartGate(database, clock), clock)
+
+
+async def chain_faults(database) -> list[str]:
+    """Of every epoch of the record: signature, seed, nonce, chain of commitments."""
+    async with database.connect() as connection:
+        rows = (await connection.execute(select(Epoch.epoch_id, Epoch.seed))).all()
+        evidence = []
+        for epoch_id, seed in rows:
+            stored = await epochs.prepared_epoch(connection, epoch_id)
+            evidence.append(Evidence(epoch_id, None if stored is None else stored.envelope, seed))
+    return [fault for finding in verify_epochs(evidence, TRUST) for fault in finding.faults]
+
+
+def demanded(until: datetime) -> list[str]:
+    found, interval = [], CALENDAR.at(BEGIN)
+    while interval.start_at < until:
+        found.append(interval.epoch_id)
+        interval = CALENDAR.after(interval)
+    return found
+
+
+async def test_every_epoch_of_a_month_is_prepared_published_and_completed_in_its_turn(
+    database, clock, nats_server
+):
+    engine = await engine_on(database, clock, nats_server)
+    hearer = await nats_server.hearer()
+    await clock.run(engine.run(), BEGIN + MONTH)
+    ids, found = demanded(BEGIN + MONTH), await statuses(database)
+    assert len(ids) == EPOCHS
+    assert [found[epoch_id] for epoch_id in ids[:-1]] == ["completed"] * (EPOCHS - 1)
+    assert hearer.epoch_ids[:EPOCHS] == ids
+    sequences = [sequence for _, sequence in hearer.heard]
+    assert sequences == list(range(1, len(sequences) + 1))
+    assert engine.failures == 0
+    assert await chain_faults(database) == []
+
+
+async def test_what_passed_while_the_machine_was_suspended_is_missed_and_what_was_prepared_is_late(
+    database, clock, nats_server
+):
+    engine = await engine_on(database, clock, nats_server)
+    hearer = await nats_server.hearer()
+    await clock.run(engine.run(), BEGIN + timedelta(hours=23, minutes=58))
+    prepared = CALENDAR.at(BEGIN + timedelta(hours=24))
+    assert (await statuses(database))[prepared.epoch_id] == "pending"
+    clock.wall += timedelta(hours=11)  # over the whole of the prepared epoch, the next, and into the third
+    again = await engine_on(database, clock, nats_server)
+    await clock.run(again.run(), BEGIN + timedelta(days=2))
+    skipped = CALENDAR.after(prepared)
+    found = await statuses(database)
+    assert found[prepared.epoch_id] == "completed"
+    assert [epoch_id for epoch_id, status in found.items() if status == "missed"] == [skipped.epoch_id]
+    expected = [epoch_id for epoch_id in demanded(BEGIN + timedelta(days=2)) if epoch_id != skipped.epoch_id]
+    assert hearer.epoch_ids[: len(expected)] == expected
+    assert await chain_faults(database) == []
+
+
+@pytest.mark.parametrize("hours", [3, -3])
+async def test_a_machine_whose_clock_is_set_wrong_publishes_nothing_early_and_nothing_twice(
+    database, clock, nats_server, hours: int
+):
+    engine = await engine_on(database, clock, nats_server)
+    hearer = await nats_server.hearer()
+    await clock.run(engine.run(), BEGIN + timedelta(hours=25))
+    clock.wall += timedelta(hours=hours)
+    clock.lag -= timedelta(hours=hours)
+    told_at: list[tuple[str, datetime]] = []
+    await clock.run(noting(engine, clock, told_at), BEGIN + timedelta(days=2))
+    assert hearer.epoch_ids == sorted(set(hearer.epoch_ids))
+    assert len(told_at) >= 4
+    for epoch_id, at in told_at:
+        assert at >= CALENDAR.starting(epoch_id).start_at
+    assert await chain_faults(database) == []
+
+
+async def noting(engine: EpochEngine, clock: SimulatedClock, told_at: list[tuple[str, datetime]]) -> None:
+    """Run on, and note what PostgreSQL's clock showed whenever something was published."""
+    publish = engine.publisher.publish
+
+    async def noted(stored: StoredEpoch) -> None:
+        told_at.append((stored.epoch_id, clock.wall + clock.lag))
+        await publish(stored)
+
+    engine.publisher.publish = noted  # type: ignore[method-assign]
+    await engine.run()

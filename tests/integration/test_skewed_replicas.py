@@ -1,0 +1,110 @@
+"""Replicas whose machines' clocks are hours apart, over one PostgreSQL and one nats-server."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from schedulers.engine import EpochEngine
+from schedulers.prepare import Preparer
+from schedulers.publisher import Publisher
+from schedulers.stream import EpochStream
+from schedulers.timing import StartGate
+from tests.integration.plain_nats import PlainNats
+from tests.integration.processes import wait_until
+from tests.integration.record_and_stream import held
+from tests.integration.scheduling import FIRST, SIGNER, TRUST, database_with_sample
+from zipcast.calendar import EpochCalendar
+from zipcast.clock import SystemClock
+from zipcast.selection import SelectionSettings
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+CALENDAR = EpochCalendar(3)
+
+
+class SkewedClock(SystemClock):
+    def __init__(self, skew: timedelta) -> None:
+        self._skew = skew
+
+    def now(self) -> datetime:
+        return super().now() + self._skew
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str):
+    database = await database_with_sample(database_url)
+    yield database
+    await database.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def nats_server(tmp_path):
+    async with PlainNats.running(tmp_path / "nats") as server:
+        yield server
+
+
+@asynccontextmanager
+async def replicas(database: AsyncEngine, nats_server: PlainNats, *skews: timedelta):
+    """Running schedulers with clocks off by so much, and the stream they write."""
+    connection = await nats_server.connect()
+    stream, tasks = EpochStream(connection.jetstream(timeout=2)), []
+    for skew in skews:
+        clock = SkewedClock(skew)
+        of = Preparer(
+            database, "local", 46, CALENDAR, SelectionSettings(cooldown=timedelta(0)), FIRST, SIGNER
+        )
+        publisher = Publisher(of, EpochStream(connection.jetstream(timeout=2)), TRUST)
+        engine = EpochEngine(of, publisher, StartGate(database, clock), clock)
+        tasks.append(asyncio.create_task(engine.run()))
+    try:
+        yield stream
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def lateness(stream: EpochStream) -> list[timedelta]:
+    """Of each epoch, oldest first."""
+    late = []
+    for _, sequence in await held(stream):
+        recorded = await stream.at(sequence)
+        late.append(recorded.stored_at - CALENDAR.starting(recorded.epoch_id).start_at)
+    return late
+
+
+async def test_one_good_clock_among_wrong_ones_is_enough_and_nothing_is_early(database, nats_server):
+    hearer = await nats_server.hearer()
+    hours = timedelta(hours=3)
+    async with replicas(database, nats_server, timedelta(0), hours, -hours) as stream:
+        await wait_until(lambda: len(hearer.heard) >= 5, 40)
+        late = await lateness(stream)
+    ids = hearer.epoch_ids
+    assert ids == sorted(set(ids))
+    first = CALENDAR.starting(ids[0])
+    assert ids == [CALENDAR.at(first.start_at + n * timedelta(seconds=3)).epoch_id for n in range(len(ids))]
+    assert min(late) >= timedelta(0)
+
+
+@pytest.mark.parametrize("skew", [timedelta(milliseconds=300), timedelta(hours=3)])
+async def test_a_replica_that_is_ahead_and_alone_is_late_never_early_and_alarms(
+    database, nats_server, capsys, skew: timedelta
+):
+    hearer = await nats_server.hearer()
+    async with replicas(database, nats_server, skew) as stream:
+        await wait_until(lambda: len(hearer.heard) >= 3, 40)
+        late = await lateness(stream)
+    # The first of them may have been running when the replica started.
+    assert min(late[1:]) >= timedelta(seconds=2)
+    assert "clock_offset" in capsys.readouterr().out
+
+
+async def test_a_replica_that_is_hours_behind_publishes_nothing_that_has_ended(database, nats_server):
+    hearer = await nats_server.hearer()
+    began_at = datetime.now(UTC)
+    async with replicas(database, nats_server, timedelta(hours=-3)):
+        await wait_until(lambda: datetime.now(UTC) - began_at > timedelta(seconds=7), 20)
+    assert hearer.heard == []
