@@ -8,8 +8,8 @@ import math
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, pairwise
-from operator import attrgetter
+from itertools import compress, count, groupby
+from operator import attrgetter, le
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def _draws(pool: "Iterable[Candidate]", seed: bytes) -> Iterator[int]:
     key = seed.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + b"draw:")
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
+    begin, finish = inner.copy, outer.copy
     for candidate in pool:
-        code, mac = inner.copy(), outer.copy()
+        code, mac = begin(), finish()
         code.update(candidate.zipcode.encode())
         mac.update(code.digest())
         yield _FIRST_8_BYTES(mac.digest())[0]
@@ -57,7 +58,8 @@ def settle_ties(order: list[int], keys: Sequence[float]) -> None:
     Rounding never turns two keys around, so only neighbours that it may make equal change places."""
     exact = [keys[index] for index in order]
     # 12 digits tell apart what differs by 1e-11 of its value; within ten times that, see what rounding says.
-    close = [place for place, (one, next_one) in enumerate(pairwise(exact)) if next_one <= one * (1 + 1e-10)]
+    is_close = map(le, exact[1:], [key * (1 + 1e-10) for key in exact])
+    close = list(compress(count(), is_close))
     runs = groupby(enumerate(close), lambda numbered: numbered[1] - numbered[0])
     for _, run in runs:
         places = [place for _, place in run]

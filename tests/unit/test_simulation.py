@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from devstack.simulation_plot import draw
 from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli import app
 from zipcast.honeypots import HoneypotSettings
@@ -92,16 +93,18 @@ def test_the_command_prints_json_alone_and_draws_a_picture(tmp_path: Path) -> No
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_report_is_for_people_and_a_page_needs_nothing_else(tmp_path: Path):
-    page = tmp_path / "totals.html"
-    shown = CliRunner().invoke(
-        app, ["simulate", "--epochs", "60", "--plot", str(page)], env={"COLUMNS": "200"}
-    )
+def test_the_report_is_for_people():
+    shown = CliRunner().invoke(app, ["simulate", "--epochs", "12"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
-    for words in ("within tolerance (9000 to 11000)", "60 of 60", "assigned in 30 days", "PREMIUM"):
+    for words in ("within tolerance (9000 to 11000)", "12 of 12", "assigned in 30 days", "PREMIUM"):
         assert words in shown.stdout
+
+
+def test_a_page_needs_nothing_but_itself(tmp_path: Path):
+    page = tmp_path / "totals.html"
+    draw(page, list(run()), SETTINGS, 120, [("a <b>", "60 of 60")])
     text = page.read_text()
-    assert "60 of 60" in text
+    assert "<th>a &lt;b&gt;</th><td>60 of 60</td>" in text
     assert text.count("<svg") == text.count("</svg>") == 1
     assert not re.search(r"<script|<link|<img|@import|url\((?!#)|(src|href)=.(?!#)", text)
 
