@@ -26,7 +26,7 @@ async def load_data(database_url: str, zipcodes: Path | None) -> None:
     """Migrate, then import `zipcodes`, or the sample where there are none yet. Raises
     ZipcodesRefusedError."""
     await asyncio.to_thread(migrate, database_url)
-    engine = open_engine(database_url, application_name="devstack", pool_size=1)
+    engine = open_engine(database_url, application_name="devstack", pool_size=2)
     try:
         await _import(engine, zipcodes)
     finally:

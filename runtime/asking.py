@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,15 +20,12 @@ RECORD_ERRORS = (SQLAlchemyError, TimeoutError)
 
 
 @asynccontextmanager
-async def record_of(database: AsyncEngine, *, durable: bool = True) -> AsyncIterator[AsyncConnection]:
-    """A transaction of at most five seconds, committed at the end of the block. What is not `durable` is not
-    waited for on disk: PostgreSQL's own crash may lose the last half second of it, and never breaks it.
+async def record_of(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A transaction of at most five seconds, committed at the end of the block.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), database.begin() as connection:
-            if not durable:
-                await connection.execute(text("set local synchronous_commit = off"))
             yield connection
     except RECORD_ERRORS as error:
         raise ServiceError(

@@ -45,7 +45,7 @@ class Doorway:
     doorkeeper: Doorkeeper
 
     @classmethod
-    def of(cls, settings: DoorwaySettings, name: str, life: Lifecycle, *, pool_size: int = 5) -> Self:
+    def of(cls, settings: DoorwaySettings, name: str, life: Lifecycle, *, pool_size: int = 10) -> Self:
         """`name`: of the process, `responder` or `bridge`. Connects to nothing yet."""
         clock, vitals = SystemClock(), life.vitals
         url = settings.database_url.get_secret_value()

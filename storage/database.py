@@ -22,12 +22,14 @@ def sqlalchemy_url(database_url: str) -> str:
     return _SCHEME.sub("postgresql+psycopg://", database_url, count=1)
 
 
-def open_engine(database_url: str, *, application_name: str, pool_size: int = 5) -> AsyncEngine:
-    """An engine whose connections name themselves, give up after 5 s, and hide parameters in errors."""
+def open_engine(database_url: str, *, application_name: str, pool_size: int = 10) -> AsyncEngine:
+    """An engine of at most `pool_size` connections, which name themselves, give up after 5 s, and hide
+    parameters in errors."""
     return create_async_engine(
         sqlalchemy_url(database_url),
         pool_size=pool_size,
-        max_overflow=pool_size,
+        # What overflows is closed again after one use: connecting costs more than waiting for a turn.
+        max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
         hide_parameters=True,

@@ -42,7 +42,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     """Answer until told to stop."""
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
-    doorway = Doorway.of(settings, USER, life, pool_size=10)
+    doorway = Doorway.of(settings, USER, life, pool_size=20)
     if not await doorway.has_safe_rights():
         return
     clock, database, current = doorway.clock, doorway.database, doorway.current

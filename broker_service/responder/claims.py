@@ -1,9 +1,8 @@
 """A signed request mints once: the second time it gets the first answer, word for word.
 
 Owns the states of a claim and what a client is told of each (design: claims). Answers are stored sealed: they
-hold credentials, and only the responder's key opens them. A claim need not outlive a crash of PostgreSQL: the
-same request then mints once more, for the same scope, and what was issued is on record either way. Reads,
-reports and everything else that hands out nothing are not claimed.
+hold credentials, and only the responder's key opens them. Reads, reports and everything else that hands out
+nothing are not claimed.
 """
 
 import asyncio
@@ -94,7 +93,7 @@ class Claims:
         now = self.clock.now()
         if found is not None and found.state == "claimed" and now - found.claimed_at < ABANDONED:
             raise _under_way()
-        async with record_of(self.database, durable=False) as connection:
+        async with record_of(self.database) as connection:
             if found is not None:
                 taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
             else:
@@ -113,7 +112,7 @@ class Claims:
     async def _answer(self, key: ClaimKey, claimed_at: datetime, reply: bytes) -> None:
         """An answer that cannot be kept is given all the same: a retry then mints anew."""
         try:
-            async with record_of(self.database, durable=False) as connection:
+            async with record_of(self.database) as connection:
                 kept = await claims.answer(connection, key, claimed_at, self._seal(reply, key))
         except ServiceError as error:
             log.warning("answer_not_kept", error=type(error.__cause__).__name__)
@@ -123,7 +122,7 @@ class Claims:
 
     async def _fail(self, key: ClaimKey, claimed_at: datetime) -> None:
         try:
-            async with record_of(self.database, durable=False) as connection:
+            async with record_of(self.database) as connection:
                 await claims.fail(connection, key, claimed_at)
         except ServiceError as error:
             # It counts as abandoned in half a minute.

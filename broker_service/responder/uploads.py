@@ -83,11 +83,19 @@ class Issuer:
 
     async def require_started(self, epoch_id: str) -> None:
         """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
-        await self.record.started(epoch_id)
+        if not self._runs(epoch_id):
+            await self.record.started(epoch_id)
+
+    def _runs(self, epoch_id: str) -> bool:
+        """Whether memory knows it as the running epoch, so that the record need not be asked."""
+        try:
+            return self.current.running().message.epoch_id == epoch_id
+        except ServiceError:
+            return False
 
     async def _deadline(self, epoch_id: str | None) -> tuple[str, datetime]:
         """Of that epoch, or of the running one."""
-        if epoch_id is None:
+        if epoch_id is None or self._runs(epoch_id):
             message = self.current.running().message
             return message.epoch_id, message.submission_deadline
         return epoch_id, (await self.record.started(epoch_id)).interval.end_at
@@ -121,7 +129,7 @@ class Issuer:
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | CREDENTIALS_UNAVAILABLE |
         SERVICE_UNAVAILABLE)."""
-        await self.record.started(epoch_id)
+        await self.require_started(epoch_id)
         now = self.clock.now()
         expires_at = now + VALIDATOR_LIFETIME
         lifetime = int(VALIDATOR_LIFETIME.total_seconds())

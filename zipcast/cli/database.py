@@ -73,7 +73,7 @@ def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any
     """What `work` returns, given an engine that is closed afterwards."""
 
     async def run() -> Result:
-        engine = open_engine(url, application_name="zipcast-operator", pool_size=1)
+        engine = open_engine(url, application_name="zipcast-operator", pool_size=2)
         try:
             return await work(engine)
         finally:

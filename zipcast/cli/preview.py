@@ -52,7 +52,7 @@ async def _ask(settings: "SchedulerSettings") -> "Preview":
     from storage.database import open_engine
 
     url = settings.database_url.get_secret_value()
-    database = open_engine(url, application_name="zipcast-operator", pool_size=1)
+    database = open_engine(url, application_name="zipcast-operator", pool_size=2)
     try:
         return await preview_next(make_preparer(settings, database))
     finally:
