@@ -1,0 +1,45 @@
+"""Two hundred credential requests at once: each is answered, and nothing is left open."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from tests.integration.people import client
+from tests.integration.processes import GENEROUS, wait_until
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+
+AT_ONCE = 200
+ROUNDS = 3
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+async def test_two_hundred_at_once_are_all_answered_and_leave_nothing_open(tmp_path: Path):
+    # Long epochs, so that no deadline falls into the test.
+    options = StackOptions(epoch_seconds=3600, state=tmp_path / "state", settings=GENEROUS)
+    names = [f"miner-{n}" for n in range(1, 9)] + ["validator-1", "validator-2"]
+    async with Stack.running(options) as stack, AsyncExitStack() as connected:
+        pid = stack.ready.pids["responder"]
+        askers = [await connected.enter_async_context(client(stack.ready, name)) for name in names]
+        epoch_id = (await askers[0].current()).message.epoch_id
+        settled: list[int] = []
+        for _ in range(ROUNDS):
+            answers = await asyncio.gather(*(one_of(askers, n, epoch_id) for n in range(AT_ONCE)))
+            assert all(answers)
+            settled.append(open_files(pid))
+        # Connections of the pools are kept, not piled up.
+        await wait_until(lambda: open_files(pid) <= settled[0] + 2)
+
+
+async def one_of(askers, number: int, epoch_id: str) -> bool:
+    asker = askers[number % len(askers)]
+    if number % len(askers) < 8:
+        return (await asker.miner_upload(epoch_id)).fields["policy"] != ""
+    return (await asker.validator_upload(epoch_id)).s3_credentials is not None
