@@ -34,7 +34,7 @@ test: env
 ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py
 test-long: env
 	$(RUN)/python -m pytest -m long $(ALONE)
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore ,$(ALONE))
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE))
 
 # `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.
 SEED ?= 1
