@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin
 
-.PHONY: env up demo test test-long faults crash-matrix soak check check-lock lock clean distclean
+.PHONY: env up demo test test-long faults crash-matrix soak check check-pythons check-lock lock clean distclean
 
 env: .venv/.ready
 
@@ -49,6 +49,12 @@ crash-matrix: env
 
 soak: env
 	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs 1000 --faults 400
+
+# Selection under other Pythons, which need nothing installed: the same bytes, or it fails.
+PYTHONS ?= $(foreach minor,11 12 13 14,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null))
+check-pythons:
+	@test $(words $(PYTHONS)) -ge 2 || { echo "too few: make check-pythons PYTHONS='python3.11 python3.13'"; exit 1; }
+	@set -e; for python in $(PYTHONS); do $$python -m tests.replay.golden; done
 
 check: env
 	$(RUN)/ruff check .

@@ -45,6 +45,7 @@ def _configuration(state: State, ports: Ports) -> Mapping[str, str]:
         "NATS_SERVER_NAME": "zipcast-devstack",
         "NATS_LISTEN": f"{HOST}:{ports.nats}",
         "NATS_MONITOR_LISTEN": f"{HOST}:{ports.monitoring}",
+        "NATS_WEBSOCKET_LISTEN": f"{HOST}:{ports.websocket}",
         "NATS_STORE_DIR": str(state.nats),
     }
     return {name: json.dumps(value, ensure_ascii=False) for name, value in quoted.items()} | state.keys_of(

@@ -36,6 +36,8 @@ class Ports:
     callout: int
     http_bridge: int
     """The last four: internal listeners of our processes."""
+    websocket: int
+    """nats-server's, for NATS over WebSocket."""
 
 
 NAMES = tuple(field.name for field in fields(Ports))

@@ -1,5 +1,10 @@
-"""One picture of simulated epochs: totals against the band, states, tiers, repeats, coverage."""
+"""One picture of simulated epochs: totals against the band, states, tiers, repeats, coverage of the pool.
 
+As a picture (.png, .svg, .pdf) or as a page that needs nothing else (.html).
+"""
+
+import html
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,38 +13,77 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from zipcast.selection import SelectionSettings
-from zipcast.simulation import SimulatedEpoch
+from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, coverage_by_day
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Simulated epochs</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }}
+th {{ text-align: left; font-weight: normal; padding-right: 2rem }}
+svg {{ width: 100%; height: auto }}
+</style>
+</head><body><h1>Simulated epochs</h1><table>{rows}</table>{picture}</body></html>
+"""
 
 
-def draw(path: Path, epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> None:
-    """Raises OSError, and ValueError for a suffix that is no picture."""
+def draw(
+    path: Path,
+    epochs: Sequence[SimulatedEpoch],
+    settings: SelectionSettings,
+    pool_size: int,
+    report: Sequence[tuple[str, str]],
+) -> None:
+    """`report` stands above the picture on a page. Raises OSError, and ValueError for a suffix that is no
+    picture."""
+    figure = _figure(epochs, settings, pool_size)
+    if path.suffix.lower() not in {".html", ".htm"}:
+        figure.savefig(path)
+        return
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg")
+    picture = drawn.getvalue().partition("<svg")  # what comes before belongs to a file of its own
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in report
+    )
+    path.write_text(PAGE.format(rows=rows, picture="".join(picture[1:])), encoding="utf-8")
+
+
+def _figure(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, pool_size: int) -> Figure:
     figure = Figure(figsize=(12, 9), layout="constrained")
-    (totals, states), (tiers, repeats), (coverage, empty) = figure.subplots(3, 2)
+    (totals, spread), (states, tiers), (repeats, coverage) = figure.subplots(3, 2)
     _totals(totals, epochs, settings)
+    _distribution(spread, epochs, settings)
     _counts(states, "zipcodes by state", [epoch.by_state for epoch in epochs])
     _counts(tiers, "zipcodes by tier", [epoch.by_tier for epoch in epochs])
     _repeats(repeats, epochs)
-    _coverage(coverage, epochs)
-    empty.set_axis_off()
-    figure.savefig(path)
+    _coverage(coverage, epochs, pool_size)
+    return figure
 
 
 def _totals(axes: Axes, epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> None:
-    axes.set_title("expected listings an epoch")
+    axes.set_title("expected listings, epoch by epoch, and the band")
     totals = [epoch.total_listings for epoch in epochs]
     drawn = [(number, total) for number, total in enumerate(totals) if total is not None]
-    axes.plot([number for number, _ in drawn], [total for _, total in drawn], ".")
+    axes.plot([number for number, _ in drawn], [total for _, total in drawn], ".", markersize=3)
     axes.axhspan(settings.lowest_total, settings.highest_total, alpha=0.15)
     axes.axhline(settings.target_listings, linestyle="--")
+
+
+def _distribution(axes: Axes, epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> None:
+    axes.set_title("how often an epoch has so many listings")
+    totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
+    axes.axvspan(settings.lowest_total, settings.highest_total, alpha=0.15)
+    if totals:
+        axes.hist(totals, bins=40)
 
 
 def _counts(axes: Axes, title: str, counts: Sequence[dict[str, int]]) -> None:
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
-    axes.set_title(title)
+    axes.set_title(f"{title}, share")
     names = sorted(total)
-    axes.bar(names, [total[name] for name in names])
+    axes.bar(names, [total[name] / total.total() for name in names])
 
 
 def _repeats(axes: Axes, epochs: Sequence[SimulatedEpoch]) -> None:
@@ -49,11 +93,9 @@ def _repeats(axes: Axes, epochs: Sequence[SimulatedEpoch]) -> None:
         axes.hist(list(repeats.values()), bins=min(40, max(repeats.values())))
 
 
-def _coverage(axes: Axes, epochs: Sequence[SimulatedEpoch]) -> None:
-    seen: set[str] = set()
-    grown = []
-    for epoch in epochs:
-        seen.update(epoch.zipcodes)
-        grown.append(len(seen))
-    axes.set_title("different zipcodes assigned so far (six epochs a day)")
-    axes.plot(grown)
+def _coverage(axes: Axes, epochs: Sequence[SimulatedEpoch], pool_size: int) -> None:
+    axes.set_title(f"share of the pool assigned, by day; the line is day {COVERAGE_DAYS}")
+    shares = coverage_by_day(epochs, pool_size)
+    axes.plot(range(1, len(shares) + 1), shares)
+    axes.axvline(COVERAGE_DAYS, linestyle="--")
+    axes.set_ylim(0, 1)

@@ -13,7 +13,7 @@ from devstack.data import load_data
 from devstack.keeper import Event
 from devstack.options import StackOptions
 from devstack.part import Part
-from devstack.ports import choose_ports
+from devstack.ports import HOST, choose_ports
 from devstack.servers import Servers, ignore
 from devstack.services import AUDIENCE, NETUID, NETWORK, Services
 from devstack.state import State
@@ -79,6 +79,7 @@ class Stack:
             wallets=str(state.wallets),
             admin_wallets=str(state.admin_wallets),
             pids=servers.supervisor.pids,
+            websocket=f"ws://{HOST}:{servers.ports.websocket}",
             internal={part.name: part.internal for part in self.parts if part.internal},
         )
 

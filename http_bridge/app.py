@@ -4,19 +4,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
 from http_bridge.admin import add_admin
 from http_bridge.assignments import Assignments
-from http_bridge.current_reply import CurrentReply
+from http_bridge.current_reply import CurrentReply, is_known
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import History
 from http_bridge.pages import OPENAPI, add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
+from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
+from runtime.epoch_pools import EpochPools, pool_request
 from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
@@ -26,12 +28,14 @@ from zipcast.health import HealthStatus
 from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
 from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
 from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
+from zipcast.pool_messages import EpochPoolReply
 from zipcast.status_messages import StatusReply
 from zipcast.subjects import Verb
 
 JSON = "application/json"
+CURRENT_PATH = "/api/v1/zipcode-assignments/current"
 # Counted here; the responder counts what it answers.
-ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_VALIDATION})
+ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_POOL, Verb.EPOCH_STREAM, Verb.EPOCH_VALIDATION})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Bridge:
     statistics: PublicStatistics
     assignments: Assignments
     history: History
+    pools: EpochPools
+    listeners: Listeners
     limits: Limits
     refusals: RefusalTrail
     _reply: CurrentReply | None = field(default=None)
@@ -95,15 +101,15 @@ def build(bridge: Bridge) -> FastAPI:
     app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=OPENAPI, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
-    @app.get("/api/v1/zipcode-assignments/current")
+    @app.get(CURRENT_PATH)
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
         await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))
-        reply = bridge.current_reply()
-        headers = {"Cache-Control": "private", "ETag": reply.etag}
-        if request.headers.get("if-none-match") == reply.etag:
-            return Response(status_code=304, headers=headers)
-        return Response(reply.body, media_type=JSON, headers=headers)
+        shown = bridge.current_reply().for_encodings(request.headers.get("accept-encoding", ""))
+        age = {"Age": str(bridge.current.unchecked_seconds())}
+        if is_known(request.headers.get("if-none-match"), shown.etag):
+            return Response(status_code=304, headers=shown.headers | age)
+        return Response(shown.body, media_type=JSON, headers=shown.headers | age)
 
     @app.get("/api/v1/zipcode-assignments/stats", responses=_replies(StatisticsReply))
     async def statistics(request: Request) -> Response:
@@ -118,11 +124,25 @@ def build(bridge: Bridge) -> FastAPI:
         page = await bridge.history.page(requests.single_parameters(request))
         return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
 
+    @app.get("/api/v1/epochs/stream", response_class=StreamingResponse)
+    async def epoch_stream(request: Request) -> Response:
+        """Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given."""
+        admitted = await bridge.admit(request, Verb.EPOCH_STREAM, requests.single_parameters(request))
+        return bridge.listeners.respond(request, admitted.caller.hotkey)
+
     @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
     async def ended_epoch(epoch_id: str) -> Response:
         """One epoch that has ended."""
         reply = await bridge.history.one(epoch_id)
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=60"})
+
+    @app.get("/api/v1/epochs/{epoch_id}/pool", responses=_replies(EpochPoolReply))
+    async def epoch_pool(request: Request, epoch_id: str) -> Response:
+        """What an epoch was chosen from, for validators, one epoch after its end; page by page."""
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        await bridge.admit(request, Verb.EPOCH_POOL, asked)
+        page = await bridge.pools.page(pool_request(asked))
+        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "private"})
 
     @app.get("/api/v1/zipcode-assignments/epoch/{epoch_id}")
     async def epoch_assignment(request: Request, epoch_id: str) -> Response:

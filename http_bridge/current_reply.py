@@ -1,6 +1,8 @@
 """The body of `GET …/current`, built once per epoch (contract-http)."""
 
+import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
@@ -22,17 +24,59 @@ _FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class CurrentReply:
-    """Bytes ready to send, and their ETag."""
+class Representation:
+    """Bytes ready to send, with the headers that belong to them. Each encoding has an ETag of its own."""
 
-    epoch_id: str
     body: bytes
     etag: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentReply:
+    """The body as it is and compressed, both made once."""
+
+    epoch_id: str
+    plain: Representation
+    gzipped: Representation
 
     @classmethod
     def of(cls, epoch: VerifiedEpoch) -> "CurrentReply":
         body = f"{{{assignment_fields(epoch.envelope)}}}".encode()
-        return cls(epoch.envelope.epoch_id, body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+        digest = hashlib.sha256(body).hexdigest()[:32]
+        return cls(
+            epoch.envelope.epoch_id,
+            _representation(body, digest, {}),
+            # No time of making in it, so that every replica's are the same bytes.
+            _representation(gzip.compress(body, mtime=0), f"{digest}-gzip", {"Content-Encoding": "gzip"}),
+        )
+
+    def for_encodings(self, accepted: str) -> Representation:
+        """`accepted`: the request's Accept-Encoding."""
+        return self.gzipped if accepts_gzip(accepted) else self.plain
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Whether gzip is named, or all are, and not with a weight of nothing (RFC 9110, 12.5.3)."""
+    for stated in accepted.lower().split(","):
+        name, _, weight = stated.partition(";")
+        if name.strip() in {"gzip", "x-gzip", "*"}:
+            return re.fullmatch(r"\s*q\s*=\s*0(\.0*)?\s*", weight) is None
+    return False
+
+
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether the client holds that representation: weak comparison, a list, or `*` (RFC 9110, 13.1.2)."""
+    if if_none_match is None:
+        return False
+    stated = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
+    return etag in stated or "*" in stated
+
+
+def _representation(body: bytes, digest: str, encoding: dict[str, str]) -> Representation:
+    etag = f'"{digest}"'
+    headers = {"Cache-Control": "private", "ETag": etag, "Vary": "Accept-Encoding", **encoding}
+    return Representation(body, etag, headers)
 
 
 def assignment_fields(envelope: UnverifiedEnvelope) -> str:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from http_bridge.access import CUT_OFF, LONGEST_PATH, correlation_of, mark
 from http_bridge.error_reply import error_reply
+from http_bridge.front import allowed_methods
 from runtime import logs
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -25,8 +26,8 @@ def install(app: FastAPI, clock: Clock) -> None:
     """Map ServiceError, the framework's own errors, and faults of ours."""
 
     def reply(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
-        mark(request, error.code)
-        return error_reply(error, clock, correlation_of(request), headers)
+        mark(request.scope, error.code)
+        return error_reply(error, clock, correlation_of(request.scope), headers)
 
     async def service_error(request: Request, error: Exception) -> Response:
         return reply(request, error) if isinstance(error, ServiceError) else fault(request, error)
@@ -35,7 +36,7 @@ def install(app: FastAPI, clock: Clock) -> None:
         status = error.status_code if isinstance(error, HTTPException) else 500
         code = _BY_STATUS.get(status, ErrorCode.MALFORMED_REQUEST)
         message = _MESSAGES.get(status, "The request is not well-formed HTTP.")
-        allow = {} if not isinstance(error, HTTPException) else dict(error.headers or {})
+        allow = {"Allow": ", ".join(allowed_methods(app, request.scope))} if status == 405 else {}
         return reply(request, ServiceError(code, message), allow)
 
     def fault(request: Request, error: Exception) -> Response:
@@ -44,7 +45,7 @@ def install(app: FastAPI, clock: Clock) -> None:
 
     async def cut_off(request: Request, _: Exception) -> Response:
         """Nobody is left to read it."""
-        mark(request, CUT_OFF)
+        mark(request.scope, CUT_OFF)
         return Response(status_code=_CUT_OFF_STATUS)
 
     async def any_fault(request: Request, error: Exception) -> Response:

@@ -36,6 +36,7 @@ def commitment_formats() -> CommitmentFormatsReply:
     return CommitmentFormatsReply(
         formats=(
             _format("GET /api/v1/zipcode-assignments/current", auth.CURRENT_COMMITMENT, API_WINDOW),
+            _format("GET /api/v1/epochs/stream", auth.STREAM_COMMITMENT, API_WINDOW),
             _format(
                 "POST /api/v1/s3-access/validator-upload",
                 auth.VALIDATOR_UPLOAD_COMMITMENT,

@@ -1,26 +1,20 @@
 """`GET /api/v1/epochs` and `/api/v1/epochs/{id}`: ended epochs for anybody, from the record, without NATS."""
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from runtime.asking import epoch_start, record_of
 from storage import history
 from storage.history import PastEpoch
-from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
 from zipcast.messages import Proof
 
-PATIENCE_SECONDS = 5.0
 DEFAULT_LIMIT, MOST = 20, 100
 _COUNT = re.compile(r"[1-9][0-9]{0,2}")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +25,21 @@ class History:
         """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID | SERVICE_UNAVAILABLE)."""
         limit = _limit(parameters.get("limit", str(DEFAULT_LIMIT)))
         before = parameters.get("before")
-        start_at = None if before is None else _start("before", before)
-        found = await self._read(lambda connection: history.ended_epochs(connection, start_at, limit))
+        start_at = None if before is None else epoch_start("before", before)
+        async with record_of(self.database) as connection:
+            found = await history.ended_epochs(connection, start_at, limit)
         epochs = tuple(EndedEpoch.model_validate(_shown(past)) for past in found)
         more = len(epochs) == limit
         return EndedEpochsReply(epochs=epochs, next_before=epochs[-1].epoch_id if more else None)
 
     async def one(self, epoch_id: str) -> EndedEpochReply:
         """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
-        _start("epochId", epoch_id)
-        found = await self._read(lambda connection: history.ended_epoch(connection, epoch_id))
+        epoch_start("epochId", epoch_id)
+        async with record_of(self.database) as connection:
+            found = await history.ended_epoch(connection, epoch_id)
         if found is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has ended.")
         return EndedEpochReply.model_validate(_shown(found))
-
-    async def _read(self, query: Callable[[AsyncConnection], Awaitable[Found]]) -> Found:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
-                return await query(connection)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise ServiceError(
-                ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2
-            ) from error
-
-
-def _start(name: str, epoch_id: str) -> datetime:
-    try:
-        return parse_epoch_id(epoch_id)
-    except MalformedEpochIdError:
-        raise ServiceError(
-            ErrorCode.MALFORMED_EPOCH_ID, f"{name} must have the form YYYY-MM-DDTHH-MM-SS."
-        ) from None
 
 
 def _limit(text: str) -> int:

@@ -1,5 +1,7 @@
 """What the bridge measures of its HTTP requests. A route is one of the application's own patterns."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 
@@ -23,6 +25,10 @@ class BridgeMetrics:
             registry=registry,
         )
 
+        # What a label resolves to is looked up once: routes and results are few.
+        self._counter = cache(self._requests.labels)
+        self._timer = cache(self._duration.labels)
+
     def request(self, route: str, result: str, seconds: float) -> None:
-        self._requests.labels(route, result).inc()
-        self._duration.labels(route).observe(seconds)
+        self._counter(route, result).inc()
+        self._timer(route).observe(seconds)

@@ -3,17 +3,21 @@
 Owns the size limit and which headers go on. Header values that NATS could not carry are refused.
 """
 
+import json
 import re
+from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from http_bridge.access import client_address, correlation_of
+from http_bridge.access import METHOD_SENT, client_address, correlation_of
 from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
 from zipcast.subjects import Verb
 
 MAX_BODY_BYTES = 64 * 1024
+_FORM = "application/x-www-form-urlencoded"
+_MOST_FIELDS = 64
 _SIGNED_HEADER_PREFIX = "x-bittensor-"
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
 
@@ -24,7 +28,7 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
     query = request.scope["query_string"].decode("latin-1")
     target = request.scope["path"] + (f"?{query}" if query else "")
     headers = {
-        HEADER_HTTP_METHOD: request.method,
+        HEADER_HTTP_METHOD: request.scope[METHOD_SENT],
         HEADER_HTTP_TARGET: target,
         HEADER_CLIENT_ADDRESS: client_address(request.scope),
     }
@@ -36,7 +40,28 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
     for name, value in headers.items():
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
-    return Arrival(verb, await _bounded_body(request), headers, correlation_of(request))
+    body = await _bounded_body(request)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
+        body = _as_json(body, signed=any(name.startswith("X-Bittensor-") for name in headers))
+    return Arrival(verb, body, headers, correlation_of(request.scope))
+
+
+def _as_json(form: bytes, *, signed: bool) -> bytes:
+    """A legacy form post as the JSON it stands for: a commitment names what was signed, not these bytes.
+
+    Raises ServiceError(MALFORMED_REQUEST)."""
+    if signed:
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "btauth/1 signs the body: send it as JSON.")
+    try:
+        pairs = parse_qsl(
+            form.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS
+        )
+    except ValueError:
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "The form is not well-formed.") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A field is given twice.")
+    return json.dumps(fields).encode()
 
 
 def single_parameters(request: Request) -> dict[str, str]:

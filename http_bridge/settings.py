@@ -1,31 +1,17 @@
 """Settings of the bridge process."""
 
+import re
 from ipaddress import ip_network
 from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from runtime.settings import (
-    AdminSettings,
-    DatabaseSettings,
-    InternalPort,
-    LimitSettings,
-    RegistryAgeSettings,
-    ServiceSettings,
-    SignerSettings,
-    ValidatorSettings,
-)
+from runtime.settings import DoorwaySettings, InternalPort
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
-class BridgeSettings(
-    ServiceSettings,
-    DatabaseSettings,
-    SignerSettings,
-    ValidatorSettings,
-    AdminSettings,
-    LimitSettings,
-    RegistryAgeSettings,
-):
+class BridgeSettings(DoorwaySettings):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
     internal_port: InternalPort = 9104
 
@@ -35,6 +21,10 @@ class BridgeSettings(
         default="",
         description="addresses or networks whose X-Forwarded-For is believed, comma-separated",
     )
+    bridge_cors_origins: str = Field(
+        default="",
+        description="origins whose pages may read answers, comma-separated; none: no browser of another site",
+    )
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
 
     @field_validator("bridge_trusted_proxies")
@@ -43,6 +33,18 @@ class BridgeSettings(
         for network in value.split(",") if value else ():
             ip_network(network)
         return value
+
+    @field_validator("bridge_cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in value.split(",") if value else ():
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("must be origins such as https://app.example.org, without a path")
+        return value
+
+    @property
+    def cors_origins(self) -> tuple[str, ...]:
+        return tuple(self.bridge_cors_origins.split(",")) if self.bridge_cors_origins else ()
 
     @property
     def trusted_proxies(self) -> tuple[str, ...]:

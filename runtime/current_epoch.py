@@ -8,10 +8,10 @@ import asyncio
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from storage import epochs
 from zipcast.clock import Clock
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
@@ -20,7 +20,7 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 CHECK_SECONDS = 0.5
-PATIENCE_SECONDS = 5.0
+LONGEST_AGE = 86_400.0
 
 
 @dataclass(slots=True)
@@ -32,6 +32,11 @@ class CurrentEpoch:
     _previous: VerifiedEpoch | None = field(default=None)
     """Still runs while our clock is a little behind the scheduler's, which announced the newest."""
     _failing: bool = field(default=False)
+    _checked_at: float = field(default=float("-inf"))
+
+    def unchecked_seconds(self) -> int:
+        """How long ago the record or a live message last confirmed what is held; 0 unless both are away."""
+        return max(0, int(min(self.clock.monotonic() - self._checked_at, LONGEST_AGE)))
 
     def running(self) -> VerifiedEpoch:
         """The epoch whose interval holds this instant. Raises ServiceError(NO_CURRENT_EPOCH)."""
@@ -57,6 +62,7 @@ class CurrentEpoch:
         """Subscriber of the epoch subject."""
         try:
             self.offer(UnverifiedEnvelope.from_headers(message.headers, message.data))
+            self._checked_at = self.clock.monotonic()
         except EnvelopeError as error:
             log.error("epoch_refused", reason=str(error))
 
@@ -65,12 +71,13 @@ class CurrentEpoch:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.running_epoch(connection)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except RECORD_ERRORS as error:
             if not self._failing:
                 log.warning("record_unread", error=type(error).__name__)
             self._failing = True
             return
         self._failing = False
+        self._checked_at = self.clock.monotonic()
         if stored is not None:
             self.offer(stored.envelope)
 

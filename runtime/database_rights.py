@@ -6,15 +6,13 @@ that could read them before they start, rather than trust itself alone not to.
 
 import asyncio
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from storage.rights import may_read_seeds
 
 log = logs.logger()
-
-PATIENCE_SECONDS = 5.0
 
 
 async def too_wide(database: AsyncEngine, environment: str, role: str) -> str | None:
@@ -25,7 +23,7 @@ async def too_wide(database: AsyncEngine, environment: str, role: str) -> str | 
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
             wide = await may_read_seeds(connection)
-    except (SQLAlchemyError, TimeoutError) as error:
+    except RECORD_ERRORS as error:
         log.warning("database_rights_unchecked", error=type(error).__name__)
         return None
     if not wide:

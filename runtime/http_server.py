@@ -56,6 +56,7 @@ class Server(uvicorn.Server):
         host: str = "127.0.0.1",
         port: int = 0,
         trusted_proxies: Sequence[str] = (),
+        grace_seconds: int = GRACE_SECONDS,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -71,7 +72,7 @@ class Server(uvicorn.Server):
                 proxy_headers=bool(trusted_proxies),
                 forwarded_allow_ips=list(trusted_proxies),
                 server_header=False,
-                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_graceful_shutdown=grace_seconds,
                 h11_max_incomplete_event_size=16 * 1024,
             )
         )

@@ -34,9 +34,11 @@ from zipcast.subjects import ADMIN_VERBS, MINTING_VERBS, Verb
 NAMING_A_COLDKEY = frozenset({Verb.S3_FOLDER_ACCESS})
 VALIDATORS_ONLY = frozenset(
     {
+        Verb.EPOCH_POOL,
         Verb.EPOCH_VALIDATION,
         Verb.S3_VALIDATOR_UPLOAD,
         Verb.S3_VALIDATOR_READ,
+        Verb.S3_MINER_LIST,
         Verb.S3_VALIDATOR_ACCESS,
         Verb.S3_MINER_ACCESS,
     }

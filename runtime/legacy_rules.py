@@ -7,9 +7,9 @@ are checked here before they are put into one.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from runtime.asking import epoch_start
 from zipcast import auth
 from zipcast.auth import API_WINDOW, GET_WINDOW, UnverifiedCommitment, Window
-from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.subjects import Verb
@@ -35,6 +35,7 @@ def _status(asked: UnverifiedCommitment, fields: Fields) -> tuple[str, ...]:
 
 LEGACY_RULES = {
     Verb.EPOCH_CURRENT: LegacyRule(API_WINDOW, lambda asked, _: (auth.current_commitment(asked.timestamp),)),
+    Verb.EPOCH_STREAM: LegacyRule(API_WINDOW, lambda asked, _: (auth.stream_commitment(asked.timestamp),)),
     Verb.EPOCH_VALIDATION: LegacyRule(
         API_WINDOW,
         lambda asked, fields: (auth.validation_commitment(named_epoch(fields), asked.timestamp),),
@@ -74,12 +75,7 @@ def named_epoch(fields: Fields) -> str:
     epoch_id = fields.get("epochId", fields.get("epoch_id"))
     if not isinstance(epoch_id, str):
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "epochId: must be an epoch id.")
-    try:
-        parse_epoch_id(epoch_id)
-    except MalformedEpochIdError:
-        raise ServiceError(
-            ErrorCode.MALFORMED_EPOCH_ID, "epochId must have the form YYYY-MM-DDTHH-MM-SS."
-        ) from None
+    epoch_start("epochId", epoch_id)
     return epoch_id
 
 

@@ -69,7 +69,9 @@ class Rules:
             total=rule("credentials", settings.total_daily_limit, DAY, "service"),
             by_verb={
                 Verb.EPOCH_CURRENT: rule("current", settings.limit_current_per_minute, MINUTE, "hotkey"),
+                Verb.EPOCH_STREAM: rule("stream", settings.limit_current_per_minute, MINUTE, "hotkey"),
                 Verb.EPOCH_GET: rule("epoch-get", settings.limit_status_per_hour, HOUR, "hotkey"),
+                Verb.EPOCH_POOL: rule("epoch-pool", settings.limit_pool_per_hour, HOUR, "hotkey"),
                 Verb.EPOCH_VALIDATION: rule("epoch", settings.limit_epoch_per_hour, HOUR, "hotkey"),
                 Verb.MINER_STATUS: rule("status", settings.limit_status_per_hour, HOUR, "hotkey"),
                 Verb.S3_FOLDER_ACCESS: rule("folder-access", miner, DAY, "hotkey"),
@@ -78,6 +80,7 @@ class Rules:
                     "validator-upload", settings.limit_upload_per_hour, HOUR, "hotkey"
                 ),
                 Verb.S3_VALIDATOR_READ: reading,
+                Verb.S3_MINER_LIST: reading,
                 Verb.S3_VALIDATOR_ACCESS: reading,
                 Verb.S3_MINER_ACCESS: reading,
             },
@@ -118,6 +121,8 @@ class Limits:
     store_fault: str | None = None
     _own: Counter = field(default_factory=lambda: Counter(MemoryStorage()))
     _ask_again_at: float = field(default=float("-inf"))
+    _credits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    """By rule and hotkey: until when each refund counts."""
 
     @classmethod
     def of(cls, settings: LimitSettings, clock: Clock) -> "Limits":
@@ -135,10 +140,30 @@ class Limits:
     async def charge(self, verb: Verb, hotkey: str) -> None:
         """A request whose signature was verified. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
-        if rule is not None:
+        if rule is not None and not self._spend_credit(rule, hotkey):
             await self._charge(rule, hotkey)
         if verb in MINTING_VERBS:
             await self._charge(self.rules.total, "all")
+
+    def refund(self, verb: Verb, hotkey: str) -> None:
+        """What was charged came to nothing by no fault of the hotkey's: its next request is free.
+
+        Remembered by this process alone, and no longer than the charge counts. The total of all is not
+        refunded: it is there to bound work, which was done."""
+        rule = self.rules.by_verb.get(verb)
+        if rule is not None:
+            now = self.clock.monotonic()
+            self._credits = {kept: [at for at in ends if at > now] for kept, ends in self._credits.items()}
+            self._credits = {kept: ends for kept, ends in self._credits.items() if ends}
+            self._credits.setdefault((rule.name, hotkey), []).append(now + rule.seconds)
+
+    def _spend_credit(self, rule: Rule, whom: str) -> bool:
+        ends = self._credits.get((rule.name, whom), [])
+        now = self.clock.monotonic()
+        while ends:
+            if ends.pop(0) > now:
+                return True
+        return False
 
     async def ask_store(self) -> None:
         """Find out how the shared store is, for health."""
@@ -188,6 +213,22 @@ class Limits:
         if self.store_fault is not None:
             log.info("rate_limit_store_back")
         self.store_fault = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """One request's share of a hotkey's limit."""
+
+    limits: Limits
+    verb: Verb
+    hotkey: str
+
+    async def charge(self) -> None:
+        """Raises ServiceError(RATE_LIMITED)."""
+        await self.limits.charge(self.verb, self.hotkey)
+
+    def refund(self) -> None:
+        self.limits.refund(self.verb, self.hotkey)
 
 
 def _shared(url: str) -> Counter:

@@ -23,29 +23,29 @@ def configure(process: str, level: str, tally: Processor) -> None:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         name_process,
-        structlog.stdlib.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        structlog.processors.CallsiteParameterAdder({structlog.processors.CallsiteParameter.MODULE}),
         follow_epochs,
         tally,
         structlog.processors.format_exc_info,
     ]
+    rendering: list[Processor] = [
+        structlog.processors.EventRenamer("action"),
+        _leading_fields_first,
+        structlog.processors.JSONRenderer(sort_keys=False),
+    ]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        # Straight to the stream: the detour over `logging` takes twice the time, for every request.
+        processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_name_library, *shared],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.EventRenamer("action"),
-                _leading_fields_first,
-                structlog.processors.JSONRenderer(sort_keys=False),
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     root = logging.getLogger()
@@ -62,12 +62,15 @@ _LEADING = ("at", "level", "process", "action", "correlation_id")
 
 
 def _leading_fields_first(_: object, __: str, event: EventDict) -> EventDict:
-    """What a person looks for stands first on the line."""
+    """What a person looks for stands first on the line, and the module last."""
     leading = {name: event.pop(name) for name in _LEADING if name in event}
-    return {**leading, **event}
+    module = {"module": event.pop("module")} if "module" in event else {}
+    return {**leading, **event, **module}
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
-    """`logger().info("epoch_published", epoch_id=…)`: the first argument is the action."""
-    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    """`logger().info("epoch_published", epoch_id=…)`: the first argument is the action. Lines name the module
+    that called this, found once and not at each line."""
+    module = str(sys._getframe(1).f_globals["__name__"]).rpartition(".")[2]
+    bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=module)
     return bound

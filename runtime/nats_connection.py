@@ -3,7 +3,7 @@
 nats-py never leaves the CLOSED state by itself, so a connection that closes ends the process.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nats.aio.client import Client
 from pydantic import SecretStr
@@ -43,21 +43,37 @@ def connection_name(user: str) -> str:
     return f"zipcast-{user}"
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A connection that may be held before it is there: a process that can do without NATS starts without."""
+
+    url: str
+    user: str
+    seed: SecretStr
+    life: Lifecycle
+    connection: Client = field(default_factory=HardenedClient)
+
+    async def open(self) -> None:
+        """Connect as that user of `nats.conf`; waits for a server that is not there yet."""
+        watcher = Watcher(self.user, self.life)
+        self.life.vitals.watch(self.user, self.connection)
+        await self.connection.connect(
+            servers=self.url.split(","),
+            name=connection_name(self.user),
+            nkeys_seed_str=self.seed.get_secret_value(),
+            inbox_prefix=service_inbox_prefix(self.user),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=3,
+            error_cb=watcher.on_error,
+            disconnected_cb=watcher.on_disconnect,
+            reconnected_cb=watcher.on_reconnect,
+            closed_cb=watcher.on_close,
+        )
+
+
 async def connect(url: str, *, user: str, seed: SecretStr, life: Lifecycle) -> Client:
-    """Connect as that user of `nats.conf`; waits for a server that is not there yet."""
-    watcher, connection = Watcher(user, life), HardenedClient()
-    life.vitals.watch(user, connection)
-    await connection.connect(
-        servers=url.split(","),
-        name=connection_name(user),
-        nkeys_seed_str=seed.get_secret_value(),
-        inbox_prefix=service_inbox_prefix(user),
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=1,
-        connect_timeout=3,
-        error_cb=watcher.on_error,
-        disconnected_cb=watcher.on_disconnect,
-        reconnected_cb=watcher.on_reconnect,
-        closed_cb=watcher.on_close,
-    )
-    return connection
+    """An open connection; waits for a server that is not there yet."""
+    link = Link(url, user, seed, life)
+    await link.open()
+    return link.connection

@@ -6,17 +6,16 @@ While the record is away, the last reading stays in force.
 import asyncio
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from storage import opt_outs
 from zipcast.clock import Clock
 
 log = logs.logger()
 
 EVERY_SECONDS = 2.0
-PATIENCE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class LegacyOptOuts:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 self._hotkeys = await opt_outs.opted_out(connection)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except RECORD_ERRORS as error:
             if not self._failing:
                 log.warning("opt_outs_unread", error=type(error).__name__)
             self._failing = True

@@ -94,8 +94,15 @@ class Lifecycle:
             self._ready_file.unlink(missing_ok=True)
 
 
-def run(name: str, settings: ServiceSettings, main: Callable[[Lifecycle], Awaitable[None]]) -> int:
-    """Run `main` until SIGINT or SIGTERM, or until it fails. Returns the exit status."""
+def run(
+    name: str,
+    settings: ServiceSettings,
+    main: Callable[[Lifecycle], Awaitable[None]],
+    *,
+    grace_seconds: float = GRACE_SECONDS,
+) -> int:
+    """Run `main` until SIGINT or SIGTERM, or until it fails; then it has `grace_seconds` to end by itself.
+    Returns the exit status."""
     try:
         listener = internal.bind(settings.internal_host, settings.internal_port)
     except OSError as error:
@@ -107,7 +114,7 @@ def run(name: str, settings: ServiceSettings, main: Callable[[Lifecycle], Awaita
     vitals = Vitals(name, SystemClock())
     logs.configure(name, settings.log_level, vitals.tally)
     with listener:
-        return asyncio.run(_run(settings, listener, vitals, main))
+        return asyncio.run(_run(settings, listener, vitals, main, grace_seconds))
 
 
 async def _run(
@@ -115,6 +122,7 @@ async def _run(
     listener: socket.socket,
     vitals: Vitals,
     main: Callable[[Lifecycle], Awaitable[None]],
+    grace_seconds: float,
 ) -> int:
     life = Lifecycle(settings.ready_file, vitals)
     life.spawn(internal.serve(listener, vitals), "internal_listener")
@@ -128,7 +136,7 @@ async def _run(
         stop = asyncio.create_task(life.wait())
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
         # Asked to stop while it still waits for a server at its start, say: it gets a little time.
-        await asyncio.wait({work}, timeout=GRACE_SECONDS)
+        await asyncio.wait({work}, timeout=grace_seconds)
         stop.cancel()
         # More than once: a library in the middle of connecting may swallow a cancellation.
         while not work.done():

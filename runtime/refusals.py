@@ -8,10 +8,10 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from storage.refusals import Refusal, record_refusals
 from zipcast.clock import Clock
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
@@ -20,7 +20,6 @@ from zipcast.subjects import ADMIN_VERBS
 log = logs.logger()
 
 EVERY_SECONDS = 1.0
-PATIENCE_SECONDS = 5.0
 # At worst 2 rows a second, some 40 MB a day; a flood of one kind leaves room for the others.
 ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
@@ -99,7 +98,7 @@ class RefusalTrail:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
                 await record_refusals(connection, batch)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except RECORD_ERRORS as error:
             log.warning("refusals_not_written", waiting=len(batch), error=type(error).__name__)
             return
         for _ in range(min(len(batch), len(self._waiting))):

@@ -185,6 +185,9 @@ class LimitSettings(EpochLengthSettings):
     total_daily_limit: int = Field(default=200_000, ge=1, description="credential requests of all, a day")
     limit_current_per_minute: int = Field(default=10, ge=1, description="`current` a hotkey, a minute")
     limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` a validator, an hour")
+    limit_pool_per_hour: int = Field(
+        default=1000, ge=1, description="pages of epochs' pools a validator, an hour"
+    )
     limit_status_per_hour: int = Field(default=60, ge=1, description="status reports a hotkey, an hour")
     limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` an address, a minute")
     limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses a validator, an hour")
@@ -197,6 +200,18 @@ class LimitSettings(EpochLengthSettings):
         if value is not None and not value.get_secret_value().startswith(schemes):
             raise ValueError(f"must start with one of {', '.join(schemes)}")
         return value
+
+
+class DoorwaySettings(
+    ServiceSettings,
+    DatabaseSettings,
+    SignerSettings,
+    ValidatorSettings,
+    AdminSettings,
+    LimitSettings,
+    RegistryAgeSettings,
+):
+    """What a process needs that lets requests in, as responder and bridge do."""
 
 
 Settings = TypeVar("Settings", bound=EnvironmentSettings)

@@ -6,13 +6,15 @@ counts and market tiers are drawn from a hash of the zipcode, in integers only, 
 every machine and Python version writes the same bytes. What is real and what is not:
 sample_data/README.md.
 
-Run from the repository's root: `python sample_data/make_zipcodes.py`.
+Run from the repository's root: `python sample_data/make_zipcodes.py`. With `--country FILE.csv` it writes all
+zipcodes of the United States there instead, some 42,000, by the same rules: for simulations and measurements.
 """
 
 import csv
 import hashlib
 import io
 import json
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ REGIONS = {
 # Distribution of listings: (share of zipcodes in millionths, listings), linear in between.
 METRO_LISTINGS = (
     (0, 4),
-    (80_000, 50),
+    (200_000, 50),
     (250_000, 200),
     (600_000, 520),
     (850_000, 1_100),
@@ -168,6 +170,13 @@ def sample_rows() -> list[dict[str, str | int]]:
     return [sample_row(record) for record in sorted(records, key=lambda one: str(one["zip_code"]))]
 
 
+def country_rows() -> list[dict[str, str | int]]:
+    """The same for every zipcode of the package, in use or not, of all states and of the armed forces."""
+    return [
+        sample_row(record) for record in sorted(zipcodes.list_all(), key=lambda one: str(one["zip_code"]))
+    ]
+
+
 def render_csv(rows: list[dict[str, str | int]]) -> bytes:
     """The whole file: UTF-8, LF."""
     text = io.StringIO()
@@ -184,6 +193,9 @@ def render_json(rows: list[dict[str, str | int]]) -> bytes:
 
 
 def main() -> None:
+    if len(sys.argv) == 3 and sys.argv[1] == "--country":
+        Path(sys.argv[2]).write_bytes(render_csv(country_rows()))
+        return
     rows = sample_rows()
     CSV_OUTPUT.write_bytes(render_csv(rows))
     JSON_OUTPUT.write_bytes(render_json(rows))

@@ -11,16 +11,17 @@ from schedulers.engine import EpochEngine
 from schedulers.fault_points import FaultPoints
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
-from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.registry.start import registry_reader
 from schedulers.settings import SchedulerSettings
+from schedulers.signals import Signals
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
+from schedulers.wiring import make_preparer
 from storage.database import open_engine
 from zipcast.clock import SystemClock
 from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.hotkeys import parse_hotkey
 
 log = logs.logger()
 
@@ -36,19 +37,9 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )
     jetstream = connection.jetstream(timeout=2)
-    signer = Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value()))
-    preparer = Preparer(
-        database=database,
-        network=settings.bt_network,
-        netuid=settings.net_uid,
-        calendar=settings.calendar,
-        settings=settings.selection,
-        secrets=settings.secrets,
-        signer=signer,
-        metrics=metrics,
-        faults=faults,
-    )
-    trust = Trust(frozenset({parse_hotkey(signer.ss58_address)}), settings.bt_network, settings.net_uid)
+    preparer = make_preparer(settings, database, metrics, faults)
+    signer = parse_hotkey(preparer.signer.ss58_address)
+    trust = Trust(frozenset({signer}), settings.bt_network, settings.net_uid)
     publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults)
@@ -60,7 +51,8 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     life.spawn(engine.run(), "epochs")
     life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
-    life.spawn(Housekeeping(database, clock).run(), "housekeeping")
+    life.spawn(Housekeeping(database, clock, settings.retention, metrics).run(), "housekeeping")
+    life.spawn(Signals(database, clock, settings.calendar.epoch_seconds).run(), "signals")
     for step in (engine.caught_up, registry.settled):
         await life.until(step)
     life.ready()

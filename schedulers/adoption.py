@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime import logs
+from schedulers.decoys import record_honeypots
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.missed import record_missed_before
 from schedulers.prepare import Preparer
@@ -81,6 +82,7 @@ class Adoption:
             if message is None:
                 return
             await self._write(connection, recorded, message, row, following)
+            await record_honeypots(self.preparer, connection, message)
             kept = await self._keep_promise(connection, message, is_newest=following is None)
             self.faults.reached(FaultPoint.BEFORE_ADOPT_COMMIT)
         self.faults.reached(FaultPoint.AFTER_ADOPT)

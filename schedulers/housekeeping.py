@@ -1,24 +1,34 @@
-"""Retention, once an hour: partitions of claims, old refusals. Owns when, not what."""
+"""Retention, once an hour: epochs are archived, and what is too old is dropped. Owns when, not what.
 
-from dataclasses import dataclass
+Short transactions on connections of their own: whoever prepares or publishes waits for none of them.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers.metrics import SchedulerMetrics
 from storage import housekeeping
+from storage.housekeeping import Retention
 from zipcast.clock import Clock
 
 log = logs.logger()
 
 EVERY_SECONDS = 3600.0
 RETRY_SECONDS = 60.0
+Batch = Callable[[AsyncConnection], Awaitable[int]]
 
 
 @dataclass(frozen=True, slots=True)
 class Housekeeping:
     database: AsyncEngine
     clock: Clock
+    retention: Retention
+    metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
 
     async def run(self) -> None:
         """Until cancelled. A database that is away is asked again in a minute."""
@@ -32,11 +42,39 @@ class Housekeeping:
                 await self.clock.sleep(EVERY_SECONDS)
 
     async def tidy(self) -> None:
+        """Everything that is due now, batch by batch."""
         async with self.database.begin() as connection:
             await housekeeping.keep_claims_partitioned(connection)
-        while await self._drop_refusals() == housekeeping.BATCH:
-            continue
+        refused_before = self.clock.now() - self.retention.refusals
+        await self._drop("refusals", lambda one: housekeeping.drop_refusals(one, refused_before))
+        audited_before = self.clock.now() - self.retention.audit
+        await self._drop("audit", lambda one: housekeeping.drop_audit(one, audited_before))
+        await self._archive()
 
-    async def _drop_refusals(self) -> int:
+    async def _archive(self) -> None:
+        before = self.clock.now() - self.retention.epochs
+        while await self._archive_some(before) == housekeeping.EPOCHS_AT_ONCE:
+            continue
         async with self.database.begin() as connection:
-            return await housekeeping.drop_old_refusals(connection, self.clock.now())
+            needed = await housekeeping.needed(connection, before)
+        await self._drop("assignments", lambda one: housekeeping.drop_assignments(one, needed.assigned_id))
+        await self._drop("reports", lambda one: housekeeping.drop_reports(one, needed.epoch_id))
+        import_id = needed.import_id
+        if import_id is not None:
+            await self._drop("revisions", lambda one: housekeeping.drop_revisions(one, import_id))
+
+    async def _archive_some(self, before: datetime) -> int:
+        async with self.database.begin() as connection:
+            archived = await housekeeping.archive_epochs(connection, before)
+        self.metrics.archived.inc(len(archived))
+        if archived:
+            log.info("epochs_archived", count=len(archived), first=archived[0], last=archived[-1])
+        return len(archived)
+
+    async def _drop(self, what: str, batch: Batch) -> None:
+        """Until a batch is not full: nothing is left, or another replica is at it."""
+        gone = housekeeping.BATCH
+        while gone == housekeeping.BATCH:
+            async with self.database.begin() as connection:
+                gone = await batch(connection)
+            self.metrics.rows_dropped.labels(what).inc(gone)

@@ -25,6 +25,15 @@ class SchedulerMetrics:
         self.completed = Counter(
             "zipcast_epochs_completed", "Epochs that this replica marked as completed.", registry=registry
         )
+        self.archived = Counter(
+            "zipcast_epochs_archived", "Epochs that this replica archived.", registry=registry
+        )
+        self.rows_dropped = Counter(
+            "zipcast_rows_dropped",
+            "Rows dropped because they were kept for long enough, by kind.",
+            ["kind"],
+            registry=registry,
+        )
         self.missed = Counter(
             "zipcast_epochs_missed",
             "Epochs recorded as missed: nobody prepared or published them in time.",

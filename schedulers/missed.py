@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.fault_points import FaultPoint
-from schedulers.inputs import SelectionInputs
 from schedulers.prepare import Preparer
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
 from zipcast import fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast.inputs import SelectionInputs
 
 log = logs.logger()
 

@@ -12,19 +12,21 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers.choosing import choose_epoch
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
-from schedulers.inputs import ALGORITHM_VERSION, SelectionInputs
 from schedulers.metrics import SchedulerMetrics
-from schedulers.pool import load_candidates
 from storage import admin_commands, epoch_changes, epoch_inputs, epochs
+from storage.candidates import load_candidates
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
 from storage.zipcode_import import newest_import_id
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast.honeypots import Choice, HoneypotSettings
 from zipcast.hotkeys import Signer
+from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.selection import Candidate, Selection, SelectionSettings, select
+from zipcast.selection import SelectionSettings, select
 from zipcast.subjects import Verb
 
 log = logs.logger()
@@ -89,7 +91,7 @@ class ChainLink:
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Prepares epochs of one subnet. `settings` act from the next epoch that is not committed yet."""
+    """Prepares epochs of one subnet. Settings act from the next epoch that is not committed yet."""
 
     database: AsyncEngine
     network: str
@@ -99,6 +101,7 @@ class Preparer:
     secrets: Secrets
     signer: Signer
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
+    honeypots: HoneypotSettings = field(default_factory=HoneypotSettings)
     faults: FaultPoints = NO_FAULTS
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
@@ -114,7 +117,7 @@ class Preparer:
             if await epochs.database_now(connection) >= interval.end_at:
                 raise EpochEndedError(interval.epoch_id)
             self.faults.reached(FaultPoint.BEFORE_PREPARE)
-            prepared = await self._build(connection, interval)
+            prepared = await self.build(connection, interval)
             await epoch_changes.insert_prepared(connection, prepared)
             self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
         self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
@@ -137,7 +140,7 @@ class Preparer:
                 raise EpochNotPendingError(f"{epoch_id} is not prepared, or has started")
             if now >= found.interval.start_at - REGENERATION_MARGIN:
                 raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
-            prepared = await self._build(connection, found.interval)
+            prepared = await self.build(connection, found.interval)
             before = EpochMessage.model_validate_json(found.envelope.payload)
             if _without_links(before) != _without_links(prepared.message):
                 raise RegenerationDiffersError(epoch_id)
@@ -151,13 +154,15 @@ class Preparer:
         settings = replace(self.settings, target_listings=target_listings)
         await asyncio.to_thread(select, candidates, settings, _ANY_SEED, now)
 
-    async def _build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
+    async def build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
+        """The epoch as it would be prepared now; of all that, only its inputs are written. The caller holds
+        the lock under which epochs are prepared."""
         now = await epochs.database_now(connection)
         inputs = await self._inputs(connection, interval, now)
-        selection = await self._select(connection, interval, inputs)
+        choice = await self._choose(connection, interval, inputs)
         following = await self._commit_following(connection, interval, inputs, now)
         link = await self._link(connection, interval, following)
-        message = self._message(interval, selection, inputs, link, now)
+        message = self._message(interval, choice, inputs, link, now)
         sealed = envelope.seal(message, self.signer)
         if len(sealed.payload) > MAX_PAYLOAD_BYTES:
             raise MessageTooLargeError(f"{len(sealed.payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
@@ -167,8 +172,10 @@ class Preparer:
             seed=self.seed(interval.epoch_id, inputs.secret_id),
             secret_id=inputs.secret_id,
             import_id=inputs.import_id,
-            relaxed_cooldown=selection.relaxed_cooldown,
+            relaxed_cooldown=choice.selection.relaxed_cooldown,
             prepared_at=now,
+            honeypots=choice.honeypots,
+            honeypot_threshold=0 if inputs.honeypots is None else inputs.honeypots.threshold,
         )
 
     async def _link(
@@ -211,38 +218,39 @@ class Preparer:
         """What the epoch would be committed to now, with the epochs `including` in its history."""
         import_id = await _import_in_force(connection)
         target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
-        since = interval.start_at - self.settings.cooldown
-        history = await epochs.assigned_epoch_ids(connection, since, interval.start_at)
+        start = interval.start_at
+        history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
+        decoys_in = await epochs.assigned_epoch_ids(connection, start - self.honeypots.rest, start)
         return SelectionInputs(
             epoch_id=interval.epoch_id,
             import_id=import_id,
             secret_id=secret_id,
             history_epoch_ids=tuple(sorted({*history, *including})),
             settings=self.settings if target is None else replace(self.settings, target_listings=target),
+            honeypots=self.honeypots,
+            honeypot_epoch_ids=tuple(sorted({*decoys_in, *including})),
         )
 
-    async def _select(
+    async def _choose(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs
-    ) -> Selection:
-        recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
-        candidates = await load_candidates(connection, inputs.import_id, recent)
+    ) -> Choice:
         seed = self.seed(interval.epoch_id, inputs.secret_id)
-        # Off the loop: 42,000 candidates take a fifth of a second.
-        selection = await asyncio.to_thread(select, candidates, inputs.settings, seed, interval.start_at)
-        if selection.relaxed_cooldown:
-            log.warning("cooldown_relaxed", epoch_id=interval.epoch_id, count=len(selection.relaxed_cooldown))
-        return selection
+        choice = await choose_epoch(connection, inputs, seed, interval.start_at)
+        relaxed = choice.selection.relaxed_cooldown
+        if relaxed:
+            log.warning("cooldown_relaxed", epoch_id=interval.epoch_id, count=len(relaxed))
+        return choice
 
     def _message(
         self,
         interval: EpochInterval,
-        selection: Selection,
+        choice: Choice,
         inputs: SelectionInputs,
         link: ChainLink,
         issued_at: datetime,
     ) -> EpochMessage:
-        # Sorted, so that the order of the draw tells nobody anything about weights.
-        chosen = sorted(selection.zipcodes, key=lambda candidate: candidate.zipcode)
+        # By zipcode, so that the order of the draw tells nobody anything about weights, or decoys.
+        chosen = choice.zipcodes
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         commitment = fairness.seed_commitment(seed)
         picked = fairness.selected_zipcodes_hash((c.zipcode, c.expected_listings) for c in chosen)
@@ -257,11 +265,11 @@ class Preparer:
             target_listings=inputs.settings.target_listings,
             tolerance_percent=inputs.settings.tolerance_percent,
             submission_deadline=interval.end_at,
-            zipcodes=tuple(_assigned(candidate) for candidate in chosen),
+            zipcodes=AssignedZipcode.all_of(chosen),
             metadata=EpochMetadata(
-                total_expected_listings=selection.total_listings,
+                total_expected_listings=choice.published_total,
                 zipcode_count=len(chosen),
-                algorithm_version=ALGORITHM_VERSION,
+                algorithm_version=inputs.algorithm_version,
                 seed_commitment=commitment,
             ),
             previous_epoch_id=link.previous_epoch_id,
@@ -269,7 +277,7 @@ class Preparer:
             next_seed_commitment=link.next_seed_commitment,
             next_inputs_hash=link.next_inputs_hash,
             revealed_seed=link.revealed_seed,
-            candidate_pool_hash=fairness.candidate_pool_hash(selection.pool),
+            candidate_pool_hash=inputs.pool_hash(choice),
             issued_at=issued_at,
         )
 
@@ -285,15 +293,3 @@ def _without_links(message: EpochMessage) -> EpochMessage:
     """What must not change when a message is made anew: all but when it was made and what precedes it."""
     epoch = {"issued_at": message.epoch_start, "previous_epoch_id": None, "revealed_seed": None}
     return message.model_copy(update=epoch)
-
-
-def _assigned(candidate: Candidate) -> AssignedZipcode:
-    return AssignedZipcode(
-        zipcode=candidate.zipcode,
-        expected_listings=candidate.expected_listings,
-        state=candidate.state,
-        city=candidate.city,
-        county=candidate.county,
-        market_tier=candidate.market_tier,
-        geographic_region=candidate.geographic_region,
-    )

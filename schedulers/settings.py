@@ -9,7 +9,9 @@ from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from schedulers.prepare import Secrets
+from storage.housekeeping import Retention
 from zipcast.calendar import EpochCalendar, scaled
+from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import MarketTier, SelectionSettings
 
 _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
@@ -56,7 +58,11 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     )
 
     target_listings: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="listings an epoch assigns", examples=[5000]
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="listings an epoch assigns; sensible: 5,000 to 15,000",
+        examples=[5000],
     )
     tolerance_percent: int = Field(default=10, ge=0, le=50, description="how far the total may be from it")
     cooldown_hours: int = Field(
@@ -65,12 +71,19 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         le=24 * 30,
         description="how long an assigned zipcode rests; scales with short epochs",
     )
-    min_zipcode_listings: int = Field(default=200, ge=2, description="fewest listings of a zipcode to assign")
-    max_zipcode_listings: int = Field(default=3_000, ge=2, description="most listings of a zipcode to assign")
+    min_zipcode_listings: int = Field(
+        default=200, ge=2, le=1_000_000, description="fewest listings of a zipcode to assign"
+    )
+    max_zipcode_listings: int = Field(
+        default=3_000, ge=2, le=1_000_000, description="most listings of a zipcode to assign"
+    )
+    max_data_age_days: int = Field(
+        default=30, ge=1, le=365, description="age of a zipcode's data beyond which it is not assigned"
+    )
     state_priorities: str = Field(
         default="PA:1,NJ:2,NY:3,DE:4,MD:5",
-        pattern=r"^[A-Z]{2}:[1-9][0-9]*(,[A-Z]{2}:[1-9][0-9]*)*$",
-        description="states to draw from, 1 before 2",
+        pattern=r"^[A-Z]{2}:[1-9][0-9]{0,2}(,[A-Z]{2}:[1-9][0-9]{0,2})*$",
+        description="states to draw from, 1 before 2; up to 999",
     )
     geographic_regions: str | None = Field(
         default=None,
@@ -87,17 +100,36 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=0.15, ge=0, le=1, description="0: states by weight alone; 1: every state alike"
     )
 
+    honeypot_probability: float = Field(
+        default=0.3, ge=0, le=1, description="of one or two decoys in an epoch; 0: never"
+    )
+    honeypot_threshold: int = Field(
+        default=50, ge=1, description="decoys have fewer listings; below MIN_ZIPCODE_LISTINGS"
+    )
+    epoch_retention_days: int = Field(
+        default=30, ge=7, le=30, description="detail of an epoch, from its end; then it is archived"
+    )
+    audit_retention_days: int = Field(
+        default=365, ge=30, le=3650, description="credentials issued, admin commands, validators' results"
+    )
+    refusal_retention_days: int = Field(default=30, ge=1, le=365, description="refused requests")
+    registry_retention_days: int = Field(default=30, ge=1, le=365, description="readings of the registry")
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if 86_400 % self.epoch_seconds:
             raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
         if self.min_zipcode_listings > self.max_zipcode_listings:
             raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
+        if self.honeypot_probability > 0 and self.honeypot_threshold >= self.min_zipcode_listings:
+            raise ValueError("HONEYPOT_THRESHOLD must be below MIN_ZIPCODE_LISTINGS")
         states = [state for state, _ in self._priorities()]
         if len(set(states)) < len(states):
             raise ValueError("STATE_PRIORITIES must name each state once")
         if not set(states).issuperset(self._regions()):
             raise ValueError("GEOGRAPHIC_REGIONS must name states of STATE_PRIORITIES only")
+        if self.cooldown_hours > 24 * (self.epoch_retention_days - 1):
+            raise ValueError("COOLDOWN_HOURS must end a day before EPOCH_RETENTION_DAYS")
         if self.zipcode_secret_id in self._previous_secrets():
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
         if self.schedulers_registry_file is not None and self.bt_chain_endpoints:
@@ -141,6 +173,23 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         return EpochCalendar(self.epoch_seconds)
 
     @property
+    def honeypots(self) -> HoneypotSettings:
+        """The rules of decoys, with their rest scaled as the cooldown is."""
+        return HoneypotSettings(
+            self.honeypot_probability,
+            self.honeypot_threshold,
+            scaled(HoneypotSettings().rest, self.epoch_seconds),
+        )
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(
+            epochs=timedelta(days=self.epoch_retention_days),
+            audit=timedelta(days=self.audit_retention_days),
+            refusals=timedelta(days=self.refusal_retention_days),
+        )
+
+    @property
     def selection(self) -> SelectionSettings:
         """The rules of selection, with the cooldown scaled to epochs shorter than four hours."""
         regions = self._regions()
@@ -151,6 +200,7 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             min_zipcode_listings=self.min_zipcode_listings,
             max_zipcode_listings=self.max_zipcode_listings,
             cooldown=scaled(timedelta(hours=self.cooldown_hours), self.epoch_seconds),
+            max_data_age=timedelta(days=self.max_data_age_days),
             state_priorities=drawn,
             tier_weights=(
                 (MarketTier.PREMIUM, self.premium_weight),

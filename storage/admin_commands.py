@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import AdminCommand
+from storage.tables.requests import EPOCH_OF_OUTCOME
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,10 @@ async def overridden_target(connection: AsyncConnection, epoch_id: str, command:
     query = (
         select(AdminCommand.outcome["targetListings"].as_integer())
         .where(
-            AdminCommand.command == command,
+            # In the very words of the index, or it is not used.
+            AdminCommand.command == bindparam("command", command, literal_execute=True),
             AdminCommand.state == "done",
-            AdminCommand.outcome["epochId"].as_string() == epoch_id,
+            literal_column(EPOCH_OF_OUTCOME) == epoch_id,
         )
         .order_by(AdminCommand.finished_at.desc())
         .limit(1)

@@ -13,9 +13,11 @@ from sqlalchemy import delete, func, insert, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.honeypots import store_honeypots
 from storage.tables import Epoch, EpochAssignment, EpochMessage
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
+from zipcast.honeypots import Honeypot
 from zipcast.messages import EpochMessage as WireEpoch
 
 # pg_advisory_xact_lock key under which epochs are prepared, one at a time across all replicas.
@@ -34,6 +36,8 @@ class Preparation:
     import_id: int | None
     relaxed_cooldown: Sequence[str]
     prepared_at: datetime
+    honeypots: Sequence[Honeypot] = ()
+    honeypot_threshold: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,11 @@ async def lock_preparation(connection: AsyncConnection) -> None:
 
 
 async def insert_prepared(connection: AsyncConnection, prepared: Preparation) -> None:
-    """The epoch, its assignments and its signed bytes, in the caller's transaction."""
+    """The epoch, its assignments, decoys and signed bytes, in the caller's transaction."""
+    message = prepared.message
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
-    await insert_assignments(connection, prepared.message)
+    await insert_assignments(connection, message)
+    await store_honeypots(connection, message.epoch_id, prepared.honeypots, prepared.honeypot_threshold)
     await insert_message(connection, prepared.envelope, prepared.prepared_at)
 
 

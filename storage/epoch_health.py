@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.clock import RECORD_NOW
 from storage.tables import Epoch
 from zipcast.calendar import LONGEST_PREPARATION_LEAD, EpochInterval
 
@@ -28,8 +29,8 @@ class EpochsNow:
 
 async def epochs_now(connection: AsyncConnection) -> EpochsNow | None:
     """None before the first epoch has started. Two steps along the index of `start_at`."""
-    now = func.clock_timestamp()
-    newest = select(now, Epoch.start_at, Epoch.end_at, Epoch.published_at).where(Epoch.start_at <= now)
+    columns = (Epoch.start_at, Epoch.end_at, Epoch.published_at)
+    newest = select(func.clock_timestamp(), *columns).where(Epoch.start_at <= RECORD_NOW)
     row = (await connection.execute(newest.order_by(Epoch.start_at.desc()).limit(1))).first()
     if row is None:
         return None

@@ -1,7 +1,7 @@
 """Epochs that have ended, with all that may be known of them by anybody. Reads only."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, Text, column, func, select, table
@@ -13,6 +13,11 @@ from zipcast.envelope import UnverifiedEnvelope
 
 # A view of the migrations: the seed itself is in no column that readers may see.
 REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text))
+
+_IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
+_MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)
+# As long as the stream itself keeps them.
+STREAM_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +46,32 @@ async def ended_epoch(connection: AsyncConnection, epoch_id: str) -> PastEpoch |
     return None if row is None else _past(row)
 
 
-async def revealed_seed(connection: AsyncConnection, epoch_id: str) -> str | None:
-    """The seed of an epoch that has ended, in hex; PostgreSQL shows no other."""
-    query = select(REVEALED.c.seed).where(REVEALED.c.epoch_id == epoch_id)
-    seed: str | None = (await connection.execute(query)).scalar()
-    return seed
+async def streamed_after(
+    connection: AsyncConnection, sequence: int, limit: int, *, newest_first: bool = False
+) -> list[tuple[int, UnverifiedEnvelope]]:
+    """Started epochs that are in the stream after that sequence, of the last 30 days, in its order; with
+    `newest_first`, the last `limit` of them instead of the first."""
+    order = Epoch.start_at.desc() if newest_first else Epoch.start_at
+    query = (
+        select(Epoch.stream_sequence, Epoch.epoch_id, *_MESSAGE)
+        .join(EpochMessage, _IN_FORCE)
+        .where(
+            Epoch.start_at <= func.clock_timestamp(),
+            Epoch.start_at > func.clock_timestamp() - STREAM_KEPT,
+            Epoch.stream_sequence > sequence,
+        )
+        .order_by(order)
+        .limit(limit)
+    )
+    rows = (await connection.execute(query)).all()
+    found = [
+        (row.stream_sequence, UnverifiedEnvelope(bytes(row.payload), row.signer, row.signature, row.epoch_id))
+        for row in rows
+    ]
+    return found[::-1] if newest_first else found
 
 
 def _ended() -> Select[Any]:
-    in_force = (EpochMessage.epoch_id == Epoch.epoch_id) & (
-        EpochMessage.message_sha256 == Epoch.message_sha256
-    )
     return (
         select(
             Epoch.epoch_id,
@@ -61,11 +81,9 @@ def _ended() -> Select[Any]:
             Epoch.published_at,
             REVEALED.c.seed,
             Epoch.seed_commitment,
-            EpochMessage.payload,
-            EpochMessage.signer,
-            EpochMessage.signature,
+            *_MESSAGE,
         )
-        .outerjoin(EpochMessage, in_force)
+        .outerjoin(EpochMessage, _IN_FORCE)
         .outerjoin(REVEALED, REVEALED.c.epoch_id == Epoch.epoch_id)
         .where(Epoch.end_at <= func.clock_timestamp())
     )

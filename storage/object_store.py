@@ -7,8 +7,6 @@ the session that signed it; the documents themselves come from `policies`.
 """
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -81,18 +79,6 @@ class Marker:
     key: str
     version_id: str = ""
 
-    def token(self) -> str:
-        return base64.urlsafe_b64encode(f"{self.key}\n{self.version_id}".encode()).decode()
-
-    @classmethod
-    def parse(cls, token: str) -> "Marker":
-        """Raises MalformedPageTokenError."""
-        try:
-            key, version_id = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
-        except (binascii.Error, ValueError):
-            raise MalformedPageTokenError("pageToken must be one that an earlier page gave") from None
-        return cls(key, version_id)
-
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
@@ -100,10 +86,6 @@ class VersionPage:
 
     versions: tuple[ObjectVersion, ...]
     next_marker: Marker | None
-
-
-class MalformedPageTokenError(ValueError):
-    """Not a token that an earlier page gave."""
 
 
 class ObjectStore:
@@ -140,21 +122,38 @@ class ObjectStore:
         )
         return PostForm(post["url"], post["fields"])
 
-    def list_url(self, scope: Scope | Listing, lifetime_seconds: int) -> str:
+    def list_url(self, scope: Scope | Listing, lifetime_seconds: int, start_after: str | None = None) -> str:
         """A presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys or folders."""
         params = {"Bucket": scope.bucket, "Prefix": scope.prefix}
         if isinstance(scope, Listing) and scope.delimiter is not None:
             params["Delimiter"] = scope.delimiter
+        if start_after is not None:
+            params["StartAfter"] = start_after
         return self._s3.generate_presigned_url("list_objects_v2", params, lifetime_seconds)
 
-    def get_url(self, bucket: str, version: ObjectVersion, lifetime_seconds: int) -> str:
-        """A presigned GET of exactly that version."""
-        params = {"Bucket": bucket, "Key": version.key, "VersionId": version.version_id}
+    def get_url(self, bucket: str, key: str, version_id: str | None, lifetime_seconds: int) -> str:
+        """A presigned GET of exactly that version, or of what is there where none was kept."""
+        params = {"Bucket": bucket, "Key": key}
+        if version_id is not None:
+            params["VersionId"] = version_id
         return self._s3.generate_presigned_url("get_object", params, lifetime_seconds)
 
     async def reach(self, bucket: str) -> None:
         """Returns if the bucket is there and open to us."""
         await self._run(lambda: self._s3.head_bucket(Bucket=bucket))
+
+    async def list_folders(self, listing: Listing, after: str | None) -> tuple[list[str], str | None]:
+        """One page of the folders that `listing` shows, and the token of the next page, if any."""
+        more: dict[str, Any] = {} if after is None else {"ContinuationToken": after}
+
+        def read() -> tuple[list[str], str | None]:
+            page = self._s3.list_objects_v2(
+                Bucket=listing.bucket, Prefix=listing.prefix, Delimiter=listing.delimiter or "/", **more
+            )
+            folders = [found["Prefix"] for found in page.get("CommonPrefixes", [])]
+            return folders, page.get("NextContinuationToken")
+
+        return await self._run(read)
 
     async def list_versions(
         self, scope: Scope, after: Marker | None, page_size: int = PAGE_SIZE
@@ -184,8 +183,8 @@ class ObjectStore:
 
         return await self._run(read)
 
-    async def session(self, scope: Scope, name: str, lifetime_seconds: int) -> SessionCredentials | None:
-        """STS credentials narrowed to `scope`, or None where the provider has no STS."""
+    async def session(self, policy: str, name: str, lifetime_seconds: int) -> SessionCredentials | None:
+        """STS credentials narrowed by a session policy, or None where the provider has no STS."""
         sts = self._sts
         if sts is None:
             return None
@@ -194,7 +193,7 @@ class ObjectStore:
             answer = sts.assume_role(
                 RoleArn=self._config.role_arn or "",
                 RoleSessionName=name,
-                Policy=policies.upload_session_policy(scope),
+                Policy=policy,
                 DurationSeconds=max(lifetime_seconds, SHORTEST_SESSION_SECONDS),
             )["Credentials"]
             return SessionCredentials(

@@ -87,24 +87,45 @@ def upload_session_policy(scope: Scope) -> str:
     """The inline session policy of a validator's credentials: write, read and list that prefix.
 
     Raises PolicyError above AWS's limit of 2,048 characters."""
-    bucket = f"arn:aws:s3:::{scope.bucket}"
     objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    return _session_policy(scope.bucket, f"{scope.prefix}*", objects, ["s3:ListBucket"])
+
+
+def _session_policy(bucket: str, pattern: str, objects: list[str], lists: list[str]) -> str:
+    """`objects` on the keys that match, `lists` of prefixes that match."""
+    arn = f"arn:aws:s3:::{bucket}"
+    condition = {"StringLike": {"s3:prefix": pattern}}
     policy = {
         "Version": "2012-10-17",
         "Statement": [
-            {"Effect": "Allow", "Action": objects, "Resource": f"{bucket}/{scope.prefix}*"},
-            {
-                "Effect": "Allow",
-                "Action": "s3:ListBucket",
-                "Resource": bucket,
-                "Condition": {"StringLike": {"s3:prefix": f"{scope.prefix}*"}},
-            },
+            {"Effect": "Allow", "Action": objects, "Resource": f"{arn}/{pattern}"},
+            {"Effect": "Allow", "Action": lists, "Resource": arn, "Condition": condition},
         ],
     }
     document = json.dumps(policy, separators=(",", ":"))
     if len(document) > SESSION_POLICY_LIMIT:
         raise PolicyError("the session policy exceeds 2,048 characters")
     return document
+
+
+def reading_session_policy(bucket: str, epoch_id: str) -> str:
+    """The inline session policy of a validator that reads an ended epoch: every miner's uploads of it, in all
+    versions. The first `*` stands for a hotkey, whatever else it matches: nobody's form writes a key in which
+    `/epoch={id}/` comes later, but for the legacy one into the miner's own folder.
+
+    Raises ValueError for a malformed id, PolicyError above AWS's limit."""
+    if not _BUCKET.fullmatch(bucket):
+        raise PolicyError("bucket must be a plain bucket name")
+    objects = ["s3:GetObject", "s3:GetObjectVersion"]
+    return _session_policy(
+        bucket, uploads_pattern(epoch_id), objects, ["s3:ListBucket", "s3:ListBucketVersions"]
+    )
+
+
+def uploads_pattern(epoch_id: str) -> str:
+    """What a reading session opens. Raises ValueError for a malformed id."""
+    parse_epoch_id(epoch_id)
+    return f"data/hotkey=*/epoch={epoch_id}/*"
 
 
 def session_name(hotkey: Hotkey) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.clock import RECORD_NOW
 from storage.epoch_inputs import committed_inputs
 from storage.tables import Epoch, EpochAssignment, MinerSubmission, Zipcode
 from zipcast.calendar import EpochInterval
@@ -86,7 +87,7 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
             reported.scalar_subquery(),
             reported.where(MinerSubmission.status == "COMPLETED").scalar_subquery(),
         )
-        .where(Epoch.start_at <= func.clock_timestamp())
+        .where(Epoch.start_at <= RECORD_NOW)
         .order_by(Epoch.start_at.desc())
         .limit(RECENT_EPOCHS)
     )

@@ -26,7 +26,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_file import FileFormat, ZipcodeFile
 from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
-from storage.zipcode_versions import select_as_of
+from storage.zipcode_versions import require_whole, select_as_of
 
 # Any constant will do, but not another lock's; "zipcodes" on a telephone keypad.
 IMPORT_LOCK = 94726337
@@ -189,10 +189,17 @@ async def newest_import_id(connection: AsyncConnection) -> int | None:
     return await connection.scalar(select(func.max(ZipcodeImport.id)))
 
 
-async def load_pool(connection: AsyncConnection, import_id: int) -> list[PoolZipcode]:
-    """The active zipcodes as of that import, by zipcode; empty before the first import."""
+async def load_pool(
+    connection: AsyncConnection, import_id: int, *, after: str | None = None, limit: int | None = None
+) -> list[PoolZipcode]:
+    """The active zipcodes as of that import, by zipcode; empty before the first import. All, or the next
+    `limit` after the zipcode `after`. Raises VersionTrimmedError."""
+    await require_whole(connection, import_id)
     pool = select_as_of(import_id, [field.name for field in fields(PoolZipcode)])
-    return [PoolZipcode(*row) for row in await connection.execute(pool.where(ZipcodeRevision.active))]
+    pool = pool.where(ZipcodeRevision.active).limit(limit)
+    if after is not None:
+        pool = pool.where(ZipcodeRevision.zipcode > after)
+    return [PoolZipcode(*row) for row in await connection.execute(pool)]
 
 
 async def _receive(

@@ -20,6 +20,10 @@ REVISIONS = ZipcodeRevision.__table__.c
 JsonValue = str | int | float | bool | None
 
 
+class VersionTrimmedError(Exception):
+    """Housekeeping has dropped revisions that the version was made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Version:
     """One import, or one change of what is active. `changed` counts rows, as do its neighbours."""
@@ -76,9 +80,18 @@ async def find_version(connection: AsyncConnection, import_id: int) -> Version |
 
 
 async def rebuild_version(connection: AsyncConnection, import_id: int) -> list[StoredZipcode]:
-    """Every zipcode as of that version, active or not, by zipcode."""
+    """Every zipcode as of that version, active or not, by zipcode. Raises VersionTrimmedError."""
+    await require_whole(connection, import_id)
     rows = await connection.execute(select_as_of(import_id, _STORED))
     return [StoredZipcode(*row) for row in rows]
+
+
+async def require_whole(connection: AsyncConnection, import_id: int) -> None:
+    """Raises VersionTrimmedError for a version whose revisions are no longer all there."""
+    if await connection.scalar(select(IMPORTS.trimmed_at).where(IMPORTS.id == import_id)) is not None:
+        raise VersionTrimmedError(
+            f"version {import_id} cannot be rebuilt any more: no epoch in detail needs it"
+        )
 
 
 def select_as_of(import_id: int, names: Sequence[str]) -> Select[tuple[Any, ...]]:

@@ -66,7 +66,7 @@ async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
     options = StackOptions(
         epoch_seconds=EPOCH_SECONDS,
         state=tmp_path_factory.mktemp("stack") / "state",
-        settings=GENEROUS,
+        settings={**GENEROUS, "HONEYPOT_PROBABILITY": "1"},
     )
     async with Stack.running(options) as stack:
         yield stack

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import nats.errors
-from nats.aio.client import Client
+from nats.aio.client import Callback, Client
 
 from zipcast.admin_messages import (
     AdminCommandReply,
@@ -25,6 +25,7 @@ from zipcast.clock import Clock, SystemClock
 from zipcast.connection import Server, connect
 from zipcast.envelope import Trust
 from zipcast.hotkeys import Signer
+from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import WireModel
 from zipcast.requester import Requester
 from zipcast.subjects import Verb
@@ -40,30 +41,18 @@ class AdminClient:
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
     ) -> None:
         """Raises ValueError (a server's address), MalformedHotkeyError."""
-        self._servers = [Server.parse(url) for url in servers]
         self._signer = signer
         self._trust = trust
-        self._requester = Requester(signer, trust.signers, clock or SystemClock(), self._connected)
-        self._connection: Client | None = None
+        clock = clock or SystemClock()
+        parsed = [Server.parse(url) for url in servers]
+        # One connection for one errand: kept, but never replaced.
+        self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, clock)
+        self._requester = Requester(signer, trust.signers, clock, lambda: self._keeper.connection)
 
     async def __aenter__(self) -> Self:
         """On the first server that lets us in. Raises nats.errors.Error, OSError."""
-        failure: Exception = nats.errors.NoServersError()
-        for server in self._servers:
-            try:
-                self._connection = await connect(
-                    server,
-                    self._signer,
-                    network=self._trust.network,
-                    netuid=self._trust.netuid,
-                    on_error=self._requester.on_error,
-                    on_close=self._on_close,
-                )
-            except (nats.errors.Error, OSError) as error:
-                failure = error
-            else:
-                return self
-        raise failure
+        await self._keeper.open()
+        return self
 
     async def __aexit__(
         self,
@@ -71,8 +60,7 @@ class AdminClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        await self._keeper.close()
 
     async def generate(self, epoch_id: str | None = None) -> AdminCommandReply:
         """Prepare the running epoch if it is missing, else the next one, now."""
@@ -107,10 +95,15 @@ class AdminClient:
     async def _command(self, verb: Verb, request: WireModel) -> AdminCommandReply:
         return await self._requester.call(verb, request, AdminCommandReply)
 
-    def _connected(self) -> Client:
-        if self._connection is None:
-            raise nats.errors.ConnectionClosedError
-        return self._connection
+    async def _dial(self, server: Server, on_close: Callback) -> Client:
+        return await connect(
+            server,
+            self._signer,
+            network=self._trust.network,
+            netuid=self._trust.netuid,
+            on_error=self._requester.on_error,
+            on_close=on_close,
+        )
 
-    async def _on_close(self) -> None:
+    def _on_lost(self) -> None:
         self._requester.interrupt(nats.errors.ConnectionClosedError())

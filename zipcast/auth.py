@@ -53,6 +53,7 @@ API_WINDOW = Window(past_seconds=300, future_seconds=300)
 
 
 CURRENT_COMMITMENT = "zipcode:assignment:current:{timestamp}"
+STREAM_COMMITMENT = "zipcode:stream:{timestamp}"
 VALIDATOR_UPLOAD_COMMITMENT = "s3:validator:upload:{timestamp}"
 FOLDER_ACCESS_COMMITMENT = "s3:data:access:{coldkey}:{hotkey}:{timestamp}"
 VALIDATION_COMMITMENT = "zipcode:validation:{epoch_id}:{timestamp}"
@@ -64,6 +65,10 @@ MINER_ACCESS_COMMITMENT = "s3:validator:miner:{miner_hotkey}:{timestamp}"
 
 def current_commitment(timestamp: int) -> str:
     return CURRENT_COMMITMENT.format(timestamp=timestamp)
+
+
+def stream_commitment(timestamp: int) -> str:
+    return STREAM_COMMITMENT.format(timestamp=timestamp)
 
 
 def validator_upload_commitment(timestamp: int) -> str:

@@ -29,6 +29,8 @@ from zipcast.hotkeys import Hotkey, Signer
 from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import (
     HEADER_STORED_AT,
+    MinerListReply,
+    MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
     ValidatorReadReply,
@@ -36,7 +38,9 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
+from zipcast.pool_messages import EpochPool, EpochPoolReply, EpochPoolRequest
 from zipcast.requester import Requester
+from zipcast.status_messages import EpochGetRequest
 from zipcast.subjects import Verb
 
 FIRST_PAUSE_SECONDS = 0.2
@@ -122,11 +126,48 @@ class ZipcastClient:
         return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
 
     async def validator_read(
-        self, epoch_id: str, miner_hotkey: str, page_token: str | None = None
+        self,
+        epoch_id: str,
+        miner_hotkey: str | None = None,
+        page_token: str | None = None,
+        *,
+        with_credentials: bool = False,
     ) -> ValidatorReadReply:
-        """One page of a miner's uploads of an ended epoch. Raises ServiceError, nats.errors.Error."""
-        request = ValidatorReadRequest(epoch_id=epoch_id, miner_hotkey=miner_hotkey, page_token=page_token)
+        """One page of the uploads of an ended epoch, of one miner or of all, as its manifest has them.
+        Raises ServiceError, nats.errors.Error."""
+        request = ValidatorReadRequest(
+            epoch_id=epoch_id,
+            miner_hotkey=miner_hotkey,
+            page_token=page_token,
+            with_credentials=with_credentials,
+        )
         return await self._requester.call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
+
+    async def miner_list(
+        self, miner_hotkey: str | None = None, start_after: str | None = None
+    ) -> MinerListReply:
+        """A presigned list of what is in a miner's folder now, or in all. Raises ServiceError,
+        nats.errors.Error."""
+        request = MinerListRequest(miner_hotkey=miner_hotkey, start_after=start_after)
+        return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
+
+    async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:
+        """An epoch that has started, as it was published: to be verified. Raises ServiceError,
+        EnvelopeError, nats.errors.Error."""
+        request = EpochGetRequest(epoch_id=epoch_id)
+        message = await self._requester.ask(Verb.EPOCH_GET, request.to_bytes())
+        return UnverifiedEnvelope.from_headers(message.headers, message.data)
+
+    async def pool(self, epoch_id: str) -> EpochPool:
+        """What an epoch was chosen from, for validators, one epoch after its end. Raises ServiceError,
+        nats.errors.Error."""
+        pages: list[EpochPoolReply] = []
+        after: str | None = None
+        while not pages or after is not None:
+            request = EpochPoolRequest(epoch_id=epoch_id, after=after)
+            pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply))
+            after = pages[-1].next_after
+        return EpochPool.of(pages)
 
     @property
     def is_informed(self) -> bool:

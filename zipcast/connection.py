@@ -16,6 +16,7 @@ from zipcast.auth import LOOPBACK_AUDIENCE, connection_text
 from zipcast.hotkeys import Signer, parse_hotkey
 from zipcast.subjects import inbox_prefix
 
+_PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 # A connection that is cut without a word is noticed within a minute.
 _PING_SECONDS, _UNANSWERED_PINGS = 20, 2
@@ -40,13 +41,13 @@ class Server:
     def parse(cls, url: str) -> "Server":
         """Raises InsecureServerError, ValueError."""
         parts = urlsplit(url)
-        if parts.scheme not in {"nats", "tls"} or not parts.hostname or parts.port == 0:
-            raise ValueError("a server is nats://127.0.0.1:PORT or tls://HOST:PORT")
-        if parts.scheme == "tls":
+        if parts.scheme not in _PLAIN | _ENCRYPTED or not parts.hostname or parts.port == 0:
+            raise ValueError("a server is nats://127.0.0.1:PORT, tls://HOST:PORT or wss://HOST")
+        if parts.scheme in _ENCRYPTED:
             return cls(url, parts.hostname)
         if parts.hostname in _LOOPBACK:
             return cls(url, LOOPBACK_AUDIENCE)
-        raise InsecureServerError(f"{parts.hostname}: use tls:// for anything but loopback")
+        raise InsecureServerError(f"{parts.hostname}: use tls:// or wss:// for anything but loopback")
 
 
 async def connect(
@@ -79,7 +80,7 @@ async def connect(
             token=hotkey,
             signature_cb=prove,
             inbox_prefix=inbox_prefix(hotkey),
-            tls=ssl.create_default_context() if server.url.startswith("tls") else None,
+            tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
             # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
             # losses are repaired by whoever called, with a new client.
             allow_reconnect=False,

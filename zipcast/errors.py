@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     NONCE_MISMATCH = "nonce_mismatch"
     EPOCH_NOT_OPEN = "epoch_not_open"
     EPOCH_NOT_ENDED = "epoch_not_ended"
+    NOT_YET_REVEALED = "not_yet_revealed"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     RATE_LIMITED = "rate_limited"
     REQUEST_REUSED = "request_reused"
@@ -117,7 +118,12 @@ ERRORS = MappingProxyType(
             409, "The epoch's submission deadline has passed.", "Upload for the running epoch."
         ),
         ErrorCode.EPOCH_NOT_ENDED: ErrorMeaning(
-            409, "The epoch still runs; its uploads are not readable yet.", "Ask again after its end."
+            409,
+            "The epoch still runs, or its uploads are being listed.",
+            "Ask again, some seconds after its end.",
+        ),
+        ErrorCode.NOT_YET_REVEALED: ErrorMeaning(
+            409, "An epoch's pool is shown one epoch after its end.", "Ask again then."
         ),
         ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(413, "The request is too large.", "Send less."),
         ErrorCode.RATE_LIMITED: ErrorMeaning(

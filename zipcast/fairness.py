@@ -45,14 +45,26 @@ def derive_nonce(seed: bytes, epoch_id: str, start_timestamp: int, selected_zipc
 
 
 def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
-    """The hash of everything about a pool that the draw depends on, in whatever order it comes.
+    """The hash of everything about a pool that the draw of version 1 depends on, in whatever order it comes.
 
     A population of 0 counts as unknown, as it does in the weights.
     """
+    return _hash_of_sorted_lines(f"{_weighed(candidate)}\n" for candidate in pool)
+
+
+def whole_pool_hash(candidates: Iterable[Candidate]) -> str:
+    """The same for version 2, of the pool and the possible decoys together: which zipcode may stand for which
+    depends on the region too, and on whether city and county are known."""
     return _hash_of_sorted_lines(
+        f"{_weighed(one)},{int(bool(one.city))}{int(bool(one.county))},{one.geographic_region}\n"
+        for one in candidates
+    )
+
+
+def _weighed(candidate: Candidate) -> str:
+    return (
         f"{candidate.zipcode},{candidate.state},{candidate.market_tier},{candidate.expected_listings},"
-        f"{candidate.population or ''},{float(candidate.base_weight)!r}\n"
-        for candidate in pool
+        f"{candidate.population or ''},{float(candidate.base_weight)!r}"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from zipcast.messages import EpochId, Proof, WireModel, WireTime
+from zipcast.pool_messages import EpochPool
 
 
 class EndedEpoch(WireModel):
@@ -32,3 +33,15 @@ class EndedEpochsReply(WireModel):
     success: Literal[True] = True
     epochs: tuple[EndedEpoch, ...]
     next_before: EpochId | None
+
+
+class ExportedEpoch(EndedEpoch):
+    """With the pool, where a validator asked for it."""
+
+    pool: EpochPool | None = None
+
+
+class ExportedEpochs(WireModel):
+    """What `zipcast epoch export` writes. `zipcast epoch list --json` can be read as one without pools."""
+
+    epochs: tuple[ExportedEpoch, ...]

@@ -5,6 +5,7 @@ contract; unknown fields are ignored, so that old clients read new messages.
 """
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.selection import MarketTier
+from zipcast.selection import Candidate, MarketTier
 
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
 HEADER_STORED_AT = "Nats-Time-Stamp"  # nats-server's own, on what a stream passes on
@@ -65,6 +66,11 @@ class AssignedZipcode(WireModel):
     county: str
     market_tier: MarketTier
     geographic_region: str
+
+    @classmethod
+    def all_of(cls, chosen: Iterable[Candidate]) -> "tuple[AssignedZipcode, ...]":
+        """As they are published, in the order given."""
+        return tuple(cls.model_validate(one, from_attributes=True) for one in chosen)
 
 
 class EpochMetadata(WireModel):
@@ -191,15 +197,17 @@ class LegacyChoiceReply(WireModel):
 
 
 class ValidatorReadRequest(WireModel):
-    """Objects of an ended epoch, of one miner; `page_token` continues an earlier reply."""
+    """Objects of an ended epoch, of one miner or, without one, of all; `page_token` continues an earlier
+    reply. With `with_credentials`, credentials come along that read all of that epoch's uploads."""
 
     epoch_id: EpochId
-    miner_hotkey: str
+    miner_hotkey: str | None = None
     page_token: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    with_credentials: StrictBool = False
 
 
 class ReadableObject(WireModel):
-    """One uploaded object; `url` is a presigned GET of exactly that version."""
+    """One object as the epoch's manifest names it; `url` is a presigned GET of exactly that version."""
 
     key: str
     size: int
@@ -210,11 +218,34 @@ class ReadableObject(WireModel):
 
 
 class ValidatorReadReply(WireModel):
+    """`s3_credentials`, where asked for and the provider has STS, read every miner's uploads of the epoch,
+    in every version; what counts is what `objects` list."""
+
     success: Literal[True] = True
     epoch_id: EpochId
-    miner_hotkey: str
+    miner_hotkey: str | None
     objects: tuple[ReadableObject, ...]
     next_page_token: str | None
+    expires_at: WireTime
+    s3_credentials: S3Credentials | None = None
+
+
+class MinerListRequest(WireModel):
+    """A live list: of one miner's folder or, without one, of all; after the key `start_after`."""
+
+    miner_hotkey: str | None = None
+    start_after: Annotated[str, StringConstraints(max_length=1024)] | None = None
+
+
+class MinerListReply(WireModel):
+    """`url` is a presigned ListObjectsV2 of at most 1,000 keys. If it says IsTruncated, ask again with its
+    last key as `startAfter`."""
+
+    success: Literal[True] = True
+    miner_hotkey: str | None
+    bucket: str
+    prefix: str
+    url: str
     expires_at: WireTime
 
 

@@ -41,6 +41,8 @@ class Ready:
     pids: dict[str, int]
     internal: dict[str, str] = field(default_factory=dict)
     admin_wallets: str = ""
+    websocket: str = ""
+    """NATS over WebSocket."""
 
     @classmethod
     def read(cls, path: Path) -> "Ready":

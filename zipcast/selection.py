@@ -1,13 +1,11 @@
 """Which zipcodes an epoch assigns: a pure function of candidates, settings, seed and start.
 
-Owns: eligibility, weights, the draw, and fitting the drawn order to the target.
-Does not own: where candidates come from, how the seed is derived or committed to
+Owns: eligibility, and fitting the drawn order to the target. Does not own: weights and the draw
+(ranking.py), where candidates come from, how the seed is derived or committed to
 (fairness.py), honeypots, or the clock. The rules are those of docs/protocol.md,
 "Selection": any language can replay them, so every number here is part of the protocol.
 """
 
-import hmac
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,6 +15,7 @@ from enum import StrEnum
 from operator import attrgetter
 
 from zipcast.calendar import as_utc
+from zipcast.ranking import rank
 
 _ZIPCODE = re.compile(r"[0-9]{5}")
 _STATE = re.compile(r"[A-Z]{2}")
@@ -140,22 +139,28 @@ class Selection:
 
 
 def select(
-    candidates: Iterable[Candidate], settings: SelectionSettings, seed: bytes, start_at: datetime
+    candidates: Iterable[Candidate],
+    settings: SelectionSettings,
+    seed: bytes,
+    start_at: datetime,
+    *,
+    with_room: bool = False,
 ) -> Selection:
     """Select the zipcodes of the epoch that starts at `start_at`, the same for any input order.
 
     If any subset of the eligible zipcodes adds up to a total within tolerance, the result
     does. If none does, zipcodes still in cooldown are let back, oldest assignment first.
+    `with_room`: go on past the target until any one of the chosen could be a decoy (honeypots.py).
     PoolTooSmallError if that does not help either; ValueError for a seed that is not 32
     bytes, a naive `start_at`, or a zipcode given twice.
     """
     pool, cooling = _eligible(candidates, settings, as_utc(start_at))
     relaxed: list[Candidate] = []
-    chosen = draw(pool, settings, seed)
+    chosen = draw(pool, settings, seed, with_room=with_room)
     if not chosen:
         relaxed = _relaxed(pool, cooling, settings)
         pool += relaxed
-        chosen = draw(pool, settings, seed)
+        chosen = draw(pool, settings, seed, with_room=with_room)
     return Selection(
         zipcodes=chosen,
         total_listings=sum(candidate.expected_listings for candidate in chosen),
@@ -164,17 +169,20 @@ def select(
     )
 
 
-def draw(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> tuple[Candidate, ...]:
+def draw(
+    pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes, *, with_room: bool = False
+) -> tuple[Candidate, ...]:
     """The zipcodes drawn from a pool of distinct eligible ones, in rank order: what a validator replays.
 
     Empty if none of its subsets totals within tolerance. ValueError unless the seed has 32 bytes.
     """
-    ranked = _ranked(pool, settings, seed)
+    ranked = rank(pool, settings, seed)
     # Greedy first. It takes what does not overshoot; if it ends within tolerance, then each
     # total it held was completed by its own later choices, so the walk that looks ahead
     # would have taken the same, and refused the same, because it refuses all overshoots too.
     anything_goes = [len(ranked)] * (settings.highest_total + 1)
-    return _walk(ranked, settings, anything_goes) or _walk(ranked, settings, _deadlines(ranked, settings))
+    greedy = _walk(ranked, settings, anything_goes, with_room)
+    return greedy or _walk(ranked, settings, _deadlines(ranked, settings), with_room)
 
 
 def _eligible(
@@ -218,54 +226,25 @@ def _relaxed(
     )
 
 
-def _ranked(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> list[Candidate]:
-    """The pool in the order of its draws: Efraimidis–Spirakis, small keys first, ties by zipcode.
-
-    12 significant digits, because the last ones of ln and of powers differ between machines.
-    """
-    if len(seed) != 32:
-        raise ValueError("seed must be 32 bytes")
-    pool = sorted(pool, key=attrgetter("zipcode"))
-    unfinished = hmac.new(seed, b"draw:", "sha256")
-    keys = []
-    for candidate, weight in zip(pool, _weights(pool, settings), strict=True):
-        code = unfinished.copy()
-        code.update(candidate.zipcode.encode())
-        uniform = ((int.from_bytes(code.digest()[:8], "big") >> 11) + 0.5) / 2**53
-        keys.append(float(f"{-math.log(uniform) / weight:.11e}"))
-    return [pool[index] for index in sorted(range(len(pool)), key=keys.__getitem__)]
-
-
-def _weights(pool: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
-    """Softened and spread over the states; fsum is exact, so the pool's order reaches no digit."""
-    by_priority = {state: 1 / priority for state, priority in settings.state_priorities}
-    by_tier = dict(settings.tier_weights)
-    softened = []
-    by_state: dict[str, list[float]] = defaultdict(list)
-    for candidate in pool:
-        listings = candidate.expected_listings
-        weight = listings * math.log((candidate.population or 0) + listings) * by_tier[candidate.market_tier]
-        weight = weight * by_priority[candidate.state] * candidate.base_weight
-        softened.append(weight ** (1 - settings.selection_randomness))
-        by_state[candidate.state].append(softened[-1])
-    overall, factor = math.fsum(softened), settings.geographic_spread_factor
-    spread = {state: (math.fsum(weights) / overall) ** factor for state, weights in by_state.items()}
-    return [weight / spread[candidate.state] for candidate, weight in zip(pool, softened, strict=True)]
-
-
 def _walk(
-    ranked: Sequence[Candidate], settings: SelectionSettings, deadlines: Sequence[int]
+    ranked: Sequence[Candidate], settings: SelectionSettings, deadlines: Sequence[int], with_room: bool
 ) -> tuple[Candidate, ...]:
-    """Take in rank order, until the target is reached, what the deadline of its new total allows."""
+    """Take in rank order, until the goal is reached, what the deadline of its new total allows.
+
+    The goal is the target; `with_room` it is at least so much that the total without any one of
+    the chosen is still within tolerance, where the band is wide enough for that one."""
     chosen: list[Candidate] = []
-    total = 0
+    total, goal = 0, settings.target_listings
     for passed, candidate in enumerate(ranked, start=1):
-        if total >= settings.target_listings:
+        if total >= goal:
             break
         taken = total + candidate.expected_listings
         if taken <= settings.highest_total and passed <= deadlines[taken]:
             chosen.append(candidate)
             total = taken
+            room = settings.lowest_total + candidate.expected_listings
+            if with_room and room <= settings.highest_total:
+                goal = max(goal, room)
     return tuple(chosen) if total >= settings.lowest_total else ()
 
 
@@ -280,10 +259,11 @@ def _deadlines(ranked: Sequence[Candidate], settings: SelectionSettings) -> list
     deadlines = [len(ranked)] * (settings.highest_total + 1)
     deadlines[: settings.lowest_total] = [-1] * settings.lowest_total
     for passed in reversed(range(len(ranked))):
-        gained = completable >> ranked[passed].expected_listings & ~completable
-        completable |= gained
-        for total in re.finditer("1", f"{gained:b}"[::-1]):
-            deadlines[total.start()] = passed
+        grown = completable | completable >> ranked[passed].expected_listings
+        if grown != completable:
+            for total in re.finditer("1", f"{grown ^ completable:b}"[::-1]):
+                deadlines[total.start()] = passed
+            completable = grown
     return deadlines
 
 

@@ -1,24 +1,27 @@
 """Many epochs of selection over one pool, without a service and without a secret. Pure.
 
-Owns the passing of simulated time: cooldown counts, and data never grows old. The seeds are not those of any
-real epoch: they come from a number, so that a run can be repeated.
+Owns the passing of simulated time: cooldown and the rest of decoys count, and data never grows old. The seeds
+are not those of any real epoch: they come from a number, so that a run can be repeated.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from zipcast.calendar import EpochCalendar
-from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings, select
+from zipcast.honeypots import Choice, Honeypot, HoneypotSettings, choose
+from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings
 
 FOR_EVER = timedelta(days=365_000)
+COVERAGE_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEpoch:
-    """`total_listings` is None where no subset of the pool fits: such an epoch assigns nothing."""
+    """`total_listings` is the published total, `true_total` that of the real counts; both are None where no
+    subset of the pool fits: such an epoch assigns nothing."""
 
     epoch_id: str
     total_listings: int | None
@@ -26,21 +29,30 @@ class SimulatedEpoch:
     by_state: dict[str, int]
     by_tier: dict[str, int]
     relaxed: int
+    true_total: int | None = None
+    honeypots: tuple[Honeypot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all epochs. Shares are of assigned zipcodes; `coverage` of the pool was assigned at least once."""
+    """Of all epochs. Shares are of assigned zipcodes; `coverage` of the pool was assigned at least once in
+    all, `early_coverage` in the first COVERAGE_DAYS. `mean_repeats`: of those that were assigned. An epoch is
+    within tolerance if both its totals are."""
 
     epochs: int
     within_tolerance: int
     infeasible: int
     relaxed: int
     mean_total: float
+    least_total: int | None
+    greatest_total: int | None
     shares_by_state: dict[str, float]
     shares_by_tier: dict[str, float]
     coverage: float
+    early_coverage: float
+    mean_repeats: float
     most_repeated: int
+    with_honeypots: int = 0
 
 
 def simulate(
@@ -51,29 +63,44 @@ def simulate(
     start_at: datetime,
     epochs: int,
     seed: int,
+    honeypots: HoneypotSettings | None = None,
+    watch: Callable[[Choice], None] = lambda _: None,
 ) -> Iterator[SimulatedEpoch]:
-    """One epoch after the other from the first that starts at or after `start_at`."""
+    """One epoch after the other from the first that starts at or after `start_at`; with decoys, unless
+    `honeypots` is None. `watch` is shown each choice in full."""
     pool = {candidate.zipcode: candidate for candidate in candidates}
+    decoys: dict[str, datetime] = {}
     ageless = replace(settings, max_data_age=FOR_EVER)
+    rest = timedelta(0) if honeypots is None else honeypots.rest
     interval = calendar.first_from(start_at)
     for _ in range(epochs):
+        start = interval.start_at
+        resting = {zipcode for zipcode, at in decoys.items() if start - at < rest}
         digest = hashlib.sha256(f"simulate:{seed}:{interval.epoch_id}".encode()).digest()
         try:
-            selection = select(pool.values(), ageless, digest, interval.start_at)
+            choice = choose(pool.values(), ageless, honeypots, resting, digest, start)
         except PoolTooSmallError:
             yield SimulatedEpoch(interval.epoch_id, None, (), {}, {}, 0)
         else:
-            yield SimulatedEpoch(
-                epoch_id=interval.epoch_id,
-                total_listings=selection.total_listings,
-                zipcodes=tuple(sorted(chosen.zipcode for chosen in selection.zipcodes)),
-                by_state=_counted(chosen.state for chosen in selection.zipcodes),
-                by_tier=_counted(str(chosen.market_tier) for chosen in selection.zipcodes),
-                relaxed=len(selection.relaxed_cooldown),
-            )
-            for chosen in selection.zipcodes:
-                pool[chosen.zipcode] = replace(chosen, last_assigned_at=interval.start_at)
+            watch(choice)
+            yield _simulated(interval.epoch_id, choice)
+            for chosen in choice.zipcodes:
+                pool[chosen.zipcode] = replace(pool[chosen.zipcode], last_assigned_at=start)
+            decoys |= {one.zipcode: start for one in choice.honeypots}
         interval = calendar.after(interval)
+
+
+def _simulated(epoch_id: str, choice: Choice) -> SimulatedEpoch:
+    return SimulatedEpoch(
+        epoch_id=epoch_id,
+        total_listings=choice.published_total,
+        zipcodes=tuple(chosen.zipcode for chosen in choice.zipcodes),
+        by_state=_counted(chosen.state for chosen in choice.zipcodes),
+        by_tier=_counted(str(chosen.market_tier) for chosen in choice.zipcodes),
+        relaxed=len(choice.selection.relaxed_cooldown),
+        true_total=choice.true_total,
+        honeypots=choice.honeypots,
+    )
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:
@@ -83,18 +110,34 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, pool_size: int) -> Summary:
     """Of at least one epoch."""
     totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
+    band = range(settings.lowest_total, settings.highest_total + 1)
     repeats = Counter(zipcode for epoch in epochs for zipcode in epoch.zipcodes)
     return Summary(
         epochs=len(epochs),
-        within_tolerance=sum(settings.lowest_total <= total <= settings.highest_total for total in totals),
+        within_tolerance=sum(epoch.total_listings in band and epoch.true_total in band for epoch in epochs),
         infeasible=len(epochs) - len(totals),
         relaxed=sum(epoch.relaxed > 0 for epoch in epochs),
         mean_total=sum(totals) / max(1, len(totals)),
+        least_total=min(totals, default=None),
+        greatest_total=max(totals, default=None),
         shares_by_state=_shares(epoch.by_state for epoch in epochs),
         shares_by_tier=_shares(epoch.by_tier for epoch in epochs),
         coverage=len(repeats) / max(1, pool_size),
+        early_coverage=([0.0, *coverage_by_day(epochs, pool_size)[:COVERAGE_DAYS]])[-1],
+        mean_repeats=repeats.total() / max(1, len(repeats)),
         most_repeated=max(repeats.values(), default=0),
+        with_honeypots=sum(bool(epoch.honeypots) for epoch in epochs),
     )
+
+
+def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[float]:
+    """The share of the pool that was assigned at least once, up to the end of each day from the first."""
+    seen: set[str] = set()
+    shares: dict[str, float] = {}
+    for epoch in epochs:
+        seen.update(epoch.zipcodes)
+        shares[epoch.epoch_id[:10]] = len(seen) / max(1, pool_size)
+    return list(shares.values())
 
 
 def _shares(counts: Iterable[dict[str, int]]) -> dict[str, float]:

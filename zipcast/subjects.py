@@ -40,11 +40,14 @@ class Verb(StrEnum):
     S3_MINER_UPLOAD = "s3.miner-upload"
     S3_VALIDATOR_UPLOAD = "s3.validator-upload"
     S3_VALIDATOR_READ = "s3.validator-read"
+    S3_MINER_LIST = "s3.miner-list"
     S3_FOLDER_ACCESS = "s3.folder-access"  # a legacy request: over the bridge only
     S3_VALIDATOR_ACCESS = "s3.validator-access"  # so are these three
     S3_MINER_ACCESS = "s3.miner-access"
     EPOCH_VALIDATION = "epoch.validation"
+    EPOCH_STREAM = "epoch.stream"  # over HTTP only
     EPOCH_GET = "epoch.get"
+    EPOCH_POOL = "epoch.pool"
     MINER_STATUS = "miner.status"
     AUTH_LEGACY = "auth.legacy"
     EPOCH_GENERATE = "epoch.generate"
@@ -61,7 +64,12 @@ MINER_VERBS = frozenset(
 )
 # What these answer opens buckets; they are spelled `s3.`.
 MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
-VALIDATOR_VERBS = MINER_VERBS | {Verb.S3_VALIDATOR_UPLOAD, Verb.S3_VALIDATOR_READ}
+VALIDATOR_VERBS = MINER_VERBS | {
+    Verb.EPOCH_POOL,
+    Verb.S3_VALIDATOR_UPLOAD,
+    Verb.S3_VALIDATOR_READ,
+    Verb.S3_MINER_LIST,
+}
 # What an admin asks, registered on the subnet or not; it has subjects of its own.
 ADMIN_VERBS = frozenset(
     {

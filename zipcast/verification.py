@@ -1,7 +1,7 @@
-"""Checking epochs that have ended, from their signed messages and revealed seeds alone. Pure.
+"""Checking epochs that have ended, from whatever the caller may see of them. Pure.
 
-Owns what anybody can check: signature, seed, nonce, and the chain of commitments. Pool and selection need the
-pool, which validators get; what was not checked is said, never implied.
+Owns what anybody can check: signature, order, seed, nonce, and the chain of commitments. What validators can
+check besides, given an epoch's pool, is `pool_verification`'s. What was not checked is said, never implied.
 """
 
 import re
@@ -10,18 +10,24 @@ from dataclasses import dataclass
 
 from zipcast import fairness
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
+from zipcast.messages import EpochMessage
+from zipcast.pool_messages import EpochPool
+from zipcast.pool_verification import POOL_CHECKS, Known, verify_pool
 
 _SEED = re.compile(r"[0-9a-f]{64}")
-CHECKS = ("signature", "seed", "nonce", "chain")
+PUBLIC_CHECKS = ("signature", "order", "seed", "nonce", "chain")
+CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is at hand of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed."""
+    """What is at hand of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed, no
+    `pool` for who is no validator."""
 
     epoch_id: str
     envelope: UnverifiedEnvelope | None
     seed: str | None
+    pool: EpochPool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
     findings: list[Finding] = []
     before: VerifiedEpoch | None = None
     between: list[Evidence] = []
+    known: dict[str, tuple[EpochMessage, EpochPool | None]] = {}
     for one in sorted(evidence, key=lambda item: item.epoch_id):
         if one.envelope is None:
             between.append(one)
@@ -49,23 +56,38 @@ def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
             findings.append(Finding(one.epoch_id, ("signature",), (f"signature: {error}",)))
             before, between = None, []
             continue
-        findings.append(_finding(one, epoch, before, between))
+        findings.append(_finding(one, epoch, before, between, known))
+        known[epoch.message.epoch_id] = epoch.message, one.pool
         before, between = epoch, []
     return findings
 
 
 def _finding(
-    one: Evidence, epoch: VerifiedEpoch, before: VerifiedEpoch | None, between: Sequence[Evidence]
+    one: Evidence,
+    epoch: VerifiedEpoch,
+    before: VerifiedEpoch | None,
+    between: Sequence[Evidence],
+    known: Known,
 ) -> Finding:
-    checked, faults = ["signature"], []
+    checked, faults = ["signature", "order"], []
     if one.epoch_id != epoch.message.epoch_id:
         faults.append("signature: it is another epoch's message")
-    if one.seed is not None:
+    zipcodes = [assigned.zipcode for assigned in epoch.message.zipcodes]
+    if zipcodes != sorted(set(zipcodes)):
+        faults.append("order: its zipcodes are not sorted, each once")
+    seed = one.seed if one.pool is None else one.pool.detail.seed
+    if seed is not None:
         checked += ["seed", "nonce"]
-        faults += _seed_faults(epoch, one.seed)
+        faults += _seed_faults(epoch, seed)
+    if one.seed is not None and one.seed != seed:
+        faults.append("seed: the pool's is another")
     if before is not None:
         checked.append("chain")
         faults += _chain_faults(before, epoch, between)
+    if one.pool is not None:
+        of_pool = verify_pool(epoch.message, one.pool, known)
+        checked += of_pool.checks
+        faults += of_pool.faults
     return Finding(one.epoch_id, tuple(checked), tuple(faults))
 
 

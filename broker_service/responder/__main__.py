@@ -4,7 +4,6 @@ Two connections on purpose: the one that answers may publish to inboxes and noth
 follows the registry and the epochs and receives no requests.
 """
 
-import asyncio
 import sys
 
 from faststream.nats import NatsBroker
@@ -21,25 +20,18 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
+from broker_service.responder.sealing import Sealer
+from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
-from runtime import database_rights, logs, nats_connection, process
-from runtime.current_epoch import CurrentEpoch
-from runtime.identity import Doorkeeper
-from runtime.limits import Limits
-from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
+from runtime import logs, nats_connection, process
+from runtime.doorway import Doorway
+from runtime.epoch_pools import EpochPools
 from runtime.nats_client import HardenedClient
-from runtime.opt_outs import LegacyOptOuts
 from runtime.process import Lifecycle
-from runtime.refusals import RefusalTrail
-from runtime.registry import RegistryFollower, RegistryView
-from runtime.registry_copy import recall_from
 from runtime.settings import load
-from storage.database import open_engine
 from storage.object_store import ObjectStore
-from zipcast.clock import SystemClock
-from zipcast.envelope import Trust
-from zipcast.subjects import EPOCH, service_inbox_prefix
+from zipcast.subjects import service_inbox_prefix
 
 log = logs.logger()
 
@@ -48,59 +40,41 @@ USER = "responder"
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     """Answer until told to stop."""
-    clock = SystemClock()
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
-    database = open_engine(
-        settings.database_url.get_secret_value(), application_name="zipcast-responder", pool_size=10
-    )
-    vitals.metrics.count_errors_of(database)
-    refusal = await database_rights.too_wide(database, settings.zipcast_environment, "zipcast_responder")
-    if refusal is not None:
-        life.fail(refusal)
+    doorway = Doorway.of(settings, USER, life, pool_size=10)
+    if not await doorway.has_safe_rights():
         return
+    clock, database, current = doorway.clock, doorway.database, doorway.current
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
-    registry = RegistryView(
-        settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
-    )
-    trust = Trust(settings.signers, settings.bt_network, settings.net_uid)
-    current = CurrentEpoch(trust, clock, database)
-    RegistryMetrics(vitals.registry, registry, clock)
-    CurrentEpochMetrics(vitals.registry, current)
     record = Record(database)
-    opted_out = LegacyOptOuts(database, clock)
-    refusals = RefusalTrail("responder", database, clock)
     gate = Gate(
-        Doorkeeper(registry, settings.signers, clock, opted_out, settings.admins),
-        Limits.of(settings, clock),
+        doorway.doorkeeper,
+        doorway.limits,
         Claims(database, clock, bytes.fromhex(settings.responder_seal_key.get_secret_value())),
-        refusals,
+        doorway.refusals,
         metrics,
     )
-    issuer = Issuer(store, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
-    reader = Reader(store, record, clock, settings.s3_bucket)
-
+    sessions = Sessions(store, clock)
+    issuer = Issuer(store, sessions, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
+    reader = Reader(store, record, sessions, clock, settings.s3_bucket)
+    sealer = Sealer(store, database, clock, settings.s3_bucket, settings.seal_after, metrics)
     follow = await nats_connection.connect(
         settings.nats_url,
         user="responder-follow",
         seed=settings.responder_follow_nats_seed,
         life=life,
     )
-    recall = recall_from(database, settings.bt_network, settings.net_uid)
-    follower = RegistryFollower(follow.jetstream(timeout=2), registry, clock, recall)
-    await follow.subscribe(EPOCH, cb=current.hear)
-    await asyncio.gather(follower.poll(), current.check(), opted_out.read())
-    life.spawn(follower.run(), "registry")
-    life.spawn(current.run(), "current_epoch")
-    life.spawn(opted_out.run(), "opt_outs")
-    life.spawn(refusals.run(), "refusals")
+    await doorway.hear(follow)
+    await doorway.follow(follow)
+    life.spawn(sealer.run(), "sealing")
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
-    lister = Lister(store, record, clock, settings.s3_bucket)
-    handlers.register_lists(broker, lister)
+    handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
     handlers.register_reports(broker, Reports(record, clock), record)
-    handlers.register_choices(broker, record, opted_out, clock)
+    handlers.register_pools(broker, EpochPools(database))
+    handlers.register_choices(broker, record, doorway.opted_out, clock)
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
@@ -109,9 +83,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await life.wait()
     await broker.stop()
     await life.end_tasks()
-    await refusals.write()
     await follow.close()
-    await database.dispose()
+    await doorway.close()
     store.close()
 
 

@@ -4,17 +4,15 @@ Owns how long a reply waits for the outcome, and which requests are one command.
 responder has neither the signer nor the rights.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from broker_service.responder.record import PATIENCE_SECONDS, unreachable
+from runtime.asking import record_of
 from runtime.identity import Admission
 from storage import admin_commands
 from storage.admin_commands import Command
@@ -82,11 +80,8 @@ class AdminDesk:
         return found
 
     async def _ask(self, work: Callable[[AsyncConnection], Awaitable[Found]]) -> Found:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                return await work(connection)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database) as connection:
+            return await work(connection)
 
 
 def command_id_of(admission: Admission) -> UUID:

@@ -1,8 +1,9 @@
 """A signed request mints once: the second time it gets the first answer, word for word.
 
 Owns the states of a claim and what a client is told of each (design: claims). Answers are stored sealed: they
-hold credentials, and only the responder's key opens them. Reads, reports and everything else that hands out
-nothing are not claimed.
+hold credentials, and only the responder's key opens them. A claim need not outlive a crash of PostgreSQL: the
+same request then mints once more, for the same scope, and what was issued is on record either way. Reads,
+reports and everything else that hands out nothing are not claimed.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ from typing import TypeVar
 
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from broker_service.responder.record import PATIENCE_SECONDS, unreachable
 from runtime import logs
+from runtime.asking import record_of
 from runtime.identity import Admission, Proof
+from runtime.limits import Quota
 from storage import claims
 from storage.claims import Claim, ClaimKey
 from zipcast.clock import Clock
@@ -29,8 +30,8 @@ from zipcast.subjects import MINTING_VERBS, Verb
 
 log = logs.logger()
 
-# What mints anew each time it is asked. Presigned GETs of an ended epoch are lists, not claims.
-CLAIMED_VERBS = MINTING_VERBS - {Verb.S3_VALIDATOR_READ}
+# Lists, and what they lead to, are not claimed: asking again yields the same access.
+CLAIMED_VERBS = MINTING_VERBS - {Verb.S3_VALIDATOR_READ, Verb.S3_MINER_LIST}
 # Twice the longest window in which a request may arrive (300 s either way): nothing older is admitted.
 REMEMBERED = timedelta(seconds=1200)
 # Longer than any answer takes: who claimed it has died over it.
@@ -52,11 +53,12 @@ class Claims:
     def __post_init__(self) -> None:
         self._box = Aead(self.seal_key)
 
-    async def once(self, admission: Admission, charge: Callable[[], Awaitable[None]], mint: Mint) -> bytes:
-        """The answer to this request: the one given before, or `mint`'s. New ones are charged.
+    async def once(self, admission: Admission, quota: Quota, mint: Mint) -> bytes:
+        """The answer to this request: the one given before, or `mint`'s. New ones are charged, unless they
+        come to nothing.
 
-        Raises ServiceError(REQUEST_REUSED | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE), and what charge and
-        mint raise, after which the request may be sent again."""
+        Raises ServiceError(RATE_LIMITED | REQUEST_REUSED | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE), and
+        what mint raises, after which the request may be sent again."""
         caller, proof = admission.caller, admission.proof
         key = ClaimKey(caller.hotkey, proof.request_key, proof.signed_at)
         found = await self._find(key)
@@ -66,8 +68,14 @@ class Claims:
             if answer is not None:
                 log.info("request_answered_again", hotkey=caller.hotkey)
                 return answer
-        await charge()
-        claimed_at = await self._take(key, found, admission)
+        await quota.charge()
+        try:
+            return await self._minted(key, await self._take(key, found, admission), mint)
+        except BaseException:
+            quota.refund()
+            raise
+
+    async def _minted(self, key: ClaimKey, claimed_at: datetime, mint: Mint) -> bytes:
         try:
             reply = await mint()
         except BaseException:
@@ -78,32 +86,26 @@ class Claims:
         return reply
 
     async def _find(self, key: ClaimKey) -> Claim | None:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
-                return await claims.find(connection, key)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database) as connection:
+            return await claims.find(connection, key)
 
     async def _take(self, key: ClaimKey, found: Claim | None, admission: Admission) -> datetime:
         """The instant of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is somebody else's."""
         now = self.clock.now()
         if found is not None and found.state == "claimed" and now - found.claimed_at < ABANDONED:
             raise _under_way()
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                if found is not None:
-                    taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
-                else:
-                    taken = await claims.take(
-                        connection,
-                        key,
-                        body_sha256=admission.proof.body_sha256,
-                        now=now,
-                        expires_at=now + REMEMBERED,
-                        request_id=admission.caller.request_id,
-                    )
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database, durable=False) as connection:
+            if found is not None:
+                taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
+            else:
+                taken = await claims.take(
+                    connection,
+                    key,
+                    body_sha256=admission.proof.body_sha256,
+                    now=now,
+                    expires_at=now + REMEMBERED,
+                    request_id=admission.caller.request_id,
+                )
         if not taken:
             raise _under_way()
         return now
@@ -111,21 +113,21 @@ class Claims:
     async def _answer(self, key: ClaimKey, claimed_at: datetime, reply: bytes) -> None:
         """An answer that cannot be kept is given all the same: a retry then mints anew."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+            async with record_of(self.database, durable=False) as connection:
                 kept = await claims.answer(connection, key, claimed_at, self._seal(reply, key))
-        except (SQLAlchemyError, TimeoutError) as error:
-            log.warning("answer_not_kept", error=type(error).__name__)
+        except ServiceError as error:
+            log.warning("answer_not_kept", error=type(error.__cause__).__name__)
             return
         if not kept:
             log.warning("claim_taken_over", hotkey=key.hotkey)
 
     async def _fail(self, key: ClaimKey, claimed_at: datetime) -> None:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+            async with record_of(self.database, durable=False) as connection:
                 await claims.fail(connection, key, claimed_at)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except ServiceError as error:
             # It counts as abandoned in half a minute.
-            log.warning("claim_not_released", error=type(error).__name__)
+            log.warning("claim_not_released", error=type(error.__cause__).__name__)
 
     def _seal(self, reply: bytes, key: ClaimKey) -> bytes:
         return bytes(self._box.encrypt(zlib.compress(reply), aad=_context(key)))
@@ -147,7 +149,7 @@ class Once:
 
     claims: Claims
     admission: Admission
-    charge: Callable[[], Awaitable[None]]
+    quota: Quota
 
     async def __call__(self, kind: type[Reply], mint: Callable[[], Awaitable[Reply]]) -> Reply:
         """What `mint` says, or what it said to this request before. What is refused whoever asks, such as an
@@ -158,7 +160,7 @@ class Once:
         async def minted() -> bytes:
             return (await mint()).to_bytes()
 
-        return kind.model_validate_json(await self.claims.once(self.admission, self.charge, minted))
+        return kind.model_validate_json(await self.claims.once(self.admission, self.quota, minted))
 
 
 def _context(key: ClaimKey) -> bytes:

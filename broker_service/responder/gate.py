@@ -19,7 +19,7 @@ from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from runtime import identity, logs
 from runtime.correlation import correlated, correlation_id
 from runtime.identity import Admission, Arrival, Doorkeeper
-from runtime.limits import Limits
+from runtime.limits import Limits, Quota
 from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
 from zipcast import subjects
 from zipcast.clock import Clock
@@ -126,13 +126,10 @@ class Gate:
         self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
     ) -> Any:
         """What the handler says. What mints is charged once per signed request, by the handler's `once`."""
-
-        async def charge() -> None:
-            await self._limits.charge(verb, admission.caller.hotkey)
-
+        quota = Quota(self._limits, verb, admission.caller.hotkey)
         if verb not in CLAIMED_VERBS:
-            await charge()
-        return await handle(Once(self._claims, admission, charge))
+            await quota.charge()
+        return await handle(Once(self._claims, admission, quota))
 
     @property
     def _clock(self) -> Clock:

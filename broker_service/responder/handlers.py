@@ -12,6 +12,7 @@ from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
+from runtime.epoch_pools import EpochPools
 from runtime.identity import Caller, Proof
 from runtime.legacy_rules import named_miner
 from runtime.opt_outs import LegacyOptOuts
@@ -30,6 +31,8 @@ from zipcast.legacy_messages import (
 from zipcast.messages import (
     LegacyChoiceReply,
     LegacyChoiceRequest,
+    MinerListReply,
+    MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
     ValidatorReadReply,
@@ -37,6 +40,7 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
+from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
 
@@ -83,12 +87,18 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
-        """One miner's objects of an ended epoch, with a presigned GET each."""
-        return await reader.miner_objects(caller, body)
+        """What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each."""
+        return await reader.objects(caller, body)
 
 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
-    """Subscribe the legacy lists, which come over the bridge only."""
+    """Subscribe the live lists; the legacy ones come over the bridge only."""
+
+    @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def miner_list(body: MinerListRequest, caller: ProvenCaller) -> MinerListReply:
+        """A list of what is in one miner's folder now, or in all."""
+        miner = None if body.miner_hotkey is None else named_miner(body.model_dump())
+        return await lister.miner_list(caller, miner, body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_access(
@@ -120,6 +130,15 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
         """An epoch that has started: the signed bytes and headers, identical to what was published."""
         envelope = (await record.started(body.epoch_id)).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
+
+
+def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
+    """Subscribe what epochs were chosen from."""
+
+    @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:
+        """One page of an epoch's pool, one epoch after its end."""
+        return await pools.page(body)
 
 
 def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOuts, clock: Clock) -> None:

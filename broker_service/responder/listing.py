@@ -21,10 +21,12 @@ from zipcast.legacy_messages import (
     ValidatorAccessReply,
     ValidatorLists,
 )
+from zipcast.messages import MinerListReply
 from zipcast.subjects import Verb
 
 LIFETIME = timedelta(hours=24)
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
+PAGE_LIFETIME = timedelta(hours=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,26 @@ class Lister:
                 description="Miners upload below their own folder; lists show one page of 1,000 entries.",
                 example=FOLDER_STRUCTURE + "listings/2026-11-22.parquet",
             ),
+        )
+
+    async def miner_list(
+        self, caller: Caller, miner: Hotkey | None, start_after: str | None
+    ) -> MinerListReply:
+        """One page of what is there now. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        listing = (
+            policies.all_uploads(self.miner_bucket)
+            if miner is None
+            else policies.miner_folder_scope(self.miner_bucket, miner)
+        )
+        now = self.clock.now()
+        expires_at = now + PAGE_LIFETIME
+        await self.record.issuance(caller, Verb.S3_MINER_LIST, listing, None, now, expires_at)
+        return MinerListReply(
+            miner_hotkey=miner,
+            bucket=listing.bucket,
+            prefix=listing.prefix,
+            url=self.store.list_url(listing, int(PAGE_LIFETIME.total_seconds()), start_after),
+            expires_at=expires_at,
         )
 
     async def miner_access(self, caller: Caller, miner: Hotkey) -> MinerAccessReply:

@@ -29,6 +29,16 @@ class ResponderMetrics:
             "Calls that the object store or STS refused or did not answer in time.",
             registry=registry,
         )
+        self.sealed_epochs = Counter(
+            "zipcast_sealed_epochs",
+            "Epochs whose manifest of uploads this replica wrote.",
+            registry=registry,
+        )
+        self.sealing_failures = Counter(
+            "zipcast_sealing_failures",
+            "Attempts to write a manifest that failed; each is tried again.",
+            registry=registry,
+        )
 
     def request(self, verb: str, door: str, result: str, seconds: float) -> None:
         """`result`: ANSWERED or an error code."""

@@ -1,100 +1,128 @@
-"""What validators may read of miners' uploads: of ended epochs, the versions that met the deadline.
+"""What validators may read of miners' uploads: of ended epochs, exactly the versions of the manifest.
 
-Owns which versions count: for each key, the newest stored before the epoch's end. A later change
-of the same key is another version, which is not shown.
+Owns the page and its token. The manifest is the sealer's; here nothing asks the object store, so that
+reading goes on while it is away.
 """
 
+import base64
+import binascii
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from broker_service.responder.record import Record
-from broker_service.responder.uploads import store_down
+from broker_service.responder.sessions import Sessions, SessionScope
 from runtime.identity import Caller
 from storage import policies
-from storage.object_store import (
-    MalformedPageTokenError,
-    Marker,
-    ObjectStore,
-    ObjectStoreUnavailableError,
-    ObjectVersion,
-)
+from storage.manifests import SealedObject
+from storage.object_store import ObjectStore
+from storage.policies import Listing, Scope
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
-from zipcast.messages import ReadableObject, ValidatorReadReply, ValidatorReadRequest
+from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.messages import ReadableObject, S3Credentials, ValidatorReadReply, ValidatorReadRequest
 from zipcast.subjects import Verb
 
-GET_URL_SECONDS = 3600
+LIFETIME = timedelta(hours=1)
+PAGE_SIZE = 500
+# nats.conf allows 256 KB a message; the longest key, and its address, take some 6 KB.
+PAGE_BYTES = 180_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     store: ObjectStore
     record: Record
+    sessions: Sessions
     clock: Clock
     miner_bucket: str
 
-    async def miner_objects(self, caller: Caller, request: ValidatorReadRequest) -> ValidatorReadReply:
-        """One page of a miner's objects with a presigned GET each.
+    async def objects(self, caller: Caller, request: ValidatorReadRequest) -> ValidatorReadReply:
+        """One page of what a miner, or all of them, had uploaded, with a presigned GET each; and on request
+        credentials that read all of it.
 
-        Raises ServiceError(MALFORMED_HOTKEY | MALFORMED_EPOCH_ID | MALFORMED_REQUEST |
-        EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | CREDENTIALS_UNAVAILABLE | SERVICE_UNAVAILABLE)."""
-        try:
-            miner = parse_hotkey(request.miner_hotkey)
-        except MalformedHotkeyError as error:
-            raise ServiceError(ErrorCode.MALFORMED_HOTKEY, f"minerHotkey {error}.") from None
-        end_at = (await self.record.started(request.epoch_id)).interval.end_at
+        Raises ServiceError(MALFORMED_HOTKEY | MALFORMED_EPOCH_ID | MALFORMED_REQUEST | EPOCH_NOT_FOUND |
+        EPOCH_NOT_ENDED | CREDENTIALS_UNAVAILABLE | SERVICE_UNAVAILABLE)."""
+        miner = _named(request.miner_hotkey)
+        after = None if request.page_token is None else parse_token(request.page_token)
+        epoch_id = request.epoch_id
+        await self._require_sealed(epoch_id)
         now = self.clock.now()
-        if now < end_at:
-            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs.")
-        scope = policies.miner_scope(self.miner_bucket, miner, request.epoch_id)
-        expires_at = now + timedelta(seconds=GET_URL_SECONDS)
-        await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, request.epoch_id, now, expires_at)
-        try:
-            after = Marker.parse(request.page_token) if request.page_token else None
-            page = await self.store.list_versions(scope, after)
-            chosen = sealed(page.versions, end_at)
-            objects = [
-                _readable(version, self.store.get_url(scope.bucket, version, GET_URL_SECONDS))
-                for version in chosen
-            ]
-        except MalformedPageTokenError as error:
-            raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{error}.") from None
-        except ObjectStoreUnavailableError:
-            raise store_down() from None
+        scope = self._scope(miner, epoch_id)
+        await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, epoch_id, now, now + LIFETIME)
+        found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
+        page = self._page(scope.bucket, found)
+        more = len(page) < len(found) or len(found) == PAGE_SIZE
         return ValidatorReadReply(
-            epoch_id=request.epoch_id,
+            epoch_id=epoch_id,
             miner_hotkey=miner,
-            objects=tuple(objects),
-            next_page_token=_next_token(page.next_marker, chosen),
-            expires_at=expires_at,
+            objects=page,
+            next_page_token=make_token(found[len(page) - 1]) if more else None,
+            expires_at=now + LIFETIME,
+            s3_credentials=await self._credentials(caller, epoch_id) if request.with_credentials else None,
+        )
+
+    async def _require_sealed(self, epoch_id: str) -> None:
+        end_at = (await self.record.started(epoch_id)).interval.end_at
+        if self.clock.now() < end_at:
+            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs.")
+        if not await self.record.is_sealed(epoch_id):
+            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch's uploads are being listed.")
+
+    def _scope(self, miner: Hotkey | None, epoch_id: str) -> Scope | Listing:
+        if miner is None:
+            return policies.all_uploads(self.miner_bucket)
+        return policies.miner_scope(self.miner_bucket, miner, epoch_id)
+
+    async def _credentials(self, caller: Caller, epoch_id: str) -> S3Credentials | None:
+        """Reading credentials for that epoch's uploads, where the provider has STS."""
+        policy = policies.reading_session_policy(self.miner_bucket, epoch_id)
+        scope = SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
+        return await self.sessions.credentials(caller.hotkey, epoch_id, "read", scope)
+
+    def _page(self, bucket: str, found: list[SealedObject]) -> tuple[ReadableObject, ...]:
+        """As many as a message has room for, and at least one if there are any."""
+        objects: list[ReadableObject] = []
+        spare_bytes = PAGE_BYTES
+        for one in found:
+            readable = self._readable(bucket, one)
+            spare_bytes -= len(readable.to_bytes()) + 1
+            if objects and spare_bytes < 0:
+                break
+            objects.append(readable)
+        return tuple(objects)
+
+    def _readable(self, bucket: str, one: SealedObject) -> ReadableObject:
+        seconds = int(LIFETIME.total_seconds())
+        return ReadableObject(
+            key=one.object_key,
+            size=one.size_bytes,
+            etag=one.etag,
+            last_modified=one.stored_at,
+            version_id=one.version_id,
+            url=self.store.get_url(bucket, one.object_key, one.version_id, seconds),
         )
 
 
-def sealed(versions: tuple[ObjectVersion, ...], end_at: datetime) -> list[ObjectVersion]:
-    """For each key its newest version stored before `end_at`, by key."""
-    newest: dict[str, ObjectVersion] = {}
-    for version in versions:
-        known = newest.get(version.key)
-        if version.last_modified < end_at and (known is None or known.last_modified < version.last_modified):
-            newest[version.key] = version
-    return [newest[key] for key in sorted(newest)]
+def make_token(last: SealedObject) -> str:
+    """Where the next page begins."""
+    return base64.urlsafe_b64encode(f"{last.hotkey}\n{last.object_key}".encode()).decode()
 
 
-def _next_token(marker: Marker | None, chosen: list[ObjectVersion]) -> str | None:
-    """Past all versions of a key whose version is chosen: an older one on the next page must not count."""
-    if marker is None:
+def parse_token(token: str) -> tuple[str, str]:
+    """The hotkey and key that a page ended with. Raises ServiceError(MALFORMED_REQUEST)."""
+    try:
+        hotkey, key = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
+    except (binascii.Error, ValueError):
+        raise ServiceError(
+            ErrorCode.MALFORMED_REQUEST, "pageToken must be one that an earlier page gave."
+        ) from None
+    return hotkey, key.replace("\0", "")  # PostgreSQL takes no NUL, and no key holds one
+
+
+def _named(miner_hotkey: str | None) -> Hotkey | None:
+    if miner_hotkey is None:
         return None
-    settled = any(version.key == marker.key for version in chosen)
-    return (Marker(marker.key) if settled else marker).token()
-
-
-def _readable(version: ObjectVersion, url: str) -> ReadableObject:
-    return ReadableObject(
-        key=version.key,
-        size=version.size,
-        etag=version.etag.strip('"'),
-        last_modified=version.last_modified,
-        version_id=version.version_id,
-        url=url,
-    )
+    try:
+        return parse_hotkey(miner_hotkey)
+    except MalformedHotkeyError as error:
+        raise ServiceError(ErrorCode.MALFORMED_HOTKEY, f"minerHotkey {error}.") from None

@@ -1,26 +1,21 @@
-"""The responder's use of PostgreSQL: looking up started epochs, and a row per issuance.
+"""The responder's use of PostgreSQL: looking up started epochs, and a row per issuance."""
 
-Owns the translation of database errors into what a client is told.
-"""
-
-import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from runtime.asking import epoch_start, record_of
 from runtime.identity import Caller
-from storage import epochs, opt_outs
+from storage import epochs, manifests, opt_outs
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
+from storage.manifests import SealedObject
 from storage.policies import Listing, Scope
 from storage.submissions import Submission, store_submission
-from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey
 from zipcast.subjects import Verb
-
-PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,39 +26,37 @@ class Record:
         """The epoch, if it exists and has started; one that has not started does not exist here.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
-        try:
-            parse_epoch_id(epoch_id)
-        except MalformedEpochIdError:
-            raise ServiceError(
-                ErrorCode.MALFORMED_EPOCH_ID, "epochId must have the form YYYY-MM-DDTHH-MM-SS."
-            ) from None
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
-                stored = await epochs.started_epoch(connection, epoch_id)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        epoch_start("epochId", epoch_id)
+        async with record_of(self.database) as connection:
+            stored = await epochs.started_epoch(connection, epoch_id)
         if stored is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
         return stored
 
+    async def is_sealed(self, epoch_id: str) -> bool:
+        """Whether the epoch's manifest is written. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await manifests.is_sealed(connection, epoch_id)
+
+    async def sealed_objects(
+        self, epoch_id: str, hotkey: Hotkey | None, after: tuple[str, str] | None, limit: int
+    ) -> list[SealedObject]:
+        """One page of the manifest. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await manifests.sealed_objects(connection, epoch_id, hotkey, after, limit)
+
     async def submission(self, submission: Submission) -> bool:
         """False if a report signed later is there already. Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                return await store_submission(connection, submission)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database) as connection:
+            return await store_submission(connection, submission)
 
     async def legacy_choice(self, caller: Caller, *, accepted: bool, now: datetime) -> None:
         """Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                if accepted:
-                    await opt_outs.opt_in(connection, caller.hotkey)
-                else:
-                    await opt_outs.opt_out(connection, caller.hotkey, now, caller.request_id)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
+        async with record_of(self.database) as connection:
+            if accepted:
+                await opt_outs.opt_in(connection, caller.hotkey)
+            else:
+                await opt_outs.opt_out(connection, caller.hotkey, now, caller.request_id)
 
     async def issuance(
         self,
@@ -89,12 +82,5 @@ class Record:
             request_id=caller.request_id,
             source=caller.source,
         )
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                await record_issuance(connection, issuance)
-        except (SQLAlchemyError, TimeoutError) as error:
-            raise unreachable() from error
-
-
-def unreachable() -> ServiceError:
-    return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.")
+        async with record_of(self.database) as connection:
+            await record_issuance(connection, issuance)

@@ -17,9 +17,11 @@ class Reports:
     clock: Clock
 
     async def status(self, caller: Caller, proof: Proof, report: StatusRequest) -> StatusReply:
-        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | NONCE_MISMATCH |
+        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | ARCHIVED | NONCE_MISMATCH |
         SERVICE_UNAVAILABLE)."""
         stored = await self.record.started(report.epoch_id)
+        if stored.status == "archived":
+            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
         message = EpochMessage.model_validate_json(stored.envelope.payload)
         if report.nonce != message.nonce:
             raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from broker_service.responder.record import Record
+from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
+from broker_service.responder.sessions import Sessions, SessionScope
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller
 from storage import policies
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
+from storage.object_store import ObjectStore
 from storage.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -19,18 +21,21 @@ from zipcast.hotkeys import Hotkey
 from zipcast.legacy_messages import FolderAccessReply, StructureInfo
 from zipcast.messages import (
     MinerUploadReply,
-    S3Credentials,
     UploadGuidelines,
     ValidatorUploadMetadata,
     ValidatorUploadReply,
 )
 from zipcast.subjects import Verb
 
-VALIDATOR_LIFETIME = timedelta(hours=4)
+VALIDATOR_LIFETIME = SESSION_LIFETIME
 FOLDER_LIFETIME = timedelta(hours=24)
 LIST_URL_SECONDS = 3 * 3600
 MEBIBYTE = 1024**2
 FILE_TYPES = ("json", "parquet", "csv")
+_GRANTED = "Upload access granted."
+_GRANTED_WITHOUT_STS = (
+    "Upload access granted, by form alone: this object store has no STS, so no credentials."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Issuer:
     """Issues access to the two buckets."""
 
     store: ObjectStore
+    sessions: Sessions
     record: Record
     current: CurrentEpoch
     clock: Clock
@@ -123,15 +129,13 @@ class Issuer:
         metadata = required_metadata(caller.hotkey, epoch_id, now)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_UPLOAD, scope, epoch_id, now, expires_at)
         form = self.store.post_form(scope, metadata, lifetime)
-        try:
-            session = await self.store.session(scope, policies.session_name(caller.hotkey), lifetime)
-        except ObjectStoreUnavailableError:
-            raise store_down() from None
+        opened = SessionScope(scope.bucket, scope.prefix, policies.upload_session_policy(scope))
+        session = await self.sessions.credentials(caller.hotkey, epoch_id, "upload", opened)
         return ValidatorUploadReply(
-            message="Upload access granted.",
+            message=_GRANTED if session is not None else _GRANTED_WITHOUT_STS,
             upload_url=form.url,
             fields=form.fields,
-            s3_credentials=None if session is None else self._credentials(session, scope),
+            s3_credentials=session,
             upload_guidelines=_guidelines(scope, metadata),
             metadata=ValidatorUploadMetadata(
                 folder_path=scope.prefix,
@@ -139,18 +143,6 @@ class Issuer:
                 max_file_size=MAX_UPLOAD_BYTES,
                 supported_formats=FILE_TYPES,
             ),
-        )
-
-    def _credentials(self, session: SessionCredentials, scope: Scope) -> S3Credentials:
-        return S3Credentials(
-            access_key=session.access_key,
-            secret_key=session.secret_key.get_secret_value(),
-            session_token=session.session_token.get_secret_value(),
-            bucket=scope.bucket,
-            region=self.store.region,
-            endpoint=self.store.endpoint_url,
-            prefix=scope.prefix,
-            expiry=session.expires_at,
         )
 
 
@@ -178,11 +170,4 @@ def _guidelines(scope: Scope, metadata: dict[str, str]) -> UploadGuidelines:
         required_metadata=tuple(metadata),
         folder_structure=scope.prefix,
         example_files=(f"{scope.prefix}results.json", f"{scope.prefix}audit/spot_checks.parquet"),
-    )
-
-
-def store_down() -> ServiceError:
-    """What a client is told when the object store or STS fails; nothing of why."""
-    return ServiceError(
-        ErrorCode.CREDENTIALS_UNAVAILABLE, "The object store does not answer.", retry_after_seconds=5
     )

@@ -24,18 +24,17 @@ from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 log = logs.logger()
 
-# How long snapshots stay in PostgreSQL: the trail behind decisions made with them.
-KEPT_FOR = timedelta(days=30)
-
 
 @dataclass(slots=True)
 class RegistryPublisher:
-    """`held` is what KV holds, as of the last look or publication."""
+    """`held` is what KV holds, as of the last look or publication. Snapshots stay in PostgreSQL for
+    `kept_for`: the trail behind decisions made with them."""
 
     jetstream: JetStreamContext
     database: AsyncEngine
     network: str
     netuid: int
+    kept_for: timedelta = timedelta(days=30)
     held: RegistrySnapshot | None = field(default=None, init=False)
     _revision: int = field(default=0, init=False)
     _value: bytes = field(default=b"", init=False)
@@ -86,7 +85,7 @@ class RegistryPublisher:
             return
         async with self.database.begin() as connection:
             await store_snapshot(connection, held)
-            await trim_snapshots(connection, self.network, self.netuid, held.taken_at - KEPT_FOR)
+            await trim_snapshots(connection, self.network, self.netuid, held.taken_at - self.kept_for)
         self._kept_block = held.block_number
 
     async def _put(self, bucket: KeyValue, snapshot: RegistrySnapshot) -> None:

@@ -28,7 +28,13 @@ def registry_reader(
     stale_after = timedelta(seconds=settings.registry_read_seconds + settings.registry_deadline_seconds)
     return RegistryReader(
         source=source,
-        publisher=RegistryPublisher(jetstream, database, settings.bt_network, settings.net_uid),
+        publisher=RegistryPublisher(
+            jetstream,
+            database,
+            settings.bt_network,
+            settings.net_uid,
+            timedelta(days=settings.registry_retention_days),
+        ),
         turn=ReaderTurn(lock, clock, stale_after),
         clock=clock,
         pace=pace,

@@ -6,7 +6,7 @@ No relationships are declared: every read says what it loads.
 """
 
 from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
-from storage.tables.epochs import Epoch, EpochAssignment, EpochInputs, EpochMessage
+from storage.tables.epochs import Epoch, EpochAssignment, EpochHoneypot, EpochInputs, EpochMessage
 from storage.tables.registry import RegistrySnapshot
 from storage.tables.requests import (
     AdminCommand,
@@ -15,7 +15,13 @@ from storage.tables.requests import (
     RequestClaim,
     RequestRefusal,
 )
-from storage.tables.results import MinerSubmission, UploadManifest, ValidationAudit, ValidatorResult
+from storage.tables.results import (
+    MinerSignal,
+    MinerSubmission,
+    UploadManifest,
+    ValidationAudit,
+    ValidatorResult,
+)
 from storage.tables.zipcodes import Zipcode, ZipcodeColumns, ZipcodeImport, ZipcodeRevision
 
 __all__ = [
@@ -26,9 +32,11 @@ __all__ = [
     "CredentialIssuance",
     "Epoch",
     "EpochAssignment",
+    "EpochHoneypot",
     "EpochInputs",
     "EpochMessage",
     "LegacyOptOut",
+    "MinerSignal",
     "MinerSubmission",
     "RegistrySnapshot",
     "RequestClaim",

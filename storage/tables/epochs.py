@@ -1,6 +1,7 @@
 """Epochs: their rows, assignments, signed bytes and committed inputs.
 
-Row-level security (migration 0003) hides from the bridge and the responder what has not started.
+Row-level security hides from the bridge and the responder what has not started (migration 0003), and decoys
+until they are revealed (0004).
 """
 
 from datetime import datetime
@@ -10,6 +11,9 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
+
+# Ids sort by time. The condition of an index and of the queries that go along it.
+IN_DETAIL = "status in ('pending', 'active', 'completed')"
 
 
 class Epoch(Base):
@@ -47,6 +51,8 @@ class Epoch(Base):
         CheckConstraint("published_at is not null or status in ('pending', 'missed')", name="published"),
         Index(None, "end_at"),
         Index("ix_epochs_unfinished", "start_at", postgresql_where=text("status in ('pending', 'active')")),
+        # Years of archived epochs stand before the few that are not.
+        Index("ix_epochs_in_detail", "epoch_id", postgresql_where=text(IN_DETAIL)),
     )
 
 
@@ -62,6 +68,25 @@ class EpochAssignment(Base):
         CheckConstraint(ZIPCODE_RULE, name="zipcode"),
         CheckConstraint("expected_listings >= 0", name="listings"),
         Index(None, "zipcode"),
+    )
+
+
+class EpochHoneypot(Base):
+    """A decoy of one epoch, secret until the epoch is revealed. `threshold` is the one it was chosen by: more
+    than that reported for it is a hit. `compared_at`: when the reports were looked through."""
+
+    __tablename__ = "epoch_honeypots"
+    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
+    zipcode: Mapped[str] = mapped_column(primary_key=True)
+    real_listings: Mapped[int]
+    published_listings: Mapped[int]
+    threshold: Mapped[int]
+    compared_at: Mapped[datetime | None]
+    __table_args__ = (
+        CheckConstraint(ZIPCODE_RULE, name="zipcode"),
+        CheckConstraint("0 <= real_listings and real_listings < threshold", name="real_listings"),
+        CheckConstraint("threshold < published_listings", name="published_listings"),
+        Index("ix_epoch_honeypots_uncompared", "epoch_id", postgresql_where=text("compared_at is null")),
     )
 
 

@@ -90,6 +90,9 @@ class LegacyOptOut(Base):
     request_id: Mapped[str]
 
 
+EPOCH_OF_OUTCOME = "(outcome ->> 'epochId')"
+
+
 class AdminCommand(Base):
     """What an admin asked the scheduler to do, taken in the order of asking; `source` as with credentials."""
 
@@ -107,5 +110,11 @@ class AdminCommand(Base):
     __table_args__ = (
         CheckConstraint("state in ('queued', 'done', 'failed')", name="state"),
         CheckConstraint("(state = 'queued') = (finished_at is null)", name="finished"),
+        Index(None, "requested_at"),
+        Index(
+            "ix_admin_commands_overridden",
+            text(EPOCH_OF_OUTCOME),
+            postgresql_where=text("command = 'target.override'"),
+        ),
         Index("ix_admin_commands_queued", "requested_at", postgresql_where=text("state = 'queued'")),
     )

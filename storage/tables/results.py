@@ -31,6 +31,19 @@ class MinerSubmission(Base):
     )
 
 
+class MinerSignal(Base):
+    """Something about a miner in one epoch that validators may want to look at; `kind` says what, `details`
+    on what grounds. Nothing is done by it."""
+
+    __tablename__ = "miner_signals"
+    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
+    hotkey: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    details: Mapped[dict[str, Any]]
+    computed_at: Mapped[datetime]
+    __table_args__ = (CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"),)
+
+
 class UploadManifest(Base):
     """One object version that a miner had uploaded when the epoch ended: what counts for it."""
 

@@ -48,6 +48,8 @@ class ZipcodeImport(Base):
     changed: Mapped[int]
     unchanged: Mapped[int]
     rejected: Mapped[int]
+    trimmed_at: Mapped[datetime | None]
+    """Since then it cannot be rebuilt: revisions that it needs were dropped, since no epoch needed them."""
     __table_args__ = (CheckConstraint(f"source_sha256 ~ '{SHA256_RULE}'", name="source_sha256"),)
 
 
@@ -61,7 +63,8 @@ class Zipcode(ZipcodeColumns, Base):
 
 
 class ZipcodeRevision(ZipcodeColumns, Base):
-    """Append-only: the pool as of import N is, for each zipcode, its newest revision <= N."""
+    """The pool as of import N is, for each zipcode, its newest revision <= N. None is ever changed; one that
+    was superseded is dropped once no epoch in detail is made from it."""
 
     __tablename__ = "zipcode_revisions"
     zipcode: Mapped[str] = mapped_column(primary_key=True)

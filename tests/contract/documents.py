@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
+from broker_service.responder.sessions import Sessions
 from broker_service.responder.uploads import Issuer
 from http_bridge import facts
 from http_bridge.assignments import epoch_body
@@ -22,7 +23,8 @@ from runtime.identity import Caller
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch
-from storage.object_store import Marker, ObjectVersion
+from storage.honeypots import Revelation
+from storage.manifests import SealedObject
 from storage.statistics import Rules as StatisticsRules
 from storage.statistics import StartedEpoch, Statistics, ZipcodeCounts
 from tests.unit.fakes import (
@@ -62,7 +64,9 @@ from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
+from zipcast.honeypots import Honeypot, HoneypotSettings
 from zipcast.hotkeys import parse_hotkey
+from zipcast.inputs import SelectionInputs
 from zipcast.legacy_messages import FOLDER_STRUCTURE
 from zipcast.messages import (
     AssignedZipcode,
@@ -75,7 +79,15 @@ from zipcast.messages import (
     WireModel,
     error_body,
 )
-from zipcast.selection import MarketTier
+from zipcast.pool_messages import (
+    EpochPoolReply,
+    EpochPoolRequest,
+    PoolDetail,
+    PoolRow,
+    ToldHoneypot,
+    ToldSignal,
+)
+from zipcast.selection import Candidate, MarketTier, SelectionSettings
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
 
 SIGNATURE = "5a" * 64
@@ -120,7 +132,7 @@ def epoch_message() -> EpochMessage:
         metadata=EpochMetadata(
             total_expected_listings=1_960,
             zipcode_count=2,
-            algorithm_version="zipcast-selection/1",
+            algorithm_version="zipcast-selection/2",
             seed_commitment="02" * 32,
         ),
         previous_epoch_id="2026-11-22T00-00-00",
@@ -136,30 +148,30 @@ def epoch_message() -> EpochMessage:
 def current_reply() -> bytes:
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
-    return CurrentReply.of(VerifiedEpoch(message, envelope)).body
+    return CurrentReply.of(VerifiedEpoch(message, envelope)).plain.body
 
 
 def issuer(store: FakeObjectStore, *, record: FakeRecord | None = None) -> Issuer:
+    clock = FakeClock(MIDWAY)
     current = FakeCurrent(epoch_message())
-    return Issuer(store, record or FakeRecord(), current, FakeClock(MIDWAY), "miners", "validators")
+    sessions = Sessions(store, clock)
+    return Issuer(store, sessions, record or FakeRecord(), current, clock, "miners", "validators")
 
 
 async def read_reply() -> WireModel:
-    store = FakeObjectStore(
-        versions=[
-            ObjectVersion(
-                key=f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/listings.json",
-                version_id="v1",
-                size=4_096,
-                etag='"9e107d9d372bb6826bd81d3542a419d6"',
-                last_modified=START_AT + timedelta(hours=2),
-            )
-        ],
-        next_marker=Marker("data/next.json", "v0"),
+    uploaded = SealedObject(
+        hotkey=MINER_HOTKEY,
+        object_key=f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/listings.json",
+        version_id="v1",
+        size_bytes=4_096,
+        etag="9e107d9d372bb6826bd81d3542a419d6",
+        stored_at=START_AT + timedelta(hours=2),
     )
-    reader = Reader(store, FakeRecord(), FakeClock(AFTERWARDS), "miners")
-    return await reader.miner_objects(
-        VALIDATOR, ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY)
+    store, clock = FakeObjectStore(), FakeClock(AFTERWARDS)
+    reader = Reader(store, FakeRecord([uploaded]), Sessions(store, clock), clock, "miners")
+    return await reader.objects(
+        VALIDATOR,
+        ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, with_credentials=True),
     )
 
 
@@ -168,7 +180,46 @@ def epoch_reply(now: datetime) -> bytes:
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
     interval = EpochInterval(message.epoch_start, message.epoch_end)
-    return epoch_body(StoredEpoch(interval, "active", envelope, START_AT), "05" * 32, now)
+    revealed = Revelation("05" * 32, (Honeypot("07030", 31, 810),))
+    is_revealed = now >= START_AT + timedelta(hours=8)
+    stored = StoredEpoch(interval, "active", envelope, START_AT)
+    return epoch_body(stored, revealed if is_revealed else None, now)
+
+
+def pool_reply() -> EpochPoolReply:
+    """The first of two pages."""
+    one = Candidate(
+        zipcode="07030",
+        state="NJ",
+        city="Hoboken",
+        county="Hudson County",
+        market_tier=MarketTier.PREMIUM,
+        geographic_region="Northeast",
+        expected_listings=31,
+        population=None,
+        base_weight=1.25,
+        last_scraped_at=START_AT - timedelta(days=1, microseconds=1),
+        last_assigned_at=None,
+    )
+    inputs = SelectionInputs(
+        EPOCH_ID, 7, "1", ("2026-11-22T00-00-00",), SelectionSettings(), HoneypotSettings()
+    )
+    details = {"late": False, "zipcodes": [{"zipcode": "07030", "reportedListings": 800, "threshold": 50}]}
+    return EpochPoolReply(
+        epoch_id=EPOCH_ID,
+        detail=PoolDetail(
+            inputs=inputs.to_bytes().decode(),
+            seed="05" * 32,
+            relaxed_cooldown=("19104",),
+            resting_honeypots=("08608",),
+            honeypots=(ToldHoneypot(zipcode="07030", real_listings=31, published_listings=810),),
+            signals=(
+                ToldSignal(hotkey=MINER_HOTKEY, kind="honeypot_hit", details=details, computed_at=AFTERWARDS),
+            ),
+        ),
+        candidates=(PoolRow.of(one),),
+        next_after="07030",
+    )
 
 
 def requests() -> Iterable[tuple[str, WireModel]]:
@@ -176,6 +227,7 @@ def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-miner-upload-of-an-epoch", MinerUploadRequest(epoch_id=EPOCH_ID)
     yield "request-validator-upload", ValidatorUploadRequest(epoch_id=EPOCH_ID)
     yield "request-epoch-get", EpochGetRequest(epoch_id=EPOCH_ID)
+    yield "request-epoch-pool", EpochPoolRequest(epoch_id=EPOCH_ID, after="07030")
     yield "request-legacy-choice", LegacyChoiceRequest(accepted=False)
     yield (
         "request-status",
@@ -326,6 +378,7 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "miner-access-reply", (await lister.miner_access(VALIDATOR, parse_hotkey(MINER_HOTKEY))).to_bytes()
     yield "epoch-reply-running", epoch_reply(MIDWAY)
     yield "epoch-reply-revealed", epoch_reply(START_AT + timedelta(hours=8))
+    yield "epoch-pool-reply", pool_reply().to_bytes()
     yield "status-reply", status_reply().to_bytes()
     yield "rate-limits", rate_limits(Rules.of(LimitSettings())).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()

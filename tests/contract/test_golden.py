@@ -24,6 +24,7 @@ from zipcast.messages import (
     ValidatorReadReply,
     ValidatorUploadReply,
 )
+from zipcast.pool_messages import EpochPoolReply
 
 READERS = {
     "epoch-message": EpochMessage,
@@ -32,6 +33,7 @@ READERS = {
     "validator-upload-reply": ValidatorUploadReply,
     "validator-upload-reply-without-sts": ValidatorUploadReply,
     "validator-read-reply": ValidatorReadReply,
+    "epoch-pool-reply": EpochPoolReply,
     "folder-access-reply": FolderAccessReply,
     "healthcheck-reply": HealthcheckReply,
     "health-reply": HealthReply,

@@ -13,7 +13,7 @@ from devstack.stack import Stack
 from storage.database import open_engine
 from storage.tables import Epoch
 from tests.faults.observer import Observer
-from tests.integration.people import client, keypair
+from tests.integration.people import client, keypair, read_sealed
 from tests.integration.processes import GENEROUS, wait_until
 from zipcast.errors import ErrorCode, ServiceError
 
@@ -61,14 +61,17 @@ async def test_while_the_object_store_hangs_each_validator_is_told_so_and_miners
     miner = keypair(victim.ready, "miner-1").ss58_address
     async with client(victim.ready, "validator-1") as validator, client(victim.ready, "miner-2") as connected:
         ended = (await validator.current()).message.previous_epoch_id
+        await read_sealed(validator, ended)
         store = victim.ready.pids["object_store"]
         os.kill(store, signal.SIGSTOP)
         try:
             answers = await asyncio.gather(
                 *(validator.validator_upload(ended) for _ in range(6)),
-                *(validator.validator_read(ended, miner) for _ in range(6)),
+                *(validator.validator_read(ended, miner, with_credentials=True) for _ in range(6)),
                 return_exceptions=True,
             )
+            # The manifest is in the record: reading needs no answer from the store until the download.
+            assert (await validator.validator_read(ended, miner)).miner_hotkey == miner
             assert (await connected.current()).message.network == victim.ready.network
         finally:
             os.kill(store, signal.SIGCONT)

@@ -1,5 +1,6 @@
 """Miners, validators and strangers of a running stack, for tests."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -12,8 +13,9 @@ from zipcast.admin_client import AdminClient
 from zipcast.client import ZipcastClient
 from zipcast.connection import Server, connect
 from zipcast.envelope import Trust
+from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Keypair, parse_hotkey
-from zipcast.messages import MinerUploadReply
+from zipcast.messages import MinerUploadReply, ValidatorReadReply
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
 from zipcast.wallets import load_hotkey
@@ -98,3 +100,15 @@ async def fresh_grant(connected: ZipcastClient) -> MinerUploadReply:
         if received.via == "push":
             break
     return await connected.miner_upload()
+
+
+async def read_sealed(validator: ZipcastClient, epoch_id: str, **asked: object) -> ValidatorReadReply:
+    """The first page of an epoch, as soon as its manifest is written."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await validator.validator_read(epoch_id, **asked)  # type: ignore[arg-type]
+            except ServiceError as error:
+                if error.code is not ErrorCode.EPOCH_NOT_ENDED:
+                    raise
+            await asyncio.sleep(0.1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.data import SAMPLE_ZIPCODES
@@ -14,6 +14,7 @@ from runtime.process import Lifecycle
 from schedulers.prepare import Preparer, Secrets
 from schedulers.publisher import Publisher
 from schedulers.stream import EpochStream
+from storage import epoch_changes
 from storage.database import open_engine
 from storage.tables import Epoch
 from storage.zipcode_import import import_zipcodes
@@ -54,6 +55,20 @@ async def database_with_sample(url: str) -> AsyncEngine:
     database = open_engine(url, application_name="test")
     await import_zipcodes(database, SAMPLE_ZIPCODES, now=datetime.now(UTC))
     return database
+
+
+async def completed_epochs(database: AsyncEngine, of: Preparer, first: datetime, count: int) -> list[str]:
+    """Real epochs of the past, made as they would have been then: signed, published, completed; their ids."""
+    interval, ids = CALENDAR.at(first), []
+    for _ in range(count):
+        async with database.begin() as connection:
+            prepared = await of.build(connection, interval)
+            await epoch_changes.insert_prepared(connection, prepared)
+            done = {"status": "completed", "published_at": interval.start_at, "completed_at": interval.end_at}
+            await connection.execute(update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(done))
+        ids.append(interval.epoch_id)
+        interval = CALENDAR.after(interval)
+    return ids
 
 
 @dataclass

@@ -12,6 +12,8 @@ from broker_service.responder.claims import ABANDONED, Claims
 from devstack.logins import login_url
 from devstack.servers import Servers
 from runtime.identity import Admission, Caller, Proof
+from runtime.limits import Limits, Quota
+from runtime.settings import LimitSettings
 from storage.database import open_engine
 from storage.tables import CredentialIssuance, RequestClaim
 from tests.integration.people import keypair, legacy, raw_connection, signed_headers
@@ -128,8 +130,10 @@ def admission(key: str = "btauth:1", body: str = "0" * 64) -> Admission:
     return Admission(caller, Proof(key, datetime.now(UTC), body))
 
 
-async def nothing() -> None:
-    return None
+def quota_of(**limits: int) -> Quota:
+    """A validator's, of a process that has counted nothing yet."""
+    counting = Limits.of(LimitSettings(**limits), SystemClock())
+    return Quota(counting, Verb.S3_VALIDATOR_UPLOAD, MINER_HOTKEY)
 
 
 class Mint:
@@ -152,14 +156,14 @@ async def test_a_twin_on_another_replica_is_told_to_wait_and_then_gets_the_answe
     replicas = [Claims(database, SystemClock(), SEAL_KEY) for _ in range(2)]
     asked_for, mint = admission(), Mint()
     mint.held.clear()
-    first = asyncio.create_task(replicas[0].once(asked_for, nothing, mint))
+    first = asyncio.create_task(replicas[0].once(asked_for, quota_of(), mint))
     await mint.begun.wait()
     with pytest.raises(ServiceError) as refused:
-        await replicas[1].once(asked_for, nothing, mint)
+        await replicas[1].once(asked_for, quota_of(), mint)
     assert refused.value.code is ErrorCode.REQUEST_UNDER_WAY
     mint.held.set()
     assert await first == b"answer 1"
-    assert await replicas[1].once(asked_for, nothing, mint) == b"answer 1"
+    assert await replicas[1].once(asked_for, quota_of(), mint) == b"answer 1"
     assert mint.count == 1
 
 
@@ -170,77 +174,87 @@ async def test_what_failed_may_ask_for_something_else_under_the_same_text(databa
         raise ServiceError(ErrorCode.CREDENTIALS_UNAVAILABLE, "Away.", retry_after_seconds=5)
 
     with pytest.raises(ServiceError):
-        await claims.once(admission(), nothing, fail)
-    assert await claims.once(admission(body="1" * 64), nothing, mint) == b"answer 1"
+        await claims.once(admission(), quota_of(), fail)
+    assert await claims.once(admission(body="1" * 64), quota_of(), mint) == b"answer 1"
     with pytest.raises(ServiceError) as refused:
-        await claims.once(admission(), nothing, mint)
+        await claims.once(admission(), quota_of(), mint)
     assert refused.value.code is ErrorCode.REQUEST_REUSED
 
 
 async def test_a_claim_whose_holder_died_is_taken_over(database):
     claims, asked_for, mint = Claims(database, SystemClock(), SEAL_KEY), admission(), Mint()
     mint.held.clear()
-    dying = asyncio.create_task(claims.once(asked_for, nothing, mint))
+    dying = asyncio.create_task(claims.once(asked_for, quota_of(), mint))
     await mint.begun.wait()
     async with database.begin() as connection:
         await connection.execute(update(RequestClaim).values(claimed_at=datetime.now(UTC) - ABANDONED * 2))
     mint.held.set()
-    assert await claims.once(asked_for, nothing, mint) == b"answer 2"
+    assert await claims.once(asked_for, quota_of(), mint) == b"answer 2"
     assert await dying == b"answer 1"
     # Whoever comes next gets what is on record, from whoever holds the claim.
-    assert await claims.once(asked_for, nothing, mint) == b"answer 2"
+    assert await claims.once(asked_for, quota_of(), mint) == b"answer 2"
 
 
 async def test_what_was_cancelled_may_be_sent_again_at_once(database):
     claims, asked_for, mint = Claims(database, SystemClock(), SEAL_KEY), admission(), Mint()
     mint.held.clear()
-    stopped = asyncio.create_task(claims.once(asked_for, nothing, mint))
+    stopped = asyncio.create_task(claims.once(asked_for, quota_of(), mint))
     await mint.begun.wait()
     stopped.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stopped
     mint.held.set()
-    assert await claims.once(asked_for, nothing, mint) == b"answer 2"
+    assert await claims.once(asked_for, quota_of(), mint) == b"answer 2"
 
 
 async def test_answered_requests_are_not_charged_again_and_refused_ones_may_be_sent_again(database):
-    claims, asked_for, mint, charged = Claims(database, SystemClock(), SEAL_KEY), admission(), Mint(), []
-
-    async def charge() -> None:
-        charged.append(1)
-        if len(charged) == 1:
-            raise ServiceError(ErrorCode.RATE_LIMITED, "Too much.", retry_after_seconds=1)
-
-    with pytest.raises(ServiceError):
-        await claims.once(asked_for, charge, mint)
+    claims, mint = Claims(database, SystemClock(), SEAL_KEY), Mint()
+    quota = quota_of(limit_upload_per_hour=1)
     for _ in range(3):
-        assert await claims.once(asked_for, charge, mint) == b"answer 1"
-    assert len(charged) == 2
+        assert await claims.once(admission("btauth:1"), quota, mint) == b"answer 1"
+    with pytest.raises(ServiceError) as refused:
+        await claims.once(admission("btauth:2"), quota, mint)
+    assert refused.value.code is ErrorCode.RATE_LIMITED
+    assert await claims.once(admission("btauth:2"), quota_of(), mint) == b"answer 2"
+
+
+async def test_what_came_to_nothing_is_not_charged(database):
+    claims, quota, mint = Claims(database, SystemClock(), SEAL_KEY), quota_of(limit_upload_per_hour=1), Mint()
+
+    async def fail() -> bytes:
+        raise ServiceError(ErrorCode.CREDENTIALS_UNAVAILABLE, "Away.", retry_after_seconds=1)
+
+    for number in range(4):
+        with pytest.raises(ServiceError, match="Away"):
+            await claims.once(admission(f"btauth:{number}"), quota, fail)
+    assert await claims.once(admission("btauth:4"), quota, mint) == b"answer 1"
+    with pytest.raises(ServiceError, match="At most 1"):
+        await claims.once(admission("btauth:5"), quota, mint)
 
 
 async def test_what_is_stored_shows_nothing_and_opens_in_its_own_row_alone(database):
     claims, mint = Claims(database, SystemClock(), SEAL_KEY), Mint()
     for key in ("btauth:1", "btauth:2"):
-        await claims.once(admission(key), nothing, mint)
+        await claims.once(admission(key), quota_of(), mint)
     async with database.begin() as connection:
         stored = list((await connection.execute(select(RequestClaim.sealed_answer))).scalars())
         assert len(stored) == 2
         assert not any(b"answer" in bytes(sealed) for sealed in stored)
         await connection.execute(update(RequestClaim).values(sealed_answer=stored[0]))
-    answers = {await claims.once(admission(key), nothing, mint) for key in ("btauth:1", "btauth:2")}
+    answers = {await claims.once(admission(key), quota_of(), mint) for key in ("btauth:1", "btauth:2")}
     assert len(answers) == 2
     assert mint.count == 3  # the one that was moved did not open, and was minted anew
 
 
 async def test_after_a_change_of_key_it_is_minted_anew(database):
     asked_for, mint = admission(), Mint()
-    assert await Claims(database, SystemClock(), SEAL_KEY).once(asked_for, nothing, mint) == b"answer 1"
+    assert await Claims(database, SystemClock(), SEAL_KEY).once(asked_for, quota_of(), mint) == b"answer 1"
     other = Claims(database, SystemClock(), b"o" * 32)
-    assert [await other.once(asked_for, nothing, mint) for _ in range(2)] == [b"answer 2"] * 2
+    assert [await other.once(asked_for, quota_of(), mint) for _ in range(2)] == [b"answer 2"] * 2
 
 
 async def test_expired_claims_are_cleared_away(servers: Servers, database_url: str, database):
-    await Claims(database, SystemClock(), SEAL_KEY).once(admission(), nothing, Mint())
+    await Claims(database, SystemClock(), SEAL_KEY).once(admission(), quota_of(), Mint())
     scheduler = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
     owner = open_engine(database_url, application_name="test")
 

@@ -65,7 +65,7 @@ def assume_role(servers: Servers, prefix: str) -> dict[str, str]:
     statement = {
         "Effect": "Allow",
         "Action": ["s3:PutObject"],
-        "Resource": [f"arn:aws:s3:::{settings['S3_BUCKET']}/{prefix}*"],
+        "Resource": [f"arn:aws:s3:::{settings['S3_VALIDATOR_BUCKET']}/{prefix}*"],
     }
     client = Session().client(
         "sts",
@@ -133,13 +133,13 @@ async def test_both_buckets_keep_every_version(servers):
 
 
 async def test_a_session_is_held_to_its_own_policy(servers):
-    session = await asyncio.to_thread(assume_role, servers, "data/a/")
-    client, bucket = s3_client(servers, session), servers.s3_environment["S3_BUCKET"]
-    await asyncio.to_thread(client.put_object, Bucket=bucket, Key="data/a/1", Body=b"mine")
+    session = await asyncio.to_thread(assume_role, servers, "validators/a/")
+    client, bucket = s3_client(servers, session), servers.s3_environment["S3_VALIDATOR_BUCKET"]
+    await asyncio.to_thread(client.put_object, Bucket=bucket, Key="validators/a/1", Body=b"mine")
     for method, arguments in (
-        (client.put_object, {"Bucket": bucket, "Key": "data/b/1"}),
-        (client.put_object, {"Bucket": servers.s3_environment["S3_VALIDATOR_BUCKET"], "Key": "data/a/1"}),
-        (client.get_object, {"Bucket": bucket, "Key": "data/a/1"}),
+        (client.put_object, {"Bucket": bucket, "Key": "validators/b/1"}),
+        (client.put_object, {"Bucket": servers.s3_environment["S3_BUCKET"], "Key": "validators/a/1"}),
+        (client.get_object, {"Bucket": bucket, "Key": "validators/a/1"}),
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             await asyncio.to_thread(method, **arguments)

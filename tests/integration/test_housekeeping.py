@@ -9,8 +9,11 @@ from devstack.servers import Servers
 from schedulers.housekeeping import Housekeeping
 from storage import housekeeping
 from storage.database import open_engine
+from storage.housekeeping import Retention
 from storage.tables import RequestRefusal
 from zipcast.clock import SystemClock
+
+RETENTION = Retention(epochs=timedelta(days=30), audit=timedelta(days=365), refusals=timedelta(days=30))
 
 
 async def test_old_refusals_go_in_batches_and_recent_ones_stay(servers: Servers, database_url: str):
@@ -18,7 +21,7 @@ async def test_old_refusals_go_in_batches_and_recent_ones_stay(servers: Servers,
     old, recent = housekeeping.BATCH + 1, 3
     rows = [
         {
-            "refused_at": now - (housekeeping.REFUSALS_KEPT if n < old else timedelta()),
+            "refused_at": now - (RETENTION.refusals if n < old else timedelta()),
             "process": "responder",
             "verb": "epoch.current",
             "error": "bad_signature",
@@ -31,7 +34,7 @@ async def test_old_refusals_go_in_batches_and_recent_ones_stay(servers: Servers,
     scheduler = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
     async with owner.begin() as connection:
         await connection.execute(insert(RequestRefusal), rows)
-    await Housekeeping(scheduler, SystemClock()).tidy()
+    await Housekeeping(scheduler, SystemClock(), RETENTION).tidy()
     async with owner.connect() as connection:
         left = (await connection.execute(select(func.count()).select_from(RequestRefusal))).scalar_one()
     await owner.dispose()

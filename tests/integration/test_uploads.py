@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from storage.database import open_engine
 from storage.tables import CredentialIssuance
-from tests.integration.people import client, fresh_grant, keypair
+from tests.integration.people import client, fresh_grant, keypair, read_sealed
 from zipcast.messages import S3Credentials
 from zipcast.ready import Ready
 from zipcast.uploads import UploadError, fetch, post_file
@@ -52,7 +52,7 @@ async def test_a_miners_upload_is_read_by_a_validator_once_the_epoch_has_ended(r
         async for received in miner_client.epochs():
             if received.epoch.message.epoch_id > epoch_id:
                 break
-        page = await validator.validator_read(epoch_id, miner)
+        page = await read_sealed(validator, epoch_id, miner_hotkey=miner)
     assert [found.key for found in page.objects] == [key]
     assert await fetch(page.objects[0].url) == CONTENT
 

@@ -57,6 +57,8 @@ async def answers(ready: Ready, http: httpx.AsyncClient, validator: Client, epoc
         Verb.S3_MINER_UPLOAD: named,
         Verb.S3_VALIDATOR_UPLOAD: named,
         Verb.S3_VALIDATOR_READ: read,
+        Verb.EPOCH_GET: named,
+        Verb.EPOCH_POOL: named,
     }
     told = [(await ask(ready, validator, signer, verb, body)).data.decode() for verb, body in bodies.items()]
     query = legacy(signer, auth.CURRENT_COMMITMENT)

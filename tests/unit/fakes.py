@@ -6,8 +6,8 @@ The keys come from public development phrases: they open nothing.
 
 import json
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from bittensor_core import CRYPTO_ED25519
 from dateutil.tz import tzutc
@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from runtime.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch
-from storage.object_store import Marker, ObjectVersion, PostForm, SessionCredentials, VersionPage
+from storage.manifests import SealedObject
+from storage.object_store import PostForm, SessionCredentials
 from storage.policies import Scope
 from zipcast.calendar import EpochInterval, parse_epoch_id
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
@@ -108,10 +109,23 @@ class FakeCurrent:
 
 
 class FakeRecord:
-    """A record in which every epoch has started, four hours long; it keeps what was issued."""
+    """A record in which every epoch has started, four hours long; it keeps what was issued. `manifest` is
+    every epoch's, None as long as none is sealed."""
 
-    def __init__(self) -> None:
+    def __init__(self, manifest: Iterable[SealedObject] | None = ()) -> None:
         self.issued: list[tuple[object, ...]] = []
+        self._manifest = (
+            None if manifest is None else sorted(manifest, key=attrgetter("hotkey", "object_key"))
+        )
+
+    async def is_sealed(self, epoch_id: str) -> bool:
+        return self._manifest is not None
+
+    async def sealed_objects(
+        self, epoch_id: str, hotkey: str | None, after: tuple[str, str] | None, limit: int
+    ) -> list[SealedObject]:
+        found = [one for one in self._manifest or () if hotkey in (None, one.hotkey)]
+        return [one for one in found if after is None or (one.hotkey, one.object_key) > after][:limit]
 
     async def started(self, epoch_id: str) -> StoredEpoch:
         start_at = parse_epoch_id(epoch_id)
@@ -129,14 +143,8 @@ class FakeObjectStore:
 
     region, endpoint_url = "us-east-1", None
 
-    def __init__(
-        self, *, sts: bool = True, versions: Iterable[ObjectVersion] = (), next_marker: Marker | None = None
-    ) -> None:
+    def __init__(self, *, sts: bool = True) -> None:
         self._sts = sts
-        self._page = VersionPage(
-            tuple(replace(v, last_modified=v.last_modified.astimezone(tzutc())) for v in versions),
-            next_marker,
-        )
 
     def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
         fields, conditions = policies.upload_form(scope, metadata)
@@ -144,17 +152,16 @@ class FakeObjectStore:
         signed = {"key": scope.prefix + "${filename}", "policy": json.dumps(document)}
         return PostForm(f"https://s3.example.org/{scope.bucket}", fields | signed)
 
-    def list_url(self, scope: Scope, lifetime_seconds: int) -> str:
-        return f"https://s3.example.org/{scope.bucket}?prefix={scope.prefix}&expires={lifetime_seconds}"
+    def list_url(self, scope: Scope, lifetime_seconds: int, start_after: str | None = None) -> str:
+        after = "" if start_after is None else f"&start-after={start_after}"
+        return (
+            f"https://s3.example.org/{scope.bucket}?prefix={scope.prefix}{after}&expires={lifetime_seconds}"
+        )
 
-    def get_url(self, bucket: str, version: ObjectVersion, lifetime_seconds: int) -> str:
-        version_id = version.version_id
-        return f"https://s3.example.org/{bucket}/{version.key}?v={version_id}&expires={lifetime_seconds}"
+    def get_url(self, bucket: str, key: str, version_id: str | None, lifetime_seconds: int) -> str:
+        return f"https://s3.example.org/{bucket}/{key}?v={version_id}&expires={lifetime_seconds}"
 
-    async def list_versions(self, scope: Scope, after: Marker | None) -> VersionPage:
-        return self._page
-
-    async def session(self, scope: Scope, name: str, lifetime_seconds: int) -> SessionCredentials | None:
+    async def session(self, policy: str, name: str, lifetime_seconds: int) -> SessionCredentials | None:
         if not self._sts:
             return None
         expires_at = (START_AT + timedelta(seconds=lifetime_seconds)).astimezone(tzutc())

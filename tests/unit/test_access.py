@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from http_bridge import access, errors
 from http_bridge.access import Access, correlation_of
+from http_bridge.front import front
 from http_bridge.metrics import BridgeMetrics
 from runtime.limits import Limits
 from runtime.settings import LimitSettings
@@ -27,7 +28,7 @@ def application(clock: FakeClock) -> FastAPI:
     @app.get("/things/{name}")
     async def thing(name: str, request: Request) -> dict[str, object]:
         await clock.sleep(0.25)
-        return {"bound": get_contextvars()["correlation_id"], "given": correlation_of(request)}
+        return {"bound": get_contextvars()["correlation_id"], "given": correlation_of(request.scope)}
 
     @app.get("/refused")
     async def refused() -> None:
@@ -54,7 +55,8 @@ async def http(vitals: Vitals, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     for module in (access, errors):  # a logger that was used before keeps its configuration
         monkeypatch.setattr(module, "log", module.logs.logger())
     clock = FakeClock()
-    app = Access(application(clock), BridgeMetrics(vitals.registry), clock, Limits.of(LimitSettings(), clock))
+    inner = front(application(clock), Limits.of(LimitSettings(), clock), clock, ["https://app.example.org"])
+    app = Access(inner, BridgeMetrics(vitals.registry), clock)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge") as http:
         yield http
 
@@ -89,6 +91,7 @@ async def test_each_request_is_one_line_without_its_query(http: httpx.AsyncClien
     assert lines == [
         {
             "event": "http_request",
+            "module": "test_access",
             "log_level": "info",
             "method": "GET",
             "path": "/things/a",

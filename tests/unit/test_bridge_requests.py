@@ -1,5 +1,6 @@
 """From an HTTP request to what the responder is handed: bounded, plain, and as it was signed."""
 
+import json
 from collections.abc import Iterable
 
 import pytest
@@ -31,6 +32,7 @@ def request(
         "client": ("192.0.2.7", 5555),
         "path": path,
         "zipcast.correlation_id": "request-1",
+        "zipcast.method": "POST",
         "raw_path": path.encode(),
         "query_string": query,
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers],
@@ -87,3 +89,31 @@ async def test_a_header_that_nats_could_not_carry_is_refused(value: str) -> None
 
 async def test_a_target_that_nats_could_not_carry_is_refused() -> None:
     assert await refusal(request(query=b"q=" + b"x" * 600)) is ErrorCode.MALFORMED_REQUEST
+
+
+FORM = ("Content-Type", "application/x-www-form-urlencoded")
+
+
+async def test_a_form_post_is_the_json_it_stands_for() -> None:
+    body = b"hotkey=5abc&timestamp=1795320000&signature=0xab&epochId=2026-11-22T04-00-00&unknown=%C3%A9"
+    asked = await arrival(request(body, headers=[FORM]), Verb.S3_VALIDATOR_UPLOAD)
+    assert json.loads(asked.body) == {
+        "hotkey": "5abc",
+        "timestamp": "1795320000",
+        "signature": "0xab",
+        "epochId": "2026-11-22T04-00-00",
+        "unknown": "é",
+    }
+
+
+@pytest.mark.parametrize(
+    "body", [b"hotkey", b"a=1&a=2", b"\xff=1", b"&".join(b"a%d=1" % n for n in range(65))]
+)
+async def test_a_form_that_is_none_is_refused(body: bytes) -> None:
+    charset = ("Content-Type", "Application/x-www-form-urlencoded; charset=utf-8")
+    assert await refusal(request(body, headers=[charset])) is ErrorCode.MALFORMED_REQUEST
+
+
+async def test_what_signs_its_body_is_sent_as_it_was_signed() -> None:
+    signed = request(b"a=1", headers=[FORM, (btauth.HEADER_HOTKEY, "5abc")])
+    assert await refusal(signed) is ErrorCode.MALFORMED_REQUEST

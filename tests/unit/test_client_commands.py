@@ -17,13 +17,20 @@ ADMIN_COMMANDS = (
     ("kick",),
     ("commands",),
 )
+# The last two are the same commands where an operator looks for them.
+IN_SESSION = (
+    *((name,) for name in COMMANDS),
+    *(("admin", *command) for command in ADMIN_COMMANDS),
+    ("epoch", "regenerate"),
+    ("epoch", "override-target"),
+)
 
 
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", "TERM": "dumb"})
 
 
-@pytest.mark.parametrize("command", [(name,) for name in COMMANDS] + [("admin", *c) for c in ADMIN_COMMANDS])
+@pytest.mark.parametrize("command", IN_SESSION)
 def test_every_command_takes_the_session_options_after_its_name_and_shows_no_other(command: tuple[str, ...]):
     shown = re.findall(r"--([a-z-]+)", invoke(*command, "--help").output)
     assert [name for name in dict.fromkeys(shown) if name in SHARED] == list(SHARED)

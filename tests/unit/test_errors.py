@@ -95,7 +95,7 @@ def test_a_client_reads_the_servers_time_where_it_is_stated() -> None:
             "epochId: String should have at most 64 characters.",
         ),
         (MinerUploadRequest, {"epoch_id": 7}, "epoch_id: Input should be a valid string."),
-        (ValidatorReadRequest, {"epochId": "x"}, "minerHotkey: Field required."),
+        (ValidatorReadRequest, {"minerHotkey": "x"}, "epochId: Field required."),
     ],
 )
 def test_a_fault_names_the_field_as_it_was_sent_and_its_rule_and_never_the_value(

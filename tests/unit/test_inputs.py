@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schedulers.inputs import SelectionInputs
 from tests.unit.fakes import EPOCH_ID
+from zipcast.honeypots import HoneypotSettings
+from zipcast.inputs import SelectionInputs
 from zipcast.selection import MarketTier, SelectionSettings
 
 INPUTS = SelectionInputs(
@@ -17,16 +18,20 @@ INPUTS = SelectionInputs(
     secret_id="2026-a",
     history_epoch_ids=("2026-11-21T20-00-00", "2026-11-22T00-00-00"),
     settings=SelectionSettings(),
+    honeypots=HoneypotSettings(),
+    honeypot_epoch_ids=("2026-11-21T20-00-00",),
 )
 STORED = (
-    b'{"algorithmVersion":"zipcast-selection/1","epochId":"2026-11-22T04-00-00","importId":7,'
+    b'{"algorithmVersion":"zipcast-selection/2","epochId":"2026-11-22T04-00-00","importId":7,'
     b'"secretId":"2026-a","historyEpochIds":["2026-11-21T20-00-00","2026-11-22T00-00-00"],'
     b'"settings":{"target_listings":10000,"tolerance_percent":10,"min_zipcode_listings":200,'
     b'"max_zipcode_listings":3000,"cooldown":86400,"max_data_age":2592000,'
     b'"state_priorities":[["PA",1],["NJ",2],["NY",3],["DE",4],["MD",5]],'
     b'"tier_weights":[["PREMIUM",1.5],["STANDARD",1.0],["EMERGING",0.8]],'
-    b'"selection_randomness":0.25,"geographic_spread_factor":0.15}}'
+    b'"selection_randomness":0.25,"geographic_spread_factor":0.15},'
+    b'"honeypots":{"probability":0.3,"threshold":50,"rest":2592000,"epochIds":["2026-11-21T20-00-00"]}}'
 )
+BEFORE_HONEYPOTS = STORED.partition(b',"honeypots":')[0].replace(b"selection/2", b"selection/1") + b"}"
 
 weights = st.floats(1e-6, 1e6)
 fractions = st.floats(0, 1)
@@ -56,10 +61,31 @@ def test_stored_inputs_read_back_as_what_was_committed_to() -> None:
     assert SelectionInputs.from_bytes(STORED) == INPUTS
 
 
+def test_what_was_committed_to_before_there_were_honeypots_reads_as_it_did() -> None:
+    read = SelectionInputs.from_bytes(BEFORE_HONEYPOTS)
+    assert (read.algorithm_version, read.honeypots) == ("zipcast-selection/1", None)
+    assert read.to_bytes() == BEFORE_HONEYPOTS
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        STORED.replace(b"selection/2", b"selection/1"),
+        STORED.replace(b"selection/2", b"selection/3"),
+        BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/2"),
+    ],
+    ids=["honeypots too early", "unknown", "honeypots lost"],
+)
+def test_a_version_that_does_not_fit_is_refused(stored: bytes) -> None:
+    with pytest.raises(ValueError, match="zipcast-selection/"):
+        SelectionInputs.from_bytes(stored)
+
+
 @settings(max_examples=20)
 @given(selection_settings, st.integers(1, 2**63 - 1))
 def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, import_id: int) -> None:
-    inputs = SelectionInputs(EPOCH_ID, import_id, "1", (), chosen)
+    honeypots = HoneypotSettings(chosen.selection_randomness, import_id % 99 + 1, chosen.cooldown)
+    inputs = SelectionInputs(EPOCH_ID, import_id, "1", (), chosen, honeypots)
     read = SelectionInputs.from_bytes(inputs.to_bytes())
     assert read == inputs
     assert read.to_bytes() == inputs.to_bytes()
@@ -73,7 +99,10 @@ def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, 
         {"secret_id": "2026-b"},
         {"history_epoch_ids": ("2026-11-21T20-00-00",)},
         {"settings": SelectionSettings(tolerance_percent=9)},
-        {"algorithm_version": "zipcast-selection/2"},
+        {"honeypots": HoneypotSettings(threshold=49)},
+        {"honeypots": HoneypotSettings(probability=0.25)},
+        {"honeypots": HoneypotSettings(rest=timedelta(days=29))},
+        {"honeypot_epoch_ids": ()},
     ],
     ids=lambda change: next(iter(change)),
 )

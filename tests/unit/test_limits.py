@@ -5,6 +5,7 @@ import pytest
 from http_bridge.limits import rate_limits
 from runtime.limits import Limits, Rule, Rules
 from runtime.settings import LimitSettings
+from tests.unit.fakes import FakeClock
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.subjects import Verb
@@ -33,7 +34,9 @@ def test_the_defaults_are_the_contract_s() -> None:
         "stats": (30, 60, "address"),
         "current": (10, 60, "hotkey"),
         "epoch": (20, 3600, "hotkey"),
+        "stream": (10, 60, "hotkey"),
         "epoch-get": (60, 3600, "hotkey"),
+        "epoch-pool": (1000, 3600, "hotkey"),
         "status": (60, 3600, "hotkey"),
         "folder-access": (20, 86_400, "hotkey"),
         "miner-upload": (20, 86_400, "hotkey"),
@@ -96,3 +99,24 @@ def test_what_is_in_force_is_published() -> None:
     published = rate_limits(rules(daily_limit_per_miner=7)).model_dump()["limits"]
     assert {"name": "folder-access", "amount": 7, "seconds": 86_400, "per": "hotkey"} in published
     assert len(published) == len(rules().all)
+
+
+async def test_a_refund_is_good_for_one_request_of_that_hotkey_and_verb() -> None:
+    counting = limits(limit_upload_per_hour=1)
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a")
+    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a")
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b")
+    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b"))
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a")
+    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a"))
+
+
+async def test_a_refund_lasts_no_longer_than_the_charge_it_takes_back() -> None:
+    clock = FakeClock()
+    counting = Limits.of(LimitSettings(limit_upload_per_hour=1), clock)
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a")
+    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a")
+    await clock.sleep(3600)
+    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a"))
+    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "b")
+    assert len(counting._credits) == 1  # what has run out is not kept

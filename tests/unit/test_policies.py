@@ -151,9 +151,28 @@ def test_a_session_policy_opens_exactly_one_prefix_of_one_bucket() -> None:
     assert set(objects["Action"]) == {
         *("s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
     }
-    assert listing["Action"] == "s3:ListBucket"
+    assert listing["Action"] == ["s3:ListBucket"]
     assert listing["Resource"] == "arn:aws:s3:::validators"
     assert listing["Condition"] == {"StringLike": {"s3:prefix": f"{PREFIX}*"}}
+
+
+def test_a_reading_session_policy_opens_one_ended_epoch_of_every_miner_and_writes_nothing() -> None:
+    document = json.loads(policies.reading_session_policy("miners", EPOCH_ID))
+    objects, listing = document["Statement"]
+    pattern = f"data/hotkey=*/epoch={EPOCH_ID}/*"
+    assert objects["Resource"] == f"arn:aws:s3:::miners/{pattern}"
+    assert objects["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
+    assert listing["Action"] == ["s3:ListBucket", "s3:ListBucketVersions"]
+    assert listing["Resource"] == "arn:aws:s3:::miners"
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": pattern}}
+
+
+@pytest.mark.parametrize("epoch_id", ["", "*", "2026-11-22T04-00-0?", f"{EPOCH_ID}/*", "${aws:username}"])
+def test_only_an_epoch_id_enters_a_reading_session_policy(epoch_id: str) -> None:
+    with pytest.raises(ValueError, match="epoch id"):
+        policies.reading_session_policy("miners", epoch_id)
+    with pytest.raises(PolicyError, match="bucket"):
+        policies.reading_session_policy("miners/*", EPOCH_ID)
 
 
 @settings(max_examples=50)

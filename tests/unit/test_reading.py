@@ -1,18 +1,19 @@
-"""Which versions of a miner's objects count: for each key the newest that met the deadline."""
+"""What validators read: pages of the manifest, and nothing before it is written."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from broker_service.responder.reading import Reader, sealed
+from broker_service.responder import reading
+from broker_service.responder.reading import Reader
+from broker_service.responder.sessions import Sessions
 from runtime.identity import Caller
-from storage.object_store import ObjectVersion
+from storage.manifests import SealedObject
 from tests.unit.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,
     START_AT,
+    STRANGER_HOTKEY,
     VALIDATOR_HOTKEY,
     ZERO_KEY,
     FakeClock,
@@ -26,51 +27,34 @@ END_AT = START_AT + timedelta(hours=4)
 CALLER = Caller(VALIDATOR_HOTKEY, "validator", "request-1", "nats")
 
 
-def version(key: str, stored_at: datetime, name: str = "v") -> ObjectVersion:
-    return ObjectVersion(key, name, 4096, f'"{name}"', stored_at)
+def uploaded(name: str, hotkey: str = MINER_HOTKEY) -> SealedObject:
+    key = f"data/hotkey={hotkey}/epoch={EPOCH_ID}/{name}"
+    return SealedObject(hotkey, key, f"v-{name}", 4096, "etag", START_AT)
 
 
-# Around the deadline, in whole seconds as S3 counts, so that ties are common.
-moments = st.integers(-5, 5).map(lambda seconds: END_AT + timedelta(seconds=seconds))
-pages = st.lists(st.tuples(st.sampled_from("abc"), moments), max_size=12).map(
-    lambda found: tuple(version(key, at, f"v{n}") for n, (key, at) in enumerate(found))
-)
+def reader(clock: FakeClock, record: FakeRecord | None = None, *, sts: bool = True) -> Reader:
+    store = FakeObjectStore(sts=sts)
+    return Reader(store, record or FakeRecord(), Sessions(store, clock), clock, "miners")
 
 
-@settings(max_examples=60)
-@given(pages)
-def test_for_each_key_the_newest_version_before_the_deadline_counts(page: tuple[ObjectVersion, ...]) -> None:
-    found = sealed(page, END_AT)
-    in_time = [v for v in page if v.last_modified < END_AT]
-    assert [v.key for v in found] == sorted({v.key for v in in_time})
-    for chosen in found:
-        rivals = [v for v in in_time if v.key == chosen.key]
-        assert chosen.last_modified == max(v.last_modified for v in rivals)
-
-
-def test_a_version_stored_at_the_deadline_comes_too_late() -> None:
-    assert sealed((version("a", END_AT),), END_AT) == []
-    in_time = version("a", END_AT - timedelta.resolution)
-    assert sealed((version("a", END_AT), in_time), END_AT) == [in_time]
-
-
-def test_of_two_versions_in_one_second_the_one_the_store_lists_first_is_newer() -> None:
-    newer, older = (version("a", START_AT, name) for name in ("newer", "older"))
-    assert sealed((newer, older), END_AT) == [newer]
-
-
-def reader(clock: FakeClock, record: FakeRecord | None = None, **store: object) -> Reader:
-    return Reader(FakeObjectStore(**store), record or FakeRecord(), clock, "miners")
-
-
-def read_request(**changes: str) -> ValidatorReadRequest:
-    return ValidatorReadRequest(**{"epoch_id": EPOCH_ID, "miner_hotkey": MINER_HOTKEY} | changes)
+def read_request(**changes: object) -> ValidatorReadRequest:
+    return ValidatorReadRequest.model_validate({"epoch_id": EPOCH_ID, "miner_hotkey": MINER_HOTKEY} | changes)
 
 
 async def refusal(of: Reader, request: ValidatorReadRequest) -> ErrorCode:
     with pytest.raises(ServiceError) as refused:
-        await of.miner_objects(CALLER, request)
+        await of.objects(CALLER, request)
     return refused.value.code
+
+
+async def read_all(of: Reader, **changes: object) -> list[str]:
+    keys, token = [], None
+    while True:
+        page = await of.objects(CALLER, read_request(page_token=token, **changes))
+        keys += [one.key for one in page.objects]
+        token = page.next_page_token
+        if token is None:
+            return keys
 
 
 async def test_nothing_of_a_running_epoch_is_read_until_its_very_end() -> None:
@@ -78,9 +62,15 @@ async def test_nothing_of_a_running_epoch_is_read_until_its_very_end() -> None:
     before = reader(FakeClock(END_AT - timedelta.resolution), record)
     assert await refusal(before, read_request()) is ErrorCode.EPOCH_NOT_ENDED
     assert record.issued == []
-    reply = await reader(FakeClock(END_AT), record).miner_objects(CALLER, read_request())
+    reply = await reader(FakeClock(END_AT), record).objects(CALLER, read_request())
     assert reply.objects == ()
     assert len(record.issued) == 1
+
+
+async def test_nothing_is_read_before_the_manifest_is_written() -> None:
+    record = FakeRecord(manifest=None)
+    assert await refusal(reader(FakeClock(END_AT), record), read_request()) is ErrorCode.EPOCH_NOT_ENDED
+    assert record.issued == []
 
 
 @pytest.mark.parametrize("hotkey", ["", "*", f"{MINER_HOTKEY}/", ZERO_KEY])
@@ -91,10 +81,43 @@ async def test_a_malformed_miner_is_refused_and_nothing_is_recorded(hotkey: str)
     assert record.issued == []
 
 
-async def test_addresses_open_exactly_the_versions_that_count() -> None:
-    key = f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/a.json"
-    versions = [version(key, END_AT, "late"), version(key, START_AT, "in-time")]
-    reply = await reader(FakeClock(END_AT), versions=versions).miner_objects(CALLER, read_request())
-    (only,) = reply.objects
-    assert (only.version_id, only.etag, only.last_modified) == ("in-time", "in-time", START_AT)
-    assert "v=in-time" in only.url
+@pytest.mark.parametrize("token", ["x", "bm9uZQ==", "Y\n", "\u00e9", "////"])
+async def test_a_page_token_that_no_page_gave_is_refused(token: str) -> None:
+    request = read_request(page_token=token)
+    assert await refusal(reader(FakeClock(END_AT)), request) is ErrorCode.MALFORMED_REQUEST
+
+
+async def test_addresses_open_exactly_the_versions_of_the_manifest() -> None:
+    record = FakeRecord([uploaded("a.json")])
+    (only,) = (await reader(FakeClock(END_AT), record).objects(CALLER, read_request())).objects
+    assert (only.version_id, only.etag, only.last_modified) == ("v-a.json", "etag", START_AT)
+    assert "v=v-a.json" in only.url
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+async def test_every_object_is_on_one_page_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "PAGE_SIZE", size)
+    mine = [uploaded(name) for name in "abc"]
+    theirs = [uploaded(name, STRANGER_HOTKEY) for name in "abc"]
+    of = reader(FakeClock(END_AT), FakeRecord(mine + theirs))
+    assert await read_all(of) == [one.object_key for one in mine]
+    everything = await read_all(of, miner_hotkey=None)
+    assert sorted(everything) == sorted(one.object_key for one in mine + theirs)
+
+
+async def test_reading_credentials_come_on_request_where_there_is_sts() -> None:
+    of = reader(FakeClock(END_AT))
+    assert (await of.objects(CALLER, read_request())).s3_credentials is None
+    given = (await of.objects(CALLER, read_request(with_credentials=True))).s3_credentials
+    assert given is not None
+    assert given.prefix == f"data/hotkey=*/epoch={EPOCH_ID}/*"
+    without = await reader(FakeClock(END_AT), sts=False).objects(CALLER, read_request(with_credentials=True))
+    assert without.s3_credentials is None
+
+
+async def test_a_page_fits_into_a_message_however_long_its_keys_are() -> None:
+    everything = [uploaded(f"{number:04}/{'x' * 900}") for number in range(400)]
+    of = reader(FakeClock(END_AT), FakeRecord(everything))
+    first = await of.objects(CALLER, read_request())
+    assert 0 < len(first.to_bytes()) <= 256 * 1024
+    assert await read_all(of) == [one.object_key for one in everything]

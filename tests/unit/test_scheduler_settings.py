@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from runtime.settings import SignerSettings, load
 from schedulers.settings import SchedulerSettings
+from storage.housekeeping import Retention
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
 from zipcast.calendar import EpochCalendar
+from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import MarketTier, SelectionSettings
 
 SEED = "0123456789abcdef" * 4
@@ -20,6 +22,23 @@ LEAST = {
     "SCHEDULERS_SYS_NATS_SEED": "SUAhunter3",
     "SCHEDULERS_SIGNER_SEED": SEED,
     "ZIPCODE_SECRET_KEY": "hunter2-" * 4,
+}
+
+
+DEFAULTS = {
+    "target_listings": 10_000,
+    "tolerance_percent": 10,
+    "cooldown_hours": 24,
+    "min_zipcode_listings": 200,
+    "max_zipcode_listings": 3_000,
+    "max_data_age_days": 30,
+    "premium_weight": 1.5,
+    "standard_weight": 1.0,
+    "emerging_weight": 0.8,
+    "selection_randomness": 0.25,
+    "geographic_spread_factor": 0.15,
+    "state_priorities": "PA:1,NJ:2,NY:3,DE:4,MD:5",
+    "epoch_retention_days": 30,
 }
 
 
@@ -37,6 +56,7 @@ def test_the_least_environment_gives_the_documented_defaults() -> None:
     settings = load(SchedulerSettings)
     assert settings.calendar == EpochCalendar(14_400)
     assert settings.selection == SelectionSettings()
+    assert settings.honeypots == HoneypotSettings()
     assert (settings.bt_network, settings.net_uid) == ("finney", 46)
     assert settings.zipcast_environment == "production"
     assert (settings.schedulers_registry_file, settings.chain_endpoints) == (None, ())
@@ -51,12 +71,15 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         "COOLDOWN_HOURS": "12",
         "MIN_ZIPCODE_LISTINGS": "20",
         "MAX_ZIPCODE_LISTINGS": "300",
+        "MAX_DATA_AGE_DAYS": "10",
         "STATE_PRIORITIES": "TX:2,CA:1",
         "PREMIUM_WEIGHT": "3",
         "STANDARD_WEIGHT": "2",
         "EMERGING_WEIGHT": "0.5",
         "SELECTION_RANDOMNESS": "1",
         "GEOGRAPHIC_SPREAD_FACTOR": "0",
+        "HONEYPOT_PROBABILITY": "0.5",
+        "HONEYPOT_THRESHOLD": "19",
     }.items():
         environment.setenv(name, value)
     settings = load(SchedulerSettings)
@@ -66,12 +89,31 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         tolerance_percent=5,
         min_zipcode_listings=20,
         max_zipcode_listings=300,
+        max_data_age=timedelta(days=10),
         cooldown=timedelta(minutes=3),  # 12 h at 4 h an epoch are 3 epochs
         state_priorities=(("TX", 2), ("CA", 1)),
         tier_weights=((MarketTier.PREMIUM, 3), (MarketTier.STANDARD, 2), (MarketTier.EMERGING, 0.5)),
         selection_randomness=1,
         geographic_spread_factor=0,
     )
+    # 30 days at 4 h an epoch are 180 epochs
+    assert settings.honeypots == HoneypotSettings(0.5, 19, timedelta(hours=3))
+
+
+def test_the_defaults_are_those_of_the_design():
+    settings = load(SchedulerSettings)
+    assert settings.epoch_duration_hours == 4
+    stated = {name: getattr(settings, name) for name in DEFAULTS}
+    assert stated == DEFAULTS
+
+
+def test_how_long_things_are_kept_is_set_by_their_variables(environment: pytest.MonkeyPatch):
+    assert load(SchedulerSettings).retention == Retention(
+        epochs=timedelta(days=30), audit=timedelta(days=365), refusals=timedelta(days=30)
+    )
+    environment.setenv("EPOCH_RETENTION_DAYS", "7")
+    environment.setenv("COOLDOWN_HOURS", "144")
+    assert load(SchedulerSettings).retention.epochs == timedelta(days=7)
 
 
 def test_a_length_in_seconds_wins_over_one_in_hours(environment: pytest.MonkeyPatch) -> None:
@@ -91,6 +133,7 @@ BAD = [
     ("DATABASE_URL", ""),
     ("EPOCH_DURATION_HOURS", "0"),
     ("EPOCH_DURATION_HOURS", "5"),
+    ("EPOCH_DURATION_HOURS", "25"),
     ("EPOCH_DURATION_SECONDS", "7"),
     ("EPOCH_DURATION_SECONDS", "86401"),
     ("SCHEDULERS_NATS_SEED", ""),
@@ -111,22 +154,47 @@ BAD = [
     ("REGISTRY_DEADLINE_SECONDS", "601"),
     ("REGISTRY_MAX_DROP_PERCENT", "101"),
     ("TARGET_LISTINGS", "0"),
+    ("TARGET_LISTINGS", "1000001"),
     ("TARGET_LISTINGS", "many"),
+    ("TOLERANCE_PERCENT", "-1"),
     ("TOLERANCE_PERCENT", "51"),
     ("COOLDOWN_HOURS", "-1"),
+    ("COOLDOWN_HOURS", "721"),
+    ("COOLDOWN_HOURS", "697"),  # of 30 days' detail, the last day's
     ("MIN_ZIPCODE_LISTINGS", "1"),
     ("MIN_ZIPCODE_LISTINGS", "3001"),
+    ("MIN_ZIPCODE_LISTINGS", "1000001"),
     ("MAX_ZIPCODE_LISTINGS", "199"),
+    ("MAX_ZIPCODE_LISTINGS", "1000001"),
+    ("MAX_DATA_AGE_DAYS", "0"),
+    ("MAX_DATA_AGE_DAYS", "366"),
     ("STATE_PRIORITIES", "pa:1"),
     ("STATE_PRIORITIES", "PA:0"),
     ("STATE_PRIORITIES", "PA:1,PA:2"),
     ("STATE_PRIORITIES", "PA:1,"),
+    ("STATE_PRIORITIES", "PA:1000"),
     ("PREMIUM_WEIGHT", "0"),
     ("PREMIUM_WEIGHT", "nan"),
+    ("PREMIUM_WEIGHT", "101"),
+    ("STANDARD_WEIGHT", "0"),
     ("STANDARD_WEIGHT", "101"),
     ("EMERGING_WEIGHT", "1e-7"),
+    ("EMERGING_WEIGHT", "101"),
+    ("SELECTION_RANDOMNESS", "-0.01"),
     ("SELECTION_RANDOMNESS", "1.01"),
     ("GEOGRAPHIC_SPREAD_FACTOR", "-0.1"),
+    ("HONEYPOT_PROBABILITY", "1.1"),
+    ("HONEYPOT_THRESHOLD", "0"),
+    ("HONEYPOT_THRESHOLD", "200"),
+    ("GEOGRAPHIC_SPREAD_FACTOR", "1.1"),
+    ("EPOCH_RETENTION_DAYS", "6"),
+    ("EPOCH_RETENTION_DAYS", "31"),
+    ("AUDIT_RETENTION_DAYS", "29"),
+    ("AUDIT_RETENTION_DAYS", "3651"),
+    ("REFUSAL_RETENTION_DAYS", "0"),
+    ("REFUSAL_RETENTION_DAYS", "366"),
+    ("REGISTRY_RETENTION_DAYS", "0"),
+    ("REGISTRY_RETENTION_DAYS", "366"),
 ]
 
 

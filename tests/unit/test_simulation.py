@@ -1,7 +1,9 @@
 """`zipcast simulate`: the rules of selection over simulated time."""
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -9,10 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from devstack.simulation_plot import draw
 from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli import app
+from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.simulation import simulate, summarise
+from zipcast.simulation import coverage_by_day, simulate, summarise
 
 START_AT = datetime(2026, 1, 1, 1, tzinfo=UTC)
 CALENDAR = EpochCalendar(14_400)
@@ -83,9 +87,33 @@ def test_the_command_prints_json_alone_and_draws_a_picture(tmp_path: Path) -> No
     shown = CliRunner().invoke(app, ["simulate", "--epochs", "12", "--json", "--plot", str(picture)])
     assert shown.exit_code == 0, shown.output
     told = json.loads(shown.stdout)
+    assert list(told) == ["epochs"]
     assert len(told["epochs"]) == 12
     assert all(9000 <= epoch["totalExpectedListings"] <= 11_000 for epoch in told["epochs"])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_is_for_people():
+    shown = CliRunner().invoke(app, ["simulate", "--epochs", "12"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    for words in ("within tolerance (9000 to 11000)", "12 of 12", "assigned in 30 days", "PREMIUM"):
+        assert words in shown.stdout
+
+
+def test_a_page_needs_nothing_but_itself(tmp_path: Path):
+    page = tmp_path / "totals.html"
+    draw(page, list(run()), SETTINGS, 120, [("a <b>", "60 of 60")])
+    text = page.read_text()
+    assert "<th>a &lt;b&gt;</th><td>60 of 60</td>" in text
+    assert text.count("<svg") == text.count("</svg>") == 1
+    assert not re.search(r"<script|<link|<img|@import|url\((?!#)|(src|href)=.(?!#)", text)
+
+
+def test_coverage_grows_day_by_day():
+    shares = coverage_by_day(run(epochs=30), 120)  # five on the first day, which began at four
+    assert len(shares) == 6
+    assert shares == sorted(shares)
+    assert shares[-1] == len({zipcode for epoch in run(epochs=30) for zipcode in epoch.zipcodes}) / 120
 
 
 def test_another_file_and_another_target(tmp_path: Path) -> None:
@@ -97,3 +125,24 @@ def test_another_file_and_another_target(tmp_path: Path) -> None:
     infeasible = CliRunner().invoke(app, [*arguments, "--target-listings", "100000"])
     assert infeasible.exit_code == 1
     assert "infeasible" in infeasible.output
+
+
+def test_decoys_are_simulated_as_they_are_chosen() -> None:
+    decoys = [
+        replace(one, zipcode=f"{90000 + number}", expected_listings=number % 50)
+        for number, one in enumerate(pool())
+    ]
+    honeypots = HoneypotSettings(probability=0.5)
+    candidates = [*pool(), *decoys]
+    epochs = list(
+        simulate(candidates, SETTINGS, CALENDAR, start_at=START_AT, epochs=60, seed=1, honeypots=honeypots)
+    )
+    summary = summarise(epochs, SETTINGS, 120)
+    assert summary.within_tolerance == 60
+    assert 15 < summary.with_honeypots < 45
+    used = [one.zipcode for epoch in epochs for one in epoch.honeypots]
+    assert len(used) == len(set(used))
+    assert {one.zipcode for one in decoys} >= set(used)
+    for epoch in epochs:
+        assert {one.zipcode for one in epoch.honeypots} <= set(epoch.zipcodes)
+        assert (epoch.true_total < epoch.total_listings) is bool(epoch.honeypots)

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from broker_service.responder.sessions import Sessions
 from broker_service.responder.uploads import Issuer
 from runtime.identity import Caller
 from storage.object_store import ObjectStoreUnavailableError
@@ -40,13 +41,15 @@ class SlowRecord(FakeRecord):
 
 
 class DeadStore(FakeObjectStore):
-    async def session(self, scope: Scope, name: str, lifetime_seconds: int):
+    async def session(self, policy: str, name: str, lifetime_seconds: int):
         raise ObjectStoreUnavailableError("EndpointConnectionError")
 
 
 def issuer(clock: FakeClock, record: FakeRecord, store: FakeObjectStore | None = None) -> Issuer:
-    current = FakeCurrent(epoch_message())
-    return Issuer(store or FakeObjectStore(), record, current, clock, "miners", "validators")
+    store = store or FakeObjectStore()
+    return Issuer(
+        store, Sessions(store, clock), record, FakeCurrent(epoch_message()), clock, "miners", "validators"
+    )
 
 
 async def refusal(of: Issuer, epoch_id: str | None = EPOCH_ID) -> ErrorCode:

@@ -13,7 +13,7 @@ from zipcast.calendar import format_epoch_id
 from zipcast.envelope import Trust
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.messages import EpochMessage
-from zipcast.verification import CHECKS, Evidence, verify_epochs
+from zipcast.verification import PUBLIC_CHECKS, Evidence, verify_epochs
 
 SIGNER, OTHER = Keypair.create_from_uri("//Signer"), Keypair.create_from_uri("//Other")
 SECRET = b"s" * 32
@@ -66,13 +66,13 @@ def test_a_chain_that_was_not_bent_holds_in_whatever_order_it_comes() -> None:
     findings = verify_epochs(reversed([signed(one) for one in CHAIN]), TRUST)
     assert [one.faults for one in findings] == [()] * 4
     assert [one.epoch_id for one in findings] == [name(number) for number in range(4)]
-    assert findings[0].checked == ("signature", "seed", "nonce")
-    assert findings[1].checked == CHECKS
+    assert findings[0].checked == ("signature", "order", "seed", "nonce")
+    assert findings[1].checked == PUBLIC_CHECKS
 
 
 def test_what_was_not_revealed_is_not_said_to_be_checked() -> None:
     (finding,) = verify_epochs([replace(signed(CHAIN[0]), seed=None)], TRUST)
-    assert (finding.checked, finding.faults) == (("signature",), ())
+    assert (finding.checked, finding.faults) == (("signature", "order"), ())
 
 
 def changed_zipcode(of: EpochMessage) -> EpochMessage:

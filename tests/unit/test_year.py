@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 
 from schedulers import plan
-from schedulers.inputs import SelectionInputs
 from schedulers.prepare import ChainLink, Preparer, Secrets
 from storage.epochs import Timeline
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochCalendar, EpochInterval, preparation_lead
 from zipcast.envelope import Trust
+from zipcast.inputs import SelectionInputs
 from zipcast.selection import Candidate, MarketTier, SelectionSettings, select
 from zipcast.verification import Evidence, verify_epochs
 

@@ -2,7 +2,18 @@
 
 import typer
 
-from zipcast.cli import admin, client_commands, config, epochs, keys, operator, simulate, zipcodes
+from zipcast.cli import (
+    admin,
+    client_commands,
+    config,
+    epochs,
+    issuances,
+    keys,
+    operator,
+    s3,
+    simulate,
+    zipcodes,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +29,12 @@ app.command()(operator.demo)
 app.command("import")(zipcodes.import_file)
 app.command("migrate")(operator.migrate_database)
 app.command("simulate")(simulate.simulate_epochs)
+app.command("issuances")(issuances.list_issuances)
+app.add_typer(s3.s3_app, name="s3")
 app.add_typer(epochs.epochs_app, name="epoch")
+# An operator looks for what concerns an epoch under `epoch`; they are the same commands as under `admin`.
+epochs.epochs_app.command("regenerate")(admin.regenerate)
+epochs.epochs_app.command("override-target")(admin.override)
 app.add_typer(zipcodes.zipcodes_app, name="zipcodes")
 app.add_typer(config.config_app, name="config")
 app.add_typer(keys.keys_app, name="keys")

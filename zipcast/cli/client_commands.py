@@ -1,5 +1,6 @@
 """What miners and validators run: `watch`, `current`, `upload`."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -43,10 +44,11 @@ def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
         if received.via == "push"
         else "running already"
     )
+    sha256 = hashlib.sha256(received.epoch.envelope.payload).hexdigest()
     out.print(
         f"[bold]{message.epoch_id}[/bold]  {message.metadata.zipcode_count} zipcodes, "
         f"{message.metadata.total_expected_listings} listings, until {message.epoch_end:%H:%M:%S} UTC  "
-        f"[green]verified[/green], {how}",
+        f"[green]verified[/green], {how}, sha256 {sha256[:16]}",
         highlight=False,
         soft_wrap=True,
     )

@@ -23,31 +23,32 @@ from zipcast.wallets import WalletError
 err = Console(stderr=True)
 
 
-def command(work: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+Work = Callable[..., Coroutine[Any, Any, None]]
+
+
+def command(work: Work) -> Callable[..., None]:
     """`work`, whose first parameter is a Session, as typer takes it: on the command line, after the
     command's name, the options of `session.resolve` stand in its place. They are written only there."""
-    return _as_typer_takes_it(work, "wallets")
+    return with_options_of(resolve, work)
 
 
-def admin_command(work: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+def admin_command(work: Work) -> Callable[..., None]:
     """The same with the local stack's admin for a default."""
-    return _as_typer_takes_it(work, "admin_wallets")
+    return with_options_of(resolve, work, local_wallets="admin_wallets")
 
 
-def _as_typer_takes_it(
-    work: Callable[..., Coroutine[Any, Any, None]], local_wallets: str
-) -> Callable[..., None]:
+def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> Callable[..., None]:
+    """`work`, whose first parameter is what `resolver` makes of its own options, and of what is `fixed`."""
     # Keyword-only is what no option gives.
-    stated = inspect.signature(resolve).parameters
+    stated = inspect.signature(resolver).parameters
     shared = {name: item for name, item in stated.items() if item.kind is not item.KEYWORD_ONLY}
     own = list(inspect.signature(work).parameters.values())[1:]
 
     @functools.wraps(work)
     def run(**given: Any) -> None:
-        with _reported():
+        with reported():
             options = {name: given.pop(name) for name in shared}
-            session = resolve(**options, local_wallets=local_wallets)
-            asyncio.run(work(session, **given))
+            asyncio.run(work(resolver(**options, **fixed), **given))
 
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*shared.values(), *own)]
     del run.__wrapped__  # there typer would find the Session
@@ -57,7 +58,7 @@ def _as_typer_takes_it(
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
+def reported() -> Iterator[None]:
     """What can go wrong becomes one line and exit status 1."""
     try:
         yield

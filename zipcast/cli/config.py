@@ -23,6 +23,23 @@ SETTINGS = {
     "bridge": "http_bridge.settings:BridgeSettings",
 }
 
+EnvFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--env-file", exists=True, dir_okay=False, help="Read before the environment; later ones win."
+    ),
+]
+
+
+def read_env_files(paths: list[Path] | None) -> None:
+    """Into the environment, which wins over them."""
+    with server_packages():
+        from dotenv import dotenv_values
+    stated: dict[str, str] = {}
+    for path in paths or []:
+        stated |= {name: value for name, value in dotenv_values(path).items() if value is not None}
+    os.environ.update({name: value for name, value in stated.items() if name not in os.environ})
+
 
 def settings_classes() -> "dict[str, type[EnvironmentSettings]]":
     with server_packages():
@@ -38,22 +55,14 @@ def _settings_class(where: str) -> "type[EnvironmentSettings]":
 @config_app.command("check")
 def check(
     process: Annotated[str, typer.Argument(help=" | ".join(SETTINGS))],
-    env_file: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, dir_okay=False, help="Read before the environment; later ones win."),
-    ] = None,
+    env_file: EnvFiles = None,
 ) -> None:
     """Show what PROCESS would run with, secrets hidden; exit status 2 if its settings stop it."""
     if process not in SETTINGS:
         raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
     with server_packages():
-        from dotenv import dotenv_values
-
         from runtime.settings import load
-    stated: dict[str, str] = {}
-    for path in env_file or []:
-        stated |= {name: value for name, value in dotenv_values(path).items() if value is not None}
-    os.environ.update({name: value for name, value in stated.items() if name not in os.environ})
+    read_env_files(env_file)
     settings = load(settings_classes()[process])
     table = Table("variable", "value", "", box=None, pad_edge=False)
     for name, value in settings:

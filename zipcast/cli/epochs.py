@@ -1,35 +1,26 @@
 """`zipcast epoch`: earlier epochs, and whether they were what they were promised to be."""
 
+import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from zipcast.cli.database import fail
-from zipcast.cli.session import (
-    DEFAULT_READY,
-    NetuidOption,
-    NetworkOption,
-    ReadyOption,
-    SignerOption,
-    trust_of,
-)
+from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.command import reported, with_options_of
+from zipcast.cli.config import EnvFiles
+from zipcast.cli.epoch_sources import Sourced, sourced
+from zipcast.cli.preview import show_preview
+from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.envelope import UnverifiedEnvelope
-from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.ready import NotReadyError, Ready
+from zipcast.history_messages import ExportedEpoch, ExportedEpochs
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
-epochs_app = typer.Typer(no_args_is_help=True, help="Epochs that have ended.")
+epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")
 out = Console()
-TIMEOUT_SECONDS = 10.0
-HttpOption = Annotated[str | None, typer.Option("--http", help="The bridge's address.")]
-FromOption = Annotated[str, typer.Option("--from", help="http, or a file that `--json` wrote.")]
 
 
 @epochs_app.command("list")
@@ -40,7 +31,8 @@ def list_epochs(
     as_json: Annotated[bool, typer.Option("--json", help="As the bridge tells it.")] = False,
 ) -> None:
     """The newest epochs that have ended."""
-    page = _page(_address(http, ready), {"limit": str(limit)})
+    with reported():
+        page = get_page(address_of(http, ready), {"limit": str(limit)})
     if as_json:
         typer.echo(page.to_bytes().decode())
         return
@@ -53,103 +45,92 @@ def list_epochs(
 
 @epochs_app.command("show")
 def show(epoch_id: str, http: HttpOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
-    """One epoch that has ended, as JSON: the signed text, its proof, the seed."""
-    typer.echo(_get(_address(http, ready), f"/api/v1/epochs/{epoch_id}").decode())
+    """One epoch that has ended, as JSON: the signed text, its SHA-256 to compare, its proof, the seed."""
+    with reported():
+        told = json.loads(get(address_of(http, ready), f"/api/v1/epochs/{epoch_id}"))
+    if told["proof"] is not None:
+        told["messageSha256"] = hashlib.sha256(told["proof"]["payload"].encode()).hexdigest()
+    typer.echo(json.dumps(told))
 
 
-@epochs_app.command("verify")
-def verify(
+async def verify(
+    given: Sourced,
     epoch_id: Annotated[str | None, typer.Argument(help="An epoch id; or give --all.")] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="Every epoch that can be had.")] = False,
-    source: FromOption = "http",
-    http: HttpOption = None,
-    ready: ReadyOption = DEFAULT_READY,
-    signers: SignerOption = None,
-    network: NetworkOption = None,
-    netuid: NetuidOption = None,
 ) -> None:
-    """Check signature, seed, nonce and chain of commitments; exit status 1 if anything does not hold."""
-    if (epoch_id is None) is not all_epochs:
-        raise typer.BadParameter("give an epoch id, or --all")
-    epochs = _from_bridge(_address(http, ready), epoch_id) if source == "http" else _from_file(Path(source))
-    chosen = [one for one in epochs if epoch_id is None or one.epoch_id == epoch_id]
-    if not chosen:
-        fail("no such epoch has ended")
-    findings = verify_epochs(map(_evidence, chosen), trust_of(ready, signers, network, netuid))
-    _tell(findings)
+    """Check all that can be seen: signature, order, seed, nonce and chain; with a validator's wallet inputs,
+    history, pool, selection and honeypots. Exit status 1 if anything does not hold."""
+    epochs = await _gathered(given, epoch_id, all_epochs)
+    findings = [
+        finding
+        for finding in verify_epochs(map(_evidence, epochs), given.trust)
+        if epoch_id in {None, finding.epoch_id}
+    ]
+    for finding in findings:
+        _tell(finding)
     if any(finding.faults for finding in findings):
         raise typer.Exit(1)
 
 
-def _tell(findings: list[Finding]) -> None:
-    for finding in findings:
-        if not finding.checked:
-            out.print(f"{finding.epoch_id}  missed: nothing was published", highlight=False)
-            continue
-        unchecked = [check for check in CHECKS if check not in finding.checked]
-        more = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
-        verdict = "; ".join(finding.faults) or f"holds: {', '.join(finding.checked)}"
-        style = "red" if finding.faults else None
-        out.print(f"{finding.epoch_id}  {verdict}{more}", style=style, highlight=False, soft_wrap=True)
-    out.print("Pool and selection are not checked: they need the pool, which validators get.", style="dim")
+async def export(
+    given: Sourced,
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to; `epoch verify --from` reads it.")],
+    epoch_id: Annotated[str | None, typer.Argument(help="An epoch id; or give --all.")] = None,
+    all_epochs: Annotated[bool, typer.Option("--all", help="Every epoch that can be had.")] = False,
+) -> None:
+    """Keep epochs as JSON with all that can be seen of them, so that they can be verified at any time. With a
+    validator's wallet the file holds pools, which unmask decoys: keep it to yourself."""
+    epochs = await _gathered(given, epoch_id, all_epochs)
+    file.write_bytes(ExportedEpochs(epochs=tuple(epochs)).to_bytes())
+    pools = sum(epoch.pool is not None for epoch in epochs)
+    out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", highlight=False, soft_wrap=True)
 
 
-def _from_bridge(address: str, epoch_id: str | None) -> list[EndedEpoch]:
-    if epoch_id is not None:
-        return [EndedEpochReply.model_validate_json(_get(address, f"/api/v1/epochs/{epoch_id}"))]
-    return list(_every_page(address))
+@epochs_app.command("next")
+def next_epoch(
+    preview: Annotated[
+        bool, typer.Option("--preview", help="What it assigns; takes the scheduler's settings and secrets.")
+    ] = False,
+    env_file: EnvFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The preview as JSON alone.")] = False,
+    http: HttpOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """When the next epoch starts; with --preview also what it assigns, which nobody else may see."""
+    if preview:
+        show_preview(env_file, as_json=as_json)
+        return
+    told = json.loads(get(address_of(http, ready), "/api/v1/zipcode-assignments/stats"))
+    typer.echo(told["epochStatus"]["nextEpoch"]["startTime"] or "no epoch is running")
 
 
-def _every_page(address: str) -> Iterator[EndedEpoch]:
-    parameters = {"limit": "100"}
-    while True:
-        page = _page(address, parameters)
-        yield from page.epochs
-        if page.next_before is None:
-            return
-        parameters["before"] = page.next_before
+epochs_app.command("verify")(with_options_of(sourced, verify))
+epochs_app.command("export")(with_options_of(sourced, export))
 
 
-def _from_file(path: Path) -> list[EndedEpoch]:
-    try:
-        return list(EndedEpochsReply.model_validate_json(path.read_bytes()).epochs)
-    except OSError as error:
-        fail(f"--from {path}: {error.strerror}")
-    except ValidationError:
-        fail(f"--from {path}: not what `zipcast epoch list --json` writes")
+async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> list[ExportedEpoch]:
+    if (epoch_id is None) is not all_epochs:
+        raise typer.BadParameter("give an epoch id, or --all")
+    epochs = await given.epochs(epoch_id)
+    if not any(epoch_id in {None, one.epoch_id} for one in epochs):
+        raise ValueError("no such epoch has ended")
+    return epochs
 
 
-def _evidence(epoch: EndedEpoch) -> Evidence:
+def _tell(finding: Finding) -> None:
+    if not finding.checked:
+        out.print(f"{finding.epoch_id}  missed: nothing was published", highlight=False)
+        return
+    unchecked = [check for check in CHECKS if check not in finding.checked]
+    more = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
+    verdict = "; ".join(finding.faults) or f"holds: {', '.join(finding.checked)}"
+    style = "red" if finding.faults else None
+    out.print(f"{finding.epoch_id}  {verdict}{more}", style=style, highlight=False, soft_wrap=True)
+
+
+def _evidence(epoch: ExportedEpoch) -> Evidence:
     proof = epoch.proof
     envelope = None
     if proof is not None:
         envelope = UnverifiedEnvelope(proof.payload.encode(), proof.signer, proof.signature, epoch.epoch_id)
-    return Evidence(epoch.epoch_id, envelope, epoch.seed)
-
-
-def _page(address: str, parameters: dict[str, str]) -> EndedEpochsReply:
-    return EndedEpochsReply.model_validate_json(_get(address, "/api/v1/epochs", parameters))
-
-
-def _get(address: str, path: str, parameters: dict[str, str] | None = None) -> bytes:
-    try:
-        answer = httpx.get(address + path, params=parameters, timeout=TIMEOUT_SECONDS)
-    except httpx.HTTPError as error:
-        fail(f"{address} does not answer: {type(error).__name__}")
-    if answer.status_code != httpx.codes.OK:
-        fail(_message(answer))
-    return answer.content
-
-
-def _message(answer: httpx.Response) -> str:
-    try:
-        return str(json.loads(answer.content)["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"the bridge answered {answer.status_code}"
-
-
-def _address(http: str | None, ready: Path) -> str:
-    try:
-        return http or Ready.read(ready).http
-    except NotReadyError as error:
-        fail(f"{error}, or give --http")
+    return Evidence(epoch.epoch_id, envelope, epoch.seed, epoch.pool)

@@ -106,11 +106,18 @@ def resolve(
     """Options win over ready.json, whose folder of wallets is the one called `local_wallets`.
 
     Raises NotReadyError, and typer.BadParameter naming what is missing."""
-    chosen = _Chosen.of(ready)
-    folder = wallet_path or Path(chosen(None, "--wallet-path", local_wallets, str))
+    folder, name = chosen_wallet(ready, wallet_path, wallet, local_wallets)
+    trust = trust_of(ready, signers, network, netuid)
+    servers = tuple(_Chosen.of(ready)(nats, "--nats", "nats", str).split(","))
+    return Session(servers, trust, folder, name, hotkey)
+
+
+def chosen_wallet(
+    ready: Path, wallet_path: Path | None, wallet: str | None, local_wallets: str = "wallets"
+) -> tuple[Path, str]:
+    """Folder and name. Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    folder = wallet_path or Path(_Chosen.of(ready)(None, "--wallet-path", local_wallets, str))
     names = [wallet] if wallet else wallet_names(folder)
     if not names:
         raise typer.BadParameter(f"no wallet with a hotkey in {folder}")
-    trust = trust_of(ready, signers, network, netuid)
-    servers = tuple(chosen(nats, "--nats", "nats", str).split(","))
-    return Session(servers, trust, folder, names[0], hotkey)
+    return folder, names[0]

@@ -5,21 +5,19 @@ Needs no running service and no secret; a checkout, since it reads zipcode files
 
 import json
 import sys
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from zipcast.calendar import EpochCalendar
 from zipcast.cli.database import err, fail, out, server_packages
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.simulation import SimulatedEpoch, Summary, simulate, summarise
-
-if TYPE_CHECKING:
-    from storage.zipcode_rows import ZipcodeRow
+from zipcast.honeypots import HoneypotSettings
+from zipcast.selection import Candidate, SelectionSettings
+from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
 # Any boundary will do: a run names its seed, not its day.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,34 +31,52 @@ def simulate_epochs(
     target_listings: Annotated[int, typer.Option(min=1, max=1_000_000)] = 10_000,
     tolerance_percent: Annotated[int, typer.Option(min=0, max=50)] = 10,
     cooldown_hours: Annotated[int, typer.Option(min=0, max=720)] = 24,
+    honeypot_probability: Annotated[float, typer.Option(min=0, max=1)] = 0.3,
+    honeypot_threshold: Annotated[int, typer.Option(min=1, max=199)] = 50,
     seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
-    plot: Annotated[Path | None, typer.Option(dir_okay=False, help="A picture: .png, .svg or .pdf.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="A picture: .png, .html, .svg or .pdf.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only JSON on standard output.")] = False,
 ) -> None:
-    """Simulate epochs of selection; exit status 1 if one was infeasible or outside its tolerance."""
+    """Simulate epochs of selection; exit status 1 if one was infeasible or outside its tolerance.
+
+    No service and no secret is needed. With --json, standard output is {"epochs": [...]} and nothing else;
+    the report goes to standard error."""
     settings = SelectionSettings(
         target_listings=target_listings,
         tolerance_percent=tolerance_percent,
         cooldown=timedelta(hours=cooldown_hours),
     )
-    pool = _pool(zipcodes)
+    pool = read_pool(zipcodes)
     simulated = list(
-        simulate(pool, settings, EpochCalendar(4 * 3600), start_at=START_AT, epochs=epochs, seed=seed)
+        simulate(
+            pool,
+            settings,
+            EpochCalendar(4 * 3600),
+            start_at=START_AT,
+            epochs=epochs,
+            seed=seed,
+            honeypots=HoneypotSettings(honeypot_probability, honeypot_threshold),
+        )
     )
-    summary = summarise(simulated, settings, _eligible(pool, settings))
+    eligible = _eligible(pool, settings)
+    summary = summarise(simulated, settings, eligible)
+    report = _report(summary, settings, eligible)
     if plot is not None:
-        _draw(plot, simulated, settings)
+        _draw(plot, simulated, settings, eligible, report)
     if as_json:
-        sys.stdout.write(json.dumps(_document(simulated, summary), indent=1) + "\n")
-    else:
-        _show(summary, settings)
+        sys.stdout.write(json.dumps(_document(simulated), indent=1) + "\n")
+    _show(report, err if as_json else out)
     if summary.within_tolerance < summary.epochs:
         raise typer.Exit(1)
 
 
-def _pool(zipcodes: Path | None) -> list[Candidate]:
+def read_pool(zipcodes: Path | None) -> list[Candidate]:
+    """Of a file, or of the sample: what an import would accept."""
     with server_packages():
         from devstack.data import SAMPLE_ZIPCODES
+        from storage.candidates import as_candidate
         from storage.zipcode_file import ZipcodeFile
         from storage.zipcode_rows import ImportFileError, Rejection, RowRules, check_rows
     try:
@@ -68,28 +84,12 @@ def _pool(zipcodes: Path | None) -> list[Candidate]:
             rows = list(check_rows(file.rows(), RowRules(datetime.now(UTC))))
     except ImportFileError as error:
         fail(f"{zipcodes}: {error}")
-    accepted = [_candidate(row) for row in rows if not isinstance(row, Rejection)]
+    accepted = [as_candidate(row) for row in rows if not isinstance(row, Rejection)]
     if len(accepted) < len(rows):
         err.print(f"{len(rows) - len(accepted)} rows were rejected: `zipcast import --dry-run` names them")
     if not accepted:
         fail("no row was accepted")
     return accepted
-
-
-def _candidate(row: "ZipcodeRow") -> Candidate:
-    return Candidate(
-        zipcode=row.zipcode,
-        state=row.state,
-        city=row.city,
-        county=row.county,
-        market_tier=MarketTier(row.market_tier),
-        geographic_region=row.geographic_region,
-        expected_listings=row.recently_sold_listings,
-        population=row.population,
-        base_weight=1.0,
-        last_scraped_at=row.last_scraped_at,
-        last_assigned_at=None,
-    )
 
 
 def _eligible(pool: list[Candidate], settings: SelectionSettings) -> int:
@@ -102,12 +102,14 @@ def _eligible(pool: list[Candidate], settings: SelectionSettings) -> int:
     )
 
 
-def _document(epochs: list[SimulatedEpoch], summary: Summary) -> dict[str, object]:
+def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
     return {
         "epochs": [
             {
                 "epochId": epoch.epoch_id,
                 "totalExpectedListings": epoch.total_listings,
+                "trueTotalListings": epoch.true_total,
+                "honeypots": [one.zipcode for one in epoch.honeypots],
                 "zipcodeCount": len(epoch.zipcodes),
                 "zipcodes": epoch.zipcodes,
                 "states": epoch.by_state,
@@ -115,36 +117,51 @@ def _document(epochs: list[SimulatedEpoch], summary: Summary) -> dict[str, objec
                 "relaxedCooldown": epoch.relaxed,
             }
             for epoch in epochs
-        ],
-        "summary": asdict(summary),
+        ]
     }
 
 
-def _show(summary: Summary, settings: SelectionSettings) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
+def _report(summary: Summary, settings: SelectionSettings, eligible: int) -> list[tuple[str, str]]:
     band = f"{settings.lowest_total} to {settings.highest_total}"
-    for name, value in (
+    totals = "none"
+    if summary.least_total is not None:
+        totals = f"mean {summary.mean_total:.0f}, {summary.least_total} to {summary.greatest_total}"
+    return [
         (f"within tolerance ({band})", f"{summary.within_tolerance} of {summary.epochs}"),
         ("infeasible", str(summary.infeasible)),
         ("cooldown relaxed", str(summary.relaxed)),
-        ("mean total", f"{summary.mean_total:.0f}"),
+        ("with honeypots", str(summary.with_honeypots)),
+        ("listings an epoch", totals),
         ("states", _percentages(summary.shares_by_state)),
         ("tiers", _percentages(summary.shares_by_tier)),
-        ("of the pool assigned", f"{summary.coverage:.1%}"),
-        ("most often one zipcode", str(summary.most_repeated)),
-    ):
+        ("zipcodes that can be drawn", str(eligible)),
+        (f"of these assigned in {COVERAGE_DAYS} days", f"{summary.early_coverage:.1%}"),
+        ("of these assigned in all", f"{summary.coverage:.1%}"),
+        ("one zipcode was assigned", f"{summary.mean_repeats:.1f} times; most often {summary.most_repeated}"),
+    ]
+
+
+def _show(report: list[tuple[str, str]], console: Console) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in report:
         table.add_row(name, value)
-    out.print(table)
+    console.print(table)
 
 
 def _percentages(shares: dict[str, float]) -> str:
     return "  ".join(f"{name} {share:.1%}" for name, share in shares.items())
 
 
-def _draw(path: Path, epochs: list[SimulatedEpoch], settings: SelectionSettings) -> None:
+def _draw(
+    path: Path,
+    epochs: list[SimulatedEpoch],
+    settings: SelectionSettings,
+    eligible: int,
+    report: list[tuple[str, str]],
+) -> None:
     with server_packages():
         from devstack.simulation_plot import draw
     try:
-        draw(path, epochs, settings)
+        draw(path, epochs, settings, eligible, report)
     except (OSError, ValueError) as error:
         fail(f"--plot: {error}")

@@ -246,7 +246,10 @@ def show_import(
             version = await zipcode_versions.find_version(connection, import_id)
             return version, await zipcode_versions.rebuild_version(connection, import_id)
 
-    version, rows = run_on_database(chosen_database(database_url, ready), work)
+    try:
+        version, rows = run_on_database(chosen_database(database_url, ready), work)
+    except zipcode_versions.VersionTrimmedError as error:
+        fail(str(error))
     if version is None:
         fail(f"there is no version {import_id}")
     active = [stored for stored in rows if stored.active]

@@ -1,0 +1,170 @@
+"""What HTTP costs: `python -m bench.http [SECONDS]`.
+
+The whole system on this machine. `current` and `get-folder-access` at 1, 32 and 100 connections, against an
+endpoint of the same framework on the same server that answers as many bytes and checks nothing: the ratio to
+it, in the same run, is the figure; the processor time for each answer says the same on a busy machine. Every
+request of `current` is signed with a second of its own; of `get-folder-access` too, so that each mints. Aim:
+`current` at 0.6 of the static endpoint or more, 99 % of 100 connections' answers within 200 ms, on 2 cores of
+which the load generator has one.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+from devstack.options import StackOptions
+from devstack.ports import HOST
+from devstack.stack import Stack
+from tests.integration.people import keypair, legacy
+from tests.integration.processes import GENEROUS
+from zipcast.ready import Ready
+
+SECONDS = 5.0
+CONNECTIONS = (1, 32, 100)
+EPOCH_SECONDS = 3600
+CURRENT = "/api/v1/zipcode-assignments/current"
+FOLDER = "/get-folder-access"
+# The window for these is 300 s back: so many seconds there are to sign.
+SIGNABLE = 250
+STATIC = """
+import asyncio, sys
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+from runtime.http_server import Server
+app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+body = b"x" * int(sys.argv[2])
+@app.get("/static")
+async def static(request: Request) -> Response:
+    return Response(body, media_type="application/json")
+asyncio.run(Server(app, host="127.0.0.1", port=int(sys.argv[1])).serve())
+"""
+
+
+def get(path: str) -> str:
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n"
+
+
+def post(path: str, body: bytes) -> str:
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body.decode()}"
+
+
+def current_requests(ready: Ready) -> list[str]:
+    names = [f"miner-{number}" for number in range(1, 9)]
+    queries = (
+        legacy(keypair(ready, name), "zipcode:assignment:current:{timestamp}", seconds_ago=ago)
+        for name in names
+        for ago in range(SIGNABLE // 2)
+    )
+    return [get(f"{CURRENT}?{urlencode(query)}") for query in queries]
+
+
+def folder_requests(ready: Ready) -> list[str]:
+    """Each once: the same again would be answered from the claims."""
+    coldkeys = {
+        one["hotkey"]: one["coldkey"]
+        for one in json.loads((Path(ready.wallets).parent / "registry.json").read_text())
+    }
+    bodies = []
+    for number in range(1, 9):
+        signer = keypair(ready, f"miner-{number}")
+        coldkey = coldkeys[signer.ss58_address]
+        for ago in range(SIGNABLE):
+            text = f"s3:data:access:{coldkey}:{signer.ss58_address}:{{timestamp}}"
+            bodies.append({**legacy(signer, text, seconds_ago=ago), "coldkey": coldkey})
+    return [post(FOLDER, json.dumps(body).encode()) for body in bodies]
+
+
+async def load(
+    address: str, pid: int, connections: int, seconds: float, requests: Sequence[str]
+) -> dict[str, float]:
+    """What the generator found, and how long the server's processor worked for each answer."""
+    worked = cpu_seconds(pid)
+    where = urlsplit(address)
+    command = (sys.executable, "-m", "bench.http_load", where.hostname or HOST, str(where.port))
+    process = await asyncio.create_subprocess_exec(
+        *command, str(connections), str(seconds), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    lines = "\n".join(map(json.dumps, requests)).encode()
+    answer, _ = await process.communicate(lines)
+    found: dict[str, float] = json.loads(answer)
+    found["cpu"] = (cpu_seconds(pid) - worked) * 1000 / (found["per_second"] * seconds)
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of a process since its start."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mebibytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+async def measure(ready: Ready, static: str, static_pid: int, seconds: float) -> None:
+    bridge = ready.pids["http_bridge"]
+    print(
+        f"{'connections':>11} {'endpoint':18} {'per s':>8} {'ratio':>6} {'cpu ms':>7}"
+        f" {'p50':>8} {'p95':>8} {'p99':>8}  statuses"
+    )
+    minting = iter(folder_requests(ready))
+    for connections in CONNECTIONS:
+        plain = await load(static, static_pid, connections, seconds, [get("/static")])
+        show(connections, "static", plain, plain)
+        read = await load(ready.http, bridge, connections, seconds, current_requests(ready))
+        show(connections, "current", read, plain)
+        # 8 miners, 250 seconds to sign for: what is minted in one run is bounded, and so is the time.
+        share = [next(minting) for _ in range(600)]
+        minted = await load(ready.http, bridge, connections, min(seconds, 1.5), share)
+        show(connections, "get-folder-access", minted, plain)
+        print(f"{'':11} bridge: {resident_mebibytes(bridge):.0f} MiB resident")
+
+
+def show(connections: int, name: str, found: dict[str, float], plain: dict[str, float]) -> None:
+    ratio = found["per_second"] / plain["per_second"]
+    times = " ".join(f"{found[p]:8.2f}" for p in ("p50", "p95", "p99"))
+    print(
+        f"{connections:11} {name:18} {found['per_second']:8.0f} {ratio:6.2f} {found['cpu']:7.2f} {times}"
+        f"  {found['statuses']}",
+        flush=True,
+    )
+
+
+async def main(seconds: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="zipcast-bench-") as folder:
+        options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=Path(folder) / "state", settings=GENEROUS)
+        async with Stack.running(options) as stack:
+            size = len(await asyncio.to_thread(_body, stack.ready))
+            port = stack.servers.ports.http + 1
+            command = (sys.executable, "-c", STATIC, str(port), str(size))
+            server = await asyncio.create_subprocess_exec(*command)
+            try:
+                await asyncio.sleep(2)
+                await measure(stack.ready, f"http://{HOST}:{port}", server.pid, seconds)
+            finally:
+                server.terminate()
+                await server.wait()
+
+
+def _body(ready: Ready) -> bytes:
+    import httpx
+
+    query = legacy(keypair(ready, "miner-1"), "zipcode:assignment:current:{timestamp}", seconds_ago=200)
+    answer = httpx.get(ready.http + CURRENT, params=query, headers={"Accept-Encoding": "identity"})
+    assert answer.status_code == 200, answer.text
+    return answer.content
+
+
+if __name__ == "__main__":
+    started = time.perf_counter()
+    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS))
+    print(f"{time.perf_counter() - started:.0f} s in all")

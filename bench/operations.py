@@ -1,0 +1,121 @@
+"""Every question that a process asks the epochs' tables, asked by that process's own code.
+
+A new query of a request or of the scheduler's loop gets a line here;
+`tests/integration/test_query_plans.py` then holds its plan.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage import (
+    admin_commands,
+    epoch_changes,
+    epoch_health,
+    epoch_inputs,
+    epochs,
+    history,
+    housekeeping,
+    statistics,
+)
+from storage.issuances import Issuance, record_issuance
+from storage.submissions import Submission, store_submission
+from zipcast.calendar import EpochCalendar, format_epoch_id
+from zipcast.subjects import Verb
+
+HOUR = timedelta(hours=1)
+Ask = Callable[[AsyncConnection, "Moment"], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the record is asked about: now, an epoch that ended long ago, and one some hours old."""
+
+    now: datetime
+    running: str
+    ended: str
+    old: str
+    half_way: datetime
+    recent: tuple[str, ...]
+
+    @classmethod
+    def of(cls, epochs: int) -> "Moment":
+        """In a record of so many four-hour epochs."""
+        now = datetime.now(UTC)
+        start = EpochCalendar(4 * 3600).at(now).start_at
+        ids = [format_epoch_id(start - 4 * n * HOUR) for n in range(epochs - 1)]
+        half_way = start - epochs // 2 * 4 * HOUR
+        return cls(now, ids[0], ids[1], ids[-10], half_way, tuple(ids[1:7]))
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """`process`: whose login asks."""
+
+    name: str
+    process: str
+    ask: Ask
+
+
+def _report(epoch_id: str, at: datetime) -> Submission:
+    return Submission(epoch_id, "bench", "COMPLETED", at, at, False, 1, [], True, at, "r")
+
+
+def _issuance(at: datetime) -> Issuance:
+    return Issuance(at, at + HOUR, "bench", "miner", "s3.miner-upload", "b", "p", None, "r", "nats")
+
+
+async def _override(connection: AsyncConnection, moment: Moment) -> object:
+    return await admin_commands.overridden_target(connection, moment.running, Verb.TARGET_OVERRIDE)
+
+
+async def _queue(connection: AsyncConnection, _: Moment) -> object:
+    command = {
+        "hotkey": "h",
+        "command": Verb.EPOCH_GENERATE,
+        "arguments": {},
+        "request_id": "r",
+        "source": "n",
+    }
+    return await admin_commands.queue(connection, command_id=uuid4(), **command)  # type: ignore[arg-type]
+
+
+R, B, S = "responder", "http_bridge", "schedulers"
+OPERATIONS = (
+    Operation("current", R, lambda c, m: epochs.running_epoch(c)),
+    Operation("current", B, lambda c, m: epochs.running_epoch(c)),
+    Operation("epoch by id", R, lambda c, m: epochs.started_epoch(c, m.ended)),
+    Operation("epoch by id, years old", R, lambda c, m: epochs.started_epoch(c, m.old)),
+    Operation("epoch by id", B, lambda c, m: epochs.started_epoch(c, m.ended)),
+    Operation("seed of an epoch", B, lambda c, m: history.revealed_seed(c, m.ended)),
+    Operation("status report", R, lambda c, m: store_submission(c, _report(m.ended, m.now))),
+    Operation("credential's row", R, lambda c, m: record_issuance(c, _issuance(m.now))),
+    Operation("admin command queued", R, _queue),
+    Operation("newest admin commands", R, lambda c, m: admin_commands.newest(c, 50)),
+    Operation("history, newest page", B, lambda c, m: history.ended_epochs(c, None, 20)),
+    Operation("history, page half way", B, lambda c, m: history.ended_epochs(c, m.half_way, 20)),
+    Operation("history, one epoch", B, lambda c, m: history.ended_epoch(c, m.old)),
+    Operation("stats", B, lambda c, m: statistics.read_statistics(c)),
+    Operation("health", B, lambda c, m: epoch_health.epochs_now(c)),
+    Operation("timeline", S, lambda c, m: epochs.timeline(c, m.now)),
+    Operation("due", S, lambda c, m: epochs.due_unpublished(c, m.now)),
+    Operation("completing", S, lambda c, m: epoch_changes.complete_ended(c)),
+    Operation("epoch before", S, lambda c, m: epochs.epoch_before(c, m.now)),
+    Operation("epochs in cooldown", S, lambda c, m: epochs.assigned_epoch_ids(c, m.now - 24 * HOUR, m.now)),
+    Operation("cooldown scan", S, lambda c, m: epochs.last_assigned(c, m.recent)),
+    Operation("committed inputs", S, lambda c, m: epoch_inputs.committed_inputs(c, m.ended)),
+    Operation("newest commitment", S, lambda c, m: epoch_inputs.newest_committed(c)),
+    Operation("newest end", S, lambda c, m: epochs.newest_end(c, m.now)),
+    Operation("overridden target", S, _override),
+    Operation("next admin command", S, lambda c, m: admin_commands.take(c)),
+    Operation("archive: 100 epochs", S, lambda c, m: housekeeping.archive_epochs(c, m.now - 720 * HOUR)),
+    Operation("archive: what is needed", S, lambda c, m: housekeeping.needed(c, m.now - 720 * HOUR)),
+    Operation("archive: one batch", S, lambda c, m: housekeeping.drop_assignments(c, m.recent[-1])),
+    Operation("reports: one batch", S, lambda c, m: housekeeping.drop_reports(c, m.recent[-1])),
+    Operation("audit: one batch", S, lambda c, m: housekeeping.drop_audit(c, m.now - 8760 * HOUR)),
+    Operation("revisions: one batch", S, lambda c, m: housekeeping.drop_revisions(c, 1)),
+    Operation("refusals: one batch", S, lambda c, m: housekeeping.drop_refusals(c, m.now - 720 * HOUR)),
+)

@@ -1,0 +1,135 @@
+"""Sealing: shortly after an epoch has ended, what every miner had uploaded for it is written down.
+
+Owns which versions count: for each key the newest stored before the deadline, by the object store's clock. A
+later change of the same key is another version and is in no manifest. Any number of replicas may try; the
+first one writes the whole manifest in one transaction.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from broker_service.responder.metrics import ResponderMetrics
+from runtime import logs
+from runtime.asking import record_of
+from storage import manifests, policies
+from storage.manifests import SealedObject
+from storage.object_store import Marker, ObjectStore, ObjectStoreUnavailableError, ObjectVersion
+from zipcast.calendar import EpochInterval
+from zipcast.clock import Clock
+from zipcast.errors import ServiceError
+from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+
+log = logs.logger()
+
+LOOK_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+# Half of the store's threads: requests go on while a manifest is made.
+AT_ONCE = 4
+# Of one miner in one epoch, in key order: the record must not drown in a million files or versions.
+MOST_OBJECTS = 10_000
+MOST_PAGES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """`settle`: how long after the deadline uploads under way are left to end."""
+
+    store: ObjectStore
+    database: AsyncEngine
+    clock: Clock
+    bucket: str
+    settle: timedelta
+    metrics: ResponderMetrics
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def run(self) -> None:
+        """Until cancelled. What fails is tried again, ever more rarely, and never half-written."""
+        pause = LOOK_SECONDS
+        while True:
+            try:
+                while await self.seal_next():
+                    pass
+                pause = LOOK_SECONDS
+            except (ServiceError, ObjectStoreUnavailableError) as error:
+                self.metrics.sealing_failures.inc()
+                log.warning("sealing_failed", error=type(error.__cause__ or error).__name__)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            await self.clock.sleep(pause)
+
+    async def seal_next(self) -> bool:
+        """Seal the oldest epoch that is due; False if none is.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE), ObjectStoreUnavailableError."""
+        async with record_of(self.database) as connection:
+            interval = await manifests.next_unsealed(connection, self.settle)
+        if interval is None:
+            return False
+        found = await self._uploads(interval)
+        async with record_of(self.database) as connection:
+            sealed = await manifests.seal(connection, interval.epoch_id, found)
+        if sealed:
+            self.metrics.sealed_epochs.inc()
+            log.info("uploads_sealed", epoch_id=interval.epoch_id, objects=len(found))
+        return True
+
+    async def _uploads(self, interval: EpochInterval) -> list[SealedObject]:
+        hotkeys = [named for folder in await self._folders() if (named := _owner(folder)) is not None]
+        by_miner = await asyncio.gather(*(self._uploads_of(hotkey, interval) for hotkey in hotkeys))
+        return [one for uploads in by_miner for one in uploads]
+
+    async def _folders(self) -> list[str]:
+        listing = policies.all_miners(self.bucket)
+        folders, token = await self.store.list_folders(listing, None)
+        while token is not None:
+            more, token = await self.store.list_folders(listing, token)
+            folders += more
+        return folders
+
+    async def _uploads_of(self, hotkey: Hotkey, interval: EpochInterval) -> list[SealedObject]:
+        """Of one miner. Versions of a key may straddle two pages, so choosing waits for the last."""
+        scope = policies.miner_scope(self.bucket, hotkey, interval.epoch_id)
+        chosen: dict[str, ObjectVersion] = {}
+        marker: Marker | None = None
+        async with self._places:
+            for _ in range(MOST_PAGES):
+                page = await self.store.list_versions(scope, marker)
+                keep_newest(chosen, page.versions, interval.end_at)
+                marker = page.next_marker
+                if marker is None or len(chosen) > MOST_OBJECTS:
+                    break
+        if marker is not None:
+            log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey)
+        return [
+            SealedObject(
+                hotkey,
+                version.key,
+                version.version_id,
+                version.size,
+                version.etag.strip('"'),
+                version.last_modified,
+            )
+            for _, version in sorted(chosen.items())[:MOST_OBJECTS]
+        ]
+
+
+def keep_newest(
+    chosen: dict[str, ObjectVersion], versions: tuple[ObjectVersion, ...], end_at: datetime
+) -> None:
+    """Add, for each key, its newest version stored before `end_at`. The store lists the newest of a key
+    first, which decides between versions of one second."""
+    for version in versions:
+        known = chosen.get(version.key)
+        if version.last_modified < end_at and (known is None or known.last_modified < version.last_modified):
+            chosen[version.key] = version
+
+
+def _owner(folder: str) -> Hotkey | None:
+    """Whose `data/hotkey=…/` it is; None for what no form of ours can have made."""
+    try:
+        return parse_hotkey(folder.removeprefix("data/hotkey=").removesuffix("/"))
+    except MalformedHotkeyError:
+        log.warning("foreign_folder", folder=folder[:80])
+        return None

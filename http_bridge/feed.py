@@ -1,0 +1,143 @@
+"""Epochs for those who listen over HTTP: the newest few in memory, older ones from the record.
+
+Owns which epochs a listener still lacks and when it learns of the next one. An event's id is the stream's
+sequence. Heard live on NATS, and looked for in the record each second, so that a bridge that is cut off from
+NATS goes on telling. What does not verify is told to nobody.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import logs
+from runtime.asking import record_of
+from storage import history
+from zipcast.clock import Clock
+from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
+from zipcast.errors import ServiceError
+
+log = logs.logger()
+
+CHECK_SECONDS = 1.0
+HELD = 16
+PAGE = 50
+SEQUENCE_HEADER = "Nats-Sequence"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One epoch as an event: `frame` is what goes over the wire."""
+
+    sequence: int
+    frame: bytes
+
+
+@dataclass(slots=True)
+class EpochFeed:
+    database: AsyncEngine
+    trust: Trust
+    clock: Clock
+    closed: bool = field(default=False)
+    _held: deque[Told] = field(default_factory=lambda: deque(maxlen=HELD))
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def newest(self) -> int:
+        """Its sequence; 0 as long as there is none."""
+        return self._held[-1].sequence if self._held else 0
+
+    async def hear(self, message: Msg) -> None:
+        """Subscriber of the epoch subject."""
+        headers = message.headers or {}
+        try:
+            self._tell(
+                int(headers.get(SEQUENCE_HEADER, "")), UnverifiedEnvelope.from_headers(headers, message.data)
+            )
+        except (EnvelopeError, ValueError) as error:
+            log.error("epoch_refused", reason=type(error).__name__)
+
+    async def run(self) -> None:
+        """Until cancelled. While the record is away, what is heard is told."""
+        while True:
+            try:
+                await self.check()
+            except ServiceError as error:
+                log.debug("feed_unread", error=type(error.__cause__).__name__)
+            await self.clock.sleep(CHECK_SECONDS)
+
+    async def check(self) -> None:
+        """Tell what the record has and nobody was heard to say. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            # At the start only the newest: older ones are read when somebody lacks them.
+            found = await history.streamed_after(connection, self.newest, PAGE, newest_first=not self._held)
+        for sequence, envelope in found[-1:] if not self._held else found:
+            self._tell(sequence, envelope)
+
+    def close(self) -> None:
+        """End every listener's iteration."""
+        self.closed = True
+        self._wake()
+
+    async def after(self, sequence: int | None) -> AsyncIterator[Told]:
+        """What came after that sequence, as far as it is kept; without one, the newest alone.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE) if the record is needed for it and away."""
+        if sequence is None:
+            for told in list(self._held)[-1:]:
+                yield told
+            return
+        while sequence < self.newest:
+            held = [told for told in self._held if told.sequence > sequence]
+            # Sequences of a stream have no gaps: if the next one is held, so are all that follow.
+            found = held if held[0].sequence == sequence + 1 else await self._recorded_after(sequence) or held
+            for told in found:
+                yield told
+                sequence = told.sequence
+
+    async def next_news(self, seconds: float) -> None:
+        """Returns when there is a new epoch, or after that long."""
+        news = self._news
+        try:
+            async with asyncio.timeout(seconds):
+                await news.wait()
+        except TimeoutError:
+            return
+
+    async def _recorded_after(self, sequence: int) -> list[Told]:
+        async with record_of(self.database) as connection:
+            found = await history.streamed_after(connection, sequence, PAGE)
+        return [_told(*one) for one in found]
+
+    def _tell(self, sequence: int, envelope: UnverifiedEnvelope) -> None:
+        if sequence <= self.newest:
+            return
+        try:
+            verify(envelope, self.trust)
+        except EnvelopeError as error:
+            log.error("epoch_refused", epoch_id=envelope.epoch_id, reason=str(error))
+            return
+        self._held.append(_told(sequence, envelope))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _told(sequence: int, envelope: UnverifiedEnvelope) -> Told:
+    """One line of JSON: the signed text as `proof` has it, and the epoch's id."""
+    data = json.dumps(
+        {
+            "epochId": envelope.epoch_id,
+            "payload": envelope.payload.decode(),
+            "signer": envelope.signer,
+            "signature": envelope.signature,
+        },
+        separators=(",", ":"),
+    )
+    return Told(sequence, f"event: epoch\nid: {sequence}\ndata: {data}\n\n".encode())

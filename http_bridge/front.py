@@ -1,0 +1,136 @@
+"""What stands between the log and the application: limits, the methods that every address has, compression.
+
+Owns the order: cross-origin rules, the limit per address, HEAD and OPTIONS, compression. What an endpoint
+answers is not changed here; only how it travels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from http_bridge.access import client_address, correlation_of, mark
+from http_bridge.error_reply import error_reply
+from http_bridge.hot_path import HotPath
+from runtime.correlation import HTTP_HEADER
+from runtime.limits import Limits
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+
+SMALLEST_COMPRESSED = 1024
+PREFLIGHT_SECONDS = 3600
+# What a page's script may read beside the few headers that every browser lets it.
+_EXPOSED = ("ETag", "Retry-After", "Age", HTTP_HEADER)
+
+
+def front(
+    app: FastAPI, limits: Limits, clock: Clock, cors_origins: Sequence[str], hot: str | None = None
+) -> ASGIApp:
+    """The application behind all of it; no origins: browsers of other sites get no answer to read. `hot`: the
+    path of the endpoint that is answered ahead of the framework, and compresses for itself."""
+    inner: ASGIApp = CompressedGet(app)
+    if hot is not None:
+        inner = HotPath(inner, app, hot)
+    guarded: ASGIApp = Guard(EveryMethod(inner, app), limits, clock)
+    if not cors_origins:
+        return guarded
+    return CORSMiddleware(
+        guarded,
+        allow_origins=cors_origins,
+        allow_methods=["GET", "HEAD", "POST"],
+        allow_headers=["*"],
+        expose_headers=_EXPOSED,
+        max_age=PREFLIGHT_SECONDS,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Before anything of a request is believed: how many its address sends, and that it has one length."""
+
+    app: ASGIApp
+    limits: Limits
+    clock: Clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.limits.charge_address(client_address(scope))
+            _require_one_length(Headers(scope=scope))
+        except ServiceError as error:
+            mark(scope, error.code)
+            more = {} if error.code is ErrorCode.RATE_LIMITED else {"Connection": "close"}
+            await error_reply(error, self.clock, correlation_of(scope), more)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True)
+class EveryMethod:
+    """HEAD wherever there is GET, and OPTIONS everywhere. `routed` knows which paths there are."""
+
+    app: ASGIApp
+    routed: FastAPI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        if method == "OPTIONS" and (allowed := allowed_methods(self.routed, scope)):
+            await Response(status_code=204, headers={"Allow": ", ".join(allowed)})(scope, receive, send)
+        elif method == "HEAD":
+            scope["method"] = "GET"
+            await self.app(scope, receive, _without_body(send))
+        else:
+            await self.app(scope, receive, send)
+
+
+class CompressedGet:
+    """What is read travels compressed, if the client takes it; what mints credentials never does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._plain = app
+        self._compressed = GZipMiddleware(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=6)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._compressed if scope["method"] == "GET" else self._plain
+        await app(scope, receive, send)
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """What the path takes; empty if there is no such path."""
+    found = set(_route_methods(app, scope))
+    if "GET" in found:
+        found.add("HEAD")
+    return sorted(found | {"OPTIONS"}) if found else []
+
+
+def _route_methods(app: FastAPI, scope: Scope) -> Iterator[str]:
+    for route in app.router.routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            yield from getattr(route, "methods", None) or ("GET",)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {
+                "type": "http.response.body",
+                "body": b"",
+                "more_body": message.get("more_body", False),
+            }
+        await send(message)
+
+    return send_head
+
+
+def _require_one_length(headers: Headers) -> None:
+    """A proxy may go by the one length and we by the other: then what it takes for a body would be a request
+    of its own. Raises ServiceError(MALFORMED_REQUEST)."""
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise ServiceError(
+            ErrorCode.MALFORMED_REQUEST, "Content-Length and Transfer-Encoding exclude each other."
+        )

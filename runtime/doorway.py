@@ -1,0 +1,102 @@
+"""What both processes that let requests in, responder and bridge, are built on.
+
+Owns the wiring of who is known (registry, admins, opt-outs), what runs now, what is limited and what was
+refused: from settings to a `Doorkeeper`, and the tasks that keep it up to date.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Self
+
+from nats.aio.client import Client
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from runtime import database_rights
+from runtime.current_epoch import CurrentEpoch
+from runtime.identity import Doorkeeper
+from runtime.limits import Limits
+from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
+from runtime.opt_outs import LegacyOptOuts
+from runtime.process import Lifecycle
+from runtime.refusals import RefusalTrail
+from runtime.registry import RegistryFollower, RegistryView
+from runtime.registry_copy import recall_from
+from runtime.settings import DoorwaySettings
+from storage.database import open_engine
+from zipcast.clock import Clock, SystemClock
+from zipcast.envelope import Trust
+from zipcast.subjects import EPOCH
+
+
+@dataclass(frozen=True, slots=True)
+class Doorway:
+    """One process's; `role` is the database role whose rights it may have."""
+
+    settings: DoorwaySettings
+    role: str
+    life: Lifecycle
+    clock: Clock
+    database: AsyncEngine
+    registry: RegistryView
+    current: CurrentEpoch
+    opted_out: LegacyOptOuts
+    refusals: RefusalTrail
+    limits: Limits
+    doorkeeper: Doorkeeper
+
+    @classmethod
+    def of(cls, settings: DoorwaySettings, name: str, life: Lifecycle, *, pool_size: int = 5) -> Self:
+        """`name`: of the process, `responder` or `bridge`. Connects to nothing yet."""
+        clock, vitals = SystemClock(), life.vitals
+        url = settings.database_url.get_secret_value()
+        database = open_engine(url, application_name=f"zipcast-{name}", pool_size=pool_size)
+        vitals.metrics.count_errors_of(database)
+        registry = RegistryView(
+            settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
+        )
+        current = CurrentEpoch(
+            Trust(settings.signers, settings.bt_network, settings.net_uid), clock, database
+        )
+        RegistryMetrics(vitals.registry, registry, clock)
+        CurrentEpochMetrics(vitals.registry, current)
+        opted_out = LegacyOptOuts(database, clock)
+        return cls(
+            settings=settings,
+            role=f"zipcast_{name}",
+            life=life,
+            clock=clock,
+            database=database,
+            registry=registry,
+            current=current,
+            opted_out=opted_out,
+            refusals=RefusalTrail(name, database, clock),
+            limits=Limits.of(settings, clock),
+            doorkeeper=Doorkeeper(registry, settings.signers, clock, opted_out, settings.admins),
+        )
+
+    async def has_safe_rights(self) -> bool:
+        """False, and the process is told to end, if the database login may read what it should not."""
+        refusal = await database_rights.too_wide(self.database, self.settings.zipcast_environment, self.role)
+        if refusal is not None:
+            self.life.fail(refusal)
+        return refusal is None
+
+    async def follow(self, connection: Client) -> None:
+        """Learn what is in force now, and go on learning until the process ends. A connection that is not
+        open yet will do: the record knows as well."""
+        recall = recall_from(self.database, self.settings.bt_network, self.settings.net_uid)
+        follower = RegistryFollower(connection.jetstream(timeout=2), self.registry, self.clock, recall)
+        await asyncio.gather(follower.poll(), self.current.check(), self.opted_out.read())
+        self.life.spawn(follower.run(), "registry")
+        self.life.spawn(self.current.run(), "current_epoch")
+        self.life.spawn(self.opted_out.run(), "opt_outs")
+        self.life.spawn(self.refusals.run(), "refusals")
+
+    async def hear(self, connection: Client) -> None:
+        """Learn of epochs as they start, from an open connection."""
+        await connection.subscribe(EPOCH, cb=self.current.hear)
+
+    async def close(self) -> None:
+        """After the process's tasks have ended: what was refused is written down."""
+        await self.refusals.write()
+        await self.database.dispose()

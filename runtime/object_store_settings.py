@@ -1,0 +1,44 @@
+"""Where the object store is and with whose keys it is spoken to: for responder and operator."""
+
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from runtime.settings import EnvironmentSettings
+from storage.object_store import ObjectStoreConfig
+
+
+class ObjectStoreSettings(EnvironmentSettings):
+    s3_bucket: str = Field(description="bucket of the miners' uploads", examples=["zipcast-miners"])
+    s3_validator_bucket: str = Field(
+        default="resi-validated-data", description="bucket of the validators' results"
+    )
+    s3_region: str = Field(default="us-east-1", description="region of both buckets")
+    s3_endpoint_url: str | None = Field(
+        default=None, pattern=r"^https?://", description="of an S3-compatible provider; unset for AWS"
+    )
+    s3_role_arn: str | None = Field(
+        default=None, description="role that upload sessions assume; None where there is no STS"
+    )
+    aws_access_key_id: str = Field(description="of the user that signs; its rights: docs/s3-setup.md")
+    aws_secret_access_key: SecretStr = Field(description="of the same user")
+    s3_deadline_seconds: float = Field(
+        default=5, gt=0, le=30, description="how long the object store may take to answer, in seconds"
+    )
+
+    @model_validator(mode="after")
+    def _two_buckets(self) -> Self:
+        if self.s3_bucket == self.s3_validator_bucket:
+            raise ValueError("S3_BUCKET and S3_VALIDATOR_BUCKET must be two buckets")
+        return self
+
+    @property
+    def object_store(self) -> ObjectStoreConfig:
+        return ObjectStoreConfig(
+            endpoint_url=self.s3_endpoint_url,
+            region=self.s3_region,
+            access_key_id=self.aws_access_key_id,
+            secret_access_key=self.aws_secret_access_key,
+            role_arn=self.s3_role_arn,
+            deadline_seconds=self.s3_deadline_seconds,
+        )

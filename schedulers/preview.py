@@ -1,0 +1,35 @@
+"""The next epoch, before its start: for whoever holds the scheduler's database login and secrets.
+
+Owns no door: no process calls this, so that nothing of a pending epoch is ever on a network.
+"""
+
+from dataclasses import dataclass
+
+from schedulers import plan
+from schedulers.prepare import Preparer
+from storage import epoch_changes, epochs
+from zipcast.messages import EpochMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """`is_prepared`: the record has it, and this is what will be published; else it is what preparing it now
+    would give, and nothing of that was kept. `relaxed_cooldown`: let back before their cooldown was over."""
+
+    message: EpochMessage
+    is_prepared: bool
+    relaxed_cooldown: tuple[str, ...]
+
+
+async def preview_next(preparer: Preparer) -> Preview:
+    """Under the lock of preparing, in a transaction that is undone. Raises what preparing raises."""
+    async with preparer.database.connect() as connection:
+        await epoch_changes.lock_preparation(connection)
+        timeline = await epochs.timeline(connection, await epochs.database_now(connection))
+        interval = plan.next_interval(preparer.calendar, timeline)
+        found = await epochs.prepared_epoch(connection, interval.epoch_id)
+        if found is not None:
+            return Preview(EpochMessage.model_validate_json(found.envelope.payload), True, ())
+        prepared = await preparer.build(connection, interval)
+        await connection.rollback()
+    return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown))

@@ -1,0 +1,29 @@
+"""Putting together, by the settings, what both the process and the operator's commands use."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from schedulers.fault_points import NO_FAULTS, FaultPoints
+from schedulers.metrics import SchedulerMetrics
+from schedulers.prepare import Preparer
+from schedulers.settings import SchedulerSettings
+from zipcast.hotkeys import Keypair
+
+
+def make_preparer(
+    settings: SchedulerSettings,
+    database: AsyncEngine,
+    metrics: SchedulerMetrics | None = None,
+    faults: FaultPoints = NO_FAULTS,
+) -> Preparer:
+    return Preparer(
+        database=database,
+        network=settings.bt_network,
+        netuid=settings.net_uid,
+        calendar=settings.calendar,
+        settings=settings.selection,
+        secrets=settings.secrets,
+        signer=Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value())),
+        metrics=metrics or SchedulerMetrics(),
+        honeypots=settings.honeypots,
+        faults=faults,
+    )

@@ -1,0 +1,59 @@
+"""Reading and putting the two buckets' policies: the edge of `storage.revocation`. Blocking."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storage.checks.probing import client, code_of
+from storage.object_store import ObjectStoreConfig
+from storage.revocation import revoked_hotkeys, with_revoked
+from zipcast.hotkeys import Hotkey
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+
+class BucketPolicyError(Exception):
+    """The provider refused; says what and why in its own code."""
+
+
+class BucketPolicies:
+    """Of the miners' and the validators' bucket, changed together."""
+
+    def __init__(self, config: ObjectStoreConfig, miner_bucket: str, validator_bucket: str) -> None:
+        self._s3: S3Client = client(config)
+        # What stands before a hotkey in each bucket's keys.
+        self._folders = {miner_bucket: "data/hotkey=", validator_bucket: "validators/"}
+
+    def revoked(self) -> frozenset[Hotkey]:
+        """Whom either bucket denies. Raises BucketPolicyError, RevocationError."""
+        found = (revoked_hotkeys(self._read(bucket)) for bucket in self._folders)
+        return frozenset[Hotkey]().union(*found)
+
+    def change(self, whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]]) -> frozenset[Hotkey]:
+        """Deny exactly `whom(denied now)`, in both buckets. Raises BucketPolicyError, RevocationError."""
+        denied = whom(self.revoked())
+        for bucket, folders in self._folders.items():
+            before = self._read(bucket)
+            after = with_revoked(before, bucket, folders, denied)
+            if after != before:
+                self._write(bucket, after)
+        return denied
+
+    def _read(self, bucket: str) -> str | None:
+        try:
+            return self._s3.get_bucket_policy(Bucket=bucket)["Policy"]
+        except (ClientError, BotoCoreError) as error:
+            if code_of(error) == "NoSuchBucketPolicy":
+                return None
+            raise BucketPolicyError(f"reading the policy of {bucket}: {code_of(error)}") from error
+
+    def _write(self, bucket: str, policy: str | None) -> None:
+        try:
+            if policy is None:
+                self._s3.delete_bucket_policy(Bucket=bucket)
+            else:
+                self._s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+        except (ClientError, BotoCoreError) as error:
+            raise BucketPolicyError(f"writing the policy of {bucket}: {code_of(error)}") from error

@@ -1,0 +1,68 @@
+"""Zipcodes of one import as candidates of a selection: the one place that knows how a row becomes one."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.zipcode_import import load_pool
+from zipcast.selection import Candidate, MarketTier
+
+
+class ZipcodeFacts(Protocol):
+    """What a row of the record, or of a file, says of a zipcode."""
+
+    @property
+    def zipcode(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def city(self) -> str: ...
+    @property
+    def county(self) -> str: ...
+    @property
+    def market_tier(self) -> str: ...
+    @property
+    def geographic_region(self) -> str: ...
+    @property
+    def recently_sold_listings(self) -> int: ...
+    @property
+    def population(self) -> int | None: ...
+    @property
+    def last_scraped_at(self) -> datetime: ...
+
+
+def as_candidate(
+    row: ZipcodeFacts, *, base_weight: float = 1.0, last_assigned_at: datetime | None = None
+) -> Candidate:
+    """ValueError names the field that breaks a rule."""
+    return Candidate(
+        zipcode=row.zipcode,
+        state=row.state,
+        city=row.city,
+        county=row.county,
+        market_tier=MarketTier(row.market_tier),
+        geographic_region=row.geographic_region,
+        expected_listings=row.recently_sold_listings,
+        population=row.population,
+        base_weight=base_weight,
+        last_scraped_at=row.last_scraped_at,
+        last_assigned_at=last_assigned_at,
+    )
+
+
+async def load_candidates(
+    connection: AsyncConnection,
+    import_id: int,
+    last_assigned: Mapping[str, datetime],
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+) -> list[Candidate]:
+    """The active zipcodes as of that import, by zipcode: all, or the next `limit` after the zipcode `after`.
+    `last_assigned`: the start of the newest epoch that counts, by zipcode."""
+    return [
+        as_candidate(row, base_weight=row.base_weight, last_assigned_at=last_assigned.get(row.zipcode))
+        for row in await load_pool(connection, import_id, after=after, limit=limit)
+    ]

@@ -1,0 +1,123 @@
+"""What forms and sessions open, and that they open nothing else."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from storage import policies
+from storage.checks.probing import (
+    CONTENT,
+    PROBE,
+    PROBE_EPOCH,
+    Finding,
+    Status,
+    attempt,
+    client,
+    code_of,
+    must_be_refused,
+)
+from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from storage.policies import Scope
+from zipcast.clock import Clock
+from zipcast.hotkeys import Hotkey
+
+SESSION = timedelta(hours=4)
+_OTHER_EPOCH = "1970-01-01T04-00-00"
+_XML_CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
+_SESSION_FIXES = {
+    "AccessDenied": "let the signing user assume the role: deploy/s3/role-trust.json and user-policy.json",
+    "ValidationError": "set the role's MaxSessionDuration to 14400; a role assumed from a role has an hour",
+    "NoSuchEntity": "create the role, or correct S3_ROLE_ARN",
+}
+
+
+async def check_form(
+    config: ObjectStoreConfig, store: ObjectStore, http: httpx.AsyncClient, scope: Scope
+) -> AsyncIterator[Finding]:
+    """A file arrives where the form says, and nowhere else."""
+    form = store.post_form(scope, {}, 60)
+
+    async def post(key: str, content: bytes = CONTENT) -> str | None:
+        answer = await http.post(form.url, data={**form.fields, "key": key}, files={"file": content})
+        if answer.is_success:
+            return None
+        found = _XML_CODE.search(answer.text)
+        return found[1] if found else str(answer.status_code)
+
+    code = await post(scope.prefix + PROBE)
+    subject = f"{scope.bucket}: a form"
+    if code is not None:
+        fix = "let the signing user put objects and their ACL: deploy/s3/user-policy.json"
+        yield Finding(subject, Status.FAILED, f"the store says {code}", fix)
+        return
+    yield Finding(subject, Status.OK, await _taken_away(config, scope))
+    elsewhere = await post(scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE)
+    yield must_be_refused(f"{scope.bucket}: a form with another key", elsewhere)
+    yield must_be_refused(
+        f"{scope.bucket}: a form with too small a file", await post(scope.prefix + "x", b"{}")
+    )
+
+
+async def check_sessions(
+    config: ObjectStoreConfig,
+    store: ObjectStore,
+    miner_bucket: str,
+    scope: Scope,
+    probe: Hotkey,
+    clock: Clock,
+) -> AsyncIterator[Finding]:
+    """A validator's session lasts as long as promised, writes below `scope` and nowhere else."""
+    if config.role_arn is None:
+        told = "S3_ROLE_ARN is not set: validators get forms alone, and are told so"
+        yield Finding(
+            "sessions", Status.WARNING, told, "right where the provider has no STS, as Spaces has none"
+        )
+        return
+    policy, name = policies.upload_session_policy(scope), policies.session_name(probe)
+    try:
+        session = await store.session(policy, name, int(SESSION.total_seconds()))
+    except ObjectStoreUnavailableError as error:
+        why = code_of(error.__cause__)
+        fix = _SESSION_FIXES.get(why, "correct S3_ROLE_ARN, the role and its trust policy: docs/s3-setup.md")
+        yield Finding("sessions", Status.FAILED, f"STS says {why}", fix)
+        return
+    if session is None:
+        return
+    left = session.expires_at - clock.now()
+    lasts = left > SESSION - timedelta(minutes=5)
+    fix = "" if lasts else "set the role's MaxSessionDuration to 14400"
+    told = f"they last {left.total_seconds() / 3600:.1f} h"
+    yield Finding("sessions", Status.OK if lasts else Status.FAILED, told, fix)
+    s3 = client(config, session)
+    key, other = scope.prefix + PROBE, scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE
+    inside, _ = await attempt(lambda: s3.put_object(Bucket=scope.bucket, Key=key, Body=CONTENT))
+    if inside is not None:
+        fix = "give the role the rights of deploy/s3/role-policy.json"
+        yield Finding("sessions: put inside", Status.FAILED, f"the store says {inside}", fix)
+    outside: list[tuple[str, Callable[[], Any]]] = [
+        ("put into another epoch", lambda: s3.put_object(Bucket=scope.bucket, Key=other, Body=CONTENT)),
+        ("put into the miners' bucket", lambda: s3.put_object(Bucket=miner_bucket, Key=key, Body=CONTENT)),
+        ("list the whole bucket", lambda: s3.list_objects_v2(Bucket=scope.bucket)),
+        ("delete", lambda: s3.delete_object(Bucket=scope.bucket, Key=key)),
+    ]
+    for what, call in outside:
+        code, _ = await attempt(call)
+        yield must_be_refused(f"sessions: {what}", code)
+    if inside is None:
+        yield Finding("sessions: put inside", Status.OK, await _taken_away(config, scope))
+
+
+async def _taken_away(config: ObjectStoreConfig, scope: Scope) -> str:
+    """With the signing user's keys, which in production may not delete."""
+    s3, key = client(config), scope.prefix + PROBE
+    code, found = await attempt(lambda: s3.list_object_versions(Bucket=scope.bucket, Prefix=key))
+    for version in found.get("Versions", []):
+        code, _ = await attempt(_deletion(s3, scope.bucket, key, version["VersionId"]))
+    return "a file arrives" if code is None else f"a file arrives; {key} is left behind"
+
+
+def _deletion(s3: Any, bucket: str, key: str, version_id: str) -> Callable[[], Any]:
+    return lambda: s3.delete_object(Bucket=bucket, Key=key, VersionId=version_id)

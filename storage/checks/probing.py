@@ -1,0 +1,83 @@
+"""One attempt on an object store, and what is told of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storage.object_store import ObjectStoreConfig, SessionCredentials
+from storage.policies import MIN_UPLOAD_BYTES
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+PROBE_EPOCH = "1970-01-01T00-00-00"
+PROBE = "zipcast-check.json"
+CONTENT = b'{"what": "a probe of `zipcast s3 check`, which may be deleted"}'.ljust(MIN_UPLOAD_BYTES)
+UNKNOWN_TO_PROVIDER = frozenset({"NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "501", "405"})
+
+
+class Status(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was tried, what came of it, and how to mend it."""
+
+    subject: str
+    status: Status
+    told: str
+    fix: str = ""
+
+
+def must_be_refused(subject: str, code: str | None) -> Finding:
+    """`code`: the refusal's; None if the attempt succeeded."""
+    if code is not None:
+        return Finding(subject, Status.OK, f"refused ({code})")
+    fix = "this provider does not enforce what Zipcast relies on: do not use it"
+    return Finding(subject, Status.FAILED, "it was allowed", fix)
+
+
+async def attempt(call: Callable[[], Any]) -> tuple[str | None, dict[str, Any]]:
+    """The error's code, or None, and the answer. Blocking calls run in a thread."""
+    try:
+        return None, await asyncio.to_thread(call)
+    except (ClientError, BotoCoreError) as error:
+        return code_of(error), {}
+
+
+def code_of(error: BaseException | None) -> str:
+    """A provider's own code, else what kind of error it is; never a text of the driver's."""
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "an unnamed error"))
+    return type(error).__name__
+
+
+def client(config: ObjectStoreConfig, session: SessionCredentials | None = None) -> "S3Client":
+    """With the signing user's keys, or a session's."""
+    key, secret = config.access_key_id, config.secret_access_key
+    if session is not None:
+        key, secret = session.access_key, session.secret_key
+    return boto3.client(
+        "s3",
+        endpoint_url=config.endpoint_url,
+        region_name=config.region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret.get_secret_value(),
+        aws_session_token=None if session is None else session.session_token.get_secret_value(),
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=config.deadline_seconds,
+            read_timeout=config.deadline_seconds,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"} if config.endpoint_url else None,
+        ),
+    )

@@ -1,0 +1,95 @@
+"""What miners had uploaded when an epoch ended: written once per epoch, read by validators.
+
+Owns when an epoch counts as sealed. What belongs into a manifest is the sealer's to decide.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.tables import Epoch, UploadManifest
+from zipcast.calendar import EpochInterval
+
+# What was not sealed by then never will be: its uploads may be gone from the bucket.
+LOOK_BACK = timedelta(days=30)
+# Any constant, but not another lock's; "manifest" on a telephone keypad.
+SEALING_LOCK = 62643378
+BATCH_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SealedObject:
+    """One version of one object that counts. `stored_at` is the object store's clock, in whole seconds."""
+
+    hotkey: str
+    object_key: str
+    version_id: str | None
+    size_bytes: int
+    etag: str
+    stored_at: datetime
+
+
+_FIELDS = tuple(field.name for field in fields(SealedObject))
+
+
+async def next_unsealed(connection: AsyncConnection, settled_for: timedelta) -> EpochInterval | None:
+    """The oldest epoch that ended at least that long ago and has no manifest yet."""
+    now = func.clock_timestamp()
+    query = (
+        select(Epoch.start_at, Epoch.end_at)
+        .where(
+            Epoch.uploads_sealed_at.is_(None),
+            Epoch.status.in_(("pending", "active", "completed")),
+            Epoch.end_at <= now - settled_for,
+            Epoch.end_at > now - LOOK_BACK,
+        )
+        .order_by(Epoch.end_at)
+        .limit(1)
+    )
+    row = (await connection.execute(query)).one_or_none()
+    return None if row is None else EpochInterval(row.start_at, row.end_at)
+
+
+async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[SealedObject]) -> bool:
+    """Write the epoch's manifest, whole. False if another replica has been first."""
+    await connection.execute(select(func.pg_advisory_xact_lock(SEALING_LOCK)))
+    now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    marked = await connection.execute(
+        update(Epoch)
+        .where(Epoch.epoch_id == epoch_id, Epoch.uploads_sealed_at.is_(None))
+        .values(uploads_sealed_at=now)
+    )
+    if marked.rowcount == 0:
+        return False
+    for begin in range(0, len(found), BATCH_ROWS):
+        rows = [
+            {"epoch_id": epoch_id, "sealed_at": now, **asdict(one)}
+            for one in found[begin : begin + BATCH_ROWS]
+        ]
+        await connection.execute(insert(UploadManifest), rows)
+    return True
+
+
+async def is_sealed(connection: AsyncConnection, epoch_id: str) -> bool:
+    query = select(Epoch.uploads_sealed_at).where(Epoch.epoch_id == epoch_id)
+    return (await connection.execute(query)).scalar() is not None
+
+
+async def sealed_objects(
+    connection: AsyncConnection, epoch_id: str, hotkey: str | None, after: tuple[str, str] | None, limit: int
+) -> list[SealedObject]:
+    """One page of an epoch's manifest by hotkey and key, of one miner or all, after `(hotkey, key)`."""
+    query = (
+        select(*(getattr(UploadManifest, name) for name in _FIELDS))
+        .where(UploadManifest.epoch_id == epoch_id)
+        .order_by(UploadManifest.hotkey, UploadManifest.object_key)
+        .limit(limit)
+    )
+    if hotkey is not None:
+        query = query.where(UploadManifest.hotkey == hotkey)
+    if after is not None:
+        query = query.where(tuple_(UploadManifest.hotkey, UploadManifest.object_key) > tuple_(*after))
+    return [SealedObject(*row) for row in (await connection.execute(query)).all()]

@@ -1,0 +1,323 @@
+"""Epochs past their retention: what of them goes, what stays, who may drop it. By the scheduler's login."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from uuid import uuid4
+
+import psycopg
+import pytest
+import pytest_asyncio
+from schedulers.pool import load_candidates
+from sqlalchemy import func, insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from broker_service.responder.record import Record
+from broker_service.responder.reports import Reports
+from devstack.logins import login_url
+from devstack.servers import Servers
+from http_bridge.assignments import Assignments
+from http_bridge.history import History
+from schedulers.housekeeping import Housekeeping
+from schedulers.metrics import SchedulerMetrics
+from storage import epoch_inputs, epochs, housekeeping
+from storage.database import open_engine
+from storage.housekeeping import Retention
+from storage.tables import (
+    AdminCommand,
+    CredentialIssuance,
+    Epoch,
+    EpochAssignment,
+    MinerSubmission,
+    UploadManifest,
+    ValidationAudit,
+    ValidatorResult,
+    ZipcodeRevision,
+)
+from storage.zipcode_activity import set_active
+from storage.zipcode_versions import VersionTrimmedError, rebuild_version
+from tests.integration.scheduling import (
+    CALENDAR,
+    TRUST,
+    completed_epochs,
+    database_with_sample,
+    preparer,
+    statuses,
+    upcoming,
+)
+from zipcast import envelope, fairness
+from zipcast.clock import SystemClock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.inputs import SelectionInputs
+from zipcast.messages import EpochMessage
+from zipcast.selection import select as select_zipcodes
+
+DAY = timedelta(days=1)
+RETENTION = Retention(epochs=30 * DAY, audit=365 * DAY, refusals=30 * DAY)
+COOLDOWN = timedelta(hours=3)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str):
+    database = await database_with_sample(database_url)
+    yield database
+    await database.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def keeper(servers: Servers, database_url: str):
+    """Housekeeping as the scheduler's login."""
+    engine = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
+    yield Housekeeping(engine, SystemClock(), RETENTION, SchedulerMetrics())
+    await engine.dispose()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def bridge(servers: Servers, database_url: str):
+    engine = open_engine(login_url(servers.state, database_url, "http_bridge"), application_name="test")
+    yield engine
+    await engine.dispose()
+
+
+def with_cooldown(database: AsyncEngine):
+    usual = preparer(database)
+    return replace(usual, settings=replace(usual.settings, cooldown=COOLDOWN))
+
+
+def first_kept(now: datetime) -> datetime:
+    """The start of the oldest hourly epoch that is not 30 days past its end."""
+    return CALENDAR.at(now - RETENTION.epochs).start_at
+
+
+async def assigned(database: AsyncEngine) -> list[str]:
+    query = select(EpochAssignment.epoch_id).distinct().order_by(EpochAssignment.epoch_id)
+    async with database.connect() as connection:
+        return list((await connection.execute(query)).scalars())
+
+
+async def count(database: AsyncEngine, table: type) -> int:
+    async with database.connect() as connection:
+        return (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+
+
+async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_stays(
+    database, keeper, bridge, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(housekeeping, "BATCH", 7)  # less than an epoch has: batches follow one another
+    monkeypatch.setattr(housekeeping, "EPOCHS_AT_ONCE", 2)
+    now = datetime.now(UTC)
+    before = first_kept(now) - timedelta(hours=6)
+    ids = await completed_epochs(database, with_cooldown(database), before, 8)
+    archived, kept = ids[:6], ids[6:]
+    await keeper.tidy()
+    found = await statuses(database)
+    assert [found[epoch_id] for epoch_id in ids] == ["archived"] * 6 + ["completed"] * 2
+    assert keeper.metrics.archived._value.get() == 6
+    # The oldest kept epoch rests what the two before it assigned: at exactly the cooldown one is free again.
+    assert await assigned(database) == ids[4:]
+    for epoch_id in kept:
+        await same_pool_and_choice(database, epoch_id)
+    for epoch_id in archived:
+        shown = await History(bridge).one(epoch_id)
+        assert (shown.status, shown.proof is not None) == ("ARCHIVED", True)
+        async with bridge.connect() as connection:
+            stored = await epochs.started_epoch(connection, epoch_id)
+        assert envelope.verify(stored.envelope, TRUST).message.epoch_id == epoch_id
+        message = EpochMessage.model_validate_json(shown.proof.payload)
+        assert fairness.seed_commitment(bytes.fromhex(shown.seed)) == message.seed_commitment
+        with pytest.raises(ServiceError) as refused:
+            await Assignments(bridge, SystemClock()).body(epoch_id)
+        assert (refused.value.code, refused.value.status) == (ErrorCode.ARCHIVED, 410)
+    await Assignments(bridge, SystemClock()).body(kept[0])
+    await keeper.tidy()  # again: nothing is left to do
+    assert await assigned(database) == ids[4:]
+
+
+async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
+    """As a validator would rebuild it: the pool that was hashed, and out of it the same zipcodes."""
+    async with database.connect() as connection:
+        inputs = SelectionInputs.from_bytes(await epoch_inputs.committed_inputs(connection, epoch_id))
+        recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
+        candidates = await load_candidates(connection, inputs.import_id, recent)
+        stored = await epochs.prepared_epoch(connection, epoch_id)
+        seed = bytes.fromhex(await epochs.seed_of(connection, epoch_id))
+    message = EpochMessage.model_validate_json(stored.envelope.payload)
+    selection = select_zipcodes(candidates, inputs.settings, seed, stored.interval.start_at)
+    assert fairness.candidate_pool_hash(selection.pool) == message.candidate_pool_hash
+    assert sorted(one.zipcode for one in selection.zipcodes) == [one.zipcode for one in message.zipcodes]
+
+
+@pytest.mark.long
+async def test_two_replicas_archive_side_by_side(database, keeper, servers, database_url):
+    ids = await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 3)
+    await asyncio.gather(keeper.tidy(), Housekeeping(keeper.database, SystemClock(), RETENTION).tidy())
+    assert set((await statuses(database)).values()) == {"archived"}
+    assert (await assigned(database)) == []
+    assert len(ids) == 3
+
+
+@pytest.mark.long
+async def test_an_epoch_that_is_not_completed_is_not_archived_and_keeps_what_it_needs(database, keeper):
+    ids = await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 3)
+    async with database.begin() as connection:
+        await connection.execute(
+            Epoch.__table__.update().where(Epoch.epoch_id == ids[1]).values(status="active")
+        )
+    await keeper.tidy()
+    assert await statuses(database) == {ids[0]: "archived", ids[1]: "active", ids[2]: "archived"}
+    assert await assigned(database) == ids
+
+
+@pytest.mark.long
+async def test_preparing_goes_on_while_a_batch_is_being_dropped(database, keeper):
+    """The rows of a batch are locked, and nothing else."""
+    await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 2)
+    (interval,) = upcoming(1)
+    async with keeper.database.begin() as connection:
+        archived = await housekeeping.archive_epochs(connection, datetime.now(UTC) - RETENTION.epochs)
+        gone = await housekeeping.drop_assignments(connection, "9999")
+        assert (len(archived), gone > 0) == (2, True)
+        stored = await with_cooldown(database).prepare(interval)
+    assert stored.epoch_id in await statuses(database)
+
+
+def old_rows(epoch_id: str, ended: datetime) -> list[tuple[type, dict]]:
+    result_id = uuid4()
+    report = {"epoch_id": epoch_id, "hotkey": "5X", "request_id": "r"}
+    times = {"reported_at": ended, "received_at": ended}
+    digest = "0" * 64
+    return [
+        (
+            MinerSubmission,
+            report | times | {"status": "COMPLETED", "is_late": False, "s3_upload_complete": True},
+        ),
+        (
+            UploadManifest,
+            {"epoch_id": epoch_id, "hotkey": "5X", "object_key": "k", "size_bytes": 1, "etag": "e"}
+            | {"stored_at": ended, "sealed_at": ended},
+        ),
+        (
+            ValidatorResult,
+            report
+            | times
+            | {"id": result_id, "alpha_stake_rao": 1, "duration_seconds": 1.0, "miners_evaluated": 1}
+            | {"listings_validated": 1, "top_3_miners": [], "files": [], "body_sha256": digest},
+        ),
+        (
+            ValidationAudit,
+            {"result_id": result_id, "epoch_id": epoch_id, "miner_hotkey": "5X", "zipcode": "19104"}
+            | {"validation_type": "full", "result": "pass", "score": 1.0, "listings_checked": 1},
+        ),
+        (
+            CredentialIssuance,
+            {"id": uuid4(), "issued_at": ended, "expires_at": ended + DAY, "hotkey": "5X", "role": "miner"}
+            | {"kind": "k", "bucket": "b", "prefix": "p", "request_id": "r", "source": "nats"},
+        ),
+        (
+            AdminCommand,
+            {
+                "id": uuid4(),
+                "requested_at": ended,
+                "hotkey": "5X",
+                "command": "epoch.generate",
+                "arguments": {},
+            }
+            | {"request_id": "r", "source": "nats", "state": "done", "finished_at": ended, "outcome": {}},
+        ),
+    ]
+
+
+TABLES = (MinerSubmission, UploadManifest, ValidatorResult, ValidationAudit, CredentialIssuance, AdminCommand)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("ago", "left"),
+    [
+        (2 * DAY, [1, 1, 1, 1, 1, 1]),
+        (40 * DAY, [0, 0, 1, 1, 1, 1]),  # detail goes, the trail stays
+        (400 * DAY, [0, 0, 0, 0, 0, 0]),
+    ],
+)
+async def test_reports_and_the_audit_trail_are_kept_for_as_long_as_is_set(database, keeper, ago, left):
+    now = datetime.now(UTC)
+    (epoch_id,) = await completed_epochs(database, with_cooldown(database), now - ago, 1)
+    async with database.begin() as connection:
+        for table, row in old_rows(epoch_id, now - ago):
+            await connection.execute(insert(table), [row])
+    await keeper.tidy()
+    assert [await count(database, table) for table in TABLES] == left
+
+
+@pytest.mark.long
+async def test_an_override_of_an_epoch_to_come_outlives_the_trail(database, keeper):
+    now = datetime.now(UTC)
+    done = {"state": "done", "finished_at": now - 400 * DAY, "outcome": {"epochId": upcoming(1)[0].epoch_id}}
+    queued = {"state": "queued", "finished_at": None, "outcome": None}
+    async with database.begin() as connection:
+        for changes in (done, queued):
+            row = old_rows("", now - 400 * DAY)[-1][1] | changes
+            await connection.execute(insert(AdminCommand), [row])
+    await keeper.tidy()
+    assert await count(database, AdminCommand) == 2
+
+
+async def test_what_is_recent_a_scheduler_cannot_drop_whatever_it_asks(database, keeper):
+    now = datetime.now(UTC)
+    (epoch_id,) = await completed_epochs(database, with_cooldown(database), now - 3 * DAY, 1)
+    async with database.begin() as connection:
+        for table, row in old_rows(epoch_id, now - 3 * DAY):
+            await connection.execute(insert(table), [row])
+    async with keeper.database.begin() as connection:
+        assert await housekeeping.drop_reports(connection, "9999") == 0
+        assert await housekeeping.drop_audit(connection, now + DAY) == 0
+    assert [await count(database, table) for table in TABLES] == [1] * len(TABLES)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("process", ["responder", "http_bridge"])
+@pytest.mark.parametrize(
+    "call",
+    ["drop_epoch_reports('9999', 1)", "drop_audit_trail(now(), 1)", "drop_zipcode_revisions(1, 1)"],
+)
+async def test_nobody_else_may_drop_anything(servers: Servers, database_url: str, process: str, call: str):
+    url = login_url(servers.state, database_url, process)
+    async with await psycopg.AsyncConnection.connect(url) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute(f"select {call}".encode())
+
+
+@pytest.mark.long
+async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says_so(database, keeper):
+    now = datetime.now(UTC)
+    maker = with_cooldown(database)
+    first_kept_at = first_kept(now)
+    await completed_epochs(database, maker, first_kept_at - 3 * DAY, 1)  # of version 1, to be archived
+    second = await set_active(database, ["19104"], active=False, now=now, reason="two")
+    # Its inputs: version 1 was promised by nobody for it, so it is made from version 2.
+    (kept,) = await completed_epochs(database, maker, first_kept_at + timedelta(hours=5), 1)
+    third = await set_active(database, ["19104"], active=True, now=now, reason="three")
+    async with database.connect() as connection:
+        whole = await rebuild_version(connection, second.import_id)
+    revisions = await count(database, ZipcodeRevision)
+    await keeper.tidy()
+    # One revision of 19104, version 1's, was superseded by version 2, the oldest that is needed.
+    assert await count(database, ZipcodeRevision) == revisions - 1
+    async with database.connect() as connection:
+        assert await rebuild_version(connection, second.import_id) == whole
+        assert len(await rebuild_version(connection, third.import_id)) == len(whole)
+        with pytest.raises(VersionTrimmedError, match="version 1 cannot be rebuilt"):
+            await rebuild_version(connection, 1)
+    await same_pool_and_choice(database, kept)
+
+
+@pytest.mark.long
+async def test_a_report_on_an_archived_epoch_is_refused(database, keeper, servers, database_url):
+    (epoch_id,) = await completed_epochs(database, with_cooldown(database), datetime.now(UTC) - 40 * DAY, 1)
+    await keeper.tidy()
+    engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="test")
+    with pytest.raises(ServiceError) as refused:
+        await Reports(Record(engine), SystemClock()).status(None, None, SimpleNamespace(epoch_id=epoch_id))  # type: ignore[arg-type]
+    await engine.dispose()
+    assert refused.value.code is ErrorCode.ARCHIVED

@@ -1,0 +1,130 @@
+"""Epochs as server-sent events, against a running stack."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import pytest
+
+from tests.integration.people import keypair, legacy, trust_of
+from zipcast import envelope
+from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.hotkeys import Keypair
+from zipcast.ready import Ready
+
+PATH = "/api/v1/epochs/stream"
+COMMITMENT = "zipcode:stream:{timestamp}"
+
+
+@asynccontextmanager
+async def listening(
+    ready: Ready, name: str, last_event_id: str | None = None
+) -> AsyncIterator[AsyncIterator[dict[str, str]]]:
+    """The events of one listener, as they come."""
+    query = legacy(keypair(ready, name), COMMITMENT)
+    headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+    async with (
+        httpx.AsyncClient(base_url=ready.http, timeout=30) as http,
+        http.stream("GET", PATH, params=query, headers=headers) as answer,
+    ):
+        assert answer.status_code == 200, await answer.aread()
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        yield events(answer)
+
+
+async def events(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
+    fields: dict[str, str] = {}
+    async for line in answer.aiter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        else:
+            if "data" in fields:
+                yield fields
+            fields = {}
+
+
+def verified(ready: Ready, event: dict[str, str]) -> VerifiedEpoch:
+    told = json.loads(event["data"])
+    signed = UnverifiedEnvelope(told["payload"].encode(), told["signer"], told["signature"], told["epochId"])
+    return envelope.verify(signed, trust_of(ready))
+
+
+async def test_the_running_epoch_comes_at_once_and_each_next_one_when_it_starts(ready: Ready):
+    async with listening(ready, "miner-1") as stream:
+        found = [await anext(stream) for _ in range(3)]
+    epochs = [verified(ready, event) for event in found]
+    assert [event["event"] for event in found] == ["epoch"] * 3
+    numbers = [int(event["id"]) for event in found]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    assert [one.message.previous_epoch_id for one in epochs[1:]] == [
+        one.message.epoch_id for one in epochs[:-1]
+    ]
+
+
+async def test_who_comes_back_is_told_what_was_missed(ready: Ready):
+    async with listening(ready, "miner-2") as stream:
+        first, second = await anext(stream), await anext(stream)
+    async with listening(ready, "miner-2", first["id"]) as stream:
+        again = await anext(stream)
+        following = await anext(stream)
+    assert again == second
+    assert int(following["id"]) == int(second["id"]) + 1
+
+
+async def test_long_ago_is_read_from_the_record_and_an_unknown_id_is_told_what_runs(ready: Ready):
+    async with listening(ready, "miner-3") as stream:
+        newest = int((await anext(stream))["id"])
+    async with listening(ready, "miner-3", "0") as stream:
+        async with asyncio.timeout(20):
+            found = [int((await anext(stream))["id"]) for _ in range(newest)]
+    assert found == list(range(1, newest + 1))
+    async with listening(ready, "miner-3", str(10**17)) as stream:
+        assert int((await anext(stream))["id"]) >= newest
+
+
+async def test_a_hotkey_has_three_streams_and_others_are_not_in_its_way(
+    ready: Ready, http: httpx.AsyncClient
+):
+    async with AsyncExitStack() as held:
+        streams = [await held.enter_async_context(listening(ready, "miner-4")) for _ in range(3)]
+        for stream in streams:
+            await anext(stream)
+        query = legacy(keypair(ready, "miner-4"), COMMITMENT)
+        refused = await http.get(PATH, params=query)
+        assert (refused.status_code, refused.json()["error"]) == (429, "rate_limited")
+        async with listening(ready, "miner-5") as other:
+            await anext(other)
+    # Who has hung up is noticed within seconds; then there is room again.
+    for _ in range(100):
+        if await room(ready, "miner-4"):
+            return
+        await asyncio.sleep(0.2)
+    pytest.fail("no room again")
+
+
+async def room(ready: Ready, name: str) -> bool:
+    query = legacy(keypair(ready, name), COMMITMENT)
+    async with (
+        httpx.AsyncClient(base_url=ready.http) as http,
+        http.stream("GET", PATH, params=query) as answer,
+    ):
+        return answer.status_code == 200
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 30, "٣"])
+async def test_an_event_id_that_is_none_is_refused(ready: Ready, http: httpx.AsyncClient, last: str):
+    query = legacy(keypair(ready, "validator-1"), COMMITMENT)
+    answer = await http.get(PATH, params=query, headers={"Last-Event-ID": last.encode()})
+    assert (answer.status_code, answer.json()["error"]) == (400, "malformed_request")
+
+
+async def test_strangers_and_other_commitments_hear_nothing(ready: Ready, http: httpx.AsyncClient):
+    stranger = await http.get(PATH, params=legacy(Keypair.create_from_uri("//Stranger"), COMMITMENT))
+    assert (stranger.status_code, stranger.json()["error"]) == (403, "not_registered")
+    other = await http.get(
+        PATH, params=legacy(keypair(ready, "miner-6"), "zipcode:assignment:current:{timestamp}")
+    )
+    assert (other.status_code, other.json()["error"]) == (401, "bad_signature")

@@ -1,0 +1,58 @@
+"""`zipcast issuances` against a record with rows of its own."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+
+from typer.testing import CliRunner
+
+from storage.database import open_engine
+from storage.issuances import Issuance, record_issuance
+from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
+from zipcast.cli import app
+
+NOW = datetime.now(UTC)
+
+
+def issuance(hotkey: str, hours_ago: float, lasts_hours: float) -> Issuance:
+    issued_at = NOW - timedelta(hours=hours_ago)
+    return Issuance(
+        issued_at=issued_at,
+        expires_at=issued_at + timedelta(hours=lasts_hours),
+        hotkey=hotkey,
+        role="miner",
+        kind="s3.miner-upload",
+        bucket="miners",
+        prefix=f"data/hotkey={hotkey}/",
+        epoch_id=None,
+        request_id=f"{hotkey[:4]}-{hours_ago}",
+        source="nats",
+    )
+
+
+async def listed(database_url: str, *arguments: str) -> list[str]:
+    """The request ids the command shows, in its order."""
+    run = CliRunner().invoke
+    command = ["issuances", "--database-url", database_url, "--json", *arguments]
+    shown = await asyncio.to_thread(run, app, command)
+    assert shown.exit_code == 0, shown.output
+    return [one["requestId"] for one in json.loads(shown.stdout)["issuances"]]
+
+
+async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: str):
+    engine = open_engine(database_url, application_name="test")
+    old, new = issuance(MINER_HOTKEY, 30, 24), issuance(MINER_HOTKEY, 1, 4)
+    other = issuance(VALIDATOR_HOTKEY, 2, 4)
+    async with engine.begin() as connection:
+        for one in (old, new, other):
+            await record_issuance(connection, one)
+    await engine.dispose()
+    assert await listed(database_url) == [one.request_id for one in (new, other, old)]
+    assert await listed(database_url, "--hotkey", MINER_HOTKEY) == [new.request_id, old.request_id]
+    assert await listed(database_url, "--valid") == [new.request_id, other.request_id]
+    assert await listed(database_url, "--hours", "1.5") == [new.request_id]
+    assert await listed(database_url, "--limit", "1") == [new.request_id]
+    run, plain = CliRunner().invoke, ["issuances", "--database-url", database_url]
+    table = await asyncio.to_thread(run, app, plain, env={"COLUMNS": "250"})
+    assert new.prefix in table.output
+    assert (await asyncio.to_thread(run, app, [*plain, "--hotkey", "x"])).exit_code == 2

@@ -1,0 +1,102 @@
+"""`zipcast epoch next --preview`: what preparing would give, nothing written, secrets needed."""
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from typer.testing import CliRunner, Result
+
+from devstack.logins import login_url
+from devstack.servers import Servers
+from storage.tables import Epoch, EpochInputs
+from tests.integration.scheduling import CALENDAR, FIRST, database_with_sample, preparer, upcoming
+from zipcast.cli import app
+from zipcast.messages import EpochMessage
+
+SIGNER_SEED = "01" * 32
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(database_url: str):
+    database = await database_with_sample(database_url)
+    yield database
+    await database.dispose()
+
+
+def environment(url: str, **changes: str) -> dict[str, str]:
+    return {
+        "DATABASE_URL": url,
+        "NATS_URL": "nats://127.0.0.1:1",  # nobody listens, and nobody is asked
+        "BT_NETWORK": "local",
+        "ZIPCAST_ENVIRONMENT": "development",
+        "EPOCH_DURATION_SECONDS": str(CALENDAR.epoch_seconds),
+        "SCHEDULERS_NATS_SEED": "x",
+        "SCHEDULERS_SYS_NATS_SEED": "x",
+        "SCHEDULERS_SIGNER_SEED": SIGNER_SEED,
+        "ZIPCODE_SECRET_KEY": FIRST.keys["1"].decode(),
+        "COLUMNS": "200",
+        **changes,
+    }
+
+
+async def run(url: str, *options: str, **changes: str) -> Result:
+    arguments = ["epoch", "next", "--preview", *options]
+    return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment(url, **changes))
+
+
+async def rows(database: AsyncEngine) -> list[int]:
+    async with database.connect() as connection:
+        return [
+            (await connection.execute(select(func.count()).select_from(table))).scalar_one()
+            for table in (Epoch, EpochInputs)
+        ]
+
+
+async def test_a_preview_is_what_preparing_then_gives_and_writes_nothing(
+    servers: Servers, database, database_url: str
+):
+    url = login_url(servers.state, database_url, "schedulers")
+    (interval,) = upcoming(1)
+    dry = json.loads((await run(url, "--json")).stdout)
+    assert await rows(database) == [0, 0]
+    maker = preparer(database)
+    stored = await replace(
+        maker, settings=replace(maker.settings, cooldown=maker.settings.cooldown / 4)
+    ).prepare(interval)
+    message = EpochMessage.model_validate_json(stored.envelope.payload)
+    told = EpochMessage.model_validate(dry["message"])
+    assert (dry["prepared"], told.epoch_id) == (False, interval.epoch_id)
+    assert (told.zipcodes, told.nonce) == (message.zipcodes, message.nonce)
+    prepared = await run(url, "--json")
+    assert json.loads(prepared.stdout) == {
+        "prepared": True,
+        "relaxedCooldown": [],
+        "message": json.loads(stored.envelope.payload),
+    }
+    readable = await run(url)
+    assert f"{interval.epoch_id}: {len(message.zipcodes)} zipcodes" in readable.stdout
+    assert message.zipcodes[0].zipcode in readable.stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("process", "changes", "line"),
+    [
+        ("http_bridge", {}, "the database failed: permission denied"),
+        ("responder", {}, "the database failed: permission denied"),
+        ("schedulers", {"TARGET_LISTINGS": "1"}, "the next epoch cannot be prepared: "),
+        ("schedulers", {"ZIPCODE_SECRET_KEY": ""}, "ZIPCODE_SECRET_KEY: must be set"),
+    ],
+)
+async def test_who_has_not_the_schedulers_rights_and_secrets_sees_nothing(
+    servers: Servers, database, database_url: str, process: str, changes: dict[str, str], line: str
+):
+    refused = await run(login_url(servers.state, database_url, process), "--json", **changes)
+    assert refused.exit_code in {1, 2}
+    assert refused.stdout == ""
+    assert refused.stderr.startswith(line)
+    assert len(refused.stderr.splitlines()) == 1

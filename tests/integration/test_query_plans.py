@@ -1,0 +1,57 @@
+"""No question that a request or the scheduler's loop asks reads a table of epochs as a whole, after years.
+
+Judged by PostgreSQL's plans, not by time: `bench.history` has the times. A new query needs a line in
+`bench.operations`.
+"""
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import func, select
+
+from bench.operations import OPERATIONS, Moment, Operation
+from bench.plans import Plan, explained
+from bench.years import fill
+from devstack.logins import login_url
+from devstack.servers import Servers
+from storage.database import open_engine
+from storage.tables import EpochAssignment
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+
+EPOCHS = 5_000
+# They hold one row a zipcode, and `stats` counts these, once in ten seconds for everybody.
+OF_ZIPCODES = {"zipcodes", "zipcode_revisions", "zipcode_imports"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def years(servers: Servers):
+    """A record with two years' epochs and 200,000 assignments."""
+    url = await servers.fresh_database()
+    await fill(url, EPOCHS)
+    yield url
+    await servers.drop_database(url)
+
+
+async def plans_of(url: str, operation: Operation) -> list[Plan]:
+    engine = open_engine(url, application_name="test")
+    try:
+        return await explained(engine, operation, Moment.of(EPOCHS))
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.process}: {one.name}")
+async def test_no_table_of_epochs_is_read_as_a_whole(servers: Servers, years: str, operation: Operation):
+    plans = await plans_of(login_url(servers.state, years, operation.process), operation)
+    assert plans
+    for plan in plans:
+        assert not plan.whole_tables - OF_ZIPCODES, plan.text
+
+
+async def test_a_plan_that_reads_all_assignments_would_be_found(servers: Servers, years: str):
+    async def ask(connection, _):
+        query = select(func.count()).select_from(EpochAssignment).where(EpochAssignment.position > 0)
+        return (await connection.execute(query)).scalar_one()
+
+    (plan,) = await plans_of(years, Operation("all", "owner", ask))
+    assert plan.whole_tables == {"epoch_assignments"}

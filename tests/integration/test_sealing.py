@@ -1,0 +1,201 @@
+"""Sealing on real servers, with the responder's own rights: once, whole, and only what was in time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+import pytest_asyncio
+from botocore.config import Config
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from broker_service.responder.metrics import ResponderMetrics
+from broker_service.responder.sealing import Sealer
+from devstack.logins import login_url
+from devstack.servers import Servers
+from storage import manifests
+from storage.database import open_engine
+from storage.object_store import (
+    Marker,
+    ObjectStore,
+    ObjectStoreConfig,
+    ObjectStoreUnavailableError,
+    VersionPage,
+)
+from storage.policies import Scope
+from storage.tables import Epoch, UploadManifest
+from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
+from zipcast.calendar import EpochInterval
+from zipcast.clock import SystemClock
+
+VERSIONS = 4
+INSTANTLY = timedelta(0)
+
+
+class SmallPages(ObjectStore):
+    """The real store with pages of three versions, so that one key's versions span pages."""
+
+    async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 3) -> VersionPage:
+        return await super().list_versions(scope, after, page_size)
+
+
+class FailingStore(SmallPages):
+    """Fails once it has listed one miner."""
+
+    listed = 0
+
+    async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 3) -> VersionPage:
+        self.listed += 1
+        if self.listed > 1:
+            raise ObjectStoreUnavailableError("TimeoutError")
+        return await super().list_versions(scope, after, page_size)
+
+
+def config(servers: Servers) -> ObjectStoreConfig:
+    environment = servers.s3_environment
+    return ObjectStoreConfig(
+        endpoint_url=environment["S3_ENDPOINT_URL"],
+        region=environment["S3_REGION"],
+        access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        secret_access_key=SecretStr(environment["AWS_SECRET_ACCESS_KEY"]),
+        role_arn=environment["S3_ROLE_ARN"],
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def store(servers: Servers) -> AsyncIterator[SmallPages]:
+    store = SmallPages(config(servers))
+    yield store
+    store.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def database(servers: Servers, database_url: str) -> AsyncIterator[AsyncEngine]:
+    """As the responder's login sees it."""
+    engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="test")
+    yield engine
+    await engine.dispose()
+
+
+def sealer(
+    servers: Servers, store: ObjectStore, database: AsyncEngine, settle: timedelta = INSTANTLY
+) -> Sealer:
+    metrics = ResponderMetrics(CollectorRegistry())
+    return Sealer(store, database, SystemClock(), servers.s3_environment["S3_BUCKET"], settle, metrics)
+
+
+async def an_epoch(database_url: str, *, ends_in: timedelta) -> EpochInterval:
+    """One that started a minute ago, of a length of its own."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    interval = EpochInterval(now - timedelta(minutes=1), now + ends_in)
+    owner = open_engine(database_url, application_name="test")
+    row = {
+        "epoch_id": interval.epoch_id,
+        "start_at": interval.start_at,
+        "end_at": interval.end_at,
+        "status": "active",
+        "seed_commitment": "00" * 32,
+        "secret_id": "1",
+        "message_sha256": "00" * 32,
+        "prepared_at": now,
+        "published_at": now,
+    }
+    async with owner.begin() as connection:
+        await connection.execute(insert(Epoch), row)
+    await owner.dispose()
+    return interval
+
+
+async def upload(servers: Servers, hotkey: str, epoch_id: str, name: str, body: bytes) -> tuple[str, str]:
+    environment = servers.s3_environment
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=environment["S3_ENDPOINT_URL"],
+        region_name=environment["S3_REGION"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    key = f"data/hotkey={hotkey}/epoch={epoch_id}/{name}"
+    put = await asyncio.to_thread(s3.put_object, Bucket=environment["S3_BUCKET"], Key=key, Body=body)
+    return key, put["VersionId"]
+
+
+async def manifest(database: AsyncEngine, epoch_id: str) -> list[Any]:
+    columns = UploadManifest.hotkey, UploadManifest.object_key, UploadManifest.version_id
+    query = select(*columns, UploadManifest.size_bytes).where(UploadManifest.epoch_id == epoch_id)
+    async with database.connect() as connection:
+        return list((await connection.execute(query.order_by(UploadManifest.object_key))).all())
+
+
+async def until(interval: EpochInterval) -> None:
+    await asyncio.sleep(max(0.0, (interval.end_at - datetime.now(UTC)).total_seconds()))
+
+
+async def test_of_each_key_the_newest_version_in_time_is_sealed_once_and_for_all(
+    servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
+):
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=3))
+    of = sealer(servers, store, database)
+    expected = []
+    for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY):
+        for name in ("a.json", "b.json"):
+            for number in range(VERSIONS):
+                body = b"x" * (number + 1)
+                key, version_id = await upload(servers, hotkey, interval.epoch_id, name, body)
+            expected.append((hotkey, key, version_id, VERSIONS))
+    assert datetime.now(UTC) < interval.end_at
+    assert not await of.seal_next()  # it still runs
+    await until(interval)
+    await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"afterwards")
+    await upload(servers, MINER_HOTKEY, interval.epoch_id, "late.json", b"afterwards")
+    assert await of.seal_next()
+    assert await manifest(database, interval.epoch_id) == sorted(expected, key=lambda row: row[1])
+    await upload(servers, MINER_HOTKEY, interval.epoch_id, "b.json", b"later still")
+    assert not await of.seal_next()
+    assert await manifest(database, interval.epoch_id) == sorted(expected, key=lambda row: row[1])
+
+
+async def test_replicas_that_seal_at_once_write_one_manifest(
+    servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
+):
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=1))
+    key, version_id = await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"x")
+    await until(interval)
+    replicas = [sealer(servers, store, database) for _ in range(4)]
+    await asyncio.gather(*(of.seal_next() for of in replicas))
+    assert await manifest(database, interval.epoch_id) == [(MINER_HOTKEY, key, version_id, 1)]
+    written = [of.metrics.sealed_epochs._value.get() for of in replicas]
+    assert sum(written) == 1
+
+
+async def test_a_store_that_fails_midway_leaves_nothing_and_the_next_attempt_seals(
+    servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
+):
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=1))
+    for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY):
+        await upload(servers, hotkey, interval.epoch_id, "a.json", b"x")
+    await until(interval)
+    failing = FailingStore(config(servers))
+    with pytest.raises(ObjectStoreUnavailableError):
+        await sealer(servers, failing, database).seal_next()
+    failing.close()
+    async with database.connect() as connection:
+        assert not await manifests.is_sealed(connection, interval.epoch_id)
+    assert await manifest(database, interval.epoch_id) == []
+    assert await sealer(servers, store, database).seal_next()
+    assert len(await manifest(database, interval.epoch_id)) == 2
+
+
+async def test_uploads_under_way_are_waited_for(
+    servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
+):
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=-30))
+    assert not await sealer(servers, store, database, timedelta(seconds=60)).seal_next()
+    assert await sealer(servers, store, database, timedelta(seconds=29)).seal_next()
+    assert await manifest(database, interval.epoch_id) == []

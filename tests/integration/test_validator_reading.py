@@ -1,0 +1,108 @@
+"""What validators are given to read, tried against the object store: ended epochs, and nothing else."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from botocore.exceptions import ClientError
+
+from devstack.object_store import admin_client
+from devstack.stack import Stack
+from tests.integration.people import client, fresh_grant, keypair, read_sealed
+from tests.integration.test_uploads import CONTENT, s3_client
+from zipcast.calendar import parse_epoch_id
+from zipcast.ready import Ready
+from zipcast.uploads import post_file
+
+NEW = b"changed\n" * 200
+
+
+async def test_reading_credentials_open_the_ended_epoch_of_every_miner_and_nothing_else(
+    ready: Ready, tmp_path: Path
+):
+    file = tmp_path / "listings.csv"
+    file.write_bytes(CONTENT)
+    async with client(ready, "miner-3") as one, client(ready, "miner-4") as two:
+        grant = await fresh_grant(one)
+        epoch_id = grant.epoch_id
+        keys = [await post_file(grant.url, grant.fields, "listings.csv", file)]
+        other = await two.miner_upload(epoch_id)
+        keys.append(await post_file(other.url, other.fields, "listings.csv", file))
+        async with client(ready, "validator-1") as validator:
+            page = await read_sealed(validator, epoch_id, with_credentials=True)
+        running = await fresh_grant(one)
+        newer = await post_file(running.url, running.fields, "listings.csv", file)
+    assert {found.key for found in page.objects} >= set(keys)
+    credentials = page.s3_credentials
+    assert credentials is not None
+    s3, bucket = s3_client(credentials), credentials.bucket
+    for key in keys:
+        read = await asyncio.to_thread(s3.get_object, Bucket=bucket, Key=key)
+        assert read["Body"].read() == CONTENT
+        folder = key.removesuffix("listings.csv")
+        listed = await asyncio.to_thread(s3.list_objects_v2, Bucket=bucket, Prefix=folder)
+        assert [found["Key"] for found in listed["Contents"]] == [key]
+    outside = [
+        (s3.get_object, {"Key": newer}),
+        (s3.list_objects_v2, {"Prefix": newer.removesuffix("listings.csv")}),
+        (s3.list_objects_v2, {"Prefix": "data/"}),
+        (s3.put_object, {"Key": keys[0], "Body": NEW}),
+        (s3.delete_object, {"Key": keys[0]}),
+    ]
+    for call, arguments in outside:
+        with pytest.raises(ClientError, match=r"AccessDenied|403"):
+            await asyncio.to_thread(call, Bucket=bucket, **arguments)
+    with pytest.raises(ClientError, match=r"AccessDenied|403"):
+        await asyncio.to_thread(s3.get_object, Bucket=ready.s3.validator_bucket, Key=keys[0])
+
+
+@pytest.mark.long  # a thousand uploads
+async def test_a_live_list_pages_on_where_a_legacy_list_ends(stack: Stack, ready: Ready):
+    """1,000 keys are all that one presigned list shows; over NATS the next page is another address."""
+    miner = keypair(ready, "miner-6").ss58_address
+    s3 = admin_client(stack.servers.state, ready.s3.endpoint)
+    folder = f"data/hotkey={miner}/many/"
+    names = [f"{folder}{number:04}.json" for number in range(1_005)]
+
+    def put(some: list[str]) -> None:
+        for name in some:
+            s3.put_object(Bucket=ready.s3.miner_bucket, Key=name, Body=b"x")
+
+    await asyncio.gather(*(asyncio.to_thread(put, names[part::4]) for part in range(4)))
+    found: list[str] = []
+    async with client(ready, "validator-2") as validator, httpx.AsyncClient() as http:
+        after, pages = folder, 0
+        while after is not None:
+            listed = await validator.miner_list(miner, start_after=after)
+            answer = await http.get(listed.url)
+            assert answer.status_code == 200, answer.text
+            keys = re.findall(r"<Key>([^<]+)</Key>", answer.text)
+            assert len(keys) <= 1_000
+            found += [key.replace("%3D", "=").replace("%2F", "/") for key in keys]
+            pages += 1
+            after = found[-1] if "<IsTruncated>true</IsTruncated>" in answer.text else None
+    assert pages == 2
+    assert found == names
+
+
+@pytest.mark.long
+async def test_what_is_changed_after_the_deadline_does_not_count(stack: Stack, ready: Ready, tmp_path: Path):
+    """The legacy form reaches every epoch's folder for a day: what it changes is another version."""
+    file = tmp_path / "listings.csv"
+    file.write_bytes(CONTENT)
+    address = keypair(ready, "miner-5").ss58_address
+    async with client(ready, "miner-5") as miner, client(ready, "validator-1") as validator:
+        grant = await fresh_grant(miner)
+        key = await post_file(grant.url, grant.fields, "listings.csv", file)
+        page = await read_sealed(validator, grant.epoch_id, miner_hotkey=address)
+        s3 = admin_client(stack.servers.state, ready.s3.endpoint)
+        await asyncio.to_thread(s3.put_object, Bucket=grant.bucket, Key=key, Body=NEW)
+        again = await read_sealed(validator, grant.epoch_id, miner_hotkey=address)
+    assert [(one.key, one.version_id) for one in again.objects] == [
+        (one.key, one.version_id) for one in page.objects
+    ]
+    assert parse_epoch_id(grant.epoch_id) <= again.objects[0].last_modified
+    async with httpx.AsyncClient() as http:
+        assert (await http.get(again.objects[0].url)).content == CONTENT

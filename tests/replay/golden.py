@@ -1,0 +1,79 @@
+"""Selections that must never change by a byte: `zipcast-selection/1` is what past epochs were drawn by.
+
+`python -m tests.replay.golden` compares them under any Python with nothing installed; `make check-pythons`
+does so under each that it is given. Standard library and `zipcast.selection` only.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.replay import documented
+from tests.replay.pools import START_AT, pool
+from zipcast.selection import PoolTooSmallError, Selection, SelectionSettings, draw, select
+
+GOLDEN = Path(__file__).parent / "golden.json"
+
+CASES: dict[str, tuple[int, bool, dict[str, Any]]] = {
+    "small": (40, False, {}),
+    "ordinary": (800, False, {}),
+    "uniform": (800, False, {"selection_randomness": 1.0, "geographic_spread_factor": 0.0}),
+    "by weight": (800, False, {"selection_randomness": 0.0, "geographic_spread_factor": 1.0}),
+    "exact": (300, False, {"target_listings": 9_973, "tolerance_percent": 0}),
+    "relaxed": (12, False, {"target_listings": 6_000, "tolerance_percent": 1}),
+    "alike": (500, True, {"target_listings": 7_000, "tolerance_percent": 0}),
+    "too small": (12, False, {"target_listings": 60_000}),
+}
+
+
+def digests() -> dict[str, str]:
+    """By case: SHA-256 over all that a selection says, and over the whole order of its pool."""
+    return {name: _digest(name) for name in CASES}
+
+
+def _digest(name: str) -> str:
+    size, alike, changes = CASES[name]
+    settings, seed = SelectionSettings(**changes), hashlib.sha256(name.encode()).digest()
+    try:
+        selection = select(pool(name, size, alike=alike), settings, seed, START_AT)
+    except PoolTooSmallError as error:
+        return hashlib.sha256(str(error).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_lines(selection, settings, seed)).encode()).hexdigest()
+
+
+def _lines(selection: Selection, settings: SelectionSettings, seed: bytes) -> Iterator[str]:
+    yield from (chosen.zipcode for chosen in selection.zipcodes)
+    yield f"total {selection.total_listings}"
+    yield from (f"relaxed {zipcode}" for zipcode in selection.relaxed_cooldown)
+    yield from (f"pool {candidate.zipcode}" for candidate in selection.pool)
+    # A target that only the whole pool meets shows the order of everything in it.
+    everything = sum(candidate.expected_listings for candidate in selection.pool)
+    settings_of_all = SelectionSettings(
+        target_listings=everything,
+        tolerance_percent=0,
+        selection_randomness=settings.selection_randomness,
+        geographic_spread_factor=settings.geographic_spread_factor,
+    )
+    yield from (candidate.zipcode for candidate in draw(selection.pool, settings_of_all, seed))
+
+
+def faults() -> list[str]:
+    """What differs from the golden file and from docs/protocol.md."""
+    stored, found = json.loads(GOLDEN.read_text()), digests()
+    differing = [f"golden: {name}" for name in {*stored, *found} if stored.get(name) != found.get(name)]
+    return sorted(differing) + documented.faults()
+
+
+def main() -> int:
+    found = faults()
+    version = ".".join(map(str, sys.version_info[:3]))
+    told = "; ".join(found) or "the selections of all cases and of docs/protocol.md, byte for byte"
+    sys.stdout.write(f"Python {version}: {'DIFFERS: ' if found else ''}{told}\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""10,000 epochs over the sample pool, and thousands over pools where it is in doubt whether a subset fits."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.simulation.shares import eligible
+from tests.simulation.tight import tight_epochs
+from zipcast.calendar import EpochCalendar, parse_epoch_id
+from zipcast.cli.simulate import read_pool
+from zipcast.selection import Candidate, SelectionSettings
+from zipcast.simulation import SimulatedEpoch, simulate
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
+RULES = SelectionSettings()
+CALENDAR = EpochCalendar(4 * 3600)
+START_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def pool() -> list[Candidate]:
+    return eligible(read_pool(None), RULES)
+
+
+def rests_were_kept(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> bool:
+    last: dict[str, datetime] = {}
+    for epoch in epochs:
+        start_at = parse_epoch_id(epoch.epoch_id)
+        if any(start_at - last[zipcode] < settings.cooldown for zipcode in epoch.zipcodes if zipcode in last):
+            return False
+        last.update(dict.fromkeys(epoch.zipcodes, start_at))
+    return True
+
+
+def test_ten_thousand_epochs_are_within_tolerance_and_every_rest_is_kept(pool: list[Candidate]):
+    run = list(simulate(pool, RULES, CALENDAR, start_at=START_AT, epochs=10_000, seed=1))
+    totals = [epoch.total_listings for epoch in run]
+    assert len(totals) == 10_000
+    assert all(total is not None and 9_000 <= total <= 11_000 for total in totals)
+    assert {epoch.relaxed for epoch in run} == {0}
+    assert rests_were_kept(run, RULES)
+
+
+def test_in_pools_in_doubt_selection_succeeds_where_and_only_where_some_subset_fits():
+    outcomes = list(tight_epochs(seed=2, pools=250, epochs=20))
+    assert len(outcomes) == 5_000
+    kinds = [(one.succeeded, one.relaxed) for one in outcomes]
+    assert min(kinds.count(kind) for kind in ((True, False), (True, True), (False, False))) > 200
+    for one in outcomes:
+        assert one.succeeded is one.feasible, one
+        assert one.relaxed is (one.succeeded and not one.feasible_rested), one
+        assert not one.feasible_with_fewer, one

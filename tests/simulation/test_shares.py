@@ -1,0 +1,49 @@
+"""The mean share of each state and tier is what the weights lead to, within statistical error.
+
+Compared with independent draws (`expected.py`): for each state and tier the z of the difference of two means,
+with a limit that chance exceeds anywhere once in 1,000 times. Seeds are fixed, so nothing flickers. Without
+cooldown, which changes from epoch to epoch what can be drawn.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.country import every_zipcode, rules_for
+from tests.simulation.shares import eligible, too_far_off
+from zipcast.cli.simulate import read_pool
+from zipcast.selection import Candidate, MarketTier, SelectionSettings
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
+RULES = SelectionSettings()
+
+
+@pytest.fixture(scope="module")
+def sample() -> list[Candidate]:
+    return eligible(read_pool(None), RULES)
+
+
+def test_shares_of_the_sample_follow_the_weights(sample: list[Candidate]):
+    assert too_far_off(sample, RULES, count=2_000, independent=40_000) == []
+
+
+def test_shares_of_the_country_follow_the_weights(tmp_path: Path):
+    country = every_zipcode(tmp_path / "zipcodes.csv")
+    rules = rules_for(country)
+    assert too_far_off(eligible(country, rules), rules, count=150, independent=10_000) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state_priorities": (("PA", 1), ("NJ", 2), ("NY", 2), ("DE", 4), ("MD", 5))},
+        {"tier_weights": ((MarketTier.PREMIUM, 1.5), (MarketTier.STANDARD, 1.0), (MarketTier.EMERGING, 1.0))},
+        {"geographic_spread_factor": 0.3},
+    ],
+    ids=["state priority", "tier weight", "spread"],
+)
+def test_a_small_change_of_a_weight_would_be_found_out(sample: list[Candidate], changes: dict):
+    other = replace(RULES, **changes)
+    assert too_far_off(sample, RULES, count=400, independent=10_000, expected_by=other)

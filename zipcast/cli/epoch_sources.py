@@ -1,0 +1,236 @@
+"""Where ended epochs come from: the bridge, NATS, or a file that was exported from either.
+
+Owns what is asked for, which is all that the caller may see: with a validator's wallet the pools too. Nothing
+here is believed; that is `zipcast.verification`'s.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import typer
+from pydantic import ValidationError
+
+from zipcast import btauth
+from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.session import (
+    DEFAULT_READY,
+    HotkeyOption,
+    NatsOption,
+    NetuidOption,
+    NetworkOption,
+    ReadyOption,
+    SignerOption,
+    WalletOption,
+    WalletsOption,
+    chosen_wallet,
+    resolve,
+    trust_of,
+)
+from zipcast.client import ZipcastClient
+from zipcast.envelope import Trust, UnverifiedEnvelope
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.history_messages import EndedEpoch, EndedEpochReply, ExportedEpoch, ExportedEpochs
+from zipcast.hotkeys import Signer
+from zipcast.messages import EpochMessage, Proof
+from zipcast.pool_messages import EpochPool, EpochPoolReply
+from zipcast.wallets import load_hotkey
+
+FromOption = Annotated[str, typer.Option("--from", help="http, nats, or a file of `zipcast epoch export`.")]
+MostOption = Annotated[int, typer.Option("--most", min=1, help="Of all epochs the newest so many.")]
+
+# What a validator is told of an epoch whose pool cannot be had, and anybody else of every epoch.
+_NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
+_NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
+
+
+class Source(Protocol):
+    """`epochs`: one, with the one before it, or the newest `most`; whichever of them can be had."""
+
+    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """Where epochs come from, and whose to believe."""
+
+    source: Source
+    trust: Trust
+    most: int
+
+    async def epochs(self, epoch_id: str | None) -> list[ExportedEpoch]:
+        return await self.source.epochs(epoch_id, self.most)
+
+
+def sourced(
+    source: FromOption = "http",
+    http: HttpOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+    nats: NatsOption = None,
+    signers: SignerOption = None,
+    network: NetworkOption = None,
+    netuid: NetuidOption = None,
+    wallet_path: WalletsOption = None,
+    wallet: WalletOption = None,
+    hotkey: HotkeyOption = "default",
+    most: MostOption = 50,
+) -> Sourced:
+    """Over HTTP a wallet is used only if it is named. Raises NotReadyError, WalletError."""
+    trust = trust_of(ready, signers, network, netuid)
+    if source == "nats":
+        session = resolve(ready, nats, signers, network, netuid, wallet_path, wallet, hotkey)
+        return Sourced(NatsSource(session.client()), trust, most)
+    if source != "http":
+        return Sourced(FileSource(Path(source)), trust, most)
+    signer = None if wallet is None else load_hotkey(*chosen_wallet(ready, wallet_path, wallet), hotkey)
+    return Sourced(HttpSource(address_of(http, ready), signer, trust), trust, most)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    path: Path
+
+    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]:
+        """All that the file holds. Raises ValueError, OSError."""
+        try:
+            return list(ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs)
+        except ValidationError:
+            raise ValueError(f"--from {self.path}: not what `zipcast epoch export` writes") from None
+
+
+@dataclass(slots=True)
+class HttpSource:
+    """`validator` signs for the pools."""
+
+    address: str
+    validator: Signer | None
+    trust: Trust
+
+    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]:
+        """Raises ServiceError, OSError."""
+        found = self._newest(most) if epoch_id is None else self._with_predecessor(epoch_id)
+        return [ExportedEpoch(**dict(one), pool=self._pool(one)) for one in found]
+
+    def _newest(self, most: int) -> list[EndedEpoch]:
+        found: list[EndedEpoch] = []
+        parameters = {"limit": str(min(most, 100))}
+        while len(found) < most:
+            page = get_page(self.address, parameters)
+            found += page.epochs
+            if page.next_before is None:
+                break
+            parameters["before"] = page.next_before
+        return found[:most]
+
+    def _with_predecessor(self, epoch_id: str) -> list[EndedEpoch]:
+        found = [self._one(epoch_id)]
+        before = None if found[0].proof is None else _predecessor(found[0].proof.payload.encode())
+        try:
+            return found if before is None else [*found, self._one(before)]
+        except ServiceError:
+            return found
+
+    def _one(self, epoch_id: str) -> EndedEpoch:
+        told = EndedEpochReply.model_validate_json(get(self.address, f"/api/v1/epochs/{epoch_id}"))
+        return EndedEpoch.model_validate(told.model_dump(exclude={"success"}))
+
+    def _pool(self, epoch: EndedEpoch) -> EpochPool | None:
+        if self.validator is None or epoch.proof is None:
+            return None
+        try:
+            return EpochPool.of(self._pages(f"/api/v1/epochs/{epoch.epoch_id}/pool", self.validator))
+        except ServiceError as error:
+            if error.code in _NO_VALIDATOR:
+                self.validator = None
+            elif error.code not in _NO_POOL:
+                raise
+            return None
+
+    def _pages(self, path: str, signer: Signer) -> list[EpochPoolReply]:
+        pages: list[EpochPoolReply] = []
+        while not pages or pages[-1].next_after is not None:
+            target = path if not pages else f"{path}?after={pages[-1].next_after}"
+            pages.append(EpochPoolReply.model_validate_json(self._signed(target, signer)))
+        return pages
+
+    def _signed(self, target: str, signer: Signer) -> bytes:
+        *others, last = sorted(self.trust.signers)
+        for receiver in others:
+            try:
+                return get(self.address, target, _signature(signer, target, receiver))
+            except ServiceError as error:
+                if error.code is not ErrorCode.WRONG_RECEIVER:
+                    raise
+        return get(self.address, target, _signature(signer, target, last))
+
+
+def _signature(signer: Signer, target: str, receiver: str) -> dict[str, str]:
+    return btauth.sign(
+        signer, method="GET", path=target, body=b"", receiver=receiver, nonce_ns=time.time_ns()
+    )
+
+
+@dataclass(slots=True)
+class NatsSource:
+    client: ZipcastClient
+    _asks_for_pools: bool = True
+
+    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]:
+        """Raises ServiceError, EnvelopeError, nats.errors.Error."""
+        async with self.client:
+            if epoch_id is None:
+                running = (await self.client.current()).message
+                return [one async for one in self._back_from(running, most)]
+            envelope = await self.client.epoch(epoch_id)
+            asked = await self._exported(envelope, None)
+            message = EpochMessage.model_validate_json(envelope.payload)
+            return [asked, *[one async for one in self._back_from(message, 1)]]
+
+    async def _back_from(self, message: EpochMessage, most: int) -> AsyncIterator[ExportedEpoch]:
+        """Those before it, newest first, along the chain: each message reveals the seed of the one before."""
+        while message.previous_epoch_id is not None and most > 0:
+            try:
+                envelope = await self.client.epoch(message.previous_epoch_id)
+            except ServiceError as error:
+                if error.code in _NO_POOL:
+                    return
+                raise
+            yield await self._exported(envelope, message.revealed_seed)
+            message = EpochMessage.model_validate_json(envelope.payload)
+            most -= 1
+
+    async def _exported(self, envelope: UnverifiedEnvelope, seed: str | None) -> ExportedEpoch:
+        message = EpochMessage.model_validate_json(envelope.payload)
+        proof = Proof(payload=envelope.payload.decode(), signer=envelope.signer, signature=envelope.signature)
+        return ExportedEpoch(
+            epoch_id=envelope.epoch_id,
+            epoch_start=message.epoch_start,
+            epoch_end=message.epoch_end,
+            status="COMPLETED",
+            seed=seed,
+            seed_commitment=message.seed_commitment,
+            proof=proof,
+            pool=await self._pool(envelope.epoch_id),
+        )
+
+    async def _pool(self, epoch_id: str) -> EpochPool | None:
+        if not self._asks_for_pools:
+            return None
+        try:
+            return await self.client.pool(epoch_id)
+        except ServiceError as error:
+            if error.code in _NO_VALIDATOR:
+                self._asks_for_pools = False
+            elif error.code not in _NO_POOL:
+                raise
+            return None
+
+
+def _predecessor(payload: bytes) -> str | None:
+    """As an unverified message says; whoever verifies it finds out if that is wrong."""
+    try:
+        return EpochMessage.model_validate_json(payload).previous_epoch_id
+    except ValidationError:
+        return None

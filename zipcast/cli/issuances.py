@@ -1,0 +1,72 @@
+"""`zipcast issuances`: what was issued, read from the record."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from zipcast.cli.database import DatabaseOption, chosen_database, out, run_on_database
+from zipcast.cli.session import DEFAULT_READY, ReadyOption
+from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from storage.issuances import Issuance
+
+
+def list_issuances(
+    hotkey: Annotated[str | None, typer.Option(help="Only to this hotkey.")] = None,
+    hours: Annotated[float | None, typer.Option(min=0, help="Only of so many hours back.")] = None,
+    valid: Annotated[bool, typer.Option("--valid", help="Only what has not run out.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    database_url: DatabaseOption = None,
+    ready: ReadyOption = DEFAULT_READY,
+) -> None:
+    """Show which credentials were issued: to whom, for what prefix, until when, asked from where."""
+    if hotkey is not None:
+        try:
+            parse_hotkey(hotkey)
+        except MalformedHotkeyError as error:
+            raise typer.BadParameter(f"hotkey {error}", param_hint="--hotkey") from None
+    now = datetime.now(UTC)
+    since = None if hours is None else now - timedelta(hours=hours)
+
+    async def read(engine: "AsyncEngine") -> "list[Issuance]":
+        from storage.issuances import newest_issuances
+
+        async with engine.connect() as connection:
+            return await newest_issuances(
+                connection, hotkey=hotkey, since=since, valid_at=now if valid else None, limit=limit
+            )
+
+    found = run_on_database(chosen_database(database_url, ready), read)
+    if as_json:
+        typer.echo(json.dumps({"issuances": [_as_json(issuance) for issuance in found]}))
+        return
+    table = Table("issued", "until", "hotkey", "kind", "prefix", "from", "request", box=None, pad_edge=False)
+    for issuance in found:
+        shown = _as_json(issuance)
+        table.add_row(*(str(shown[name]) for name in _SHOWN))
+    out.print(table)
+
+
+_SHOWN = ("issuedAt", "expiresAt", "hotkey", "kind", "prefix", "source", "requestId")
+
+
+def _as_json(issuance: "Issuance") -> dict[str, str | None]:
+    return {
+        "issuedAt": f"{issuance.issued_at:%Y-%m-%dT%H:%M:%SZ}",
+        "expiresAt": f"{issuance.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+        "hotkey": issuance.hotkey,
+        "role": issuance.role,
+        "kind": issuance.kind,
+        "bucket": issuance.bucket,
+        "prefix": issuance.prefix,
+        "epochId": issuance.epoch_id,
+        "requestId": issuance.request_id,
+        "source": issuance.source,
+    }

@@ -1,0 +1,82 @@
+"""What the next epoch assigns, for the operator alone: `zipcast epoch next --preview`.
+
+Asks no service. It reads the scheduler's own settings, with the secret behind the seeds, and its database:
+whoever has these knows the future anyway, and nobody else can learn it from here.
+"""
+
+import asyncio
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from zipcast.cli.config import read_env_files
+from zipcast.cli.database import database_faults, fail, out, server_packages
+
+if TYPE_CHECKING:
+    from schedulers.preview import Preview
+    from schedulers.settings import SchedulerSettings
+
+
+def show_preview(env_files: list[Path] | None, *, as_json: bool) -> None:
+    """Exit status 1 where the next epoch could not be prepared."""
+    shown = _preview(env_files)
+    if as_json:
+        sys.stdout.write(_document(shown))
+    else:
+        _show(shown)
+
+
+def _preview(env_files: list[Path] | None) -> "Preview":
+    with server_packages():
+        from runtime.settings import load
+        from schedulers.prepare import MessageTooLargeError, NothingImportedError, UnknownSecretError
+        from schedulers.settings import SchedulerSettings
+        from zipcast.selection import PoolTooSmallError
+    read_env_files(env_files)
+    settings = load(SchedulerSettings)
+    try:
+        # What is logged on the way must not stand among what was asked for.
+        with database_faults(), redirect_stdout(sys.stderr):
+            return asyncio.run(_ask(settings))
+    except (PoolTooSmallError, NothingImportedError, UnknownSecretError, MessageTooLargeError) as error:
+        fail(f"the next epoch cannot be prepared: {error}")
+
+
+async def _ask(settings: "SchedulerSettings") -> "Preview":
+    from schedulers.preview import preview_next
+    from schedulers.wiring import make_preparer
+    from storage.database import open_engine
+
+    url = settings.database_url.get_secret_value()
+    database = open_engine(url, application_name="zipcast-operator", pool_size=1)
+    try:
+        return await preview_next(make_preparer(settings, database))
+    finally:
+        await database.dispose()
+
+
+def _document(shown: "Preview") -> str:
+    document = {
+        "prepared": shown.is_prepared,
+        "relaxedCooldown": shown.relaxed_cooldown,
+        "message": json.loads(shown.message.to_bytes()),
+    }
+    return json.dumps(document) + "\n"
+
+
+def _show(shown: "Preview") -> None:
+    message = shown.message
+    table = Table("zipcode", "state", "tier", "listings", "city", box=None, pad_edge=False)
+    for one in message.zipcodes:
+        table.add_row(one.zipcode, one.state, str(one.market_tier), str(one.expected_listings), one.city)
+    out.print(table)
+    total = message.metadata.total_expected_listings
+    kind = "prepared" if shown.is_prepared else "not prepared yet: a dry run, as of now"
+    relaxed = f"; cooldown relaxed for {len(shown.relaxed_cooldown)}" if shown.relaxed_cooldown else ""
+    line = f"{message.epoch_id}: {len(message.zipcodes)} zipcodes, {total} listings ({kind}{relaxed})"
+    out.print(line, highlight=False, soft_wrap=True)
+    out.print("Secret until its start: show it to nobody.", style="dim", highlight=False)

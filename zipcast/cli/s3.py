@@ -1,0 +1,130 @@
+"""`zipcast s3`: what an operator proves of an object store, and takes back in it.
+
+Reads the responder's variables of the environment; taking back needs keys that may put a bucket's policy.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from zipcast.cli.config import EnvFiles, read_env_files
+from zipcast.cli.database import fail, out, server_packages
+from zipcast.clock import SystemClock
+from zipcast.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
+
+if TYPE_CHECKING:
+    from runtime.object_store_settings import ObjectStoreSettings
+
+s3_app = typer.Typer(no_args_is_help=True, help="The object store, with the responder's settings.")
+
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+
+
+@s3_app.command("check")
+def check(env_file: EnvFiles = None) -> None:
+    """Try all that Zipcast relies on, and say how to mend what fails; exit status 1 if anything does."""
+    settings = _settings(env_file)
+    if asyncio.run(_check(settings)):
+        raise typer.Exit(1)
+
+
+async def _check(settings: "ObjectStoreSettings") -> int:
+    import httpx
+
+    from storage.checks import Status, check_object_store
+
+    buckets = settings.s3_bucket, settings.s3_validator_bucket
+    failed = 0
+    try:
+        async for finding in check_object_store(settings.object_store, *buckets, _nobody(), SystemClock()):
+            mark = f"[{_COLOURS[finding.status]}]{finding.status:8}[/]"
+            out.print(f"{mark} {finding.subject}: {finding.told}", highlight=False, soft_wrap=True)
+            if finding.fix:
+                out.print(f"         → {finding.fix}", highlight=False, soft_wrap=True)
+            failed += finding.status is Status.FAILED
+    except httpx.HTTPError as error:
+        fail(f"the object store does not answer ({type(error).__name__}): correct S3_ENDPOINT_URL")
+    return failed
+
+
+@s3_app.command("revoke")
+def revoke(hotkeys: list[str], env_file: EnvFiles = None) -> None:
+    """Deny these hotkeys, at once, to write and to use their sessions, whatever they were issued."""
+    named = _parsed(hotkeys)
+    _change_revoked(_settings(env_file), lambda revoked: revoked | named)
+
+
+@s3_app.command("restore")
+def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
+    """Take a revocation back."""
+    named = _parsed(hotkeys)
+    _change_revoked(_settings(env_file), lambda revoked: revoked - named)
+
+
+@s3_app.command("revoked")
+def revoked(env_file: EnvFiles = None) -> None:
+    """Who is denied, one hotkey a line."""
+    with _provider_faults():
+        from storage.bucket_policies import BucketPolicies
+
+        settings = _settings(env_file)
+        policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
+        for hotkey in sorted(policies.revoked()):
+            out.print(hotkey, highlight=False)
+
+
+@s3_app.command("revoke-sessions")
+def revoke_sessions() -> None:
+    """Print the inline policy that ends every session issued until now, for `aws iam put-role-policy`."""
+    with server_packages():
+        from storage.revocation import older_sessions_policy
+    typer.echo(older_sessions_policy(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")))
+
+
+def _change_revoked(
+    settings: "ObjectStoreSettings", whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]]
+) -> None:
+    with _provider_faults():
+        from storage.bucket_policies import BucketPolicies
+
+        policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
+        denied = policies.change(whom)
+    out.print(f"{len(denied)} hotkeys are denied in both buckets", highlight=False)
+    out.print("the responders' caches hold sessions for up to two hours: restart them", highlight=False)
+
+
+def _settings(env_file: list[Path] | None) -> "ObjectStoreSettings":
+    with server_packages():
+        from runtime.object_store_settings import ObjectStoreSettings
+        from runtime.settings import load
+    read_env_files(env_file)
+    return load(ObjectStoreSettings)
+
+
+def _parsed(hotkeys: list[str]) -> frozenset[Hotkey]:
+    try:
+        return frozenset(parse_hotkey(hotkey) for hotkey in hotkeys)
+    except MalformedHotkeyError as error:
+        raise typer.BadParameter(f"hotkey {error}", param_hint="HOTKEYS") from None
+
+
+def _nobody() -> Hotkey:
+    """A hotkey whose key is thrown away."""
+    return parse_hotkey(Keypair.create_from_mnemonic(Keypair.generate_mnemonic()).ss58_address)
+
+
+@contextmanager
+def _provider_faults() -> Iterator[None]:
+    """What the provider says becomes one line."""
+    with server_packages():
+        from storage.bucket_policies import BucketPolicyError
+        from storage.revocation import RevocationError
+    try:
+        yield
+    except (BucketPolicyError, RevocationError) as error:
+        fail(str(error))

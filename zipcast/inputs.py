@@ -1,0 +1,128 @@
+"""What an epoch's selection is committed to one epoch ahead, and what follows from it.
+
+Owns the document whose SHA-256 travels as `nextInputsHash`: import version, history, settings and
+secret id; and which rules its algorithm version stands for. Once committed, later changes of any of them act
+on the epoch after. The document is stored as the exact bytes that were hashed and read back from them.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+
+from zipcast import fairness
+from zipcast.honeypots import Choice, HoneypotSettings, choose
+from zipcast.selection import Candidate, MarketTier, SelectionSettings
+
+WITHOUT_HONEYPOTS = "zipcast-selection/1"
+ALGORITHM_VERSION = "zipcast-selection/2"
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionInputs:
+    """`history_epoch_ids`: the epochs whose assignments count as recent for the cooldown.
+    `honeypot_epoch_ids`: those whose decoys still rest. `honeypots` is None in version 1, and only there:
+    ValueError otherwise, and for a version that this program does not know."""
+
+    epoch_id: str
+    import_id: int
+    secret_id: str
+    history_epoch_ids: tuple[str, ...]
+    settings: SelectionSettings
+    honeypots: HoneypotSettings | None = None
+    honeypot_epoch_ids: tuple[str, ...] = ()
+    algorithm_version: str = field(default=ALGORITHM_VERSION)
+
+    def __post_init__(self) -> None:
+        if self.algorithm_version not in {WITHOUT_HONEYPOTS, ALGORITHM_VERSION}:
+            raise ValueError(f"algorithm version {self.algorithm_version!r} is not known here")
+        if (self.honeypots is None) is not (self.algorithm_version == WITHOUT_HONEYPOTS):
+            raise ValueError(f"honeypots belong to {ALGORITHM_VERSION}, and only there")
+
+    def choose(
+        self, candidates: Iterable[Candidate], resting: Collection[str], seed: bytes, start_at: datetime
+    ) -> Choice:
+        """The epoch's zipcodes by the rules of its version; `resting`: the decoys of `honeypot_epoch_ids`.
+        Raises PoolTooSmallError, ValueError."""
+        return choose(candidates, self.settings, self.honeypots, resting, seed, start_at)
+
+    def pool_hash(self, choice: Choice) -> str:
+        """The published hash of all that took part in a choice, by the rules of this version."""
+        if self.honeypots is None:
+            return fairness.candidate_pool_hash(choice.selection.pool)
+        return fairness.whole_pool_hash((*choice.selection.pool, *choice.decoys))
+
+    def to_bytes(self) -> bytes:
+        document: dict[str, object] = {
+            "algorithmVersion": self.algorithm_version,
+            "epochId": self.epoch_id,
+            "importId": self.import_id,
+            "secretId": self.secret_id,
+            "historyEpochIds": self.history_epoch_ids,
+            "settings": _settings_document(self.settings),
+        }
+        if self.honeypots is not None:
+            document["honeypots"] = {
+                "probability": self.honeypots.probability,
+                "threshold": self.honeypots.threshold,
+                "rest": int(self.honeypots.rest.total_seconds()),
+                "epochIds": self.honeypot_epoch_ids,
+            }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> "SelectionInputs":
+        """Reads what `to_bytes` wrote, also by an older version of this program.
+
+        Raises KeyError, TypeError, ValueError."""
+        document = json.loads(stored)
+        honeypots, honeypot_epoch_ids = _honeypots_from(document.get("honeypots"))
+        return cls(
+            epoch_id=document["epochId"],
+            import_id=document["importId"],
+            secret_id=document["secretId"],
+            history_epoch_ids=tuple(document["historyEpochIds"]),
+            settings=_settings_from(document["settings"]),
+            honeypots=honeypots,
+            honeypot_epoch_ids=honeypot_epoch_ids,
+            algorithm_version=document["algorithmVersion"],
+        )
+
+
+def _honeypots_from(document: dict[str, object] | None) -> tuple[HoneypotSettings | None, tuple[str, ...]]:
+    if document is None:
+        return None, ()
+    values = dict(document)
+    epoch_ids = values.pop("epochIds")
+    if not isinstance(epoch_ids, list):
+        raise TypeError("stored inputs hold a list of epoch ids")
+    values["rest"] = timedelta(seconds=_integer(values["rest"]))
+    return HoneypotSettings(**values), tuple(map(str, epoch_ids))  # type: ignore[arg-type]
+
+
+def _settings_document(settings: SelectionSettings) -> dict[str, object]:
+    document = asdict(settings)
+    document["cooldown"] = int(settings.cooldown.total_seconds())
+    document["max_data_age"] = int(settings.max_data_age.total_seconds())
+    return document
+
+
+def _settings_from(document: dict[str, object]) -> SelectionSettings:
+    values = dict(document)
+    for name in ("cooldown", "max_data_age"):
+        values[name] = timedelta(seconds=_integer(values[name]))
+    values["state_priorities"] = tuple((state, n) for state, n in _pairs(values["state_priorities"]))
+    values["tier_weights"] = tuple((MarketTier(tier), w) for tier, w in _pairs(values["tier_weights"]))
+    return SelectionSettings(**values)  # type: ignore[arg-type]
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("a duration in stored inputs is whole seconds")
+    return value
+
+
+def _pairs(value: object) -> Sequence[tuple[str, object]]:
+    if not isinstance(value, list):
+        raise TypeError("stored inputs hold lists of pairs")
+    return [(str(name), weight) for name, weight in value]

@@ -1,0 +1,122 @@
+"""Wire models of an epoch's pool: all that a validator needs to choose the epoch's zipcodes again.
+
+Owns the page as it travels, and what its pages are put together. A row is a JSON list, in the order of
+`PoolRow`: 42,000 of them take 24 pages.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from zipcast.messages import EpochId, Sha256Hex, WireModel, WireTime, ZipcodeText
+from zipcast.selection import Candidate, MarketTier
+
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class PoolRow(NamedTuple):
+    """One active zipcode. Times are Unix microseconds: when its data was collected, and the start of the last
+    epoch that counts as having assigned it, if one does."""
+
+    zipcode: str
+    state: str
+    city: str
+    county: str
+    market_tier: MarketTier
+    geographic_region: str
+    expected_listings: int
+    population: int | None
+    base_weight: float
+    last_scraped_at: int
+    last_assigned_at: int | None
+
+    @classmethod
+    def of(cls, one: Candidate) -> "PoolRow":
+        assigned_at = one.last_assigned_at
+        return cls(
+            one.zipcode,
+            one.state,
+            one.city,
+            one.county,
+            one.market_tier,
+            one.geographic_region,
+            one.expected_listings,
+            one.population,
+            one.base_weight,
+            (one.last_scraped_at - _UNIX_EPOCH) // _MICROSECOND,
+            None if assigned_at is None else (assigned_at - _UNIX_EPOCH) // _MICROSECOND,
+        )
+
+    def candidate(self) -> Candidate:
+        """Raises ValueError, OverflowError."""
+        assigned_at = self.last_assigned_at
+        return Candidate(
+            *self[:9],
+            _UNIX_EPOCH + self.last_scraped_at * _MICROSECOND,
+            None if assigned_at is None else _UNIX_EPOCH + assigned_at * _MICROSECOND,
+        )
+
+
+class ToldHoneypot(WireModel):
+    """A decoy of the epoch: what it really has, and what was published."""
+
+    zipcode: ZipcodeText
+    real_listings: int = Field(ge=0)
+    published_listings: int = Field(ge=0)
+
+
+class ToldSignal(WireModel):
+    """Something about a miner to look at; `kind` says what, `details` on what grounds."""
+
+    hotkey: str
+    kind: str
+    details: dict[str, Any]
+    computed_at: WireTime
+
+
+class PoolDetail(WireModel):
+    """What goes with the candidates. `inputs` is the text whose SHA-256 the message before promised;
+    `resting_honeypots` are the decoys of the epochs that it names."""
+
+    inputs: str
+    seed: Sha256Hex
+    relaxed_cooldown: tuple[ZipcodeText, ...]
+    resting_honeypots: tuple[ZipcodeText, ...]
+    honeypots: tuple[ToldHoneypot, ...]
+    signals: tuple[ToldSignal, ...] = ()
+
+
+class EpochPoolRequest(WireModel):
+    """Without `after` the first page."""
+
+    epoch_id: EpochId
+    after: ZipcodeText | None = None
+
+
+class EpochPoolReply(WireModel):
+    """One page. `detail` is on the first only; `next_after`, if there is more, is the next one's `after`."""
+
+    success: Literal[True] = True
+    epoch_id: EpochId
+    detail: PoolDetail | None
+    candidates: tuple[PoolRow, ...]
+    next_after: ZipcodeText | None
+
+
+class EpochPool(WireModel):
+    """All pages of one epoch."""
+
+    detail: PoolDetail
+    candidates: tuple[PoolRow, ...]
+
+    @classmethod
+    def of(cls, pages: Iterable[EpochPoolReply]) -> "EpochPool":
+        """Raises ValueError where the first page is missing."""
+        first, *others = pages
+        if first.detail is None:
+            raise ValueError("the first page of a pool has its detail")
+        rows = [row for page in (first, *others) for row in page.candidates]
+        return cls(detail=first.detail, candidates=tuple(rows))

@@ -1,0 +1,135 @@
+"""Checking what a validator gets of an epoch that is revealed: that its zipcodes had to be these. Pure.
+
+Owns the checks of committed inputs, history, pool, selection and honeypots. Those that need no pool are
+`verification`'s.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from zipcast.honeypots import Choice, Honeypot
+from zipcast.inputs import SelectionInputs
+from zipcast.messages import AssignedZipcode, EpochMessage
+from zipcast.pool_messages import EpochPool
+from zipcast.selection import Candidate, PoolTooSmallError
+
+POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
+# What an epoch is known by beside its own message and pool: the others that were verified, with their pools.
+Known = Mapping[str, tuple[EpochMessage, EpochPool | None]]
+
+
+class Checked:
+    """What was checked, and what did not hold, each beginning with the name of its check."""
+
+    def __init__(self) -> None:
+        self.checks: list[str] = []
+        self.faults: list[str] = []
+
+    def note(self, check: str, holds: bool, fault: str) -> bool:
+        if check not in self.checks:
+            self.checks.append(check)
+        if not holds:
+            self.faults.append(f"{check}: {fault}")
+        return holds
+
+
+def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked:
+    """`known`: by epoch id, whatever was verified besides. Without the epoch before, nothing says that the
+    inputs are those promised; without those that they name, nothing says that the history is theirs."""
+    checked = Checked()
+    stated = pool.detail.inputs.encode()
+    before = known.get(message.previous_epoch_id or "")
+    if before is not None and before[0].epoch_end == message.epoch_start:
+        promised = before[0].next_inputs_hash
+        same = hashlib.sha256(stated).hexdigest() == promised
+        checked.note("inputs", same, "they are not those that were promised")
+    try:
+        inputs = SelectionInputs.from_bytes(stated)
+        candidates = [row.candidate() for row in pool.candidates]
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        checked.note("pool", False, f"it cannot be read ({type(error).__name__})")
+        return checked
+    _check_inputs(checked, message, inputs)
+    _check_history(checked, candidates, pool, inputs, known)
+    _check_choice(checked, message, pool, inputs, candidates)
+    return checked
+
+
+def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInputs) -> None:
+    """Only faults: that the message follows its inputs says nothing yet of whether they were promised."""
+    stated = (
+        message.epoch_id,
+        message.metadata.algorithm_version,
+        message.target_listings,
+        message.tolerance_percent,
+    )
+    settings = inputs.settings
+    committed = (
+        inputs.epoch_id,
+        inputs.algorithm_version,
+        settings.target_listings,
+        settings.tolerance_percent,
+    )
+    if stated != committed:
+        checked.note("inputs", False, "the message does not follow them")
+
+
+def _check_history(
+    checked: Checked, candidates: list[Candidate], pool: EpochPool, inputs: SelectionInputs, known: Known
+) -> None:
+    """Whether what those epochs assigned rests, and nothing else: where they are all known."""
+    if all(epoch_id in known for epoch_id in inputs.history_epoch_ids):
+        expected = _last_assigned(known[epoch_id][0] for epoch_id in inputs.history_epoch_ids)
+        stated = {one.zipcode: one.last_assigned_at for one in candidates}
+        same = all(expected.get(zipcode) == at for zipcode, at in stated.items())
+        checked.note("history", same, "other zipcodes rest than the epochs before it assigned")
+    for epoch_id in inputs.honeypot_epoch_ids:
+        _, other = known.get(epoch_id, (None, None))
+        if other is not None:
+            decoys = {one.zipcode for one in other.detail.honeypots}
+            if not decoys <= set(pool.detail.resting_honeypots):
+                checked.note("history", False, f"the decoys of {epoch_id} do not rest")
+
+
+def _last_assigned(messages: Iterator[EpochMessage]) -> dict[str, datetime]:
+    newest: dict[str, datetime] = {}
+    for message in sorted(messages, key=lambda one: one.epoch_start):
+        newest |= {one.zipcode: message.epoch_start for one in message.zipcodes}
+    return newest
+
+
+def _check_choice(
+    checked: Checked,
+    message: EpochMessage,
+    pool: EpochPool,
+    inputs: SelectionInputs,
+    candidates: list[Candidate],
+) -> None:
+    detail = pool.detail
+    try:
+        choice = inputs.choose(
+            candidates, frozenset(detail.resting_honeypots), bytes.fromhex(detail.seed), message.epoch_start
+        )
+    except (PoolTooSmallError, ValueError) as error:
+        checked.note("pool", False, f"nothing can be chosen from it ({type(error).__name__})")
+        return
+    same_pool = inputs.pool_hash(choice) == message.candidate_pool_hash
+    checked.note("pool", same_pool, "it is not the one whose hash was published")
+    same = AssignedZipcode.all_of(choice.zipcodes) == message.zipcodes
+    checked.note("selection", same, "pool and seed give other zipcodes or counts")
+    relaxed = choice.selection.relaxed_cooldown == detail.relaxed_cooldown
+    checked.note("selection", relaxed, "other zipcodes were let back before their cooldown was over")
+    checked.note("honeypots", _told(pool) == choice.honeypots, "pool and seed give other decoys")
+    checked.note("honeypots", _in_tolerance(choice, inputs), "a total lies outside the tolerance")
+
+
+def _told(pool: EpochPool) -> tuple[Honeypot, ...]:
+    return tuple(
+        Honeypot(one.zipcode, one.real_listings, one.published_listings) for one in pool.detail.honeypots
+    )
+
+
+def _in_tolerance(choice: Choice, inputs: SelectionInputs) -> bool:
+    lowest, highest = inputs.settings.lowest_total, inputs.settings.highest_total
+    return all(lowest <= total <= highest for total in (choice.published_total, choice.true_total))
