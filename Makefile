@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin
 
-.PHONY: env up demo test test-long faults check check-pythons check-lock lock clean distclean
+.PHONY: env up demo test test-long faults crash-matrix soak check check-pythons check-lock lock clean distclean
 
 env: .venv/.ready
 
@@ -30,10 +30,11 @@ demo: env
 test: env
 	$(RUN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
-# Outages and frozen parts: they wait for real minutes to pass.
+# Outages and frozen parts: they wait for real minutes to pass. These want the machine for themselves:
+ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py
 test-long: env
-	$(RUN)/python -m pytest -m long tests/faults/test_fault_driver.py
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m long --ignore tests/faults/test_fault_driver.py
+	$(RUN)/python -m pytest -m long $(ALONE)
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE))
 
 # `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.
 SEED ?= 1
@@ -41,6 +42,13 @@ EPOCHS ?= 100
 FAULTS ?= 40
 faults: env
 	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs $(EPOCHS) --faults $(FAULTS)
+
+# Writes the table of docs/reliability.md.
+crash-matrix: env
+	$(RUN)/python -m tests.faults.crash_matrix --write docs/reliability.md
+
+soak: env
+	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs 1000 --faults 400
 
 # Selection under other Pythons, which need nothing installed: the same bytes, or it fails.
 PYTHONS ?= $(foreach minor,11 12 13 14,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null))

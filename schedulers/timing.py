@@ -18,6 +18,8 @@ log = logs.logger()
 
 # The wall clock is read again at least this often, so that a step is noticed.
 LONGEST_NAP_SECONDS = 10.0
+# Where PostgreSQL's clock is behind ours, it is asked again at least this often.
+LONGEST_WAIT_SECONDS = 60.0
 # Within this distance one exact sleep on the monotonic clock follows.
 FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
@@ -65,7 +67,7 @@ class StartGate:
                 _alarm(offset)
             alarmed = True
             far = (start_at - record_now - NEAR).total_seconds()
-            await self._clock.sleep(min(far, LONGEST_NAP_SECONDS))
+            await self._clock.sleep(min(far, LONGEST_WAIT_SECONDS))
 
     async def _open(self, connection: AsyncConnection, start_at: datetime, offset: timedelta) -> None:
         await sleep_until(self._clock, start_at)

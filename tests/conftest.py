@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 import pytest_asyncio
+import structlog
 from hypothesis import HealthCheck, settings
 
 from devstack.options import StackOptions
@@ -16,6 +17,16 @@ from devstack.state import State
 from tests.integration.processes import GENEROUS
 from zipcast.ready import Ready
 
+# Of a failed step that a test provokes: with every variable of every frame it would take a minute to print.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.dev.set_exc_info,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 settings.register_profile("zipcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("zipcast")
 

@@ -4,12 +4,13 @@ It is the whole process of `python -m schedulers`, but for two seconds of import
 other, and it dies with whoever started it.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Mapping
+from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from tests.integration.processes import wait_until
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["schedulers.__main__"])
-_PR_SET_PDEATHSIG = 1
 
 
 class ForkedScheduler:
@@ -52,9 +52,17 @@ class ForkedScheduler:
         await wait_until(lambda: not self.is_alive)
 
 
+def _die_with_the_driver() -> None:
+    """Its parent is the process it was forked from, which outlives the one that asked for it."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        connection.wait([driver.sentinel])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _run(environment: Mapping[str, str], log: Path) -> None:
     """In the child."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    threading.Thread(target=_die_with_the_driver, daemon=True).start()
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(written, sys.stdout.fileno())
     os.dup2(written, sys.stderr.fileno())

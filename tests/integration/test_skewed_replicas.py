@@ -97,8 +97,9 @@ async def test_a_replica_that_is_ahead_and_alone_is_late_never_early_and_alarms(
     async with replicas(database, nats_server, skew) as stream:
         await wait_until(lambda: len(hearer.heard) >= 3, 40)
         late = await lateness(stream)
-    # The first of them may have been running when the replica started.
-    assert min(late[1:]) >= timedelta(seconds=2)
+    assert min(late) >= timedelta(0)
+    # What is due when it comes to look goes out at once; what it waits for, two seconds after the start.
+    assert max(late) >= timedelta(seconds=2)
     assert "clock_offset" in capsys.readouterr().out
 
 
