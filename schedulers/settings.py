@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from schedulers.prepare import Secrets
+from schedulers.signal_rules import LOOKED_BACK, SignalSettings
 from zipcast.calendar import EpochCalendar, scaled
 from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import MarketTier, SelectionSettings
@@ -89,6 +90,22 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=50, ge=1, description="decoys have fewer listings; below MIN_ZIPCODE_LISTINGS"
     )
 
+    signal_nonce_failures: int = Field(
+        default=3, ge=1, le=10_000, description="reports with a wrong nonce, in an epoch, that are a signal"
+    )
+    signal_listings_per_second: float = Field(
+        default=50,
+        gt=0,
+        le=1_000_000,
+        description="reported faster is a signal; 50: fifty pages at once of a second each, 10,000 in 200 s",
+    )
+    signal_exact_share: float = Field(
+        default=0.9, gt=0, le=1, description="share of zipcodes reported as published that is a signal"
+    )
+    signal_exact_epochs: int = Field(
+        default=3, ge=2, le=LOOKED_BACK, description="of six epochs, with half of the zipcodes so: a signal"
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if 86_400 % self.epoch_seconds:
@@ -146,6 +163,15 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             self.honeypot_probability,
             self.honeypot_threshold,
             scaled(HoneypotSettings().rest, self.epoch_seconds),
+        )
+
+    @property
+    def signals(self) -> SignalSettings:
+        return SignalSettings(
+            nonce_failures=self.signal_nonce_failures,
+            listings_per_second=self.signal_listings_per_second,
+            exact_share=self.signal_exact_share,
+            exact_epochs=self.signal_exact_epochs,
         )
 
     @property
