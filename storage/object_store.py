@@ -111,9 +111,11 @@ class ObjectStore:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
+    def post_form(
+        self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int, *, with_checksum: bool = False
+    ) -> PostForm:
         """A presigned POST for keys below `scope`; `fields["key"]` ends in `${filename}`."""
-        fields, conditions = policies.upload_form(scope, metadata)
+        fields, conditions = policies.upload_form(scope, metadata, with_checksum=with_checksum)
         post = self._s3.generate_presigned_post(
             scope.bucket,
             scope.prefix + "${filename}",

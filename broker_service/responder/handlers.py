@@ -79,7 +79,10 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     ) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
         await issuer.require_started(body.epoch_id)
-        return await once(ValidatorUploadReply, lambda: issuer.validator_upload(caller, body.epoch_id))
+        return await once(
+            ValidatorUploadReply,
+            lambda: issuer.validator_upload(caller, body.epoch_id, with_checksum=body.with_checksum),
+        )
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def folder_access(

@@ -12,6 +12,7 @@ from rich.table import Table
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
 from zipcast.cli.epoch_sources import Sourced, sourced
+from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.history_messages import ExportedEpoch, ExportedEpochs
@@ -83,6 +84,7 @@ async def export(
     out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", highlight=False, soft_wrap=True)
 
 
+epochs_app.command("results")(results)
 epochs_app.command("verify")(with_options_of(sourced, verify))
 epochs_app.command("export")(with_options_of(sourced, export))
 
