@@ -60,18 +60,11 @@ class EpochResultsReader:
     ) -> ConsensusReply:
         found = await newest_results(connection, request.epoch_id)
         counted = [one for one in found if not one.is_late]
-        agreed = consensus.agree(_report(one) for one in counted)
         covered = await read_covered(connection, request.epoch_id, [one.id for one in counted])
-        coverage = await self._coverage(connection, counted, covered, end_at)
+        summary, told = summary_of(found, await self._coverage(connection, counted, covered, end_at))
         signals = await honeypots.signals(connection, request.epoch_id)
-        items: list[Item] = [_told(one, found, agreed) for one in found]
+        items: list[Item] = [*told]
         items += [ToldSignal.model_validate(one, from_attributes=True) for one in signals]
-        summary = Consensus(
-            top_miners=tuple(ConsensusMiner(hotkey=hotkey, support=share) for hotkey, share in agreed.top),
-            agreement=agreed.agreement,
-            outliers=agreed.outliers,
-            coverage=coverage,
-        )
         return _page(request, summary, items, revealed=True)
 
     async def _coverage(
@@ -106,6 +99,18 @@ def consensus_request(asked: Fields) -> ConsensusRequest:
         return ConsensusRequest.model_validate(asked)
     except ValidationError as error:
         raise first_fault(error) from None
+
+
+def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Consensus, list[ToldReport]]:
+    """What these reports come to, and each as it is told; late ones are shown and do not count."""
+    agreed = consensus.agree(_report(one) for one in found if not one.is_late)
+    summary = Consensus(
+        top_miners=tuple(ConsensusMiner(hotkey=hotkey, support=share) for hotkey, share in agreed.top),
+        agreement=agreed.agreement,
+        outliers=agreed.outliers,
+        coverage=coverage,
+    )
+    return summary, [_told(one, found, agreed) for one in found]
 
 
 async def _ended(connection: AsyncConnection, epoch_id: str) -> datetime:

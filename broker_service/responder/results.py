@@ -35,11 +35,11 @@ class ResultsDesk:
         stored = await self._ended(report.epoch_id)
         known = await self.record.known_result(report.epoch_id, caller, proof)
         if known is not None:
-            return _reply(report.epoch_id, known, proof)
+            return reply_of(report.epoch_id, known, proof)
         scope = policies.validator_scope(self.validator_bucket, caller.hotkey, report.epoch_id)
         found = await self.files.check(scope, caller.hotkey, stored.interval, report.files)
         written = await self.record.result(self._new(caller, proof, report, found))
-        reply = _reply(report.epoch_id, written, proof)
+        reply = reply_of(report.epoch_id, written, proof)
         if written.request_key == proof.request_key:
             self.metrics.validator_reports.labels(str(reply.late).lower()).inc()
         return reply
@@ -86,7 +86,7 @@ def _audited(row: AuditRow) -> AuditedZipcode:
     )
 
 
-def _reply(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsReply:
+def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsReply:
     """From what is on record alone, so that a repeated request gets the same answer."""
     ours = written.request_key == proof.request_key
     if ours and written.body_sha256 != proof.body_sha256:

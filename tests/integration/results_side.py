@@ -1,5 +1,5 @@
-"""A responder's side of validators' reports, on real servers, without NATS: epochs of any time, uploads of any
-kind, and the desk that takes reports."""
+"""A responder's side of validators' reports, on real servers, without NATS: epochs of any time, uploads of
+any kind, and the desk that takes reports."""
 
 import base64
 import hashlib
@@ -201,7 +201,9 @@ async def add_epoch(owner: AsyncEngine, interval: EpochInterval) -> None:
         await connection.execute(insert(EpochAssignment), assigned)
 
 
-def metadata(interval: EpochInterval, hotkey: Hotkey = VALIDATOR_HOTKEY, **changed: str | None) -> dict[str, str]:
+def metadata(
+    interval: EpochInterval, hotkey: Hotkey = VALIDATOR_HOTKEY, **changed: str | None
+) -> dict[str, str]:
     """The required values; `changed` with underscores, None leaves one out."""
     named = {name.replace("_", "-"): value for name, value in changed.items()}
     values = {**required_metadata(hotkey, interval.epoch_id, datetime.now(UTC)), **named}

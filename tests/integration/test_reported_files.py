@@ -1,4 +1,5 @@
-"""The files of a validator's report against the real object store: every way of uploading, every way of lying."""
+"""The files of a validator's report against the real object store: every way of uploading, every way of
+lying."""
 
 import asyncio
 import socket
@@ -193,7 +194,9 @@ async def test_a_file_elsewhere_is_foreign_whoever_put_it_there(side: ResultsSid
 
 
 @pytest.mark.parametrize("checksum", [True, False])
-async def test_a_file_that_was_cut_or_changed_is_told_from_the_one_reported(side: ResultsSide, checksum: bool):
+async def test_a_file_that_was_cut_or_changed_is_told_from_the_one_reported(
+    side: ResultsSide, checksum: bool
+):
     interval = await side.past()
     one = file(side.scope(interval).prefix + "results.json")
     for body, fault in ((CONTENT[:-1], f"holds {len(CONTENT) - 1} bytes"), (CONTENT.upper(), "SHA-256")):

@@ -1,4 +1,5 @@
-"""Validators' reports on record: whole, one in force, the earlier ones kept; and what all of them say together."""
+"""Validators' reports on record: whole, one in force, the earlier ones kept; and what all of them say
+together."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 
 from devstack.servers import Servers
 from runtime.epoch_results import EpochResultsReader
@@ -193,7 +194,12 @@ async def test_three_validators_agree_as_far_as_their_stake_does(side: ResultsSi
     """And nobody sees another's report before what counts can no longer be changed."""
     interval = await side.epoch()
     top = {VALIDATOR_HOTKEY: [MINER_HOTKEY], OTHERS[0]: [MINER_HOTKEY, STRANGER_HOTKEY], THIRD: [THIRD]}
-    audit = [audit_row(), audit_row(zipcode="07030"), audit_row(zipcode="99999"), audit_row(minerHotkey=THIRD)]
+    audit = [
+        audit_row(),
+        audit_row(zipcode="07030"),
+        audit_row(zipcode="99999"),
+        audit_row(minerHotkey=THIRD),
+    ]
     for hotkey, miners in top.items():
         for evaluated in (0, len(miners)):
             report = a_report(interval, miners_evaluated=evaluated, top_miners=ranked(miners), audit=audit)
@@ -246,8 +252,9 @@ async def test_coverage_is_of_those_who_were_validators_when_the_epoch_ended(sid
     assert told.consensus is not None
     # The epoch was moved back to before both readings: the oldest stands for what is gone.
     assert told.consensus.coverage.validators == 2
-    assert told.consensus.coverage.stake_share == round(stake_of(VALIDATOR_HOTKEY) / sum(
-        stake_of(one.hotkey) for one in two), 6)
+    assert told.consensus.coverage.stake_share == round(
+        stake_of(VALIDATOR_HOTKEY) / sum(stake_of(one.hotkey) for one in two), 6
+    )
 
 
 async def test_more_signals_than_a_message_holds_come_page_by_page(side: ResultsSide):
@@ -255,7 +262,13 @@ async def test_more_signals_than_a_message_holds_come_page_by_page(side: Results
     await side.report(a_report(interval))
     at, details = interval.end_at, {"zipcodes": ["x" * 80] * 10}
     many = [
-        {"epoch_id": interval.epoch_id, "hotkey": f"{n:05}", "kind": "x", "details": details, "computed_at": at}
+        {
+            "epoch_id": interval.epoch_id,
+            "hotkey": f"{n:05}",
+            "kind": "x",
+            "details": details,
+            "computed_at": at,
+        }
         for n in range(400)
     ]
     async with side.owner.begin() as connection:
@@ -269,14 +282,3 @@ async def test_more_signals_than_a_message_holds_come_page_by_page(side: Results
     told = await seen(side, interval, VALIDATOR_HOTKEY)
     assert [one.hotkey for one in told.signals] == [f"{n:05}" for n in range(400)]
     assert len(told.reports) == 1
-
-
-async def test_reports_of_the_epoch_are_counted_as_they_are_read(side: ResultsSide):
-    """One look at an epoch with many validators and many superseded reports stays one small query."""
-    interval = await side.epoch()
-    for number in range(5):
-        await side.report(a_report(interval, miners_evaluated=number))
-    async with side.owner.connect() as connection:
-        assert (await connection.execute(select(func.count()).select_from(ValidatorResult))).scalar() == 5
-    (own,) = (await seen(side, interval, VALIDATOR_HOTKEY)).reports
-    assert (own.miners_evaluated, own.superseded_reports, own.in_force) == (4, 4, True)

@@ -37,11 +37,15 @@ def test_two_rankings_overlap_by_the_points_that_both_give(one: str, other: str,
 
 def test_three_validators_of_whom_one_stands_apart() -> None:
     agreed = agree(
-        [Report("one", 500, ("a", "b", "c")), Report("two", 300, ("a", "c", "b")), Report("three", 200, ("x",))]
+        [
+            Report("one", 500, ("a", "b", "c")),
+            Report("two", 300, ("a", "c", "b")),
+            Report("three", 200, ("x",)),
+        ]
     )
     # a: (500 + 300) × 3 of 1,000 × 3; b: 500 × 2 + 300 × 1; c: 500 × 1 + 300 × 2; x: 200 × 3.
     assert agreed.top == (("a", 0.8), ("b", 0.433333), ("c", 0.366667))
-    # Pairs: one and two share 5/6, weight 150,000; three shares nothing with either, weights 100,000 and 60,000.
+    # One and two share 5/6, weight 150,000; three shares nothing with either, weights 100,000 and 60,000.
     assert agreed.agreement == round(5 / 6 * 150_000 / 310_000, 6)
     assert agreed.closeness == {
         "one": round(5 / 6 * 300 / 500, 6),

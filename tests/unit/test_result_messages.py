@@ -1,4 +1,5 @@
-"""A validator's report as it may come in: both spellings, ranges, and nothing that the record could not take."""
+"""A validator's report as it may come in: both spellings, ranges, and nothing that the record could not
+take."""
 
 import copy
 from typing import Any
@@ -97,7 +98,9 @@ def test_what_may_be_absent() -> None:
         (("audit", 0, "issues"), ["\ud800"], "audit.0.issues.0"),
     ],
 )
-def test_what_breaks_a_range_is_refused_by_name(path: tuple[str | int, ...], value: object, field: str) -> None:
+def test_what_breaks_a_range_is_refused_by_name(
+    path: tuple[str | int, ...], value: object, field: str
+) -> None:
     with pytest.raises(ValidationError) as caught:
         ResultsRequest.model_validate(changed(path, value))
     fault = caught.value.errors(include_url=False)[0]

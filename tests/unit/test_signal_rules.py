@@ -17,14 +17,23 @@ SETTINGS = SignalSettings()
 
 
 @pytest.mark.parametrize(("refusals", "suppressed", "told"), [(2, 900, False), (3, 0, True), (20, 5, True)])
-def test_refused_nonces_are_told_from_three_of_ones_own_on(refusals: int, suppressed: int, told: bool) -> None:
+def test_refused_nonces_are_told_from_three_of_ones_own_on(
+    refusals: int, suppressed: int, told: bool
+) -> None:
     details = nonce_failures(refusals, suppressed, SETTINGS)
     assert details == ({"refusals": refusals, "suppressed": suppressed} if told else None)
 
 
 @pytest.mark.parametrize(
     ("seconds", "listings", "told"),
-    [(200, 10_000, False), (199, 10_000, True), (0.2, 50, False), (0.2, 51, True), (-3, 51, True), (60, 0, False)],
+    [
+        (200, 10_000, False),
+        (199, 10_000, True),
+        (0.2, 50, False),
+        (0.2, 51, True),
+        (-3, 51, True),
+        (60, 0, False),
+    ],
 )
 def test_more_listings_than_can_be_fetched_in_that_time(seconds: float, listings: int, told: bool) -> None:
     details = implausible_speed(START_AT, START_AT + timedelta(seconds=seconds), listings, SETTINGS)
