@@ -20,7 +20,8 @@ from storage.object_store import ObjectStoreConfig, ObjectStoreUnavailableError,
 
 Result = TypeVar("Result")
 
-LOOK_THREADS = 4
+# Together no more than the client has connections.
+LOOK_THREADS = 6
 HASH_THREADS = 2
 CHUNK_BYTES = 1024**2
 # Longer than an honest store takes for the most that is hashed at once.

@@ -25,8 +25,8 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.result_messages import ReportedFile
 
-# The bridge waits eight seconds for an answer; the record needs some of them.
-PATIENCE_SECONDS = 5.5
+# From a report's arrival; the bridge waits eight seconds for an answer, and the record needs some of them.
+PATIENCE_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
 # How far ahead of our clock a validator's may be.
 AHEAD = timedelta(minutes=5)
@@ -54,6 +54,7 @@ class FileChecker:
 
         Raises ServiceError(FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY);
         after the last the same report succeeds once its files have been read, which goes on meanwhile."""
+        ends_at = self.clock.monotonic() + PATIENCE_SECONDS
         for file in files:
             _require_inside(scope, file.key)
         try:
@@ -61,7 +62,7 @@ class FileChecker:
             found = [
                 self._matching(file, look, hotkey, interval) for file, look in zip(files, looks, strict=True)
             ]
-            return await self._hashed(list(zip(files, found, strict=True)))
+            return await self._hashed(list(zip(files, found, strict=True)), ends_at)
         except ObjectStoreUnavailableError:
             raise store_down() from None
 
@@ -79,14 +80,16 @@ class FileChecker:
             raise mismatch(file.key, f"its SHA-256 is {found.sha256}")
         return found
 
-    async def _hashed(self, pairs: list[tuple[ReportedFile, FoundObject]]) -> tuple[StoredFile, ...]:
+    async def _hashed(
+        self, pairs: list[tuple[ReportedFile, FoundObject]], ends_at: float
+    ) -> tuple[StoredFile, ...]:
         """With the content of those that came without a checksum read."""
         unproven = [(file, found) for file, found in pairs if found.sha256 is None]
         self._require_few_bytes([found for _, found in unproven])
         hashings = [self._hashing(found) for _, found in unproven]
         if hashings:
             # Waited for together and no longer than the caller does; what is not done goes on without him.
-            await asyncio.wait(hashings, timeout=PATIENCE_SECONDS)
+            await asyncio.wait(hashings, timeout=max(0.0, ends_at - self.clock.monotonic()))
         for (file, _), hashing in zip(unproven, hashings, strict=True):
             if not hashing.done():
                 raise ServiceError(

@@ -20,6 +20,7 @@ from schedulers.signals import Signals
 from storage import honeypots
 from storage.database import open_engine
 from storage.refusals import Refusal, record_refusals
+from storage.statistics import read_statistics
 from storage.submissions import Submission, store_submission
 from storage.tables import MinerSignal
 from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide
@@ -142,6 +143,18 @@ async def test_half_of_the_zipcodes_met_exactly_again_and_again(side: ResultsSid
     assert [set(await told(side, one)) for one in epochs] == [set(), set(), {(MINER_HOTKEY, "exact_target")}]
     details = (await told(side, epochs[-1]))[MINER_HOTKEY, "exact_target"]
     assert details["epochs"] == [one.epoch_id for one in reversed(epochs)]
+
+
+async def test_who_completed_in_time_counts_whatever_is_reported_later(side: ResultsSide):
+    interval = await side.epoch(LONG_AGO)
+    late = {"received_at": interval.end_at, "reported_at": interval.end_at, "is_late": True}
+    await report(side, interval, "in time", {})
+    await report(side, interval, "in time", {}, status="IN_PROGRESS", **late)
+    await report(side, interval, "too late", {}, **late)
+    await report(side, interval, "never", {}, status="FAILED")
+    async with side.database.connect() as connection:
+        counted = (await read_statistics(connection)).recent[0]
+    assert (counted.miners_participated, counted.miners_completed) == (3, 1)
 
 
 async def test_two_replicas_note_each_signal_once(side: ResultsSide, signals: Signals):
