@@ -7,6 +7,7 @@ Exact arithmetic until the last step, so that neither order nor machine changes 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import combinations_with_replacement
 
 POINTS = (3, 2, 1)
 FEWEST_FOR_OUTLIERS = 3
@@ -55,7 +56,7 @@ def agree(reports: Iterable[Report]) -> Agreed:
     known = sorted(reports, key=lambda report: report.validator)
     weights = _weights(known)
     supported = sorted(_support(known, weights).items(), key=lambda item: (-item[1], item[0]))
-    beside = {one.validator: _beside(one, known, weights) for one in known}
+    beside = _beside(known, weights)
     # Every pair is in it twice, once from each side.
     shared = sum(one.weight * one.shared for one in beside.values()) // 2
     whole = sum(one.weight * one.whole for one in beside.values()) // 2
@@ -74,11 +75,10 @@ def agree(reports: Iterable[Report]) -> Agreed:
 def overlap(one: Sequence[str], other: Sequence[str]) -> Fraction:
     """How alike two rankings are: 1 if they are the same, 0 if they share no miner. Of each miner the points
     that both give; of what is common, the share of what the longer one gives."""
-    return Fraction(_overlap(one, other), _PARTS)
+    return Fraction(_parts(_points(one), _points(other)), _PARTS)
 
 
-def _overlap(one: Sequence[str], other: Sequence[str]) -> int:
-    left, right = _points(one), _points(other)
+def _parts(left: Mapping[str, int], right: Mapping[str, int]) -> int:
     most = max(sum(left.values()), sum(right.values()))
     if most == 0:
         return _PARTS
@@ -105,10 +105,24 @@ def _support(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str,
     return {miner: Fraction(points, whole) for miner, points in given.items() if points}
 
 
-def _beside(one: Report, reports: Sequence[Report], weights: Mapping[str, int]) -> _Beside:
-    others = [other for other in reports if other.validator != one.validator]
-    shared = sum(_overlap(one.top, other.top) * weights[other.validator] for other in others)
-    return _Beside(weights[one.validator], shared, sum(weights[other.validator] for other in others))
+def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, _Beside]:
+    """By validator. Each two rankings are compared once, however many validators have them."""
+    held: dict[tuple[str, ...], int] = {}
+    for report in reports:
+        held[report.top] = held.get(report.top, 0) + weights[report.validator]
+    points = {top: _points(top) for top in held}
+    shared = dict.fromkeys(held, 0)
+    for one, other in combinations_with_replacement(held, 2):
+        parts = _parts(points[one], points[other])
+        shared[one] += parts * held[other]
+        if one != other:
+            shared[other] += parts * held[one]
+    whole = sum(held.values())
+    # Without what each shares with himself, which is everything.
+    return {
+        one.validator: _Beside(own := weights[one.validator], shared[one.top] - _PARTS * own, whole - own)
+        for one in reports
+    }
 
 
 def _stands_apart(one: _Beside, shared: int, whole: int) -> bool:
