@@ -18,6 +18,7 @@ from http_bridge.stream import Listeners
 from runtime import process
 from runtime.doorway import Doorway
 from runtime.epoch_pools import EpochPools
+from runtime.epoch_results import EpochResultsReader
 from runtime.http_server import Server
 from runtime.nats_connection import Link
 from runtime.process import Lifecycle
@@ -81,6 +82,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         assignments=Assignments(database, clock),
         history=History(database),
         pools=EpochPools(database),
+        results=EpochResultsReader(database, doorway.registry),
         listeners=Listeners(feed, doorway.registry, clock),
         limits=limits,
         refusals=doorway.refusals,

@@ -19,6 +19,7 @@ from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools, pool_request
+from runtime.epoch_results import EpochResultsReader, consensus_request
 from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
@@ -29,13 +30,22 @@ from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
 from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
 from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
 from zipcast.pool_messages import EpochPoolReply
+from zipcast.result_messages import ConsensusReply, ResultsReply
 from zipcast.status_messages import StatusReply
 from zipcast.subjects import Verb
 
 JSON = "application/json"
 CURRENT_PATH = "/api/v1/zipcode-assignments/current"
 # Counted here; the responder counts what it answers.
-ANSWERED_HERE = frozenset({Verb.EPOCH_CURRENT, Verb.EPOCH_POOL, Verb.EPOCH_STREAM, Verb.EPOCH_VALIDATION})
+ANSWERED_HERE = frozenset(
+    {
+        Verb.EPOCH_CURRENT,
+        Verb.EPOCH_POOL,
+        Verb.EPOCH_STREAM,
+        Verb.EPOCH_VALIDATION,
+        Verb.VALIDATOR_CONSENSUS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Bridge:
     assignments: Assignments
     history: History
     pools: EpochPools
+    results: EpochResultsReader
     listeners: Listeners
     limits: Limits
     refusals: RefusalTrail
@@ -183,11 +194,27 @@ def build(bridge: Bridge) -> FastAPI:
         """Whether legacy commitments count for the hotkey that signs this, which takes `btauth/1`."""
         return await bridge.forwarded(request, Verb.AUTH_LEGACY)
 
+    _add_results(app, bridge)
     add_admin(app, bridge.forwarded)
     add_pages(app)
     _add_facts(app, bridge.limits.rules)
     _add_health(app, bridge.health)
     return app
+
+
+def _add_results(app: FastAPI, bridge: Bridge) -> None:
+    @app.post("/api/v1/validation-results", responses=_replies(ResultsReply))
+    async def validation_results(request: Request) -> Response:
+        """What a validator found in an epoch that has ended; the files that it names are checked."""
+        return await bridge.forwarded(request, Verb.VALIDATOR_RESULTS)
+
+    @app.get("/api/v1/validation-results/{epoch_id}", responses=_replies(ConsensusReply))
+    async def epoch_results(request: Request, epoch_id: str) -> Response:
+        """What validators found in an epoch, and their consensus, once it is revealed; page by page."""
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        caller = (await bridge.admit(request, Verb.VALIDATOR_CONSENSUS, asked)).caller
+        page = await bridge.results.page(caller.hotkey, consensus_request(asked))
+        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "private"})
 
 
 def _add_facts(app: FastAPI, rules: Rules) -> None:

@@ -16,6 +16,8 @@ from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_H
 from zipcast.subjects import Verb
 
 MAX_BODY_BYTES = 64 * 1024
+# A report with its audit fills a NATS message, of 256 KB with the headers.
+LARGER_BODIES = {Verb.VALIDATOR_RESULTS: 240 * 1024}
 _FORM = "application/x-www-form-urlencoded"
 _MOST_FIELDS = 64
 _SIGNED_HEADER_PREFIX = "x-bittensor-"
@@ -40,7 +42,7 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
     for name, value in headers.items():
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
-    body = await _bounded_body(request)
+    body = await _bounded_body(request, LARGER_BODIES.get(verb, MAX_BODY_BYTES))
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
         body = _as_json(body, signed=any(name.startswith("X-Bittensor-") for name in headers))
     return Arrival(verb, body, headers, correlation_of(request.scope))
@@ -78,10 +80,10 @@ def _title(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
-async def _bounded_body(request: Request) -> bytes:
+async def _bounded_body(request: Request, most_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"A body holds at most {MAX_BODY_BYTES} bytes.")
+        if len(body) > most_bytes:
+            raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"A body holds at most {most_bytes} bytes.")
     return bytes(body)

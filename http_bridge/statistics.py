@@ -78,7 +78,8 @@ class ZipcodeStatistics(WireModel):
 
 
 class EpochPerformance(WireModel):
-    """`miners_participated` reported on the epoch; `completion_rate` of those, 0 to 1, completed it."""
+    """`miners_participated` reported on the epoch; `completion_rate` of those, 0 to 1, completed it in
+    time."""
 
     epoch_id: str
     status: Status

@@ -27,6 +27,7 @@ from zipcast.selection import Candidate
 # nats.conf allows 256 KB a message. A page holds at least one row, of 1.5 KB at the most.
 PAGE_BYTES = 180_000
 PAGE_ROWS = 1_800
+SIGNAL_BYTES = 80_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,29 @@ async def _page(connection: AsyncConnection, request: EpochPoolRequest) -> Epoch
 
 async def _detail(connection: AsyncConnection, epoch_id: str, revealed: RevealedPool) -> PoolDetail:
     told = revealed.revelation
+    signals = [
+        ToldSignal.model_validate(one, from_attributes=True)
+        for one in await epoch_pools.read_signals(connection, epoch_id)
+    ]
+    shown = _fitting(signals)
     return PoolDetail(
         inputs=revealed.stored_inputs.decode(),
         seed=told.seed,
         relaxed_cooldown=tuple(await epoch_pools.read_relaxed(connection, epoch_id)),
         resting_honeypots=tuple(await epoch_pools.read_resting(connection, revealed.inputs)),
         honeypots=tuple(ToldHoneypot.model_validate(one, from_attributes=True) for one in told.honeypots),
-        signals=tuple(
-            ToldSignal.model_validate(one, from_attributes=True)
-            for one in await epoch_pools.read_signals(connection, epoch_id)
-        ),
+        signals=shown,
+        signals_left_out=len(signals) - len(shown),
     )
+
+
+def _fitting(signals: list[ToldSignal]) -> tuple[ToldSignal, ...]:
+    """As many as leave room for the rest of the first page."""
+    spare_bytes, count = SIGNAL_BYTES, 0
+    for one in signals:
+        spare_bytes -= len(one.to_bytes()) + 1
+        count += spare_bytes >= 0
+    return tuple(signals[:count])
 
 
 def _filled(

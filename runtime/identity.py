@@ -41,6 +41,8 @@ VALIDATORS_ONLY = frozenset(
         Verb.S3_MINER_LIST,
         Verb.S3_VALIDATOR_ACCESS,
         Verb.S3_MINER_ACCESS,
+        Verb.VALIDATOR_RESULTS,
+        Verb.VALIDATOR_CONSENSUS,
     }
 )
 

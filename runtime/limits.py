@@ -74,6 +74,10 @@ class Rules:
                 Verb.EPOCH_POOL: rule("epoch-pool", settings.limit_pool_per_hour, HOUR, "hotkey"),
                 Verb.EPOCH_VALIDATION: rule("epoch", settings.limit_epoch_per_hour, HOUR, "hotkey"),
                 Verb.MINER_STATUS: rule("status", settings.limit_status_per_hour, HOUR, "hotkey"),
+                Verb.VALIDATOR_RESULTS: rule("results", settings.limit_results_per_hour, HOUR, "hotkey"),
+                Verb.VALIDATOR_CONSENSUS: rule(
+                    "consensus", settings.limit_consensus_per_hour, HOUR, "hotkey"
+                ),
                 Verb.S3_FOLDER_ACCESS: rule("folder-access", miner, DAY, "hotkey"),
                 Verb.S3_MINER_UPLOAD: rule("miner-upload", miner, DAY, "hotkey"),
                 Verb.S3_VALIDATOR_UPLOAD: rule(

@@ -41,7 +41,7 @@ class RegistryView:
         min_stake_alpha: int,
         max_age: timedelta = timedelta(hours=DEFAULT_REGISTRY_MAX_AGE_HOURS),
     ) -> None:
-        self._subnet = (network, netuid)
+        self.subnet = (network, netuid)
         self._min_stake_rao = min_stake_alpha * RAO_PER_ALPHA
         self.max_age = max_age
         self._neurons: dict[str, RegisteredNeuron] = {}
@@ -49,7 +49,7 @@ class RegistryView:
 
     def adopt(self, snapshot: RegistrySnapshot) -> bool:
         """Whether it was newer than what was in force; another subnet's is refused."""
-        if (snapshot.network, snapshot.netuid) != self._subnet:
+        if (snapshot.network, snapshot.netuid) != self.subnet:
             log.error("registry_of_another_subnet", network=snapshot.network, netuid=snapshot.netuid)
             return False
         if self.snapshot is not None and snapshot.block_number <= self.snapshot.block_number:

@@ -189,6 +189,10 @@ class LimitSettings(EpochLengthSettings):
         default=1000, ge=1, description="pages of epochs' pools a validator, an hour"
     )
     limit_status_per_hour: int = Field(default=60, ge=1, description="status reports a hotkey, an hour")
+    limit_results_per_hour: int = Field(default=20, ge=1, description="reports a validator, an hour")
+    limit_consensus_per_hour: int = Field(
+        default=120, ge=1, description="pages of epochs' results a validator, an hour"
+    )
     limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` an address, a minute")
     limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses a validator, an hour")
     limit_address_per_minute: int = Field(default=1000, ge=1, description="requests an address, a minute")

@@ -52,7 +52,8 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
     life.spawn(Housekeeping(database, clock, settings.retention, metrics).run(), "housekeeping")
-    life.spawn(Signals(database, clock, settings.calendar.epoch_seconds).run(), "signals")
+    signals = Signals(database, clock, settings.calendar.epoch_seconds, settings.signals)
+    life.spawn(signals.run(), "signals")
     for step in (engine.caught_up, registry.settled):
         await life.until(step)
     life.ready()

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from schedulers.prepare import Secrets
+from schedulers.signal_rules import LOOKED_BACK, SignalSettings
 from storage.housekeeping import Retention
 from zipcast.calendar import EpochCalendar, scaled
 from zipcast.honeypots import HoneypotSettings
@@ -115,6 +116,22 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
     refusal_retention_days: int = Field(default=30, ge=1, le=365, description="refused requests")
     registry_retention_days: int = Field(default=30, ge=1, le=365, description="readings of the registry")
 
+    signal_nonce_failures: int = Field(
+        default=3, ge=1, le=10_000, description="reports with a wrong nonce, in an epoch, that are a signal"
+    )
+    signal_listings_per_second: float = Field(
+        default=50,
+        gt=0,
+        le=1_000_000,
+        description="reported faster is a signal; 50: fifty pages at once of a second each, 10,000 in 200 s",
+    )
+    signal_exact_share: float = Field(
+        default=0.9, gt=0, le=1, description="share of zipcodes reported as published that is a signal"
+    )
+    signal_exact_epochs: int = Field(
+        default=3, ge=2, le=LOOKED_BACK, description="of six epochs, with half of the zipcodes so: a signal"
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if 86_400 % self.epoch_seconds:
@@ -187,6 +204,15 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
             epochs=timedelta(days=self.epoch_retention_days),
             audit=timedelta(days=self.audit_retention_days),
             refusals=timedelta(days=self.refusal_retention_days),
+        )
+
+    @property
+    def signals(self) -> SignalSettings:
+        return SignalSettings(
+            nonce_failures=self.signal_nonce_failures,
+            listings_per_second=self.signal_listings_per_second,
+            exact_share=self.signal_exact_share,
+            exact_epochs=self.signal_exact_epochs,
         )
 
     @property

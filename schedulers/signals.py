@@ -1,17 +1,24 @@
-"""Looking through miners' reports once an epoch's decoys are revealed.
+"""Looking through an epoch's reports and refusals once it is revealed.
 
-Owns when, not what: the comparison is one statement of `storage.honeypots`, done once for each epoch by
-whichever replica comes first. What it finds is for validators to look at; nothing is done by it.
+Owns when, not what: decoys are compared by one statement of `storage.honeypots`, the rest is `signal_rules`',
+each done once for each epoch by whichever replica comes first. What is found is for validators to look at;
+nothing is done by it.
 """
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from schedulers import signal_rules
+from schedulers.signal_rules import LOOKED_BACK, Exactness, SignalSettings
+from storage import signal_evidence
 from storage.honeypots import flag_hits
-from zipcast.calendar import preparation_lead
+from storage.signal_evidence import MinerFacts, NewSignal
+from zipcast.calendar import EpochInterval, preparation_lead
 from zipcast.clock import Clock
 
 log = logs.logger()
@@ -22,6 +29,7 @@ class Signals:
     database: AsyncEngine
     clock: Clock
     epoch_seconds: int
+    settings: SignalSettings = field(default_factory=SignalSettings)
 
     async def run(self) -> None:
         """Until cancelled. What a database that is away delays is done when it is back."""
@@ -29,6 +37,8 @@ class Signals:
         while True:
             try:
                 await self.flag()
+                while await self.look_next():
+                    pass
             except (SQLAlchemyError, TimeoutError) as error:
                 log.warning("signals_failed", error=type(error).__name__)
             await self.clock.sleep(pause)
@@ -38,3 +48,44 @@ class Signals:
             compared, flagged = await flag_hits(connection)
         if compared:
             log.info("honeypots_compared", epochs=compared, hits=flagged)
+
+    async def look_next(self) -> bool:
+        """Look through the oldest epoch that is due; False if none is."""
+        async with self.database.begin() as connection:
+            interval = await signal_evidence.next_unlooked(connection)
+            if interval is None:
+                return False
+            found = await self._found(connection, interval)
+            await signal_evidence.note_signals(connection, interval.epoch_id, found)
+        log.info("signals_computed", epoch_id=interval.epoch_id, signals=len(found))
+        return True
+
+    async def _found(self, connection: AsyncConnection, interval: EpochInterval) -> list[NewSignal]:
+        found: list[NewSignal] = []
+        for one in await signal_evidence.nonce_refusals(connection, interval):
+            details = signal_rules.nonce_failures(one.refusals, one.suppressed, self.settings)
+            if details is not None:
+                found.append(NewSignal(one.hotkey, signal_rules.NONCE_FAILURES, details))
+        epoch_ids = await signal_evidence.epochs_until(connection, interval.start_at, LOOKED_BACK)
+        by_miner: dict[str, dict[str, MinerFacts]] = defaultdict(dict)
+        for facts in await signal_evidence.miner_facts(connection, epoch_ids):
+            by_miner[facts.hotkey][facts.epoch_id] = facts
+        for reports in by_miner.values():
+            # Newest first; who did not report on the epoch itself is not looked at.
+            history = [reports[epoch_id] for epoch_id in epoch_ids if epoch_id in reports]
+            if history[0].epoch_id == interval.epoch_id:
+                found += self._of_reports(interval, history)
+        return found
+
+    def _of_reports(self, interval: EpochInterval, history: list[MinerFacts]) -> Iterator[NewSignal]:
+        newest = history[0]
+        if newest.completed_at is not None:
+            details = signal_rules.implausible_speed(
+                interval.start_at, newest.completed_at, newest.listings, self.settings
+            )
+            if details is not None:
+                yield NewSignal(newest.hotkey, signal_rules.IMPLAUSIBLE_SPEED, details)
+        exactness = [Exactness(one.epoch_id, one.reported, one.exact) for one in history]
+        details = signal_rules.exact_target(exactness, self.settings)
+        if details is not None:
+            yield NewSignal(newest.hotkey, signal_rules.EXACT_TARGET, details)

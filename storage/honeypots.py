@@ -1,7 +1,7 @@
 """Decoys in PostgreSQL: written with their epoch, read once they are revealed, compared with reports then.
 
-Owns every statement on `epoch_honeypots` and `miner_signals`. When decoys are revealed says the function
-`epoch_is_revealed` of the migrations, which row-level security asks too, and nobody else.
+Owns every statement on `epoch_honeypots`, and reading `miner_signals`. When decoys are revealed says the
+function `epoch_is_revealed` of the migrations, which row-level security asks too, and nobody else.
 """
 
 from collections.abc import Sequence
@@ -60,6 +60,11 @@ async def resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list
     """The decoys of those epochs, each once, by zipcode."""
     query = select(EpochHoneypot.zipcode).where(EpochHoneypot.epoch_id.in_(epoch_ids)).distinct()
     return sorted((await connection.execute(query)).scalars())
+
+
+async def is_revealed(connection: AsyncConnection, epoch_id: str) -> bool:
+    """Whether one epoch has passed since the epoch's end, by PostgreSQL's clock."""
+    return bool((await connection.execute(select(func.epoch_is_revealed(epoch_id)))).scalar())
 
 
 async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation | None:

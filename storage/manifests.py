@@ -3,14 +3,15 @@
 Owns when an epoch counts as sealed. What belongs into a manifest is the sealer's to decide.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import Epoch, UploadManifest
+from storage.tables import Epoch, MinerSignal, UploadManifest
 from zipcast.calendar import EpochInterval
 
 # What was not sealed by then never will be: its uploads may be gone from the bucket.
@@ -18,6 +19,8 @@ LOOK_BACK = timedelta(days=30)
 # Any constant, but not another lock's; "manifest" on a telephone keypad.
 SEALING_LOCK = 62643378
 BATCH_ROWS = 1_000
+CHANGED = "changed_after_deadline"
+"""The one signal that the responder may note (migration 0006)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +96,45 @@ async def sealed_objects(
     if after is not None:
         query = query.where(tuple_(UploadManifest.hotkey, UploadManifest.object_key) > tuple_(*after))
     return [SealedObject(*row) for row in (await connection.execute(query)).all()]
+
+
+async def next_unchecked(connection: AsyncConnection) -> str | None:
+    """The oldest sealed epoch that is revealed and was not yet looked through for later changes."""
+    query = (
+        select(Epoch.epoch_id)
+        .where(
+            Epoch.uploads_sealed_at.is_not(None),
+            Epoch.changes_checked_at.is_(None),
+            Epoch.end_at > func.clock_timestamp() - LOOK_BACK,
+            func.epoch_is_revealed(Epoch.epoch_id),
+        )
+        .order_by(Epoch.end_at)
+        .limit(1)
+    )
+    return (await connection.execute(query)).scalar()
+
+
+async def sealed_hotkeys(connection: AsyncConnection, epoch_id: str) -> list[str]:
+    query = select(UploadManifest.hotkey).where(UploadManifest.epoch_id == epoch_id).distinct()
+    return sorted((await connection.execute(query)).scalars())
+
+
+async def note_changes(
+    connection: AsyncConnection, epoch_id: str, changes: Mapping[str, dict[str, Any]]
+) -> bool:
+    """A signal for each miner, by hotkey. False if another replica has been first."""
+    now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    marked = await connection.execute(
+        update(Epoch)
+        .where(Epoch.epoch_id == epoch_id, Epoch.changes_checked_at.is_(None))
+        .values(changes_checked_at=now)
+    )
+    if marked.rowcount == 0:
+        return False
+    rows = [
+        {"epoch_id": epoch_id, "hotkey": hotkey, "kind": CHANGED, "details": details, "computed_at": now}
+        for hotkey, details in changes.items()
+    ]
+    if rows:
+        await connection.execute(insert(MinerSignal).inline(), rows)
+    return True

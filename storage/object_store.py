@@ -1,9 +1,10 @@
 """The object store: presigned forms and addresses, listings, and STS sessions, without blocking.
 
-Owns every boto3 call. Signing is arithmetic (0.2 ms) and done in place, so that it works while the
-store does not; what talks to the store runs in one of a few threads under a deadline, since boto3 is
-synchronous. Forms and addresses are signed with long-term keys, since a presigned document dies with
-the session that signed it; the documents themselves come from `policies`.
+Owns the boto3 calls of issuing and sealing; looking at single objects is `object_reading`'s. Signing is
+arithmetic (0.2 ms) and done in place, so that it works while the store does not; what talks to the store runs
+in one of a few threads under a deadline, since boto3 is synchronous. Forms and addresses are signed with
+long-term keys, since a presigned document dies with the session that signed it; the documents themselves come
+from `policies`.
 """
 
 import asyncio
@@ -96,8 +97,8 @@ class ObjectStore:
         self._config = config
         self._on_error = on_error
         self._threads = ThreadPoolExecutor(config.threads, thread_name_prefix="object-store")
-        self._s3: S3Client = self._client("s3")
-        self._sts: STSClient | None = self._client("sts") if config.role_arn else None
+        self._s3: S3Client = open_client(config, "s3")
+        self._sts: STSClient | None = open_client(config, "sts") if config.role_arn else None
 
     @property
     def region(self) -> str:
@@ -110,9 +111,11 @@ class ObjectStore:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
+    def post_form(
+        self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int, *, with_checksum: bool = False
+    ) -> PostForm:
         """A presigned POST for keys below `scope`; `fields["key"]` ends in `${filename}`."""
-        fields, conditions = policies.upload_form(scope, metadata)
+        fields, conditions = policies.upload_form(scope, metadata, with_checksum=with_checksum)
         post = self._s3.generate_presigned_post(
             scope.bucket,
             scope.prefix + "${filename}",
@@ -205,24 +208,6 @@ class ObjectStore:
 
         return await self._run(assume)
 
-    def _client(self, service: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - boto3 overloads
-        return boto3.client(  # type: ignore[call-overload]
-            service,
-            endpoint_url=self._config.endpoint_url,
-            region_name=self._config.region,
-            aws_access_key_id=self._config.access_key_id,
-            aws_secret_access_key=self._config.secret_access_key.get_secret_value(),
-            config=Config(
-                signature_version="s3v4" if service == "s3" else None,
-                # Two attempts end with the deadline, so that no thread outlives its caller's patience.
-                connect_timeout=self._config.deadline_seconds / 4,
-                read_timeout=self._config.deadline_seconds / 4,
-                retries={"total_max_attempts": 2},
-                max_pool_connections=self._config.threads,
-                s3={"addressing_style": "path"} if self._config.endpoint_url else None,
-            ),
-        )
-
     async def _run(self, call: Callable[[], Result]) -> Result:
         loop = asyncio.get_running_loop()
         try:
@@ -231,3 +216,23 @@ class ObjectStore:
         except (BotoCoreError, ClientError, TimeoutError) as error:
             self._on_error()
             raise ObjectStoreUnavailableError(type(error).__name__) from error
+
+
+def open_client(config: ObjectStoreConfig, service: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloads
+    """A boto3 client; blocking. Its connections are as many as the store has threads."""
+    return boto3.client(  # type: ignore[call-overload]
+        service,
+        endpoint_url=config.endpoint_url,
+        region_name=config.region,
+        aws_access_key_id=config.access_key_id,
+        aws_secret_access_key=config.secret_access_key.get_secret_value(),
+        config=Config(
+            signature_version="s3v4" if service == "s3" else None,
+            # Two attempts end with the deadline, so that no thread outlives its caller's patience.
+            connect_timeout=config.deadline_seconds / 4,
+            read_timeout=config.deadline_seconds / 4,
+            retries={"total_max_attempts": 2},
+            max_pool_connections=config.threads,
+            s3={"addressing_style": "path"} if config.endpoint_url else None,
+        ),
+    )

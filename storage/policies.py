@@ -133,13 +133,21 @@ def session_name(hotkey: Hotkey) -> str:
     return f"zipcast-{hotkey}"
 
 
-def upload_form(scope: Scope, metadata: dict[str, str]) -> tuple[dict[str, str], list[Condition]]:
+CHECKSUM_FIELD = "x-amz-checksum-sha256"
+
+
+def upload_form(
+    scope: Scope, metadata: dict[str, str], *, with_checksum: bool = False
+) -> tuple[dict[str, str], list[Condition]]:
     """The fields a form carries besides its key and signature, and the conditions it is bound to.
 
-    `metadata` names are bare; they travel as x-amz-meta-*."""
+    `metadata` names are bare; they travel as x-amz-meta-*. `with_checksum`: the client adds the file's
+    SHA-256, which the store then verifies and keeps; without that field such a form may be refused."""
     fields = {"acl": "private", "x-amz-storage-class": "STANDARD"}
     fields |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
     conditions: list[Condition] = [["starts-with", "$key", scope.prefix]]
     conditions += [{name: value} for name, value in fields.items()]
+    if with_checksum:
+        conditions.append(["starts-with", f"${CHECKSUM_FIELD}", ""])
     conditions.append(["content-length-range", MIN_UPLOAD_BYTES, MAX_UPLOAD_BYTES])
     return fields, conditions

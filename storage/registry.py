@@ -38,6 +38,17 @@ async def newest_snapshot(connection: AsyncConnection, network: str, netuid: int
     return None if found is None else RegistrySnapshot.model_validate(found)
 
 
+async def snapshot_as_of(
+    connection: AsyncConnection, network: str, netuid: int, at: datetime
+) -> RegistrySnapshot | None:
+    """The one in force then: the newest taken until then; where those are gone, the oldest after."""
+    of_subnet = select(Row.snapshot).where(Row.network == network, Row.netuid == netuid)
+    before = of_subnet.where(Row.taken_at <= at).order_by(Row.block_number.desc()).limit(1)
+    after = of_subnet.where(Row.taken_at > at).order_by(Row.block_number).limit(1)
+    found = (await connection.execute(before)).scalar() or (await connection.execute(after)).scalar()
+    return None if found is None else RegistrySnapshot.model_validate(found)
+
+
 async def trim_snapshots(connection: AsyncConnection, network: str, netuid: int, before: datetime) -> int:
     """Delete some of the oldest that were taken before then, never the newest. Returns how many."""
     of_subnet = (Row.network == network) & (Row.netuid == netuid)

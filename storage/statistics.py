@@ -23,7 +23,8 @@ RECENT_EPOCHS = 10
 
 @dataclass(frozen=True, slots=True)
 class StartedEpoch:
-    """`status` is the row's; the numbers are None for an epoch that was missed."""
+    """`status` is the row's; the numbers are None for an epoch that was missed. `miners_completed` said so
+    before the deadline."""
 
     interval: EpochInterval
     status: str
@@ -85,7 +86,7 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
             Epoch.target_listings,
             Epoch.total_expected_listings,
             reported.scalar_subquery(),
-            reported.where(MinerSubmission.status == "COMPLETED").scalar_subquery(),
+            reported.where(MinerSubmission.first_completed_at < Epoch.end_at).scalar_subquery(),
         )
         .where(Epoch.start_at <= RECORD_NOW)
         .order_by(Epoch.start_at.desc())

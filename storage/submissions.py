@@ -1,13 +1,17 @@
-"""Miners' status reports: per epoch and hotkey the newest by the time it was signed."""
+"""Miners' status reports: per epoch and hotkey the newest by the time it was signed, and when the first came
+that said it was completed."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import case
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import MinerSubmission
+
+MOST_CLAIMED = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +30,29 @@ class Submission:
     s3_upload_at: datetime | None
     request_id: str
 
+    @property
+    def listings_claimed(self) -> int:
+        """The larger of the stated total and the sum over zipcodes, as far as the column goes."""
+        of_zipcodes = sum(int(one["listingsScraped"]) for one in self.zipcodes_completed)
+        return min(max(self.listings_scraped or 0, of_zipcodes), MOST_CLAIMED)
+
 
 async def store_submission(connection: AsyncConnection, submission: Submission) -> bool:
     """False if a report signed later is there already, which stays."""
-    report = upsert(MinerSubmission).values(asdict(submission))
+    values = asdict(submission)
+    completed = submission.status == "COMPLETED"
+    first = {
+        "first_completed_at": submission.received_at if completed else None,
+        "first_completed_listings": submission.listings_claimed if completed else None,
+    }
+    report = upsert(MinerSubmission).values(values | first)
+    fresh = MinerSubmission.first_completed_at.is_(None)
+    kept = {
+        name: case((fresh, report.excluded[name]), else_=getattr(MinerSubmission, name)) for name in first
+    }
     newer = report.on_conflict_do_update(
         index_elements=[MinerSubmission.epoch_id, MinerSubmission.hotkey],
-        set_={
-            name: report.excluded[name] for name in asdict(submission) if name not in {"epoch_id", "hotkey"}
-        },
+        set_={name: report.excluded[name] for name in values if name not in {"epoch_id", "hotkey"}} | kept,
         where=report.excluded.reported_at >= MinerSubmission.reported_at,
     ).returning(MinerSubmission.hotkey)
     return (await connection.execute(newer)).first() is not None

@@ -40,6 +40,13 @@ from zipcast.messages import (
 )
 from zipcast.pool_messages import EpochPool, EpochPoolReply, EpochPoolRequest
 from zipcast.requester import Requester
+from zipcast.result_messages import (
+    ConsensusReply,
+    ConsensusRequest,
+    EpochResults,
+    ResultsReply,
+    ResultsRequest,
+)
 from zipcast.status_messages import EpochGetRequest
 from zipcast.subjects import Verb
 
@@ -120,10 +127,27 @@ class ZipcastClient:
         request = MinerUploadRequest(epoch_id=epoch_id)
         return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
 
-    async def validator_upload(self, epoch_id: str) -> ValidatorUploadReply:
-        """Access to this validator's folder of one epoch. Raises ServiceError, nats.errors.Error."""
-        request = ValidatorUploadRequest(epoch_id=epoch_id)
+    async def validator_upload(self, epoch_id: str, *, with_checksum: bool = False) -> ValidatorUploadReply:
+        """Access to this validator's folder of one epoch; `with_checksum`: for forms posted with the file's
+        SHA-256. Raises ServiceError, nats.errors.Error."""
+        request = ValidatorUploadRequest(epoch_id=epoch_id, with_checksum=with_checksum)
         return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
+
+    async def report_results(self, report: ResultsRequest) -> ResultsReply:
+        """What this validator found in an epoch that has ended; it supersedes what he reported before. Raises
+        ServiceError (FILE_MISMATCH names a file that is not as reported), nats.errors.Error."""
+        return await self._requester.call(Verb.VALIDATOR_RESULTS, report, ResultsReply)
+
+    async def results(self, epoch_id: str) -> EpochResults:
+        """What validators reported of an epoch and their consensus, once it is revealed; before that, this
+        validator's own report. Raises ServiceError, nats.errors.Error."""
+        pages: list[ConsensusReply] = []
+        offset: int | None = 0
+        while offset is not None:
+            request = ConsensusRequest(epoch_id=epoch_id, offset=offset)
+            pages.append(await self._requester.call(Verb.VALIDATOR_CONSENSUS, request, ConsensusReply))
+            offset = pages[-1].next_offset
+        return EpochResults.of(pages)
 
     async def validator_read(
         self,

@@ -33,6 +33,8 @@ class ErrorCode(StrEnum):
     EPOCH_NOT_OPEN = "epoch_not_open"
     EPOCH_NOT_ENDED = "epoch_not_ended"
     NOT_YET_REVEALED = "not_yet_revealed"
+    FILE_MISMATCH = "file_mismatch"
+    CHECKSUM_REQUIRED = "checksum_required"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     RATE_LIMITED = "rate_limited"
     REQUEST_REUSED = "request_reused"
@@ -124,6 +126,16 @@ ERRORS = MappingProxyType(
         ),
         ErrorCode.NOT_YET_REVEALED: ErrorMeaning(
             409, "An epoch's pool is shown one epoch after its end.", "Ask again then."
+        ),
+        ErrorCode.FILE_MISMATCH: ErrorMeaning(
+            422,
+            "A reported file is missing, elsewhere, or not what the report says.",
+            "Read `message`: it names the file and what is wrong. Upload it again, or report what is there.",
+        ),
+        ErrorCode.CHECKSUM_REQUIRED: ErrorMeaning(
+            422,
+            "Files without a stored SHA-256 hold more than is read for one report.",
+            "Upload them with `x-amz-checksum-sha256`, in one piece.",
         ),
         ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(413, "The request is too large.", "Send less."),
         ErrorCode.RATE_LIMITED: ErrorMeaning(

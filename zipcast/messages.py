@@ -140,7 +140,11 @@ class MinerUploadReply(WireModel):
 
 
 class ValidatorUploadRequest(WireModel):
+    """With `with_checksum` the form takes, and wants, `x-amz-checksum-sha256`: the file's SHA-256 in base64,
+    which the client fills in and the store verifies and keeps. Without it the form passes as it is."""
+
     epoch_id: EpochId
+    with_checksum: StrictBool = False
 
 
 class S3Credentials(WireModel):

@@ -79,7 +79,8 @@ class ToldSignal(WireModel):
 
 class PoolDetail(WireModel):
     """What goes with the candidates. `inputs` is the text whose SHA-256 the message before promised;
-    `resting_honeypots` are the decoys of the epochs that it names."""
+    `resting_honeypots` are the decoys of the epochs that it names; `signals_left_out`, which the page has no
+    room for, come with the epoch's results."""
 
     inputs: str
     seed: Sha256Hex
@@ -87,6 +88,7 @@ class PoolDetail(WireModel):
     resting_honeypots: tuple[ZipcodeText, ...]
     honeypots: tuple[ToldHoneypot, ...]
     signals: tuple[ToldSignal, ...] = ()
+    signals_left_out: int = 0
 
 
 class EpochPoolRequest(WireModel):

@@ -49,6 +49,8 @@ class Verb(StrEnum):
     EPOCH_GET = "epoch.get"
     EPOCH_POOL = "epoch.pool"
     MINER_STATUS = "miner.status"
+    VALIDATOR_RESULTS = "validator.results"
+    VALIDATOR_CONSENSUS = "validator.consensus"
     AUTH_LEGACY = "auth.legacy"
     EPOCH_GENERATE = "epoch.generate"
     EPOCH_REGENERATE = "epoch.regenerate"
@@ -69,6 +71,8 @@ VALIDATOR_VERBS = MINER_VERBS | {
     Verb.S3_VALIDATOR_UPLOAD,
     Verb.S3_VALIDATOR_READ,
     Verb.S3_MINER_LIST,
+    Verb.VALIDATOR_RESULTS,
+    Verb.VALIDATOR_CONSENSUS,
 }
 # What an admin asks, registered on the subnet or not; it has subjects of its own.
 ADMIN_VERBS = frozenset(

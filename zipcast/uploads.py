@@ -3,11 +3,16 @@
 Owns the HTTP side of an upload. Knows nothing of NATS.
 """
 
+import asyncio
+import base64
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+
+from zipcast.result_messages import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
 _S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
@@ -21,12 +26,18 @@ class UploadError(Exception):
         self.status = status
 
 
-async def post_file(url: str, fields: Mapping[str, str], name: str, path: Path) -> str:
+async def post_file(
+    url: str, fields: Mapping[str, str], name: str, path: Path, *, with_checksum: bool = False
+) -> str:
     """Upload `path` as `name` below the form's prefix; returns the object's key.
 
-    `name` may hold folders. Raises UploadError, OSError."""
+    `name` may hold folders. `with_checksum`: for a form that was asked for so. Raises UploadError,
+    OSError."""
     key = fields["key"].replace("${filename}", name)
     form = {**fields, "key": key}
+    if with_checksum:
+        digest = bytes.fromhex(await asyncio.to_thread(_sha256, path))
+        form["x-amz-checksum-sha256"] = base64.b64encode(digest).decode()
     try:
         with path.open("rb") as file:
             async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
@@ -36,6 +47,20 @@ async def post_file(url: str, fields: Mapping[str, str], name: str, path: Path) 
     if answer.status_code not in {200, 201, 204}:
         raise _refusal(answer, key)
     return key
+
+
+async def reported_file(key: str, path: Path) -> ReportedFile:
+    """How a validator's report names the file that was uploaded as `key`. Raises OSError."""
+
+    def read() -> ReportedFile:
+        return ReportedFile(key=key, size_bytes=path.stat().st_size, sha256=_sha256(path))
+
+    return await asyncio.to_thread(read)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 async def fetch(url: str) -> bytes:

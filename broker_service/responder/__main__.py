@@ -12,7 +12,9 @@ from nats.aio.client import Client
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
+from broker_service.responder.changes import ChangeWatch
 from broker_service.responder.claims import Claims
+from broker_service.responder.files import FileChecker
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
 from broker_service.responder.listing import Lister
@@ -20,6 +22,7 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
+from broker_service.responder.results import ResultsDesk
 from broker_service.responder.sealing import Sealer
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
@@ -27,9 +30,11 @@ from broker_service.responder.uploads import Issuer
 from runtime import logs, nats_connection, process
 from runtime.doorway import Doorway
 from runtime.epoch_pools import EpochPools
+from runtime.epoch_results import EpochResultsReader
 from runtime.nats_client import HardenedClient
 from runtime.process import Lifecycle
 from runtime.settings import load
+from storage.object_reading import ObjectReader
 from storage.object_store import ObjectStore
 from zipcast.subjects import service_inbox_prefix
 
@@ -47,6 +52,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         return
     clock, database, current = doorway.clock, doorway.database, doorway.current
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
+    object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database)
     gate = Gate(
         doorway.doorkeeper,
@@ -68,13 +74,17 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await doorway.hear(follow)
     await doorway.follow(follow)
     life.spawn(sealer.run(), "sealing")
+    life.spawn(ChangeWatch(store, database, clock, settings.s3_bucket).run(), "changes")
 
     broker = make_broker(settings, gate, life)
     handlers.register(broker, current, issuer, reader)
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
-    handlers.register_reports(broker, Reports(record, clock), record)
+    handlers.register_reports(broker, Reports(record, clock, metrics), record)
     handlers.register_pools(broker, EpochPools(database))
     handlers.register_choices(broker, record, doorway.opted_out, clock)
+    files = FileChecker(object_reader, clock, settings.most_hashed_bytes, metrics)
+    desk = ResultsDesk(record, files, doorway.registry, clock, settings.s3_validator_bucket, metrics)
+    handlers.register_results(broker, desk, EpochResultsReader(database, doorway.registry))
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
@@ -86,6 +96,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await follow.close()
     await doorway.close()
     store.close()
+    object_reader.close()
 
 
 class Broker(NatsBroker):

@@ -10,9 +10,11 @@ from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
+from broker_service.responder.results import ResultsDesk
 from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools
+from runtime.epoch_results import EpochResultsReader
 from runtime.identity import Caller, Proof
 from runtime.legacy_rules import named_miner
 from runtime.opt_outs import LegacyOptOuts
@@ -41,6 +43,7 @@ from zipcast.messages import (
     ValidatorUploadRequest,
 )
 from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
+from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
 
@@ -76,7 +79,10 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     ) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
         await issuer.require_started(body.epoch_id)
-        return await once(ValidatorUploadReply, lambda: issuer.validator_upload(caller, body.epoch_id))
+        return await once(
+            ValidatorUploadReply,
+            lambda: issuer.validator_upload(caller, body.epoch_id, with_checksum=body.with_checksum),
+        )
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def folder_access(
@@ -130,6 +136,23 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
         """An epoch that has started: the signed bytes and headers, identical to what was published."""
         envelope = (await record.started(body.epoch_id)).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
+
+
+def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResultsReader) -> None:
+    """Subscribe what validators found, and what all of them found together."""
+
+    @broker.subscriber(requests(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def validator_results(
+        body: ResultsRequest, caller: ProvenCaller, proof: ProvenProof
+    ) -> ResultsReply:
+        """A validator's report of an ended epoch, whose files are checked; it supersedes his earlier one."""
+        return await desk.report(caller, proof, body)
+
+    @broker.subscriber(requests(Verb.VALIDATOR_CONSENSUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    async def validator_consensus(body: ConsensusRequest, caller: ProvenCaller) -> ConsensusReply:
+        """What validators reported of an epoch, once it is revealed; before that, the caller's own."""
+        return await results.page(caller.hotkey, body)
 
 
 def register_pools(broker: NatsBroker, pools: EpochPools) -> None:

@@ -39,6 +39,24 @@ class ResponderMetrics:
             "Attempts to write a manifest that failed; each is tried again.",
             registry=registry,
         )
+        self.miner_reports = Counter(
+            "zipcast_miner_reports",
+            "Status reports of miners that were kept, by status, and late ones apart.",
+            ["status", "late"],
+            registry=registry,
+        )
+        self.validator_reports = Counter(
+            "zipcast_validator_reports",
+            "Validators' results that were kept, late ones apart.",
+            ["late"],
+            registry=registry,
+        )
+        self.files_checked = Counter(
+            "zipcast_files_checked",
+            "Validators' files that were found as reported, by how: the store's checksum, or their content.",
+            ["by"],
+            registry=registry,
+        )
 
     def request(self, verb: str, door: str, result: str, seconds: float) -> None:
         """`result`: ANSWERED or an error code."""

@@ -6,12 +6,13 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime.asking import epoch_start, record_of
-from runtime.identity import Caller
-from storage import epochs, manifests, opt_outs
+from runtime.identity import Caller, Proof
+from storage import epochs, manifests, opt_outs, results
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
 from storage.manifests import SealedObject
 from storage.policies import Listing, Scope
+from storage.results import NewResult, RecordedResult
 from storage.submissions import Submission, store_submission
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
@@ -49,6 +50,18 @@ class Record:
         """False if a report signed later is there already. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await store_submission(connection, submission)
+
+    async def known_result(self, epoch_id: str, caller: Caller, proof: Proof) -> RecordedResult | None:
+        """The report that this request has made already. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await results.known_result(
+                connection, epoch_id, caller.hotkey, proof.request_key, proof.body_sha256
+            )
+
+    async def result(self, new: NewResult) -> RecordedResult:
+        """The report on record for this request. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await results.store_result(connection, new)
 
     async def legacy_choice(self, caller: Caller, *, accepted: bool, now: datetime) -> None:
         """Raises ServiceError(SERVICE_UNAVAILABLE)."""

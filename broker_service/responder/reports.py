@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
 from runtime.identity import Caller, Proof
 from storage.submissions import Submission
@@ -15,6 +16,7 @@ from zipcast.status_messages import StatusReply, StatusRequest
 class Reports:
     record: Record
     clock: Clock
+    metrics: ResponderMetrics
 
     async def status(self, caller: Caller, proof: Proof, report: StatusRequest) -> StatusReply:
         """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | ARCHIVED | NONCE_MISMATCH |
@@ -44,6 +46,8 @@ class Reports:
                 request_id=caller.request_id,
             )
         )
+        if kept:
+            self.metrics.miner_reports.labels(report.status, str(is_late).lower()).inc()
         return StatusReply(
             message=_told(kept=kept, is_late=is_late),
             epoch_id=report.epoch_id,

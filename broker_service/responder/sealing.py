@@ -6,6 +6,7 @@ first one writes the whole manifest in one transaction.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from runtime.asking import record_of
 from storage import manifests, policies
 from storage.manifests import SealedObject
 from storage.object_store import Marker, ObjectStore, ObjectStoreUnavailableError, ObjectVersion
+from storage.policies import Scope
 from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
 from zipcast.errors import ServiceError
@@ -46,18 +48,13 @@ class Sealer:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def run(self) -> None:
-        """Until cancelled. What fails is tried again, ever more rarely, and never half-written."""
-        pause = LOOK_SECONDS
-        while True:
-            try:
-                while await self.seal_next():
-                    pass
-                pause = LOOK_SECONDS
-            except (ServiceError, ObjectStoreUnavailableError) as error:
-                self.metrics.sealing_failures.inc()
-                log.warning("sealing_failed", error=type(error.__cause__ or error).__name__)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            await self.clock.sleep(pause)
+        """Until cancelled. What fails is never half-written."""
+
+        def failed(error: Exception) -> None:
+            self.metrics.sealing_failures.inc()
+            log.warning("sealing_failed", error=type(error).__name__)
+
+        await repeat(self.seal_next, self.clock, failed)
 
     async def seal_next(self) -> bool:
         """Seal the oldest epoch that is due; False if none is.
@@ -89,18 +86,11 @@ class Sealer:
         return folders
 
     async def _uploads_of(self, hotkey: Hotkey, interval: EpochInterval) -> list[SealedObject]:
-        """Of one miner. Versions of a key may straddle two pages, so choosing waits for the last."""
+        """Of one miner."""
         scope = policies.miner_scope(self.bucket, hotkey, interval.epoch_id)
-        chosen: dict[str, ObjectVersion] = {}
-        marker: Marker | None = None
         async with self._places:
-            for _ in range(MOST_PAGES):
-                page = await self.store.list_versions(scope, marker)
-                keep_newest(chosen, page.versions, interval.end_at)
-                marker = page.next_marker
-                if marker is None or len(chosen) > MOST_OBJECTS:
-                    break
-        if marker is not None:
+            chosen, complete = await newest_versions(self.store, scope, interval.end_at)
+        if not complete:
             log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey)
         return [
             SealedObject(
@@ -113,6 +103,40 @@ class Sealer:
             )
             for _, version in sorted(chosen.items())[:MOST_OBJECTS]
         ]
+
+
+async def repeat(
+    step: Callable[[], Awaitable[bool]], clock: Clock, failed: Callable[[Exception], None]
+) -> None:
+    """Until cancelled: `step` for as long as it says that it did something, and soon again. After a failure,
+    of which `failed` is told the cause, ever more rarely."""
+    pause = LOOK_SECONDS
+    while True:
+        try:
+            while await step():
+                pass
+            pause = LOOK_SECONDS
+        except (ServiceError, ObjectStoreUnavailableError) as error:
+            cause = error.__cause__
+            failed(cause if isinstance(cause, Exception) else error)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        await clock.sleep(pause)
+
+
+async def newest_versions(
+    store: ObjectStore, scope: Scope, before: datetime
+) -> tuple[dict[str, ObjectVersion], bool]:
+    """By key, and whether that is all there is. Versions of a key may straddle two pages, so choosing waits
+    for the last."""
+    chosen: dict[str, ObjectVersion] = {}
+    marker: Marker | None = None
+    for _ in range(MOST_PAGES):
+        page = await store.list_versions(scope, marker)
+        keep_newest(chosen, page.versions, before)
+        marker = page.next_marker
+        if marker is None or len(chosen) > MOST_OBJECTS:
+            break
+    return chosen, marker is None
 
 
 def keep_newest(

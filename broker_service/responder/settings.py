@@ -30,6 +30,13 @@ class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
         description="from an epoch's end until its uploads are listed; shrinks with epochs shorter than 4 h",
     )
 
+    s3_most_hashed_mb: int = Field(
+        default=256,
+        ge=1,
+        le=16_384,
+        description="megabytes read of one report's files that were uploaded without a SHA-256",
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not _HEX_KEY.fullmatch(self.responder_seal_key.get_secret_value()):
@@ -38,6 +45,10 @@ class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
         if plain and self.zipcast_environment == "production":
             raise ValueError("S3_ENDPOINT_URL must be https:// in ZIPCAST_ENVIRONMENT=production")
         return self
+
+    @property
+    def most_hashed_bytes(self) -> int:
+        return self.s3_most_hashed_mb * 1024**2
 
     @property
     def seal_after(self) -> timedelta:

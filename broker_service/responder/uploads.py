@@ -124,7 +124,9 @@ class Issuer:
             ),
         )
 
-    async def validator_upload(self, caller: Caller, epoch_id: str) -> ValidatorUploadReply:
+    async def validator_upload(
+        self, caller: Caller, epoch_id: str, *, with_checksum: bool = False
+    ) -> ValidatorUploadReply:
         """A form and, where the provider has STS, credentials for `validators/…/epoch=…/`, for 4 h.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | CREDENTIALS_UNAVAILABLE |
@@ -136,7 +138,7 @@ class Issuer:
         scope = policies.validator_scope(self.validator_bucket, caller.hotkey, epoch_id)
         metadata = required_metadata(caller.hotkey, epoch_id, now)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_UPLOAD, scope, epoch_id, now, expires_at)
-        form = self.store.post_form(scope, metadata, lifetime)
+        form = self.store.post_form(scope, metadata, lifetime, with_checksum=with_checksum)
         opened = SessionScope(scope.bucket, scope.prefix, policies.upload_session_policy(scope))
         session = await self.sessions.credentials(caller.hotkey, epoch_id, "upload", opened)
         return ValidatorUploadReply(

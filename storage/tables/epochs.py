@@ -41,6 +41,8 @@ class Epoch(Base):
     stream_sequence: Mapped[int | None] = mapped_column(BigInteger)
     completed_at: Mapped[datetime | None]
     uploads_sealed_at: Mapped[datetime | None]
+    signals_computed_at: Mapped[datetime | None]
+    changes_checked_at: Mapped[datetime | None]
     __table_args__ = (
         CheckConstraint("status in ('pending', 'active', 'completed', 'archived', 'missed')", name="status"),
         CheckConstraint("start_at < end_at", name="interval"),

@@ -11,7 +11,8 @@ from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
 
 class MinerSubmission(Base):
-    """A miner's newest status report of one epoch; the newest by the time it signed wins."""
+    """A miner's newest status report of one epoch; the newest by the time it signed wins. That it was
+    completed once, and when that came, stays."""
 
     __tablename__ = "miner_submissions"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -25,6 +26,8 @@ class MinerSubmission(Base):
     s3_upload_complete: Mapped[bool]
     s3_upload_at: Mapped[datetime | None]
     request_id: Mapped[str]
+    first_completed_at: Mapped[datetime | None]
+    first_completed_listings: Mapped[int | None]
     __table_args__ = (
         CheckConstraint("status in ('IN_PROGRESS', 'COMPLETED', 'FAILED', 'TIMEOUT')", name="status"),
         CheckConstraint("listings_scraped >= 0", name="listings"),
@@ -60,7 +63,8 @@ class UploadManifest(Base):
 
 
 class ValidatorResult(Base):
-    """A validator's report of one epoch. A later one supersedes it, and it stays in the trail."""
+    """A validator's report of one epoch. A later one supersedes it, and it stays in the trail. `files` holds
+    what was found of each; `is_late`: received when the epoch had been revealed."""
 
     __tablename__ = "validator_results"
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -77,6 +81,10 @@ class ValidatorResult(Base):
     files: Mapped[list[dict[str, Any]]]
     body_sha256: Mapped[str]
     request_id: Mapped[str]
+    started_at: Mapped[datetime | None]
+    is_late: Mapped[bool] = mapped_column(server_default=text("false"))
+    request_key: Mapped[str | None]
+    """What was signed, as with claims: the same request again is the same report."""
     __table_args__ = (
         CheckConstraint("duration_seconds >= 0", name="duration"),
         CheckConstraint("miners_evaluated >= 0", name="miners"),
@@ -84,6 +92,13 @@ class ValidatorResult(Base):
         CheckConstraint("alpha_stake_rao >= 0", name="stake"),
         CheckConstraint(f"body_sha256 ~ '{SHA256_RULE}'", name="body_sha256"),
         Index(None, "epoch_id", "hotkey"),
+        Index(
+            "uq_validator_results_epoch_id_hotkey_request_key",
+            "epoch_id",
+            "hotkey",
+            "request_key",
+            unique=True,
+        ),
         # One report of each validator is in force.
         Index(
             "uq_validator_results_in_force",

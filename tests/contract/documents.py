@@ -8,9 +8,12 @@ a constant stands in for it.
 import json
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
+from broker_service.responder.results import reply_of
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.uploads import Issuer
 from http_bridge import facts
@@ -19,12 +22,14 @@ from http_bridge.current_reply import CurrentReply
 from http_bridge.health import HealthcheckReply, RunningEpoch
 from http_bridge.limits import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
-from runtime.identity import Caller
+from runtime.epoch_results import summary_of
+from runtime.identity import Caller, Proof
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch
 from storage.honeypots import Revelation
 from storage.manifests import SealedObject
+from storage.results import RecordedResult
 from storage.statistics import Rules as StatisticsRules
 from storage.statistics import StartedEpoch, Statistics, ZipcodeCounts
 from tests.unit.fakes import (
@@ -33,6 +38,7 @@ from tests.unit.fakes import (
     RAO,
     SIGNER_HOTKEY,
     START_AT,
+    STRANGER_HOTKEY,
     VALIDATOR_HOTKEY,
     FakeClock,
     FakeCurrent,
@@ -86,6 +92,16 @@ from zipcast.pool_messages import (
     PoolRow,
     ToldHoneypot,
     ToldSignal,
+)
+from zipcast.result_messages import (
+    AuditRow,
+    ConsensusReply,
+    ConsensusRequest,
+    Coverage,
+    ReportedFile,
+    ResultsReply,
+    ResultsRequest,
+    TopMiner,
 )
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
@@ -228,6 +244,8 @@ def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-validator-upload", ValidatorUploadRequest(epoch_id=EPOCH_ID)
     yield "request-epoch-get", EpochGetRequest(epoch_id=EPOCH_ID)
     yield "request-epoch-pool", EpochPoolRequest(epoch_id=EPOCH_ID, after="07030")
+    yield "request-results", results_request()
+    yield "request-consensus", ConsensusRequest(epoch_id=EPOCH_ID, offset=3)
     yield "request-legacy-choice", LegacyChoiceRequest(accepted=False)
     yield (
         "request-status",
@@ -247,6 +265,106 @@ def requests() -> Iterable[tuple[str, WireModel]]:
         "request-validator-read",
         ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, page_token="bmV4dA=="),
     )
+
+
+def results_request() -> ResultsRequest:
+    prefix = f"validators/{VALIDATOR_HOTKEY}/epoch={EPOCH_ID}/"
+    return ResultsRequest(
+        epoch_id=EPOCH_ID,
+        started_at=START_AT + timedelta(hours=4, minutes=2),
+        duration_seconds=1_800.5,
+        miners_evaluated=12,
+        top_miners=(
+            TopMiner(hotkey=MINER_HOTKEY, score=0.975),
+            TopMiner(hotkey=STRANGER_HOTKEY, score=0.5),
+        ),
+        listings_validated=640,
+        files=(ReportedFile(key=f"{prefix}results.json", size_bytes=4_096, sha256="0a" * 32),),
+        audit=(
+            AuditRow(
+                miner_hotkey=MINER_HOTKEY,
+                zipcode="07030",
+                type="spot_check",
+                result="partial",
+                score=0.75,
+                listings_checked=20,
+                issues=("five of twenty were sold in another year",),
+            ),
+        ),
+    )
+
+
+def results_reply() -> ResultsReply:
+    """As the desk makes it of what is on record."""
+    request = results_request()
+    (file,) = request.files
+    found = {"key": file.key, "size_bytes": 4_096, "sha256": file.sha256}
+    recorded = recorded_result(
+        VALIDATOR_HOTKEY,
+        request,
+        files=[found | {"version_id": "v1", "checked_by": "checksum"}],
+        earlier=1,
+    )
+    return reply_of(EPOCH_ID, recorded, Proof(recorded.request_key or "", AFTERWARDS, recorded.body_sha256))
+
+
+def recorded_result(hotkey: str, request: ResultsRequest, **changed: Any) -> RecordedResult:
+    values: dict[str, Any] = {
+        "id": UUID(COMMAND_ID),
+        "hotkey": hotkey,
+        "alpha_stake_rao": 1_000 * RAO,
+        "reported_at": AFTERWARDS,
+        "received_at": AFTERWARDS,
+        "superseded_at": None,
+        "is_late": False,
+        "duration_seconds": request.duration_seconds,
+        "miners_evaluated": request.miners_evaluated,
+        "listings_validated": request.listings_validated,
+        "top_3_miners": [one.model_dump(mode="json") for one in request.top_miners],
+        "files": [],
+        "body_sha256": "0b" * 32,
+        "request_key": "btauth:1",
+        "audit_rows": len(request.audit),
+        "earlier": 0,
+    }
+    return RecordedResult(**values | changed)
+
+
+def consensus_reply() -> ConsensusReply:
+    """Of two validators who see one miner alike; the first of two pages."""
+    one, other = results_request(), results_request().model_copy(update={"top_miners": one_miner()})
+    found = [
+        recorded_result(VALIDATOR_HOTKEY, one),
+        recorded_result(STRANGER_HOTKEY, other, alpha_stake_rao=3_000 * RAO),
+    ]
+    signal = ToldSignal(
+        hotkey=MINER_HOTKEY,
+        kind="nonce_failures",
+        details={"refusals": 3, "suppressed": 0},
+        computed_at=AFTERWARDS,
+    )
+    coverage = Coverage(
+        validators_reported=2,
+        validators=3,
+        stake_share=0.8,
+        miners_audited=1,
+        miners=4,
+        zipcodes_audited=1,
+        zipcodes=2,
+    )
+    summary, told = summary_of(found, coverage)
+    return ConsensusReply(
+        epoch_id=EPOCH_ID,
+        revealed=True,
+        consensus=summary,
+        reports=tuple(told),
+        signals=(signal,),
+        next_offset=3,
+    )
+
+
+def one_miner() -> tuple[TopMiner, ...]:
+    return (TopMiner(hotkey=MINER_HOTKEY, score=12.5),)
 
 
 def status_reply() -> StatusReply:
@@ -379,6 +497,8 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "epoch-reply-running", epoch_reply(MIDWAY)
     yield "epoch-reply-revealed", epoch_reply(START_AT + timedelta(hours=8))
     yield "epoch-pool-reply", pool_reply().to_bytes()
+    yield "results-reply", results_reply().to_bytes()
+    yield "consensus-reply", consensus_reply().to_bytes()
     yield "status-reply", status_reply().to_bytes()
     yield "rate-limits", rate_limits(Rules.of(LimitSettings())).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()

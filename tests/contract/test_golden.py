@@ -25,6 +25,7 @@ from zipcast.messages import (
     ValidatorUploadReply,
 )
 from zipcast.pool_messages import EpochPoolReply
+from zipcast.result_messages import ConsensusReply, ResultsReply
 
 READERS = {
     "epoch-message": EpochMessage,
@@ -34,6 +35,8 @@ READERS = {
     "validator-upload-reply-without-sts": ValidatorUploadReply,
     "validator-read-reply": ValidatorReadReply,
     "epoch-pool-reply": EpochPoolReply,
+    "results-reply": ResultsReply,
+    "consensus-reply": ConsensusReply,
     "folder-access-reply": FolderAccessReply,
     "healthcheck-reply": HealthcheckReply,
     "health-reply": HealthReply,

@@ -32,7 +32,8 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
         *("/api/v1/zipcode-assignments/epoch/{epoch_id}", "/api/v1/zipcode-assignments/status"),
         *("/healthcheck", "/health/live", "/health/ready", "/commitment-formats", "/structure-info"),
         *("/rate-limits", "/api/v1/epochs", "/api/v1/epochs/{epoch_id}"),
-        "/api/v1/epochs/{epoch_id}/pool",
+        *("/api/v1/epochs/{epoch_id}/pool", "/api/v1/epochs/stream"),
+        *("/api/v1/validation-results", "/api/v1/validation-results/{epoch_id}"),
         *(f"/api/v1/admin/{verb}" for verb in ADMIN_VERBS),
     }
     stats = told["paths"]["/api/v1/zipcode-assignments/stats"]["get"]["responses"]["200"]

@@ -146,8 +146,10 @@ class FakeObjectStore:
     def __init__(self, *, sts: bool = True) -> None:
         self._sts = sts
 
-    def post_form(self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int) -> PostForm:
-        fields, conditions = policies.upload_form(scope, metadata)
+    def post_form(
+        self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int, *, with_checksum: bool = False
+    ) -> PostForm:
+        fields, conditions = policies.upload_form(scope, metadata, with_checksum=with_checksum)
         document = {"conditions": conditions, "lifetime": lifetime_seconds}
         signed = {"key": scope.prefix + "${filename}", "policy": json.dumps(document)}
         return PostForm(f"https://s3.example.org/{scope.bucket}", fields | signed)

@@ -38,6 +38,8 @@ def test_the_defaults_are_the_contract_s() -> None:
         "epoch-get": (60, 3600, "hotkey"),
         "epoch-pool": (1000, 3600, "hotkey"),
         "status": (60, 3600, "hotkey"),
+        "results": (20, 3600, "hotkey"),
+        "consensus": (120, 3600, "hotkey"),
         "folder-access": (20, 86_400, "hotkey"),
         "miner-upload": (20, 86_400, "hotkey"),
         "validator-upload": (5, 3600, "hotkey"),

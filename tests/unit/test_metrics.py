@@ -19,7 +19,7 @@ from tests.unit.fakes import FakeClock, FakeCurrent, registry
 from zipcast.errors import ErrorCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
-LABELS = {"kind", "level", "user", "verb", "door", "result", "reason", "route"}
+LABELS = {"kind", "level", "user", "verb", "door", "result", "reason", "route", "status", "late", "by"}
 
 
 def vitals_of(process: str) -> Vitals:

@@ -14,6 +14,7 @@ from zipcast.cli.command import reported, with_options_of
 from zipcast.cli.config import EnvFiles
 from zipcast.cli.epoch_sources import Sourced, sourced
 from zipcast.cli.preview import show_preview
+from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.history_messages import ExportedEpoch, ExportedEpochs
@@ -104,6 +105,7 @@ def next_epoch(
     typer.echo(told["epochStatus"]["nextEpoch"]["startTime"] or "no epoch is running")
 
 
+epochs_app.command("results")(results)
 epochs_app.command("verify")(with_options_of(sourced, verify))
 epochs_app.command("export")(with_options_of(sourced, export))
 

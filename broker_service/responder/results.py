@@ -1,0 +1,113 @@
+"""Validators' reports of what they found: checked, then written with their audit in one transaction.
+
+Owns which epochs can be reported on, and what a repeated report gets: the first answer, before anything is
+checked again. The files are `files`' to check.
+"""
+
+from dataclasses import dataclass
+
+from broker_service.responder.files import FileChecker
+from broker_service.responder.metrics import ResponderMetrics
+from broker_service.responder.record import Record
+from runtime.identity import Caller, Proof
+from runtime.registry import RegistryView
+from storage import policies
+from storage.epochs import StoredEpoch
+from storage.results import AuditedZipcode, NewResult, RecordedResult, StoredFile
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.result_messages import AuditRow, CheckedFile, ResultsReply, ResultsRequest
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsDesk:
+    record: Record
+    files: FileChecker
+    registry: RegistryView
+    clock: Clock
+    validator_bucket: str
+    metrics: ResponderMetrics
+
+    async def report(self, caller: Caller, proof: Proof, report: ResultsRequest) -> ResultsReply:
+        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED |
+        REQUEST_REUSED | FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY |
+        SERVICE_UNAVAILABLE)."""
+        stored = await self._ended(report.epoch_id)
+        known = await self.record.known_result(report.epoch_id, caller, proof)
+        if known is not None:
+            return reply_of(report.epoch_id, known, proof)
+        scope = policies.validator_scope(self.validator_bucket, caller.hotkey, report.epoch_id)
+        found = await self.files.check(scope, caller.hotkey, stored.interval, report.files)
+        written = await self.record.result(self._new(caller, proof, report, found))
+        reply = reply_of(report.epoch_id, written, proof)
+        if written.request_key == proof.request_key:
+            self.metrics.validator_reports.labels(str(reply.late).lower()).inc()
+        return reply
+
+    async def _ended(self, epoch_id: str) -> StoredEpoch:
+        stored = await self.record.started(epoch_id)
+        if self.clock.now() < stored.interval.end_at:
+            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs: report once it has ended.")
+        if stored.status == "archived":
+            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+        return stored
+
+    def _new(
+        self, caller: Caller, proof: Proof, report: ResultsRequest, found: tuple[StoredFile, ...]
+    ) -> NewResult:
+        return NewResult(
+            epoch_id=report.epoch_id,
+            hotkey=caller.hotkey,
+            alpha_stake_rao=self.registry.require_registered(caller.hotkey).alpha_stake_rao,
+            reported_at=proof.signed_at,
+            received_at=self.clock.now(),
+            started_at=report.started_at,
+            duration_seconds=report.duration_seconds,
+            miners_evaluated=report.miners_evaluated,
+            listings_validated=report.listings_validated,
+            top_3_miners=[one.model_dump(mode="json") for one in report.top_miners],
+            files=found,
+            audit=tuple(_audited(row) for row in report.audit),
+            body_sha256=proof.body_sha256,
+            request_key=proof.request_key,
+            request_id=caller.request_id,
+        )
+
+
+def _audited(row: AuditRow) -> AuditedZipcode:
+    return AuditedZipcode(
+        miner_hotkey=row.miner_hotkey,
+        zipcode=row.zipcode,
+        validation_type=row.type,
+        result=row.result,
+        score=row.score,
+        listings_checked=row.listings_checked,
+        issues=list(row.issues),
+    )
+
+
+def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsReply:
+    """From what is on record alone, so that a repeated request gets the same answer."""
+    ours = written.request_key == proof.request_key
+    if ours and written.body_sha256 != proof.body_sha256:
+        raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
+    same = written.body_sha256 == proof.body_sha256
+    return ResultsReply(
+        message=_told(written, same=same),
+        result_id=str(written.id),
+        epoch_id=epoch_id,
+        received_at=written.received_at,
+        in_force=same,
+        late=written.is_late,
+        superseded_reports=written.earlier,
+        audit_rows=written.audit_rows,
+        files=tuple(CheckedFile.model_validate(file) for file in written.files),
+    )
+
+
+def _told(written: RecordedResult, *, same: bool) -> str:
+    if not same:
+        return "A report signed later is in force already."
+    if written.is_late:
+        return "Recorded, after the epoch was revealed: it counts for nothing."
+    return "Recorded."

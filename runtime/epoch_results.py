@@ -1,0 +1,175 @@
+"""What validators reported of an epoch, and their consensus, page by page: the same reply at both doors.
+
+Owns who sees what when, and which report of a validator counts: his newest of those that came before the
+epoch was revealed. Until then each sees his own alone, so that nobody can copy what would count. The
+arithmetic is `zipcast.consensus`'s.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from runtime.asking import epoch_start, record_of
+from runtime.legacy_rules import Fields
+from runtime.registry import RegistryView
+from storage import epochs, honeypots
+from storage.coverage import Covered, read_covered
+from storage.registry import snapshot_as_of
+from storage.results import RecordedResult, newest_results
+from zipcast import consensus
+from zipcast.consensus import Agreed, Report
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import first_fault
+from zipcast.pool_messages import ToldSignal
+from zipcast.result_messages import (
+    Consensus,
+    ConsensusMiner,
+    ConsensusReply,
+    ConsensusRequest,
+    Coverage,
+    ToldReport,
+    TopMiner,
+)
+
+# nats.conf allows 256 KB a message; one report takes about a kilobyte, one signal some hundred bytes.
+PAGE_BYTES = 180_000
+Item = ToldReport | ToldSignal
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResultsReader:
+    database: AsyncEngine
+    registry: RegistryView
+
+    async def page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
+        """As that validator may see it. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
+        EPOCH_NOT_ENDED | ARCHIVED | SERVICE_UNAVAILABLE)."""
+        epoch_start("epochId", request.epoch_id)
+        async with record_of(self.database) as connection:
+            end_at = await _ended(connection, request.epoch_id)
+            if not await honeypots.is_revealed(connection, request.epoch_id):
+                own = await newest_results(connection, request.epoch_id, hotkey)
+                return _page(request, None, [_told(one, own, None) for one in own], revealed=False)
+            return await self._revealed(connection, request, end_at)
+
+    async def _revealed(
+        self, connection: AsyncConnection, request: ConsensusRequest, end_at: datetime
+    ) -> ConsensusReply:
+        found = await newest_results(connection, request.epoch_id)
+        counted = [one for one in found if not one.is_late]
+        covered = await read_covered(connection, request.epoch_id, [one.id for one in counted])
+        summary, told = summary_of(found, await self._coverage(connection, counted, covered, end_at))
+        signals = await honeypots.signals(connection, request.epoch_id)
+        items: list[Item] = [*told]
+        items += [ToldSignal.model_validate(one, from_attributes=True) for one in signals]
+        return _page(request, summary, items, revealed=True)
+
+    async def _coverage(
+        self,
+        connection: AsyncConnection,
+        counted: Sequence[RecordedResult],
+        covered: Covered,
+        end_at: datetime,
+    ) -> Coverage:
+        """Of all validators, by the registry as it was when the epoch ended."""
+        network, netuid = self.registry.subnet
+        snapshot = await snapshot_as_of(connection, network, netuid, end_at) or self.registry.snapshot
+        neurons = () if snapshot is None else snapshot.neurons
+        validators = {one.hotkey: one.alpha_stake_rao for one in neurons if self.registry.is_validator(one)}
+        # Who became a validator after the end, or is none any more, counts with what he had when he reported.
+        validators |= {one.hotkey: one.alpha_stake_rao for one in counted}
+        whole = sum(validators.values())
+        return Coverage(
+            validators_reported=len(counted),
+            validators=len(validators),
+            stake_share=round(sum(one.alpha_stake_rao for one in counted) / whole, 6) if whole else 0.0,
+            miners_audited=covered.miners_audited,
+            miners=covered.miners,
+            zipcodes_audited=covered.zipcodes_audited,
+            zipcodes=covered.zipcodes,
+        )
+
+
+def consensus_request(asked: Fields) -> ConsensusRequest:
+    """From an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
+    try:
+        return ConsensusRequest.model_validate(asked)
+    except ValidationError as error:
+        raise first_fault(error) from None
+
+
+def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Consensus, list[ToldReport]]:
+    """What these reports come to, and each as it is told; late ones are shown and do not count."""
+    agreed = consensus.agree(_report(one) for one in found if not one.is_late)
+    summary = Consensus(
+        top_miners=tuple(ConsensusMiner(hotkey=hotkey, support=share) for hotkey, share in agreed.top),
+        agreement=agreed.agreement,
+        outliers=agreed.outliers,
+        coverage=coverage,
+    )
+    return summary, [_told(one, found, agreed) for one in found]
+
+
+async def _ended(connection: AsyncConnection, epoch_id: str) -> datetime:
+    stored = await epochs.started_epoch(connection, epoch_id)
+    if stored is None:
+        raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
+    if stored.status == "archived":
+        raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+    if await epochs.database_now(connection) < stored.interval.end_at:
+        raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs.")
+    return stored.interval.end_at
+
+
+def _report(one: RecordedResult) -> Report:
+    return Report(one.hotkey, one.alpha_stake_rao, tuple(miner["hotkey"] for miner in one.top_3_miners))
+
+
+def _told(one: RecordedResult, found: Sequence[RecordedResult], agreed: Agreed | None) -> ToldReport:
+    """`found` are this validator's reports among others'."""
+    counted = not one.is_late
+    newest = max((other for other in found if other.hotkey == one.hotkey), key=lambda other: other.earlier)
+    return ToldReport(
+        hotkey=one.hotkey,
+        result_id=str(one.id),
+        alpha_stake_rao=one.alpha_stake_rao,
+        reported_at=one.reported_at,
+        received_at=one.received_at,
+        in_force=one.superseded_at is None,
+        counted=counted,
+        late=one.is_late,
+        superseded_reports=newest.earlier,
+        duration_seconds=one.duration_seconds,
+        miners_evaluated=one.miners_evaluated,
+        listings_validated=one.listings_validated,
+        top_miners=tuple(TopMiner.model_validate(miner) for miner in one.top_3_miners),
+        files=len(one.files),
+        audit_rows=one.audit_rows,
+        agreement=agreed.closeness[one.hotkey] if agreed is not None and counted else None,
+        outlier=agreed is not None and counted and one.hotkey in agreed.outliers,
+    )
+
+
+def _page(
+    request: ConsensusRequest, summary: Consensus | None, items: Sequence[Item], *, revealed: bool
+) -> ConsensusReply:
+    """From the offset on, as many as there is room for, and at least one if there are any."""
+    shown: list[Item] = []
+    spare_bytes = PAGE_BYTES
+    for item in items[request.offset :]:
+        spare_bytes -= len(item.to_bytes()) + 1
+        if shown and spare_bytes < 0:
+            break
+        shown.append(item)
+    ends_at = request.offset + len(shown)
+    return ConsensusReply(
+        epoch_id=request.epoch_id,
+        revealed=revealed,
+        consensus=summary if request.offset == 0 else None,
+        reports=tuple(item for item in shown if isinstance(item, ToldReport)),
+        signals=tuple(item for item in shown if isinstance(item, ToldSignal)),
+        next_offset=ends_at if ends_at < len(items) else None,
+    )

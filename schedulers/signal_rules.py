@@ -1,0 +1,76 @@
+"""What is worth a validator's look at a miner, as rules. Pure; the facts come from `storage.signal_evidence`.
+
+Owns thresholds and what is told. A signal proves nothing and nothing is done by it: each has an innocent
+explanation, which docs/protocol.md names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+NONCE_FAILURES, IMPLAUSIBLE_SPEED, EXACT_TARGET = "nonce_failures", "implausible_speed", "exact_target"
+# A single zipcode may be met by chance.
+FEWEST_EXACT = 5
+FEWEST_REPEATED = 2
+LOOKED_BACK = 6
+"""Epochs that a repetition is looked for in, the newest among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalSettings:
+    """From how many refused nonces, how many listings a second, which share of zipcodes met exactly, and in
+    how many epochs a lesser share (half) is a signal."""
+
+    nonce_failures: int = 3
+    listings_per_second: float = 50.0
+    exact_share: float = 0.9
+    exact_epochs: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Exactness:
+    """Of the zipcodes of that epoch that a miner reported, how many with exactly the published count."""
+
+    epoch_id: str
+    reported: int
+    exact: int
+
+    def is_half(self) -> bool:
+        return self.reported >= FEWEST_REPEATED and 2 * self.exact >= self.reported
+
+
+def nonce_failures(refusals: int, suppressed: int, settings: SignalSettings) -> dict[str, Any] | None:
+    """`refusals` of this hotkey's reports. `suppressed`: of anybody's, left out of the trail before these
+    under a flood; they are told, and do not decide, since they may be another's."""
+    if refusals < settings.nonce_failures:
+        return None
+    return {"refusals": refusals, "suppressed": suppressed}
+
+
+def implausible_speed(
+    start_at: datetime, completed_at: datetime, listings: int, settings: SignalSettings
+) -> dict[str, Any] | None:
+    """From the epoch's start to the arrival of the first report that it was completed; less than a second
+    counts as one."""
+    seconds = max(1.0, (completed_at - start_at).total_seconds())
+    if listings / seconds <= settings.listings_per_second:
+        return None
+    return {"listings": listings, "seconds": round(seconds, 3)}
+
+
+def exact_target(history: Sequence[Exactness], settings: SignalSettings) -> dict[str, Any] | None:
+    """`history` begins with the epoch in question; the ones before it follow, newest first."""
+    if not history:
+        return None
+    newest = history[0]
+    met = newest.reported >= FEWEST_EXACT and newest.exact >= settings.exact_share * newest.reported
+    repeated = [one.epoch_id for one in history[:LOOKED_BACK] if one.is_half()]
+    again = newest.is_half() and len(repeated) >= settings.exact_epochs
+    if not met and not again:
+        return None
+    return {
+        "reported": newest.reported,
+        "exact": newest.exact,
+        "epochs": repeated if again else [newest.epoch_id],
+    }

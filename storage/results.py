@@ -1,0 +1,174 @@
+"""Validators' reports: written whole or not at all, the newest in force, the earlier ones kept.
+
+Owns the statements on `validator_results` and `validation_audit`. Whether a report is true is not decided
+here.
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import Label, Row, Select, Subquery, and_, func, insert, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.tables import ValidationAudit, ValidatorResult
+
+# Any constant, but not another lock's; "results" on a telephone keypad.
+RESULTS_LOCK = 7378587
+BATCH_ROWS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a report as it was found; `checked_by`: the store's own checksum, or the content."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    version_id: str | None
+    checked_by: Literal["checksum", "content"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedZipcode:
+    miner_hotkey: str
+    zipcode: str
+    validation_type: str
+    result: str
+    score: float
+    listings_checked: int
+    issues: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewResult:
+    """A report that was checked. `reported_at`: when it was signed; `top_3_miners`: hotkey and score,
+    ranked."""
+
+    epoch_id: str
+    hotkey: str
+    alpha_stake_rao: int
+    reported_at: datetime
+    received_at: datetime
+    started_at: datetime | None
+    duration_seconds: float
+    miners_evaluated: int
+    listings_validated: int
+    top_3_miners: list[dict[str, Any]]
+    files: tuple[StoredFile, ...]
+    audit: tuple[AuditedZipcode, ...]
+    body_sha256: str
+    request_key: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedResult:
+    """A report on record. `earlier`: how many of the same validator and epoch came before it."""
+
+    id: UUID
+    hotkey: str
+    alpha_stake_rao: int
+    reported_at: datetime
+    received_at: datetime
+    superseded_at: datetime | None
+    is_late: bool
+    duration_seconds: float
+    miners_evaluated: int
+    listings_validated: int
+    top_3_miners: list[dict[str, Any]]
+    files: list[dict[str, Any]]
+    body_sha256: str
+    request_key: str | None
+    audit_rows: int
+    earlier: int
+
+
+async def newest_results(
+    connection: AsyncConnection, epoch_id: str, hotkey: str | None = None
+) -> list[RecordedResult]:
+    """By hotkey, of one validator or all: the newest report that came in time, and the newest late one. The
+    one in force is among them."""
+    counted = func.row_number().over(
+        partition_by=(ValidatorResult.hotkey, ValidatorResult.is_late),
+        order_by=(ValidatorResult.received_at.desc(), ValidatorResult.id),
+    )
+    numbered = _numbered(epoch_id, hotkey, counted.label("recency")).subquery()
+    query = _read(numbered).where(numbered.c.recency == 1)
+    rows = await connection.execute(query.order_by(numbered.c.hotkey, numbered.c.received_at))
+    return [_result(row) for row in rows]
+
+
+async def known_result(
+    connection: AsyncConnection, epoch_id: str, hotkey: str, request_key: str, body_sha256: str
+) -> RecordedResult | None:
+    """The report that this very request made, or the one in force if it says the same."""
+    numbered = _numbered(epoch_id, hotkey).subquery()
+    same = and_(numbered.c.superseded_at.is_(None), numbered.c.body_sha256 == body_sha256)
+    by_request = numbered.c.request_key == request_key
+    query = _read(numbered).where(or_(by_request, same)).order_by(by_request.desc()).limit(1)
+    row = (await connection.execute(query)).first()
+    return None if row is None else _result(row)
+
+
+async def store_result(connection: AsyncConnection, new: NewResult) -> RecordedResult:
+    """The report on record for this request: this one, with its audit, instead of the one in force; or the
+    one in force if that was signed later or says the same. Reports of one validator on one epoch take
+    turns."""
+    turn = func.hashtext(f"{new.epoch_id} {new.hotkey}")
+    await connection.execute(select(func.pg_advisory_xact_lock(RESULTS_LOCK, turn)))
+    known = await known_result(connection, new.epoch_id, new.hotkey, new.request_key, new.body_sha256)
+    if known is not None:
+        return known
+    signed_later = _numbered(new.epoch_id, new.hotkey).subquery()
+    query = _read(signed_later).where(
+        signed_later.c.superseded_at.is_(None), signed_later.c.reported_at > new.reported_at
+    )
+    row = (await connection.execute(query)).first()
+    if row is not None:
+        return _result(row)
+    await _write(connection, new)
+    stored = await known_result(connection, new.epoch_id, new.hotkey, new.request_key, new.body_sha256)
+    if stored is None:
+        raise LookupError("a report that was just written is not there")
+    return stored
+
+
+async def _write(connection: AsyncConnection, new: NewResult) -> None:
+    in_force = (
+        ValidatorResult.epoch_id == new.epoch_id,
+        ValidatorResult.hotkey == new.hotkey,
+        ValidatorResult.superseded_at.is_(None),
+    )
+    await connection.execute(update(ValidatorResult).where(*in_force).values(superseded_at=new.received_at))
+    values = asdict(new) | {"id": (result_id := uuid4())}
+    audit = values.pop("audit")
+    late = func.epoch_is_revealed(new.epoch_id)
+    await connection.execute(insert(ValidatorResult).values(**values, is_late=late))
+    rows = [{**row, "result_id": result_id, "epoch_id": new.epoch_id} for row in audit]
+    for begin in range(0, len(rows), BATCH_ROWS):
+        # Inline: it would else ask for the rows' ids, for which nobody here has a use.
+        await connection.execute(insert(ValidationAudit).inline(), rows[begin : begin + BATCH_ROWS])
+
+
+_OWN = tuple(name for name in RecordedResult.__dataclass_fields__ if name not in {"audit_rows", "earlier"})
+
+
+def _numbered(epoch_id: str, hotkey: str | None, *more: Label[int]) -> Select[Any]:
+    """Every report of an epoch with how many of the same validator came before it."""
+    order = (ValidatorResult.received_at, ValidatorResult.id)
+    earlier = func.row_number().over(partition_by=ValidatorResult.hotkey, order_by=order) - 1
+    columns = [getattr(ValidatorResult, name) for name in _OWN]
+    query = select(*columns, earlier.label("earlier"), *more).where(ValidatorResult.epoch_id == epoch_id)
+    return query if hotkey is None else query.where(ValidatorResult.hotkey == hotkey)
+
+
+def _read(numbered: Subquery) -> Select[Any]:
+    audited = select(func.count()).where(ValidationAudit.result_id == numbered.c.id).scalar_subquery()
+    columns = [numbered.c[name] for name in (*_OWN, "earlier")]
+    return select(*columns, audited.label("audit_rows"))
+
+
+def _result(row: Row[Any]) -> RecordedResult:
+    return RecordedResult(**row._mapping)

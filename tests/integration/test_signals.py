@@ -1,0 +1,222 @@
+"""Signals in real PostgreSQL and with the real object store: computed once, when the epoch is revealed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from sqlalchemy import insert, select
+from sqlalchemy.exc import ProgrammingError
+
+from broker_service.responder.changes import ChangeWatch
+from broker_service.responder.metrics import ResponderMetrics
+from broker_service.responder.sealing import Sealer
+from devstack.logins import login_url
+from devstack.servers import Servers
+from schedulers.signals import Signals
+from storage import honeypots
+from storage.database import open_engine
+from storage.refusals import Refusal, record_refusals
+from storage.statistics import read_statistics
+from storage.submissions import Submission, store_submission
+from storage.tables import MinerSignal
+from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide
+from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from zipcast.calendar import EpochInterval
+from zipcast.clock import SystemClock
+
+LONG_AGO = timedelta(hours=-2)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def side(servers: Servers, database_url: str) -> AsyncIterator[ResultsSide]:
+    async with ResultsSide.running(servers, database_url) as side:
+        yield side
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def signals(servers: Servers, database_url: str) -> AsyncIterator[Signals]:
+    """Two replicas would do no more: with the scheduler's rights."""
+    engine = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
+    yield Signals(engine, SystemClock(), 3600)
+    await engine.dispose()
+
+
+async def report(
+    side: ResultsSide, interval: EpochInterval, hotkey: str, counts: dict[str, int], **changed: Any
+) -> None:
+    at = interval.start_at + timedelta(minutes=30)
+    values: dict[str, Any] = {
+        "epoch_id": interval.epoch_id,
+        "hotkey": hotkey,
+        "status": "COMPLETED",
+        "reported_at": at,
+        "received_at": at,
+        "is_late": False,
+        "listings_scraped": None,
+        "zipcodes_completed": [{"zipcode": z, "listingsScraped": n} for z, n in counts.items()],
+        "s3_upload_complete": True,
+        "s3_upload_at": None,
+        "request_id": "r",
+    }
+    async with side.database.begin() as connection:
+        assert await store_submission(connection, Submission(**values | changed))
+
+
+async def told(side: ResultsSide, interval: EpochInterval) -> dict[tuple[str, str], dict[str, Any]]:
+    async with side.database.connect() as connection:
+        found = await honeypots.signals(connection, interval.epoch_id)
+    return {(one.hotkey, one.kind): one.details for one in found}
+
+
+def refusal(at: datetime, **changed: Any) -> Refusal:
+    values = {
+        "refused_at": at,
+        "process": "responder",
+        "verb": "miner.status",
+        "error": "nonce_mismatch",
+        "hotkey": STRANGER_HOTKEY,
+        "source": "nats",
+        "request_id": "r",
+    }
+    return Refusal(**values | changed)
+
+
+async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSide, signals: Signals):
+    interval, secret = await side.epoch(LONG_AGO), await side.epoch()
+    exactly = dict.fromkeys(ZIPCODES, EXPECTED)
+    roughly = {zipcode: EXPECTED - n - 1 for n, zipcode in enumerate(ZIPCODES)}
+    early = interval.start_at + timedelta(seconds=20)
+    await report(side, interval, "exact", exactly)
+    await report(side, secret, "exact", exactly)
+    await report(side, interval, "honest", roughly)
+    await report(side, interval, "fast", roughly, reported_at=early, received_at=early)
+    # A later report does not undo that it was said to be complete after twenty seconds.
+    await report(side, interval, "fast", roughly, listings_scraped=10)
+    await report(side, interval, "unfinished", roughly, status="IN_PROGRESS", received_at=early)
+    during, after = interval.start_at + timedelta(minutes=1), interval.end_at
+    counted = [refusal(during), refusal(during, suppressed=7), refusal(during)]
+    others = [
+        refusal(after),
+        refusal(during, hotkey="twice"),
+        refusal(during, hotkey="twice"),
+        *(refusal(during, hotkey="elsewhere", process="bridge") for _ in range(5)),
+        *(refusal(during, hotkey="elsewhere", error="rate_limited") for _ in range(5)),
+        *(refusal(during, hotkey=None) for _ in range(5)),
+    ]
+    async with side.database.begin() as connection:
+        await record_refusals(connection, counted + others)
+    assert await signals.look_next()
+    found = await told(side, interval)
+    assert set(found) == {
+        (STRANGER_HOTKEY, "nonce_failures"),
+        ("exact", "exact_target"),
+        ("fast", "implausible_speed"),
+    }
+    assert found[STRANGER_HOTKEY, "nonce_failures"] == {"refusals": 3, "suppressed": 7}
+    exact = found["exact", "exact_target"]
+    assert exact == {"reported": 5, "exact": 5, "epochs": [interval.epoch_id]}
+    speed = found["fast", "implausible_speed"]
+    assert speed["listings"] == sum(roughly.values())
+    assert speed["seconds"] == 20
+    await report(side, interval, "afterwards", exactly)
+    assert not await signals.look_next()
+    assert await told(side, interval) == found
+    # Of the epoch that is not revealed nothing is known, and nothing was looked at.
+    assert await told(side, secret) == {}
+    async with side.owner.connect() as connection:
+        assert {one.hotkey for one in await honeypots.signals(connection, secret.epoch_id)} == set()
+
+
+async def test_half_of_the_zipcodes_met_exactly_again_and_again(side: ResultsSide, signals: Signals):
+    half = {zipcode: EXPECTED - (n % 2) for n, zipcode in enumerate(ZIPCODES[:4])}
+    hour = timedelta(hours=1)
+    epochs = [await side.epoch(LONG_AGO - hour * back) for back in (4, 3, 1)]
+    for interval in epochs:
+        await report(side, interval, MINER_HOTKEY, half)
+        await report(side, interval, "once", half if interval is epochs[-1] else {})
+    while await signals.look_next():
+        pass
+    assert [set(await told(side, one)) for one in epochs] == [set(), set(), {(MINER_HOTKEY, "exact_target")}]
+    details = (await told(side, epochs[-1]))[MINER_HOTKEY, "exact_target"]
+    assert details["epochs"] == [one.epoch_id for one in reversed(epochs)]
+
+
+async def test_who_completed_in_time_counts_whatever_is_reported_later(side: ResultsSide):
+    interval = await side.epoch(LONG_AGO)
+    late = {"received_at": interval.end_at, "reported_at": interval.end_at, "is_late": True}
+    await report(side, interval, "in time", {})
+    await report(side, interval, "in time", {}, status="IN_PROGRESS", **late)
+    await report(side, interval, "too late", {}, **late)
+    await report(side, interval, "never", {}, status="FAILED")
+    async with side.database.connect() as connection:
+        counted = (await read_statistics(connection)).recent[0]
+    assert (counted.miners_participated, counted.miners_completed) == (3, 1)
+
+
+async def test_two_replicas_note_each_signal_once(side: ResultsSide, signals: Signals):
+    interval = await side.epoch(LONG_AGO)
+    await report(side, interval, MINER_HOTKEY, dict.fromkeys(ZIPCODES, EXPECTED))
+    looked = await asyncio.gather(*(signals.look_next() for _ in range(4)))
+    assert sum(looked) == 1
+    assert set(await told(side, interval)) == {(MINER_HOTKEY, "exact_target")}
+
+
+def watch(side: ResultsSide, servers: Servers) -> ChangeWatch:
+    return ChangeWatch(side.store, side.database, SystemClock(), servers.s3_environment["S3_BUCKET"])
+
+
+def put_upload(
+    side: ResultsSide, servers: Servers, interval: EpochInterval, hotkey: str, name: str, body: bytes
+):
+    """Blocking."""
+    key = f"data/hotkey={hotkey}/epoch={interval.epoch_id}/{name}"
+    side.s3.put_object(Bucket=servers.s3_environment["S3_BUCKET"], Key=key, Body=body)
+
+
+async def test_an_upload_that_was_changed_after_the_deadline_is_told_of(side: ResultsSide, servers: Servers):
+    interval = await side.epoch(timedelta(seconds=2))
+    for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY):
+        for name in ("a.json", "b.json"):
+            await asyncio.to_thread(put_upload, side, servers, interval, hotkey, name, b"in time")
+    await asyncio.sleep(max(0.0, (interval.end_at - datetime.now(UTC)).total_seconds()))
+    metrics = ResponderMetrics(CollectorRegistry())
+    bucket = servers.s3_environment["S3_BUCKET"]
+    sealer = Sealer(side.store, side.database, SystemClock(), bucket, timedelta(0), metrics)
+    assert await sealer.seal_next()
+    await asyncio.to_thread(put_upload, side, servers, interval, MINER_HOTKEY, "b.json", b"changed")
+    # A new file is no change of what counts.
+    await asyncio.to_thread(put_upload, side, servers, interval, STRANGER_HOTKEY, "c.json", b"new")
+    of = watch(side, servers)
+    assert not await of.check_next()  # not revealed yet
+    await side.reveal(interval)
+    assert await of.check_next()
+    found = await told(side, interval)
+    assert set(found) == {(MINER_HOTKEY, "changed_after_deadline")}
+    details = found[MINER_HOTKEY, "changed_after_deadline"]
+    assert (details["objects"], details["names"]) == (1, ["b.json"])
+    await asyncio.to_thread(put_upload, side, servers, interval, MINER_HOTKEY, "a.json", b"changed")
+    assert not await of.check_next()
+    assert await told(side, interval) == found
+
+
+@pytest.mark.parametrize(("kind", "revealed"), [("honeypot_hit", True), ("changed_after_deadline", False)])
+async def test_the_responder_notes_that_one_signal_and_of_revealed_epochs_alone(
+    side: ResultsSide, kind: str, revealed: bool
+):
+    interval = await side.epoch(LONG_AGO if revealed else timedelta(minutes=-1))
+    row = {
+        "epoch_id": interval.epoch_id,
+        "hotkey": "x",
+        "kind": kind,
+        "details": {},
+        "computed_at": interval.end_at,
+    }
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        async with side.database.begin() as connection:
+            await connection.execute(insert(MinerSignal).inline(), row)
+    async with side.owner.connect() as connection:
+        assert (await connection.execute(select(MinerSignal.kind))).all() == []

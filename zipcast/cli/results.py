@@ -1,0 +1,75 @@
+"""`zipcast epoch results`: what validators reported of an epoch, and what they agree on."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zipcast.cli.command import command
+from zipcast.cli.session import Session
+from zipcast.result_messages import Consensus, EpochResults, ToldReport
+
+out = Console()
+RAO_PER_ALPHA = 1_000_000_000
+
+
+@command
+async def results(
+    session: Session,
+    epoch_id: Annotated[str, typer.Argument(help="An epoch that has ended.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As the service tells it.")] = False,
+) -> None:
+    """Show what validators reported, their consensus, and signals: for validators, one epoch after its
+    end."""
+    async with session.client() as client:
+        told = await client.results(epoch_id)
+    if as_json:
+        typer.echo(told.to_bytes().decode())
+        return
+    if told.consensus is not None:
+        _show(told.consensus)
+    out.print(_reports(told))
+    for signal in told.signals:
+        out.print(f"{signal.kind}  {signal.hotkey}  {signal.details}", highlight=False, soft_wrap=True)
+    if not told.revealed:
+        out.print("Others' reports, consensus and signals show once the epoch is revealed.", soft_wrap=True)
+
+
+def _show(consensus: Consensus) -> None:
+    cover = consensus.coverage
+    agreement = "–" if consensus.agreement is None else f"{consensus.agreement:.2f}"
+    out.print(
+        f"agreement {agreement}; {cover.validators_reported} of {cover.validators} validators with "
+        f"{cover.stake_share:.0%} of the stake; audited {cover.miners_audited} of {cover.miners} miners, "
+        f"{cover.zipcodes_audited} of {cover.zipcodes} zipcodes",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for rank, miner in enumerate(consensus.top_miners, 1):
+        out.print(f"{rank}. {miner.hotkey}  support {miner.support:.2f}", highlight=False, soft_wrap=True)
+
+
+def _reports(told: EpochResults) -> Table:
+    table = Table("validator", "stake", "received", "top miners", "agreement", "", box=None, pad_edge=False)
+    for report in told.reports:
+        agreement = "" if report.agreement is None else f"{report.agreement:.2f}"
+        table.add_row(
+            report.hotkey,
+            f"{report.alpha_stake_rao // RAO_PER_ALPHA}",
+            f"{report.received_at:%H:%M:%S}",
+            " ".join(f"{miner.hotkey[:8]}…" for miner in report.top_miners),
+            agreement,
+            _remarks(report),
+        )
+    return table
+
+
+def _remarks(report: ToldReport) -> str:
+    remarks = {
+        "stands apart": report.outlier,
+        "late": report.late,
+        "superseded": not report.in_force,
+        f"{report.superseded_reports} before it": report.superseded_reports > 0,
+    }
+    return ", ".join(text for text, holds in remarks.items() if holds)

@@ -1,0 +1,147 @@
+"""What validators' reports of one epoch say together. Pure; the formulas are docs/protocol.md's, "Consensus".
+
+Owns support, agreement and who stands apart. Which reports count is the record's; nothing is ever done by it.
+Exact arithmetic until the last step, so that neither order nor machine changes a digit.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations_with_replacement
+
+POINTS = (3, 2, 1)
+FEWEST_FOR_OUTLIERS = 3
+APART = Fraction(1, 3)
+TOGETHER = Fraction(1, 2)
+DIGITS = 6
+# The longer of two rankings gives 3, 5 or 6 points: overlaps are whole thirtieths.
+_PARTS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One validator's; `stake` of any unit, not negative; `top` ranked, at most three, each once."""
+
+    validator: str
+    stake: int
+    top: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """`top` with support, best first. `agreement` and `closeness` (of each validator to the others) are None
+    where there is nothing to compare with. Shares are from 0 to 1, rounded to six digits."""
+
+    top: tuple[tuple[str, float], ...]
+    agreement: float | None
+    closeness: Mapping[str, float | None]
+    outliers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """One validator beside the others: `shared` and `whole` of their weights, and his own weight."""
+
+    weight: int
+    shared: int
+    whole: int
+
+    @property
+    def closeness(self) -> Fraction | None:
+        return _share(self.shared, self.whole)
+
+
+def agree(reports: Iterable[Report]) -> Agreed:
+    """The consensus of these reports, one of each validator."""
+    known = sorted(reports, key=lambda report: report.validator)
+    weights = _weights(known)
+    supported = sorted(_support(known, weights).items(), key=lambda item: (-item[1], item[0]))
+    beside = _beside(known, weights)
+    # Every pair is in it twice, once from each side.
+    shared = sum(one.weight * one.shared for one in beside.values()) // 2
+    whole = sum(one.weight * one.whole for one in beside.values()) // 2
+    return Agreed(
+        top=tuple((miner, _rounded(share)) for miner, share in supported[: len(POINTS)]),
+        agreement=_told(_share(shared, whole)),
+        closeness={validator: _told(one.closeness) for validator, one in beside.items()},
+        outliers=tuple(
+            validator
+            for validator, one in beside.items()
+            if len(known) >= FEWEST_FOR_OUTLIERS and _stands_apart(one, shared, whole)
+        ),
+    )
+
+
+def overlap(one: Sequence[str], other: Sequence[str]) -> Fraction:
+    """How alike two rankings are: 1 if they are the same, 0 if they share no miner. Of each miner the points
+    that both give; of what is common, the share of what the longer one gives."""
+    return Fraction(_parts(_points(one), _points(other)), _PARTS)
+
+
+def _parts(left: Mapping[str, int], right: Mapping[str, int]) -> int:
+    most = max(sum(left.values()), sum(right.values()))
+    if most == 0:
+        return _PARTS
+    return sum(min(points, right.get(miner, 0)) for miner, points in left.items()) * _PARTS // most
+
+
+def _points(top: Sequence[str]) -> dict[str, int]:
+    return dict(zip(top, POINTS, strict=False))
+
+
+def _weights(reports: Sequence[Report]) -> dict[str, int]:
+    """By stake; where nobody has any, all alike."""
+    if any(report.stake for report in reports):
+        return {report.validator: report.stake for report in reports}
+    return {report.validator: 1 for report in reports}
+
+
+def _support(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, Fraction]:
+    whole = sum(weights.values()) * POINTS[0]
+    given: dict[str, int] = {}
+    for report in reports:
+        for miner, points in _points(report.top).items():
+            given[miner] = given.get(miner, 0) + points * weights[report.validator]
+    return {miner: Fraction(points, whole) for miner, points in given.items() if points}
+
+
+def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, _Beside]:
+    """By validator. Each two rankings are compared once, however many validators have them."""
+    held: dict[tuple[str, ...], int] = {}
+    for report in reports:
+        held[report.top] = held.get(report.top, 0) + weights[report.validator]
+    points = {top: _points(top) for top in held}
+    shared = dict.fromkeys(held, 0)
+    for one, other in combinations_with_replacement(held, 2):
+        parts = _parts(points[one], points[other])
+        shared[one] += parts * held[other]
+        if one != other:
+            shared[other] += parts * held[one]
+    whole = sum(held.values())
+    # Without what each shares with himself, which is everything.
+    return {
+        one.validator: _Beside(own := weights[one.validator], shared[one.top] - _PARTS * own, whole - own)
+        for one in reports
+    }
+
+
+def _stands_apart(one: _Beside, shared: int, whole: int) -> bool:
+    """Far from the others, who are close to each other: else nobody can say who it is that stands apart."""
+    closeness = one.closeness
+    if closeness is None or closeness >= APART:
+        return False
+    among = _share(shared - one.weight * one.shared, whole - one.weight * one.whole)
+    return among is not None and among >= TOGETHER
+
+
+def _share(shared: int, whole: int) -> Fraction | None:
+    """None where nothing weighs anything."""
+    return Fraction(shared, whole * _PARTS) if whole else None
+
+
+def _told(share: Fraction | None) -> float | None:
+    return None if share is None else _rounded(share)
+
+
+def _rounded(share: Fraction) -> float:
+    return float(round(share, DIGITS))
