@@ -27,6 +27,9 @@ async def test_a_text_signed_by_the_published_format_is_accepted(ready: Ready, h
             "signature": signer.sign(text.encode()).hex(),
         }
         method, path = endpoint.format(**named).split()
+        if path.endswith("/stream"):  # its answer does not end
+            assert (await http.head(path, params=identity)).status_code == 200
+            continue
         if method == "GET":
             answer = await http.get(path, params=identity)
         else:
