@@ -70,7 +70,7 @@ async def test_a_first_import_adds_every_row_and_records_its_source(engine, writ
         recorded = (await connection.execute(select(ZipcodeImport.__table__))).one()
         assert await newest_import_id(connection) == report.import_id
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert recorded == (report.import_id, NOW, "zipcodes.csv", sha256, 2, 0, 0, 0)
+    assert recorded == (report.import_id, NOW, "zipcodes.csv", sha256, 2, 0, 0, 0, None)
     assert await row_counts(engine) == (1, 2, 2)
 
 

@@ -122,7 +122,6 @@ METHODS = [
     "DELETE",
     "PATCH",
     "TRACE",
-    "OPTIONS",
     "CONNECT",
     "get",
     "POST/",
