@@ -45,6 +45,7 @@ from zipcast.admin_messages import (
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
+    CommandsListRequest,
     CommandState,
     ConnectionsKickRequest,
     ConnectionsListRequest,
@@ -64,16 +65,24 @@ from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
+from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
 from zipcast.honeypots import Honeypot, HoneypotSettings
 from zipcast.hotkeys import parse_hotkey
 from zipcast.inputs import SelectionInputs
-from zipcast.legacy_messages import FOLDER_STRUCTURE
+from zipcast.legacy_messages import (
+    FOLDER_STRUCTURE,
+    FolderAccessRequest,
+    MinerAccessRequest,
+    ValidatorAccessRequest,
+)
 from zipcast.messages import (
     AssignedZipcode,
     EpochMessage,
     EpochMetadata,
+    LegacyChoiceReply,
     LegacyChoiceRequest,
     MinerUploadRequest,
+    Proof,
     ValidatorReadRequest,
     ValidatorUploadRequest,
     WireModel,
@@ -222,6 +231,26 @@ def pool_reply() -> EpochPoolReply:
     )
 
 
+def ended_epoch() -> EndedEpochReply:
+    message = epoch_message()
+    return EndedEpochReply(
+        epoch_id=message.epoch_id,
+        epoch_start=message.epoch_start,
+        epoch_end=message.epoch_end,
+        status="COMPLETED",
+        late_seconds=0.004,
+        seed="05" * 32,
+        seed_commitment=message.seed_commitment,
+        proof=Proof(payload=message.to_bytes().decode(), signer=SIGNER_HOTKEY, signature=SIGNATURE),
+    )
+
+
+def ended_epochs() -> EndedEpochsReply:
+    """The first of several pages."""
+    one = EndedEpoch.model_validate(ended_epoch().model_dump())
+    return EndedEpochsReply(epochs=(one,), next_before=one.epoch_id)
+
+
 def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-miner-upload", MinerUploadRequest()
     yield "request-miner-upload-of-an-epoch", MinerUploadRequest(epoch_id=EPOCH_ID)
@@ -229,6 +258,9 @@ def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-epoch-get", EpochGetRequest(epoch_id=EPOCH_ID)
     yield "request-epoch-pool", EpochPoolRequest(epoch_id=EPOCH_ID, after="07030")
     yield "request-legacy-choice", LegacyChoiceRequest(accepted=False)
+    yield "request-folder-access", FolderAccessRequest(coldkey=SIGNER_HOTKEY)
+    yield "request-validator-access", ValidatorAccessRequest()
+    yield "request-miner-access", MinerAccessRequest(miner_hotkey=MINER_HOTKEY)
     yield (
         "request-status",
         StatusRequest(
@@ -316,6 +348,7 @@ def admin_requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-admin-epoch-generate", EpochGenerateRequest()
     yield "request-admin-epoch-regenerate", EpochRegenerateRequest(epoch_id=EPOCH_ID)
     yield "request-admin-target-override", TargetOverrideRequest(epoch_id=EPOCH_ID, target_listings=4_000)
+    yield "request-admin-commands-list", CommandsListRequest()
     yield "request-admin-connections-list", ConnectionsListRequest()
     yield "request-admin-connections-kick", ConnectionsKickRequest(hotkey=MINER_HOTKEY)
     yield "request-admin-commands-get", CommandsGetRequest(command_id=COMMAND_ID)
@@ -379,6 +412,9 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "epoch-reply-running", epoch_reply(MIDWAY)
     yield "epoch-reply-revealed", epoch_reply(START_AT + timedelta(hours=8))
     yield "epoch-pool-reply", pool_reply().to_bytes()
+    yield "ended-epoch-reply", ended_epoch().to_bytes()
+    yield "ended-epochs-reply", ended_epochs().to_bytes()
+    yield "legacy-choice-reply", LegacyChoiceReply(hotkey=MINER_HOTKEY, accepted=False).to_bytes()
     yield "status-reply", status_reply().to_bytes()
     yield "rate-limits", rate_limits(Rules.of(LimitSettings())).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()
