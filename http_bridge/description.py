@@ -183,6 +183,7 @@ class _Writer:
             content = {JSON: {"schema": _ref(request.__name__), "example": shown}}
             return {"required": True, "content": content}
         identity = self.schemas["LegacyIdentity"]
+        schemas.add_examples(self.schemas, identity, self.examples["identity"])
         name = f"Legacy{request.__name__}"
         self.schemas[name] = schemas.legacy(own, identity, operation.commitments, operation.ignored)
         signed = self.examples["identity"] | shown

@@ -118,6 +118,8 @@ def add_examples(schemas: dict[str, Schema], schema: Schema, document: Any) -> N
         if told is not None:
             told.setdefault("examples", [value])
             add_examples(schemas, told, value)
+        elif isinstance(others := target.get("additionalProperties"), dict):
+            add_examples(schemas, others, value)
 
 
 def _resolved(schemas: dict[str, Schema], schema: Schema, document: Any) -> Schema:

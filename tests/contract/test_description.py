@@ -82,7 +82,8 @@ def test_every_field_has_a_meaning_and_an_example(told: dict[str, Any]) -> None:
     for name, schema in told["components"]["schemas"].items():
         for field, one in schema.get("properties", {}).items():
             assert one["description"].endswith("."), (name, field)
-            if "examples" not in one and name not in UNSEEN:
+            elsewhere = one["description"].startswith(("Other spelling", "Taken, and not read"))
+            if "examples" not in one and not elsewhere and name not in UNSEEN:
                 missing.append((name, field))
     assert missing == []
 
