@@ -1,8 +1,8 @@
 """`python -m devstack.asyncapi` writes what the bridge serves at `/asyncapi.json`.
 
-Owns how the description of NATS is made: FastStream tells the responder's subscriptions, by a broker that never
-connects; fields, errors and examples are those of HTTP's description. The file is kept, since the bridge may not
-import the responder; a test holds it equal. The bridge's own subjects are left out: nobody else may use them.
+Owns how NATS is described: FastStream tells the responder's subscriptions, by a broker that never connects;
+fields, errors and examples are those of HTTP's description. The file is kept, since the bridge may not
+import the responder; a test holds it equal. The bridge's own subjects are left out: they are nobody else's.
 """
 
 import json
@@ -40,7 +40,7 @@ _ANY_HOTKEY = ".*."
 _FILES = frozenset({ErrorCode.CREDENTIALS_UNAVAILABLE})
 
 # What is asked over NATS alone.
-_HERE = {
+_HERE: dict[Verb | None, Operation] = {
     Verb.S3_MINER_UPLOAD: Operation(
         "Upload a miner's files of one epoch",
         Verb.S3_MINER_UPLOAD,
@@ -71,7 +71,7 @@ _HERE = {
 _NOT_HERE = frozenset({ErrorCode.LEGACY_REFUSED})
 
 
-def document() -> dict[str, Any]:
+def document() -> Any:
     """The whole description, without a connection."""
     broker = _broker()
     told = json.loads(
@@ -114,11 +114,14 @@ class _Writer:
 
     def __init__(self, broker: NatsBroker, told: dict[str, Any]) -> None:
         self._told = told
-        self._operations = {one.verb: one for one in OPERATIONS.values()} | _HERE
+        self._operations: dict[Verb | None, Operation] = {
+            **{one.verb: one for one in OPERATIONS.values()},
+            **_HERE,
+        }
         self._replies = dict(_handled(broker))
         self._examples = json.loads((STATIC / "examples.json").read_text())
         asked = [one.request for one in self._operations.values() if one.request is not None]
-        models = [EpochMessage, *self._replies.values()]
+        models: list[type[WireModel]] = [EpochMessage, *self._replies.values()]
         self._schemas = schemas.of_requests(asked) | schemas.of_replies(models)
         self._messages: dict[str, Any] = {}
         self._channels: dict[str, Any] = {}

@@ -130,8 +130,12 @@ def _routes(app: FastAPI) -> Iterator[APIRoute]:
 
 
 def _operation(route: APIRoute) -> Operation:
-    (method,) = route.methods
-    return OPERATIONS[method, route.path]
+    return OPERATIONS[_method(route), route.path]
+
+
+def _method(route: APIRoute) -> str:
+    """Each endpoint has one."""
+    return next(iter(route.methods or ()))
 
 
 def _reply_models(route: APIRoute) -> tuple[type[BaseModel], ...]:
@@ -157,8 +161,7 @@ class _Writer:
     def paths(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for route, operation in self._told:
-            (method,) = route.methods
-            found.setdefault(route.path, {})[method.lower()] = self._entry(route, operation)
+            found.setdefault(route.path, {})[_method(route).lower()] = self._entry(route, operation)
         return found
 
     def _entry(self, route: APIRoute, operation: Operation) -> dict[str, Any]:
@@ -172,7 +175,7 @@ class _Writer:
         if operation.request is not None:
             entry["requestBody"] = self._body(operation, operation.request)
         if operation.verb is not None:
-            by_headers = {name: [] for name in _SIGNING_HEADERS}
+            by_headers: dict[str, list[str]] = {name: [] for name in _SIGNING_HEADERS}
             entry["security"] = [{}, by_headers] if operation.verb in LEGACY_RULES else [by_headers]
         return entry
 
@@ -254,8 +257,7 @@ def _parameters(route: APIRoute, operation: Operation) -> list[dict[str, Any]]:
         _parameter("path", name, {"type": "string", "pattern": _EPOCH_ID, "description": "Id of the epoch."})
         for name in route.param_convertors
     ]
-    (method,) = route.methods
-    if method == "GET" and operation.verb in LEGACY_RULES:
+    if _method(route) == "GET" and operation.verb in LEGACY_RULES:
         found += [_parameter("query", name, _QUERY[name]) for name in _IDENTITY]
     found += [_parameter("query", name, _QUERY[name]) for name in operation.query]
     if route.path.endswith("/current"):

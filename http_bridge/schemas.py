@@ -57,19 +57,19 @@ _FIELDS: dict[str, Any] = {
 CurrentAssignmentReply = create_model(
     "CurrentAssignmentReply", __base__=_Assignment, __doc__="The running epoch.", **_FIELDS
 )
-EpochAssignmentReply = create_model(
-    "EpochAssignmentReply",
-    __base__=CurrentAssignmentReply,
-    __doc__="An epoch whose seed is not revealed yet.",
-    status=(Literal["ACTIVE", "COMPLETED"], ...),
-)
-RevealedEpochReply = create_model(
-    "RevealedEpochReply",
-    __base__=EpochAssignmentReply,
-    __doc__="One epoch after its end: with its seed and its decoys.",
-    honeypots=(tuple[ZipcodeText, ...], ...),
-    seed=(Sha256Hex, ...),
-)
+
+
+class EpochAssignmentReply(CurrentAssignmentReply):
+    """An epoch whose seed is not revealed yet."""
+
+    status: Literal["ACTIVE", "COMPLETED"]
+
+
+class RevealedEpochReply(EpochAssignmentReply):
+    """One epoch after its end: with its seed and its decoys."""
+
+    honeypots: tuple[ZipcodeText, ...]
+    seed: Sha256Hex
 
 
 class _Complete(GenerateJsonSchema):

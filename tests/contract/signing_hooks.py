@@ -1,7 +1,7 @@
 """Loaded by schemathesis: every second case is signed, so that what is judged is not the signature alone.
 
-Owns who signs: an admin for admin requests, else a validator; `btauth/1` over the very bytes that are sent, or
-the legacy commitment where a GET carries one. A stream is never opened, since it does not end.
+Owns who signs: an admin for admin requests, else a validator; `btauth/1` over the very bytes that are sent,
+or the legacy commitment where a GET carries one. A stream is never opened, since it does not end.
 """
 
 import json

@@ -21,7 +21,7 @@ from tests.integration.processes import GENEROUS
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 LIMIT_SECONDS = 300
-EXAMPLES_PER_ENDPOINT = 60
+EXAMPLES_PER_ENDPOINT = 25
 HERE = Path(__file__).parent
 MORE = dict.fromkeys(("LIMIT_EPOCH_PER_HOUR", "LIMIT_STATUS_PER_HOUR", "LIMIT_POOL_PER_HOUR"), "1000000")
 
@@ -44,20 +44,27 @@ async def test_the_bridge_is_what_it_says_of_itself(patient: Stack, tmp_path: Pa
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
     }
-    run = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"), "run"),
-        *("--checks", "all", "--phases", "examples,coverage,fuzzing", "--workers", "1", "--no-color"),
-        *("--max-examples", str(EXAMPLES_PER_ENDPOINT), "--request-timeout", "10", "--no-shrink"),
-        *("--continue-on-failure", "--warnings", "off"),
-        f"{patient.ready.http}/openapi.json",
-        cwd=tmp_path,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(LIMIT_SECONDS):
-        told = (await run.communicate())[0].decode()
-    (tmp_path / "schemathesis.log").write_text(told)
+    log = tmp_path / "schemathesis.log"
+    with log.open("wb") as output:
+        run = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml")),
+            *("run", "--checks", "all", "--phases", "examples,coverage,fuzzing", "--workers", "1"),
+            *("--max-examples", str(EXAMPLES_PER_ENDPOINT), "--request-timeout", "10", "--no-shrink"),
+            *("--continue-on-failure", "--warnings", "off", "--no-color"),
+            f"{patient.ready.http}/openapi.json",
+            cwd=tmp_path,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await run.wait()
+        finally:
+            if run.returncode is None:
+                run.kill()
+                await run.wait()
+    told = log.read_text()
     assert run.returncode == 0, told[-20_000:]
-    (cases,) = re.findall(r"([0-9,]+) (?:generated|test cases)", told)[:1] or [told[-3000:]]
-    assert int(cases.replace(",", "")) > 2_000, told[-3000:]
+    (cases,) = re.findall(r"([0-9]+) generated", told)
+    assert int(cases) > 2_000, told[-3_000:]
