@@ -184,7 +184,7 @@ class _Writer:
         schemas.add_examples(self.schemas, own, shown)
         if operation.verb not in LEGACY_RULES:
             content = {JSON: {"schema": _ref(request.__name__), "example": shown}}
-            return {"required": True, "content": content}
+            return {"required": _needs_a_body(own), "content": content}
         identity = self.schemas["LegacyIdentity"]
         schemas.add_examples(self.schemas, identity, self.examples["identity"])
         name = f"Legacy{request.__name__}"
@@ -194,7 +194,7 @@ class _Writer:
         content = {JSON: {"schema": either, "example": signed}}
         if not any(isinstance(value, list) for value in shown.values()):
             content[FORM] = {"schema": _ref(name), "example": signed}
-        return {"required": True, "content": content}
+        return {"required": _needs_a_body(own), "content": content}
 
     def _responses(self, route: APIRoute, operation: Operation) -> dict[str, Any]:
         found = {"200": self._success(route, operation)}
@@ -236,6 +236,11 @@ class _Writer:
             "examples": {str(code): {"$ref": f"#/components/examples/{code}"} for code in codes},
         }
         return {"description": "\n".join(lines), "headers": headers, "content": {JSON: content}}
+
+
+def _needs_a_body(schema: Schema) -> bool:
+    """An empty one is read as an object without fields."""
+    return bool(schema.get("required") or schema.get("allOf"))
 
 
 def _ref(name: str) -> Schema:
