@@ -1,4 +1,4 @@
-"""Each signed endpoint gives each error that its sender can cause, as its description says: status, headers, body."""
+"""Each signed endpoint refuses its sender as its description says: status, headers and body of each error."""
 
 import time
 from collections.abc import Iterator
