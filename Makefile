@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 UV := .tools/bin/uv
 RUN := .venv/bin
 
-.PHONY: env up demo test test-long faults crash-matrix soak check check-pythons check-lock lock clean distclean
+.PHONY: env up demo test test-long test-browser faults crash-matrix soak check check-pythons check-lock lock clean distclean
 
 env: .venv/.ready
 
@@ -32,9 +32,15 @@ test: env
 
 # Outages and frozen parts: they wait for real minutes to pass. These want the machine for themselves:
 ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py
-test-long: env
+test-long: env test-browser
 	$(RUN)/python -m pytest -m long $(ALONE)
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE))
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) tests/browser)
+
+# Debian's Chromium and Node.js, installed where they are missing; pictures are kept in .artefacts.
+test-browser: env
+	@test -x /usr/bin/chromium && command -v node >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nodejs >/dev/null; }
+	$(RUN)/python -m pytest -m long tests/browser
 
 # `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.
 SEED ?= 1

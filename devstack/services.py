@@ -40,7 +40,11 @@ class Services:
         admins = {"ADMIN_HOTKEYS": admin_address(self.servers.state.admin_wallets)}
         responder = self.servers.s3_environment | admins
         callout = {"CALLOUT_AUDIENCES": AUDIENCE} | admins
-        bridge = {"PORT": str(port), "BRIDGE_HOST": HOST} | admins
+        bridge = {
+            "PORT": str(port),
+            "BRIDGE_HOST": HOST,
+            "NATS_MONITOR_URL": self.servers.monitoring_url,
+        } | admins
         return (
             self._part("schedulers", "schedulers", schedulers),
             self._part("responder", "broker_service.responder", responder),

@@ -12,6 +12,7 @@ from http_bridge.front import front
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History
 from http_bridge.metrics import BridgeMetrics
+from http_bridge.ops import NatsMonitor, Ops
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from http_bridge.stream import Listeners
@@ -41,7 +42,9 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     life.spawn(_stay_linked(link, doorway, feed), "nats")
     await doorway.follow(link.connection)
     life.spawn(feed.run(), "feed")
-    app = build(_bridge(doorway, Forwarder(link.connection, metrics), feed))
+    bridge = _bridge(doorway, Forwarder(link.connection, metrics), feed)
+    app = build(bridge)
+    life.vitals.pages.update(_ops(settings, doorway, bridge).pages())
     fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins, hot=CURRENT_PATH)
     server = Server(
         Access(fronted, metrics, doorway.clock),
@@ -86,6 +89,20 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         listeners=Listeners(feed, doorway.registry, clock),
         limits=limits,
         refusals=doorway.refusals,
+    )
+
+
+def _ops(settings: BridgeSettings, doorway: Doorway, bridge: Bridge) -> Ops:
+    return Ops(
+        health=bridge.health,
+        history=bridge.history,
+        current=doorway.current,
+        registry=doorway.registry,
+        listeners=bridge.listeners,
+        metrics=doorway.life.vitals.registry,
+        monitor=NatsMonitor(settings.nats_monitor_url),
+        dashboard=settings.nats_dashboard_url,
+        clock=doorway.clock,
     )
 
 

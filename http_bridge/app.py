@@ -1,6 +1,7 @@
 """The bridge's endpoints (contract-http): each a few lines over what memory and responder hold."""
 
 from dataclasses import dataclass, field
+from types import UnionType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,10 +12,12 @@ from http_bridge.access import client_address
 from http_bridge.admin import add_admin
 from http_bridge.assignments import Assignments
 from http_bridge.current_reply import CurrentReply, is_known
+from http_bridge.description import describe
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import History
 from http_bridge.pages import OPENAPI, add_pages
+from http_bridge.schemas import Alive, CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
@@ -112,7 +115,7 @@ def build(bridge: Bridge) -> FastAPI:
     app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=OPENAPI, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
-    @app.get(CURRENT_PATH)
+    @app.get(CURRENT_PATH, responses=_replies(CurrentAssignmentReply))
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
         await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))
@@ -155,7 +158,10 @@ def build(bridge: Bridge) -> FastAPI:
         page = await bridge.pools.page(pool_request(asked))
         return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "private"})
 
-    @app.get("/api/v1/zipcode-assignments/epoch/{epoch_id}")
+    @app.get(
+        "/api/v1/zipcode-assignments/epoch/{epoch_id}",
+        responses=_replies(EpochAssignmentReply | RevealedEpochReply),
+    )
     async def epoch_assignment(request: Request, epoch_id: str) -> Response:
         """An epoch that has started, for validators; one epoch after its end with its seed."""
         asked = requests.single_parameters(request) | {"epochId": epoch_id}
@@ -164,6 +170,17 @@ def build(bridge: Bridge) -> FastAPI:
         body = await bridge.assignments.body(epoch_id)
         return Response(body, media_type=JSON, headers={"Cache-Control": "private"})
 
+    _add_forwarded(app, bridge)
+    _add_results(app, bridge)
+    add_admin(app, bridge.forwarded)
+    add_pages(app)
+    _add_facts(app, bridge.limits.rules)
+    _add_health(app, bridge.health)
+    describe(app)
+    return app
+
+
+def _add_forwarded(app: FastAPI, bridge: Bridge) -> None:
     @app.post("/api/v1/zipcode-assignments/status", responses=_replies(StatusReply))
     async def status(request: Request) -> Response:
         """How far a miner is with an epoch."""
@@ -193,13 +210,6 @@ def build(bridge: Bridge) -> FastAPI:
     async def legacy_choice(request: Request) -> Response:
         """Whether legacy commitments count for the hotkey that signs this, which takes `btauth/1`."""
         return await bridge.forwarded(request, Verb.AUTH_LEGACY)
-
-    _add_results(app, bridge)
-    add_admin(app, bridge.forwarded)
-    add_pages(app)
-    _add_facts(app, bridge.limits.rules)
-    _add_health(app, bridge.health)
-    return app
 
 
 def _add_results(app: FastAPI, bridge: Bridge) -> None:
@@ -242,18 +252,18 @@ def _add_health(app: FastAPI, health: BridgeHealth) -> None:
         status = 503 if reply.status is HealthStatus.UNHEALTHY else 200
         return Response(reply.to_bytes(), status, {"Cache-Control": "no-store"}, JSON)
 
-    @app.get("/health/live")
+    @app.get("/health/live", responses=_replies(Alive))
     async def live() -> dict[str, str]:
         """Whether this process answers at all; says nothing of what it depends on."""
         return {"status": "ok"}
 
-    @app.get("/health/ready")
+    @app.get("/health/ready", responses=_replies(Alive))
     async def ready() -> dict[str, str]:
         """Whether it can serve the current assignment."""
         await health.require_ready()
         return {"status": "ok"}
 
 
-def _replies(model: type[WireModel]) -> dict[int | str, dict[str, Any]]:
+def _replies(model: type[WireModel] | UnionType) -> dict[int | str, dict[str, Any]]:
     """What the description says of an endpoint that answers with ready-made bytes."""
     return {200: {"model": model}}

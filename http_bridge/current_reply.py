@@ -9,7 +9,7 @@ from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.messages import EpochMessage, Proof
 
 # The contract's fields of the epoch message, in its order; the rest travels inside `proof`.
-_FIELDS = {
+ASSIGNMENT_FIELDS = {
     "epoch_id",
     "epoch_start",
     "epoch_end",
@@ -82,7 +82,7 @@ def _representation(body: bytes, digest: str, encoding: dict[str, str]) -> Repre
 def assignment_fields(envelope: UnverifiedEnvelope) -> str:
     """The members of the body's JSON object, for an envelope that was verified or is from our record."""
     message = EpochMessage.model_validate_json(envelope.payload)
-    fields = message.model_dump_json(by_alias=True, include=_FIELDS)
+    fields = message.model_dump_json(by_alias=True, include=ASSIGNMENT_FIELDS)
     proof = Proof(
         payload=envelope.payload.decode(), signer=envelope.signer, signature=envelope.signature
     ).model_dump_json(by_alias=True)

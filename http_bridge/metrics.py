@@ -4,11 +4,13 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+REQUESTS = "zipcast_http_requests"
+
 
 class BridgeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
-            "zipcast_http_requests",
+            REQUESTS,
             "HTTP requests answered (result ok) or refused (the error code), by route.",
             ["route", "result"],
             registry=registry,

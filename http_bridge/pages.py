@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc of the bridge, with all assets served by the bridge itself.
+"""Swagger UI, ReDoc and the page of the NATS subjects, with all assets served by the bridge itself.
 
 Owns the pages. The policy on each page keeps a browser from asking anybody else, such as ReDoc's own
 logo, which its script would load from elsewhere.
@@ -12,17 +12,24 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 OPENAPI = "/openapi.json"
-ASSETS = "/assets/docs"
+ASYNCAPI = "/asyncapi.json"
+ASSETS, OWN_ASSETS = "/assets/docs", "/assets/own"
+STATIC = files("http_bridge") / "static"
+_LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 # Both pages start by a line of inline script; ReDoc searches in a worker it makes itself.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
 )
+OWN_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
 def add_pages(app: FastAPI) -> None:
-    """`/docs` and `/redoc` over the application's `/openapi.json`."""
+    """`/docs` and `/redoc` over the application's `/openapi.json`; `/asyncapi` over the kept description."""
+    _add_redoc_script(app)
     app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")))
+    app.mount(OWN_ASSETS, StaticFiles(directory=str(STATIC / "own")))
+    _add_asyncapi(app)
 
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui() -> Response:
@@ -47,6 +54,28 @@ def add_pages(app: FastAPI) -> None:
                 with_google_fonts=False,
             )
         )
+
+
+def _add_redoc_script(app: FastAPI) -> None:
+    """ReDoc's own, with nothing where it would load its maker's logo from elsewhere."""
+    script = (files("fastapi_offline") / "static" / "redoc.standalone.js").read_bytes()
+    script = script.replace(_LOGO, b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E")
+
+    @app.get(f"{ASSETS}/redoc.standalone.js", include_in_schema=False)
+    async def redoc_script() -> Response:
+        return Response(script, media_type="text/javascript")
+
+
+def _add_asyncapi(app: FastAPI) -> None:
+    page, told = (STATIC / "asyncapi.html").read_text(), (STATIC / "asyncapi.json").read_bytes()
+
+    @app.get("/asyncapi", include_in_schema=False)
+    async def asyncapi() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": OWN_POLICY})
+
+    @app.get(ASYNCAPI, include_in_schema=False)
+    async def asyncapi_json() -> Response:
+        return Response(told, media_type="application/json")
 
 
 def _guarded(page: HTMLResponse) -> Response:

@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from runtime.settings import DoorwaySettings, InternalPort
 
+_WEB = r"^https?://[!-~]+$"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
@@ -24,6 +25,17 @@ class BridgeSettings(DoorwaySettings):
     bridge_cors_origins: str = Field(
         default="",
         description="origins whose pages may read answers, comma-separated; none: no browser of another site",
+    )
+    nats_monitor_url: str | None = Field(
+        default=None,
+        pattern=_WEB,
+        description="nats-server's monitoring address, for /ops on the internal listener; none: not shown",
+        examples=["http://127.0.0.1:8222"],
+    )
+    nats_dashboard_url: str | None = Field(
+        default=None,
+        pattern=_WEB,
+        description="where /ops links to for a dashboard of nats-server; none: no link",
     )
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
 

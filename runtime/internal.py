@@ -1,4 +1,4 @@
-"""The internal listener of every process: `/metrics`, `/health`, `/health/live`.
+"""The internal listener of every process: `/metrics`, `/health`, `/health/live`, and pages of its own.
 
 For operators and Prometheus only: it asks nobody who he is and must never be reachable from outside.
 It listens before anything else starts, so that a process that waits for a server can be asked why.
@@ -18,6 +18,10 @@ from zipcast.health import HealthStatus
 # The text format of Prometheus, which `prometheus_client.generate_latest` writes.
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _UNCACHED = {"Cache-Control": "no-store"}
+_GUARDED = {
+    "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -44,6 +48,18 @@ def application(vitals: Vitals) -> Starlette:
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=_UNCACHED)
 
+    async def page(request: Request) -> Response:
+        make = vitals.pages.get(request.path_params["name"])
+        if make is None:
+            return JSONResponse({"error": "not_found"}, 404, headers=_UNCACHED)
+        body, media_type = await make()
+        return Response(body, headers=_UNCACHED | _GUARDED, media_type=media_type)
+
     return Starlette(
-        routes=[Route("/metrics", metrics), Route("/health", health), Route("/health/live", live)]
+        routes=[
+            Route("/metrics", metrics),
+            Route("/health", health),
+            Route("/health/live", live),
+            Route("/{name}", page),
+        ]
     )

@@ -4,6 +4,7 @@ Owns when a process counts as well: once it is ready, until it stops, with every
 What it depends on beyond that is asked by `/healthcheck`.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from nats.aio.client import Client
@@ -16,6 +17,9 @@ from zipcast.health import HealthStatus, ProcessHealth
 
 _PREFIX = "zipcast_"
 
+Page = Callable[[], Awaitable[tuple[bytes, str]]]
+"""Makes a body and says its media type."""
+
 
 @dataclass(slots=True)
 class Vitals:
@@ -26,6 +30,8 @@ class Vitals:
     tally: Tally = field(init=False)
     serving: bool = field(default=False)
     """Between ready and stopping."""
+    pages: dict[str, Page] = field(default_factory=dict)
+    """What the internal listener shows beyond the common, by name: of this process alone."""
     _connections: dict[str, Client] = field(default_factory=dict)
     _started: float = field(init=False)
 

@@ -5,7 +5,7 @@ Owns those spellings: clients in the field read `list_url`, not `listUrl`. All e
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from zipcast.messages import WireModel, WireTime
 
@@ -64,7 +64,7 @@ class ValidatorAccessReply(UnderscoredModel):
 
 
 class MinerAccessRequest(UnderscoredModel):
-    miner_hotkey: str
+    miner_hotkey: str = Field(validation_alias=AliasChoices("miner_hotkey", "minerHotkey"))
 
 
 class MinerAccessReply(UnderscoredModel):

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from zipcast.messages import EpochId, WireModel, WireTime, ZipcodeText
 
@@ -20,7 +20,21 @@ def _utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-Status = Annotated[Literal["IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT"], BeforeValidator(_upper)]
+STATUSES = ("IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT")
+
+
+def _any_case(word: str) -> str:
+    """As a pattern of JSON Schema, which has no flag for it."""
+    return "".join(f"[{letter}{letter.lower()}]" if letter.isalpha() else letter for letter in word)
+
+
+Status = Annotated[
+    Literal["IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT"],
+    BeforeValidator(_upper),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^({'|'.join(map(_any_case, STATUSES))})$"}, mode="validation"
+    ),
+]
 StatedTime = Annotated[datetime, AfterValidator(_utc)]
 Listings = Annotated[int, Field(ge=0, le=MOST_LISTINGS)]
 

@@ -23,7 +23,8 @@ from http_bridge.health import HealthcheckReply, RunningEpoch
 from http_bridge.limits import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
 from runtime.epoch_results import summary_of
-from runtime.identity import Caller, Proof
+from runtime.identity import Caller
+from runtime.identity import Proof as SignedRequest
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch
@@ -51,6 +52,7 @@ from zipcast.admin_messages import (
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
+    CommandsListRequest,
     CommandState,
     ConnectionsKickRequest,
     ConnectionsListRequest,
@@ -70,16 +72,24 @@ from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
+from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
 from zipcast.honeypots import Honeypot, HoneypotSettings
 from zipcast.hotkeys import parse_hotkey
 from zipcast.inputs import SelectionInputs
-from zipcast.legacy_messages import FOLDER_STRUCTURE
+from zipcast.legacy_messages import (
+    FOLDER_STRUCTURE,
+    FolderAccessRequest,
+    MinerAccessRequest,
+    ValidatorAccessRequest,
+)
 from zipcast.messages import (
     AssignedZipcode,
     EpochMessage,
     EpochMetadata,
+    LegacyChoiceReply,
     LegacyChoiceRequest,
     MinerUploadRequest,
+    Proof,
     ValidatorReadRequest,
     ValidatorUploadRequest,
     WireModel,
@@ -238,6 +248,26 @@ def pool_reply() -> EpochPoolReply:
     )
 
 
+def ended_epoch() -> EndedEpochReply:
+    message = epoch_message()
+    return EndedEpochReply(
+        epoch_id=message.epoch_id,
+        epoch_start=message.epoch_start,
+        epoch_end=message.epoch_end,
+        status="COMPLETED",
+        late_seconds=0.004,
+        seed="05" * 32,
+        seed_commitment=message.seed_commitment,
+        proof=Proof(payload=message.to_bytes().decode(), signer=SIGNER_HOTKEY, signature=SIGNATURE),
+    )
+
+
+def ended_epochs() -> EndedEpochsReply:
+    """The first of several pages."""
+    one = EndedEpoch.model_validate(ended_epoch().model_dump())
+    return EndedEpochsReply(epochs=(one,), next_before=one.epoch_id)
+
+
 def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-miner-upload", MinerUploadRequest()
     yield "request-miner-upload-of-an-epoch", MinerUploadRequest(epoch_id=EPOCH_ID)
@@ -247,6 +277,9 @@ def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-results", results_request()
     yield "request-consensus", ConsensusRequest(epoch_id=EPOCH_ID, offset=3)
     yield "request-legacy-choice", LegacyChoiceRequest(accepted=False)
+    yield "request-folder-access", FolderAccessRequest(coldkey=SIGNER_HOTKEY)
+    yield "request-validator-access", ValidatorAccessRequest()
+    yield "request-miner-access", MinerAccessRequest(miner_hotkey=MINER_HOTKEY)
     yield (
         "request-status",
         StatusRequest(
@@ -305,7 +338,9 @@ def results_reply() -> ResultsReply:
         files=[found | {"version_id": "v1", "checked_by": "checksum"}],
         earlier=1,
     )
-    return reply_of(EPOCH_ID, recorded, Proof(recorded.request_key or "", AFTERWARDS, recorded.body_sha256))
+    return reply_of(
+        EPOCH_ID, recorded, SignedRequest(recorded.request_key or "", AFTERWARDS, recorded.body_sha256)
+    )
 
 
 def recorded_result(hotkey: str, request: ResultsRequest, **changed: Any) -> RecordedResult:
@@ -434,6 +469,7 @@ def admin_requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-admin-epoch-generate", EpochGenerateRequest()
     yield "request-admin-epoch-regenerate", EpochRegenerateRequest(epoch_id=EPOCH_ID)
     yield "request-admin-target-override", TargetOverrideRequest(epoch_id=EPOCH_ID, target_listings=4_000)
+    yield "request-admin-commands-list", CommandsListRequest()
     yield "request-admin-connections-list", ConnectionsListRequest()
     yield "request-admin-connections-kick", ConnectionsKickRequest(hotkey=MINER_HOTKEY)
     yield "request-admin-commands-get", CommandsGetRequest(command_id=COMMAND_ID)
@@ -499,6 +535,9 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "epoch-pool-reply", pool_reply().to_bytes()
     yield "results-reply", results_reply().to_bytes()
     yield "consensus-reply", consensus_reply().to_bytes()
+    yield "ended-epoch-reply", ended_epoch().to_bytes()
+    yield "ended-epochs-reply", ended_epochs().to_bytes()
+    yield "legacy-choice-reply", LegacyChoiceReply(hotkey=MINER_HOTKEY, accepted=False).to_bytes()
     yield "status-reply", status_reply().to_bytes()
     yield "rate-limits", rate_limits(Rules.of(LimitSettings())).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()

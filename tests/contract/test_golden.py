@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from http_bridge.health import HealthcheckReply
 from http_bridge.statistics import StatisticsReply
 from tests.contract.documents import documents, epoch_message, requests
-from tests.contract.golden import FOLDER, readable
+from tests.contract.golden import EXAMPLES, FOLDER, examples, readable
 from zipcast.errors import ErrorCode
 from zipcast.health import HealthReply
 from zipcast.legacy_messages import FolderAccessReply
@@ -50,7 +50,9 @@ def golden(name: str) -> Any:
 
 
 async def test_every_document_is_its_golden_file_and_no_file_is_left_over() -> None:
-    made = {f"{name}.json": readable(document) async for name, document in documents()}
+    bodies = {name: document async for name, document in documents()}
+    assert EXAMPLES.read_text() == examples(bodies)
+    made = {f"{name}.json": readable(document) for name, document in bodies.items()}
     committed = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
     assert sorted(made) == sorted(committed)
     for name, text in made.items():

@@ -5,12 +5,13 @@ import re
 import httpx
 import pytest
 
+from zipcast.ready import Ready
 from zipcast.subjects import ADMIN_VERBS
 
 _LOADED = re.compile(r"""(?:src|href|spec-url)=["']([^"']+)["']|url: ?["']([^"']+)["']""")
 
 
-@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+@pytest.mark.parametrize("page", ["/docs", "/redoc", "/asyncapi"])
 async def test_a_page_loads_from_the_bridge_alone(http: httpx.AsyncClient, page: str):
     answer = await http.get(page)
     assert answer.status_code == 200
@@ -43,3 +44,21 @@ async def test_the_description_holds_every_endpoint(http: httpx.AsyncClient):
 async def test_an_asset_that_is_not_there_has_the_one_error_shape(http: httpx.AsyncClient):
     answer = await http.get("/assets/docs/../../secret")
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
+async def test_the_operations_page_is_internal_and_tells_how_things_are(
+    http: httpx.AsyncClient, ready: Ready
+):
+    async with httpx.AsyncClient(base_url=ready.internal["http_bridge"]) as internal:
+        page = await internal.get("/ops")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        for name in re.findall(r'(?:src|href)="([a-z.]+)"', page.text):
+            assert (await internal.get(f"/{name}")).status_code == 200, name
+        told = (await internal.get("/ops.json")).json()
+        assert (await internal.get("/ops.css")).status_code == 404
+    assert set(told["services"]) >= {"database", "nats", "object_store", "metagraph"}
+    assert told["nats"]["slow consumers"] == 0
+    assert told["neurons"] > 0
+    assert (await http.get("/ops")).status_code == 404
+    assert (await http.get("/ops.json")).status_code == 404

@@ -169,6 +169,7 @@ def _btauth_request(
 async def _internally(ready: Ready) -> AsyncIterator[tuple[str, bytes]]:
     """The internal listener of each of our processes, and nats-server's monitoring."""
     addresses = [f"{url}{path}" for url in ready.internal.values() for path in ("/metrics", "/health")]
+    addresses.append(f"{ready.internal['http_bridge']}/ops.json")
     addresses += [f"{ready.monitoring}/{path}" for path in _MONITORING]
     async with httpx.AsyncClient(timeout=10) as http:
         for address in addresses:

@@ -1,0 +1,200 @@
+"""`/ops` on the internal listener: what an operator wants to see at a glance, live.
+
+Owns what is shown, and how often it is looked for. Nothing of an epoch that has not started is asked for.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from http_bridge.health import BridgeHealth
+from http_bridge.history import History
+from http_bridge.metrics import REQUESTS
+from http_bridge.stream import Listeners
+from runtime import logs
+from runtime.current_epoch import CurrentEpoch
+from runtime.registry import RegistryView
+from runtime.vitals import Page
+from zipcast.clock import Clock
+from zipcast.errors import ServiceError
+from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.messages import WireModel, WireTime
+
+log = logs.logger()
+
+REMEMBERED_SECONDS = 1.0
+PATIENCE_SECONDS = 1.5
+RECENT = "10"
+_STATIC = files("http_bridge") / "static"
+_OWN = _STATIC / "own"
+
+
+class OpsEpoch(WireModel):
+    epoch_id: str
+    ends_at: WireTime
+    zipcodes: int
+    listings: int
+
+
+class OpsEndedEpoch(WireModel):
+    epoch_id: str
+    status: str
+    late_ms: int | None
+
+
+class OpsReply(WireModel):
+    """`requests` by result since this process began; `nats` is null where no monitoring is configured."""
+
+    now: datetime
+    status: HealthStatus
+    epoch: OpsEpoch | None
+    recent: tuple[OpsEndedEpoch, ...]
+    subscribers: int | None
+    streams: int
+    registry_age_seconds: int | None
+    neurons: int
+    requests: dict[str, int]
+    services: dict[str, ServiceHealth]
+    nats: dict[str, str | int] | None
+    dashboard: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NatsMonitor:
+    """nats-server's own pages. None without an address."""
+
+    url: str | None
+
+    async def facts(self) -> tuple[dict[str, str | int] | None, int | None]:
+        """What the server says of itself, and how many clients of ours it has."""
+        if self.url is None:
+            return None, None
+        try:
+            async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS) as http:
+                varz, connz, jsz = [
+                    (await http.get(path)).raise_for_status().json()
+                    for path in ("/varz", "/connz?acc=APP&limit=1", "/jsz")
+                ]
+        except (httpx.HTTPError, ValueError) as error:
+            log.debug("nats_monitor_unread", error=type(error).__name__)
+            return {"state": f"does not answer ({type(error).__name__})"}, None
+        return _server(varz, jsz), int(connz.get("total", 0))
+
+
+def _server(varz: Mapping[str, Any], jsz: Mapping[str, Any]) -> dict[str, str | int]:
+    asked = ("version", "uptime", "connections", "total_connections", "subscriptions")
+    told = {name.replace("_", " "): varz.get(name, 0) for name in asked}
+    return told | {
+        "messages in": varz.get("in_msgs", 0),
+        "messages out": varz.get("out_msgs", 0),
+        "slow consumers": varz.get("slow_consumers", 0),
+        "memory, MB": varz.get("mem", 0) // 2**20,
+        "streams": jsz.get("streams", 0),
+        "messages kept": jsz.get("messages", 0),
+        "kept, KB": jsz.get("bytes", 0) // 2**10,
+    }
+
+
+@dataclass(slots=True)
+class Ops:
+    health: BridgeHealth
+    history: History
+    current: CurrentEpoch
+    registry: RegistryView
+    listeners: Listeners
+    metrics: CollectorRegistry
+    monitor: NatsMonitor
+    dashboard: str | None
+    clock: Clock
+    _known: bytes = field(default=b"")
+    _known_until: float = field(default=float("-inf"))
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def pages(self) -> dict[str, Page]:
+        """By name, for the internal listener."""
+        return {
+            "ops": _file(_STATIC / "ops.html", "text/html"),
+            "ops.js": _file(_OWN / "ops.js", "text/javascript"),
+            "page.css": _file(_OWN / "page.css", "text/css"),
+            "ops.json": self._json,
+        }
+
+    async def _json(self) -> tuple[bytes, str]:
+        """However many look, it is asked once a second."""
+        async with self._asking:
+            if self.clock.monotonic() >= self._known_until:
+                self._known = (await self.reply()).to_bytes()
+                self._known_until = self.clock.monotonic() + REMEMBERED_SECONDS
+        return self._known, "application/json"
+
+    async def reply(self) -> OpsReply:
+        health, recent, (nats, subscribers) = await asyncio.gather(
+            self.health.reply(), self._recent(), self.monitor.facts()
+        )
+        age = self.registry.age(self.clock.now())
+        snapshot = self.registry.snapshot
+        return OpsReply(
+            now=self.clock.now(),
+            status=health.status,
+            epoch=self._epoch(),
+            recent=recent,
+            subscribers=subscribers,
+            streams=self.listeners.count(),
+            registry_age_seconds=None if age is None else max(0, int(age.total_seconds())),
+            neurons=0 if snapshot is None else len(snapshot.neurons),
+            requests=self._requests(),
+            services=health.services,
+            nats=nats,
+            dashboard=self.dashboard,
+        )
+
+    async def _recent(self) -> tuple[OpsEndedEpoch, ...]:
+        """None while the record is away, which its health says."""
+        try:
+            page = await self.history.page({"limit": RECENT})
+        except ServiceError:
+            return ()
+        return tuple(
+            OpsEndedEpoch(
+                epoch_id=one.epoch_id,
+                status=one.status,
+                late_ms=None if one.late_seconds is None else round(one.late_seconds * 1000),
+            )
+            for one in page.epochs
+        )
+
+    def _epoch(self) -> OpsEpoch | None:
+        try:
+            message = self.current.running().message
+        except ServiceError:
+            return None
+        return OpsEpoch(
+            epoch_id=message.epoch_id,
+            ends_at=message.epoch_end,
+            zipcodes=message.metadata.zipcode_count,
+            listings=message.metadata.total_expected_listings,
+        )
+
+    def _requests(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for metric in self.metrics.collect():
+            for sample in metric.samples if metric.name == REQUESTS else ():
+                if sample.name.endswith("_total"):
+                    result = sample.labels["result"]
+                    found[result] = found.get(result, 0) + round(sample.value)
+        return dict(sorted(found.items()))
+
+
+def _file(path: Any, media_type: str) -> Page:
+    body = path.read_bytes()
+
+    async def page() -> tuple[bytes, str]:
+        return body, media_type
+
+    return page

@@ -1,0 +1,178 @@
+"""The pages in a real browser: they render, fetch nothing from elsewhere, and log no error.
+
+Needs Debian's chromium and nodejs, which `make test-browser` installs; without them these tests fail. Each
+page's picture is kept in `.artefacts/`.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Request, async_playwright, expect
+
+from devstack.options import StackOptions
+from devstack.programs import REPOSITORY
+from devstack.stack import Stack
+from tests.contract.test_description import NOW, application, blocks
+from tests.integration.people import keypair, legacy
+from tests.integration.processes import GENEROUS
+from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY
+from zipcast import auth, btauth
+from zipcast.ready import Ready
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+
+ARTEFACTS = REPOSITORY / ".artefacts"
+CHROMIUM = "/usr/bin/chromium"
+QUIET = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+PHONE = {"width": 360, "height": 780}
+EPOCH_SECONDS = 20
+
+
+@dataclass
+class Watched:
+    """A page, with where it asked and what it complained of."""
+
+    page: Page
+    origin: str
+    elsewhere: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def note(self, request: Request) -> None:
+        told = urlsplit(request.url)
+        if told.scheme in {"http", "https", "ws", "wss"} and f"{told.scheme}://{told.netloc}" != self.origin:
+            self.elsewhere.append(request.url)
+
+    async def keep(self, name: str) -> None:
+        ARTEFACTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=ARTEFACTS / f"{name}.png")
+        assert (ARTEFACTS / f"{name}.png").stat().st_size > 5_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shown(tmp_path_factory) -> AsyncIterator[Ready]:
+    """Its epochs are long enough to look at."""
+    state = tmp_path_factory.mktemp("browser") / "state"
+    settings = GENEROUS | {"NATS_DASHBOARD_URL": "https://dashboard.example.org/nats"}
+    options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=state, settings=settings)
+    async with Stack.running(options) as stack:
+        yield stack.ready
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def watched(browser: Browser, address: str, **how: object) -> AsyncIterator[Watched]:
+    """The page, once it is quiet; at the end it must have kept to itself."""
+    context = await browser.new_context(**how)  # type: ignore[arg-type]
+    page = await context.new_page()
+    told = urlsplit(address)
+    watch = Watched(page, f"{told.scheme}://{told.netloc}")
+    page.on("request", watch.note)
+    page.on("console", lambda one: one.type == "error" and watch.complaints.append(one.text))
+    page.on("pageerror", lambda one: watch.complaints.append(str(one)))
+    await page.goto(address, wait_until="load")
+    yield watch
+    assert watch.elsewhere == []
+    assert watch.complaints == []
+    await context.close()
+
+
+async def test_swagger_ui_renders_and_a_request_tried_there_works(shown: Ready, browser: Browser) -> None:
+    signed = legacy(keypair(shown, "miner-1"), auth.CURRENT_COMMITMENT)
+    async with watched(browser, f"{shown.http}/docs") as watch:
+        page = watch.page
+        operation = page.locator(".opblock", has_text="The running epoch").first
+        await operation.locator("button.opblock-summary-control").click()
+        await operation.get_by_role("button", name="Try it out").click()
+        for name, value in signed.items():
+            await operation.locator(f'tr[data-param-name="{name}"] input').fill(value)
+        await operation.get_by_role("button", name="Execute").click()
+        answer = operation.locator(".live-responses-table")
+        await expect(answer.locator(".response-col_status").first).to_contain_text("200")
+        await expect(answer).to_contain_text("submissionDeadline")
+        await watch.keep("docs")
+
+
+async def test_redoc_renders(shown: Ready, browser: Browser) -> None:
+    async with watched(browser, f"{shown.http}/redoc") as watch:
+        await expect(watch.page.get_by_role("heading", name="The running epoch").first).to_be_visible()
+        await expect(watch.page.get_by_role("heading", name="Who signs what").first).to_be_visible()
+        await watch.keep("redoc")
+
+
+async def test_the_page_of_subjects_renders(shown: Ready, browser: Browser) -> None:
+    async with watched(browser, f"{shown.http}/asyncapi") as watch:
+        page = watch.page
+        told = await (await page.request.get(f"{shown.http}/asyncapi.json")).json()
+        await expect(page.locator("section")).to_have_count(len(told["operations"]))
+        section = page.locator('section[id="s3.miner-upload"]')
+        await expect(section).to_contain_text("zipcast.v1.{hotkey}.s3.miner-upload")
+        for one in await section.locator("summary").all():
+            await one.click()
+        await expect(section).to_contain_text("epoch_not_open")
+        await expect(section).to_contain_text("Until when it is valid")
+        await section.scroll_into_view_if_needed()
+        await watch.keep("asyncapi")
+
+
+async def test_operations_are_shown_live_and_fit_a_phone(shown: Ready, browser: Browser) -> None:
+    address = f"{shown.internal['http_bridge']}/ops"
+    async with watched(browser, address, viewport=PHONE, device_scale_factor=2) as watch:
+        page = watch.page
+        await expect(page.locator("#countdown")).to_have_text(re.compile(r"^0:00:[0-9]{2}$"))
+        seen = await page.locator("#countdown").inner_text()
+        await expect(page.locator("#countdown")).not_to_have_text(seen)
+        epoch = page.locator("#epoch div").first
+        running = await epoch.inner_text()
+        await expect(epoch).not_to_have_text(running, timeout=2_000 * EPOCH_SECONDS)
+        ended = running.split()[-1]
+        await expect(page.locator("#recent")).to_contain_text(ended, timeout=20_000)
+        await expect(page.locator("#services")).to_contain_text("object_store")
+        await expect(page.locator("#nats")).to_contain_text("slow consumers")
+        await expect(page.locator("#now")).to_contain_text("subscribers on NATS")
+        await expect(page.locator("#dashboard a")).to_have_attribute(
+            "href", "https://dashboard.example.org/nats"
+        )
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        await watch.keep("ops")
+
+
+async def test_the_guide_s_javascript_names_the_text_that_is_signed() -> None:
+    script = (
+        blocks(application().openapi(), "javascript")
+        + f"""
+(async () => {{
+  const text = await btauthText("POST", "/x?y=1", "{{}}", 17n, "{MINER_HOTKEY}", "{SIGNER_HOTKEY}");
+  const pair = {{ address: "{MINER_HOTKEY}", sign: () => new Uint8Array([1, 171]) }};
+  console.log(JSON.stringify([commitment({NOW}), text, String(parameters(pair, {NOW}))]));
+}})();
+"""
+    )
+    run = await asyncio.create_subprocess_exec(
+        "node", "-e", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    output, errors = await run.communicate()
+    assert run.returncode == 0, errors.decode()
+    commitment, text, query = json.loads(output)
+    assert commitment == auth.current_commitment(NOW)
+    wanted = btauth.signed_text(
+        method="POST", path="/x?y=1", body=b"{}", nonce_ns=17, hotkey=MINER_HOTKEY, receiver=SIGNER_HOTKEY
+    )
+    assert text.encode() == wanted
+    assert query == f"hotkey={MINER_HOTKEY}&timestamp={NOW}&signature=01ab"
