@@ -18,19 +18,20 @@ from pathlib import Path
 
 from devstack.services import NETUID, NETWORK
 from tests.faults import invariants
-from tests.faults.crash_system import CALENDAR, EPOCH_SECONDS, CrashSystem
+from tests.faults.crash_system import CrashSystem
 from tests.faults.evidence import read_record, read_stream
 from tests.faults.invariants import Broken
 from tests.faults.matrix import BEGIN, END, OTHER, VICTIM, Cell, Scene, all_cells, table
 from tests.faults.observations import Observations, Subscriber
 from tests.integration.processes import wait_until
+from zipcast.calendar import EpochCalendar, preparation_lead
 from zipcast.envelope import Trust
 from zipcast.hotkeys import parse_hotkey
 
-SYSTEMS = 4
+SYSTEMS, EPOCH_SECONDS = 3, 6
 # Between two starts, so that the order is one.
 _BETWEEN_STARTS_SECONDS = 0.2
-_REACHED_SECONDS = 20
+_REACHED_SECONDS = 40
 _TRIES = 3
 # What a scheduler needs to prepare and publish an epoch while everything is up.
 CLEAR = timedelta(seconds=1.5)
@@ -50,18 +51,17 @@ class Played:
     back_at: datetime
     failure: str = ""
 
-    @property
-    def is_fair(self) -> bool:
+    def is_fair(self, calendar: EpochCalendar) -> bool:
         """Whether each of its epochs can be demanded: everything was up for a while between its preparation
         and the kill, or is up before its end; schedulers say so when they have caught up. On a machine that
         is busy with other things it may not be so. The first epoch was out."""
-        interval = CALENDAR.after(CALENDAR.starting(self.first_id))
+        interval = calendar.after(calendar.starting(self.first_id))
         while interval.epoch_id <= self.last_id:
-            prepared_at = interval.start_at - timedelta(seconds=EPOCH_SECONDS / 2)
+            prepared_at = interval.start_at - preparation_lead(calendar.epoch_seconds)
             before = min(self.killed_at, interval.end_at) - max(prepared_at, self.began_at)
             if before < CLEAR and self.back_at >= interval.end_at:
                 return False
-            interval = CALENDAR.after(interval)
+            interval = calendar.after(interval)
         return True
 
 
@@ -69,7 +69,7 @@ async def play(system: CrashSystem, cell: Cell) -> Played:
     """Kill, bring back, and wait until everything is up again; anew while the machine is too slow for it."""
     for _ in range(_TRIES):
         played = await _play_once(system, cell)
-        if played.failure or cell.scene is Scene.GAP or played.is_fair:
+        if played.failure or cell.scene is Scene.GAP or played.is_fair(system.calendar):
             return played
     return replace(played, failure="the machine is too slow for a fair play")
 
@@ -77,11 +77,11 @@ async def play(system: CrashSystem, cell: Cell) -> Played:
 async def _play_once(system: CrashSystem, cell: Cell) -> Played:
     reached = system.armed.with_suffix(".reached")
     reached.unlink(missing_ok=True)
-    began_at, first_id, failure = datetime.now(UTC), _running_id(), ""
+    began_at, first_id, failure = datetime.now(UTC), system.running_id, ""
     killed_at = began_at
     try:
         await system.until_marked()
-        began_at, first_id = datetime.now(UTC), _running_id()
+        began_at, first_id = datetime.now(UTC), system.running_id
         set_at = await system.play(cell.scene, cell.point)
         await wait_until(reached.exists, _REACHED_SECONDS)
         killed_at = set_at or datetime.now(UTC)
@@ -90,7 +90,7 @@ async def _play_once(system: CrashSystem, cell: Cell) -> Played:
     except (AssertionError, TimeoutError) as error:
         system.armed.unlink(missing_ok=True)
         failure = f"{type(error).__name__}: {error}"
-    return Played(cell, first_id, _running_id(), began_at, killed_at, datetime.now(UTC), failure)
+    return Played(cell, first_id, system.running_id, began_at, killed_at, datetime.now(UTC), failure)
 
 
 async def _bury_and_raise(system: CrashSystem, cell: Cell) -> None:
@@ -107,10 +107,6 @@ async def _bury_and_raise(system: CrashSystem, cell: Cell) -> None:
         await asyncio.sleep(_BETWEEN_STARTS_SECONDS)
 
 
-def _running_id() -> str:
-    return CALENDAR.at(datetime.now(UTC)).epoch_id
-
-
 async def run_cells(system: CrashSystem, cells: Sequence[Cell], tell: Tell) -> list[Played]:
     """One after the other, then two epochs more, so that the last cell's are completed."""
     played = []
@@ -118,8 +114,8 @@ async def run_cells(system: CrashSystem, cells: Sequence[Cell], tell: Tell) -> l
         done = await play(system, cell)
         played.append(done)
         tell(f"{done.first_id} - {done.last_id}  {cell}{'  FAILED ' + done.failure if done.failure else ''}")
-    last = CALENDAR.after(CALENDAR.after(CALENDAR.at(datetime.now(UTC))))
-    await wait_until(lambda: datetime.now(UTC) > last.start_at + timedelta(seconds=1), 4 * EPOCH_SECONDS)
+    last = system.calendar.after(system.calendar.after(system.calendar.starting(system.running_id)))
+    await wait_until(lambda: system.running_id > last.epoch_id, 5 * system.calendar.epoch_seconds)
     return played
 
 
@@ -128,7 +124,7 @@ async def observe(system: CrashSystem) -> Observations:
     stream = await read_stream(system.servers)
     signer = parse_hotkey(system.servers.keys["bridge"]["ZIPCAST_SIGNERS"])
     return Observations(
-        calendar=CALENDAR,
+        calendar=system.calendar,
         trust=Trust(frozenset({signer}), NETWORK, NETUID),
         first_id=stream[0].envelope.epoch_id,
         last_id=stream[-1].envelope.epoch_id,
@@ -196,12 +192,18 @@ GAP_INVARIANTS = (*_COMMON, gap_is_recorded)
 
 
 async def run_matrix(
-    cells: Sequence[Cell], folder: Path, tell: Tell, systems: int = SYSTEMS
+    cells: Sequence[Cell],
+    folder: Path,
+    tell: Tell,
+    *,
+    systems: int = SYSTEMS,
+    epoch_seconds: int = EPOCH_SECONDS,
 ) -> dict[Cell, list[str]]:
     """What broke in each cell, nothing where all held. Several systems share the work."""
+    calendar = EpochCalendar(epoch_seconds)
 
     async def one(number: int) -> dict[Cell, list[str]]:
-        async with CrashSystem.running(folder / str(number)) as system:
+        async with CrashSystem.running(folder / str(number), calendar) as system:
             played = await run_cells(system, cells[number::systems], tell)
             seen = await observe(system)
         return {done.cell: list(faults(seen, done)) for done in played}
@@ -224,11 +226,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, help="page to put the table into")
     parser.add_argument("--only", default="", help="cells whose name holds this text")
     parser.add_argument("--state", type=Path, help="folder to keep logs and data in")
+    parser.add_argument("--systems", type=int, default=SYSTEMS, help="that share the work")
+    parser.add_argument("--epoch-seconds", type=int, default=EPOCH_SECONDS, help="more on a busy machine")
     chosen = parser.parse_args(arguments)
     folder = chosen.state or Path(tempfile.mkdtemp(prefix="zipcast-crashes-"))
     cells = [cell for cell in all_cells() if chosen.only in str(cell)]
     say(f"{len(cells)} cells, state in {folder}")
-    found = asyncio.run(run_matrix(cells, folder, say))
+    found = asyncio.run(
+        run_matrix(cells, folder, say, systems=chosen.systems, epoch_seconds=chosen.epoch_seconds)
+    )
     for cell, sentences in found.items():
         for sentence in sentences:
             say(f"BROKEN  {cell}: {sentence}")

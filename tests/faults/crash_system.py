@@ -33,6 +33,7 @@ from storage.database import open_engine
 from tests.faults.forked_scheduler import ForkedScheduler
 from tests.faults.matrix import FIRST, NATS, SECOND, Scene
 from tests.faults.observations import Arrival, Session, Subscriber
+from tests.integration.lost_rows import lose_epochs_from
 from tests.integration.people import quiet
 from tests.integration.processes import family, wait_until
 from zipcast import subjects
@@ -40,8 +41,6 @@ from zipcast.calendar import EpochCalendar
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.subjects import service_inbox_prefix
 
-EPOCH_SECONDS = 5
-CALENDAR = EpochCalendar(EPOCH_SECONDS)
 _LOST_EPOCHS = 2
 # Migrations have global state: one at a time in one process.
 _MIGRATING = asyncio.Lock()
@@ -102,6 +101,7 @@ class Listener:
 @dataclass
 class CrashSystem:
     servers: Servers
+    calendar: EpochCalendar
     database: AsyncEngine
     armed: Path
     schedulers: dict[str, ForkedScheduler]
@@ -109,7 +109,7 @@ class CrashSystem:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, folder: Path) -> AsyncIterator["CrashSystem"]:
+    async def running(cls, folder: Path, calendar: EpochCalendar) -> AsyncIterator["CrashSystem"]:
         """Up inside, gone after."""
         state = State(folder)
         state.create()
@@ -118,7 +118,7 @@ class CrashSystem:
         servers = Servers(state, choose_ports(state.ports), supervisor)
         try:
             await cls._start_servers(servers)
-            system = cls._on(servers)
+            system = cls._on(servers, calendar)
             listening = [asyncio.create_task(listener.run()) for listener in system.listeners]
             for scheduler in system.schedulers.values():
                 scheduler.start()
@@ -149,11 +149,11 @@ class CrashSystem:
             await load_data(servers.database_url, None)
 
     @classmethod
-    def _on(cls, servers: Servers) -> "CrashSystem":
+    def _on(cls, servers: Servers, calendar: EpochCalendar) -> "CrashSystem":
         state = servers.state
         armed = state.run / "fault_point"
         settings = {"SCHEDULERS_FAULT_POINT_FILE": str(armed)}
-        part = Services(servers, EPOCH_SECONDS, state.registry, settings).parts()[0]
+        part = Services(servers, calendar.epoch_seconds, state.registry, settings).parts()[0]
         schedulers = {
             name: ForkedScheduler(
                 name, part.environment, state.run / f"{name}.ready", state.logs / f"{name}.log"
@@ -161,7 +161,12 @@ class CrashSystem:
             for name in (FIRST, SECOND)
         }
         database = open_engine(servers.database_url, application_name="crash-matrix")
-        return cls(servers, database, armed, schedulers, [Listener(servers, "one"), Listener(servers, "two")])
+        listeners = [Listener(servers, name) for name in ("one", "two")]
+        return cls(servers, calendar, database, armed, schedulers, listeners)
+
+    @property
+    def running_id(self) -> str:
+        return self.calendar.at(datetime.now(UTC)).epoch_id
 
     async def all_ready(self) -> None:
         await wait_until(
@@ -169,7 +174,7 @@ class CrashSystem:
                 all(scheduler.is_ready for scheduler in self.schedulers.values())
                 and all(listener.connected.is_set() for listener in self.listeners)
             ),
-            20,
+            30,
         )
 
     def kill(self, name: str) -> None:
@@ -209,7 +214,7 @@ class CrashSystem:
         await self.settle(tuple(self.schedulers))
         if scene is Scene.GAP:
             # Not synchronisation: the gap itself, longer than from an epoch's preparation to its end.
-            await asyncio.sleep(2.6 * EPOCH_SECONDS)
+            await asyncio.sleep(2.6 * self.calendar.epoch_seconds)
         elif scene is Scene.BACKUP:
             await self._forget_rows()
         elif scene is Scene.LOST_STREAM:
@@ -225,7 +230,7 @@ class CrashSystem:
             "select 1 from epochs where status = 'active' and start_at <= clock_timestamp() "
             f"and clock_timestamp() < end_at - interval '{seconds_left} seconds'"
         )
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(4 * self.calendar.epoch_seconds):
             while True:
                 with suppress(SQLAlchemyError):
                     async with self.database.connect() as connection:
@@ -235,16 +240,10 @@ class CrashSystem:
 
     async def _forget_rows(self) -> None:
         """The newest epochs, published ones among them."""
-        since = datetime.now(UTC) - timedelta(seconds=_LOST_EPOCHS * EPOCH_SECONDS)
-        first = CALENDAR.at(since).epoch_id
+        since = datetime.now(UTC) - timedelta(seconds=_LOST_EPOCHS * self.calendar.epoch_seconds)
+        first = self.calendar.at(since).epoch_id
         async with self.database.begin() as connection:
-            for table in ("epoch_assignments", "epoch_messages", "epochs"):
-                await connection.execute(
-                    text(f"delete from {table} where epoch_id >= :first"), {"first": first}
-                )
-            await connection.execute(
-                text("delete from epoch_inputs where epoch_id > :first"), {"first": first}
-            )
+            await lose_epochs_from(connection, first)
 
     async def _lose_stream(self) -> None:
         self.kill(NATS)

@@ -8,10 +8,9 @@ from schedulers.publisher import Publisher
 from schedulers.stream import EpochStream
 from storage import epochs
 from storage.epochs import StoredEpoch
+from tests.integration.lost_rows import lose_epochs_from
 from tests.integration.scheduling import FIRST, TRUST, preparer, upcoming
 from zipcast.verification import Evidence, verify_epochs
-
-LOST = ("epoch_assignments", "epoch_messages", "epochs")
 
 
 def publisher(database: AsyncEngine, stream: EpochStream, secrets: Secrets = FIRST) -> Publisher:
@@ -30,16 +29,9 @@ async def published(of: Preparer, stream: EpochStream, count: int) -> list[Store
 
 
 async def lose_rows(database: AsyncEngine, first: StoredEpoch) -> None:
-    """The record as it was before that epoch, as from a backup. What that one was promised is there, since it
-    was written with the epoch before; what its own message promises is not."""
+    """The record as it was before that epoch, as from a backup."""
     async with database.begin() as connection:
-        for table in LOST:
-            await connection.execute(
-                text(f"delete from {table} where epoch_id >= :id"), {"id": first.epoch_id}
-            )
-        await connection.execute(
-            text("delete from epoch_inputs where epoch_id > :id"), {"id": first.epoch_id}
-        )
+        await lose_epochs_from(connection, first.epoch_id)
 
 
 async def snapshot(database: AsyncEngine) -> dict[str, list[tuple[object, ...]]]:
