@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from http_bridge.operations import OPERATIONS
-from http_bridge.requests import MAX_BODY_BYTES
+from http_bridge.requests import LARGER_BODIES
 from tests.integration.people import keypair, legacy
 from tests.unit.fakes import SIGNER_HOTKEY
 from zipcast import btauth
@@ -43,7 +43,7 @@ def refusals(ready: Ready, method: str, path: str) -> Iterator[tuple[ErrorCode, 
     yield ErrorCode.MALFORMED_HOTKEY, signed(miner) | {btauth.HEADER_HOTKEY: "nobody"}, b"{}"
     yield ErrorCode.MALFORMED_AUTH, signed(miner) | {btauth.HEADER_VERSION: "2"}, b"{}"
     yield ErrorCode.MALFORMED_REQUEST, {btauth.HEADER_HOTKEY: "x" * 600}, b"{}"
-    yield ErrorCode.PAYLOAD_TOO_LARGE, {}, b" " * (MAX_BODY_BYTES + 1)
+    yield ErrorCode.PAYLOAD_TOO_LARGE, {}, b" " * (max(LARGER_BODIES.values()) + 1)
 
 
 def _pattern(path: str) -> str:

@@ -14,6 +14,8 @@ from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.hotkeys import Keypair
 from zipcast.ready import Ready
 
+pytestmark = pytest.mark.long  # waits for epochs to pass
+
 PATH = "/api/v1/epochs/stream"
 COMMITMENT = "zipcode:stream:{timestamp}"
 

@@ -11,6 +11,7 @@ from storage.issuances import Issuance, record_issuance
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.cli import app
 
+# Of every row here, however long the test waits for its turn.
 NOW = datetime.now(UTC)
 
 

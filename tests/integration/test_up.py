@@ -13,7 +13,11 @@ from devstack.programs import REPOSITORY
 from tests.integration.processes import is_alive, wait_until, working_below
 from zipcast.ready import Ready
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 PARTS = {"nats", "postgres", "object_store", "schedulers", "responder", "callout", "http_bridge"}
 
 

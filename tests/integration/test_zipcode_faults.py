@@ -10,6 +10,8 @@ from storage.database import open_engine
 from storage.zipcode_import import import_zipcodes, load_pool
 from storage.zipcode_rows import COLUMNS, Rejection
 
+pytestmark = pytest.mark.long
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROWS = 42_000
 FAULTS = 100

@@ -16,6 +16,8 @@ from zipcast import auth
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
 
+pytestmark = pytest.mark.long  # stacks with the limits of production
+
 CURRENT = "/api/v1/zipcode-assignments/current"
 PER_MINUTE = 10
 # With epochs of half a day the windows are as long as in production.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 from devstack.stack import Stack
 from tests.integration.operator_view import log_lines
@@ -19,6 +20,8 @@ from zipcast.hotkeys import parse_hotkey
 from zipcast.messages import parse_error
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
+
+pytestmark = pytest.mark.long  # two replicas of everything
 
 
 async def minted(ready: Ready, hotkey: str) -> int:
