@@ -28,7 +28,7 @@ from zipcast.calendar import EpochCalendar, preparation_lead
 from zipcast.envelope import Trust
 from zipcast.hotkeys import parse_hotkey
 
-SYSTEMS, EPOCH_SECONDS = 3, 6
+SYSTEMS, EPOCH_SECONDS = 4, 6
 # Between two starts, so that the order is one.
 _BETWEEN_STARTS_SECONDS = 0.2
 _REACHED_SECONDS = 40

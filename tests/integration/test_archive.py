@@ -9,16 +9,18 @@ from uuid import uuid4
 import psycopg
 import pytest
 import pytest_asyncio
-from schedulers.pool import load_candidates
+from prometheus_client import CollectorRegistry
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
 from devstack.logins import login_url
 from devstack.servers import Servers
 from http_bridge.assignments import Assignments
 from http_bridge.history import History
+from schedulers.choosing import choose_epoch
 from schedulers.housekeeping import Housekeeping
 from schedulers.metrics import SchedulerMetrics
 from storage import epoch_inputs, epochs, housekeeping
@@ -51,7 +53,6 @@ from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import EpochMessage
-from zipcast.selection import select as select_zipcodes
 
 DAY = timedelta(days=1)
 RETENTION = Retention(epochs=30 * DAY, audit=365 * DAY, refusals=30 * DAY)
@@ -138,14 +139,12 @@ async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
     """As a validator would rebuild it: the pool that was hashed, and out of it the same zipcodes."""
     async with database.connect() as connection:
         inputs = SelectionInputs.from_bytes(await epoch_inputs.committed_inputs(connection, epoch_id))
-        recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
-        candidates = await load_candidates(connection, inputs.import_id, recent)
         stored = await epochs.prepared_epoch(connection, epoch_id)
         seed = bytes.fromhex(await epochs.seed_of(connection, epoch_id))
+        choice = await choose_epoch(connection, inputs, seed, stored.interval.start_at)
     message = EpochMessage.model_validate_json(stored.envelope.payload)
-    selection = select_zipcodes(candidates, inputs.settings, seed, stored.interval.start_at)
-    assert fairness.candidate_pool_hash(selection.pool) == message.candidate_pool_hash
-    assert sorted(one.zipcode for one in selection.zipcodes) == [one.zipcode for one in message.zipcodes]
+    assert inputs.pool_hash(choice) == message.candidate_pool_hash
+    assert sorted(one.zipcode for one in choice.zipcodes) == [one.zipcode for one in message.zipcodes]
 
 
 @pytest.mark.long
@@ -318,6 +317,8 @@ async def test_a_report_on_an_archived_epoch_is_refused(database, keeper, server
     await keeper.tidy()
     engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="test")
     with pytest.raises(ServiceError) as refused:
-        await Reports(Record(engine), SystemClock()).status(None, None, SimpleNamespace(epoch_id=epoch_id))  # type: ignore[arg-type]
+        await Reports(Record(engine), SystemClock(), ResponderMetrics(CollectorRegistry())).status(
+            None, None, SimpleNamespace(epoch_id=epoch_id)
+        )  # type: ignore[arg-type]
     await engine.dispose()
     assert refused.value.code is ErrorCode.ARCHIVED

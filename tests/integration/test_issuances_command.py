@@ -55,5 +55,5 @@ async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: s
     assert await listed(database_url, "--limit", "1") == [new.request_id]
     run, plain = CliRunner().invoke, ["issuances", "--database-url", database_url]
     table = await asyncio.to_thread(run, app, plain, env={"COLUMNS": "250"})
-    assert new.prefix in table.output
+    assert new.prefix[:6] in table.output
     assert (await asyncio.to_thread(run, app, [*plain, "--hotkey", "x"])).exit_code == 2
