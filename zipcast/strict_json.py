@@ -1,6 +1,7 @@
 """JSON as we accept it: one object, no key twice, no NaN or infinity, no abyss of brackets.
 
-Duplicate keys are refused because two parsers may each believe another of them. Nesting ends far above
+Duplicate keys are refused because two parsers may each believe another of them; so are the two spellings of
+one key (`miner_hotkey`, `minerHotkey`) unless they say the same. Nesting ends far above
 where any code that walks the result would: no request of ours nests deeper than three.
 """
 
@@ -8,6 +9,8 @@ import json
 import math
 from collections.abc import Iterable
 from typing import NoReturn
+
+from pydantic.alias_generators import to_camel
 
 from zipcast.errors import ErrorCode, ServiceError
 
@@ -60,6 +63,11 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise _RefusedError("a key stands twice")
+    for name, value in result.items():
+        camel = to_camel(name) if "_" in name else name
+        # As text, since 1 == True == 1.0 here.
+        if camel != name and camel in result and json.dumps(value) != json.dumps(result[camel]):
+            raise _RefusedError("the two spellings of a key differ")
     return result
 
 

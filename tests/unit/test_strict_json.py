@@ -28,6 +28,11 @@ def test_what_nests_as_deep_as_may_be_is_read() -> None:
     assert parse_object(b'{"a":' * 16 + b"1" + b"}" * 16)
 
 
+def test_both_spellings_of_a_key_may_say_the_same() -> None:
+    document = {"miner_hotkey": "a", "minerHotkey": "a", "_": 1, "__": 2}
+    assert parse_object(json.dumps(document).encode()) == document
+
+
 def test_no_body_is_an_empty_object() -> None:
     assert parse_object(b"") == {}
 
@@ -38,6 +43,9 @@ def test_no_body_is_an_empty_object() -> None:
         (b'{"a":1,"a":1}', "a key stands twice"),
         (b'{"a":1,"\\u0061":2}', "a key stands twice"),
         (b'{"x":[{"a":1,"b":2,"a":3}]}', "a key stands twice"),
+        (b'{"miner_hotkey":"a","minerHotkey":"b"}', "the two spellings of a key differ"),
+        (b'{"epochId":null,"epoch_id":[]}', "the two spellings of a key differ"),
+        (b'{"x":[{"is_it":1,"isIt":true}]}', "the two spellings of a key differ"),
         (b'{"a":NaN}', "NaN is not JSON"),
         (b'{"a":Infinity}', "Infinity is not JSON"),
         (b'{"a":[-Infinity]}', "-Infinity is not JSON"),
