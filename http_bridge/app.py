@@ -90,7 +90,7 @@ class Bridge:
         Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
         try:
-            caller = self.doorkeeper.admit_bridged(arrival, query).caller
+            caller = self.doorkeeper.recognise_bridged(arrival, query)
             if verb in ANSWERED_HERE:
                 await self.limits.charge(verb, caller.hotkey)
         except ServiceError as error:

@@ -68,7 +68,7 @@ def _as_json(form: bytes, *, signed: bool) -> bytes:
 
 def single_parameters(request: Request) -> dict[str, str]:
     """The query's parameters. Raises ServiceError(MALFORMED_REQUEST) if one is given twice."""
-    pairs = request.query_params.multi_items()
+    pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     parameters = dict(pairs)
     if len(parameters) != len(pairs):
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A parameter is given twice.")

@@ -7,9 +7,10 @@ NATS directly and the HTTP bridge, which hands over the original request for a s
 
 import hashlib
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import ValidationError
 
@@ -112,6 +113,15 @@ class Doorkeeper:
         identity stands in the body, or in the `query` of a GET.
 
         Raises ServiceError."""
+        caller, proof = self._bridged(arrival, query)
+        return Admission(caller, proof())
+
+    def recognise_bridged(self, arrival: Arrival, query: Fields | None = None) -> Caller:
+        """As `admit_bridged`, for what is answered without a claim: nothing has to be told apart from its
+        repetition. Raises ServiceError."""
+        return self._bridged(arrival, query)[0]
+
+    def _bridged(self, arrival: Arrival, query: Fields | None) -> tuple[Caller, Callable[[], Proof]]:
         if btauth.HEADER_HOTKEY in arrival.headers:
             hotkey, proof = self._bridged_btauth(arrival)
         else:
@@ -120,17 +130,17 @@ class Doorkeeper:
         if arrival.verb in NAMING_A_COLDKEY:
             self._require_coldkey(hotkey, named_coldkey(parse_object(arrival.body)))
         source = arrival.headers.get(HEADER_CLIENT_ADDRESS, "bridge")
-        return Admission(self._caller(hotkey, arrival, source), proof)
+        return self._caller(hotkey, arrival, source), proof
 
-    def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Proof]:
+    def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Callable[[], Proof]]:
         request = btauth.parse(arrival.headers)
         btauth.check_fresh(request, self._now_ns())
         self._require_registered(request.hotkey, arrival.verb)
         method, target = (arrival.headers.get(n, "") for n in (HEADER_HTTP_METHOD, HEADER_HTTP_TARGET))
         btauth.verify(request, method=method, path=target, body=arrival.body, receivers=self.receivers)
-        return request.hotkey, _btauth_proof(request, arrival)
+        return request.hotkey, partial(_btauth_proof, request, arrival)
 
-    def _bridged_commitment(self, verb: Verb, fields: Fields) -> tuple[Hotkey, Proof]:
+    def _bridged_commitment(self, verb: Verb, fields: Fields) -> tuple[Hotkey, Callable[[], Proof]]:
         rule = LEGACY_RULES.get(verb)
         if rule is None:
             raise ServiceError(
@@ -143,7 +153,7 @@ class Doorkeeper:
         hotkey, commitment = auth.verify_commitment(request, texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
-        return hotkey, _legacy_proof(request, commitment, verb, fields)
+        return hotkey, partial(_legacy_proof, request, commitment, verb, fields)
 
     def _require_coldkey(self, hotkey: Hotkey, coldkey: str) -> None:
         """Raises ServiceError(COLDKEY_MISMATCH)."""

@@ -8,6 +8,7 @@ process counts for itself until the store is back.
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from math import ceil
 
 from limits import RateLimitItemPerSecond
@@ -32,7 +33,7 @@ EXACT_UP_TO = 1000
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
     """At most `amount` in any `seconds`; `per` says for whom each counts."""
 
@@ -41,7 +42,7 @@ class Rule:
     seconds: int
     per: str
 
-    @property
+    @cached_property
     def item(self) -> RateLimitItemPerSecond:
         return RateLimitItemPerSecond(self.amount, self.seconds, self.name)
 

@@ -6,6 +6,7 @@ one constant signature verifies every message (design: strictness).
 """
 
 import re
+from functools import lru_cache
 from typing import Any, NewType, Protocol
 
 from bittensor_core import CRYPTO_SR25519, Keypair, ss58_decode, ss58_encode
@@ -49,6 +50,8 @@ class Signer(Protocol):
     def sign(self, message: bytes, /) -> bytes: ...
 
 
+# A subnet has some hundred hotkeys, whose addresses come with every request; what is refused is not kept.
+@lru_cache(maxsize=4096)
 def parse_hotkey(text: str) -> Hotkey:
     """The address, checked: base58, checksum, prefix 42, not the zero key. Raises MalformedHotkeyError."""
     if not _SS58.fullmatch(text):
