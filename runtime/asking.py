@@ -4,8 +4,8 @@ Owns what a client is told when PostgreSQL is away, and of an epoch id that is n
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,9 +24,25 @@ async def record_of(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A transaction of at most five seconds, committed at the end of the block.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
-    try:
+    with _in_our_words():
         async with asyncio.timeout(PATIENCE_SECONDS), database.begin() as connection:
             yield connection
+
+
+@asynccontextmanager
+async def statements_of(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """As `record_of`, but each statement is a transaction of its own: a third of the round trips.
+
+    Raises ServiceError(SERVICE_UNAVAILABLE)."""
+    with _in_our_words():
+        async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
+            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
     except RECORD_ERRORS as error:
         raise ServiceError(
             ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2

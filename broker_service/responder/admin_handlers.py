@@ -3,7 +3,7 @@
 from faststream.nats import NatsBroker
 
 from broker_service.responder.admin import AdminDesk
-from broker_service.responder.handlers import OncePerRequest
+from broker_service.responder.proven import this_request
 from zipcast.admin_messages import (
     AdminCommandReply,
     CommandsGetRequest,
@@ -42,32 +42,32 @@ def register_admin(broker: NatsBroker, desk: AdminDesk) -> None:
 def _register_commands(broker: NatsBroker, desk: AdminDesk) -> None:
     @broker.subscriber(requests(Verb.EPOCH_GENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.EPOCH_GENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def epoch_generate(body: EpochGenerateRequest, once: OncePerRequest) -> AdminCommandReply:
+    async def epoch_generate(body: EpochGenerateRequest) -> AdminCommandReply:
         """Prepare the running epoch if it is missing, else the next one."""
-        return await desk.command(Verb.EPOCH_GENERATE, once.admission, body)
+        return await desk.command(Verb.EPOCH_GENERATE, this_request().admission, body)
 
     @broker.subscriber(requests(Verb.EPOCH_REGENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.EPOCH_REGENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def epoch_regenerate(body: EpochRegenerateRequest, once: OncePerRequest) -> AdminCommandReply:
+    async def epoch_regenerate(body: EpochRegenerateRequest) -> AdminCommandReply:
         """Make the message of an epoch that has not started anew, from its committed inputs."""
-        return await desk.command(Verb.EPOCH_REGENERATE, once.admission, body)
+        return await desk.command(Verb.EPOCH_REGENERATE, this_request().admission, body)
 
     @broker.subscriber(requests(Verb.TARGET_OVERRIDE), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.TARGET_OVERRIDE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def target_override(body: TargetOverrideRequest, once: OncePerRequest) -> AdminCommandReply:
+    async def target_override(body: TargetOverrideRequest) -> AdminCommandReply:
         """Another target for one epoch that is not committed to yet."""
-        return await desk.command(Verb.TARGET_OVERRIDE, once.admission, body)
+        return await desk.command(Verb.TARGET_OVERRIDE, this_request().admission, body)
 
 
 def _register_connections(broker: NatsBroker, desk: AdminDesk) -> None:
     @broker.subscriber(requests(Verb.CONNECTIONS_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.CONNECTIONS_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def connections_list(body: ConnectionsListRequest, once: OncePerRequest) -> AdminCommandReply:
+    async def connections_list(body: ConnectionsListRequest) -> AdminCommandReply:
         """Who is connected to NATS, of all hotkeys or of one."""
-        return await desk.command(Verb.CONNECTIONS_LIST, once.admission, body)
+        return await desk.command(Verb.CONNECTIONS_LIST, this_request().admission, body)
 
     @broker.subscriber(requests(Verb.CONNECTIONS_KICK), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.CONNECTIONS_KICK), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def connections_kick(body: ConnectionsKickRequest, once: OncePerRequest) -> AdminCommandReply:
+    async def connections_kick(body: ConnectionsKickRequest) -> AdminCommandReply:
         """End all connections of a hotkey."""
-        return await desk.command(Verb.CONNECTIONS_KICK, once.admission, body)
+        return await desk.command(Verb.CONNECTIONS_KICK, this_request().admission, body)

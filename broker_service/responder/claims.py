@@ -7,18 +7,19 @@ nothing are not claimed.
 
 import asyncio
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
-from runtime.asking import record_of
-from runtime.identity import Admission, Proof
+from runtime.asking import statements_of
+from runtime.identity import Admission, Caller, Proof
 from runtime.limits import Quota
 from storage import claims
 from storage.claims import Claim, ClaimKey
@@ -60,19 +61,19 @@ class Claims:
         what mint raises, after which the request may be sent again."""
         caller, proof = admission.caller, admission.proof
         key = ClaimKey(caller.hotkey, proof.request_key, proof.signed_at)
-        found = await self._find(key)
-        if found is not None:
-            _require_same(found, proof)
-            answer = self._open(found.sealed_answer, key)
-            if answer is not None:
-                log.info("request_answered_again", hotkey=caller.hotkey)
-                return answer
-        await quota.charge()
-        try:
-            return await self._minted(key, await self._take(key, found, admission), mint)
-        except BaseException:
-            quota.refund()
-            raise
+        async with statements_of(self.database) as connection:
+            found = await claims.find(connection, key)
+            if found is not None:
+                _require_same(found, proof)
+                answer = self._open(found.sealed_answer, key)
+                if answer is not None:
+                    log.info("request_answered_again", hotkey=caller.hotkey)
+                    return answer
+            await quota.charge()
+            with _refunded(quota):
+                claimed_at = await self._take(connection, key, found, admission)
+        with _refunded(quota):
+            return await self._minted(key, claimed_at, mint)
 
     async def _minted(self, key: ClaimKey, claimed_at: datetime, mint: Mint) -> bytes:
         try:
@@ -84,27 +85,24 @@ class Claims:
         await self._answer(key, claimed_at, reply)
         return reply
 
-    async def _find(self, key: ClaimKey) -> Claim | None:
-        async with record_of(self.database) as connection:
-            return await claims.find(connection, key)
-
-    async def _take(self, key: ClaimKey, found: Claim | None, admission: Admission) -> datetime:
+    async def _take(
+        self, connection: AsyncConnection, key: ClaimKey, found: Claim | None, admission: Admission
+    ) -> datetime:
         """The instant of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is somebody else's."""
         now = self.clock.now()
         if found is not None and found.state == "claimed" and now - found.claimed_at < ABANDONED:
             raise _under_way()
-        async with record_of(self.database) as connection:
-            if found is not None:
-                taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
-            else:
-                taken = await claims.take(
-                    connection,
-                    key,
-                    body_sha256=admission.proof.body_sha256,
-                    now=now,
-                    expires_at=now + REMEMBERED,
-                    request_id=admission.caller.request_id,
-                )
+        if found is not None:
+            taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
+        else:
+            taken = await claims.take(
+                connection,
+                key,
+                body_sha256=admission.proof.body_sha256,
+                now=now,
+                expires_at=now + REMEMBERED,
+                request_id=admission.caller.request_id,
+            )
         if not taken:
             raise _under_way()
         return now
@@ -112,7 +110,7 @@ class Claims:
     async def _answer(self, key: ClaimKey, claimed_at: datetime, reply: bytes) -> None:
         """An answer that cannot be kept is given all the same: a retry then mints anew."""
         try:
-            async with record_of(self.database) as connection:
+            async with statements_of(self.database) as connection:
                 kept = await claims.answer(connection, key, claimed_at, self._seal(reply, key))
         except ServiceError as error:
             log.warning("answer_not_kept", error=type(error.__cause__).__name__)
@@ -122,7 +120,7 @@ class Claims:
 
     async def _fail(self, key: ClaimKey, claimed_at: datetime) -> None:
         try:
-            async with record_of(self.database) as connection:
+            async with statements_of(self.database) as connection:
                 await claims.fail(connection, key, claimed_at)
         except ServiceError as error:
             # It counts as abandoned in half a minute.
@@ -150,7 +148,15 @@ class Once:
     admission: Admission
     quota: Quota
 
-    async def __call__(self, kind: type[Reply], mint: Callable[[], Awaitable[Reply]]) -> Reply:
+    @property
+    def caller(self) -> Caller:
+        return self.admission.caller
+
+    @property
+    def proof(self) -> Proof:
+        return self.admission.proof
+
+    async def once(self, kind: type[Reply], mint: Callable[[], Awaitable[Reply]]) -> Reply:
         """What `mint` says, or what it said to this request before. What is refused whoever asks, such as an
         epoch that is not there, is to be refused before this: it must not use the request up.
 
@@ -160,6 +166,16 @@ class Once:
             return (await mint()).to_bytes()
 
         return kind.model_validate_json(await self.claims.once(self.admission, self.quota, minted))
+
+
+@contextmanager
+def _refunded(quota: Quota) -> Iterator[None]:
+    """What was charged for, if it comes to nothing."""
+    try:
+        yield
+    except BaseException:
+        quota.refund()
+        raise
 
 
 def _context(key: ClaimKey) -> bytes:

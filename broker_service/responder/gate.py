@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from broker_service.responder.claims import CLAIMED_VERBS, Claims, Once
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
+from broker_service.responder.proven import answering
 from runtime import identity, logs
 from runtime.correlation import correlated, correlation_id
 from runtime.identity import Admission, Arrival, Doorkeeper
@@ -65,7 +66,7 @@ class Gate:
     def __call__(self, message: Msg | None, /, *, context: ContextRepo) -> "GateMiddleware":
         return GateMiddleware(message, context=context, gate=self)
 
-    async def pass_through(self, call_next: Next, message: StreamMessage[Msg], context: ContextRepo) -> Any:
+    async def pass_through(self, call_next: Next, message: StreamMessage[Msg]) -> Any:
         """The handler's reply, or the error's."""
         request_id = correlation_id(message.headers.get(HEADER_REQUEST_ID))
         # FastStream repeats the sender's correlation id in the reply; one of 250 KB would make the reply
@@ -73,16 +74,14 @@ class Gate:
         message.correlation_id = request_id
         with correlated(request_id):
             try:
-                return await self._reply(call_next, message, context, request_id)
+                return await self._reply(call_next, message, request_id)
             except _HostileReplyError:
                 self._metrics.hostile_replies.inc()
                 log.warning("reply_subject_refused", subject=message.raw_message.subject)
                 message.reply_to = ""  # FastStream answers only where there is a reply subject
                 return None
 
-    async def _reply(
-        self, call_next: Next, message: StreamMessage[Msg], context: ContextRepo, request_id: str
-    ) -> Any:
+    async def _reply(self, call_next: Next, message: StreamMessage[Msg], request_id: str) -> Any:
         """Raises _HostileReplyError, and nothing else: what goes wrong is the reply."""
         began, verb = self._clock.monotonic(), _verb_text(message)
         try:
@@ -92,11 +91,7 @@ class Gate:
             caller = admission.caller
 
             async def handle(once: Once) -> Any:
-                with (
-                    context.scope("caller", caller),
-                    context.scope("proof", admission.proof),
-                    context.scope("once", once),
-                ):
+                with answering(once):
                     return await call_next(message)
 
             reply = await self._answer(Verb(verb), admission, handle)
@@ -175,7 +170,7 @@ class GateMiddleware(BaseMiddleware[Any, Any]):
         self._gate = gate
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Any]) -> Any:
-        return await self._gate.pass_through(call_next, msg, self.context)
+        return await self._gate.pass_through(call_next, msg)
 
 
 class _HostileReplyError(Exception):

@@ -1,12 +1,9 @@
 """The responder's handlers: one per verb and door, each a few lines. The gate has proven the caller."""
 
-from typing import Annotated
-
-from faststream import Context
 from faststream.nats import NatsBroker, NatsResponse
 
-from broker_service.responder.claims import Once
 from broker_service.responder.listing import Lister
+from broker_service.responder.proven import this_request
 from broker_service.responder.reading import Reader
 from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
@@ -15,7 +12,6 @@ from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools
 from runtime.epoch_results import EpochResultsReader
-from runtime.identity import Caller, Proof
 from runtime.legacy_rules import named_miner
 from runtime.opt_outs import LegacyOptOuts
 from runtime.probes import Probes
@@ -50,10 +46,6 @@ from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_reques
 # Requests of one verb under way at once: a slow object store must not make everybody queue.
 AT_ONCE = 32
 
-ProvenCaller = Annotated[Caller, Context("caller")]
-ProvenProof = Annotated[Proof, Context("proof")]
-OncePerRequest = Annotated[Once, Context("once")]
-
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:
     """Subscribe every verb, as one of the responder's queue group."""
@@ -65,61 +57,60 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
     @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def miner_upload(
-        body: MinerUploadRequest, caller: ProvenCaller, once: OncePerRequest
-    ) -> MinerUploadReply:
+    async def miner_upload(body: MinerUploadRequest) -> MinerUploadReply:
         """A form for the caller's folder of one epoch, until the epoch's deadline."""
+        request = this_request()
         await issuer.require_open(body.epoch_id)
-        return await once(MinerUploadReply, lambda: issuer.miner_upload(caller, body.epoch_id))
+        return await request.once(
+            MinerUploadReply, lambda: issuer.miner_upload(request.caller, body.epoch_id)
+        )
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def validator_upload(
-        body: ValidatorUploadRequest, caller: ProvenCaller, once: OncePerRequest
-    ) -> ValidatorUploadReply:
+    async def validator_upload(body: ValidatorUploadRequest) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
+        request = this_request()
         await issuer.require_started(body.epoch_id)
-        return await once(
+        return await request.once(
             ValidatorUploadReply,
-            lambda: issuer.validator_upload(caller, body.epoch_id, with_checksum=body.with_checksum),
+            lambda: issuer.validator_upload(request.caller, body.epoch_id, with_checksum=body.with_checksum),
         )
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def folder_access(
-        body: FolderAccessRequest, caller: ProvenCaller, once: OncePerRequest
-    ) -> FolderAccessReply:
+    async def folder_access(body: FolderAccessRequest) -> FolderAccessReply:
         """A form for the caller's whole folder, for 24 hours."""
-        return await once(FolderAccessReply, lambda: issuer.folder_access(caller))
+        request = this_request()
+        return await request.once(FolderAccessReply, lambda: issuer.folder_access(request.caller))
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def validator_read(body: ValidatorReadRequest, caller: ProvenCaller) -> ValidatorReadReply:
+    async def validator_read(body: ValidatorReadRequest) -> ValidatorReadReply:
         """What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each."""
-        return await reader.objects(caller, body)
+        request = this_request()
+        return await reader.objects(request.caller, body)
 
 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
     """Subscribe the live lists; the legacy ones come over the bridge only."""
 
     @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def miner_list(body: MinerListRequest, caller: ProvenCaller) -> MinerListReply:
+    async def miner_list(body: MinerListRequest) -> MinerListReply:
         """A list of what is in one miner's folder now, or in all."""
+        request = this_request()
         miner = None if body.miner_hotkey is None else named_miner(body.model_dump())
-        return await lister.miner_list(caller, miner, body.start_after)
+        return await lister.miner_list(request.caller, miner, body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def validator_access(
-        body: ValidatorAccessRequest, caller: ProvenCaller, once: OncePerRequest
-    ) -> ValidatorAccessReply:
+    async def validator_access(body: ValidatorAccessRequest) -> ValidatorAccessReply:
         """Lists of all that miners uploaded, for 24 hours."""
-        return await once(ValidatorAccessReply, lambda: lister.validator_access(caller))
+        request = this_request()
+        return await request.once(ValidatorAccessReply, lambda: lister.validator_access(request.caller))
 
     @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def miner_access(
-        body: MinerAccessRequest, caller: ProvenCaller, once: OncePerRequest
-    ) -> MinerAccessReply:
+    async def miner_access(body: MinerAccessRequest) -> MinerAccessReply:
         """A list of one miner's uploads, for 24 hours."""
+        request = this_request()
         miner = named_miner(body.model_dump())
-        return await once(MinerAccessReply, lambda: lister.miner_access(caller, miner))
+        return await request.once(MinerAccessReply, lambda: lister.miner_access(request.caller, miner))
 
 
 def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> None:
@@ -127,9 +118,10 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
 
     @broker.subscriber(requests(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def status(body: StatusRequest, caller: ProvenCaller, proof: ProvenProof) -> StatusReply:
+    async def status(body: StatusRequest) -> StatusReply:
         """A miner's status report; the newest by the time it was signed stays."""
-        return await reports.status(caller, proof, body)
+        request = this_request()
+        return await reports.status(request.caller, request.proof, body)
 
     @broker.subscriber(requests(Verb.EPOCH_GET), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def epoch_get(body: EpochGetRequest) -> NatsResponse:
@@ -143,16 +135,16 @@ def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResult
 
     @broker.subscriber(requests(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     @broker.subscriber(bridge_request(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def validator_results(
-        body: ResultsRequest, caller: ProvenCaller, proof: ProvenProof
-    ) -> ResultsReply:
+    async def validator_results(body: ResultsRequest) -> ResultsReply:
         """A validator's report of an ended epoch, whose files are checked; it supersedes his earlier one."""
-        return await desk.report(caller, proof, body)
+        request = this_request()
+        return await desk.report(request.caller, request.proof, body)
 
     @broker.subscriber(requests(Verb.VALIDATOR_CONSENSUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def validator_consensus(body: ConsensusRequest, caller: ProvenCaller) -> ConsensusReply:
+    async def validator_consensus(body: ConsensusRequest) -> ConsensusReply:
         """What validators reported of an epoch, once it is revealed; before that, the caller's own."""
-        return await results.page(caller.hotkey, body)
+        request = this_request()
+        return await results.page(request.caller.hotkey, body)
 
 
 def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
@@ -169,11 +161,12 @@ def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOut
 
     @broker.subscriber(requests(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
     @broker.subscriber(bridge_request(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
-    async def legacy(body: LegacyChoiceRequest, caller: ProvenCaller) -> LegacyChoiceReply:
+    async def legacy(body: LegacyChoiceRequest) -> LegacyChoiceReply:
         """Whether legacy commitments count for the caller; in force everywhere within two seconds."""
-        await record.legacy_choice(caller, accepted=body.accepted, now=clock.now())
+        request = this_request()
+        await record.legacy_choice(request.caller, accepted=body.accepted, now=clock.now())
         await opted_out.read()
-        return LegacyChoiceReply(hotkey=caller.hotkey, accepted=body.accepted)
+        return LegacyChoiceReply(hotkey=request.caller.hotkey, accepted=body.accepted)
 
 
 def register_health(broker: NatsBroker, probes: Probes, vitals: Vitals) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.asking import epoch_start, record_of
+from runtime.asking import epoch_start, record_of, statements_of
 from runtime.identity import Caller, Proof
 from storage import epochs, manifests, opt_outs, results
 from storage.epochs import StoredEpoch
@@ -95,5 +95,5 @@ class Record:
             request_id=caller.request_id,
             source=caller.source,
         )
-        async with record_of(self.database) as connection:
+        async with statements_of(self.database) as connection:
             await record_issuance(connection, issuance)
