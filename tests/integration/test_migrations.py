@@ -63,6 +63,7 @@ async def test_up_down_and_up_again_keep_every_row(old_database: str):
         assert await contents(old_database) == before
 
 
+@pytest.mark.long
 async def test_a_table_that_is_held_stops_the_migration_which_changes_nothing(old_database: str):
     async with await psycopg.AsyncConnection.connect(old_database) as holder:
         await holder.execute("lock table epochs in access share mode")

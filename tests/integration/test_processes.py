@@ -55,11 +55,13 @@ async def test_a_process_that_still_waits_for_nats_stops_when_asked(servers: Ser
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"NATS_URL": None}, "NATS_URL"),
-        ({"EPOCH_DURATION_SECONDS": "7"}, "EPOCH_DURATION_SECONDS"),
         ({"ZIPCODE_SECRET_KEY": "hunter2"}, "ZIPCODE_SECRET_KEY"),
-        ({"ZIPCODE_PREVIOUS_SECRETS": "0:hunter2"}, "ZIPCODE_PREVIOUS_SECRETS"),
-        ({"INTERNAL_PORT": "65536"}, "INTERNAL_PORT"),
+        pytest.param({"NATS_URL": None}, "NATS_URL", marks=pytest.mark.long),
+        pytest.param({"EPOCH_DURATION_SECONDS": "7"}, "EPOCH_DURATION_SECONDS", marks=pytest.mark.long),
+        pytest.param(
+            {"ZIPCODE_PREVIOUS_SECRETS": "0:hunter2"}, "ZIPCODE_PREVIOUS_SECRETS", marks=pytest.mark.long
+        ),
+        pytest.param({"INTERNAL_PORT": "65536"}, "INTERNAL_PORT", marks=pytest.mark.long),
     ],
 )
 async def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
@@ -74,6 +76,7 @@ async def test_a_bad_setting_stops_the_start_with_one_line_that_names_it(
     assert "hunter2" not in complaint.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("module", "process", "keys"),
     [("broker_service.responder", "responder", "responder"), ("http_bridge", "http_bridge", "bridge")],

@@ -18,6 +18,8 @@ from devstack.programs import inherited_environment
 from devstack.supervisor import Supervisor
 from tests.integration.processes import is_alive, wait_until
 
+pytestmark = pytest.mark.long
+
 STAY = "print('line', flush=True); open('ready', 'w').close(); import time; time.sleep(600)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + STAY
 WITH_CHILD = "import subprocess, sys; child = subprocess.Popen(['sleep', '600']); print(child.pid); " + STAY

@@ -57,13 +57,13 @@ async def test_a_miners_upload_is_read_by_a_validator_once_the_epoch_has_ended(r
     assert await fetch(page.objects[0].url) == CONTENT
 
 
-@pytest.mark.parametrize("key", ["data/hotkey=somebody/x.csv", "validators/x.csv", "x.csv"])
-async def test_a_miners_form_takes_no_key_outside_its_folder(ready: Ready, file: Path, key: str):
+async def test_a_miners_form_takes_no_key_outside_its_folder(ready: Ready, file: Path):
     async with client(ready, "miner-2") as connected:
         grant = await fresh_grant(connected)
-    with pytest.raises(UploadError) as caught:
-        await post_file(grant.url, {**grant.fields, "key": key}, "x.csv", file)
-    assert caught.value.status == 403
+    for key in ("data/hotkey=somebody/x.csv", "validators/x.csv", "x.csv"):
+        with pytest.raises(UploadError) as caught:
+            await post_file(grant.url, {**grant.fields, "key": key}, "x.csv", file)
+        assert caught.value.status == 403
 
 
 async def test_a_file_below_the_smallest_size_is_refused_with_the_reason(ready: Ready, tmp_path: Path):

@@ -53,6 +53,7 @@ async def test_each_process_shows_exactly_the_metrics_that_the_page_says(interna
         assert "process_resident_memory_bytes" in shown
 
 
+@pytest.mark.long
 async def test_epochs_are_counted_and_their_lateness_is_measured(internal: Internal):
     schedulers = internal["schedulers"]
 

@@ -27,6 +27,7 @@ async def own_servers(tmp_path) -> AsyncIterator[Servers]:
         yield servers
 
 
+@pytest.mark.long
 async def test_a_nats_connection_that_was_lost_and_came_back_is_counted(own_servers: Servers):
     life = Lifecycle(None)
     seed = SecretStr(own_servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"])

@@ -88,6 +88,7 @@ async def test_a_dry_run_says_so_and_changes_nothing(zipcast, write):
     assert await versions(zipcast) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("also", [[], ["--dry-run"]])
 async def test_a_strict_import_reports_changes_nothing_and_fails(zipcast, write, also):
     result = await zipcast("import", write(FAULTY), "--strict", "--json", *also, status=1)

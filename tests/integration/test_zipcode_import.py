@@ -219,6 +219,7 @@ async def test_the_sample_imports_without_a_rejection(engine):
     assert len(await pool_as_of(engine, report.import_id)) == report.added > 4_000
 
 
+@pytest.mark.long
 async def test_the_whole_country_is_imported_and_imported_again(engine, write):
     path = write(*(f"{number:05},DE,300,Dover," for number in range(42_000)))
     told = []

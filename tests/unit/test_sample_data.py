@@ -4,6 +4,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from functools import cache
 
+import pytest
+
 from sample_data.make_zipcodes import (
     COLUMNS,
     CSV_OUTPUT,
@@ -26,6 +28,7 @@ def sample_outcomes(path=CSV_OUTPUT):
         return list(check_rows(file.rows(), RowRules(NOW)))
 
 
+@pytest.mark.long
 def test_the_script_reproduces_both_files():
     rows = sample_rows()
     assert render_csv(rows) == CSV_OUTPUT.read_bytes()
