@@ -77,9 +77,9 @@ class Bridge:
     refusals: RefusalTrail
     _reply: CurrentReply | None = field(default=None)
 
-    def current_reply(self) -> CurrentReply:
+    async def current_reply(self) -> CurrentReply:
         """Prebuilt per epoch. Raises ServiceError(NO_CURRENT_EPOCH)."""
-        epoch = self.current.running()
+        epoch = await self.current.awaited()
         if self._reply is None or self._reply.epoch_id != epoch.message.epoch_id:
             self._reply = CurrentReply.of(epoch)
         return self._reply
@@ -119,7 +119,8 @@ def build(bridge: Bridge) -> FastAPI:
     async def current_assignment(request: Request) -> Response:
         """The running epoch, with the signed text it was published as."""
         await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))
-        shown = bridge.current_reply().for_encodings(request.headers.get("accept-encoding", ""))
+        reply = await bridge.current_reply()
+        shown = reply.for_encodings(request.headers.get("accept-encoding", ""))
         age = {"Age": str(bridge.current.unchecked_seconds())}
         if is_known(request.headers.get("if-none-match"), shown.etag):
             return Response(status_code=304, headers=shown.headers | age)

@@ -5,6 +5,7 @@ its start, and bytes that do not verify are never held.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
@@ -21,6 +22,8 @@ log = logs.logger()
 
 CHECK_SECONDS = 0.5
 LONGEST_AGE = 86_400.0
+# How long a request at a boundary waits for the epoch that has started and is on its way.
+BOUNDARY_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -31,6 +34,8 @@ class CurrentEpoch:
     _newest: VerifiedEpoch | None = field(default=None)
     _previous: VerifiedEpoch | None = field(default=None)
     """Still runs while our clock is a little behind the scheduler's, which announced the newest."""
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced, when an epoch is held."""
     _failing: bool = field(default=False)
     _checked_at: float = field(default=float("-inf"))
 
@@ -46,6 +51,28 @@ class CurrentEpoch:
                 return held
         raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
 
+    async def awaited(self) -> VerifiedEpoch:
+        """As `running`; in the first second after an epoch's end it waits for the next one. Who asks at the
+        very start would else be told that there is none, and may take that for an answer.
+
+        Raises ServiceError(NO_CURRENT_EPOCH)."""
+        try:
+            return self.running()
+        except ServiceError:
+            left = self._boundary_seconds_left()
+            if left <= 0:
+                raise
+        with suppress(TimeoutError):  # none came: what `running` says then
+            async with asyncio.timeout(left):
+                await self._news.wait()
+        return self.running()
+
+    def _boundary_seconds_left(self) -> float:
+        if self._newest is None:
+            return 0.0
+        since = (self.clock.now() - self._newest.message.epoch_end).total_seconds()
+        return BOUNDARY_SECONDS - since if since >= 0 else 0.0
+
     def offer(self, envelope: UnverifiedEnvelope) -> None:
         """Hold it if it verifies and is newer than what is held."""
         newest = self._newest
@@ -57,6 +84,8 @@ class CurrentEpoch:
             log.error("epoch_refused", epoch_id=envelope.epoch_id, reason=str(error))
         else:
             log.info("epoch_held", epoch_id=envelope.epoch_id)
+            news, self._news = self._news, asyncio.Event()
+            news.set()
 
     async def hear(self, message: Msg) -> None:
         """Subscriber of the epoch subject."""

@@ -53,7 +53,7 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     @broker.subscriber(requests(Verb.EPOCH_CURRENT), RESPONDER_QUEUE)
     async def epoch_current() -> NatsResponse:
         """The running epoch: the signed bytes and headers, identical to what was published."""
-        envelope = current.running().envelope
+        envelope = (await current.awaited()).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
     @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)

@@ -96,7 +96,7 @@ class Issuer:
     async def _deadline(self, epoch_id: str | None) -> tuple[str, datetime]:
         """Of that epoch, or of the running one."""
         if epoch_id is None or self._runs(epoch_id):
-            message = self.current.running().message
+            message = (await self.current.awaited()).message
             return message.epoch_id, message.submission_deadline
         return epoch_id, (await self.record.started(epoch_id)).interval.end_at
 

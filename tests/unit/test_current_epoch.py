@@ -1,10 +1,12 @@
 """The running epoch in memory: never early, never unverified, no gap at a boundary."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from runtime import current_epoch
 from runtime.current_epoch import CurrentEpoch
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
@@ -46,6 +48,28 @@ def test_an_epoch_runs_from_its_start_until_its_end() -> None:
     assert held.running().envelope == FIRST
     clock.wall = START_AT + FOUR_HOURS
     assert is_none_running(held)
+
+
+async def test_a_request_at_the_boundary_waits_for_the_epoch_that_is_on_its_way() -> None:
+    held = current(FakeClock(START_AT + FOUR_HOURS), FIRST)
+    asked = [asyncio.create_task(held.awaited()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in asked)
+    held.offer(SECOND)
+    assert [one.envelope for one in await asyncio.gather(*asked)] == [SECOND] * 3
+
+
+async def test_it_waits_for_a_second_at_most_and_only_at_a_boundary(monkeypatch) -> None:
+    monkeypatch.setattr(current_epoch, "BOUNDARY_SECONDS", 0.05)
+    ended = current(FakeClock(START_AT + FOUR_HOURS), FIRST)
+    for held in (ended, current(FakeClock())):
+        with pytest.raises(ServiceError) as refused:
+            await held.awaited()
+        assert refused.value.code is ErrorCode.NO_CURRENT_EPOCH
+    late = asyncio.create_task(current(FakeClock(START_AT + 2 * FOUR_HOURS), FIRST).awaited())
+    await asyncio.sleep(0)
+    assert late.done()
+    assert isinstance(late.exception(), ServiceError)
 
 
 def test_nothing_runs_before_anything_was_heard() -> None:
