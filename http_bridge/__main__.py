@@ -81,7 +81,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         current=current,
         forwarder=forwarder,
         health=BridgeHealth(database, forwarder, doorway.registry, current, limits, clock),
-        statistics=PublicStatistics(database, clock),
+        statistics=PublicStatistics(database, clock, current),
         assignments=Assignments(database, clock),
         history=History(database),
         pools=EpochPools(database),

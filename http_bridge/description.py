@@ -44,8 +44,8 @@ _QUERY: dict[str, Schema] = {
     },
     "signature": {
         "type": "string",
-        "pattern": "^(0x)?[0-9A-Fa-f]{128}$",
-        "description": "sr25519 signature, hex.",
+        "pattern": "^(0x)?[0-9a-f]{128}$",
+        "description": "sr25519 signature, lower-case hex, with or without 0x.",
     },
     "limit": {
         "type": "integer",
@@ -69,9 +69,9 @@ _QUERY: dict[str, Schema] = {
     },
 }
 _IDENTITY = ("hotkey", "timestamp", "signature")
-_EVENT = 'event: epoch\nid: 17\ndata: {"epochId":"2026-11-22T04-00-00","payload":"…","signer":"…"}\n\n'
+_EVENT = 'id: 17\ndata: {"epochId":"2026-11-22T04-00-00","payload":"…","signer":"…","signature":"…"}\n\n'
 _STREAM = (
-    "Each epoch is an event `epoch`: `id` is its sequence, `data` one line of JSON with `epochId`, and "
+    "Each epoch is an event: `id` is its sequence, `data` one line of JSON with `epochId`, and "
     "`payload`, `signer` and `signature` as in `proof`. The running epoch comes at once; with "
     "`Last-Event-ID`, all after that one. A comment every 15 s keeps the connection. Sign afresh to "
     "reconnect. It ends when the hotkey leaves the subnet."

@@ -9,11 +9,9 @@ from zipcast.errors import ServiceError
 from zipcast.messages import error_body
 
 
-def error_reply(
-    error: ServiceError, clock: Clock, request_id: str, more_headers: Mapping[str, str] | None = None
-) -> Response:
+def error_reply(error: ServiceError, clock: Clock, more_headers: Mapping[str, str] | None = None) -> Response:
     headers = {"Cache-Control": "no-store", **(more_headers or {})}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
-    body = error_body(error, server_time=clock.now(), request_id=request_id)
+    body = error_body(error, server_time=clock.now())
     return JSONResponse(body, error.status, headers)

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from http_bridge.access import CUT_OFF, LONGEST_PATH, correlation_of, mark
+from http_bridge.access import CUT_OFF, LONGEST_PATH, mark
 from http_bridge.error_reply import error_reply
 from http_bridge.front import allowed_methods
 from runtime import logs
@@ -27,7 +27,7 @@ def install(app: FastAPI, clock: Clock) -> None:
 
     def reply(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
         mark(request.scope, error.code)
-        return error_reply(error, clock, correlation_of(request.scope), headers)
+        return error_reply(error, clock, headers)
 
     async def service_error(request: Request, error: Exception) -> Response:
         return reply(request, error) if isinstance(error, ServiceError) else fault(request, error)

@@ -140,4 +140,4 @@ def _told(sequence: int, envelope: UnverifiedEnvelope) -> Told:
         },
         separators=(",", ":"),
     )
-    return Told(sequence, f"event: epoch\nid: {sequence}\ndata: {data}\n\n".encode())
+    return Told(sequence, f"id: {sequence}\ndata: {data}\n\n".encode())

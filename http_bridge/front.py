@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from http_bridge.access import client_address, correlation_of, mark
+from http_bridge.access import client_address, mark
 from http_bridge.error_reply import error_reply
 from http_bridge.hot_path import HotPath
 from runtime.correlation import HTTP_HEADER
@@ -65,7 +65,7 @@ class Guard:
         except ServiceError as error:
             mark(scope, error.code)
             more = {} if error.code is ErrorCode.RATE_LIMITED else {"Connection": "close"}
-            await error_reply(error, self.clock, correlation_of(scope), more)(scope, receive, send)
+            await error_reply(error, self.clock, more)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

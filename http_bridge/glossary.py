@@ -296,7 +296,6 @@ _ERRORS = {
     "ErrorReply.detail": "The same as `message`; legacy clients print it.",
     "ErrorReply.retryAfter": "Seconds to wait, also in the header Retry-After; with 429 and 503.",
     "ErrorReply.serverTime": "Our clock, Unix seconds; with `stale_request`.",
-    "ErrorReply.requestId": "Id of the request, also in the header X-Request-Id.",
 }
 
 MEANINGS: Meanings = MappingProxyType(

@@ -17,38 +17,58 @@ from zipcast.subjects import Verb
 
 MAX_BODY_BYTES = 64 * 1024
 # A report with its audit fills a NATS message, of 256 KB with the headers.
-LARGER_BODIES = {Verb.VALIDATOR_RESULTS: 240 * 1024}
-_FORM = "application/x-www-form-urlencoded"
+LARGER_BODIES = {Verb.VALIDATOR_RESULTS: 240 * 1024, Verb.MINER_STATUS: 160 * 1024}
+_FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 _MOST_FIELDS = 64
 _SIGNED_HEADER_PREFIX = "x-bittensor-"
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
+# With the signed headers it must fit into what the responder reads.
+LONGEST_TARGET = 2048
+_TARGET = re.compile(rf"^[\x21-\x7e]{{1,{LONGEST_TARGET}}}$")
 
 
 async def arrival(request: Request, verb: Verb) -> Arrival:
     """Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST)."""
     # From the request line: `request.url` is made with the Host header, which the client chooses.
     query = request.scope["query_string"].decode("latin-1")
-    target = request.scope["path"] + (f"?{query}" if query else "")
+    target = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+    if not _TARGET.fullmatch(target):
+        raise ServiceError(
+            ErrorCode.MALFORMED_REQUEST, f"The address holds at most {LONGEST_TARGET} plain characters."
+        )
     headers = {
-        HEADER_HTTP_METHOD: request.scope[METHOD_SENT],
-        HEADER_HTTP_TARGET: target,
-        HEADER_CLIENT_ADDRESS: client_address(request.scope),
-    }
-    headers |= {
         _title(name): value
         for name, value in request.headers.items()
         if name.startswith(_SIGNED_HEADER_PREFIX)
     }
+    signed = bool(headers)
+    headers |= {
+        HEADER_HTTP_METHOD: request.scope[METHOD_SENT],
+        HEADER_CLIENT_ADDRESS: client_address(request.scope),
+    }
     for name, value in headers.items():
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
+    headers[HEADER_HTTP_TARGET] = target
     body = await _bounded_body(request, LARGER_BODIES.get(verb, MAX_BODY_BYTES))
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM:
-        body = _as_json(body, signed=any(name.startswith("X-Bittensor-") for name in headers))
+    if body:
+        body = _as_json(request.headers.get("content-type", ""), body, signed=signed)
     return Arrival(verb, body, headers, correlation_of(request.scope))
 
 
-def _as_json(form: bytes, *, signed: bool) -> bytes:
+def _as_json(content_type: str, body: bytes, *, signed: bool) -> bytes:
+    """The body as JSON, whatever the client calls it: `curl -d` says that its JSON is a form.
+
+    Raises ServiceError(MALFORMED_REQUEST)."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == _MULTIPART:
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"Send JSON, or a form as {_FORM}, not {_MULTIPART}.")
+    if kind != _FORM or body.lstrip().startswith(b"{"):
+        return body
+    return _form_as_json(body, signed=signed)
+
+
+def _form_as_json(form: bytes, *, signed: bool) -> bytes:
     """A legacy form post as the JSON it stands for: a commitment names what was signed, not these bytes.
 
     Raises ServiceError(MALFORMED_REQUEST)."""
@@ -63,7 +83,8 @@ def _as_json(form: bytes, *, signed: bool) -> bytes:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A field is given twice.")
-    return json.dumps(fields).encode()
+    # A form has no other way to leave a field out than to send it empty.
+    return json.dumps({name: value for name, value in fields.items() if value}).encode()
 
 
 def single_parameters(request: Request) -> dict[str, str]:

@@ -39,7 +39,6 @@ class ErrorReply(WireModel):
     detail: str
     retry_after: int | None = None
     server_time: float | None = None
-    request_id: str | None = None
 
 
 class _Assignment(WireModel):

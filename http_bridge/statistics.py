@@ -12,7 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.current_epoch import CurrentEpoch
 from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
+from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.health import HealthStatus
@@ -103,6 +105,7 @@ class StatisticsReply(WireModel):
 class PublicStatistics:
     database: AsyncEngine
     clock: Clock
+    current: CurrentEpoch
     _known: Statistics | None = field(default=None)
     _known_until: float = field(default=float("-inf"))
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -114,7 +117,23 @@ class PublicStatistics:
                 await self._read()
         if self._known is None:
             raise ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.")
-        return statistics_reply(self._known, self.clock.now())
+        return statistics_reply(self._known, self.clock.now(), self.held())
+
+    def held(self) -> StartedEpoch | None:
+        """The running epoch of memory, for when the record is away over a boundary."""
+        try:
+            message = self.current.running().message
+        except ServiceError:
+            return None
+        return StartedEpoch(
+            interval=EpochInterval(message.epoch_start, message.epoch_end),
+            status="active",
+            zipcode_count=message.metadata.zipcode_count,
+            target_listings=message.target_listings,
+            expected_listings=message.metadata.total_expected_listings,
+            miners_participated=0,
+            miners_completed=0,
+        )
 
     async def _read(self) -> None:
         try:
@@ -130,8 +149,9 @@ class PublicStatistics:
         self._known_until = self.clock.monotonic() + min(REMEMBERED_SECONDS, left)
 
 
-def statistics_reply(known: Statistics, now: datetime) -> StatisticsReply:
-    running = _running(known, now)
+def statistics_reply(known: Statistics, now: datetime, held: StartedEpoch | None = None) -> StatisticsReply:
+    """`held`: the running epoch of memory, which counts where the record has none yet."""
+    running = _running(known, now) or held
     return StatisticsReply(
         current_time=now,
         system_status=HealthStatus.DEGRADED if running is None else HealthStatus.OK,

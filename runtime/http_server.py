@@ -2,13 +2,17 @@
 bound on how long a client may take over a request."""
 
 import asyncio
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
-from h11 import DONE, MUST_CLOSE
+from h11 import DONE, MUST_CLOSE, Data, EndOfMessage, Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.messages import error_body
 
 # For requests under way when the process stops.
 GRACE_SECONDS = 1
@@ -34,6 +38,23 @@ class PunctualProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Of what is no HTTP, or has too large a head: in the shape of all errors, ahead of our layers."""
+        error = ServiceError(
+            ErrorCode.MALFORMED_REQUEST, "The request is not well-formed HTTP, or its head is too large."
+        )
+        body = json.dumps(error_body(error)).encode()
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("connection", "close"),
+        ]
+        for event in (Response(status_code=400, headers=headers), Data(data=body), EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _expect(self) -> None:
         if self._late is None:

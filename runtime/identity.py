@@ -212,6 +212,10 @@ def _digest(verb: Verb, body: bytes) -> str:
 
 def legacy_identity(fields: Fields) -> UnverifiedCommitment:
     """The identity fields of a legacy body or query. Raises ServiceError naming the field."""
+    if fields.get("signature") is None:
+        raise ServiceError(
+            ErrorCode.MALFORMED_AUTH, "signature is missing: send hotkey, timestamp and signature."
+        )
     try:
         identity = LegacyIdentity.model_validate(fields)
     except ValidationError as error:

@@ -220,7 +220,9 @@ class Preparer:
         target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
         start = interval.start_at
         history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
-        decoys_in = await epochs.assigned_epoch_ids(connection, start - self.honeypots.rest, start)
+        # From its reveal on, which is two epochs after the start of its own.
+        revealed_in = self.honeypots.rest + 2 * (interval.end_at - start)
+        decoys_in = await epochs.assigned_epoch_ids(connection, start - revealed_in, start)
         return SelectionInputs(
             epoch_id=interval.epoch_id,
             import_id=import_id,
@@ -236,9 +238,9 @@ class Preparer:
     ) -> Choice:
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         choice = await choose_epoch(connection, inputs, seed, interval.start_at)
-        relaxed = choice.selection.relaxed_cooldown
-        if relaxed:
-            log.warning("cooldown_relaxed", epoch_id=interval.epoch_id, count=len(relaxed))
+        if choice.selection.relaxed_cooldown:
+            # Which, and how many: that is of an epoch to come, and not for a log.
+            log.warning("cooldown_relaxed", epoch_id=interval.epoch_id)
         return choice
 
     def _message(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from schedulers import plan
 from schedulers.prepare import Preparer
-from storage import epoch_changes, epochs
+from storage import epoch_changes, epoch_pools, epochs
 from zipcast.messages import EpochMessage
 
 
@@ -29,7 +29,8 @@ async def preview_next(preparer: Preparer) -> Preview:
         interval = plan.next_interval(preparer.calendar, timeline)
         found = await epochs.prepared_epoch(connection, interval.epoch_id)
         if found is not None:
-            return Preview(EpochMessage.model_validate_json(found.envelope.payload), True, ())
+            relaxed = await epoch_pools.read_relaxed(connection, interval.epoch_id)
+            return Preview(EpochMessage.model_validate_json(found.envelope.payload), True, tuple(relaxed))
         prepared = await preparer.build(connection, interval)
         await connection.rollback()
     return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown))

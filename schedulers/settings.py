@@ -63,7 +63,6 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         ge=1,
         le=1_000_000,
         description="listings an epoch assigns; sensible: 5,000 to 15,000",
-        examples=[5000],
     )
     tolerance_percent: int = Field(default=10, ge=0, le=50, description="how far the total may be from it")
     cooldown_hours: int = Field(

@@ -101,11 +101,9 @@ _HITS = text(
         for update skip locked
     ), reported as (
         select due.epoch_id, hotkey, due.zipcode, due.real_listings, due.published_listings, due.threshold,
-            max((one ->> 'listingsScraped')::bigint) as reported, bool_or(is_late) as late
-        from due join miner_submissions using (epoch_id),
-            jsonb_array_elements(zipcodes_completed) as one
-        where one ->> 'zipcode' = due.zipcode
-        group by due.epoch_id, hotkey, due.zipcode, due.real_listings, due.published_listings, due.threshold
+            (most_claimed ->> due.zipcode)::bigint as reported, is_late as late
+        from due join miner_submissions using (epoch_id)
+        where most_claimed ? due.zipcode
     ), flagged as (
         insert into miner_signals (epoch_id, hotkey, kind, details, computed_at)
         select epoch_id, hotkey, :kind, jsonb_build_object('late', bool_or(late), 'zipcodes', jsonb_agg(

@@ -111,11 +111,24 @@ class ObjectStore:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def has_sts(self) -> bool:
+        """Whether sessions are to be had."""
+        return self._sts is not None
+
     def post_form(
-        self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int, *, with_checksum: bool = False
+        self,
+        scope: Scope,
+        metadata: dict[str, str],
+        lifetime_seconds: int,
+        *,
+        with_checksum: bool = False,
+        least_bytes: int = policies.MIN_UPLOAD_BYTES,
     ) -> PostForm:
         """A presigned POST for keys below `scope`; `fields["key"]` ends in `${filename}`."""
-        fields, conditions = policies.upload_form(scope, metadata, with_checksum=with_checksum)
+        fields, conditions = policies.upload_form(
+            scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
+        )
         post = self._s3.generate_presigned_post(
             scope.bucket,
             scope.prefix + "${filename}",
@@ -233,6 +246,9 @@ def open_client(config: ObjectStoreConfig, service: str):  # type: ignore[no-unt
             read_timeout=config.deadline_seconds / 4,
             retries={"total_max_attempts": 2},
             max_pool_connections=config.threads,
-            s3={"addressing_style": "path"} if config.endpoint_url else None,
+            # On AWS, the region's own host: the global one redirects for regions, which no form follows.
+            s3={"addressing_style": "path"}
+            if config.endpoint_url
+            else {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
         ),
     )

@@ -137,7 +137,11 @@ CHECKSUM_FIELD = "x-amz-checksum-sha256"
 
 
 def upload_form(
-    scope: Scope, metadata: dict[str, str], *, with_checksum: bool = False
+    scope: Scope,
+    metadata: dict[str, str],
+    *,
+    with_checksum: bool = False,
+    least_bytes: int = MIN_UPLOAD_BYTES,
 ) -> tuple[dict[str, str], list[Condition]]:
     """The fields a form carries besides its key and signature, and the conditions it is bound to.
 
@@ -149,5 +153,5 @@ def upload_form(
     conditions += [{name: value} for name, value in fields.items()]
     if with_checksum:
         conditions.append(["starts-with", f"${CHECKSUM_FIELD}", ""])
-    conditions.append(["content-length-range", MIN_UPLOAD_BYTES, MAX_UPLOAD_BYTES])
+    conditions.append(["content-length-range", least_bytes, MAX_UPLOAD_BYTES])
     return fields, conditions

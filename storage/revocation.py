@@ -25,8 +25,11 @@ class RevocationError(ValueError):
 def revoked_hotkeys(document: str | None) -> frozenset[Hotkey]:
     """Whom a bucket's policy denies. Raises RevocationError."""
     sessions = [one for one in _statements(document) if one.get("Sid") == _SESSIONS]
-    names = [name for one in sessions for name in one["Condition"]["StringLike"]["aws:userid"]]
-    return frozenset(parse_hotkey(name.removeprefix(f"*:{session_name(Hotkey(''))}")) for name in names)
+    try:
+        names = [name for one in sessions for name in _listed(one["Condition"]["StringLike"]["aws:userid"])]
+        return frozenset(parse_hotkey(name.removeprefix(f"*:{session_name(Hotkey(''))}")) for name in names)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RevocationError("the statement of revoked hotkeys was changed by somebody else") from error
 
 
 def with_revoked(document: str | None, bucket: str, folders: str, hotkeys: Iterable[Hotkey]) -> str | None:
@@ -80,9 +83,13 @@ def _denials(bucket: str, folders: str, hotkeys: list[Hotkey]) -> list[dict[str,
     return [writes, sessions]
 
 
+def _listed(value: Any) -> list[Any]:
+    """AWS gives a list of one back as that one."""
+    return value if isinstance(value, list) else [value]
+
+
 def _statements(document: str | None) -> list[dict[str, Any]]:
     if document is None:
         return []
     parsed = json.loads(document)
-    statements = parsed.get("Statement", [])
-    return statements if isinstance(statements, list) else [statements]
+    return _listed(parsed.get("Statement", []))

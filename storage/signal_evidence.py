@@ -73,13 +73,15 @@ async def epochs_until(connection: AsyncConnection, start_at: datetime, count: i
     return list((await connection.execute(query.order_by(Epoch.start_at.desc()).limit(count))).scalars())
 
 
-# Of one report that names a zipcode twice, the larger count.
+# Of one report that names a zipcode twice, the larger count. Who says that it is complete and not how much
+# that was claims all of it.
 _FACTS = text(
     """
     select report.epoch_id, report.hotkey, report.first_completed_at,
-        coalesce(report.first_completed_listings, 0), count(assigned.zipcode), count(*)
+        coalesce(nullif(report.first_completed_listings, 0), epoch.total_expected_listings, 0),
+        count(assigned.zipcode), count(*)
         filter (where counted.listings = assigned.expected_listings)
-    from miner_submissions as report
+    from miner_submissions as report join epochs as epoch using (epoch_id)
     left join lateral (
         select one ->> 'zipcode' as zipcode, max((one ->> 'listingsScraped')::bigint) as listings
         from jsonb_array_elements(report.zipcodes_completed) as one group by 1
@@ -87,7 +89,7 @@ _FACTS = text(
     left join epoch_assignments as assigned
         on assigned.epoch_id = report.epoch_id and assigned.zipcode = counted.zipcode
     where report.epoch_id = any(:epochs)
-    group by report.epoch_id, report.hotkey
+    group by report.epoch_id, report.hotkey, epoch.epoch_id
     """
 ).bindparams(bindparam("epochs", type_=ARRAY(Text)))
 

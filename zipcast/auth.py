@@ -122,7 +122,8 @@ def parse_commitment(hotkey: str, timestamp: str, signature: str) -> UnverifiedC
 
 def check_commitment_fresh(request: UnverifiedCommitment, window: Window, now_unix: float) -> None:
     """Raises ServiceError(STALE_REQUEST)."""
-    if now_unix - request.timestamp > window.past_seconds:
+    # Both in whole seconds: a client that signs 300 s back is 300 s back for the whole of that second.
+    if int(now_unix) - request.timestamp > window.past_seconds:
         raise ServiceError(
             ErrorCode.STALE_REQUEST, f"timestamp is more than {window.past_seconds} s in the past."
         )

@@ -81,7 +81,7 @@ class SelectionInputs:
             epoch_id=document["epochId"],
             import_id=document["importId"],
             secret_id=document["secretId"],
-            history_epoch_ids=tuple(document["historyEpochIds"]),
+            history_epoch_ids=_texts(document["historyEpochIds"]),
             settings=_settings_from(document["settings"]),
             honeypots=honeypots,
             honeypot_epoch_ids=honeypot_epoch_ids,
@@ -93,11 +93,15 @@ def _honeypots_from(document: dict[str, object] | None) -> tuple[HoneypotSetting
     if document is None:
         return None, ()
     values = dict(document)
-    epoch_ids = values.pop("epochIds")
-    if not isinstance(epoch_ids, list):
-        raise TypeError("stored inputs hold a list of epoch ids")
+    epoch_ids = _texts(values.pop("epochIds"))
     values["rest"] = timedelta(seconds=_integer(values["rest"]))
-    return HoneypotSettings(**values), tuple(map(str, epoch_ids))  # type: ignore[arg-type]
+    return HoneypotSettings(**values), epoch_ids  # type: ignore[arg-type]
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TypeError("stored inputs hold lists of epoch ids")
+    return tuple(value)
 
 
 def _settings_document(settings: SelectionSettings) -> dict[str, object]:

@@ -281,10 +281,9 @@ class LegacyIdentity(WireModel):
     signature: str
 
 
-def error_body(
-    error: ServiceError, *, server_time: datetime | None = None, request_id: str | None = None
-) -> dict[str, Any]:
-    """The one error shape of both doors. `detail` repeats `message` for legacy clients."""
+def error_body(error: ServiceError, *, server_time: datetime | None = None) -> dict[str, Any]:
+    """The one error shape of both doors. `detail` repeats `message` for legacy clients. The request's id
+    travels in a header: an epoch to come and one that never was are refused in the very same bytes."""
     body: dict[str, Any] = {
         "success": False,
         "error": str(error.code),
@@ -296,8 +295,6 @@ def error_body(
         body["retryAfter"] = error.retry_after_seconds
     if error.code is ErrorCode.STALE_REQUEST and server_time is not None:
         body["serverTime"] = server_time.timestamp()
-    if request_id is not None:
-        body["requestId"] = request_id
     return body
 
 

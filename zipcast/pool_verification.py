@@ -47,7 +47,7 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
     try:
         inputs = SelectionInputs.from_bytes(stated)
         candidates = [row.candidate() for row in pool.candidates]
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         checked.note("pool", False, f"it cannot be read ({type(error).__name__})")
         return checked
     _check_inputs(checked, message, inputs)
@@ -84,12 +84,16 @@ def _check_history(
         stated = {one.zipcode: one.last_assigned_at for one in candidates}
         same = all(expected.get(zipcode) == at for zipcode, at in stated.items())
         checked.note("history", same, "other zipcodes rest than the epochs before it assigned")
-    for epoch_id in inputs.honeypot_epoch_ids:
-        _, other = known.get(epoch_id, (None, None))
+    resting, of_those = set(pool.detail.resting_honeypots), set[str]()
+    others = {epoch_id: known.get(epoch_id, (None, None))[1] for epoch_id in inputs.honeypot_epoch_ids}
+    for epoch_id, other in others.items():
         if other is not None:
             decoys = {one.zipcode for one in other.detail.honeypots}
-            if not decoys <= set(pool.detail.resting_honeypots):
+            of_those |= decoys
+            if not decoys <= resting:
                 checked.note("history", False, f"the decoys of {epoch_id} do not rest")
+    if None not in others.values() and resting - of_those:
+        checked.note("history", False, "zipcodes rest that were no decoys")
 
 
 def _last_assigned(messages: Iterator[EpochMessage]) -> dict[str, datetime]:
@@ -111,7 +115,7 @@ def _check_choice(
         choice = inputs.choose(
             candidates, frozenset(detail.resting_honeypots), bytes.fromhex(detail.seed), message.epoch_start
         )
-    except (PoolTooSmallError, ValueError) as error:
+    except (PoolTooSmallError, ValueError, TypeError) as error:
         checked.note("pool", False, f"nothing can be chosen from it ({type(error).__name__})")
         return
     same_pool = inputs.pool_hash(choice) == message.candidate_pool_hash

@@ -116,12 +116,18 @@ class SelectionSettings:
     @property
     def lowest_total(self) -> int:
         """The least total of listings within tolerance, rounded up to a whole listing."""
-        return -(-self.target_listings * (100 - self.tolerance_percent) // 100)
+        return tolerance_band(self.target_listings, self.tolerance_percent)[0]
 
     @property
     def highest_total(self) -> int:
         """The greatest total of listings within tolerance, rounded down to a whole listing."""
-        return self.target_listings * (100 + self.tolerance_percent) // 100
+        return tolerance_band(self.target_listings, self.tolerance_percent)[1]
+
+
+def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, int]:
+    """The least and the greatest total within tolerance, in whole listings."""
+    lowest = -(-target_listings * (100 - tolerance_percent) // 100)
+    return lowest, target_listings * (100 + tolerance_percent) // 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,10 @@ def _upper(value: Any) -> Any:
 
 def _utc(value: datetime) -> datetime:
     """A time without a zone is UTC (contract-http)."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999 of UTC") from None
 
 
 STATUSES = ("IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT")

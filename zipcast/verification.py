@@ -1,7 +1,8 @@
 """Checking epochs that have ended, from whatever the caller may see of them. Pure.
 
-Owns what anybody can check: signature, order, seed, nonce, and the chain of commitments. What validators can
-check besides, given an epoch's pool, is `pool_verification`'s. What was not checked is said, never implied.
+Owns what anybody can check: signature, order, counts, seed, nonce, and the chain of commitments. What
+validators can check besides, given an epoch's pool, is `pool_verification`'s. What was not checked is said,
+never implied.
 """
 
 import re
@@ -13,21 +14,23 @@ from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedE
 from zipcast.messages import EpochMessage
 from zipcast.pool_messages import EpochPool
 from zipcast.pool_verification import POOL_CHECKS, Known, verify_pool
+from zipcast.selection import tolerance_band
 
 _SEED = re.compile(r"[0-9a-f]{64}")
-PUBLIC_CHECKS = ("signature", "order", "seed", "nonce", "chain")
+PUBLIC_CHECKS = ("signature", "order", "counts", "seed", "nonce", "chain")
 CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is at hand of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed, no
-    `pool` for who is no validator."""
+    `pool` for who is no validator. `published`: the source says that there was a message."""
 
     epoch_id: str
     envelope: UnverifiedEnvelope | None
     seed: str | None
     pool: EpochPool | None = None
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,12 @@ def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
     for one in sorted(evidence, key=lambda item: item.epoch_id):
         if one.envelope is None:
             between.append(one)
-            findings.append(Finding(one.epoch_id, (), ()))
+            withheld = ("signature: it was published, and its message is not here",)
+            findings.append(
+                Finding(one.epoch_id, ("signature",), withheld)
+                if one.published
+                else Finding(one.epoch_id, (), ())
+            )
             continue
         try:
             epoch = verify(one.envelope, trust)
@@ -69,7 +77,7 @@ def _finding(
     between: Sequence[Evidence],
     known: Known,
 ) -> Finding:
-    checked, faults = ["signature", "order"], []
+    checked, faults = ["signature", "order", "counts"], _count_faults(epoch.message)
     if one.epoch_id != epoch.message.epoch_id:
         faults.append("signature: it is another epoch's message")
     zipcodes = [assigned.zipcode for assigned in epoch.message.zipcodes]
@@ -89,6 +97,20 @@ def _finding(
         checked += of_pool.checks
         faults += of_pool.faults
     return Finding(one.epoch_id, tuple(checked), tuple(faults))
+
+
+def _count_faults(message: EpochMessage) -> list[str]:
+    """What the message says of itself."""
+    told, total = message.metadata, sum(one.expected_listings for one in message.zipcodes)
+    faults = []
+    if (told.zipcode_count, told.total_expected_listings) != (len(message.zipcodes), total):
+        faults.append("counts: its metadata counts other zipcodes or listings")
+    if told.seed_commitment != message.seed_commitment:
+        faults.append("counts: its metadata has another seed commitment")
+    lowest, highest = tolerance_band(message.target_listings, message.tolerance_percent)
+    if not lowest <= total <= highest:
+        faults.append("counts: its listings are not within the tolerance of its target")
+    return faults
 
 
 def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:

@@ -69,6 +69,7 @@ class Claims:
                 if answer is not None:
                     log.info("request_answered_again", hotkey=caller.hotkey)
                     return answer
+                self._require_free(found)
             await quota.charge()
             with _refunded(quota):
                 claimed_at = await self._take(connection, key, found, admission)
@@ -85,13 +86,16 @@ class Claims:
         await self._answer(key, claimed_at, reply)
         return reply
 
+    def _require_free(self, found: Claim) -> None:
+        """Raises ServiceError(REQUEST_UNDER_WAY)."""
+        if found.state == "claimed" and self.clock.now() - found.claimed_at < ABANDONED:
+            raise _under_way()
+
     async def _take(
         self, connection: AsyncConnection, key: ClaimKey, found: Claim | None, admission: Admission
     ) -> datetime:
         """The instant of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is somebody else's."""
         now = self.clock.now()
-        if found is not None and found.state == "claimed" and now - found.claimed_at < ABANDONED:
-            raise _under_way()
         if found is not None:
             taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
         else:

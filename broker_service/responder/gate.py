@@ -158,7 +158,7 @@ class Gate:
         return self._doorkeeper.admit_direct(arrival, subject, request.hotkey)
 
     def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:
-        body = error_body(error, server_time=self._clock.now(), request_id=request_id)
+        body = error_body(error, server_time=self._clock.now())
         return NatsResponse(body, headers={HEADER_ERROR: str(error.code), HEADER_REQUEST_ID: request_id})
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from broker_service.responder.record import Record
+from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
 from runtime.identity import Caller
 from storage import policies
@@ -77,6 +78,12 @@ class Reader:
         """Reading credentials for that epoch's uploads, where the provider has STS."""
         policy = policies.reading_session_policy(self.miner_bucket, epoch_id)
         scope = SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
+        if not self.store.has_sts:
+            return None
+        # A row of its own: it opens more than one miner's folder, and for longer than the addresses.
+        now = self.clock.now()
+        expires_at = now + SESSION_LIFETIME
+        await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, epoch_id, now, expires_at)
         return await self.sessions.credentials(caller.hotkey, epoch_id, "read", scope)
 
     def _page(self, bucket: str, found: list[SealedObject]) -> tuple[ReadableObject, ...]:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_service.responder.sessions import SessionScope
 from runtime.asking import epoch_start, record_of, statements_of
 from runtime.identity import Caller, Proof
 from storage import epochs, manifests, opt_outs, results
@@ -75,7 +76,7 @@ class Record:
         self,
         caller: Caller,
         kind: Verb,
-        scope: Scope | Listing,
+        scope: Scope | Listing | SessionScope,
         epoch_id: str | None,
         issued_at: datetime,
         expires_at: datetime,

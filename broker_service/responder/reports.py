@@ -44,6 +44,7 @@ class Reports:
                 s3_upload_complete=report.s3_upload_complete,
                 s3_upload_at=report.s3_upload_timestamp,
                 request_id=caller.request_id,
+                most_claimed=_most_claimed(report, message),
             )
         )
         if kept:
@@ -54,6 +55,16 @@ class Reports:
             status=report.status,
             timestamp=now,
         )
+
+
+def _most_claimed(report: StatusRequest, message: EpochMessage) -> dict[str, int]:
+    """By zipcode of the epoch; of one that is named twice the larger count."""
+    published = {one.zipcode for one in message.zipcodes}
+    claimed: dict[str, int] = {}
+    for one in report.zipcodes_completed or ():
+        if one.zipcode in published:
+            claimed[one.zipcode] = max(claimed.get(one.zipcode, 0), one.listings_scraped)
+    return claimed
 
 
 def _told(*, kept: bool, is_late: bool) -> str:

@@ -31,6 +31,7 @@ VALIDATOR_LIFETIME = SESSION_LIFETIME
 FOLDER_LIFETIME = timedelta(hours=24)
 LIST_URL_SECONDS = 3 * 3600
 MEBIBYTE = 1024**2
+LEAST_VALIDATOR_BYTES = 1
 FILE_TYPES = ("json", "parquet", "csv")
 _GRANTED = "Upload access granted."
 _GRANTED_WITHOUT_STS = (
@@ -138,7 +139,10 @@ class Issuer:
         scope = policies.validator_scope(self.validator_bucket, caller.hotkey, epoch_id)
         metadata = required_metadata(caller.hotkey, epoch_id, now)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_UPLOAD, scope, epoch_id, now, expires_at)
-        form = self.store.post_form(scope, metadata, lifetime, with_checksum=with_checksum)
+        # A validator's results may be a few bytes; the smallest upload is a rule for miners.
+        form = self.store.post_form(
+            scope, metadata, lifetime, with_checksum=with_checksum, least_bytes=LEAST_VALIDATOR_BYTES
+        )
         opened = SessionScope(scope.bucket, scope.prefix, policies.upload_session_policy(scope))
         session = await self.sessions.credentials(caller.hotkey, epoch_id, "upload", opened)
         return ValidatorUploadReply(

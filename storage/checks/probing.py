@@ -22,6 +22,10 @@ CONTENT = b'{"what": "a probe of `zipcast s3 check`, which may be deleted"}'.lju
 UNKNOWN_TO_PROVIDER = frozenset({"NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "501", "405"})
 
 
+# How stores say that somebody may not: by the keys' rights, the session's, or the form's conditions.
+REFUSALS = frozenset({"AccessDenied", "Forbidden", "403", "EntityTooSmall", "InvalidPolicyDocument"})
+
+
 class Status(StrEnum):
     OK = "ok"
     WARNING = "warning"
@@ -40,8 +44,11 @@ class Finding:
 
 def must_be_refused(subject: str, code: str | None) -> Finding:
     """`code`: the refusal's; None if the attempt succeeded."""
-    if code is not None:
+    if code in REFUSALS:
         return Finding(subject, Status.OK, f"refused ({code})")
+    if code is not None:
+        # A store that is slow or away has refused nothing.
+        return Finding(subject, Status.FAILED, f"could not be tried ({code})", "try again when it answers")
     fix = "this provider does not enforce what Zipcast relies on: do not use it"
     return Finding(subject, Status.FAILED, "it was allowed", fix)
 

@@ -12,7 +12,7 @@ from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
 class MinerSubmission(Base):
     """A miner's newest status report of one epoch; the newest by the time it signed wins. That it was
-    completed once, and when that came, stays."""
+    completed once, and when that came, stays, and so does the most that any report claimed of a zipcode."""
 
     __tablename__ = "miner_submissions"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -28,6 +28,7 @@ class MinerSubmission(Base):
     request_id: Mapped[str]
     first_completed_at: Mapped[datetime | None]
     first_completed_listings: Mapped[int | None]
+    most_claimed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     __table_args__ = (
         CheckConstraint("status in ('IN_PROGRESS', 'COMPLETED', 'FAILED', 'TIMEOUT')", name="status"),
         CheckConstraint("listings_scraped >= 0", name="listings"),

@@ -412,7 +412,6 @@ def errors() -> dict[str, object]:
         str(code): error_body(
             ServiceError(code, meaning.meaning, retry_after_seconds=5),
             server_time=MIDWAY,
-            request_id="request-1",
         )
         for code, meaning in ERRORS.items()
     }

@@ -178,6 +178,7 @@ async def add_epoch(owner: AsyncEngine, interval: EpochInterval) -> None:
         "end_at": interval.end_at,
         "status": "active",
         "seed_commitment": "00" * 32,
+        "total_expected_listings": EXPECTED * len(ZIPCODES),
         "secret_id": "1",
         "message_sha256": digest,
         "prepared_at": at,

@@ -157,7 +157,7 @@ async def test_a_signature_for_another_command_opens_nothing(ready: Ready, http:
 async def test_what_is_malformed_is_not_queued(ready: Ready, http: httpx.AsyncClient, verb: Verb, body):
     answer = await post(ready, http, admin_keypair(ready), verb, body)
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed_request")
-    assert not await rows(ready, AdminCommand.id, AdminCommand.request_id == answer.json()["requestId"])
+    assert not await rows(ready, AdminCommand.id, AdminCommand.request_id == answer.headers["x-request-id"])
 
 
 async def test_the_same_signed_request_sent_again_is_one_command(ready: Ready, http: httpx.AsyncClient):

@@ -65,7 +65,7 @@ def require(answer: httpx.Response, code: ErrorCode, described: dict[str, Any], 
     told = answer.json()
     assert (answer.status_code, told["error"]) == (ERRORS[code].status, code), (pattern, told)
     assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["x-request-id"] == told["requestId"]
+    assert answer.headers["x-request-id"]
     assert ("retry-after" in answer.headers) == ERRORS[code].retryable
     method = answer.request.method.lower()
     response = described["paths"][pattern][method]["responses"][str(answer.status_code)]

@@ -58,7 +58,7 @@ async def test_the_running_epoch_comes_at_once_and_each_next_one_when_it_starts(
     async with listening(ready, "miner-1") as stream:
         found = [await anext(stream) for _ in range(3)]
     epochs = [verified(ready, event) for event in found]
-    assert [event["event"] for event in found] == ["epoch"] * 3
+    assert not any("event" in event for event in found)  # so that `onmessage` gets them
     numbers = [int(event["id"]) for event in found]
     assert numbers == list(range(numbers[0], numbers[0] + 3))
     assert [one.message.previous_epoch_id for one in epochs[1:]] == [

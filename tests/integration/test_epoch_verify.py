@@ -155,7 +155,9 @@ async def test_whatever_was_bent_is_found_out_from_every_source(bent: Stack, tmp
     epochs = await revealed_epochs(bent)
     straight = await run(bent, "verify", "--all", "--from", "nats")
     assert straight.exit_code == 0, straight.output
-    assert straight.output.count("holds: signature, order, seed, nonce, chain, inputs, ") >= EPOCHS - 2
+    assert (
+        straight.output.count("holds: signature, order, counts, seed, nonce, chain, inputs, ") >= EPOCHS - 2
+    )
     assert "history, pool, selection, honeypots" in straight.output
     signer = Keypair.create_from_seed(
         bytes.fromhex(bent.servers.keys["schedulers"]["SCHEDULERS_SIGNER_SEED"])

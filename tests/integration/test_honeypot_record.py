@@ -166,13 +166,16 @@ async def test_an_epoch_is_not_revealed_before_a_longer_one_that_came_before_it(
 
 
 async def report(url: str, epoch_id: str, hotkey: str, counts: list[tuple[str, int]], late: bool = False):
-    completed = json.dumps([{"zipcode": zipcode, "listingsScraped": count} for zipcode, count in counts])
+    """What each report claimed at most is kept, whatever a later one says."""
+    claimed: dict[str, int] = {}
+    for zipcode, count in counts:
+        claimed[zipcode] = max(count, claimed.get(zipcode, 0))
     await ask(
         url,
         "insert into miner_submissions (epoch_id, hotkey, status, reported_at, received_at, is_late, "
-        "zipcodes_completed, s3_upload_complete, request_id) "
+        "most_claimed, s3_upload_complete, request_id) "
         "values (%s, %s, 'COMPLETED', now(), now(), %s, %s, true, 'r')",
-        *(epoch_id, hotkey, late, completed),
+        *(epoch_id, hotkey, late, json.dumps(claimed)),
     )
 
 

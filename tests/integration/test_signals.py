@@ -22,7 +22,7 @@ from storage.database import open_engine
 from storage.refusals import Refusal, record_refusals
 from storage.statistics import read_statistics
 from storage.submissions import Submission, store_submission
-from storage.tables import MinerSignal
+from storage.tables import MinerSignal, MinerSubmission
 from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.calendar import EpochInterval
@@ -61,6 +61,7 @@ async def report(
         "s3_upload_complete": True,
         "s3_upload_at": None,
         "request_id": "r",
+        "most_claimed": counts,
     }
     async with side.database.begin() as connection:
         assert await store_submission(connection, Submission(**values | changed))
@@ -83,6 +84,28 @@ def refusal(at: datetime, **changed: Any) -> Refusal:
         "request_id": "r",
     }
     return Refusal(**values | changed)
+
+
+async def test_a_later_report_takes_nothing_back_of_what_was_claimed(side: ResultsSide):
+    interval, (first, second, third, *_) = await side.epoch(), ZIPCODES
+    await report(side, interval, MINER_HOTKEY, {first: 700, second: 10})
+    await report(side, interval, MINER_HOTKEY, {second: 30, third: 5}, status="IN_PROGRESS")
+    await report(side, interval, MINER_HOTKEY, {}, status="FAILED", is_late=True)
+    query = select(MinerSubmission.status, MinerSubmission.zipcodes_completed, MinerSubmission.most_claimed)
+    async with side.owner.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    assert rows == [("FAILED", [], {first: 700, second: 30, third: 5})]
+
+
+async def test_who_is_complete_and_does_not_say_of_how_much_claims_all_of_it(
+    side: ResultsSide, signals: Signals
+):
+    interval = await side.epoch(LONG_AGO)
+    at_once = interval.start_at + timedelta(seconds=1)
+    await report(side, interval, "silent", {}, reported_at=at_once, received_at=at_once)
+    assert await signals.look_next()
+    details = (await told(side, interval))["silent", "implausible_speed"]
+    assert details == {"listings": EXPECTED * len(ZIPCODES), "seconds": 1.0}
 
 
 async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSide, signals: Signals):

@@ -107,6 +107,9 @@ class FakeCurrent:
     def running(self) -> VerifiedEpoch:
         return self._epoch
 
+    async def awaited(self) -> VerifiedEpoch:
+        return self._epoch
+
 
 class FakeRecord:
     """A record in which every epoch has started, four hours long; it keeps what was issued. `manifest` is
@@ -146,10 +149,22 @@ class FakeObjectStore:
     def __init__(self, *, sts: bool = True) -> None:
         self._sts = sts
 
+    @property
+    def has_sts(self) -> bool:
+        return self._sts
+
     def post_form(
-        self, scope: Scope, metadata: dict[str, str], lifetime_seconds: int, *, with_checksum: bool = False
+        self,
+        scope: Scope,
+        metadata: dict[str, str],
+        lifetime_seconds: int,
+        *,
+        with_checksum: bool = False,
+        least_bytes: int = policies.MIN_UPLOAD_BYTES,
     ) -> PostForm:
-        fields, conditions = policies.upload_form(scope, metadata, with_checksum=with_checksum)
+        fields, conditions = policies.upload_form(
+            scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
+        )
         document = {"conditions": conditions, "lifetime": lifetime_seconds}
         signed = {"key": scope.prefix + "${filename}", "policy": json.dumps(document)}
         return PostForm(f"https://s3.example.org/{scope.bucket}", fields | signed)

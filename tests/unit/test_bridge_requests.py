@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from starlette.requests import Request
 
-from http_bridge.requests import MAX_BODY_BYTES, arrival
+from http_bridge.requests import LONGEST_TARGET, MAX_BODY_BYTES, arrival
 from zipcast import btauth
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
@@ -88,7 +88,14 @@ async def test_a_header_that_nats_could_not_carry_is_refused(value: str) -> None
 
 
 async def test_a_target_that_nats_could_not_carry_is_refused() -> None:
-    assert await refusal(request(query=b"q=" + b"x" * 600)) is ErrorCode.MALFORMED_REQUEST
+    for query in (b"q=" + b"x" * LONGEST_TARGET, b"q=\xff", b"q=a b"):
+        assert await refusal(request(query=query)) is ErrorCode.MALFORMED_REQUEST
+
+
+async def test_what_a_client_adds_to_its_query_may_be_long() -> None:
+    query = b"q=" + b"x" * 1800
+    asked = await arrival(request(query=query), Verb.S3_VALIDATOR_UPLOAD)
+    assert asked.headers[HEADER_HTTP_TARGET] == f"{PATH}?{query.decode()}"
 
 
 FORM = ("Content-Type", "application/x-www-form-urlencoded")
@@ -112,6 +119,23 @@ async def test_a_form_post_is_the_json_it_stands_for() -> None:
 async def test_a_form_that_is_none_is_refused(body: bytes) -> None:
     charset = ("Content-Type", "Application/x-www-form-urlencoded; charset=utf-8")
     assert await refusal(request(body, headers=[charset])) is ErrorCode.MALFORMED_REQUEST
+
+
+async def test_json_that_curl_calls_a_form_is_taken_as_it_is() -> None:
+    for signed in ([], [(btauth.HEADER_HOTKEY, "5abc")]):
+        asked = await arrival(request(b' {"a": 1}', headers=[FORM, *signed]), Verb.S3_VALIDATOR_UPLOAD)
+        assert asked.body == b' {"a": 1}'
+
+
+async def test_what_a_form_leaves_empty_is_left_out() -> None:
+    asked = await arrival(request(b"a=1&expiry=&b=", headers=[FORM]), Verb.S3_VALIDATOR_UPLOAD)
+    assert json.loads(asked.body) == {"a": "1"}
+
+
+async def test_a_multipart_form_is_refused_with_what_to_send_instead() -> None:
+    multipart = ("Content-Type", "multipart/form-data; boundary=x")
+    with pytest.raises(ServiceError, match="Send JSON, or a form as application/x-www-form-urlencoded"):
+        await arrival(request(b"--x--", headers=[multipart]), Verb.S3_VALIDATOR_UPLOAD)
 
 
 async def test_what_signs_its_body_is_sent_as_it_was_signed() -> None:

@@ -59,8 +59,7 @@ def test_a_retry_is_offered_for_retryable_codes_alone(code: ErrorCode) -> None:
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_the_time_is_told_to_a_stale_request_alone(code: ErrorCode) -> None:
-    body = error_body(ServiceError(code, "x"), server_time=START_AT, request_id="r-1")
-    assert body["requestId"] == "r-1"
+    body = error_body(ServiceError(code, "x"), server_time=START_AT)
     if code is ErrorCode.STALE_REQUEST:
         assert body["serverTime"] == 1_795_320_000
     else:

@@ -154,7 +154,7 @@ def test_honest_epochs_of_version_1_hold() -> None:
 
 def test_without_a_pool_it_is_said_what_was_not_checked() -> None:
     (finding,) = verify_epochs([signed(CHAIN[0].message)], TRUST)
-    assert finding.checked == ("signature", "order", "seed", "nonce")
+    assert finding.checked == ("signature", "order", "counts", "seed", "nonce")
 
 
 def row(number: int, **changes: object) -> Callable[[EpochPool], EpochPool]:

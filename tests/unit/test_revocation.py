@@ -48,6 +48,21 @@ def test_a_revoked_hotkey_may_not_write_its_folder_and_its_sessions_open_nothing
     assert sessions["Condition"] == {"StringLike": {"aws:userid": [f"*:zipcast-{MINER_HOTKEY}"]}}
 
 
+def test_a_list_of_one_may_come_back_as_that_one() -> None:
+    """As AWS normalises policies."""
+    policy = json.loads(denied(None, MINER_HOTKEY))
+    policy["Statement"][1]["Condition"]["StringLike"]["aws:userid"] = f"*:zipcast-{MINER_HOTKEY}"
+    assert revoked_hotkeys(json.dumps(policy)) == {MINER_HOTKEY}
+
+
+def test_a_denial_that_somebody_else_changed_is_said_to_be_so() -> None:
+    policy = json.loads(denied(None, MINER_HOTKEY))
+    for condition in ({}, {"StringLike": {"aws:userid": ["*:somebody"]}}):
+        policy["Statement"][1]["Condition"] = condition
+        with pytest.raises(RevocationError, match="changed by somebody else"):
+            revoked_hotkeys(json.dumps(policy))
+
+
 def test_a_single_statement_of_the_operators_is_kept() -> None:
     document = json.dumps({"Version": "2012-10-17", "Statement": OWN})
     assert json.loads(denied(document, MINER_HOTKEY))["Statement"][0] == OWN

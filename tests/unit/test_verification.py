@@ -43,6 +43,8 @@ def message(number: int, *, missed_before: int = 0) -> EpochMessage:
             "submission_deadline": start + LENGTH,
             "nonce": fairness.derive_nonce(seed, name(number), int(start.timestamp()), picked),
             "seed_commitment": commitment,
+            "target_listings": base.metadata.total_expected_listings,
+            "metadata": base.metadata.model_copy(update={"seed_commitment": commitment}),
             "next_seed_commitment": fairness.seed_commitment(seed_of(number + 1)),
             "previous_epoch_id": name(previous),
             "revealed_seed": seed_of(previous).hex(),
@@ -66,13 +68,13 @@ def test_a_chain_that_was_not_bent_holds_in_whatever_order_it_comes() -> None:
     findings = verify_epochs(reversed([signed(one) for one in CHAIN]), TRUST)
     assert [one.faults for one in findings] == [()] * 4
     assert [one.epoch_id for one in findings] == [name(number) for number in range(4)]
-    assert findings[0].checked == ("signature", "order", "seed", "nonce")
+    assert findings[0].checked == ("signature", "order", "counts", "seed", "nonce")
     assert findings[1].checked == PUBLIC_CHECKS
 
 
 def test_what_was_not_revealed_is_not_said_to_be_checked() -> None:
     (finding,) = verify_epochs([replace(signed(CHAIN[0]), seed=None)], TRUST)
-    assert (finding.checked, finding.faults) == (("signature", "order"), ())
+    assert (finding.checked, finding.faults) == (("signature", "order", "counts"), ())
 
 
 def changed_zipcode(of: EpochMessage) -> EpochMessage:
@@ -89,11 +91,25 @@ def updated(**changes: object) -> Callable[[EpochMessage], EpochMessage]:
     return lambda of: of.model_copy(update=changes)
 
 
+def counted(**changes: object) -> Callable[[EpochMessage], EpochMessage]:
+    return lambda of: of.model_copy(update={"metadata": of.metadata.model_copy(update=changes)})
+
+
+def test_a_message_that_was_published_and_is_withheld_is_found() -> None:
+    withheld = Evidence(name(1), None, seed_of(1).hex(), published=True)
+    assert faults([withheld])[name(1)] == ("signature: it was published, and its message is not here",)
+
+
 @pytest.mark.parametrize(
     ("bend", "fault"),
     [
         (changed_zipcode, "nonce"),
         (changed_count, "nonce"),
+        (changed_count, "counts"),
+        (counted(total_expected_listings=99_999), "counts: its metadata counts"),
+        (counted(zipcode_count=1), "counts: its metadata counts"),
+        (counted(seed_commitment="00" * 32), "counts: its metadata has another"),
+        (updated(target_listings=99_999), "counts: its listings are not within"),
         (updated(nonce="00" * 32), "nonce"),
         (updated(seed_commitment="00" * 32), "seed"),
         (updated(previous_epoch_id=name(0)), "chain"),

@@ -59,8 +59,8 @@ async def verify(
     epoch_id: Annotated[str | None, typer.Argument(help="An epoch id; or give --all.")] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="Every epoch that can be had.")] = False,
 ) -> None:
-    """Check all that can be seen: signature, order, seed, nonce and chain; with a validator's wallet inputs,
-    history, pool, selection and honeypots. Exit status 1 if anything does not hold."""
+    """Check all that can be seen: signature, order, counts, seed, nonce and chain; with a validator's wallet
+    inputs, history, pool, selection and honeypots. Exit status 1 if anything does not hold."""
     epochs = await _gathered(given, epoch_id, all_epochs)
     findings = [
         finding
@@ -135,4 +135,4 @@ def _evidence(epoch: ExportedEpoch) -> Evidence:
     envelope = None
     if proof is not None:
         envelope = UnverifiedEnvelope(proof.payload.encode(), proof.signer, proof.signature, epoch.epoch_id)
-    return Evidence(epoch.epoch_id, envelope, epoch.seed, epoch.pool)
+    return Evidence(epoch.epoch_id, envelope, epoch.seed, epoch.pool, published=epoch.status != "MISSED")
