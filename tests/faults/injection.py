@@ -13,11 +13,14 @@ from devstack.part import Part
 from devstack.services import Services
 from devstack.stack import Stack
 from schedulers.timing import sleep_until
-from tests.faults.plan import SCHEDULERS, Fault, Harm
+from tests.faults.plan import SCHEDULERS, SETTLE_MS, Fault, Harm, as_it_went, leaves_room
 from tests.integration.processes import family
 from zipcast.clock import Clock
 
 _STARTS = 3
+_LOOK_AGAIN_SECONDS = 0.1
+# Older faults are over, whatever they were.
+_REMEMBERED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +60,14 @@ class Injector:
         self._clock = clock
         self._tell = tell
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._under_way: dict[Fault, datetime] = {}
+        self._start_at = clock.now()
         self._logs = 0
 
     async def run(self, plan: Sequence[Fault], start_at: datetime) -> None:
         """All of the plan; `start_at` is the start of its epoch 0. Everything is up when this returns,
         and continued however it ends. Raises PartFailedError of a part that does not come back."""
+        self._start_at = start_at
         async with asyncio.TaskGroup() as group:
             for fault in plan:
                 group.create_task(self._at_its_instant(fault, start_at), name=str(fault))
@@ -69,15 +75,41 @@ class Injector:
     async def _at_its_instant(self, fault: Fault, start_at: datetime) -> None:
         await sleep_until(self._clock, start_at + timedelta(milliseconds=fault.at_ms))
         async with self._turns[fault.part]:
-            at = self._clock.now()
+            await self._until_fair(fault)
+            self._under_way[fault] = at = self._clock.now()
             self._tell(f"{at:%H:%M:%S.%f}  {fault}")
             if fault.harm is Harm.FREEZE:
                 await self._freeze(fault)
             else:
                 await self._put_down(fault, at)
             done = Inflicted(fault, at, self._clock.now())
+            del self._under_way[fault]
         self.inflicted.append(done)
         self._tell(f"{done.back_at:%H:%M:%S.%f}  {fault.part} is back, after {_ms(done.back_at - at)} ms")
+
+    async def _until_fair(self, fault: Fault) -> None:
+        """On a machine that keeps up with the plan this never waits."""
+        if fault.part not in SETTLE_MS:
+            return
+        waited = False
+        while not leaves_room([*self._as_it_went(), self._now(fault)], self._milliseconds(self._clock.now())):
+            waited = True
+            await self._clock.sleep(_LOOK_AGAIN_SECONDS)
+        if waited:
+            self._tell(f"{self._clock.now():%H:%M:%S.%f}  {fault.harm} {fault.part} waited to be fair")
+
+    def _as_it_went(self) -> list[Fault]:
+        now = self._milliseconds(self._clock.now())
+        went = [(one.fault, one.at, self._milliseconds(one.back_at)) for one in self.inflicted[-_REMEMBERED:]]
+        going = [(fault, at, None) for fault, at in self._under_way.items()]
+        return [as_it_went(fault, self._milliseconds(at), back, now) for fault, at, back in (*went, *going)]
+
+    def _now(self, fault: Fault) -> Fault:
+        now = self._milliseconds(self._clock.now())
+        return as_it_went(fault, now, now, now)
+
+    def _milliseconds(self, at: datetime) -> int:
+        return _ms(at - self._start_at)
 
     async def _freeze(self, fault: Fault) -> None:
         frozen: list[int] = []

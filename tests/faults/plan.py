@@ -7,13 +7,16 @@ that nobody prepared until its end is rightly recorded as missed. So the rule is
     between its preparation and its end there is a stretch of `CLEAR_MS` in which PostgreSQL,
     nats-server and a scheduler are all up and have had the time to get going again (`SETTLE_MS`).
 
+A plan is made fair, and stays so as it is carried out: where a machine is so busy that a part comes back
+later than is allowed for, faults that would now be unfair wait (`leaves_room`).
+
 Whatever obeys it may overlap in any way. A scheduler that is down counts only while the other one is
 down too. A frozen one counts always: it may hold a row or the preparation lock, which PostgreSQL takes
 from it only after 30 s. What publishes no epochs may be away for two of them.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from random import Random
@@ -36,6 +39,7 @@ PARTS = (*SCHEDULERS, "responder", "callout", "http_bridge", "nats", "postgres",
 
 _SHORTEST_MS = 50
 _TRIES = 200
+_LOOKED_AHEAD = 4
 
 
 class Harm(StrEnum):
@@ -102,6 +106,24 @@ def is_fair(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> bool:
     away = outages(faults, parts)
     last = max((end for _, end in away), default=0) // EPOCH_MS
     return all(_longest_clear(away, *_window(epoch)) >= CLEAR_MS for epoch in range(last + 2))
+
+
+def leaves_room(faults: Sequence[Fault], at_ms: int) -> bool:
+    """Whether the epoch of that instant and the next ones can be demanded of a system that suffers these."""
+    away, epoch = outages(faults), at_ms // EPOCH_MS
+    return all(_longest_clear(away, *_window(n)) >= CLEAR_MS for n in range(epoch, epoch + _LOOKED_AHEAD))
+
+
+def as_it_went(fault: Fault, began_ms: int, back_ms: int | None, now_ms: int) -> Fault:
+    """The fault at the instant it was inflicted, longer if the part took longer to come back than this module
+    allows; `back_ms` None: it is not back yet."""
+    settle_ms = SETTLE_MS.get(fault.part, 0)
+    took_ms = (now_ms if back_ms is None else back_ms) - began_ms
+    overdue = fault.harm is not Harm.FREEZE and took_ms > fault.lasts_ms + settle_ms
+    # Of one that is overdue and not back nothing is known but that it will need its time from now on.
+    spare_ms = 0 if back_ms is None else settle_ms
+    lasts_ms = took_ms - spare_ms if overdue else fault.lasts_ms
+    return replace(fault, epoch=began_ms // EPOCH_MS, offset_ms=began_ms % EPOCH_MS, lasts_ms=lasts_ms)
 
 
 def outages(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> list[Span]:

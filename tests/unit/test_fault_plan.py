@@ -11,10 +11,14 @@ from tests.faults.plan import (
     EPOCH_MS,
     LEAD_MS,
     PARTS,
+    SCHEDULERS,
+    SETTLE_MS,
     Fault,
     Harm,
     PlanTooDenseError,
+    as_it_went,
     is_fair,
+    leaves_room,
     make_plan,
     outages,
 )
@@ -33,6 +37,32 @@ def test_the_same_seed_is_the_same_plan_of_the_size_asked_for(seed: int):
     assert plan == make_plan(seed, 100, 40)
     assert len(plan) == 40
     assert list(plan) == sorted(plan)
+
+
+@settings(max_examples=15)
+@given(SEEDS, st.data())
+def test_a_plan_that_is_kept_up_with_never_waits(seed: int, data: st.DataObject):
+    plan = make_plan(seed, 60, 24)
+    number = data.draw(st.integers(0, len(plan) - 1))
+    now = plan[number].at_ms
+    backs = [one.end_ms + data.draw(st.integers(0, SETTLE_MS.get(one.part, 0))) for one in plan[:number]]
+    went = [
+        as_it_went(one, one.at_ms, back if back <= now else None, now)
+        for one, back in zip(plan, backs, strict=False)
+    ]
+    assert leaves_room([*went, as_it_went(plan[number], now, now, now)], now)
+
+
+def test_while_a_scheduler_is_overdue_the_other_is_left_alone():
+    first, second = (Fault(10, 0, name, Harm.KILL, 500) for name in SCHEDULERS)
+    now = first.at_ms + 500 + SETTLE_MS["schedulers"] + 1000
+    candidate = as_it_went(second, now, now, now)
+    overdue = as_it_went(first, first.at_ms, None, now)
+    assert overdue.end_ms == now
+    assert not leaves_room([overdue, candidate], now)
+    late = as_it_went(first, first.at_ms, now, now)
+    assert late.end_ms == now - SETTLE_MS["schedulers"]
+    assert leaves_room([late, candidate], now)
 
 
 def test_another_seed_is_another_plan():

@@ -4,6 +4,7 @@ Owns what is asked for, which is all that the caller may see: with a validator's
 here is believed; that is `zipcast.verification`'s.
 """
 
+import sys
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -39,7 +40,9 @@ from zipcast.pool_messages import EpochPool, EpochPoolReply
 from zipcast.wallets import load_hotkey
 
 FromOption = Annotated[str, typer.Option("--from", help="http, nats, or a file of `zipcast epoch export`.")]
-MostOption = Annotated[int, typer.Option("--most", min=1, help="Of all epochs the newest so many.")]
+MostOption = Annotated[
+    int | None, typer.Option("--most", min=1, help="Of all epochs the newest so many; otherwise all.")
+]
 
 # What a validator is told of an epoch whose pool cannot be had, and anybody else of every epoch.
 _NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
@@ -47,9 +50,9 @@ _NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
 
 
 class Source(Protocol):
-    """`epochs`: one, with the one before it, or the newest `most`; whichever of them can be had."""
+    """`epochs`: one, with the one before it, or the newest `most` (None: all); whichever can be had."""
 
-    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]: ...
+    async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Sourced:
 
     source: Source
     trust: Trust
-    most: int
+    most: int | None
 
     async def epochs(self, epoch_id: str | None) -> list[ExportedEpoch]:
         return await self.source.epochs(epoch_id, self.most)
@@ -75,7 +78,7 @@ def sourced(
     wallet_path: WalletsOption = None,
     wallet: WalletOption = None,
     hotkey: HotkeyOption = "default",
-    most: MostOption = 50,
+    most: MostOption = None,
 ) -> Sourced:
     """Over HTTP a wallet is used only if it is named. Raises NotReadyError, WalletError."""
     trust = trust_of(ready, signers, network, netuid)
@@ -92,7 +95,7 @@ def sourced(
 class FileSource:
     path: Path
 
-    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]:
+    async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
         """All that the file holds. Raises ValueError, OSError."""
         try:
             return list(ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs)
@@ -108,9 +111,9 @@ class HttpSource:
     validator: Signer | None
     trust: Trust
 
-    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]:
+    async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
         """Raises ServiceError, OSError."""
-        found = self._newest(most) if epoch_id is None else self._with_predecessor(epoch_id)
+        found = self._newest(most or sys.maxsize) if epoch_id is None else self._with_predecessor(epoch_id)
         return [ExportedEpoch(**dict(one), pool=self._pool(one)) for one in found]
 
     def _newest(self, most: int) -> list[EndedEpoch]:
@@ -144,6 +147,9 @@ class HttpSource:
         except ServiceError as error:
             if error.code in _NO_VALIDATOR:
                 self.validator = None
+            elif error.code is ErrorCode.RATE_LIMITED:
+                self.validator = None
+                _note(f"no pool of {epoch.epoch_id} or an epoch before it: {error.message}")
             elif error.code not in _NO_POOL:
                 raise
             return None
@@ -177,12 +183,12 @@ class NatsSource:
     client: ZipcastClient
     _asks_for_pools: bool = True
 
-    async def epochs(self, epoch_id: str | None, most: int) -> list[ExportedEpoch]:
+    async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
         """Raises ServiceError, EnvelopeError, nats.errors.Error."""
         async with self.client:
             if epoch_id is None:
                 running = (await self.client.current()).message
-                return [one async for one in self._back_from(running, most)]
+                return [one async for one in self._back_from(running, most or sys.maxsize)]
             envelope = await self.client.epoch(epoch_id)
             asked = await self._exported(envelope, None)
             message = EpochMessage.model_validate_json(envelope.payload)
@@ -194,9 +200,11 @@ class NatsSource:
             try:
                 envelope = await self.client.epoch(message.previous_epoch_id)
             except ServiceError as error:
-                if error.code in _NO_POOL:
-                    return
-                raise
+                if error.code is ErrorCode.RATE_LIMITED:
+                    _note(f"no epoch before {message.epoch_id}: {error.message}")
+                elif error.code not in _NO_POOL:
+                    raise
+                return
             yield await self._exported(envelope, message.revealed_seed)
             message = EpochMessage.model_validate_json(envelope.payload)
             most -= 1
@@ -223,9 +231,17 @@ class NatsSource:
         except ServiceError as error:
             if error.code in _NO_VALIDATOR:
                 self._asks_for_pools = False
+            elif error.code is ErrorCode.RATE_LIMITED:
+                self._asks_for_pools = False
+                _note(f"no pool of {epoch_id} or an epoch before it: {error.message}")
             elif error.code not in _NO_POOL:
                 raise
             return None
+
+
+def _note(text: str) -> None:
+    """What was not to be had, and why; the rest is checked all the same."""
+    typer.echo(text, err=True)
 
 
 def _predecessor(payload: bytes) -> str | None:
