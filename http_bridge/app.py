@@ -26,6 +26,7 @@ from runtime.epoch_results import EpochResultsReader, consensus_request
 from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
+from runtime.probes import REMEMBERED_SECONDS
 from runtime.refusals import RefusalTrail, note_admin_request
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus
@@ -250,8 +251,10 @@ def _add_health(app: FastAPI, health: BridgeHealth) -> None:
     async def healthcheck() -> Response:
         """How each part is, at most five seconds ago; 503 if the assignment cannot be served."""
         reply = await health.reply()
-        status = 503 if reply.status is HealthStatus.UNHEALTHY else 200
-        return Response(reply.to_bytes(), status, {"Cache-Control": "no-store"}, JSON)
+        headers = {"Cache-Control": "no-store"}
+        if reply.status is not HealthStatus.UNHEALTHY:
+            return Response(reply.to_bytes(), 200, headers, JSON)
+        return Response(reply.to_bytes(), 503, headers | {"Retry-After": str(int(REMEMBERED_SECONDS))}, JSON)
 
     @app.get("/health/live", responses=_replies(Alive))
     async def live() -> dict[str, str]:

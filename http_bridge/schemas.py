@@ -61,7 +61,7 @@ CurrentAssignmentReply = create_model(
 class EpochAssignmentReply(CurrentAssignmentReply):
     """An epoch whose seed is not revealed yet."""
 
-    status: Literal["ACTIVE", "COMPLETED"]
+    status: Literal["ACTIVE", "COMPLETED", "ARCHIVED"]
 
 
 class RevealedEpochReply(EpochAssignmentReply):
