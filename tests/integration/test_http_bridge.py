@@ -140,10 +140,19 @@ async def test_validator_upload_names_what_is_wrong(
     assert (answer.status_code, answer.json()["error"]) == (status, code)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff", b"null"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'"text"', b"\xff", b"null"])
 async def test_a_body_that_is_no_object_is_a_clear_400(http: httpx.AsyncClient, content: bytes):
     answer = await http.post(VALIDATOR_UPLOAD, content=content)
     assert (answer.status_code, answer.json()["error"]) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", VALIDATOR_UPLOAD), ("GET", CURRENT)])
+async def test_who_says_nothing_of_himself_is_told_what_to_send(
+    http: httpx.AsyncClient, method: str, path: str
+):
+    answer = await http.request(method, path)
+    assert (answer.status_code, answer.json()["error"]) == (401, "malformed_auth")
+    assert "send hotkey, timestamp and signature" in answer.json()["detail"]
 
 
 async def test_a_body_too_large_is_refused(http: httpx.AsyncClient):

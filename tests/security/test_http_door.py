@@ -40,7 +40,7 @@ async def test_a_request_whose_length_is_doubtful_ends_the_connection(
 ):
     heard = await all_said(ready, POST + ambiguous + SMUGGLED)
     assert statuses(heard) == [400]
-    assert b'"success": false, "error": "malformed_request"' in heard
+    assert b'"malformed_request"' in heard
     assert (await http.get("/health/live")).status_code == 200
     assert all("smuggled-canary" not in str(line) for line in log_lines(stack, "http_bridge"))
 
