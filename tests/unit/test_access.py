@@ -81,8 +81,8 @@ async def test_every_reply_names_its_request(http: httpx.AsyncClient, path: str,
     assert answer.status_code == status
     identity = answer.headers["x-request-id"]
     assert identity.isalnum()
-    assert answer.json().get("requestId", identity) == identity
-    assert ("requestId" in answer.json()) == (status != 200)
+    # Not in the body: what is refused alike is answered in the same bytes.
+    assert status == 200 or identity not in answer.text
 
 
 async def test_each_request_is_one_line_without_its_query(http: httpx.AsyncClient) -> None:
