@@ -140,7 +140,7 @@ async def until(interval: EpochInterval) -> None:
 async def test_of_each_key_the_newest_version_in_time_is_sealed_once_and_for_all(
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=3))
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=6))
     of = sealer(servers, store, database)
     expected = []
     for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY):
@@ -164,7 +164,7 @@ async def test_of_each_key_the_newest_version_in_time_is_sealed_once_and_for_all
 async def test_replicas_that_seal_at_once_write_one_manifest(
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=1))
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=4))
     key, version_id = await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"x")
     await until(interval)
     replicas = [sealer(servers, store, database) for _ in range(4)]
@@ -177,7 +177,7 @@ async def test_replicas_that_seal_at_once_write_one_manifest(
 async def test_a_store_that_fails_midway_leaves_nothing_and_the_next_attempt_seals(
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=1))
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=4))
     for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY):
         await upload(servers, hotkey, interval.epoch_id, "a.json", b"x")
     await until(interval)
