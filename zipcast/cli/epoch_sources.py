@@ -217,6 +217,7 @@ class NatsSource:
             epoch_start=message.epoch_start,
             epoch_end=message.epoch_end,
             status="COMPLETED",
+            late_seconds=None,  # which the message does not say
             seed=seed,
             seed_commitment=message.seed_commitment,
             proof=proof,
