@@ -18,6 +18,7 @@ from storage import (
     epoch_inputs,
     epochs,
     history,
+    honeypots,
     housekeeping,
     statistics,
 )
@@ -90,7 +91,7 @@ OPERATIONS = (
     Operation("epoch by id", R, lambda c, m: epochs.started_epoch(c, m.ended)),
     Operation("epoch by id, years old", R, lambda c, m: epochs.started_epoch(c, m.old)),
     Operation("epoch by id", B, lambda c, m: epochs.started_epoch(c, m.ended)),
-    Operation("seed of an epoch", B, lambda c, m: history.revealed_seed(c, m.ended)),
+    Operation("what is revealed of an epoch", B, lambda c, m: honeypots.revelation(c, m.ended)),
     Operation("status report", R, lambda c, m: store_submission(c, _report(m.ended, m.now))),
     Operation("credential's row", R, lambda c, m: record_issuance(c, _issuance(m.now))),
     Operation("admin command queued", R, _queue),

@@ -9,6 +9,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -30,6 +31,7 @@ ROLES = {"a stranger": None, "a miner": "miner-1", "a validator": "validator-1"}
 # Many at once: all is to be looked at before the epoch starts.
 _AT_ONCE = 40
 _UNANSWERED_SECONDS = 0.5
+_STREAM_SECONDS = 1.5
 _MONITORING = (
     *("varz", "connz?subs=1", "subsz?subs=1", "accountz", "healthz"),
     "jsz?consumers=1&config=1&accounts=1",
@@ -94,8 +96,20 @@ def _content(path: Path) -> bytes:
         return b""
 
 
-def shown(answer: httpx.Response) -> bytes:
-    return b"%d %r " % (answer.status_code, answer.headers.multi_items()) + answer.content
+def shown(answer: httpx.Response, body: bytes) -> bytes:
+    return b"%d %r " % (answer.status_code, answer.headers.multi_items()) + body
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    """All of it, and of a stream, which does not end, what comes in a while."""
+    if "text/event-stream" not in answer.headers.get("content-type", ""):
+        return await answer.aread()
+    body = bytearray()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STREAM_SECONDS):
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+    return bytes(body)
 
 
 async def _over_http(
@@ -107,7 +121,11 @@ async def _over_http(
 
     async def ask(place: str, request: httpx.Request) -> tuple[str, bytes]:
         async with gate:
-            return place, shown(await http.send(request))
+            answer = await http.send(request, stream=True)
+            try:
+                return place, shown(answer, await _read(answer))
+            finally:
+                await answer.aclose()
 
     asked = []
     for path, operations in description["paths"].items():
@@ -173,7 +191,8 @@ async def _internally(ready: Ready) -> AsyncIterator[tuple[str, bytes]]:
     addresses += [f"{ready.monitoring}/{path}" for path in _MONITORING]
     async with httpx.AsyncClient(timeout=10) as http:
         for address in addresses:
-            yield address, shown(await http.get(address))
+            answer = await http.get(address)
+            yield address, shown(answer, answer.content)
 
 
 async def _over_nats(ready: Ready, epoch_id: str) -> AsyncIterator[tuple[str, bytes]]:
