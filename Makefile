@@ -35,9 +35,14 @@ ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py
 schemathesis: env
 	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py
 
+# Those without servers fill what time the processors have left.
+PURE := tests/simulation tests/unit
+
 test-long: env test-browser
 	$(RUN)/python -m pytest -m long $(ALONE)
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) tests/browser)
+	nice -n 19 $(RUN)/python -m pytest -q -m long $(PURE) & pure=$$!; \
+	$(RUN)/python -m pytest -n 3 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
+	served=$$?; wait $$pure && exit $$served
 
 # Debian's Chromium and Node.js, installed where they are missing; pictures are kept in .artefacts.
 test-browser: env

@@ -22,8 +22,8 @@ async def assert_all_held(seed: int, epochs: int, faults: int, state: Path) -> N
 
 @pytest.mark.long
 @pytest.mark.timeout(500)
-async def test_sixty_epochs_survive_twenty_four_faults(tmp_path: Path):
-    await assert_all_held(LONG_SEED, 60, 24, tmp_path / "state")
+async def test_forty_epochs_survive_sixteen_faults(tmp_path: Path):
+    await assert_all_held(LONG_SEED, 40, 16, tmp_path / "state")
 
 
 @pytest.mark.long
