@@ -41,7 +41,7 @@ PURE := tests/simulation tests/unit
 test-long: env test-browser
 	$(RUN)/python -m pytest -m long $(ALONE)
 	nice -n 19 $(RUN)/python -m pytest -q -m long $(PURE) & pure=$$!; \
-	$(RUN)/python -m pytest -n 3 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
 	served=$$?; wait $$pure && exit $$served
 
 # Debian's Chromium and Node.js, installed where they are missing; pictures are kept in .artefacts.
