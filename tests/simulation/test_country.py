@@ -7,7 +7,7 @@ from tests.simulation.test_sample import CALENDAR, START_AT, rests_were_kept
 from zipcast.selection import Candidate
 from zipcast.simulation import simulate
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

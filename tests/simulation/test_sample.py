@@ -12,7 +12,7 @@ from zipcast.cli.simulate import read_pool
 from zipcast.selection import Candidate, SelectionSettings
 from zipcast.simulation import SimulatedEpoch, simulate
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 RULES = SelectionSettings()
 CALENDAR = EpochCalendar(4 * 3600)

@@ -15,7 +15,7 @@ from tests.simulation.shares import eligible, too_far_off
 from zipcast.cli.simulate import read_pool
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 RULES = SelectionSettings()
 

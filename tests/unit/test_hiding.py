@@ -56,7 +56,7 @@ def only_the_small(choice: Choice) -> Choice:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_nothing_published_tells_decoys_or_their_epochs_apart() -> None:
     found: list[Choice] = []
     run = simulate(
