@@ -75,7 +75,11 @@ class SchedulerSettings(ServiceSettings, DatabaseSettings, EpochLengthSettings):
         default=200, ge=2, le=1_000_000, description="fewest listings of a zipcode to assign"
     )
     max_zipcode_listings: int = Field(
-        default=3_000, ge=2, le=1_000_000, description="most listings of a zipcode to assign"
+        default=3_000,
+        ge=2,
+        le=1_000_000,
+        description="most listings of a zipcode to assign; with decoys on, none with more than the tolerance "
+        "spans (2,000 by default), if anything fits without it",
     )
     max_data_age_days: int = Field(
         default=30, ge=1, le=365, description="age of a zipcode's data beyond which it is not assigned"

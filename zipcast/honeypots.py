@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 
 from zipcast.calendar import as_utc
-from zipcast.selection import Candidate, Selection, SelectionSettings, select
+from zipcast.selection import NEWEST, Candidate, Selection, SelectionSettings, Version, select
 
 # A published count differs from the one it stands for by up to this part of it: the same count again would
 # name the zipcode it was taken from to whoever has kept earlier epochs.
@@ -84,18 +84,20 @@ def choose(
     resting: Collection[str],
     seed: bytes,
     start_at: datetime,
+    *,
+    version: Version = NEWEST,
 ) -> Choice:
     """The zipcodes of the epoch that starts at `start_at`, decoys among them, the same for any input order.
 
-    `resting`: zipcodes that were decoys too recently. `honeypots` None: as before there were any. Published
+    `resting`: zipcodes that were decoys too recently. `honeypots` None: none are to be hidden. Published
     total and true total both lie in tolerance. Raises what `select` raises, and ValueError for a threshold
     that is not below the fewest listings of a zipcode to assign."""
     candidates = tuple(candidates)
     if honeypots is None or honeypots.probability == 0:
-        return _choice(select(candidates, settings, seed, start_at), {}, ())
+        return _choice(select(candidates, settings, seed, start_at, version=version), {}, ())
     if honeypots.threshold >= settings.min_zipcode_listings:
         raise ValueError("threshold must be below min_zipcode_listings")
-    selection = select(candidates, settings, seed, start_at, with_room=True)
+    selection = select(candidates, settings, seed, start_at, version=version, hiding=True)
     possible = [one for one in candidates if one.expected_listings < honeypots.threshold]
     decoys = _fit_for_decoys(possible, settings, resting, as_utc(start_at))
     draw = _Draw(seed, settings, selection, _Doubles(decoys))

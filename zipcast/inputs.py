@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 from zipcast import fairness
 from zipcast.honeypots import Choice, HoneypotSettings, choose
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from zipcast.selection import NEWEST, Candidate, MarketTier, SelectionSettings, Version
 
-WITHOUT_HONEYPOTS = "zipcast-selection/1"
-ALGORITHM_VERSION = "zipcast-selection/2"
+ALGORITHM_VERSIONS = {f"zipcast-selection/{version}": version for version in Version}
+ALGORITHM_VERSION = f"zipcast-selection/{NEWEST}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +34,23 @@ class SelectionInputs:
     algorithm_version: str = field(default=ALGORITHM_VERSION)
 
     def __post_init__(self) -> None:
-        if self.algorithm_version not in {WITHOUT_HONEYPOTS, ALGORITHM_VERSION}:
+        if self.algorithm_version not in ALGORITHM_VERSIONS:
             raise ValueError(f"algorithm version {self.algorithm_version!r} is not known here")
-        if (self.honeypots is None) is not (self.algorithm_version == WITHOUT_HONEYPOTS):
-            raise ValueError(f"honeypots belong to {ALGORITHM_VERSION}, and only there")
+        if (self.honeypots is None) is not (self._version < Version.WITH_DECOYS):
+            raise ValueError(f"honeypots belong to zipcast-selection/{Version.WITH_DECOYS} and later ones")
+
+    @property
+    def _version(self) -> Version:
+        return ALGORITHM_VERSIONS[self.algorithm_version]
 
     def choose(
         self, candidates: Iterable[Candidate], resting: Collection[str], seed: bytes, start_at: datetime
     ) -> Choice:
         """The epoch's zipcodes by the rules of its version; `resting`: the decoys of `honeypot_epoch_ids`.
         Raises PoolTooSmallError, ValueError."""
-        return choose(candidates, self.settings, self.honeypots, resting, seed, start_at)
+        return choose(
+            candidates, self.settings, self.honeypots, resting, seed, start_at, version=self._version
+        )
 
     def pool_hash(self, choice: Choice) -> str:
         """The published hash of all that took part in a choice, by the rules of this version."""

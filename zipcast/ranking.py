@@ -1,4 +1,4 @@
-"""The order in which a pool is drawn: weights, draws, keys. Pure.
+"""The order in which a pool is drawn: weights, soft shares, draws, keys. Pure.
 
 Owns steps 2 and 3 of docs/protocol.md, "Selection"; every number here is part of the protocol.
 """
@@ -7,7 +7,8 @@ import hashlib
 import math
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress, count, groupby
 from operator import attrgetter, le
 from typing import TYPE_CHECKING
@@ -19,37 +20,56 @@ _FIRST_8_BYTES = struct.Struct(">Q24x").unpack
 _TWO_TO_53 = 2.0**53
 
 
-def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", seed: bytes) -> "list[Candidate]":
-    """The pool in the order of its draws: Efraimidis–Spirakis, small keys first, ties by zipcode.
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A pool in rank order; of each state its soft share of the zipcodes (all together 1), and what part of
+    the time between two of its turns passes before its first: none for the state of the first rank."""
 
-    Keys count to 12 significant digits, because the last ones of ln and of powers differ between machines.
-    ValueError unless the seed has 32 bytes.
+    ranked: "Sequence[Candidate]"
+    shares: Mapping[str, float]
+    offsets: Mapping[str, float]
+
+
+def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", seed: bytes) -> Ranking:
+    """Efraimidis–Spirakis: small keys first, ties by zipcode.
+
+    Keys and shares count to 12 significant digits, because the last ones of ln and of powers differ between
+    machines. ValueError unless the seed has 32 bytes.
     """
+    if len(seed) != 32:
+        raise ValueError("seed must be 32 bytes")
     pool = sorted(pool, key=attrgetter("zipcode"))
-    weights = _weights(pool, settings)
+    softened = _softened(pool, settings)
+    parts = _parts(pool, softened)
+    spread = {state: part**settings.geographic_spread_factor for state, part in parts.items()}
+    draws = _draws(seed, b"draw:", (candidate.zipcode for candidate in pool))
     keys = [
-        -math.log(((number >> 11) + 0.5) / _TWO_TO_53) / weight
-        for number, weight in zip(_draws(pool, seed), weights, strict=True)
+        -math.log(number) / (weight / spread[candidate.state])
+        for number, weight, candidate in zip(draws, softened, pool, strict=True)
     ]
     order = sorted(range(len(pool)), key=keys.__getitem__)
     settle_ties(order, keys)
-    return [pool[index] for index in order]
+    ranked = [pool[index] for index in order]
+    by_chance = dict(zip(parts, _draws(seed, b"state:", parts), strict=True))
+    return Ranking(
+        ranked=ranked,
+        shares=_soft_shares(parts, settings),
+        offsets=by_chance | {one.state: 0.0 for one in ranked[:1]},
+    )
 
 
-def _draws(pool: "Iterable[Candidate]", seed: bytes) -> Iterator[int]:
-    """The first 8 bytes of HMAC-SHA256(seed, "draw:" and each zipcode), as RFC 2104 spells it: both keyed
-    hashes are begun once and copied, which takes half the time of `hmac`."""
-    if len(seed) != 32:
-        raise ValueError("seed must be 32 bytes")
+def _draws(seed: bytes, label: bytes, names: Iterable[str]) -> Iterator[float]:
+    """Between 0 and 1, from the first 8 bytes of HMAC-SHA256(seed, label and name), as RFC 2104 spells it:
+    both keyed hashes are begun once and copied, which takes half the time of `hmac`."""
     key = seed.ljust(64, b"\0")
-    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + b"draw:")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + label)
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
     begin, finish = inner.copy, outer.copy
-    for candidate in pool:
+    for name in names:
         code, mac = begin(), finish()
-        code.update(candidate.zipcode.encode())
+        code.update(name.encode())
         mac.update(code.digest())
-        yield _FIRST_8_BYTES(mac.digest())[0]
+        yield ((_FIRST_8_BYTES(mac.digest())[0] >> 11) + 0.5) / _TWO_TO_53
 
 
 def settle_ties(order: list[int], keys: Sequence[float]) -> None:
@@ -67,19 +87,29 @@ def settle_ties(order: list[int], keys: Sequence[float]) -> None:
         order[begin:end] = sorted(order[begin:end], key=lambda index: (float(f"{keys[index]:.11e}"), index))
 
 
-def _weights(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> list[float]:
-    """Softened and spread over the states; fsum is exact, so the pool's order reaches no digit."""
+def _softened(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> list[float]:
     by_priority = {state: 1 / priority for state, priority in settings.state_priorities}
     by_tier = dict(settings.tier_weights)
     softened = []
-    by_state: dict[str, list[float]] = defaultdict(list)
     exponent = 1 - settings.selection_randomness
     for candidate in pool:
         listings, state = candidate.expected_listings, candidate.state
         weight = listings * math.log((candidate.population or 0) + listings) * by_tier[candidate.market_tier]
-        soft = (weight * by_priority[state] * candidate.base_weight) ** exponent
-        softened.append(soft)
-        by_state[state].append(soft)
-    overall, factor = math.fsum(softened), settings.geographic_spread_factor
-    spread = {state: (math.fsum(weights) / overall) ** factor for state, weights in by_state.items()}
-    return [weight / spread[candidate.state] for candidate, weight in zip(pool, softened, strict=True)]
+        softened.append((weight * by_priority[state] * candidate.base_weight) ** exponent)
+    return softened
+
+
+def _parts(pool: "Sequence[Candidate]", softened: Sequence[float]) -> dict[str, float]:
+    """By state, its part of all weight; fsum is exact, so the pool's order reaches no digit."""
+    by_state: dict[str, list[float]] = defaultdict(list)
+    for candidate, weight in zip(pool, softened, strict=True):
+        by_state[candidate.state].append(weight)
+    overall = math.fsum(softened)
+    return {state: math.fsum(weights) / overall for state, weights in by_state.items()}
+
+
+def _soft_shares(parts: Mapping[str, float], settings: "SelectionSettings") -> dict[str, float]:
+    """What is left of each state's part once it is spread."""
+    left = {state: part ** (1 - settings.geographic_spread_factor) for state, part in parts.items()}
+    overall = math.fsum(left.values())
+    return {state: float(f"{one / overall:.11e}") for state, one in left.items()}

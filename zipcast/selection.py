@@ -1,8 +1,8 @@
 """Which zipcodes an epoch assigns: a pure function of candidates, settings, seed and start.
 
-Owns: eligibility, and fitting the drawn order to the target. Does not own: weights and the draw
-(ranking.py), where candidates come from, how the seed is derived or committed to
-(fairness.py), honeypots, or the clock. The rules are those of docs/protocol.md,
+Owns: eligibility, relaxation, and what differs between versions of the rules. Does not own: weights and the
+draw (ranking.py), fitting them to the target (fitting.py), where candidates come from, how the seed is
+derived or committed to (fairness.py), honeypots, or the clock. The rules are those of docs/protocol.md,
 "Selection": any language can replay them, so every number here is part of the protocol.
 """
 
@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from operator import attrgetter
 
+from zipcast import fitting
 from zipcast.calendar import as_utc
 from zipcast.ranking import rank
 
@@ -23,6 +24,17 @@ _STATE = re.compile(r"[A-Z]{2}")
 
 class PoolTooSmallError(Exception):
     """No subset of the eligible zipcodes meets the target, even with every cooldown relaxed."""
+
+
+class Version(IntEnum):
+    """N of `zipcast-selection/N`: what past epochs were chosen by stays as it was."""
+
+    BY_CHANCE = 1
+    WITH_DECOYS = 2
+    BY_SHARES = 3
+
+
+NEWEST = Version.BY_SHARES
 
 
 class MarketTier(StrEnum):
@@ -150,23 +162,29 @@ def select(
     seed: bytes,
     start_at: datetime,
     *,
-    with_room: bool = False,
+    version: Version = NEWEST,
+    hiding: bool = False,
 ) -> Selection:
     """Select the zipcodes of the epoch that starts at `start_at`, the same for any input order.
 
     If any subset of the eligible zipcodes adds up to a total within tolerance, the result
     does. If none does, zipcodes still in cooldown are let back, oldest assignment first.
-    `with_room`: go on past the target until any one of the chosen could be a decoy (honeypots.py).
+    `hiding`: so that any of the chosen could be a decoy (honeypots.py). From version BY_SHARES on, zipcodes
+    with more listings than the tolerance is wide are left out if anything fits without them.
     PoolTooSmallError if that does not help either; ValueError for a seed that is not 32
     bytes, a naive `start_at`, or a zipcode given twice.
     """
-    pool, cooling = _eligible(candidates, settings, as_utc(start_at))
+    eligible, cooling = _eligible(candidates, settings, as_utc(start_at))
     relaxed: list[Candidate] = []
-    chosen = draw(pool, settings, seed, with_room=with_room)
+    pool = _sparable(eligible, settings) if hiding and version >= Version.BY_SHARES else eligible
+    chosen = draw(pool, settings, seed, version=version, hiding=hiding)
+    if not chosen and len(pool) < len(eligible):
+        pool = eligible
+        chosen = draw(pool, settings, seed, version=version, hiding=hiding)
     if not chosen:
         relaxed = _relaxed(pool, cooling, settings)
-        pool += relaxed
-        chosen = draw(pool, settings, seed, with_room=with_room)
+        pool = [*pool, *relaxed]
+        chosen = draw(pool, settings, seed, version=version, hiding=hiding)
     return Selection(
         zipcodes=chosen,
         total_listings=sum(candidate.expected_listings for candidate in chosen),
@@ -176,19 +194,27 @@ def select(
 
 
 def draw(
-    pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes, *, with_room: bool = False
+    pool: Sequence[Candidate],
+    settings: SelectionSettings,
+    seed: bytes,
+    *,
+    version: Version = NEWEST,
+    hiding: bool = False,
 ) -> tuple[Candidate, ...]:
-    """The zipcodes drawn from a pool of distinct eligible ones, in rank order: what a validator replays.
+    """The zipcodes drawn from a pool of distinct eligible ones, as they were drawn: what a validator replays.
 
     Empty if none of its subsets totals within tolerance. ValueError unless the seed has 32 bytes.
     """
-    ranked = rank(pool, settings, seed)
-    # Greedy first. It takes what does not overshoot; if it ends within tolerance, then each
-    # total it held was completed by its own later choices, so the walk that looks ahead
-    # would have taken the same, and refused the same, because it refuses all overshoots too.
-    anything_goes = [len(ranked)] * (settings.highest_total + 1)
-    greedy = _walk(ranked, settings, anything_goes, with_room)
-    return greedy or _walk(ranked, settings, _deadlines(ranked, settings), with_room)
+    ranking = rank(pool, settings, seed)
+    if version < Version.BY_SHARES:
+        return fitting.by_rank(ranking.ranked, settings, with_room=hiding)
+    return fitting.by_turns(ranking, settings, with_room=hiding)
+
+
+def _sparable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
+    """Those without which a total within tolerance may still be within tolerance."""
+    width = settings.highest_total - settings.lowest_total
+    return [candidate for candidate in eligible if candidate.expected_listings <= width]
 
 
 def _eligible(
@@ -219,67 +245,14 @@ def _relaxed(
 ) -> list[Candidate]:
     """The fewest epochs' worth of cooling zipcodes, oldest first, with which some subset fits."""
     relaxed: list[Candidate] = []
-    completable = _completable(_band(settings), cooled)
+    totals = fitting.completable(fitting.band(settings), cooled)
     for assigned_at in sorted(cooling):
         relaxed += cooling[assigned_at]
-        completable = _completable(completable, cooling[assigned_at])
-        if completable & 1:
+        totals = fitting.completable(totals, cooling[assigned_at])
+        if totals & 1:
             return relaxed
     listings = sum(candidate.expected_listings for candidate in (*cooled, *relaxed))
     raise PoolTooSmallError(
         f"{len(cooled)} eligible zipcodes and {len(relaxed)} in cooldown, {listings} listings in all, "
         f"have no subset of {settings.lowest_total} to {settings.highest_total} listings"
     )
-
-
-def _walk(
-    ranked: Sequence[Candidate], settings: SelectionSettings, deadlines: Sequence[int], with_room: bool
-) -> tuple[Candidate, ...]:
-    """Take in rank order, until the goal is reached, what the deadline of its new total allows.
-
-    The goal is the target; `with_room` it is at least so much that the total without any one of
-    the chosen is still within tolerance, where the band is wide enough for that one."""
-    chosen: list[Candidate] = []
-    total, goal = 0, settings.target_listings
-    for passed, candidate in enumerate(ranked, start=1):
-        if total >= goal:
-            break
-        taken = total + candidate.expected_listings
-        if taken <= settings.highest_total and passed <= deadlines[taken]:
-            chosen.append(candidate)
-            total = taken
-            room = settings.lowest_total + candidate.expected_listings
-            if with_room and room <= settings.highest_total:
-                goal = max(goal, room)
-    return tuple(chosen) if total >= settings.lowest_total else ()
-
-
-def _deadlines(ranked: Sequence[Candidate], settings: SelectionSettings) -> list[int]:
-    """For each total, the most ranks that may be passed so that the rest still completes it.
-
-    -1 where even the whole pool cannot. The totals that a suffix completes only become more
-    as the suffix grows, so the rank at which each first appears says all of them at once,
-    in memory that does not grow with the pool.
-    """
-    completable = _band(settings)
-    deadlines = [len(ranked)] * (settings.highest_total + 1)
-    deadlines[: settings.lowest_total] = [-1] * settings.lowest_total
-    for passed in reversed(range(len(ranked))):
-        grown = completable | completable >> ranked[passed].expected_listings
-        if grown != completable:
-            for total in re.finditer("1", f"{grown ^ completable:b}"[::-1]):
-                deadlines[total.start()] = passed
-            completable = grown
-    return deadlines
-
-
-def _band(settings: SelectionSettings) -> int:
-    """The totals within tolerance, as a set of bits."""
-    return (1 << settings.highest_total + 1) - (1 << settings.lowest_total)
-
-
-def _completable(totals: int, candidates: Iterable[Candidate]) -> int:
-    """The totals (a set of bits) from which some of the candidates lead into `totals`."""
-    for candidate in candidates:
-        totals |= totals >> candidate.expected_listings
-    return totals

@@ -158,7 +158,7 @@ def epoch_message() -> EpochMessage:
         metadata=EpochMetadata(
             total_expected_listings=1_960,
             zipcode_count=2,
-            algorithm_version="zipcast-selection/2",
+            algorithm_version="zipcast-selection/3",
             seed_commitment="02" * 32,
         ),
         previous_epoch_id="2026-11-22T00-00-00",

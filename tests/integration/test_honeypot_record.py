@@ -22,7 +22,7 @@ from tests.integration.scheduling import TRUST, database_with_sample, preparer, 
 from zipcast import envelope
 from zipcast.clock import SystemClock
 from zipcast.honeypots import HoneypotSettings
-from zipcast.inputs import WITHOUT_HONEYPOTS, SelectionInputs
+from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode
 
 ALWAYS = HoneypotSettings(probability=1)
@@ -95,12 +95,12 @@ async def test_what_was_committed_to_before_there_were_honeypots_is_chosen_by_th
         stored = await committed_inputs(connection, second.epoch_id)
         inputs = SelectionInputs.from_bytes(stored)
         old = replace(
-            inputs, honeypots=None, honeypot_epoch_ids=(), algorithm_version=WITHOUT_HONEYPOTS
+            inputs, honeypots=None, honeypot_epoch_ids=(), algorithm_version="zipcast-selection/1"
         ).to_bytes()
         await connection.execute(delete(EpochInputs).where(EpochInputs.epoch_id == second.epoch_id))
         await epoch_inputs.commit_inputs(connection, second.epoch_id, old, datetime.now(UTC))
     message = envelope.verify((await decoying(database).prepare(second)).envelope, TRUST).message
-    assert message.metadata.algorithm_version == WITHOUT_HONEYPOTS
+    assert message.metadata.algorithm_version == "zipcast-selection/1"
     assert await recorded(database, second.epoch_id) == {}
     inputs, choice = await rebuilt(database, message)
     assert inputs.pool_hash(choice) == message.candidate_pool_hash

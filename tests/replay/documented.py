@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.replay.from_protocol import Row, replay
-from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection import (
+    NEWEST,
+    Candidate,
+    MarketTier,
+    PoolTooSmallError,
+    SelectionSettings,
+    Version,
+    select,
+)
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 HEADING = "\n### Whole selections\n"
+RULES = {"settings", "version", "hiding"}
 
 
 def block() -> dict[str, Any]:
@@ -78,10 +87,19 @@ def row_of(candidate: Candidate) -> Row:
     }
 
 
-def selected(candidates: list[Candidate], settings: SelectionSettings, seed: str, start: str) -> Row:
+def selected(
+    candidates: list[Candidate],
+    settings: SelectionSettings,
+    seed: str,
+    start: str,
+    version: int = NEWEST,
+    hiding: bool = False,
+) -> Row:
     """What `zipcast.selection` says, in the words of the page."""
+    start_at = datetime.fromisoformat(start)
+    rules = {"version": Version(version), "hiding": hiding}
     try:
-        chosen = select(candidates, settings, bytes.fromhex(seed), datetime.fromisoformat(start))
+        chosen = select(candidates, settings, bytes.fromhex(seed), start_at, **rules)  # type: ignore[arg-type]
     except PoolTooSmallError:
         return {"zipcodes": None, "totalListings": None}
     return {
@@ -98,10 +116,11 @@ def faults() -> list[str]:
     found = []
     for number, case in enumerate(page["cases"]):
         settings = page["settings"] | case["settings"]
-        stated = {name: case[name] for name in case if name != "settings"}
-        if replay(page["candidates"], settings, page["seed"], page["start"]) != stated:
+        stated = {name: case[name] for name in case if name not in RULES}
+        rules = (case["version"], case["hiding"])
+        if replay(page["candidates"], settings, page["seed"], page["start"], *rules) != stated:
             found.append(f"case {number}: the replay")
-        ours = selected(candidates, settings_of(settings), page["seed"], page["start"])
+        ours = selected(candidates, settings_of(settings), page["seed"], page["start"], *rules)
         if ours != {name: stated[name] for name in ours}:
             found.append(f"case {number}: zipcast.selection")
     return found
@@ -111,7 +130,8 @@ def main() -> None:
     page = block()
     for case in page["cases"]:
         settings = page["settings"] | case["settings"]
-        told = replay(page["candidates"], settings, page["seed"], page["start"])
+        rules = (case["version"], case["hiding"])
+        told = replay(page["candidates"], settings, page["seed"], page["start"], *rules)
         case.update(told)
     sys.stdout.write(_rendered(page))
 

@@ -35,27 +35,45 @@ class Ranked:
         }
 
 
-def replay(candidates: Sequence[Row], settings: Row, seed: str, start: str) -> Row:
+def replay(
+    candidates: Sequence[Row], settings: Row, seed: str, start: str, version: int = 3, hiding: bool = False
+) -> Row:
     """`zipcodes` is None where there is no selection."""
     start_at = datetime.fromisoformat(start)
     usable = [row for row in candidates if is_usable(row, settings, start_at)]
     pool = [row for row in usable if is_rested(row, settings, start_at)]
     resting = [row for row in usable if row not in pool]
     instants = sorted({datetime.fromisoformat(row["lastAssigned"]) for row in resting})
-    relaxed: list[Row] = []
-    for instant in (None, *instants):
+    lowest, highest = band(settings)
+    attempts: list[tuple[list[Row], list[Row]]] = []
+    if hiding and version >= 3:
+        attempts.append(([row for row in pool if row["expectedListings"] <= highest - lowest], []))
+    attempts.append((pool, []))
+    for instant in instants:
         let_back = [row for row in resting if instant == datetime.fromisoformat(row["lastAssigned"])]
-        relaxed += let_back
-        ranked = rank([*pool, *relaxed], settings, bytes.fromhex(seed))
-        chosen = fit([one.row for one in ranked], settings)
+        attempts.append((pool, [*attempts[-1][1], *let_back]))
+    for rested, relaxed in attempts:
+        ranked = rank([*rested, *relaxed], settings, bytes.fromhex(seed))
+        shares = soft_shares([*rested, *relaxed], settings) if version >= 3 else None
+        chosen = fit([one.row for one in ranked], settings, shares, bytes.fromhex(seed), hiding)
         if chosen is not None:
             break
     return {
         "pool": [one.numbers() for one in sorted(ranked, key=lambda one: one.row["zipcode"])],
         "ranked": [one.row["zipcode"] for one in ranked],
+        **({} if shares is None else _of_states(shares, seed)),
         "zipcodes": None if chosen is None else [row["zipcode"] for row in chosen],
         "totalListings": None if chosen is None else sum(row["expectedListings"] for row in chosen),
         "relaxedCooldown": sorted(row["zipcode"] for row in relaxed),
+    }
+
+
+def _of_states(shares: dict[str, float], seed: str) -> Row:
+    """As the page writes them."""
+    states = sorted(shares)
+    return {
+        "softShares": {state: f"{shares[state]:.11e}" for state in states},
+        "stateDraws": {state: state_draw(bytes.fromhex(seed), state).hex() for state in states},
     }
 
 
@@ -105,24 +123,96 @@ def rank(pool: Sequence[Row], settings: Row, seed: bytes) -> list[Ranked]:
     return sorted(ranked, key=lambda one: (one.key, one.row["zipcode"]))
 
 
-# 4. Fit
+# 4. Turns and 5. Look ahead
 
 
-def fit(ranked: Sequence[Row], settings: Row) -> list[Row] | None:
+def band(settings: Row) -> tuple[int, int]:
     target, tolerance = settings["target_listings"], settings["tolerance_percent"]
     lowest = math.ceil(Fraction(target * (100 - tolerance), 100))
-    highest = math.floor(Fraction(target * (100 + tolerance), 100))
-    later: list[set[int]] = [{0}]  # what the ranks after a place can add, from the last rank up
-    for row in reversed(ranked):
+    return lowest, math.floor(Fraction(target * (100 + tolerance), 100))
+
+
+def soft_shares(pool: Sequence[Row], settings: Row) -> dict[str, float]:
+    by_state: dict[str, list[Fraction]] = {}
+    for row in pool:
+        by_state.setdefault(row["state"], []).append(Fraction(softened(row, settings)))
+    overall = float(sum(sum(weights) for weights in by_state.values()))
+    left = {
+        state: math.pow(float(sum(weights)) / overall, 1 - settings["geographic_spread_factor"])
+        for state, weights in by_state.items()
+    }
+    whole = float(sum(map(Fraction, left.values())))
+    return {state: float(TWELVE_DIGITS.create_decimal_from_float(one / whole)) for state, one in left.items()}
+
+
+def goal(taken: Sequence[Row], settings: Row, hiding: bool) -> int:
+    """Where to stop, with so much taken: the target, or with decoys to hide what leaves each of them room."""
+    lowest, highest = band(settings)
+    counts = [row["expectedListings"] for row in taken if hiding]
+    rooms = [lowest + count for count in counts if count <= highest - lowest]
+    return max([settings["target_listings"], *rooms])
+
+
+def total_of(rows: Sequence[Row]) -> int:
+    return sum(row["expectedListings"] for row in rows)
+
+
+def fit(
+    ranked: Sequence[Row], settings: Row, shares: dict[str, float] | None, seed: bytes, hiding: bool
+) -> list[Row] | None:
+    if shares is None:
+        return look_ahead(ranked, settings, hiding)
+    taken = turns(ranked, settings, shares, seed, hiding)
+    if total_of(taken) >= band(settings)[0]:
+        return taken
+    return look_ahead([*taken, *(row for row in ranked if row not in taken)], settings, hiding)
+
+
+def state_draw(seed: bytes, state: str) -> bytes:
+    return hmac.digest(seed, f"state:{state}".encode(), "sha256")[:8]
+
+
+def turns(
+    ranked: Sequence[Row], settings: Row, shares: dict[str, float], seed: bytes, hiding: bool
+) -> list[Row]:
+    lowest, highest = band(settings)
+    left = list(ranked)
+    taken: list[Row] = []
+
+    def count(state: str) -> int:
+        return len([row for row in taken if row["state"] == state])
+
+    def time_of(state: str) -> tuple[float, str]:
+        offset = ((int.from_bytes(state_draw(seed, state), "big") >> 11) + 0.5) / 2**53
+        if state == ranked[0]["state"]:
+            offset = 0.0
+        return (count(state) + offset) / shares[state], state
+
+    while total_of(taken) < goal(taken, settings, hiding):
+        states = {row["state"] for row in left}
+        entitled = {state for state in states if count(state) < shares[state] * (len(taken) + 1)}
+        if not states or (not entitled and total_of(taken) >= lowest):
+            break
+        turn = min(entitled or states, key=time_of)
+        first = next(row for row in left if row["state"] == turn)
+        left.remove(first)
+        if total_of([*taken, first]) <= highest:
+            taken.append(first)
+    return taken
+
+
+def look_ahead(ordered: Sequence[Row], settings: Row, hiding: bool) -> list[Row] | None:
+    lowest, highest = band(settings)
+    later: list[set[int]] = [{0}]  # what those after a place can add, from the last up
+    for row in reversed(ordered):
         more = {extra + row["expectedListings"] for extra in later[-1]}
         later.append({extra for extra in later[-1] | more if extra <= highest})
     later.reverse()
-    chosen, total = [], 0
-    for place, row in enumerate(ranked, start=1):
-        if total >= target:
+    chosen: list[Row] = []
+    for place, row in enumerate(ordered, start=1):
+        total = total_of(chosen)
+        if total >= goal(chosen, settings, hiding):
             break
-        taken = total + row["expectedListings"]
-        if any(lowest <= taken + extra <= highest for extra in later[place]):
+        if any(lowest <= total + row["expectedListings"] + extra <= highest for extra in later[place]):
             chosen.append(row)
-            total = taken
-    return chosen if lowest <= total <= highest else None
+    return chosen if lowest <= total_of(chosen) <= highest else None

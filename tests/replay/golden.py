@@ -1,4 +1,4 @@
-"""Selections that must never change by a byte: `zipcast-selection/1` is what past epochs were drawn by.
+"""Selections that must never change by a byte: past epochs were drawn by them, whatever version is newest.
 
 `python -m tests.replay.golden` compares them under any Python with nothing installed; `make check-pythons`
 does so under each that it is given. Standard library and `zipcast.selection` only.
@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.replay import documented
 from tests.replay.pools import START_AT, pool
-from zipcast.selection import PoolTooSmallError, Selection, SelectionSettings, draw, select
+from zipcast.selection import PoolTooSmallError, Selection, SelectionSettings, Version, draw, select
 
 GOLDEN = Path(__file__).parent / "golden.json"
 
@@ -30,21 +30,23 @@ CASES: dict[str, tuple[int, bool, dict[str, Any]]] = {
 
 
 def digests() -> dict[str, str]:
-    """By case: SHA-256 over all that a selection says, and over the whole order of its pool."""
-    return {name: _digest(name) for name in CASES}
+    """By case and version: SHA-256 over all that a selection says, and over the whole order of its pool."""
+    return {f"{name}/{version}": _digest(name, version) for version in Version for name in CASES}
 
 
-def _digest(name: str) -> str:
+def _digest(name: str, version: Version) -> str:
     size, alike, changes = CASES[name]
     settings, seed = SelectionSettings(**changes), hashlib.sha256(name.encode()).digest()
     try:
-        selection = select(pool(name, size, alike=alike), settings, seed, START_AT)
+        candidates = pool(name, size, alike=alike)
+        hiding = version >= Version.WITH_DECOYS
+        selection = select(candidates, settings, seed, START_AT, version=version, hiding=hiding)
     except PoolTooSmallError as error:
         return hashlib.sha256(str(error).encode()).hexdigest()
-    return hashlib.sha256("\n".join(_lines(selection, settings, seed)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_lines(selection, settings, seed, version)).encode()).hexdigest()
 
 
-def _lines(selection: Selection, settings: SelectionSettings, seed: bytes) -> Iterator[str]:
+def _lines(selection: Selection, settings: SelectionSettings, seed: bytes, version: Version) -> Iterator[str]:
     yield from (chosen.zipcode for chosen in selection.zipcodes)
     yield f"total {selection.total_listings}"
     yield from (f"relaxed {zipcode}" for zipcode in selection.relaxed_cooldown)
@@ -57,7 +59,9 @@ def _lines(selection: Selection, settings: SelectionSettings, seed: bytes) -> It
         selection_randomness=settings.selection_randomness,
         geographic_spread_factor=settings.geographic_spread_factor,
     )
-    yield from (candidate.zipcode for candidate in draw(selection.pool, settings_of_all, seed))
+    yield from (
+        candidate.zipcode for candidate in draw(selection.pool, settings_of_all, seed, version=version)
+    )
 
 
 def faults() -> list[str]:

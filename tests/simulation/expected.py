@@ -1,16 +1,15 @@
 """What shares the weights of docs/protocol.md lead to, found without `zipcast.selection`.
 
-Zipcodes are drawn one after the other, each with a chance in proportion to its weight among those left, by
-Python's own generator; the protocol's ranks equal that in distribution. Then they are taken as in its step 4,
-for a pool so rich that looking ahead changes nothing.
+The states take turns as in step 4 of the protocol; who takes the first, and each state's zipcodes one after
+the other, are drawn with chances in proportion to their weights among those left, by Python's own generator.
+The protocol's ranks equal that in distribution. For a pool so rich that looking ahead changes nothing.
 """
 
 import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from statistics import NormalDist, fmean, variance
 
 from tests.replay.from_protocol import Row, softened
@@ -29,45 +28,69 @@ class Difference:
     z: float
 
 
-def weights(pool: Sequence[Row], settings: Row) -> list[float]:
+@dataclass(frozen=True)
+class State:
+    """The rows of a state with their chances, and its soft share of all zipcodes."""
+
+    rows: list[Row]
+    chances: list[float]
+    share: float
+
+    def drawn(self, taken: set[str], room: int, generator: random.Random) -> Row | None:
+        """The first in an order by chance that was not taken and has a place."""
+        for row in generator.choices(self.rows, self.chances, k=16):
+            if row["zipcode"] not in taken and row["expectedListings"] <= room:
+                return row
+        left = [
+            (row, chance)
+            for row, chance in zip(self.rows, self.chances, strict=True)
+            if row["zipcode"] not in taken and row["expectedListings"] <= room
+        ]
+        rows, chances = [row for row, _ in left], [chance for _, chance in left]
+        return generator.choices(rows, chances)[0] if left else None
+
+
+def states_of(pool: Sequence[Row], settings: Row) -> dict[str, State]:
     """Step 2 of the protocol."""
-    plain = [softened(row, settings) for row in pool]
-    by_state: Counter[str] = Counter()
-    for row, weight in zip(pool, plain, strict=True):
-        by_state[row["state"]] += weight  # type: ignore[assignment]
-    overall = sum(plain)
-    factor = settings["geographic_spread_factor"]
-    return [
-        weight / math.pow(by_state[row["state"]] / overall, factor)
-        for row, weight in zip(pool, plain, strict=True)
-    ]
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in pool:
+        rows[row["state"]].append(row)
+    chances = {state: [softened(row, settings) for row in rows[state]] for state in rows}
+    left = 1 - settings["geographic_spread_factor"]
+    spread = {state: sum(chances[state]) ** left for state in rows}
+    return {state: State(rows[state], chances[state], spread[state] / sum(spread.values())) for state in rows}
 
 
 def epochs(pool: Sequence[Row], settings: Row, count: int, seed: int) -> Iterator[list[Row]]:
     """So many independent epochs."""
     highest = settings["target_listings"] * (100 + settings["tolerance_percent"]) // 100
-    chances = list(accumulate(weights(pool, settings)))
+    states = states_of(pool, settings)
     generator = random.Random(seed)  # noqa: S311 - nobody is to be surprised
     for _ in range(count):
-        chosen, total = [], 0
-        for row in _in_order(pool, chances, generator):
-            if total + row["expectedListings"] <= highest:
-                chosen.append(row)
-                total += row["expectedListings"]
-            if total >= settings["target_listings"]:
-                break
-        yield chosen
+        yield _epoch(states, settings["target_listings"], highest, generator)
 
 
-def _in_order(pool: Sequence[Row], chances: Sequence[float], generator: random.Random) -> Iterator[Row]:
-    """Without replacement: what was drawn before is drawn again in vain."""
-    seen: set[int] = set()
-    places = range(len(pool))
-    while True:
-        for place in generator.choices(places, cum_weights=chances, k=32):
-            if place not in seen:
-                seen.add(place)
-                yield pool[place]
+def _epoch(states: dict[str, State], target: int, highest: int, generator: random.Random) -> list[Row]:
+    shares = {name: state.share for name, state in states.items()}
+    first = generator.choices(list(shares), list(shares.values()))[0]
+    times = {name: 0 if name == first else generator.random() / share for name, share in shares.items()}
+    chosen: list[Row] = []
+    counts = dict.fromkeys(shares, 0)
+    total = 0
+    while total < target:
+        entitled = [name for name in times if counts[name] < shares[name] * (len(chosen) + 1)]
+        if not entitled:
+            break
+        name = min(entitled, key=times.__getitem__)
+        row = states[name].drawn({one["zipcode"] for one in chosen}, highest - total, generator)
+        if row is None:
+            del times[name]
+            continue
+        chosen.append(row)
+        total += row["expectedListings"]
+        counts[name] += 1
+        times[name] += 1 / shares[name]
+    return chosen
 
 
 def differences(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.country import every_zipcode, rules_for
-from tests.simulation.shares import eligible, too_far_off
+from tests.simulation.shares import above_their_share, drawn_epochs, eligible, off_their_shares, too_far_off
 from zipcast.cli.simulate import read_pool
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
 
@@ -27,6 +27,15 @@ def sample() -> list[Candidate]:
 
 def test_shares_of_the_sample_follow_the_weights(sample: list[Candidate]):
     assert too_far_off(sample, RULES, count=2_000, independent=40_000) == []
+
+
+def test_no_state_of_the_sample_gets_more_than_its_soft_share_and_each_has_it_in_the_mean(
+    sample: list[Candidate],
+):
+    drawn = drawn_epochs(sample, RULES, 4_000)
+    assert above_their_share(sample, RULES, drawn) == []
+    off = off_their_shares(sample, RULES, drawn)
+    assert all(abs(part) < 0.005 for part in off.values()), off
 
 
 def test_shares_of_the_country_follow_the_weights(tmp_path: Path):

@@ -1,9 +1,8 @@
 """Somebody who keeps every open message and tries to tell decoys, and epochs with decoys, from the others.
 
 He sees of each published zipcode its tier, state, region, count, and place in the message, and of each epoch
-its total and number of zipcodes. He knows the rules: what is too large to be a decoy in its epoch he leaves
-out, since no rule under which both totals lie in tolerance could hide it. A comparison is a z-score: chance
-alone gets beyond 3.3 once in a thousand comparisons.
+its total and number of zipcodes. Decoys are compared with all the others of all epochs. A comparison is a
+z-score: chance alone gets beyond 3.3 once in a thousand comparisons.
 """
 
 from bisect import bisect_left, bisect_right
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from math import sqrt
 
 from zipcast.honeypots import Choice
-from zipcast.selection import SelectionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +55,14 @@ def by_name(some: Sequence[str], others: Sequence[str]) -> float:
     return float(((chi_square / freedom) ** (1 / 3) - (1 - spread)) / sqrt(spread))
 
 
-def told_apart(choices: Sequence[Choice], settings: SelectionSettings) -> dict[str, float]:
+def told_apart(choices: Sequence[Choice]) -> dict[str, float]:
     """The z-score of each way of telling, by name."""
     decoys: list[Seen] = []
     others: list[Seen] = []
     for choice in choices:
-        if choice.honeypots:
-            one, other = _seen(choice, settings)
-            decoys += one
-            others += other
+        one, other = _seen(choice)
+        decoys += one
+        others += other
     with_decoys = [choice for choice in choices if choice.honeypots]
     without = [choice for choice in choices if not choice.honeypots]
     return {
@@ -81,8 +78,8 @@ def told_apart(choices: Sequence[Choice], settings: SelectionSettings) -> dict[s
     }
 
 
-def _seen(choice: Choice, settings: SelectionSettings) -> tuple[list[Seen], list[Seen]]:
-    """The decoys of an epoch, and what else could be one for all that the message tells."""
+def _seen(choice: Choice) -> tuple[list[Seen], list[Seen]]:
+    """The decoys of an epoch, and all else that it published."""
     decoys: list[Seen] = []
     others: list[Seen] = []
     names = {one.zipcode for one in choice.honeypots}
@@ -94,8 +91,5 @@ def _seen(choice: Choice, settings: SelectionSettings) -> tuple[list[Seen], list
             one.expected_listings,
             (place + 0.5) / len(choice.zipcodes),
         )
-        if one.zipcode in names:
-            decoys.append(seen)
-        elif choice.published_total - one.expected_listings >= settings.lowest_total:
-            others.append(seen)
+        (decoys if one.zipcode in names else others).append(seen)
     return decoys, others

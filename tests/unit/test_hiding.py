@@ -75,11 +75,11 @@ def test_nothing_published_tells_decoys_or_their_epochs_apart() -> None:
     for choice in found:
         assert SETTINGS.lowest_total <= choice.true_total < choice.published_total + (not choice.honeypots)
         assert choice.published_total <= SETTINGS.highest_total
-    told = told_apart(found, SETTINGS)
+    told = told_apart(found)
     assert max(map(abs, told.values())) < CHANCE, told
     chance = random.Random(7)  # noqa: S311
-    naive = told_apart([careless(choice, chance) for choice in found], SETTINGS)
+    naive = told_apart([careless(choice, chance) for choice in found])
     assert abs(naive["number"]) > FIND, naive
     assert abs(naive["total"]) > FIND, naive
     assert naive["tier"] > CHANCE < naive["region"], naive
-    assert abs(told_apart([only_the_small(choice) for choice in found], SETTINGS)["count"]) > FIND
+    assert abs(told_apart([only_the_small(choice) for choice in found])["count"]) > FIND

@@ -16,7 +16,7 @@ from tests.unit.test_fairness import vectors
 from tests.unit.test_selection import DAY, SEED, START_AT, candidate
 from zipcast.fairness import candidate_pool_hash, whole_pool_hash
 from zipcast.honeypots import Choice, HoneypotSettings, choose
-from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, Version, select
 
 VECTORS = vectors("Honeypots")
 ALWAYS = HoneypotSettings(probability=1, threshold=20)
@@ -44,14 +44,17 @@ def documented() -> list[Candidate]:
     ]
 
 
-@pytest.mark.parametrize("expected", VECTORS["choices"], ids=["one", "two", "none fits"])
+@pytest.mark.parametrize(
+    "expected", VECTORS["choices"], ids=lambda one: f"{one['version']}-{one['targetListings']}"
+)
 def test_the_documented_choices_hold(expected: dict) -> None:
     settings = SelectionSettings(
         target_listings=expected["targetListings"], tolerance_percent=expected["tolerancePercent"]
     )
     honeypots = HoneypotSettings(probability=1, threshold=VECTORS["threshold"])
     seed = bytes.fromhex(VECTORS["seed"])
-    choice = choose(documented(), settings, honeypots, VECTORS["resting"], seed, START_AT)
+    version = Version(expected["version"])
+    choice = choose(documented(), settings, honeypots, VECTORS["resting"], seed, START_AT, version=version)
     assert [one.zipcode for one in choice.selection.zipcodes] == expected["chosen"]
     told = [(one.zipcode, one.real_listings, one.published_listings) for one in choice.honeypots]
     assert told == [tuple(one.values()) for one in expected["honeypots"]]
@@ -159,7 +162,7 @@ def test_what_is_chosen_does_not_depend_on_whether_there_are_decoys(
 
 @hypothesis_settings(max_examples=20)
 @given(pools, seeds)
-def test_without_honeypots_the_selection_is_that_of_version_1(pool: list[Candidate], seed: bytes) -> None:
+def test_without_honeypots_the_selection_is_as_if_there_were_none(pool: list[Candidate], seed: bytes) -> None:
     for none in (None, replace(ALWAYS, probability=0)):
         choice = chosen(pool, seed, none)
         if choice is not None:

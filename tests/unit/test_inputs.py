@@ -22,7 +22,7 @@ INPUTS = SelectionInputs(
     honeypot_epoch_ids=("2026-11-21T20-00-00",),
 )
 STORED = (
-    b'{"algorithmVersion":"zipcast-selection/2","epochId":"2026-11-22T04-00-00","importId":7,'
+    b'{"algorithmVersion":"zipcast-selection/3","epochId":"2026-11-22T04-00-00","importId":7,'
     b'"secretId":"2026-a","historyEpochIds":["2026-11-21T20-00-00","2026-11-22T00-00-00"],'
     b'"settings":{"target_listings":10000,"tolerance_percent":10,"min_zipcode_listings":200,'
     b'"max_zipcode_listings":3000,"cooldown":86400,"max_data_age":2592000,'
@@ -31,7 +31,7 @@ STORED = (
     b'"selection_randomness":0.25,"geographic_spread_factor":0.15},'
     b'"honeypots":{"probability":0.3,"threshold":50,"rest":2592000,"epochIds":["2026-11-21T20-00-00"]}}'
 )
-BEFORE_HONEYPOTS = STORED.partition(b',"honeypots":')[0].replace(b"selection/2", b"selection/1") + b"}"
+BEFORE_HONEYPOTS = STORED.partition(b',"honeypots":')[0].replace(b"selection/3", b"selection/1") + b"}"
 
 weights = st.floats(1e-6, 1e6)
 fractions = st.floats(0, 1)
@@ -70,11 +70,12 @@ def test_what_was_committed_to_before_there_were_honeypots_reads_as_it_did() -> 
 @pytest.mark.parametrize(
     "stored",
     [
-        STORED.replace(b"selection/2", b"selection/1"),
-        STORED.replace(b"selection/2", b"selection/3"),
+        STORED.replace(b"selection/3", b"selection/1"),
+        STORED.replace(b"selection/3", b"selection/4"),
         BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/2"),
+        BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/3"),
     ],
-    ids=["honeypots too early", "unknown", "honeypots lost"],
+    ids=["honeypots too early", "unknown", "honeypots lost", "lost in the newest"],
 )
 def test_a_version_that_does_not_fit_is_refused(stored: bytes) -> None:
     with pytest.raises(ValueError, match="zipcast-selection/"):

@@ -10,7 +10,7 @@ from tests.unit.test_selection import START_AT, candidate
 from tests.unit.test_verification import SIGNER, TRUST, message, name, seed_of, signed
 from zipcast import envelope, fairness
 from zipcast.honeypots import Choice, HoneypotSettings
-from zipcast.inputs import WITHOUT_HONEYPOTS, SelectionInputs
+from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
 from zipcast.pool_messages import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
 from zipcast.selection import Candidate, SelectionSettings
@@ -145,8 +145,15 @@ def test_honest_epochs_hold_and_all_is_checked() -> None:
     assert all(one.pool.detail.honeypots for one in CHAIN)
 
 
-def test_honest_epochs_of_version_1_hold() -> None:
-    old = {"honeypots": None, "honeypot_epoch_ids": (), "algorithm_version": WITHOUT_HONEYPOTS}
+@pytest.mark.parametrize(
+    "old",
+    [
+        {"honeypots": None, "honeypot_epoch_ids": (), "algorithm_version": "zipcast-selection/1"},
+        {"algorithm_version": "zipcast-selection/2"},
+    ],
+    ids=["1", "2"],
+)
+def test_honest_epochs_of_earlier_versions_hold(old: dict[str, object]) -> None:
     found = findings(chain(**old))
     assert [one.faults for one in found] == [()] * COUNT
     assert set(found[-1].checked) == set(CHECKS)

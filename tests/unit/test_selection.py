@@ -23,6 +23,7 @@ from zipcast.selection import (
     PoolTooSmallError,
     Selection,
     SelectionSettings,
+    Version,
     draw,
     select,
 )
@@ -81,8 +82,11 @@ def ranked(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) 
 
 
 def brute_force(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> list[str]:
-    """Step 4: of all subsets that fit, the first in rank order, cut off where it reaches the target."""
-    order = ranked(pool, settings, seed)
+    """Step 5 in rank order: of all subsets that fit, the first, cut off where it reaches the target."""
+    return first_that_fits(ranked(pool, settings, seed), settings)
+
+
+def first_that_fits(order: Sequence[Candidate], settings: SelectionSettings) -> list[str]:
     for taken in product((True, False), repeat=len(order)):
         subset = [each for each, take in zip(order, taken, strict=True) if take]
         total = sum(each.expected_listings for each in subset)
@@ -154,7 +158,8 @@ def test_the_documented_ranks_hold() -> None:
     everything = SelectionSettings(
         target_listings=sum(each.expected_listings for each in DOCUMENTED_POOL), tolerance_percent=0
     )
-    assert zipcodes(draw(DOCUMENTED_POOL, everything, DOCUMENTED_SEED)) == VECTORS["ranked"]
+    in_rank_order = draw(DOCUMENTED_POOL, everything, DOCUMENTED_SEED, version=Version.BY_CHANCE)
+    assert zipcodes(in_rank_order) == VECTORS["ranked"]
 
 
 @pytest.mark.parametrize("row", VECTORS["pool"], ids=lambda row: row["zipcode"])
@@ -169,10 +174,93 @@ def test_the_documented_draws_and_keys_are_those_of_the_protocol(row: dict[str, 
 
 
 @given(pools, small_settings, seeds)
-def test_the_draw_is_the_first_subset_in_rank_order_that_fits(
+def test_before_turns_the_draw_is_the_first_subset_in_rank_order_that_fits(
     pool: list[Candidate], settings: SelectionSettings, seed: bytes
 ) -> None:
-    assert zipcodes(draw(pool, settings, seed)) == brute_force(pool, settings, seed)
+    drawn = draw(pool, settings, seed, version=Version.BY_CHANCE)
+    assert zipcodes(drawn) == brute_force(pool, settings, seed)
+
+
+@given(pools, small_settings, seeds)
+def test_what_fits_is_found_whatever_the_turns(
+    pool: list[Candidate], settings: SelectionSettings, seed: bytes
+) -> None:
+    drawn = draw(pool, settings, seed)
+    assert bool(drawn) is bool(brute_force(pool, settings, seed))
+    assert len(set(zipcodes(drawn))) == len(drawn)
+    if drawn:
+        total = sum(each.expected_listings for each in drawn)
+        assert settings.lowest_total <= total <= settings.highest_total
+
+
+# Turns
+
+
+def of_states(**counts: int) -> list[Candidate]:
+    """So many zipcodes of 10 listings in each state, all of one weight."""
+    names = [state for state, count in counts.items() for _ in range(count)]
+    return [candidate(f"{number:05d}", 10, state=state) for number, state in enumerate(names)]
+
+
+EQUAL_STATES = {
+    "state_priorities": (("PA", 1), ("NJ", 1), ("NY", 1)),
+    "selection_randomness": 0,
+    "geographic_spread_factor": 0,
+}
+
+
+@given(seeds, st.integers(1, 20))
+def test_no_state_gets_a_whole_zipcode_more_than_its_soft_share(seed: bytes, number: int) -> None:
+    pool = of_states(PA=60, NJ=30, NY=10)
+    drawn = draw(pool, exactly(10 * number, **EQUAL_STATES), seed)
+    assert len(drawn) == number
+    for state, percent in (("PA", 60), ("NJ", 30), ("NY", 10)):
+        count = sum(each.state == state for each in drawn)
+        assert count <= -(-percent * number // 100)
+
+
+def test_a_state_takes_the_places_that_others_cannot_fill() -> None:
+    """NJ has nearly all the weight, and one zipcode."""
+    pool = [replace(each, base_weight=1e4 if each.state == "NJ" else 1) for each in of_states(PA=4, NJ=1)]
+    drawn = draw(pool, exactly(40, **EQUAL_STATES), SEED)
+    assert sorted(each.state for each in drawn) == ["NJ", "PA", "PA", "PA"]
+
+
+def test_a_state_takes_no_more_than_its_share_where_the_total_is_enough_already() -> None:
+    """PA weighs all but nothing; its second zipcode would bring 45 to 55 listings to the target of 50."""
+    pool = [
+        candidate("00001", 40, state="NJ"),
+        *(candidate(f"1000{number}", 5, base_weight=1e-3) for number in range(5)),
+    ]
+    drawn = draw(pool, replace(SMALL, **EQUAL_STATES), SEED)
+    assert sorted(each.expected_listings for each in drawn) == [5, 40]
+
+
+def test_a_share_of_chance_remains_of_who_is_first() -> None:
+    """Binomial; |z| < 3.29: with one zipcode an epoch, a state has its share of the epochs."""
+    pool = of_states(PA=3, NJ=1)
+    first = [each.startswith("00003") for each in first_draws(pool, exactly(10, **EQUAL_STATES), 2_000)]
+    assert abs(sum(first) - 500) / math.sqrt(2_000 * 0.25 * 0.75) < 3.29
+
+
+# Room for decoys
+
+
+def test_what_could_not_be_spared_is_left_out_unless_nothing_fits_without_it() -> None:
+    settings = replace(SMALL, target_listings=50, tolerance_percent=20)  # 40 to 60, 20 wide
+    large = candidate("00009", 21)
+    small = [candidate(f"0000{number}", 20) for number in range(3)]
+    assert "00009" not in zipcodes(select([*small, large], settings, SEED, START_AT, hiding=True).pool)
+    assert "00009" in zipcodes(select([*small, large], settings, SEED, START_AT).pool)
+    needed = select([small[0], large], settings, SEED, START_AT, hiding=True)
+    assert sorted(zipcodes(needed.zipcodes)) == ["00000", "00009"]
+
+
+def test_large_zipcodes_come_back_before_any_cooldown_is_relaxed() -> None:
+    settings = replace(SMALL, target_listings=50, tolerance_percent=20)
+    pool = [candidate("00001", 40), candidate("00002", 20, **hours_ago(23)), candidate("00003", 20)]
+    chosen = select(pool, settings, SEED, START_AT, hiding=True)
+    assert (chosen.relaxed_cooldown, sorted(zipcodes(chosen.pool))) == ((), ["00001", "00003"])
 
 
 def test_a_rank_that_nothing_completes_is_passed_over() -> None:
@@ -362,7 +450,7 @@ def test_relaxing_lets_back_no_more_than_is_needed_and_fails_only_if_nothing_fit
         rested = [each for each in pool if age_of[each.zipcode] >= oldest]
         expected = brute_force(rested, SMALL, seed)
         if expected:
-            selection = select(pool, SMALL, seed, START_AT)
+            selection = select(pool, SMALL, seed, START_AT, version=Version.BY_CHANCE)
             assert zipcodes(selection.zipcodes) == expected
             let_back = sorted(code for code in zipcodes(rested) if age_of[code] < 24)
             assert list(selection.relaxed_cooldown) == let_back

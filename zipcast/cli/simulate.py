@@ -61,10 +61,12 @@ def simulate_epochs(
         )
     )
     eligible = _eligible(pool, settings)
-    summary = summarise(simulated, settings, eligible)
-    report = _report(summary, settings, eligible)
+    summary = summarise(simulated, settings, len(eligible))
+    width = settings.highest_total - settings.lowest_total
+    large = sum(one.expected_listings > width for one in eligible) if honeypot_probability else 0
+    report = _report(summary, settings, len(eligible), large)
     if plot is not None:
-        _draw(plot, simulated, settings, eligible, report)
+        _draw(plot, simulated, settings, len(eligible), report)
     if as_json:
         sys.stdout.write(json.dumps(_document(simulated), indent=1) + "\n")
     _show(report, err if as_json else out)
@@ -92,14 +94,11 @@ def read_pool(zipcodes: Path | None) -> list[Candidate]:
     return accepted
 
 
-def _eligible(pool: list[Candidate], settings: SelectionSettings) -> int:
-    """How many could ever be drawn."""
+def _eligible(pool: list[Candidate], settings: SelectionSettings) -> list[Candidate]:
+    """Those that could ever be drawn."""
     states = {state for state, _ in settings.state_priorities}
-    return sum(
-        one.state in states
-        and settings.min_zipcode_listings <= one.expected_listings <= settings.max_zipcode_listings
-        for one in pool
-    )
+    listings = range(settings.min_zipcode_listings, settings.max_zipcode_listings + 1)
+    return [one for one in pool if one.state in states and one.expected_listings in listings]
 
 
 def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
@@ -121,7 +120,10 @@ def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
     }
 
 
-def _report(summary: Summary, settings: SelectionSettings, eligible: int) -> list[tuple[str, str]]:
+def _report(
+    summary: Summary, settings: SelectionSettings, eligible: int, large: int
+) -> list[tuple[str, str]]:
+    """`large`: how many of the eligible have too many listings to hide decoys among them."""
     band = f"{settings.lowest_total} to {settings.highest_total}"
     totals = "none"
     if summary.least_total is not None:
@@ -135,6 +137,7 @@ def _report(summary: Summary, settings: SelectionSettings, eligible: int) -> lis
         ("states", _percentages(summary.shares_by_state)),
         ("tiers", _percentages(summary.shares_by_tier)),
         ("zipcodes that can be drawn", str(eligible)),
+        ("of these only if nothing else fits, for decoys' sake", str(large)),
         (f"of these assigned in {COVERAGE_DAYS} days", f"{summary.early_coverage:.1%}"),
         ("of these assigned in all", f"{summary.coverage:.1%}"),
         ("one zipcode was assigned", f"{summary.mean_repeats:.1f} times; most often {summary.most_repeated}"),
