@@ -32,9 +32,6 @@ test: env
 
 # Outages and frozen parts: they wait for real minutes to pass. These want the machine for themselves:
 ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py
-schemathesis: env
-	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py
-
 # Those without servers fill what time the processors have left.
 PURE := tests/simulation tests/unit
 
@@ -43,6 +40,9 @@ test-long: env test-browser
 	nice -n 19 $(RUN)/python -m pytest -q -m long $(PURE) & pure=$$!; \
 	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
 	served=$$?; wait $$pure && exit $$served
+
+schemathesis: env
+	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py
 
 # Debian's Chromium and Node.js, installed where they are missing; pictures are kept in .artefacts.
 test-browser: env

@@ -55,4 +55,4 @@ def test_shares_of_the_country_follow_the_weights(tmp_path: Path):
 )
 def test_a_small_change_of_a_weight_would_be_found_out(sample: list[Candidate], changes: dict):
     other = replace(RULES, **changes)
-    assert too_far_off(sample, RULES, count=400, independent=10_000, expected_by=other)
+    assert too_far_off(sample, RULES, count=1_200, independent=40_000, expected_by=other)

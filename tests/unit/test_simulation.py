@@ -121,8 +121,8 @@ def test_another_file_and_another_target(tmp_path: Path) -> None:
     file = tmp_path / "zipcodes.csv"
     file.write_text("zipcode,state,recently_sold_listings\n" + rows)
     arguments = ["simulate", "--epochs", "4", "--zipcodes", str(file)]
-    assert CliRunner().invoke(app, [*arguments, "--target-listings", "1000"]).exit_code == 0
-    infeasible = CliRunner().invoke(app, [*arguments, "--target-listings", "100000"])
+    assert CliRunner().invoke(app, [*arguments, "--set", "TARGET_LISTINGS=1000"]).exit_code == 0
+    infeasible = CliRunner().invoke(app, [*arguments, "--set", "TARGET_LISTINGS=100000"])
     assert infeasible.exit_code == 1
     assert "infeasible" in infeasible.output
 
@@ -146,3 +146,41 @@ def test_decoys_are_simulated_as_they_are_chosen() -> None:
     for epoch in epochs:
         assert {one.zipcode for one in epoch.honeypots} <= set(epoch.zipcodes)
         assert (epoch.true_total < epoch.total_listings) is bool(epoch.honeypots)
+
+
+def simulated(*arguments: str) -> list[dict]:
+    shown = CliRunner().invoke(app, ["simulate", "--epochs", "8", "--json", *arguments])
+    assert shown.exit_code == 0, shown.output
+    return json.loads(shown.stdout)["epochs"]
+
+
+def test_rules_come_from_a_file_of_settings_and_single_ones_from_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "operator.env"
+    file.write_text("NATS_URL=nats://elsewhere\nTARGET_LISTINGS=8000\nSTATE_PRIORITIES=PA:1,NJ:1\n")
+    from_file = simulated("--env-file", str(file))
+    assert {state for epoch in from_file for state in epoch["states"]} == {"PA", "NJ"}
+    assert all(7200 <= epoch["totalExpectedListings"] <= 8800 for epoch in from_file)
+    both = simulated("--env-file", str(file), "--set", "STATE_PRIORITIES=NY:1")
+    assert {state for epoch in both for state in epoch["states"]} == {"NY"}
+
+
+def test_the_environment_changes_nothing_of_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = simulated()
+    monkeypatch.setenv("TARGET_LISTINGS", "5000")
+    assert simulated() == usual
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("TARGET_LISTING=1", "is not one of TARGET_LISTINGS"),
+        ("TARGET_LISTINGS=many", "TARGET_LISTINGS: Input should be a valid integer"),
+        ("TARGET_LISTINGS", "TARGET_LISTINGS: "),
+        ("HONEYPOT_THRESHOLD=300", "HONEYPOT_THRESHOLD must be below MIN_ZIPCODE_LISTINGS"),
+        ("STATE_PRIORITIES=PA:1,PA:2", "STATE_PRIORITIES must name each state once"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused_by_name(change: str, complaint: str) -> None:
+    refused = CliRunner().invoke(app, ["simulate", "--set", change], env={"COLUMNS": "400"})
+    assert refused.exit_code == 1
+    assert complaint in refused.output

@@ -5,7 +5,7 @@ Needs no running service and no secret; a checkout, since it reads zipcode files
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,7 @@ from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate,
 
 # Any boundary will do: a run names its seed, not its day.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
+EPOCH_SECONDS = 4 * 3600
 
 
 def simulate_epochs(
@@ -28,11 +29,16 @@ def simulate_epochs(
     zipcodes: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or JSON; default: the sample.")
     ] = None,
-    target_listings: Annotated[int, typer.Option(min=1, max=1_000_000)] = 10_000,
-    tolerance_percent: Annotated[int, typer.Option(min=0, max=50)] = 10,
-    cooldown_hours: Annotated[int, typer.Option(min=0, max=720)] = 24,
-    honeypot_probability: Annotated[float, typer.Option(min=0, max=1)] = 0.3,
-    honeypot_threshold: Annotated[int, typer.Option(min=1, max=199)] = 50,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A rule, named as its setting; may be repeated."),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Rules from this file; what else it sets is passed over."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
     plot: Annotated[
         Path | None, typer.Option(dir_okay=False, help="A picture: .png, .html, .svg or .pdf.")
@@ -41,29 +47,26 @@ def simulate_epochs(
 ) -> None:
     """Simulate epochs of selection; exit status 1 if one was infeasible or outside its tolerance.
 
-    No service and no secret is needed. With --json, standard output is {"epochs": [...]} and nothing else;
-    the report goes to standard error."""
-    settings = SelectionSettings(
-        target_listings=target_listings,
-        tolerance_percent=tolerance_percent,
-        cooldown=timedelta(hours=cooldown_hours),
-    )
+    No service and no secret is needed; the environment is not read. Rules are the defaults of .env.example
+    but for --env-file and --set: --set TARGET_LISTINGS=8000 --set STATE_PRIORITIES=PA:1,NJ:1. With --json,
+    standard output is {"epochs": [...]} and nothing else; the report goes to standard error."""
+    settings, honeypots = read_rules(env_file, changes or [])
     pool = read_pool(zipcodes)
     simulated = list(
         simulate(
             pool,
             settings,
-            EpochCalendar(4 * 3600),
+            EpochCalendar(EPOCH_SECONDS),
             start_at=START_AT,
             epochs=epochs,
             seed=seed,
-            honeypots=HoneypotSettings(honeypot_probability, honeypot_threshold),
+            honeypots=honeypots,
         )
     )
     eligible = _eligible(pool, settings)
     summary = summarise(simulated, settings, len(eligible))
     width = settings.highest_total - settings.lowest_total
-    large = sum(one.expected_listings > width for one in eligible) if honeypot_probability else 0
+    large = sum(one.expected_listings > width for one in eligible) if honeypots.probability else 0
     report = _report(summary, settings, len(eligible), large)
     if plot is not None:
         _draw(plot, simulated, settings, len(eligible), report)
@@ -72,6 +75,29 @@ def simulate_epochs(
     _show(report, err if as_json else out)
     if summary.within_tolerance < summary.epochs:
         raise typer.Exit(1)
+
+
+def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSettings, HoneypotSettings]:
+    """The defaults, but for what the file says of them, but for NAME=VALUE of `changes`. Exits naming what
+    is no setting of selection or breaks a rule."""
+    with server_packages():
+        from dotenv import dotenv_values
+        from pydantic import ValidationError
+
+        from runtime.settings import first_rule
+        from schedulers.rule_settings import RuleSettings
+    known = {name.upper(): name for name in RuleSettings.model_fields}
+    stated = dotenv_values(env_file) if env_file else {}
+    values = {known[name]: value for name, value in stated.items() if name in known and value}
+    for name, _, value in (change.partition("=") for change in changes):
+        if name not in known:
+            fail(f"--set {name}: is not one of {', '.join(known)}")
+        values[known[name]] = value
+    try:
+        rules = RuleSettings.model_validate(values)
+    except ValidationError as error:
+        fail(first_rule(error))
+    return rules.selection_rules(EPOCH_SECONDS), rules.honeypot_rules(EPOCH_SECONDS)
 
 
 def read_pool(zipcodes: Path | None) -> list[Candidate]:

@@ -1,0 +1,117 @@
+"""The settings by which zipcodes are selected and decoys hidden: part of the scheduler's, and all of a
+simulation's (`zipcast simulate`)."""
+
+from datetime import timedelta
+from typing import Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from zipcast.calendar import scaled
+from zipcast.honeypots import HoneypotSettings
+from zipcast.selection import MarketTier, SelectionSettings
+
+
+class RuleSettings(BaseModel):
+    """Reads no environment by itself. Among bases of settings it stands first, so that their ways count."""
+
+    target_listings: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="listings an epoch assigns; sensible: 5,000 to 15,000",
+    )
+    tolerance_percent: int = Field(default=10, ge=0, le=50, description="how far the total may be from it")
+    cooldown_hours: int = Field(
+        default=24,
+        ge=0,
+        le=24 * 30,
+        description="how long an assigned zipcode rests; scales with short epochs",
+    )
+    min_zipcode_listings: int = Field(
+        default=200, ge=2, le=1_000_000, description="fewest listings of a zipcode to assign"
+    )
+    max_zipcode_listings: int = Field(
+        default=3_000,
+        ge=2,
+        le=1_000_000,
+        description="most listings of a zipcode to assign; with decoys on, none with more than the tolerance "
+        "spans (2,000 by default), if anything fits without it",
+    )
+    max_data_age_days: int = Field(
+        default=30, ge=1, le=365, description="age of a zipcode's data beyond which it is not assigned"
+    )
+    state_priorities: str = Field(
+        default="PA:1,NJ:2,NY:3,DE:4,MD:5",
+        pattern=r"^[A-Z]{2}:[1-9][0-9]{0,2}(,[A-Z]{2}:[1-9][0-9]{0,2})*$",
+        description="states to draw from, 1 before 2; up to 999",
+    )
+    geographic_regions: str | None = Field(
+        default=None,
+        pattern=r"^[A-Z]{2}(,[A-Z]{2})*$",
+        description="of those states, the only ones to draw from now; unset: all of them",
+    )
+    premium_weight: float = Field(default=1.5, ge=1e-6, le=100, description="weight of PREMIUM zipcodes")
+    standard_weight: float = Field(default=1.0, ge=1e-6, le=100, description="weight of STANDARD zipcodes")
+    emerging_weight: float = Field(default=0.8, ge=1e-6, le=100, description="weight of EMERGING zipcodes")
+    selection_randomness: float = Field(
+        default=0.25, ge=0, le=1, description="0: by weight alone; 1: each zipcode alike"
+    )
+    geographic_spread_factor: float = Field(
+        default=0.15, ge=0, le=1, description="0: states by weight alone; 1: every state alike"
+    )
+
+    honeypot_probability: float = Field(
+        default=0.3, ge=0, le=1, description="of one or two decoys in an epoch; 0: never"
+    )
+    honeypot_threshold: int = Field(
+        default=50, ge=1, description="decoys have fewer listings; below MIN_ZIPCODE_LISTINGS"
+    )
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        if self.min_zipcode_listings > self.max_zipcode_listings:
+            raise ValueError("MIN_ZIPCODE_LISTINGS must not exceed MAX_ZIPCODE_LISTINGS")
+        if self.honeypot_probability > 0 and self.honeypot_threshold >= self.min_zipcode_listings:
+            raise ValueError("HONEYPOT_THRESHOLD must be below MIN_ZIPCODE_LISTINGS")
+        states = [state for state, _ in self._priorities()]
+        if len(set(states)) < len(states):
+            raise ValueError("STATE_PRIORITIES must name each state once")
+        if not set(states).issuperset(self._regions()):
+            raise ValueError("GEOGRAPHIC_REGIONS must name states of STATE_PRIORITIES only")
+        return self
+
+    def _priorities(self) -> list[tuple[str, int]]:
+        pairs = (pair.split(":") for pair in self.state_priorities.split(","))
+        return [(state, int(priority)) for state, priority in pairs]
+
+    def _regions(self) -> list[str]:
+        return self.geographic_regions.split(",") if self.geographic_regions else []
+
+    def selection_rules(self, epoch_seconds: int) -> SelectionSettings:
+        """The rules of selection, with the cooldown scaled to epochs shorter than four hours."""
+        regions = self._regions()
+        drawn = tuple(pair for pair in self._priorities() if not regions or pair[0] in regions)
+        return SelectionSettings(
+            target_listings=self.target_listings,
+            tolerance_percent=self.tolerance_percent,
+            min_zipcode_listings=self.min_zipcode_listings,
+            max_zipcode_listings=self.max_zipcode_listings,
+            cooldown=scaled(timedelta(hours=self.cooldown_hours), epoch_seconds),
+            max_data_age=timedelta(days=self.max_data_age_days),
+            state_priorities=drawn,
+            tier_weights=(
+                (MarketTier.PREMIUM, self.premium_weight),
+                (MarketTier.STANDARD, self.standard_weight),
+                (MarketTier.EMERGING, self.emerging_weight),
+            ),
+            selection_randomness=self.selection_randomness,
+            geographic_spread_factor=self.geographic_spread_factor,
+        )
+
+    def honeypot_rules(self, epoch_seconds: int) -> HoneypotSettings:
+        """The rules of decoys, with their rest scaled as the cooldown is."""
+        return HoneypotSettings(
+            self.honeypot_probability,
+            self.honeypot_threshold,
+            scaled(HoneypotSettings().rest, epoch_seconds),
+        )
