@@ -29,7 +29,6 @@ from tests.integration.processes import wait_until
 from tests.integration.scheduling import (
     CALENDAR,
     TRUST,
-    database_with_sample,
     preparer,
     upcoming,
 )
@@ -39,13 +38,6 @@ from zipcast.admin_messages import EpochOutcome
 from zipcast.clock import SystemClock
 from zipcast.messages import EpochMessage, WireModel
 from zipcast.subjects import Verb
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
 
 
 async def ask(database: AsyncEngine, verb: Verb, **arguments: object) -> UUID:

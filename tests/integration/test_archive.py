@@ -43,7 +43,6 @@ from tests.integration.scheduling import (
     CALENDAR,
     TRUST,
     completed_epochs,
-    database_with_sample,
     preparer,
     statuses,
     upcoming,
@@ -57,13 +56,6 @@ from zipcast.messages import EpochMessage
 DAY = timedelta(days=1)
 RETENTION = Retention(epochs=30 * DAY, audit=365 * DAY, refusals=30 * DAY)
 COOLDOWN = timedelta(hours=3)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-import pytest_asyncio
 from sqlalchemy import delete, select
 
 from devstack.logins import login_url
@@ -18,7 +17,7 @@ from storage.database import open_engine
 from storage.epoch_inputs import committed_inputs
 from storage.tables import EpochHoneypot, EpochInputs
 from storage.zipcode_import import import_zipcodes
-from tests.integration.scheduling import TRUST, database_with_sample, preparer, upcoming
+from tests.integration.scheduling import TRUST, preparer, upcoming
 from zipcast import envelope
 from zipcast.clock import SystemClock
 from zipcast.honeypots import HoneypotSettings
@@ -26,13 +25,6 @@ from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode
 
 ALWAYS = HoneypotSettings(probability=1)
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
 
 
 def decoying(database):

@@ -6,25 +6,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from sqlalchemy import text
 
 from schedulers.adoption import UNKNOWN_SECRET
 from schedulers.missed import record_missed
 from schedulers.prepare import Secrets
 from schedulers.rebuild import Rebuild
-from schedulers.stream import EpochStream
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
 from storage.zipcode_import import import_zipcodes
-from tests.integration.plain_nats import PlainNats
 from tests.integration.record_and_stream import lose_rows, published, publisher, snapshot, verified
 from tests.integration.scheduling import (
     CALENDAR,
     FIRST,
     SIGNER,
     TRUST,
-    database_with_sample,
     preparer,
     statuses,
     upcoming,
@@ -32,26 +28,6 @@ from tests.integration.scheduling import (
 from zipcast import envelope, fairness
 
 pytestmark = pytest.mark.long
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def nats_server(tmp_path_factory):
-    async with PlainNats.running(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def stream(nats_server: PlainNats) -> EpochStream:
-    """An empty server's; whoever is connected stays so."""
-    await nats_server.lose_everything()
-    return EpochStream((await nats_server.connect()).jetstream(timeout=2))
 
 
 async def test_epochs_that_an_older_backup_lacks_come_back_from_the_stream_as_they_were(database, stream):

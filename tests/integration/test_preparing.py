@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import pytest_asyncio
 from sqlalchemy.exc import IntegrityError
 
 from schedulers.engine import EpochEngine
@@ -18,7 +17,6 @@ from tests.integration.scheduling import (
     FIRST,
     ROTATED,
     TRUST,
-    database_with_sample,
     preparer,
     statuses,
     upcoming,
@@ -27,13 +25,6 @@ from zipcast import envelope, fairness
 from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
 from zipcast.messages import EpochMessage
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
 
 
 async def message_of(of, interval: EpochInterval) -> EpochMessage:

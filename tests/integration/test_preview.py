@@ -5,7 +5,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner, Result
@@ -13,18 +12,11 @@ from typer.testing import CliRunner, Result
 from devstack.logins import login_url
 from devstack.servers import Servers
 from storage.tables import Epoch, EpochInputs
-from tests.integration.scheduling import CALENDAR, FIRST, database_with_sample, preparer, upcoming
+from tests.integration.scheduling import CALENDAR, FIRST, preparer, upcoming
 from zipcast.cli import app
 from zipcast.messages import EpochMessage
 
 SIGNER_SEED = "01" * 32
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
 
 
 def environment(url: str, **changes: str) -> dict[str, str]:

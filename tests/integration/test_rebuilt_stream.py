@@ -5,7 +5,6 @@ import asyncio
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 
 from schedulers.rebuild import KEPT, Rebuild
 from schedulers.stream import EpochStream
@@ -13,30 +12,10 @@ from storage import epoch_publications
 from tests.integration.plain_nats import Hearer, PlainNats
 from tests.integration.processes import wait_until
 from tests.integration.record_and_stream import held, lose_rows, published, publisher, snapshot
-from tests.integration.scheduling import CALENDAR, database_with_sample, preparer, statuses
+from tests.integration.scheduling import CALENDAR, preparer, statuses
 from zipcast.subjects import EPOCH_INGEST, EPOCH_STREAM
 
 pytestmark = pytest.mark.long
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def nats_server(tmp_path_factory):
-    async with PlainNats.running(tmp_path_factory.mktemp("nats")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def stream(nats_server: PlainNats) -> EpochStream:
-    """An empty server's; whoever is connected stays so."""
-    await nats_server.lose_everything()
-    return EpochStream((await nats_server.connect()).jetstream(timeout=2))
 
 
 async def test_a_lost_stream_is_filled_again_unheard_and_goes_on_with_the_next_number(

@@ -16,7 +16,7 @@ from schedulers.timing import StartGate
 from tests.integration.plain_nats import PlainNats
 from tests.integration.processes import wait_until
 from tests.integration.record_and_stream import held
-from tests.integration.scheduling import FIRST, SIGNER, TRUST, database_with_sample
+from tests.integration.scheduling import FIRST, SIGNER, TRUST
 from zipcast.calendar import EpochCalendar
 from zipcast.clock import SystemClock
 from zipcast.selection import SelectionSettings
@@ -34,14 +34,8 @@ class SkewedClock(SystemClock):
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def database(database_url: str):
-    database = await database_with_sample(database_url)
-    yield database
-    await database.dispose()
-
-
-@pytest_asyncio.fixture(loop_scope="session")
 async def nats_server(tmp_path):
+    """One for each test: what they publish has the same ids."""
     async with PlainNats.running(tmp_path / "nats") as server:
         yield server
 
