@@ -1,5 +1,6 @@
 """Recording epochs that nobody prepared in all their length: `missed`, with nothing invented."""
 
+import json
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
@@ -12,7 +13,6 @@ from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
 from zipcast import fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
-from zipcast.inputs import SelectionInputs
 
 log = logs.logger()
 
@@ -60,6 +60,7 @@ async def _missed(connection: AsyncConnection, preparer: Preparer, interval: Epo
     committed = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
     secret_id = preparer.secrets.current
     if committed is not None:
-        secret_id = SelectionInputs.from_bytes(committed).secret_id
+        # Nothing else of them: a newer program, taken back since, may have written them.
+        secret_id = json.loads(committed)["secretId"]
     seed = preparer.seed(interval.epoch_id, secret_id)
     return MissedEpoch(interval, seed, fairness.seed_commitment(seed), secret_id)

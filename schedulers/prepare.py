@@ -195,6 +195,9 @@ class Preparer:
         """The epoch's seed: secret until the epoch has ended. Raises UnknownSecretError."""
         return fairness.derive_seed(self.secrets.key(secret_id), self.network, self.netuid, epoch_id)
 
+    def _salt(self, epoch_id: str, secret_id: str) -> str:
+        return fairness.derive_salt(self.secrets.key(secret_id), self.network, self.netuid, epoch_id).hex()
+
     async def _inputs(
         self, connection: AsyncConnection, interval: EpochInterval, now: datetime
     ) -> SelectionInputs:
@@ -231,6 +234,7 @@ class Preparer:
             settings=self.settings if target is None else replace(self.settings, target_listings=target),
             honeypots=self.honeypots,
             honeypot_epoch_ids=tuple(sorted({*decoys_in, *including})),
+            salt=self._salt(interval.epoch_id, secret_id),
         )
 
     async def _choose(

@@ -1,4 +1,4 @@
-"""What proves that an epoch was not bent: seed, commitments and nonce.
+"""What proves that an epoch was not bent: seed, salt, commitments and nonce.
 
 Owns: how each is derived from the bytes it stands for. Does not own: where the secret
 lives, when a seed is revealed, or signatures (envelope.py). The rules are those of
@@ -19,9 +19,19 @@ def derive_seed(secret: bytes, network: str, netuid: int, epoch_id: str) -> byte
 
     ValueError for a secret under 32 bytes; the message never shows it.
     """
-    if len(secret) < SHORTEST_SECRET_BYTES:
-        raise ValueError(f"the selection secret must have at least {SHORTEST_SECRET_BYTES} bytes")
-    return hmac.digest(secret, f"seed:{network}:{netuid}:{epoch_id}".encode(), "sha256")
+    return _derived(secret, f"seed:{network}:{netuid}:{epoch_id}")
+
+
+def derive_salt(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
+    """The 32-byte salt of an epoch's draws, part of what it is committed to. ValueError as above."""
+    return _derived(secret, f"salt:{network}:{netuid}:{epoch_id}")
+
+
+def draw_key(seed: bytes, salt: bytes) -> bytes:
+    """What the draws of an epoch are keyed by, 32 bytes. Everybody has the seed once the epoch has ended; a
+    zipcode that was drawn stands out from a decoy by its draw, so that takes the salt, which only validators
+    are told, with the decoys."""
+    return hmac.digest(seed, salt, "sha256")
 
 
 def seed_commitment(seed: bytes) -> str:
@@ -71,6 +81,12 @@ def _weighed(candidate: Candidate) -> str:
 def inputs_hash(inputs: bytes) -> str:
     """The hash of an epoch's stored inputs, of exactly those bytes."""
     return hashlib.sha256(inputs).hexdigest()
+
+
+def _derived(secret: bytes, text: str) -> bytes:
+    if len(secret) < SHORTEST_SECRET_BYTES:
+        raise ValueError(f"the selection secret must have at least {SHORTEST_SECRET_BYTES} bytes")
+    return hmac.digest(secret, text.encode(), "sha256")
 
 
 def _hash_of_sorted_lines(lines: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ class Honeypot:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """All that an epoch's inputs and seed decide.
+    """All that an epoch's inputs and draw key decide.
 
     `zipcodes` are those to publish, with the counts to publish, by zipcode. `selection` is what was chosen
     before decoys took any place. `decoys` are the zipcodes that could have been decoys, by zipcode."""
@@ -82,7 +82,7 @@ def choose(
     settings: SelectionSettings,
     honeypots: HoneypotSettings | None,
     resting: Collection[str],
-    seed: bytes,
+    draw_key: bytes,
     start_at: datetime,
     *,
     version: Version = NEWEST,
@@ -94,13 +94,13 @@ def choose(
     that is not below the fewest listings of a zipcode to assign."""
     candidates = tuple(candidates)
     if honeypots is None or honeypots.probability == 0:
-        return _choice(select(candidates, settings, seed, start_at, version=version), {}, ())
+        return _choice(select(candidates, settings, draw_key, start_at, version=version), {}, ())
     if honeypots.threshold >= settings.min_zipcode_listings:
         raise ValueError("threshold must be below min_zipcode_listings")
-    selection = select(candidates, settings, seed, start_at, version=version, hiding=True)
+    selection = select(candidates, settings, draw_key, start_at, version=version, hiding=True)
     possible = [one for one in candidates if one.expected_listings < honeypots.threshold]
     decoys = _fit_for_decoys(possible, settings, resting, as_utc(start_at))
-    draw = _Draw(seed, settings, selection, _Doubles(decoys))
+    draw = _Draw(draw_key, settings, selection, _Doubles(decoys))
     return _choice(selection, draw.replaced() if draw.wanted(honeypots.probability) else {}, decoys)
 
 
@@ -157,9 +157,9 @@ def _kind(one: Candidate) -> tuple[object, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Draw:
-    """The draw of one epoch's decoys: HMACs of the seed, in integers."""
+    """The draw of one epoch's decoys: HMACs of the draw key, in integers."""
 
-    seed: bytes
+    draw_key: bytes
     settings: SelectionSettings
     selection: Selection
     doubles: _Doubles
@@ -216,4 +216,4 @@ class _Draw:
 
     def _number(self, label: str) -> int:
         """64 bits."""
-        return int.from_bytes(hmac.digest(self.seed, label.encode(), "sha256")[:8], "big")
+        return int.from_bytes(hmac.digest(self.draw_key, label.encode(), "sha256")[:8], "big")

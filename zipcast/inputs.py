@@ -1,19 +1,21 @@
 """What an epoch's selection is committed to one epoch ahead, and what follows from it.
 
-Owns the document whose SHA-256 travels as `nextInputsHash`: import version, history, settings and
+Owns the document whose SHA-256 travels as `nextInputsHash`: import version, history, settings, salt and
 secret id; and which rules its algorithm version stands for. Once committed, later changes of any of them act
 on the epoch after. The document is stored as the exact bytes that were hashed and read back from them.
 """
 
 import json
+import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 
 from zipcast import fairness
 from zipcast.honeypots import Choice, HoneypotSettings, choose
 from zipcast.selection import NEWEST, Candidate, MarketTier, SelectionSettings, Version
 
+_SALT = re.compile(r"[0-9a-f]{64}")
 ALGORITHM_VERSIONS = {f"zipcast-selection/{version}": version for version in Version}
 ALGORITHM_VERSION = f"zipcast-selection/{NEWEST}"
 
@@ -21,8 +23,9 @@ ALGORITHM_VERSION = f"zipcast-selection/{NEWEST}"
 @dataclass(frozen=True, slots=True)
 class SelectionInputs:
     """`history_epoch_ids`: the epochs whose assignments count as recent for the cooldown.
-    `honeypot_epoch_ids`: those whose decoys still rest. `honeypots` is None in version 1, and only there:
-    ValueError otherwise, and for a version that this program does not know."""
+    `honeypot_epoch_ids`: those whose decoys still rest. `honeypots` is None in version 1, and only there;
+    `salt` are 64 hex digits from version 3 on, and only there: ValueError otherwise, and for a version that
+    this program does not know."""
 
     epoch_id: str
     import_id: int
@@ -31,6 +34,7 @@ class SelectionInputs:
     settings: SelectionSettings
     honeypots: HoneypotSettings | None = None
     honeypot_epoch_ids: tuple[str, ...] = ()
+    salt: str | None = None
     algorithm_version: str = field(default=ALGORITHM_VERSION)
 
     def __post_init__(self) -> None:
@@ -38,6 +42,10 @@ class SelectionInputs:
             raise ValueError(f"algorithm version {self.algorithm_version!r} is not known here")
         if (self.honeypots is None) is not (self._version < Version.WITH_DECOYS):
             raise ValueError(f"honeypots belong to zipcast-selection/{Version.WITH_DECOYS} and later ones")
+        if (self.salt is None) is not (self._version < Version.BY_SHARES):
+            raise ValueError(f"a salt belongs to zipcast-selection/{Version.BY_SHARES} and later ones")
+        if self.salt is not None and not _SALT.fullmatch(self.salt):
+            raise ValueError("salt must be 64 lower-case hex digits")
 
     @property
     def _version(self) -> Version:
@@ -48,8 +56,9 @@ class SelectionInputs:
     ) -> Choice:
         """The epoch's zipcodes by the rules of its version; `resting`: the decoys of `honeypot_epoch_ids`.
         Raises PoolTooSmallError, ValueError."""
+        key = seed if self.salt is None else fairness.draw_key(seed, bytes.fromhex(self.salt))
         return choose(
-            candidates, self.settings, self.honeypots, resting, seed, start_at, version=self._version
+            candidates, self.settings, self.honeypots, resting, key, start_at, version=self._version
         )
 
     def pool_hash(self, choice: Choice) -> str:
@@ -57,6 +66,15 @@ class SelectionInputs:
         if self.honeypots is None:
             return fairness.candidate_pool_hash(choice.selection.pool)
         return fairness.whole_pool_hash((*choice.selection.pool, *choice.decoys))
+
+    def of_version(self, version: Version) -> "SelectionInputs":
+        """The same as a program would have committed to whose newest version was `version`."""
+        changes: dict[str, object] = {"algorithm_version": f"zipcast-selection/{version}"}
+        if version < Version.BY_SHARES:
+            changes["salt"] = None
+        if version < Version.WITH_DECOYS:
+            changes |= {"honeypots": None, "honeypot_epoch_ids": ()}
+        return replace(self, **changes)  # type: ignore[arg-type]
 
     def to_bytes(self) -> bytes:
         document: dict[str, object] = {
@@ -67,6 +85,8 @@ class SelectionInputs:
             "historyEpochIds": self.history_epoch_ids,
             "settings": _settings_document(self.settings),
         }
+        if self.salt is not None:
+            document["salt"] = self.salt
         if self.honeypots is not None:
             document["honeypots"] = {
                 "probability": self.honeypots.probability,
@@ -91,6 +111,7 @@ class SelectionInputs:
             settings=_settings_from(document["settings"]),
             honeypots=honeypots,
             honeypot_epoch_ids=honeypot_epoch_ids,
+            salt=document.get("salt"),
             algorithm_version=document["algorithmVersion"],
         )
 

@@ -30,19 +30,19 @@ class Ranking:
     offsets: Mapping[str, float]
 
 
-def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", seed: bytes) -> Ranking:
+def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", draw_key: bytes) -> Ranking:
     """Efraimidis–Spirakis: small keys first, ties by zipcode.
 
     Keys and shares count to 12 significant digits, because the last ones of ln and of powers differ between
-    machines. ValueError unless the seed has 32 bytes.
+    machines. ValueError unless the draw key has 32 bytes.
     """
-    if len(seed) != 32:
-        raise ValueError("seed must be 32 bytes")
+    if len(draw_key) != 32:
+        raise ValueError("the draw key must be 32 bytes")
     pool = sorted(pool, key=attrgetter("zipcode"))
     softened = _softened(pool, settings)
     parts = _parts(pool, softened)
     spread = {state: part**settings.geographic_spread_factor for state, part in parts.items()}
-    draws = _draws(seed, b"draw:", (candidate.zipcode for candidate in pool))
+    draws = _draws(draw_key, b"draw:", (candidate.zipcode for candidate in pool))
     keys = [
         -math.log(number) / (weight / spread[candidate.state])
         for number, weight, candidate in zip(draws, softened, pool, strict=True)
@@ -50,7 +50,7 @@ def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", seed: bytes
     order = sorted(range(len(pool)), key=keys.__getitem__)
     settle_ties(order, keys)
     ranked = [pool[index] for index in order]
-    by_chance = dict(zip(parts, _draws(seed, b"state:", parts), strict=True))
+    by_chance = dict(zip(parts, _draws(draw_key, b"state:", parts), strict=True))
     return Ranking(
         ranked=ranked,
         shares=_soft_shares(parts, settings),
@@ -58,10 +58,10 @@ def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", seed: bytes
     )
 
 
-def _draws(seed: bytes, label: bytes, names: Iterable[str]) -> Iterator[float]:
-    """Between 0 and 1, from the first 8 bytes of HMAC-SHA256(seed, label and name), as RFC 2104 spells it:
-    both keyed hashes are begun once and copied, which takes half the time of `hmac`."""
-    key = seed.ljust(64, b"\0")
+def _draws(draw_key: bytes, label: bytes, names: Iterable[str]) -> Iterator[float]:
+    """Between 0 and 1, from the first 8 bytes of HMAC-SHA256(draw_key, label and name), as RFC 2104 spells
+    it: both keyed hashes are begun once and copied, which takes half the time of `hmac`."""
+    key = draw_key.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + label)
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
     begin, finish = inner.copy, outer.copy

@@ -1,7 +1,7 @@
-"""Which zipcodes an epoch assigns: a pure function of candidates, settings, seed and start.
+"""Which zipcodes an epoch assigns: a pure function of candidates, settings, draw key and start.
 
 Owns: eligibility, relaxation, and what differs between versions of the rules. Does not own: weights and the
-draw (ranking.py), fitting them to the target (fitting.py), where candidates come from, how the seed is
+draw (ranking.py), fitting them to the target (fitting.py), where candidates come from, how the draw key is
 derived or committed to (fairness.py), honeypots, or the clock. The rules are those of docs/protocol.md,
 "Selection": any language can replay them, so every number here is part of the protocol.
 """
@@ -159,7 +159,7 @@ class Selection:
 def select(
     candidates: Iterable[Candidate],
     settings: SelectionSettings,
-    seed: bytes,
+    draw_key: bytes,
     start_at: datetime,
     *,
     version: Version = NEWEST,
@@ -171,20 +171,20 @@ def select(
     does. If none does, zipcodes still in cooldown are let back, oldest assignment first.
     `hiding`: so that any of the chosen could be a decoy (honeypots.py). From version BY_SHARES on, zipcodes
     with more listings than the tolerance is wide are left out if anything fits without them.
-    PoolTooSmallError if that does not help either; ValueError for a seed that is not 32
+    PoolTooSmallError if that does not help either; ValueError for a draw key that is not 32
     bytes, a naive `start_at`, or a zipcode given twice.
     """
     eligible, cooling = _eligible(candidates, settings, as_utc(start_at))
     relaxed: list[Candidate] = []
     pool = _sparable(eligible, settings) if hiding and version >= Version.BY_SHARES else eligible
-    chosen = draw(pool, settings, seed, version=version, hiding=hiding)
+    chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
     if not chosen and len(pool) < len(eligible):
         pool = eligible
-        chosen = draw(pool, settings, seed, version=version, hiding=hiding)
+        chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
     if not chosen:
         relaxed = _relaxed(pool, cooling, settings)
         pool = [*pool, *relaxed]
-        chosen = draw(pool, settings, seed, version=version, hiding=hiding)
+        chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
     return Selection(
         zipcodes=chosen,
         total_listings=sum(candidate.expected_listings for candidate in chosen),
@@ -196,16 +196,16 @@ def select(
 def draw(
     pool: Sequence[Candidate],
     settings: SelectionSettings,
-    seed: bytes,
+    draw_key: bytes,
     *,
     version: Version = NEWEST,
     hiding: bool = False,
 ) -> tuple[Candidate, ...]:
     """The zipcodes drawn from a pool of distinct eligible ones, as they were drawn: what a validator replays.
 
-    Empty if none of its subsets totals within tolerance. ValueError unless the seed has 32 bytes.
+    Empty if none of its subsets totals within tolerance. ValueError unless the draw key has 32 bytes.
     """
-    ranking = rank(pool, settings, seed)
+    ranking = rank(pool, settings, draw_key)
     if version < Version.BY_SHARES:
         return fitting.by_rank(ranking.ranked, settings, with_room=hiding)
     return fitting.by_turns(ranking, settings, with_room=hiding)

@@ -23,6 +23,7 @@ from zipcast.clock import SystemClock
 from zipcast.honeypots import HoneypotSettings
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode
+from zipcast.selection import Version
 
 ALWAYS = HoneypotSettings(probability=1)
 
@@ -86,9 +87,7 @@ async def test_what_was_committed_to_before_there_were_honeypots_is_chosen_by_th
     async with database.begin() as connection:
         stored = await committed_inputs(connection, second.epoch_id)
         inputs = SelectionInputs.from_bytes(stored)
-        old = replace(
-            inputs, honeypots=None, honeypot_epoch_ids=(), algorithm_version="zipcast-selection/1"
-        ).to_bytes()
+        old = inputs.of_version(Version.BY_CHANCE).to_bytes()
         await connection.execute(delete(EpochInputs).where(EpochInputs.epoch_id == second.epoch_id))
         await epoch_inputs.commit_inputs(connection, second.epoch_id, old, datetime.now(UTC))
     message = envelope.verify((await decoying(database).prepare(second)).envelope, TRUST).message

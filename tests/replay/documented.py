@@ -118,9 +118,9 @@ def faults() -> list[str]:
         settings = page["settings"] | case["settings"]
         stated = {name: case[name] for name in case if name not in RULES}
         rules = (case["version"], case["hiding"])
-        if replay(page["candidates"], settings, page["seed"], page["start"], *rules) != stated:
+        if replay(page["candidates"], settings, page["drawKey"], page["start"], *rules) != stated:
             found.append(f"case {number}: the replay")
-        ours = selected(candidates, settings_of(settings), page["seed"], page["start"], *rules)
+        ours = selected(candidates, settings_of(settings), page["drawKey"], page["start"], *rules)
         if ours != {name: stated[name] for name in ours}:
             found.append(f"case {number}: zipcast.selection")
     return found
@@ -131,7 +131,7 @@ def main() -> None:
     for case in page["cases"]:
         settings = page["settings"] | case["settings"]
         rules = (case["version"], case["hiding"])
-        told = replay(page["candidates"], settings, page["seed"], page["start"], *rules)
+        told = replay(page["candidates"], settings, page["drawKey"], page["start"], *rules)
         case.update(told)
     sys.stdout.write(_rendered(page))
 
@@ -139,7 +139,7 @@ def main() -> None:
 def _rendered(page: Row) -> str:
     """One line for each candidate and each zipcode of a pool."""
     candidates = ",\n".join(f"    {json.dumps(row)}" for row in page["candidates"])
-    lines = [f'  "{name}": {json.dumps(page[name])},' for name in ("seed", "start", "settings")]
+    lines = [f'  "{name}": {json.dumps(page[name])},' for name in ("drawKey", "start", "settings")]
     cases = ",\n".join(_rendered_case(case) for case in page["cases"])
     return "\n".join(
         ["{", *lines, f'  "candidates": [\n{candidates}\n  ],', f'  "cases": [\n{cases}\n  ]', "}", ""]

@@ -5,6 +5,7 @@ its total and number of zipcodes. Decoys are compared with all the others of all
 z-score: chance alone gets beyond 3.3 once in a thousand comparisons.
 """
 
+import hmac
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -53,6 +54,19 @@ def by_name(some: Sequence[str], others: Sequence[str]) -> float:
     freedom = len(names) - 1
     spread = 2 / (9 * freedom)
     return float(((chi_square / freedom) ** (1 / 3) - (1 - spread)) / sqrt(spread))
+
+
+def by_seed(choices: Sequence[tuple[Choice, bytes]]) -> float:
+    """z of how decoys' draws lie beside others', for somebody who has each epoch's seed: everybody, once the
+    epoch has ended. Who was drawn had a large draw."""
+    decoys: list[float] = []
+    others: list[float] = []
+    for choice, seed in choices:
+        names = {one.zipcode for one in choice.honeypots}
+        for one in choice.zipcodes:
+            drawn = hmac.digest(seed, f"draw:{one.zipcode}".encode(), "sha256")
+            (decoys if one.zipcode in names else others).append(int.from_bytes(drawn[:8], "big"))
+    return by_size(decoys, others)
 
 
 def told_apart(choices: Sequence[Choice]) -> dict[str, float]:

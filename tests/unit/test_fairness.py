@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from zipcast.fairness import (
     candidate_pool_hash,
     derive_nonce,
+    derive_salt,
     derive_seed,
+    draw_key,
     inputs_hash,
     seed_commitment,
     selected_zipcodes_hash,
@@ -58,6 +60,13 @@ def test_the_documented_seed_and_commitment_hold() -> None:
     assert seed_commitment(seed) == VECTORS["seedCommitment"]
 
 
+def test_the_documented_salt_and_draw_key_hold() -> None:
+    salt = derive_salt(bytes.fromhex(VECTORS["secret"]), "finney", 46, VECTORS["epochId"])
+    assert salt.hex() == VECTORS["salt"]
+    assert draw_key(bytes.fromhex(VECTORS["seed"]), salt).hex() == VECTORS["drawKey"]
+    assert derive_salt(SECRET, "finney", 46, "2026-11-22T08-00-00") != salt
+
+
 def test_the_documented_hashes_and_nonce_hold() -> None:
     selected = selected_zipcodes_hash(tuple(pair) for pair in VECTORS["selectedZipcodes"])
     assert selected == VECTORS["selectedZipcodesHash"]
@@ -70,9 +79,10 @@ def test_the_documented_hashes_and_nonce_hold() -> None:
 @pytest.mark.parametrize("length", [0, 16, 31])
 def test_a_short_secret_is_refused_without_being_shown(length: int) -> None:
     secret = b"hunter2-hunter2-hunter2-hunter2"[:length]
-    with pytest.raises(ValueError, match="at least 32 bytes") as refusal:
-        derive_seed(secret, "finney", 46, "2026-11-22T04-00-00")
-    assert "hunter" not in str(refusal.value)
+    for derive in (derive_seed, derive_salt):
+        with pytest.raises(ValueError, match="at least 32 bytes") as refusal:
+            derive(secret, "finney", 46, "2026-11-22T04-00-00")
+        assert "hunter" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Thousands of epochs over the sample zipcodes: decoys are not told from others better than by chance."""
 
+import hashlib
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -7,11 +8,13 @@ from datetime import UTC, datetime
 import pytest
 
 from storage.candidates import as_candidate
-from tests.unit.telling_apart import auc, by_name, by_size, told_apart
+from tests.unit.telling_apart import auc, by_name, by_seed, by_size, told_apart
 from tests.unit.test_sample_data import sample_outcomes
+from tests.unit.test_selection import START_AT, candidate
 from zipcast.calendar import EpochCalendar
 from zipcast.honeypots import Choice, Honeypot, HoneypotSettings
-from zipcast.selection import SelectionSettings
+from zipcast.inputs import SelectionInputs
+from zipcast.selection import SelectionSettings, Version
 from zipcast.simulation import simulate
 
 SETTINGS = SelectionSettings()
@@ -53,6 +56,27 @@ def only_the_small(choice: Choice) -> Choice:
     free = [one for one in choice.zipcodes if one.expected_listings < 2000]
     smallest = min(free, key=lambda one: one.expected_listings)
     return replace(choice, honeypots=(Honeypot(smallest.zipcode, 0, smallest.expected_listings),))
+
+
+def chosen_by(version: Version, epochs: int) -> list[tuple[Choice, bytes]]:
+    """With the seed of each."""
+    candidates = [
+        *(candidate(f"{10000 + number}", 300 + 7 * number) for number in range(200)),
+        *(candidate(f"{90000 + number}", number) for number in range(40)),
+    ]
+    chosen = []
+    for number in range(epochs):
+        seed, salt = (hashlib.sha256(b"%s:%d" % (name, number)).digest() for name in (b"seed", b"salt"))
+        inputs = SelectionInputs("", 1, "1", (), SETTINGS, HoneypotSettings(probability=1), salt=salt.hex())
+        choice = inputs.of_version(version).choose(candidates, (), seed, START_AT)
+        chosen.append((choice, seed))
+    return chosen
+
+
+def test_the_revealed_seed_tells_no_decoys_without_the_salt() -> None:
+    """In version 2 it did: whatever was drawn had a large draw by the seed alone."""
+    assert abs(by_seed(chosen_by(Version.WITH_DECOYS, 300))) > FIND
+    assert abs(by_seed(chosen_by(Version.BY_SHARES, 300))) < CHANCE
 
 
 @pytest.mark.long

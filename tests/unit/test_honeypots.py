@@ -52,7 +52,7 @@ def test_the_documented_choices_hold(expected: dict) -> None:
         target_listings=expected["targetListings"], tolerance_percent=expected["tolerancePercent"]
     )
     honeypots = HoneypotSettings(probability=1, threshold=VECTORS["threshold"])
-    seed = bytes.fromhex(VECTORS["seed"])
+    seed = bytes.fromhex(VECTORS["drawKey"])
     version = Version(expected["version"])
     choice = choose(documented(), settings, honeypots, VECTORS["resting"], seed, START_AT, version=version)
     assert [one.zipcode for one in choice.selection.zipcodes] == expected["chosen"]
@@ -67,7 +67,7 @@ def test_the_documented_choices_hold(expected: dict) -> None:
 
 
 def test_the_documented_draws_hold() -> None:
-    seed = bytes.fromhex(VECTORS["seed"])
+    seed = bytes.fromhex(VECTORS["drawKey"])
     for label, number in VECTORS["draws"].items():
         assert hmac.digest(seed, label.encode(), "sha256")[:8].hex() == number
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.fakes import EPOCH_ID
 from zipcast.honeypots import HoneypotSettings
 from zipcast.inputs import SelectionInputs
-from zipcast.selection import MarketTier, SelectionSettings
+from zipcast.selection import MarketTier, SelectionSettings, Version
 
 INPUTS = SelectionInputs(
     epoch_id=EPOCH_ID,
@@ -20,6 +20,7 @@ INPUTS = SelectionInputs(
     settings=SelectionSettings(),
     honeypots=HoneypotSettings(),
     honeypot_epoch_ids=("2026-11-21T20-00-00",),
+    salt="5a" * 32,
 )
 STORED = (
     b'{"algorithmVersion":"zipcast-selection/3","epochId":"2026-11-22T04-00-00","importId":7,'
@@ -29,9 +30,11 @@ STORED = (
     b'"state_priorities":[["PA",1],["NJ",2],["NY",3],["DE",4],["MD",5]],'
     b'"tier_weights":[["PREMIUM",1.5],["STANDARD",1.0],["EMERGING",0.8]],'
     b'"selection_randomness":0.25,"geographic_spread_factor":0.15},'
+    b'"salt":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",'
     b'"honeypots":{"probability":0.3,"threshold":50,"rest":2592000,"epochIds":["2026-11-21T20-00-00"]}}'
 )
-BEFORE_HONEYPOTS = STORED.partition(b',"honeypots":')[0].replace(b"selection/3", b"selection/1") + b"}"
+BEFORE_SALTS = STORED.replace(b'"salt":"' + b"5a" * 32 + b'",', b"").replace(b"selection/3", b"selection/2")
+BEFORE_HONEYPOTS = BEFORE_SALTS.partition(b',"honeypots":')[0].replace(b"selection/2", b"selection/1") + b"}"
 
 weights = st.floats(1e-6, 1e6)
 fractions = st.floats(0, 1)
@@ -67,18 +70,40 @@ def test_what_was_committed_to_before_there_were_honeypots_reads_as_it_did() -> 
     assert read.to_bytes() == BEFORE_HONEYPOTS
 
 
+def test_what_was_committed_to_before_there_were_salts_reads_as_it_did() -> None:
+    read = SelectionInputs.from_bytes(BEFORE_SALTS)
+    assert (read.algorithm_version, read.salt) == ("zipcast-selection/2", None)
+    assert read.to_bytes() == BEFORE_SALTS
+
+
+def test_the_same_is_written_as_each_earlier_version_would_have() -> None:
+    written = {version: INPUTS.of_version(version).to_bytes() for version in Version}
+    assert written == {1: BEFORE_HONEYPOTS, 2: BEFORE_SALTS, 3: STORED}
+
+
 @pytest.mark.parametrize(
     "stored",
     [
-        STORED.replace(b"selection/3", b"selection/1"),
+        BEFORE_SALTS.replace(b"selection/2", b"selection/1"),
+        STORED.replace(b"selection/3", b"selection/2"),
+        BEFORE_SALTS.replace(b"selection/2", b"selection/3"),
+        STORED.replace(b"5a5a5a5a", b"5A5A5A5A"),
+        STORED.replace(b"5a5a5a5a", b""),
         STORED.replace(b"selection/3", b"selection/4"),
         BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/2"),
-        BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/3"),
     ],
-    ids=["honeypots too early", "unknown", "honeypots lost", "lost in the newest"],
+    ids=[
+        "honeypots too early",
+        "salt too early",
+        "salt lost",
+        "salt in capitals",
+        "salt too short",
+        "unknown",
+        "honeypots lost",
+    ],
 )
 def test_a_version_that_does_not_fit_is_refused(stored: bytes) -> None:
-    with pytest.raises(ValueError, match="zipcast-selection/"):
+    with pytest.raises(ValueError, match=r"zipcast-selection/|^salt must"):
         SelectionInputs.from_bytes(stored)
 
 
@@ -86,7 +111,7 @@ def test_a_version_that_does_not_fit_is_refused(stored: bytes) -> None:
 @given(selection_settings, st.integers(1, 2**63 - 1))
 def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, import_id: int) -> None:
     honeypots = HoneypotSettings(chosen.selection_randomness, import_id % 99 + 1, chosen.cooldown)
-    inputs = SelectionInputs(EPOCH_ID, import_id, "1", (), chosen, honeypots)
+    inputs = SelectionInputs(EPOCH_ID, import_id, "1", (), chosen, honeypots, salt="0f" * 32)
     read = SelectionInputs.from_bytes(inputs.to_bytes())
     assert read == inputs
     assert read.to_bytes() == inputs.to_bytes()
@@ -104,6 +129,7 @@ def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, 
         {"honeypots": HoneypotSettings(probability=0.25)},
         {"honeypots": HoneypotSettings(rest=timedelta(days=29))},
         {"honeypot_epoch_ids": ()},
+        {"salt": "5b" * 32},
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -37,7 +37,7 @@ class Made:
 
 def inputs_of(number: int, **changes: object) -> SelectionInputs:
     earlier = tuple(name(one) for one in range(number))
-    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, earlier)
+    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, earlier, "5a" * 32)
     return replace(inputs, **changes)  # type: ignore[arg-type]
 
 
@@ -148,8 +148,13 @@ def test_honest_epochs_hold_and_all_is_checked() -> None:
 @pytest.mark.parametrize(
     "old",
     [
-        {"honeypots": None, "honeypot_epoch_ids": (), "algorithm_version": "zipcast-selection/1"},
-        {"algorithm_version": "zipcast-selection/2"},
+        {
+            "honeypots": None,
+            "honeypot_epoch_ids": (),
+            "salt": None,
+            "algorithm_version": "zipcast-selection/1",
+        },
+        {"salt": None, "algorithm_version": "zipcast-selection/2"},
     ],
     ids=["1", "2"],
 )

@@ -141,7 +141,7 @@ DOCUMENTED_POOL = [
     )
     for row in VECTORS["pool"]
 ]
-DOCUMENTED_SEED = bytes.fromhex(VECTORS["seed"])
+DOCUMENTED_SEED = bytes.fromhex(VECTORS["drawKey"])
 
 
 @pytest.mark.parametrize("vector", VECTORS["selections"], ids=lambda vector: str(vector["targetListings"]))
@@ -334,8 +334,8 @@ def test_each_flipped_bit_of_the_seed_changes_the_selection() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 31, 33])
-def test_a_seed_of_another_length_is_refused(length: int) -> None:
-    with pytest.raises(ValueError, match="seed must be 32 bytes"):
+def test_a_draw_key_of_another_length_is_refused(length: int) -> None:
+    with pytest.raises(ValueError, match="draw key must be 32 bytes"):
         draw([candidate("00001", 50)], exactly(50), bytes(length))
 
 

@@ -73,7 +73,15 @@ def seed_of(interval: EpochInterval) -> bytes:
 
 
 def inputs_of(interval: EpochInterval) -> SelectionInputs:
-    return SelectionInputs(interval.epoch_id, 1, "1", (), SETTINGS, HoneypotSettings())
+    return SelectionInputs(
+        interval.epoch_id,
+        1,
+        "1",
+        (),
+        SETTINGS,
+        HoneypotSettings(),
+        salt=PREPARER._salt(interval.epoch_id, "1"),
+    )
 
 
 def year_of_messages() -> list[Evidence]:
