@@ -93,7 +93,7 @@ def choose(
     total and true total both lie in tolerance. Raises what `select` raises, and ValueError for a threshold
     that is not below the fewest listings of a zipcode to assign."""
     candidates = tuple(candidates)
-    if honeypots is None or honeypots.probability == 0:
+    if honeypots is None or honeypots.probability == 0 or version < Version.WITH_DECOYS:
         return _choice(select(candidates, settings, draw_key, start_at, version=version), {}, ())
     if honeypots.threshold >= settings.min_zipcode_listings:
         raise ValueError("threshold must be below min_zipcode_listings")

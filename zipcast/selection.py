@@ -206,9 +206,10 @@ def draw(
     Empty if none of its subsets totals within tolerance. ValueError unless the draw key has 32 bytes.
     """
     ranking = rank(pool, settings, draw_key)
+    with_room = hiding and version >= Version.WITH_DECOYS
     if version < Version.BY_SHARES:
-        return fitting.by_rank(ranking.ranked, settings, with_room=hiding)
-    return fitting.by_turns(ranking, settings, with_room=hiding)
+        return fitting.by_rank(ranking.ranked, settings, with_room=with_room)
+    return fitting.by_turns(ranking, settings, with_room=with_room)
 
 
 def _sparable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:

@@ -45,6 +45,7 @@ def replay(
     resting = [row for row in usable if row not in pool]
     instants = sorted({datetime.fromisoformat(row["lastAssigned"]) for row in resting})
     lowest, highest = band(settings)
+    hiding = hiding and version >= 2
     attempts: list[tuple[list[Row], list[Row]]] = []
     if hiding and version >= 3:
         attempts.append(([row for row in pool if row["expectedListings"] <= highest - lowest], []))
