@@ -20,12 +20,14 @@ RECORD_ERRORS = (SQLAlchemyError, TimeoutError)
 
 
 @asynccontextmanager
-async def record_of(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """A transaction of at most five seconds, committed at the end of the block.
+async def record_of(
+    database: AsyncEngine, patience_seconds: float = PATIENCE_SECONDS
+) -> AsyncIterator[AsyncConnection]:
+    """A transaction of at most so long, committed at the end of the block.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
     with _in_our_words():
-        async with asyncio.timeout(PATIENCE_SECONDS), database.begin() as connection:
+        async with asyncio.timeout(patience_seconds), database.begin() as connection:
             yield connection
 
 

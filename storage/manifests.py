@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, tuple_, update
+from sqlalchemy import func, insert, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import Epoch, MinerSignal, UploadManifest
@@ -19,6 +19,7 @@ LOOK_BACK = timedelta(days=30)
 # Any constant, but not another lock's; "manifest" on a telephone keypad.
 SEALING_LOCK = 62643378
 BATCH_ROWS = 1_000
+MOST_DUE = 500
 CHANGED = "changed_after_deadline"
 """The one signal that the responder may note (migration 0006)."""
 
@@ -38,8 +39,8 @@ class SealedObject:
 _FIELDS = tuple(field.name for field in fields(SealedObject))
 
 
-async def next_unsealed(connection: AsyncConnection, settled_for: timedelta) -> EpochInterval | None:
-    """The oldest epoch that ended at least that long ago and has no manifest yet."""
+async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[EpochInterval]:
+    """Epochs that ended at least that long ago and have no manifest yet, oldest first."""
     now = func.clock_timestamp()
     query = (
         select(Epoch.start_at, Epoch.end_at)
@@ -50,14 +51,16 @@ async def next_unsealed(connection: AsyncConnection, settled_for: timedelta) -> 
             Epoch.end_at > now - LOOK_BACK,
         )
         .order_by(Epoch.end_at)
-        .limit(1)
+        .limit(MOST_DUE)
     )
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else EpochInterval(row.start_at, row.end_at)
+    return [EpochInterval(row.start_at, row.end_at) for row in await connection.execute(query)]
 
 
 async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[SealedObject]) -> bool:
-    """Write the epoch's manifest, whole. False if another replica has been first."""
+    """Write the epoch's manifest, whole. False if another replica has been first. The caller bounds the time
+    that it may take."""
+    # Another replica may hold the lock for as long as it writes.
+    await connection.execute(text("set local statement_timeout = 0"))
     await connection.execute(select(func.pg_advisory_xact_lock(SEALING_LOCK)))
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     marked = await connection.execute(

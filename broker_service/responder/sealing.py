@@ -6,7 +6,8 @@ first one writes the whole manifest in one transaction.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -33,6 +34,9 @@ AT_ONCE = 4
 # Of one miner in one epoch, in key order: the record must not drown in a million files or versions.
 MOST_OBJECTS = 10_000
 MOST_PAGES = 100
+# Of all miners in one epoch; beyond that those with most lose first. PostgreSQL takes 10,000 rows a second.
+MOST_OF_AN_EPOCH = 200_000
+WRITING_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Sealer:
     bucket: str
     settle: timedelta
     metrics: ResponderMetrics
+    _failures: Counter[str] = field(default_factory=Counter)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def run(self) -> None:
@@ -57,25 +62,35 @@ class Sealer:
         await repeat(self.seal_next, self.clock, failed)
 
     async def seal_next(self) -> bool:
-        """Seal the oldest epoch that is due; False if none is.
+        """Seal the oldest epoch that is due, or the next one if that failed more often; False if none is due.
 
         Raises ServiceError(SERVICE_UNAVAILABLE), ObjectStoreUnavailableError."""
         async with record_of(self.database) as connection:
-            interval = await manifests.next_unsealed(connection, self.settle)
-        if interval is None:
+            due = await manifests.unsealed(connection, self.settle)
+        if not due:
             return False
+        interval = min(due, key=lambda one: (self._failures[one.epoch_id], one.end_at))
+        self._failures[interval.epoch_id] += 1
+        await self._seal(interval)
+        del self._failures[interval.epoch_id]
+        return True
+
+    async def _seal(self, interval: EpochInterval) -> None:
         found = await self._uploads(interval)
-        async with record_of(self.database) as connection:
+        async with record_of(self.database, WRITING_SECONDS) as connection:
             sealed = await manifests.seal(connection, interval.epoch_id, found)
         if sealed:
             self.metrics.sealed_epochs.inc()
             log.info("uploads_sealed", epoch_id=interval.epoch_id, objects=len(found))
-        return True
 
     async def _uploads(self, interval: EpochInterval) -> list[SealedObject]:
         hotkeys = [named for folder in await self._folders() if (named := _owner(folder)) is not None]
         by_miner = await asyncio.gather(*(self._uploads_of(hotkey, interval) for hotkey in hotkeys))
-        return [one for uploads in by_miner for one in uploads]
+        level = highest_level([len(uploads) for uploads in by_miner], MOST_OF_AN_EPOCH)
+        for hotkey, uploads in zip(hotkeys, by_miner, strict=True):
+            if len(uploads) > level:
+                log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey)
+        return [one for uploads in by_miner for one in uploads[:level]]
 
     async def _folders(self) -> list[str]:
         listing = policies.all_miners(self.bucket)
@@ -121,6 +136,17 @@ async def repeat(
             failed(cause if isinstance(cause, Exception) else error)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
         await clock.sleep(pause)
+
+
+def highest_level(counts: Sequence[int], most: int) -> int:
+    """The largest number so that all counts, cut to it, add up to at most `most`: who has less is left
+    whole."""
+    left, remaining = most, len(counts)
+    for count in sorted(counts):
+        if count * remaining > left:
+            return left // remaining
+        left, remaining = left - count, remaining - 1
+    return most
 
 
 async def newest_versions(

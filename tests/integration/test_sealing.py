@@ -11,7 +11,7 @@ import pytest_asyncio
 from botocore.config import Config
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker_service.responder.metrics import ResponderMetrics
@@ -25,13 +25,15 @@ from storage.object_store import (
     ObjectStore,
     ObjectStoreConfig,
     ObjectStoreUnavailableError,
+    ObjectVersion,
     VersionPage,
 )
-from storage.policies import Scope
+from storage.policies import Listing, Scope
 from storage.tables import Epoch, UploadManifest
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
+from zipcast.hotkeys import Keypair
 
 VERSIONS = 4
 INSTANTLY = timedelta(0)
@@ -54,6 +56,33 @@ class FailingStore(SmallPages):
         if self.listed > 1:
             raise ObjectStoreUnavailableError("TimeoutError")
         return await super().list_versions(scope, after, page_size)
+
+
+class FailingFor(SmallPages):
+    """Fails for one epoch, whoever uploaded for it."""
+
+    def __init__(self, config: ObjectStoreConfig, epoch_id: str) -> None:
+        super().__init__(config)
+        self.epoch_id = epoch_id
+
+    async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 3) -> VersionPage:
+        if self.epoch_id in scope.prefix:
+            raise ObjectStoreUnavailableError("TimeoutError")
+        return await super().list_versions(scope, after, page_size)
+
+
+class CrowdedStore(ObjectStore):
+    """As if each of 24 miners had uploaded 10,000 files, which would take longer than all other tests."""
+
+    async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 1_000) -> VersionPage:
+        at = datetime.now(UTC) - timedelta(minutes=5)
+        versions = [
+            ObjectVersion(f"{scope.prefix}{n:05d}.json", f"v{n}", 1024, "e", at) for n in range(10_000)
+        ]
+        return VersionPage(tuple(versions), None)
+
+    async def list_folders(self, listing: Listing, after: str | None) -> tuple[list[str], str | None]:
+        return [f"data/hotkey={Keypair.create_from_uri(f'//{n}').ss58_address}/" for n in range(24)], None
 
 
 def config(servers: Servers) -> ObjectStoreConfig:
@@ -89,10 +118,12 @@ def sealer(
     return Sealer(store, database, SystemClock(), servers.s3_environment["S3_BUCKET"], settle, metrics)
 
 
-async def an_epoch(database_url: str, *, ends_in: timedelta) -> EpochInterval:
-    """One that started a minute ago, of a length of its own."""
+async def an_epoch(
+    database_url: str, *, ends_in: timedelta, starts_in: timedelta = timedelta(minutes=-1)
+) -> EpochInterval:
+    """Of a length of its own."""
     now = datetime.now(UTC).replace(microsecond=0)
-    interval = EpochInterval(now - timedelta(minutes=1), now + ends_in)
+    interval = EpochInterval(now + starts_in, now + ends_in)
     owner = open_engine(database_url, application_name="test")
     row = {
         "epoch_id": interval.epoch_id,
@@ -190,6 +221,45 @@ async def test_a_store_that_fails_midway_leaves_nothing_and_the_next_attempt_sea
     assert await manifest(database, interval.epoch_id) == []
     assert await sealer(servers, store, database).seal_next()
     assert len(await manifest(database, interval.epoch_id)) == 2
+
+
+async def test_an_epoch_that_cannot_be_sealed_keeps_none_after_it_from_being_sealed(
+    servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
+):
+    first = await an_epoch(database_url, starts_in=timedelta(minutes=-3), ends_in=timedelta(minutes=-2))
+    second = await an_epoch(database_url, ends_in=timedelta(seconds=4))
+    for interval in (first, second):
+        await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"x")
+    await until(second)
+    failing = FailingFor(config(servers), first.epoch_id)
+    of = sealer(servers, failing, database)
+    with pytest.raises(ObjectStoreUnavailableError):
+        await of.seal_next()
+    assert await of.seal_next()
+    assert len(await manifest(database, second.epoch_id)) == 1
+    failing.epoch_id = "none"
+    assert await of.seal_next()
+    failing.close()
+    async with database.connect() as connection:
+        assert await manifests.is_sealed(connection, first.epoch_id)
+    assert not await of.seal_next()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_more_files_than_the_record_takes_are_cut_where_most_are_and_sealed_by_one_replica(
+    servers: Servers, database: AsyncEngine, database_url: str
+):
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=-1))
+    crowded = CrowdedStore(config(servers))
+    replicas = [sealer(servers, crowded, database) for _ in range(2)]
+    assert await asyncio.gather(*(of.seal_next() for of in replicas)) == [True, True]
+    crowded.close()
+    query = select(UploadManifest.hotkey, func.count()).where(UploadManifest.epoch_id == interval.epoch_id)
+    async with database.connect() as connection:
+        rows = (await connection.execute(query.group_by(UploadManifest.hotkey))).all()
+    assert [count for _, count in rows] == [200_000 // 24] * 24
+    assert sum(of.metrics.sealed_epochs._value.get() for of in replicas) == 1
 
 
 async def test_uploads_under_way_are_waited_for(

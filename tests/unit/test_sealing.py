@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_service.responder.sealing import keep_newest
+from broker_service.responder.sealing import highest_level, keep_newest
 from storage.object_store import ObjectVersion
 from tests.unit.fakes import START_AT
 
@@ -53,3 +53,13 @@ def test_a_version_stored_at_the_deadline_comes_too_late() -> None:
 def test_of_two_versions_in_one_second_the_one_the_store_lists_first_is_newer() -> None:
     newer, older = (version("a", START_AT, name) for name in ("newer", "older"))
     assert sealed((newer, older)) == {"a": newer}
+
+
+@given(st.lists(st.integers(0, 40), max_size=12), st.integers(0, 200))
+def test_what_is_cut_is_cut_where_most_is_and_no_further_than_needed(counts: list[int], most: int) -> None:
+    def total(level: int) -> int:
+        return sum(min(count, level) for count in counts)
+
+    level = highest_level(counts, most)
+    assert total(level) <= most
+    assert total(level) == sum(counts) or total(level + 1) > most
