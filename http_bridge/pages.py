@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 OPENAPI = "/openapi.json"
 ASYNCAPI = "/asyncapi.json"
@@ -24,11 +25,19 @@ POLICY = (
 OWN_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
+class WholeFiles(StaticFiles):
+    """Without ranges, whose errors would be in words of their own."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+        await super().__call__({**scope, "headers": headers}, receive, send)
+
+
 def add_pages(app: FastAPI) -> None:
     """`/docs` and `/redoc` over the application's `/openapi.json`; `/asyncapi` over the kept description."""
     _add_redoc_script(app)
-    app.mount(ASSETS, StaticFiles(directory=str(files("fastapi_offline") / "static")))
-    app.mount(OWN_ASSETS, StaticFiles(directory=str(STATIC / "own")))
+    app.mount(ASSETS, WholeFiles(directory=str(files("fastapi_offline") / "static")))
+    app.mount(OWN_ASSETS, WholeFiles(directory=str(STATIC / "own")))
     _add_asyncapi(app)
 
     @app.get("/docs", include_in_schema=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
-from h11 import DONE, MUST_CLOSE, Data, EndOfMessage, Response
+from h11 import DONE, MUST_CLOSE, SEND_BODY, Data, EndOfMessage, Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -34,6 +34,12 @@ class PunctualProtocol(H11Protocol):
         super().data_received(data)
         if self.conn.their_state in {DONE, MUST_CLOSE}:
             self._arrived()
+
+    def on_response_complete(self) -> None:
+        """What was sent behind a request is looked at once that is answered: it may be half of another."""
+        super().on_response_complete()
+        if self.conn.their_state is SEND_BODY or self.conn.trailing_data[0]:
+            self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._arrived()

@@ -12,12 +12,14 @@ from functools import cached_property
 from math import ceil
 
 from limits import RateLimitItemPerSecond
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
 from runtime import logs
+from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
+from runtime.source_addresses import counted_as
 from zipcast.calendar import scaled
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -99,7 +101,7 @@ class Rules:
 class Counter:
     """Counts in one storage: exactly up to a thousand, by two buckets where there are more."""
 
-    def __init__(self, storage: MemoryStorage | RedisStorage) -> None:
+    def __init__(self, storage: MemoryCounts | RedisStorage) -> None:
         self._exact = MovingWindowRateLimiter(storage)
         self._rough = SlidingWindowCounterRateLimiter(storage)
 
@@ -124,7 +126,7 @@ class Limits:
     clock: Clock
     shared: Counter | None = None
     store_fault: str | None = None
-    _own: Counter = field(default_factory=lambda: Counter(MemoryStorage()))
+    _own: Counter = field(default_factory=lambda: Counter(MemoryCounts()))
     _ask_again_at: float = field(default=float("-inf"))
     _credits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     """By rule and hotkey: until when each refund counts."""
@@ -136,11 +138,11 @@ class Limits:
 
     async def charge_address(self, address: str) -> None:
         """Before anything is known of the sender. Raises ServiceError(RATE_LIMITED)."""
-        await self._charge(self.rules.address, address)
+        await self._charge(self.rules.address, counted_as(address))
 
     async def charge_statistics(self, address: str) -> None:
         """Raises ServiceError(RATE_LIMITED)."""
-        await self._charge(self.rules.statistics, address)
+        await self._charge(self.rules.statistics, counted_as(address))
 
     async def charge(self, verb: Verb, hotkey: str) -> None:
         """A request whose signature was verified. Raises ServiceError(RATE_LIMITED)."""

@@ -9,12 +9,11 @@ since that is what one customer holds.
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address, ip_network
 
 from runtime.refusals import Bucket
+from runtime.source_addresses import counted_as
 
 MOST_ADDRESSES = 20_000
-_IPV6_PREFIX = 64
 
 
 class Limit(StrEnum):
@@ -71,16 +70,3 @@ class AddressLimits:
         for bucket in pair:
             bucket.refill(now)
         return pair
-
-
-def counted_as(host: str) -> str:
-    """The address, or the /64 of an IPv6 one; what is no address counts as one and the same."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return "unknown"
-    if not isinstance(address, IPv6Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ip_network((int(address), _IPV6_PREFIX), strict=False))

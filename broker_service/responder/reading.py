@@ -118,7 +118,8 @@ def make_token(last: SealedObject) -> str:
 def parse_token(token: str) -> tuple[str, str]:
     """The hotkey and key that a page ended with. Raises ServiceError(MALFORMED_REQUEST)."""
     try:
-        hotkey, key = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
+        named, key = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
+        hotkey = parse_hotkey(named)
     except (binascii.Error, ValueError):
         raise ServiceError(
             ErrorCode.MALFORMED_REQUEST, "pageToken must be one that an earlier page gave."

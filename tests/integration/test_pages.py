@@ -46,6 +46,13 @@ async def test_an_asset_that_is_not_there_has_the_one_error_shape(http: httpx.As
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("asked", ["bytes=a-b", "bytes=99999999-", "bytes=0-3"])
+async def test_assets_come_whole_whatever_range_is_asked_for(http: httpx.AsyncClient, asked: str):
+    whole = await http.get("/assets/docs/swagger-ui.css")
+    part = await http.get("/assets/docs/swagger-ui.css", headers={"Range": asked})
+    assert (part.status_code, part.content) == (200, whole.content)
+
+
 async def test_the_operations_page_is_internal_and_tells_how_things_are(
     http: httpx.AsyncClient, ready: Ready
 ):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -193,6 +194,25 @@ DRIPPING = {
     "a body": b"POST /get-folder-access HTTP/1.1\r\nHost: bridge\r\nContent-Length: 999\r\n\r\n{",
     "a second request": b"GET /health/live HTTP/1.1\r\nHost: bridge\r\n\r\nG",
 }
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"POST /get-folder-access HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n",
+        b"GET /b HTTP/1.1\r\nHost:",
+    ],
+    ids=["body", "head"],
+)
+async def test_half_a_request_sent_behind_a_whole_one_is_cut_too(ready: Ready, half: bytes):
+    async with asyncio.timeout(3 * ARRIVAL_SECONDS), connected(ready) as (reader, writer):
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n" + half)
+        answered = b""
+        with suppress(ConnectionError):
+            while received := await reader.read(4096):
+                answered += received
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert answered.count(b"HTTP/1.1") == 1
 
 
 async def test_requests_that_never_end_are_cut_and_hold_up_nobody(ready: Ready, http: httpx.AsyncClient):

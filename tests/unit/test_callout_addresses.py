@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_service.callout.addresses import AddressLimits, Limit, Rate, counted_as
+from broker_service.callout.addresses import AddressLimits, Limit, Rate
+from runtime.source_addresses import counted_as
 
 HERE, THERE = "192.0.2.7", "192.0.2.8"
 

@@ -1,9 +1,12 @@
 """The limits of the contract, counted in memory."""
 
+import time
+
 import pytest
 
 from http_bridge.limits import rate_limits
 from runtime.limits import Limits, Rule, Rules
+from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
 from tests.unit.fakes import FakeClock
 from zipcast.clock import SystemClock
@@ -122,3 +125,34 @@ async def test_a_refund_lasts_no_longer_than_the_charge_it_takes_back() -> None:
     await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a"))
     counting.refund(Verb.S3_VALIDATOR_UPLOAD, "b")
     assert len(counting._credits) == 1  # what has run out is not kept
+
+
+async def test_many_addresses_cost_no_sweep_at_each_request() -> None:
+    counting = MemoryCounts()
+    for number in range(2_000):
+        assert await counting.acquire_entry(f"address-{number}", 10, 60)
+    assert counting.timer is None  # the library's own sweep, with a thread for each key
+    assert len(counting.events) == 2_000
+
+
+async def test_what_no_longer_counts_is_forgotten_and_what_counts_is_not() -> None:
+    counting = MemoryCounts()
+    assert await counting.acquire_entry("short", 1, 10)
+    assert await counting.acquire_entry("long", 1, 1_000)
+    assert await counting.incr("rough", 100) == 1
+    now = time.time()
+    counting.tidy(now + 5)
+    assert set(counting.events) == {"short", "long"}
+    counting.tidy(now + 50)
+    assert (set(counting.events), set(counting.storage)) == ({"long"}, {"rough"})
+    assert not await counting.acquire_entry("long", 1, 1_000)
+    counting.tidy(now + 2_000)
+    assert (counting.events, counting.storage, counting.expirations, dict(counting.locks)) == ({}, {}, {}, {})
+
+
+async def test_all_addresses_of_one_ipv6_network_count_as_one() -> None:
+    counting = limits(limit_stats_per_minute=2)
+    for host in ("2001:db8::1", "2001:db8::ffff:2"):
+        await counting.charge_statistics(host)
+    await refusal(counting.charge_statistics("2001:db8::3"))
+    await counting.charge_statistics("2001:db8:0:1::1")

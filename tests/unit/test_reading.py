@@ -81,7 +81,7 @@ async def test_a_malformed_miner_is_refused_and_nothing_is_recorded(hotkey: str)
     assert record.issued == []
 
 
-@pytest.mark.parametrize("token", ["x", "bm9uZQ==", "Y\n", "\u00e9", "////"])
+@pytest.mark.parametrize("token", ["x", "bm9uZQ==", "Y\n", "\u00e9", "////", "YQBiCmtleQ=="])
 async def test_a_page_token_that_no_page_gave_is_refused(token: str) -> None:
     request = read_request(page_token=token)
     assert await refusal(reader(FakeClock(END_AT)), request) is ErrorCode.MALFORMED_REQUEST
