@@ -4,13 +4,16 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
 from schedulers.engine import EpochEngine
+from schedulers.missed import record_missed
 from schedulers.prepare import EpochEndedError, UnknownSecretError
 from schedulers.timing import StartGate
-from storage import epoch_changes
+from storage import epoch_changes, epoch_inputs
 from storage.epoch_changes import MissedEpoch
+from storage.tables import EpochInputs
 from storage.zipcode_import import import_zipcodes
 from tests.integration.scheduling import (
     CALENDAR,
@@ -24,6 +27,7 @@ from tests.integration.scheduling import (
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
+from zipcast.inputs import ALGORITHM_VERSION
 from zipcast.messages import EpochMessage
 
 
@@ -123,3 +127,19 @@ async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_
     assert following == CALENDAR.after(running)
     gap = {CALENDAR.before(running).epoch_id: "missed", running.epoch_id: "pending"}
     assert gap.items() <= (await statuses(database)).items()
+
+
+async def test_what_a_newer_program_committed_to_is_missed_and_stops_nothing_after_it(database):
+    """As after taking an upgrade back."""
+    first, second, third = upcoming(3)
+    await preparer(database).prepare(first)
+    async with database.begin() as connection:
+        committed = await epoch_inputs.committed_inputs(connection, second.epoch_id)
+        newer = committed.replace(ALGORITHM_VERSION.encode(), b"zipcast-selection/99")
+        await connection.execute(delete(EpochInputs).where(EpochInputs.epoch_id == second.epoch_id))
+        await epoch_inputs.commit_inputs(connection, second.epoch_id, newer, datetime.now(UTC))
+    with pytest.raises(ValueError, match="zipcast-selection/99"):
+        await preparer(database).prepare(second)
+    assert await record_missed(database, preparer(database), third) == 1
+    assert (await statuses(database))[second.epoch_id] == "missed"
+    assert (await preparer(database).prepare(third)).epoch_id == third.epoch_id
