@@ -40,7 +40,7 @@ _EPOCHS = {
     "revealedSeed": "Seed of the epoch before, hex; null for the first epoch.",
     "candidatePoolHash": "SHA-256 of the pool that the zipcodes were drawn from, hex.",
     "previousEpochId": "The epoch before this one; null for the first.",
-    "nextSigner": "Hotkey that signs from the next epoch on, where it changes.",
+    "nextSigner": "Hotkey that will sign instead, announced at least 7 days ahead; null: no change.",
     "issuedAt": "When the message was signed, UTC.",
     "EpochMessage.version": "Version of this message's form.",
     "network": "Bittensor network.",

@@ -140,6 +140,11 @@ class Limits:
         """Before anything is known of the sender. Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.address, counted_as(address))
 
+    async def charge_sender(self, hotkey: str) -> None:
+        """A NATS request, before its signature is looked at: only that hotkey's connections can have sent it.
+        Raises ServiceError(RATE_LIMITED)."""
+        await self._charge(self.rules.address, hotkey)
+
     async def charge_statistics(self, address: str) -> None:
         """Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.statistics, counted_as(address))

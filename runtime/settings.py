@@ -178,24 +178,36 @@ class LimitSettings(EpochLengthSettings):
         default=None,
         description="Redis or Valkey that counts for all replicas; none: each process counts for itself",
     )
-    daily_limit_per_miner: int = Field(default=20, ge=1, description="folder accesses a miner, a day")
+    daily_limit_per_miner: int = Field(
+        default=20, ge=1, description="folder accesses a miner, a day; as many s3.miner-upload beside them"
+    )
     daily_limit_per_validator: int = Field(
-        default=10_000, ge=1, description="read accesses a validator, a day"
+        default=10_000,
+        ge=1,
+        description="s3.validator-read, s3.miner-list and legacy lists of a validator together, a day",
     )
     total_daily_limit: int = Field(default=200_000, ge=1, description="credential requests of all, a day")
-    limit_current_per_minute: int = Field(default=10, ge=1, description="`current` a hotkey, a minute")
+    limit_current_per_minute: int = Field(
+        default=10,
+        ge=1,
+        description="`current` a hotkey, a minute; as many openings of epochs/stream beside them",
+    )
     limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` a validator, an hour")
     limit_pool_per_hour: int = Field(
         default=1000, ge=1, description="pages of epochs' pools a validator, an hour"
     )
-    limit_status_per_hour: int = Field(default=60, ge=1, description="status reports a hotkey, an hour")
+    limit_status_per_hour: int = Field(
+        default=60, ge=1, description="status reports a hotkey, an hour; as many epoch.get beside them"
+    )
     limit_results_per_hour: int = Field(default=20, ge=1, description="reports a validator, an hour")
     limit_consensus_per_hour: int = Field(
         default=120, ge=1, description="pages of epochs' results a validator, an hour"
     )
     limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` an address, a minute")
     limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses a validator, an hour")
-    limit_address_per_minute: int = Field(default=1000, ge=1, description="requests an address, a minute")
+    limit_address_per_minute: int = Field(
+        default=1000, ge=1, description="requests an address (IPv6: a /64), a minute; over NATS: a hotkey"
+    )
 
     @field_validator("redis_url")
     @classmethod

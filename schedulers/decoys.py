@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from runtime import logs
 from schedulers.choosing import choose_epoch
-from schedulers.prepare import Preparer, UnknownSecretError
+from schedulers.prepare import Preparer
+from schedulers.seed_secrets import UnknownSecretError
 from storage import epoch_inputs
 from storage.honeypots import store_honeypots
 from zipcast.honeypots import Choice

@@ -5,7 +5,7 @@ Owns the order of steps and what is written together. The rules themselves are p
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ from runtime import logs
 from schedulers.choosing import choose_epoch
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
+from schedulers.seed_secrets import Secrets
 from storage import admin_commands, epoch_changes, epoch_inputs, epochs
 from storage.candidates import load_candidates
 from storage.epoch_changes import Preparation
@@ -23,7 +24,7 @@ from storage.zipcode_import import newest_import_id
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
 from zipcast.honeypots import Choice, HoneypotSettings
-from zipcast.hotkeys import Signer
+from zipcast.hotkeys import Hotkey, Signer
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
 from zipcast.selection import SelectionSettings, select
@@ -43,10 +44,6 @@ class NothingImportedError(Exception):
     """There is no zipcode data yet: `zipcast import FILE` first."""
 
 
-class UnknownSecretError(Exception):
-    """An epoch was committed to a secret that this process was not given."""
-
-
 class EpochEndedError(Exception):
     """Nobody prepared the epoch while it could have run: it is missed, and nothing is invented."""
 
@@ -61,22 +58,6 @@ class RegenerationDiffersError(Exception):
 
 class MessageTooLargeError(Exception):
     """The signed message would exceed what nats-server takes; assign fewer or larger zipcodes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Secrets:
-    """The secrets behind the seeds, by id. New epochs are committed to `current`; the others are kept
-    for epochs that were committed to before a rotation."""
-
-    current: str
-    keys: Mapping[str, bytes]
-
-    def key(self, secret_id: str) -> bytes:
-        """Raises UnknownSecretError."""
-        try:
-            return self.keys[secret_id]
-        except KeyError:
-            raise UnknownSecretError(f"secret {secret_id!r} is not configured") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +83,7 @@ class Preparer:
     signer: Signer
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
     honeypots: HoneypotSettings = field(default_factory=HoneypotSettings)
+    next_signer: Hotkey | None = None
     faults: FaultPoints = NO_FAULTS
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
@@ -284,6 +266,7 @@ class Preparer:
             next_inputs_hash=link.next_inputs_hash,
             revealed_seed=link.revealed_seed,
             candidate_pool_hash=inputs.pool_hash(choice),
+            next_signer=self.next_signer,
             issued_at=issued_at,
         )
 
@@ -296,6 +279,12 @@ async def _import_in_force(connection: AsyncConnection) -> int:
 
 
 def _without_links(message: EpochMessage) -> EpochMessage:
-    """What must not change when a message is made anew: all but when it was made and what precedes it."""
-    epoch = {"issued_at": message.epoch_start, "previous_epoch_id": None, "revealed_seed": None}
+    """What must not change when a message is made anew: all but when it was made, what precedes it, and who
+    will sign later ones."""
+    epoch = {
+        "issued_at": message.epoch_start,
+        "previous_epoch_id": None,
+        "revealed_seed": None,
+        "next_signer": None,
+    }
     return message.model_copy(update=epoch)

@@ -8,12 +8,13 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 
 from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
-from schedulers.prepare import Secrets
 from schedulers.rule_settings import RuleSettings
+from schedulers.seed_secrets import Secrets
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
 from storage.housekeeping import Retention
 from zipcast.calendar import EpochCalendar
 from zipcast.honeypots import HoneypotSettings
+from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.selection import SelectionSettings
 
 _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
@@ -29,6 +30,10 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         description="nkey seed of the user SCHEDULERS_SYS (account SYS), that lists and kicks connections"
     )
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
+    schedulers_next_signer: str | None = Field(
+        default=None,
+        description="SS58 address that will sign instead, told in each message from 7 days before on",
+    )
     zipcode_secret_key: SecretStr = Field(min_length=32, description="secret behind every epoch's seed")
     zipcode_secret_id: str = Field(
         default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="id of that secret; a new secret, a new id"
@@ -101,6 +106,8 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
             )
         if self.registry_confirm_seconds > self.registry_read_seconds:
             raise ValueError("REGISTRY_CONFIRM_SECONDS must not exceed REGISTRY_READ_SECONDS")
+        if self.schedulers_next_signer is not None:
+            _require_address(self.schedulers_next_signer)
         if not _SEED_HEX.fullmatch(self.schedulers_signer_seed.get_secret_value()):
             raise ValueError("SCHEDULERS_SIGNER_SEED must be 64 hex digits")
         return self
@@ -110,6 +117,10 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         if not all(_SECRET_PAIR.fullmatch(pair) for pair in pairs):
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must be id:secret pairs of 32 characters or more")
         return {name: key.encode() for name, _, key in (pair.partition(":") for pair in pairs)}
+
+    @property
+    def next_signer(self) -> Hotkey | None:
+        return None if self.schedulers_next_signer is None else parse_hotkey(self.schedulers_next_signer)
 
     @property
     def secrets(self) -> Secrets:
@@ -149,3 +160,10 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     @property
     def selection(self) -> SelectionSettings:
         return self.selection_rules(self.epoch_seconds)
+
+
+def _require_address(stated: str) -> None:
+    try:
+        parse_hotkey(stated)
+    except MalformedHotkeyError as error:
+        raise ValueError(f"SCHEDULERS_NEXT_SIGNER {error}") from None

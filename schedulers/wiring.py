@@ -25,5 +25,6 @@ def make_preparer(
         signer=Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value())),
         metrics=metrics or SchedulerMetrics(),
         honeypots=settings.honeypots,
+        next_signer=settings.next_signer,
         faults=faults,
     )

@@ -122,7 +122,7 @@ ERRORS = MappingProxyType(
         ErrorCode.EPOCH_NOT_ENDED: ErrorMeaning(
             409,
             "The epoch still runs, or its uploads are being listed.",
-            "Ask again, some seconds after its end.",
+            "Ask again: reports from its end on, uploads from about a minute after it.",
         ),
         ErrorCode.NOT_YET_REVEALED: ErrorMeaning(
             409, "An epoch's pool is shown one epoch after its end.", "Ask again then."

@@ -152,7 +152,7 @@ class Gate:
         if not subjects.reply_is_own(reply, subjects.inbox_prefix(request.hotkey)):
             raise _HostileReplyError
         # Only its owner can publish here, so this counts against nobody else.
-        await self._limits.charge_address(request.hotkey)
+        await self._limits.charge_sender(request.hotkey)
         _check_headers(message)
         arrival = Arrival(request.verb, message.body, headers, request_id)
         return self._doorkeeper.admit_direct(arrival, subject, request.hotkey)

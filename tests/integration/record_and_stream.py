@@ -3,8 +3,9 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schedulers.prepare import Preparer, Secrets
+from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
+from schedulers.seed_secrets import Secrets
 from schedulers.stream import EpochStream
 from storage import epochs
 from storage.epochs import StoredEpoch

@@ -11,8 +11,9 @@ from devstack.data import SAMPLE_ZIPCODES
 from devstack.servers import Servers
 from runtime import nats_connection
 from runtime.process import Lifecycle
-from schedulers.prepare import Preparer, Secrets
+from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
+from schedulers.seed_secrets import Secrets
 from schedulers.stream import EpochStream
 from storage import epoch_changes
 from storage.database import open_engine

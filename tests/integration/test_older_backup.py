@@ -11,9 +11,9 @@ from sqlalchemy import select, text
 
 from schedulers.adoption import UNKNOWN_SECRET
 from schedulers.missed import record_missed
-from schedulers.prepare import Secrets
 from schedulers.publisher import Publisher
 from schedulers.rebuild import Rebuild
+from schedulers.seed_secrets import Secrets
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
 from storage.tables import EpochHoneypot

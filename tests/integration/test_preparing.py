@@ -1,6 +1,7 @@
 """Preparing epochs against real PostgreSQL: once, as promised, never after the fact."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from schedulers.engine import EpochEngine
 from schedulers.missed import record_missed
-from schedulers.prepare import EpochEndedError, UnknownSecretError
+from schedulers.prepare import EpochEndedError
+from schedulers.seed_secrets import UnknownSecretError
 from schedulers.timing import StartGate
 from storage import epoch_changes, epoch_inputs
 from storage.epoch_changes import MissedEpoch
@@ -24,9 +26,11 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
+from tests.unit.fakes import MINER_HOTKEY
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
+from zipcast.hotkeys import parse_hotkey
 from zipcast.inputs import ALGORITHM_VERSION
 from zipcast.messages import EpochMessage
 
@@ -143,3 +147,12 @@ async def test_what_a_newer_program_committed_to_is_missed_and_stops_nothing_aft
     assert await record_missed(database, preparer(database), third) == 1
     assert (await statuses(database))[second.epoch_id] == "missed"
     assert (await preparer(database).prepare(third)).epoch_id == third.epoch_id
+
+
+async def test_a_change_of_the_signer_is_announced_also_in_what_is_prepared_already(database):
+    first, second = upcoming(2)
+    assert (await message_of(preparer(database), first)).next_signer is None
+    announcing = replace(preparer(database), next_signer=parse_hotkey(MINER_HOTKEY))
+    await announcing.regenerate(first.epoch_id)
+    for interval in (first, second):
+        assert (await message_of(announcing, interval)).next_signer == MINER_HOTKEY

@@ -8,7 +8,7 @@ from http_bridge.limits import rate_limits
 from runtime.limits import Limits, Rule, Rules
 from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
-from tests.unit.fakes import FakeClock
+from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.subjects import Verb
@@ -148,6 +148,13 @@ async def test_what_no_longer_counts_is_forgotten_and_what_counts_is_not() -> No
     assert not await counting.acquire_entry("long", 1, 1_000)
     counting.tidy(now + 2_000)
     assert (counting.events, counting.storage, counting.expirations, dict(counting.locks)) == ({}, {}, {}, {})
+
+
+async def test_over_nats_each_hotkey_counts_for_itself() -> None:
+    counting = limits(limit_address_per_minute=1)
+    await counting.charge_sender(MINER_HOTKEY)
+    await refusal(counting.charge_sender(MINER_HOTKEY))
+    await counting.charge_sender(STRANGER_HOTKEY)
 
 
 async def test_all_addresses_of_one_ipv6_network_count_as_one() -> None:

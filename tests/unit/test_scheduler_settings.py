@@ -145,6 +145,7 @@ BAD = [
     ("ZIPCODE_SECRET_KEY", "hunter2"),
     ("ZIPCODE_SECRET_ID", "a:b"),
     ("SCHEDULERS_FAULT_POINT_FILE", "/run/hunter2"),
+    ("SCHEDULERS_NEXT_SIGNER", "5hunter2"),
     ("BT_CHAIN_ENDPOINTS", "https://hunter2.example.org"),
     ("BT_CHAIN_ENDPOINTS", "wss://hunter2.example.org,"),
     ("BT_CHAIN_ENDPOINTS", "wss://hunter2.example.org, wss://b.example.org"),

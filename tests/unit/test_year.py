@@ -7,7 +7,8 @@ from itertools import pairwise
 import pytest
 
 from schedulers import plan
-from schedulers.prepare import ChainLink, Preparer, Secrets
+from schedulers.prepare import ChainLink, Preparer
+from schedulers.seed_secrets import Secrets
 from storage.epochs import Timeline
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY
 from zipcast import envelope, fairness

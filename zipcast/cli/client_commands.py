@@ -15,7 +15,7 @@ from zipcast.client import ReceivedEpoch
 from zipcast.messages import EpochMessage
 from zipcast.uploads import post_file
 
-out = Console()
+out, err = Console(), Console(stderr=True)
 
 
 @command
@@ -35,10 +35,12 @@ async def watch(
 
 
 def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
+    message = received.epoch.message
+    if message.next_signer is not None:
+        err.print(f"the signer will change: pin {message.next_signer} beside the present one")
     if as_json:
         typer.echo(received.epoch.envelope.payload.decode())
         return
-    message = received.epoch.message
     how = (
         f"{received.milliseconds_after_start:.0f} ms after its start"
         if received.via == "push"

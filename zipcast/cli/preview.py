@@ -33,7 +33,8 @@ def show_preview(env_files: list[Path] | None, *, as_json: bool) -> None:
 def _preview(env_files: list[Path] | None) -> "Preview":
     with server_packages():
         from runtime.settings import load
-        from schedulers.prepare import MessageTooLargeError, NothingImportedError, UnknownSecretError
+        from schedulers.prepare import MessageTooLargeError, NothingImportedError
+        from schedulers.seed_secrets import UnknownSecretError
         from schedulers.settings import SchedulerSettings
         from zipcast.selection import PoolTooSmallError
     read_env_files(env_files)
