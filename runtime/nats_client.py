@@ -8,11 +8,11 @@ those repairs, no others.
 
 import re
 
-from nats.aio.client import Client
 from nats.errors import ProtocolError
 from nats.protocol import parser
 
 from runtime import logs
+from zipcast.encrypted import EncryptedClient
 
 log = logs.logger()
 
@@ -24,7 +24,7 @@ _HMSG = re.compile(
 parser.MSG_RE, parser.HMSG_RE = _MSG, _HMSG
 
 
-class HardenedClient(Client):
+class HardenedClient(EncryptedClient):
     """A client that hostile messages cannot silence."""
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:

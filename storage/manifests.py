@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, insert, select, text, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import Epoch, MinerSignal, UploadManifest
@@ -139,5 +140,5 @@ async def note_changes(
         for hotkey, details in changes.items()
     ]
     if rows:
-        await connection.execute(insert(MinerSignal).inline(), rows)
+        await connection.execute(upsert(MinerSignal).on_conflict_do_nothing(), rows)
     return True

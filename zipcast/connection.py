@@ -13,6 +13,7 @@ import nats.errors
 from nats.aio.client import Callback, Client, ErrorCallback
 
 from zipcast.auth import LOOPBACK_AUDIENCE, connection_text
+from zipcast.encrypted import EncryptedClient
 from zipcast.hotkeys import Signer, parse_hotkey
 from zipcast.subjects import inbox_prefix
 
@@ -62,7 +63,7 @@ async def connect(
     """A connected client, or an error within a few seconds. A connection that is lost stays closed.
 
     Raises nats.errors.Error, OSError: nats.errors.AuthorizationError when the server refuses the hotkey,
-    nats.errors.NoServersError when nothing listens there, StrangeServerError."""
+    nats.errors.NoServersError when nothing listens there, StrangeServerError, UnencryptedServerError."""
     hotkey = parse_hotkey(signer.ss58_address)
 
     def prove(nonce: str) -> bytes:
@@ -72,7 +73,7 @@ async def connect(
             raise StrangeServerError("the server wants something signed that is no nonce") from None
         return base64.b64encode(bytes(signer.sign(text)))
 
-    client = Client()
+    client = EncryptedClient()
     try:
         await client.connect(
             server.url,

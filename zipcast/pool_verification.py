@@ -8,13 +8,14 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
+from zipcast.calendar import parse_epoch_id
 from zipcast.honeypots import Choice, Honeypot
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage
 from zipcast.pool_messages import EpochPool
 from zipcast.selection import Candidate, PoolTooSmallError
 
-POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
+POOL_CHECKS = ("inputs", "history", "resting", "pool", "selection", "honeypots")
 # What an epoch is known by beside its own message and pool: the others that were verified, with their pools.
 Known = Mapping[str, tuple[EpochMessage, EpochPool | None]]
 
@@ -47,11 +48,12 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
     try:
         inputs = SelectionInputs.from_bytes(stated)
         candidates = [row.candidate() for row in pool.candidates]
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         checked.note("pool", False, f"it cannot be read ({type(error).__name__})")
         return checked
     _check_inputs(checked, message, inputs)
-    _check_history(checked, candidates, pool, inputs, known)
+    _check_history(checked, message, candidates, inputs, known)
+    _check_resting(checked, message, pool, inputs, known)
     _check_choice(checked, message, pool, inputs, candidates)
     return checked
 
@@ -76,24 +78,62 @@ def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInpu
 
 
 def _check_history(
-    checked: Checked, candidates: list[Candidate], pool: EpochPool, inputs: SelectionInputs, known: Known
+    checked: Checked,
+    message: EpochMessage,
+    candidates: list[Candidate],
+    inputs: SelectionInputs,
+    known: Known,
 ) -> None:
-    """Whether what those epochs assigned rests, and nothing else: where they are all known."""
-    if all(epoch_id in known for epoch_id in inputs.history_epoch_ids):
-        expected = _last_assigned(known[epoch_id][0] for epoch_id in inputs.history_epoch_ids)
+    """Whether what the epochs within the cooldown assigned rests, and nothing else: noted where all of them
+    are known."""
+    named = inputs.history_epoch_ids
+    since = message.epoch_start - inputs.settings.cooldown
+    recent, complete = _epochs_since(message, since, known)
+    if not recent <= set(named):
+        checked.note("history", False, f"{min(recent - set(named))} is not in it")
+    elif complete and all(epoch_id in known for epoch_id in named):
+        expected = _last_assigned(known[epoch_id][0] for epoch_id in named)
         stated = {one.zipcode: one.last_assigned_at for one in candidates}
         same = all(expected.get(zipcode) == at for zipcode, at in stated.items())
         checked.note("history", same, "other zipcodes rest than the epochs before it assigned")
+
+
+def _check_resting(
+    checked: Checked, message: EpochMessage, pool: EpochPool, inputs: SelectionInputs, known: Known
+) -> None:
+    """Whether the decoys of the epochs within their rest rest, and nothing else: noted where the pools of all
+    of them are known."""
+    named = inputs.honeypot_epoch_ids
     resting, of_those = set(pool.detail.resting_honeypots), set[str]()
-    others = {epoch_id: known.get(epoch_id, (None, None))[1] for epoch_id in inputs.honeypot_epoch_ids}
+    others = {epoch_id: known.get(epoch_id, (None, None))[1] for epoch_id in named}
     for epoch_id, other in others.items():
         if other is not None:
             decoys = {one.zipcode for one in other.detail.honeypots}
             of_those |= decoys
             if not decoys <= resting:
-                checked.note("history", False, f"the decoys of {epoch_id} do not rest")
-    if None not in others.values() and resting - of_those:
-        checked.note("history", False, "zipcodes rest that were no decoys")
+                checked.note("resting", False, f"the decoys of {epoch_id} do not rest")
+    if inputs.honeypots is None:
+        checked.note("resting", not resting, "zipcodes rest that were no decoys")
+        return
+    length = message.epoch_end - message.epoch_start
+    since = message.epoch_start - inputs.honeypots.rest - 2 * length
+    recent, complete = _epochs_since(message, since, known)
+    if not recent <= set(named):
+        checked.note("resting", False, f"{min(recent - set(named))} is not among those whose decoys rest")
+    elif complete and None not in others.values():
+        checked.note("resting", resting == of_those, "zipcodes rest that were no decoys")
+
+
+def _epochs_since(message: EpochMessage, since: datetime, known: Known) -> tuple[set[str], bool]:
+    """The epochs before `message` that start after `since`, as far as their messages name one another; and
+    whether that is all of them."""
+    found: set[str] = set()
+    while (epoch_id := message.previous_epoch_id) is not None and parse_epoch_id(epoch_id) > since:
+        found.add(epoch_id)
+        if epoch_id not in known:
+            return found, False
+        message = known[epoch_id][0]
+    return found, True
 
 
 def _last_assigned(messages: Iterator[EpochMessage]) -> dict[str, datetime]:

@@ -23,6 +23,7 @@ from zipcast.messages import HEADER_ERROR, WireModel, parse_error, stated_server
 from zipcast.subjects import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+MOST_OFFSET = timedelta(hours=1)
 
 _PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -92,8 +93,12 @@ class Requester:
         reply = await self._send(receiver, subject, body)
         refusal = refusal_of(reply)
         if refusal is not None and refusal.server_time is not None:
-            # Our clock is off: the service said by how much, so sign once more with its time.
-            self._offset = refusal.server_time - self._clock.now()
+            # Our clock is off: the service said by how much, so sign once more with its time. Nobody signs
+            # that time, though, and old epochs would pass for new ones by a false one.
+            offset = refusal.server_time - self._clock.now()
+            if abs(offset) > MOST_OFFSET:
+                raise refusal.error
+            self._offset = offset
             reply = await self._send(receiver, subject, body)
             refusal = refusal_of(reply)
         if refusal is not None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from itertools import chain
 from operator import attrgetter
 
 from zipcast import fitting
@@ -205,6 +206,8 @@ def draw(
 
     Empty if none of its subsets totals within tolerance. ValueError unless the draw key has 32 bytes.
     """
+    if sum(candidate.expected_listings for candidate in pool) < settings.lowest_total:
+        return ()
     ranking = rank(pool, settings, draw_key)
     with_room = hiding and version >= Version.WITH_DECOYS
     if version < Version.BY_SHARES:
@@ -246,14 +249,22 @@ def _relaxed(
 ) -> list[Candidate]:
     """The fewest epochs' worth of cooling zipcodes, oldest first, with which some subset fits."""
     relaxed: list[Candidate] = []
+    listings = sum(one.expected_listings for one in (*cooled, *chain.from_iterable(cooling.values())))
+    if listings < settings.lowest_total:
+        raise _too_small(cooled, sum(map(len, cooling.values())), listings, settings)
     totals = fitting.completable(fitting.band(settings), cooled)
     for assigned_at in sorted(cooling):
         relaxed += cooling[assigned_at]
         totals = fitting.completable(totals, cooling[assigned_at])
         if totals & 1:
             return relaxed
-    listings = sum(candidate.expected_listings for candidate in (*cooled, *relaxed))
-    raise PoolTooSmallError(
-        f"{len(cooled)} eligible zipcodes and {len(relaxed)} in cooldown, {listings} listings in all, "
+    raise _too_small(cooled, len(relaxed), listings, settings)
+
+
+def _too_small(
+    cooled: Sequence[Candidate], relaxed: int, listings: int, settings: SelectionSettings
+) -> PoolTooSmallError:
+    return PoolTooSmallError(
+        f"{len(cooled)} eligible zipcodes and {relaxed} in cooldown, {listings} listings in all, "
         f"have no subset of {settings.lowest_total} to {settings.highest_total} listings"
     )

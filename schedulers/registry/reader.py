@@ -27,6 +27,9 @@ CLOSE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 5.0
 # An unchanged file is published again this often, so that its age tells when it was last read.
 REPUBLISH_AFTER = timedelta(minutes=5)
+# A local chain makes four blocks a second, others one in twelve seconds.
+SHORTEST_BLOCK_SECONDS = 0.25
+MOST_BLOCKS_AHEAD = 300
 # A chain whose newest block is older than this stands still, or its node does.
 STANDSTILL = timedelta(minutes=1)
 
@@ -109,9 +112,18 @@ class RegistryReader:
         self.settled.set()
 
     def _check_advance(self, reading: Reading) -> None:
-        """Raises RegistryUnreadableError when the node lags behind what is published, or stands still."""
+        """Raises RegistryUnreadableError when the node lags behind what is published, stands still, or is
+        further ahead than can be."""
         held, block = self.publisher.held, reading.block_number
-        if held is None or block is None or block > held.block_number:
+        if held is None or block is None:
+            return
+        if block > held.block_number:
+            # Believed, it would be newer than all that honest nodes say until they get there.
+            waited = max(0.0, (self.clock.now() - held.taken_at).total_seconds())
+            if block - held.block_number > MOST_BLOCKS_AHEAD + waited / SHORTEST_BLOCK_SECONDS:
+                raise RegistryUnreadableError(
+                    f"block {block} is further from the published {held.block_number} than time allows"
+                )
             return
         if block < held.block_number:
             raise RegistryUnreadableError(f"block {block} is older than the published {held.block_number}")
@@ -147,7 +159,10 @@ class RegistryReader:
         )
         if not verdict.is_final:
             log.warning(
-                "registry_awaits_confirmation", departures=verdict.departures, permits=verdict.permits
+                "registry_awaits_confirmation",
+                departures=verdict.departures,
+                permits=verdict.permits,
+                losses=verdict.losses,
             )
         if verdict.neurons is not None:
             await self.publisher.publish(replace(reading, neurons=verdict.neurons), self.clock.now())

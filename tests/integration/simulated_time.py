@@ -55,8 +55,12 @@ class SimulatedClock:
         self._end = until
         running = asyncio.ensure_future(work)
         await wait_until(lambda: self.wall >= until or running.done(), LONGEST_RUN_SECONDS)
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        # Python 3.11's `wait_for`, which nats-py uses, may lose a cancellation.
+        while not running.done():
+            running.cancel()
+            await asyncio.wait({running}, timeout=1)
+        if not running.cancelled():
+            running.exception()
         self._end = datetime.max.replace(tzinfo=UTC)
 
     def rule(self, database: AsyncEngine) -> None:

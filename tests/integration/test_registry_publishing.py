@@ -195,7 +195,7 @@ async def test_a_replica_that_loses_the_lock_lets_go_of_the_chain(own_servers, d
 
 @pytest.mark.timeout(90)
 async def test_without_postgresql_the_registry_is_still_read_and_published(own_servers, database):
-    source, idle_source, clock = ScriptedSource(MANY), ScriptedSource(MANY, 5000), FakeClock()
+    source, idle_source, clock = ScriptedSource(MANY), ScriptedSource(MANY, 1500), FakeClock()
     async with (
         replica(own_servers, database, source, clock) as side,
         replica(own_servers, database, idle_source, clock) as idle,
@@ -210,11 +210,26 @@ async def test_without_postgresql_the_registry_is_still_read_and_published(own_s
             assert idle_source.readings == 0
             # Nobody publishes any more: the other replica sees it by the snapshot's age.
             await idle.after(READ + 121)
-            assert (await idle.in_kv()).block_number == 5001
+            assert (await idle.in_kv()).block_number == 1501
         finally:
             await own_servers.supervisor.bring_up("postgres")
         await idle.after(6)
-        assert 5001 in await recorded(database)
+        assert 1501 in await recorded(database)
+
+
+async def test_a_block_further_ahead_than_time_allows_is_not_believed(own_servers, database):
+    """It would be newer than whatever honest nodes say for years."""
+    source, far = ScriptedSource(MANY), ScriptedSource(FEW, 4_000_000_000)
+    clock = FakeClock()
+    async with replica(own_servers, database, source, clock) as side:
+        await side.step()
+        side.reader.source = far
+        await side.after(READ)
+        assert far.readings == 1
+        assert (await side.in_kv()).block_number == 1001
+        side.reader.source = source
+        await side.after(READ)
+        assert (await side.in_kv()).block_number == 1002
 
 
 async def test_what_kv_has_lost_is_published_again_from_memory_and_from_the_record(own_servers, database):
@@ -262,7 +277,7 @@ async def test_a_process_without_kv_starts_with_the_copy_in_postgresql(own_serve
     follower = RegistryFollower(nats.jetstream(timeout=2), view, FakeClock(), recall)
     await follower.poll()
     assert view.snapshot == kept
-    async with replica(own_servers, database, ScriptedSource(FEW, 2000)) as side:
+    async with replica(own_servers, database, ScriptedSource(FEW, kept.block_number + 100)) as side:
         await side.step()
         await side.after(CONFIRM)
     await follower.poll()

@@ -141,7 +141,7 @@ async def test_a_reply_that_cannot_be_read_is_an_internal_error(body: bytes):
 
 
 async def test_a_wrong_clock_is_corrected_once_by_the_time_the_service_states():
-    server_time = START_AT + timedelta(hours=3)
+    server_time = START_AT + timedelta(minutes=50)
 
     async def answer(headers: dict[str, str]) -> Msg:
         if int(headers[btauth.HEADER_NONCE]) == int(server_time.timestamp()) * 10**9:
@@ -154,6 +154,21 @@ async def test_a_wrong_clock_is_corrected_once_by_the_time_the_service_states():
     await asking.ask(Verb.EPOCH_CURRENT, b"{}")
     assert len(connection.receivers) == 3
     assert asking.now() == server_time
+
+
+async def test_a_time_that_is_hours_off_is_not_believed():
+    """Nobody signs it, and by a false one old epochs would pass for new."""
+    stale = ServiceError(ErrorCode.STALE_REQUEST, "Old.")
+    body = error_body(stale, server_time=START_AT - timedelta(days=30))
+
+    async def answer(headers: dict[str, str]) -> Msg:
+        return refused(body)
+
+    asking, connection = requester(answer)
+    with pytest.raises(ServiceError) as refusal:
+        await asking.ask(Verb.EPOCH_CURRENT, b"{}")
+    assert refusal.value.code is ErrorCode.STALE_REQUEST
+    assert (len(connection.receivers), asking.now()) == (1, START_AT)
 
 
 async def test_a_denied_subject_ends_every_request_that_waits_on_it_and_no_other():

@@ -50,13 +50,25 @@ def test_no_permit_is_published_that_only_one_reading_shows(published, previous,
     assert permitted(verdict.neurons) == (permitted(read) & known if verdict.neurons is not None else set())
 
 
+def weak(published: Neurons | None, read: Neurons | None) -> set[str]:
+    """Validators that are still there, without their permit or with nothing of their stake."""
+    then = {n.hotkey: n.alpha_stake_rao for n in published or () if n.validator_permit}
+    now = {n.hotkey: n for n in read or () if n.hotkey in then}
+    return {name for name, n in now.items() if not n.validator_permit or n.alpha_stake_rao < then[name]}
+
+
+def too_weak(published: Neurons | None, previous: Neurons | None, read: Neurons, percent: int) -> bool:
+    fresh = weak(published, read) - weak(published, previous)
+    return len(fresh) > 1 and len(fresh) * 100 > percent * len(permitted(published))
+
+
 @given(published=MAYBE, previous=MAYBE, read=readings(), percent=PERCENT)
 def test_no_more_than_the_share_vanishes_by_one_readings_word(published, previous, read, percent) -> None:
     verdict = judge(published, previous, read, percent)
     gone = hotkeys(published) - hotkeys(read)
     confirmed = gone - hotkeys(previous) if previous is not None else set()
     too_many = len(gone - confirmed) * 100 > percent * len(hotkeys(published))
-    assert (verdict.neurons is None) == too_many
+    assert (verdict.neurons is None) == (too_many or too_weak(published, previous, read, percent))
 
 
 @given(published=MAYBE, read=readings(), percent=PERCENT)
@@ -78,6 +90,19 @@ def test_what_is_in_force_already_needs_no_second_reading(published, previous, p
 def test_a_lost_permit_counts_at_once() -> None:
     published, read = (neuron("a", permit=True),), (neuron("a"),)
     assert judge(published, published, read, 20).neurons == read
+
+
+def test_not_all_validators_lose_their_standing_by_one_readings_word() -> None:
+    published = tuple(neuron(name, permit=True, rao=1000) for name in NAMES[:4])
+    for read in (
+        tuple(neuron(name, permit=False, rao=1000) for name in NAMES[:4]),
+        tuple(neuron(name, permit=True, rao=499) for name in NAMES[:4]),
+    ):
+        refused = judge(published, published, read, 20)
+        assert (refused.neurons, refused.losses, refused.is_final) == (None, 4, False)
+        assert judge(published, read, read, 20).neurons == read
+    slightly = tuple(neuron(name, permit=True, rao=500) for name in NAMES[:4])
+    assert judge(published, published, slightly, 20).neurons == slightly
 
 
 def test_exactly_the_share_may_leave_and_one_more_may_not() -> None:

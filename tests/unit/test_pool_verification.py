@@ -88,6 +88,8 @@ def _message(number: int, inputs: SelectionInputs, choice: Choice, following: by
             "nonce": fairness.derive_nonce(seed, base.epoch_id, start, picked),
             "next_inputs_hash": fairness.inputs_hash(following),
             "candidate_pool_hash": inputs.pool_hash(choice),
+            "previous_epoch_id": base.previous_epoch_id if number else None,
+            "revealed_seed": base.revealed_seed if number else None,
         }
     )
 
@@ -113,8 +115,12 @@ CHAIN = chain()
 
 
 def findings(made: list[Made]) -> list[Finding]:
+    return verify_epochs(evidence_of(made), TRUST)
+
+
+def evidence_of(made: list[Made]) -> list[Evidence]:
     """By way of the JSON in which pools travel and are kept."""
-    evidence = [
+    return [
         Evidence(
             one.message.epoch_id,
             envelope.seal(one.message, SIGNER),
@@ -123,7 +129,6 @@ def findings(made: list[Made]) -> list[Finding]:
         )
         for one in made
     ]
-    return verify_epochs(evidence, TRUST)
 
 
 def bent(**changes: object) -> list[Made]:
@@ -218,7 +223,7 @@ INPUTS = CHAIN[-1].pool.detail.inputs
         (shorter, "pool"),
         (detail(seed="00" * 32), "seed"),
         (detail(honeypots=()), "honeypots"),
-        (detail(resting_honeypots=()), "history"),
+        (detail(resting_honeypots=()), "resting"),
         (detail(relaxed_cooldown=("10000",)), "selection"),
         (detail(inputs=INPUTS + " "), "inputs"),
         (detail(inputs=INPUTS.replace('"importId":1', '"importId":2')), "inputs"),
@@ -276,3 +281,31 @@ def test_pages_without_their_first_are_refused() -> None:
     page = EpochPoolReply(epoch_id=name(0), detail=None, candidates=(), next_after=None)
     with pytest.raises(ValueError, match="first page"):
         EpochPool.of([page])
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"history_epoch_ids": ()}, f"history: {name(0)} is not in it"),
+        ({"honeypot_epoch_ids": ()}, f"resting: {name(0)} is not among those whose decoys rest"),
+    ],
+    ids=["history", "decoys"],
+)
+def test_an_epoch_that_was_left_out_of_the_inputs_is_missed(changes: dict, fault: str) -> None:
+    assert fault in findings(chain(**changes))[-1].faults
+
+
+def test_where_not_all_that_should_rest_is_at_hand_it_is_not_said_to_hold() -> None:
+    without_pool = verify_epochs([signed(CHAIN[0].message), *evidence_of(CHAIN[1:])], TRUST)[-1]
+    assert (without_pool.faults, "history" in without_pool.checked) == ((), True)
+    assert "resting" not in without_pool.checked
+    alone = verify_epochs(evidence_of(CHAIN[-1:]), TRUST)[-1]
+    assert alone.faults == ()
+    assert not {"history", "resting"} & set(alone.checked)
+
+
+def test_inputs_that_nest_without_end_are_a_fault_and_no_crash() -> None:
+    pool = CHAIN[-1].pool
+    bent_pool = pool.model_copy(update={"detail": pool.detail.model_copy(update={"inputs": "[" * 100_000})})
+    found = findings([*CHAIN[:-1], replace(CHAIN[-1], pool=bent_pool)])[-1]
+    assert any(fault.startswith("pool: it cannot be read") for fault in found.faults)

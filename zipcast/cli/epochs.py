@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -82,7 +83,7 @@ async def export(
     """Keep epochs as JSON with all that can be seen of them, so that they can be verified at any time. With a
     validator's wallet the file holds pools, which unmask decoys: keep it to yourself."""
     epochs = await _gathered(given, epoch_id, all_epochs)
-    file.write_bytes(ExportedEpochs(epochs=tuple(epochs)).to_bytes())
+    _write_private(file, ExportedEpochs(epochs=tuple(epochs)).to_bytes())
     pools = sum(epoch.pool is not None for epoch in epochs)
     out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", highlight=False, soft_wrap=True)
 
@@ -119,9 +120,20 @@ async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> l
     return epochs
 
 
+def _write_private(file: Path, content: bytes) -> None:
+    """Whole, or what was there stays; readable by its owner alone."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as fresh:
+        fresh.write(content)
+    Path(fresh.name).replace(file)
+
+
 def _tell(finding: Finding) -> None:
     if not finding.checked:
-        out.print(f"{finding.epoch_id}  missed: nothing was published", highlight=False)
+        out.print(
+            f"{finding.epoch_id}  missed, says the source: whether its successor agrees, --all checks",
+            highlight=False,
+            soft_wrap=True,
+        )
         return
     unchecked = [check for check in CHECKS if check not in finding.checked]
     more = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
