@@ -202,6 +202,7 @@ class Preparer:
     ) -> SelectionInputs:
         """What the epoch would be committed to now, with the epochs `including` in its history."""
         import_id = await _import_in_force(connection)
+        zipcodes = await load_candidates(connection, import_id, {})
         target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
         start = interval.start_at
         history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
@@ -217,6 +218,7 @@ class Preparer:
             honeypots=self.honeypots,
             honeypot_epoch_ids=tuple(sorted({*decoys_in, *including})),
             salt=self._salt(interval.epoch_id, secret_id),
+            zipcodes_sha256=await asyncio.to_thread(fairness.zipcodes_hash, zipcodes),
         )
 
     async def _choose(

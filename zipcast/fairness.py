@@ -8,10 +8,12 @@ docs/protocol.md, "Seed, commitments, nonce"; every hash is lower-case hex of SH
 import hashlib
 import hmac
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 from zipcast.selection import Candidate
 
 SHORTEST_SECRET_BYTES = 32
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def derive_seed(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
@@ -65,9 +67,15 @@ def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
 def whole_pool_hash(candidates: Iterable[Candidate]) -> str:
     """The same for version 2, of the pool and the possible decoys together: which zipcode may stand for which
     depends on the region too, and on whether city and county are known."""
+    return _hash_of_sorted_lines(f"{_weighed(one)},{_described(one)}\n" for one in candidates)
+
+
+def zipcodes_hash(zipcodes: Iterable[Candidate]) -> str:
+    """The hash of a version of the zipcodes: of everything about them that eligibility, draw and decoys
+    depend on, but for when they were assigned."""
     return _hash_of_sorted_lines(
-        f"{_weighed(one)},{int(bool(one.city))}{int(bool(one.county))},{one.geographic_region}\n"
-        for one in candidates
+        f"{_weighed(one)},{_described(one)},{(one.last_scraped_at - _EPOCH) // timedelta.resolution}\n"
+        for one in zipcodes
     )
 
 
@@ -76,6 +84,11 @@ def _weighed(candidate: Candidate) -> str:
         f"{candidate.zipcode},{candidate.state},{candidate.market_tier},{candidate.expected_listings},"
         f"{candidate.population or ''},{float(candidate.base_weight)!r}"
     )
+
+
+def _described(candidate: Candidate) -> str:
+    known = f"{int(bool(candidate.city))}{int(bool(candidate.county))}"
+    return f"{known},{candidate.geographic_region}"
 
 
 def inputs_hash(inputs: bytes) -> str:

@@ -15,7 +15,7 @@ from zipcast import fairness
 from zipcast.honeypots import Choice, HoneypotSettings, choose
 from zipcast.selection import NEWEST, Candidate, MarketTier, SelectionSettings, Version
 
-_SALT = re.compile(r"[0-9a-f]{64}")
+_HEX = re.compile(r"[0-9a-f]{64}")
 ALGORITHM_VERSIONS = {f"zipcast-selection/{version}": version for version in Version}
 ALGORITHM_VERSION = f"zipcast-selection/{NEWEST}"
 
@@ -24,8 +24,8 @@ ALGORITHM_VERSION = f"zipcast-selection/{NEWEST}"
 class SelectionInputs:
     """`history_epoch_ids`: the epochs whose assignments count as recent for the cooldown.
     `honeypot_epoch_ids`: those whose decoys still rest. `honeypots` is None in version 1, and only there;
-    `salt` are 64 hex digits from version 3 on, and only there: ValueError otherwise, and for a version that
-    this program does not know."""
+    `salt` and `zipcodes_sha256`, the hash of the version's active zipcodes, are 64 hex digits from version 3
+    on, and only there: ValueError otherwise, and for a version that this program does not know."""
 
     epoch_id: str
     import_id: int
@@ -35,6 +35,7 @@ class SelectionInputs:
     honeypots: HoneypotSettings | None = None
     honeypot_epoch_ids: tuple[str, ...] = ()
     salt: str | None = None
+    zipcodes_sha256: str | None = None
     algorithm_version: str = field(default=ALGORITHM_VERSION)
 
     def __post_init__(self) -> None:
@@ -42,10 +43,14 @@ class SelectionInputs:
             raise ValueError(f"algorithm version {self.algorithm_version!r} is not known here")
         if (self.honeypots is None) is not (self._version < Version.WITH_DECOYS):
             raise ValueError(f"honeypots belong to zipcast-selection/{Version.WITH_DECOYS} and later ones")
-        if (self.salt is None) is not (self._version < Version.BY_SHARES):
-            raise ValueError(f"a salt belongs to zipcast-selection/{Version.BY_SHARES} and later ones")
-        if self.salt is not None and not _SALT.fullmatch(self.salt):
-            raise ValueError("salt must be 64 lower-case hex digits")
+        for field_name in ("salt", "zipcodes_sha256"):
+            value = getattr(self, field_name)
+            if (value is None) is not (self._version < Version.BY_SHARES):
+                raise ValueError(
+                    f"{field_name} belongs to zipcast-selection/{Version.BY_SHARES} and later ones"
+                )
+            if value is not None and not _HEX.fullmatch(value):
+                raise ValueError(f"{field_name} must be 64 lower-case hex digits")
 
     @property
     def _version(self) -> Version:
@@ -71,7 +76,7 @@ class SelectionInputs:
         """The same as a program would have committed to whose newest version was `version`."""
         changes: dict[str, object] = {"algorithm_version": f"zipcast-selection/{version}"}
         if version < Version.BY_SHARES:
-            changes["salt"] = None
+            changes |= {"salt": None, "zipcodes_sha256": None}
         if version < Version.WITH_DECOYS:
             changes |= {"honeypots": None, "honeypot_epoch_ids": ()}
         return replace(self, **changes)  # type: ignore[arg-type]
@@ -86,7 +91,7 @@ class SelectionInputs:
             "settings": _settings_document(self.settings),
         }
         if self.salt is not None:
-            document["salt"] = self.salt
+            document |= {"salt": self.salt, "zipcodesSha256": self.zipcodes_sha256}
         if self.honeypots is not None:
             document["honeypots"] = {
                 "probability": self.honeypots.probability,
@@ -112,6 +117,7 @@ class SelectionInputs:
             honeypots=honeypots,
             honeypot_epoch_ids=honeypot_epoch_ids,
             salt=document.get("salt"),
+            zipcodes_sha256=document.get("zipcodesSha256"),
             algorithm_version=document["algorithmVersion"],
         )
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
+from zipcast import fairness
 from zipcast.calendar import parse_epoch_id
 from zipcast.honeypots import Choice, Honeypot
 from zipcast.inputs import SelectionInputs
@@ -52,6 +53,8 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
         checked.note("pool", False, f"it cannot be read ({type(error).__name__})")
         return checked
     _check_inputs(checked, message, inputs)
+    if inputs.zipcodes_sha256 not in {None, fairness.zipcodes_hash(candidates)}:
+        checked.note("pool", False, "its zipcodes are not those that the inputs commit to")
     _check_history(checked, message, candidates, inputs, known)
     _check_resting(checked, message, pool, inputs, known)
     _check_choice(checked, message, pool, inputs, candidates)

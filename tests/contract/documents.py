@@ -228,7 +228,9 @@ def pool_reply() -> EpochPoolReply:
         last_assigned_at=None,
     )
     inputs = SelectionInputs(
-        EPOCH_ID, 7, "1", ("2026-11-22T00-00-00",), SelectionSettings(), HoneypotSettings(), salt="07" * 32
+        *(EPOCH_ID, 7, "1", ("2026-11-22T00-00-00",), SelectionSettings(), HoneypotSettings()),
+        salt="07" * 32,
+        zipcodes_sha256="08" * 32,
     )
     details = {"late": False, "zipcodes": [{"zipcode": "07030", "reportedListings": 800, "threshold": 50}]}
     return EpochPoolReply(

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import random
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from zipcast.fairness import (
     inputs_hash,
     seed_commitment,
     selected_zipcodes_hash,
+    zipcodes_hash,
 )
 from zipcast.selection import Candidate, MarketTier
 
@@ -65,6 +67,19 @@ def test_the_documented_salt_and_draw_key_hold() -> None:
     assert salt.hex() == VECTORS["salt"]
     assert draw_key(bytes.fromhex(VECTORS["seed"]), salt).hex() == VECTORS["drawKey"]
     assert derive_salt(SECRET, "finney", 46, "2026-11-22T08-00-00") != salt
+
+
+def test_the_documented_hash_of_zipcodes_holds_and_covers_all_of_them() -> None:
+    assert zipcodes_hash(reversed(POOL)) == VECTORS["zipcodesSha256"]
+    for changes in (
+        {"expected_listings": 1},
+        {"last_scraped_at": POOL[0].last_scraped_at + timedelta.resolution},
+        {"city": "known"},
+        {"geographic_region": "EAST"},
+        {"market_tier": MarketTier.EMERGING},
+    ):
+        assert zipcodes_hash([replace(POOL[0], **changes), *POOL[1:]]) != VECTORS["zipcodesSha256"]
+    assert zipcodes_hash(POOL[1:]) != VECTORS["zipcodesSha256"]
 
 
 def test_the_documented_hashes_and_nonce_hold() -> None:

@@ -67,7 +67,11 @@ def chosen_by(version: Version, epochs: int) -> list[tuple[Choice, bytes]]:
     chosen = []
     for number in range(epochs):
         seed, salt = (hashlib.sha256(b"%s:%d" % (name, number)).digest() for name in (b"seed", b"salt"))
-        inputs = SelectionInputs("", 1, "1", (), SETTINGS, HoneypotSettings(probability=1), salt=salt.hex())
+        inputs = SelectionInputs(
+            *("", 1, "1", (), SETTINGS, HoneypotSettings(probability=1)),
+            salt=salt.hex(),
+            zipcodes_sha256="00" * 32,
+        )
         choice = inputs.of_version(version).choose(candidates, (), seed, START_AT)
         chosen.append((choice, seed))
     return chosen

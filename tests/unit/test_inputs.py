@@ -21,6 +21,7 @@ INPUTS = SelectionInputs(
     honeypots=HoneypotSettings(),
     honeypot_epoch_ids=("2026-11-21T20-00-00",),
     salt="5a" * 32,
+    zipcodes_sha256="6b" * 32,
 )
 STORED = (
     b'{"algorithmVersion":"zipcast-selection/3","epochId":"2026-11-22T04-00-00","importId":7,'
@@ -31,9 +32,11 @@ STORED = (
     b'"tier_weights":[["PREMIUM",1.5],["STANDARD",1.0],["EMERGING",0.8]],'
     b'"selection_randomness":0.25,"geographic_spread_factor":0.15},'
     b'"salt":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",'
+    b'"zipcodesSha256":"6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b",'
     b'"honeypots":{"probability":0.3,"threshold":50,"rest":2592000,"epochIds":["2026-11-21T20-00-00"]}}'
 )
-BEFORE_SALTS = STORED.replace(b'"salt":"' + b"5a" * 32 + b'",', b"").replace(b"selection/3", b"selection/2")
+SALTED = b'"salt":"' + b"5a" * 32 + b'","zipcodesSha256":"' + b"6b" * 32 + b'",'
+BEFORE_SALTS = STORED.replace(SALTED, b"").replace(b"selection/3", b"selection/2")
 BEFORE_HONEYPOTS = BEFORE_SALTS.partition(b',"honeypots":')[0].replace(b"selection/2", b"selection/1") + b"}"
 
 weights = st.floats(1e-6, 1e6)
@@ -89,6 +92,7 @@ def test_the_same_is_written_as_each_earlier_version_would_have() -> None:
         BEFORE_SALTS.replace(b"selection/2", b"selection/3"),
         STORED.replace(b"5a5a5a5a", b"5A5A5A5A"),
         STORED.replace(b"5a5a5a5a", b""),
+        STORED.replace(b'"zipcodesSha256":"' + b"6b" * 32 + b'",', b""),
         STORED.replace(b"selection/3", b"selection/4"),
         BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/2"),
     ],
@@ -98,6 +102,7 @@ def test_the_same_is_written_as_each_earlier_version_would_have() -> None:
         "salt lost",
         "salt in capitals",
         "salt too short",
+        "zipcodes lost",
         "unknown",
         "honeypots lost",
     ],
@@ -111,7 +116,9 @@ def test_a_version_that_does_not_fit_is_refused(stored: bytes) -> None:
 @given(selection_settings, st.integers(1, 2**63 - 1))
 def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, import_id: int) -> None:
     honeypots = HoneypotSettings(chosen.selection_randomness, import_id % 99 + 1, chosen.cooldown)
-    inputs = SelectionInputs(EPOCH_ID, import_id, "1", (), chosen, honeypots, salt="0f" * 32)
+    inputs = SelectionInputs(
+        EPOCH_ID, import_id, "1", (), chosen, honeypots, salt="0f" * 32, zipcodes_sha256="1e" * 32
+    )
     read = SelectionInputs.from_bytes(inputs.to_bytes())
     assert read == inputs
     assert read.to_bytes() == inputs.to_bytes()
@@ -130,6 +137,7 @@ def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, 
         {"honeypots": HoneypotSettings(rest=timedelta(days=29))},
         {"honeypot_epoch_ids": ()},
         {"salt": "5b" * 32},
+        {"zipcodes_sha256": "6c" * 32},
     ],
     ids=lambda change: next(iter(change)),
 )

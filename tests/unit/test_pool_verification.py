@@ -1,6 +1,6 @@
 """What a validator checks: every part of a pool that was changed, left out or invented is found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -24,6 +24,7 @@ POOL = [
     *(candidate(f"{10000 + number}", 60 + 7 * number) for number in range(50)),
     *(candidate(f"{90000 + number}", number) for number in range(12)),
 ]
+ZIPCODES = fairness.zipcodes_hash(POOL)
 COUNT = 3
 
 
@@ -37,16 +38,16 @@ class Made:
 
 def inputs_of(number: int, **changes: object) -> SelectionInputs:
     earlier = tuple(name(one) for one in range(number))
-    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, earlier, "5a" * 32)
+    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, earlier, "5a" * 32, ZIPCODES)
     return replace(inputs, **changes)  # type: ignore[arg-type]
 
 
-def chain(**changes: object) -> list[Made]:
+def chain(zipcodes: Sequence[Candidate] = POOL, **changes: object) -> list[Made]:
     """Three epochs, each by the rules and after those before it; `changes` are of their inputs."""
     made: list[Made] = []
     for number in range(COUNT):
         start = message(number).epoch_start
-        candidates = [replace(one, last_assigned_at=_assigned_at(made, one.zipcode)) for one in POOL]
+        candidates = [replace(one, last_assigned_at=_assigned_at(made, one.zipcode)) for one in zipcodes]
         resting = tuple(sorted(one.zipcode for before in made for one in before.pool.detail.honeypots))
         inputs = inputs_of(number, **changes)
         choice = inputs.choose(candidates, resting, seed_of(number), start)
@@ -157,9 +158,10 @@ def test_honest_epochs_hold_and_all_is_checked() -> None:
             "honeypots": None,
             "honeypot_epoch_ids": (),
             "salt": None,
+            "zipcodes_sha256": None,
             "algorithm_version": "zipcast-selection/1",
         },
-        {"salt": None, "algorithm_version": "zipcast-selection/2"},
+        {"salt": None, "zipcodes_sha256": None, "algorithm_version": "zipcast-selection/2"},
     ],
     ids=["1", "2"],
 )
@@ -309,3 +311,12 @@ def test_inputs_that_nest_without_end_are_a_fault_and_no_crash() -> None:
     bent_pool = pool.model_copy(update={"detail": pool.detail.model_copy(update={"inputs": "[" * 100_000})})
     found = findings([*CHAIN[:-1], replace(CHAIN[-1], pool=bent_pool)])[-1]
     assert any(fault.startswith("pool: it cannot be read") for fault in found.faults)
+
+
+def test_zipcodes_that_were_changed_after_the_promise_are_found_even_if_all_else_follows_them() -> None:
+    """The promise names the version of the zipcodes; the hash is of what that version held then."""
+    other = replace(POOL[0], expected_listings=POOL[0].expected_listings + 1)
+    found = findings(chain([other, *POOL[1:]]))
+    assert [one.faults for one in found] == [
+        ("pool: its zipcodes are not those that the inputs commit to",)
+    ] * COUNT

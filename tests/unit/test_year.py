@@ -82,6 +82,7 @@ def inputs_of(interval: EpochInterval) -> SelectionInputs:
         SETTINGS,
         HoneypotSettings(),
         salt=PREPARER._salt(interval.epoch_id, "1"),
+        zipcodes_sha256="00" * 32,
     )
 
 
