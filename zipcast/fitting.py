@@ -23,7 +23,8 @@ class _Taken:
     def __init__(self, settings: "SelectionSettings", with_room: bool) -> None:
         self.candidates: list[Candidate] = []
         self.total = 0
-        self._settings = settings
+        # Asked for of each zipcode, so computed once.
+        self._lowest, self._highest = settings.lowest_total, settings.highest_total
         self._goal = settings.target_listings
         self._with_room = with_room
 
@@ -33,16 +34,16 @@ class _Taken:
 
     @property
     def is_within_tolerance(self) -> bool:
-        return self.total >= self._settings.lowest_total
+        return self.total >= self._lowest
 
     def has_place_for(self, candidate: "Candidate") -> bool:
-        return self.total + candidate.expected_listings <= self._settings.highest_total
+        return self.total + candidate.expected_listings <= self._highest
 
     def take(self, candidate: "Candidate") -> None:
         self.candidates.append(candidate)
         self.total += candidate.expected_listings
-        room = self._settings.lowest_total + candidate.expected_listings
-        if self._with_room and room <= self._settings.highest_total:
+        room = self._lowest + candidate.expected_listings
+        if self._with_room and room <= self._highest:
             self._goal = max(self._goal, room)
 
 
