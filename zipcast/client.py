@@ -240,7 +240,7 @@ class ZipcastClient:
         epoch = self._arrivals.accept(
             envelope,
             via,
-            now=self._requester.now(),
+            now=self._requester.credible_now(),
             received_at=self._clock.now(),
             published_at=_published_at(message),
         )

@@ -64,6 +64,11 @@ class Requester:
         """The service's time, as far as we were told it."""
         return self._clock.now() + self._offset
 
+    def credible_now(self) -> datetime:
+        """That time, but no more than an hour from our own clock's: nobody signs what we are told, and by a
+        false time old epochs would pass for new ones."""
+        return self._clock.now() + max(-MOST_OFFSET, min(MOST_OFFSET, self._offset))
+
     def prefer(self, receiver: Hotkey) -> None:
         """Address requests to that signer first."""
         self._receivers.sort(key=lambda pinned: pinned != receiver)
@@ -93,12 +98,8 @@ class Requester:
         reply = await self._send(receiver, subject, body)
         refusal = refusal_of(reply)
         if refusal is not None and refusal.server_time is not None:
-            # Our clock is off: the service said by how much, so sign once more with its time. Nobody signs
-            # that time, though, and old epochs would pass for new ones by a false one.
-            offset = refusal.server_time - self._clock.now()
-            if abs(offset) > MOST_OFFSET:
-                raise refusal.error
-            self._offset = offset
+            # Our clock is off: the service said by how much, so sign once more with its time.
+            self._offset = refusal.server_time - self._clock.now()
             reply = await self._send(receiver, subject, body)
             refusal = refusal_of(reply)
         if refusal is not None:
