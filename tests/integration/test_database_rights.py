@@ -18,9 +18,9 @@ GUARDED = ["epochs", "epoch_assignments", "epoch_messages", "epoch_inputs"]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def pending(database_url: str) -> str:
-    """A database whose only epoch has not started; the id of it."""
+    """A database whose only epoch will not start within the next hour; the id of it."""
     engine = await database_with_sample(database_url)
-    (interval,) = upcoming(1)
+    _, interval = upcoming(2)
     await preparer(engine).prepare(interval)
     await engine.dispose()
     return interval.epoch_id
