@@ -13,6 +13,7 @@ from pathlib import Path
 from broker_service import keyring
 from devstack.errors import StateInUseError, StateUnusableError
 from runtime.unsafe import LOCAL_MARK
+from zipcast.private_files import write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,5 @@ class State:
         return self.keys_of(process)
 
     def _keep(self, process: str, values: dict[str, str]) -> None:
-        path = self.keys / f"{process}.env"
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)
-        partial.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
-        partial.replace(path)
+        lines = "".join(f"{name}={value}\n" for name, value in values.items())
+        write_private(self.keys / f"{process}.env", lines.encode())

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from zipcast.private_files import write_private
+
 
 class NotReadyError(Exception):
     """There is no `ready.json`, or it is not one. The message says what to start."""
@@ -58,8 +60,4 @@ class Ready:
 
     def write(self, path: Path) -> None:
         """Atomically: a reader sees the old file, the new one, or none."""
-        partial = path.with_name(f".{path.name}.partial")
-        partial.unlink(missing_ok=True)
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        partial.replace(path)
+        write_private(path, f"{json.dumps(asdict(self), indent=2)}\n".encode())

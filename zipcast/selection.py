@@ -177,7 +177,7 @@ def select(
     """
     eligible, cooling = _eligible(candidates, settings, as_utc(start_at))
     relaxed: list[Candidate] = []
-    pool = _sparable(eligible, settings) if hiding and version >= Version.BY_SHARES else eligible
+    pool = sparable(eligible, settings) if hiding and version >= Version.BY_SHARES else eligible
     chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
     if not chosen and len(pool) < len(eligible):
         pool = eligible
@@ -206,16 +206,16 @@ def draw(
 
     Empty if none of its subsets totals within tolerance. ValueError unless the draw key has 32 bytes.
     """
+    ranking = rank(pool, settings, draw_key)
     if sum(candidate.expected_listings for candidate in pool) < settings.lowest_total:
         return ()
-    ranking = rank(pool, settings, draw_key)
     with_room = hiding and version >= Version.WITH_DECOYS
     if version < Version.BY_SHARES:
         return fitting.by_rank(ranking.ranked, settings, with_room=with_room)
     return fitting.by_turns(ranking, settings, with_room=with_room)
 
 
-def _sparable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
+def sparable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
     """Those without which a total within tolerance may still be within tolerance."""
     width = settings.highest_total - settings.lowest_total
     return [candidate for candidate in eligible if candidate.expected_listings <= width]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.history_messages import ExportedEpoch, ExportedEpochs
+from zipcast.private_files import write_private
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
 epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")
@@ -83,7 +83,7 @@ async def export(
     """Keep epochs as JSON with all that can be seen of them, so that they can be verified at any time. With a
     validator's wallet the file holds pools, which unmask decoys: keep it to yourself."""
     epochs = await _gathered(given, epoch_id, all_epochs)
-    _write_private(file, ExportedEpochs(epochs=tuple(epochs)).to_bytes())
+    write_private(file, ExportedEpochs(epochs=tuple(epochs)).to_bytes())
     pools = sum(epoch.pool is not None for epoch in epochs)
     out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", highlight=False, soft_wrap=True)
 
@@ -118,13 +118,6 @@ async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> l
     if not any(epoch_id in {None, one.epoch_id} for one in epochs):
         raise ValueError("no such epoch has ended")
     return epochs
-
-
-def _write_private(file: Path, content: bytes) -> None:
-    """Whole, or what was there stays; readable by its owner alone."""
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as fresh:
-        fresh.write(content)
-    Path(fresh.name).replace(file)
 
 
 def _tell(finding: Finding) -> None:

@@ -16,7 +16,7 @@ from rich.table import Table
 from zipcast.calendar import EpochCalendar
 from zipcast.cli.database import err, fail, out, server_packages
 from zipcast.honeypots import HoneypotSettings
-from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection import Candidate, SelectionSettings, sparable
 from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
 # Any boundary will do: a run names its seed, not its day.
@@ -65,8 +65,7 @@ def simulate_epochs(
     )
     eligible = _eligible(pool, settings)
     summary = summarise(simulated, settings, len(eligible))
-    width = settings.highest_total - settings.lowest_total
-    large = sum(one.expected_listings > width for one in eligible) if honeypots.probability else 0
+    large = len(eligible) - len(sparable(eligible, settings)) if honeypots.probability else 0
     report = _report(summary, settings, len(eligible), large)
     if plot is not None:
         _draw(plot, simulated, settings, len(eligible), report)
