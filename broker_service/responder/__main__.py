@@ -88,6 +88,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
+    # FastStream's subscriptions are only on their way: who asks because we are ready must find them.
+    await broker.connection.flush()
     vitals.watch(USER, broker.connection)
     life.ready()
     await life.wait()

@@ -19,18 +19,22 @@ GENEROUS = {
 }
 
 
-async def wait_until(condition: Callable[[], object], timeout_seconds: float = 10) -> None:
+async def wait_until(
+    condition: Callable[[], object], timeout_seconds: float = 10, *, every: float = 0.02
+) -> None:
     """Poll until `condition()` is true; fail the test after `timeout_seconds`."""
-    assert await comes_true(condition, timeout_seconds), "waited in vain"
+    assert await comes_true(condition, timeout_seconds, every=every), "waited in vain"
 
 
-async def comes_true(condition: Callable[[], object], timeout_seconds: float = 10) -> bool:
+async def comes_true(
+    condition: Callable[[], object], timeout_seconds: float = 10, *, every: float = 0.02
+) -> bool:
     """Poll until `condition()` is true; False if it is not within `timeout_seconds`."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() >= deadline:
             return False
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(every)
     return True
 
 

@@ -121,3 +121,16 @@ async def test_it_is_asked_for_again_on_a_new_connection(victim: Stack):
         await wait_until(lambda: connected.unanswered_questions > unanswered, 20)
         await supervisor.bring_up("responder")
         await wait_until(lambda: connected.connections >= 2 and connected.is_informed, 20)
+
+
+@pytest.mark.long
+async def test_a_responder_that_says_it_is_ready_can_be_asked(victim: Stack):
+    """Its subscriptions have arrived at nats-server by then, and are not on their way."""
+    supervisor, mark = victim.servers.supervisor, victim.servers.state.run / "responder.ready"
+    async with client(victim.ready, "miner-1") as connected:
+        for _ in range(4):
+            await supervisor.take_down("responder")
+            starting = asyncio.create_task(supervisor.bring_up("responder"))
+            await wait_until(mark.exists, every=0)
+            assert (await connected.current()).message.epoch_id
+            await starting

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
+from tests.faults.evidence import read_stream
 from tests.integration.people import client
 from zipcast.cli import app
 from zipcast.ready import Ready
@@ -27,14 +29,19 @@ async def some_ended(ready: Ready, http: httpx.AsyncClient, count: int = 3) -> l
     raise AssertionError("the client ended")
 
 
-async def test_ended_epochs_are_told_newest_first_and_page_by_page(ready: Ready, http: httpx.AsyncClient):
+async def test_ended_epochs_are_told_newest_first_and_page_by_page(
+    stack: Stack, ready: Ready, http: httpx.AsyncClient
+):
     epochs = await some_ended(ready, http)
     ids = [epoch["epochId"] for epoch in epochs]
     assert ids == sorted(ids, reverse=True)
     first = (await http.get(EPOCHS, params={"limit": 1})).json()
     second = (await http.get(EPOCHS, params={"limit": 1, "before": first["nextBefore"]})).json()
     assert second["epochs"][0]["epochId"] < first["epochs"][0]["epochId"]
-    assert all(0 <= epoch["lateSeconds"] < ready.epoch_seconds for epoch in epochs), epochs
+    stored = {entry.envelope.epoch_id: entry.stored_at for entry in await read_stream(stack.servers)}
+    for epoch in epochs:
+        late = stored[epoch["epochId"]] - datetime.fromisoformat(epoch["epochStart"])
+        assert epoch["lateSeconds"] == pytest.approx(max(0.0, late.total_seconds()), abs=0.001)
     one = (await http.get(f"{EPOCHS}/{ids[0]}")).json()
     assert one.pop("success") is True
     assert one == epochs[0]

@@ -39,7 +39,10 @@ async def nonce_signed(ready: Ready, named: str, signer: Keypair, **changed: obj
 
 
 def password(ready: Ready, signer: Keypair, *, ago: int = 0, audience: str = "loopback") -> dict[str, str]:
-    at = int(time.time()) - ago
+    return password_at(ready, signer, int(time.time()) - ago, audience)
+
+
+def password_at(ready: Ready, signer: Keypair, at: int, audience: str = "loopback") -> dict[str, str]:
     text = auth.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
     return {"user": signer.ss58_address, "pass": f"{at}.{signer.sign(text).hex()}"}
 
@@ -101,10 +104,12 @@ async def test_a_bare_nonce_is_no_proof(ready: Ready):
 
 async def test_a_password_is_used_once_and_within_a_minute(ready: Ready):
     miner = keypair(ready, "miner-3")
-    given = password(ready, miner, ago=20)
+    at = int(time.time()) - 20
+    given = password_at(ready, miner, at)
     assert b"PONG" in await offer(ready, **given)
     assert REFUSED in await offer(ready, **given)
-    resigned = password(ready, miner, ago=20)
+    resigned = password_at(ready, miner, at)
+    assert resigned != given
     assert REFUSED in await offer(ready, **resigned)
     for ago in (70, -70, 10**9):
         assert REFUSED in await offer(ready, **password(ready, miner, ago=ago))
