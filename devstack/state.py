@@ -69,10 +69,14 @@ class State:
         return self.root / "ports.json"
 
     def create(self) -> None:
-        """Make the folders that are missing. Raises StateUnusableError."""
+        """Make the folders that are missing. Raises StateUnusableError, also for somebody else's servers:
+        starting on their folder would first stop the PostgreSQL that runs there."""
         servers = (self.nats, self.postgres, self.objects)
         folders = (self.keys, self.logs, self.run, *servers, self.wallets, self.admin_wallets)
         try:
+            foreign = () if self.has_keys else [one for one in servers if one.is_dir() and any(one.iterdir())]
+            if foreign:
+                raise StateUnusableError(f"--state: {foreign[0]}: holds files that are not of `zipcast up`")
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -93,13 +97,18 @@ class State:
         """The variables in `keys/<process>.env`; none where there is no such file."""
         return keyring.read_keys(self.keys).get(process, {})
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether the set is whole; it is before any server has started."""
+        return (self.keys / "nats.env").exists()
+
     def ensure_keys(self) -> None:
         """Make the deployment's keys that are not there: all of them, or those that a newer version has
         more. `nats.env` goes last: it marks the set whole."""
         fresh = keyring.create_keys()
         # Marked, so that a production start refuses a copy of it.
         fresh["schedulers"]["ZIPCODE_SECRET_KEY"] = LOCAL_MARK + fresh["schedulers"]["ZIPCODE_SECRET_KEY"]
-        whole = (self.keys / "nats.env").exists()
+        whole = self.has_keys
         for process in sorted(fresh, key=lambda name: name == "nats"):
             kept = self.keys_of(process) if whole else {}
             if not fresh[process].keys() <= kept.keys():

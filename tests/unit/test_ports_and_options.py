@@ -134,6 +134,23 @@ def test_a_file_where_a_folder_must_be_is_named(tmp_path: Path):
         State(tmp_path).create()
 
 
+def test_servers_of_somebody_else_are_left_alone(tmp_path: Path):
+    """A start would first stop the PostgreSQL that runs in that folder."""
+    (tmp_path / "postgres").mkdir()
+    (tmp_path / "postgres" / "postmaster.pid").write_text("1")
+    with pytest.raises(StateUnusableError, match=r"--state: .*/postgres: holds files"):
+        State(tmp_path).create()
+    assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
+
+
+def test_files_of_a_first_start_that_did_not_end_are_our_own(tmp_path: Path):
+    state = State(tmp_path)
+    state.create()
+    state.ensure_keys()
+    (state.postgres / "PG_VERSION").write_text("17")
+    state.create()
+
+
 def test_a_state_is_locked_once(tmp_path: Path):
     state = State(tmp_path)
     with state.lock(), pytest.raises(StateInUseError, match="in use by another"), state.lock():
