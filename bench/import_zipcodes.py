@@ -18,7 +18,7 @@ import psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from devstack.ports import choose_ports
+from devstack.ports import chosen_ports
 from devstack.postgres import create_database, database_url, postgres_part
 from devstack.servers import ignore
 from devstack.state import State
@@ -108,16 +108,16 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = State(Path(folder) / "state")
         state.create()
-        ports = choose_ports(state.ports)
-        supervisor = Supervisor(ignore)
-        try:
-            await supervisor.start(postgres_part(state, ports))
-            await create_database(database_url(state, ports, "postgres"), "bench")
-            url = database_url(state, ports, "bench")
-            await asyncio.to_thread(migrate, url)
-            await measure(url, Path(folder))
-        finally:
-            await supervisor.stop()
+        with chosen_ports(state.ports) as ports:
+            supervisor = Supervisor(ignore)
+            try:
+                await supervisor.start(postgres_part(state, ports))
+                await create_database(database_url(state, ports, "postgres"), "bench")
+                url = database_url(state, ports, "bench")
+                await asyncio.to_thread(migrate, url)
+                await measure(url, Path(folder))
+            finally:
+                await supervisor.stop()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, inspect
 
-from devstack.ports import choose_ports
+from devstack.ports import chosen_ports
 from devstack.postgres import create_database, database_url, postgres_part
 from devstack.servers import ignore
 from devstack.state import State
@@ -69,14 +69,14 @@ async def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         state = State(Path(folder) / "state")
         state.create()
-        ports = choose_ports(state.ports)
-        supervisor = Supervisor(ignore)
-        try:
-            await supervisor.start(postgres_part(state, ports))
-            await create_database(database_url(state, ports, "postgres"), "checked")
-            complaints = await asyncio.to_thread(check, database_url(state, ports, "checked"))
-        finally:
-            await supervisor.stop()
+        with chosen_ports(state.ports) as ports:
+            supervisor = Supervisor(ignore)
+            try:
+                await supervisor.start(postgres_part(state, ports))
+                await create_database(database_url(state, ports, "postgres"), "checked")
+                complaints = await asyncio.to_thread(check, database_url(state, ports, "checked"))
+            finally:
+                await supervisor.stop()
     sys.stdout.writelines(f"{complaint}\n" for complaint in complaints or ["migrations match the models"])
     return 1 if complaints else 0
 

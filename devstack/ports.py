@@ -1,13 +1,16 @@
 """Which TCP ports of 127.0.0.1 the stack listens on.
 
 Owns the choice: consecutive from a base, or the ones of the last run as far as they are free, so
-that addresses in a shell's history keep working. SeaweedFS opens P + 10000 beside each of its ports P.
+that addresses in a shell's history keep working; and that no two stacks on a machine choose the same
+between a look at a port and the server's start. SeaweedFS opens P + 10000 beside each of its ports P.
 """
 
 import json
 import secrets
 import socket
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -43,11 +46,28 @@ class Ports:
 NAMES = tuple(field.name for field in fields(Ports))
 
 
-def choose_ports(kept: Path, port_base: int | None = None) -> Ports:
-    """The ports of this run, written to `kept` for the next one. Raises PortsTakenError."""
-    ports = _consecutive(port_base) if port_base is not None else _free(_read(kept))
-    kept.write_text(json.dumps(asdict(ports), indent=2) + "\n")
-    return ports
+@contextmanager
+def chosen_ports(kept: Path, port_base: int | None = None) -> Iterator[Ports]:
+    """The ports of this run, written to `kept` for the next one; inside, nobody else chooses them. Raises
+    PortsTakenError."""
+    with ExitStack() as claims:
+        ports = _free(_read(kept), claims) if port_base is None else _consecutive(port_base, claims)
+        kept.write_text(json.dumps(asdict(ports), indent=2) + "\n")
+        yield ports
+
+
+def _claim(port: int, claims: ExitStack) -> bool:
+    """Whether it is free and no other stack's: claimed then until `claims` ends, or the process.
+
+    A claim is a name in Linux's abstract namespace, which is as wide as that of the ports; elsewhere two
+    stacks that start at once may still choose the same."""
+    claim = claims.enter_context(socket.socket(socket.AF_UNIX))
+    try:
+        if sys.platform == "linux":
+            claim.bind(f"\0zipcast-port-{port}")
+    except OSError:
+        return False
+    return is_free(port)
 
 
 def is_free(port: int) -> bool:
@@ -65,12 +85,12 @@ def _opened(name: str, port: int) -> tuple[int, ...]:
     return (port, port + PAIR_OFFSET) if name in _PAIRED else (port,)
 
 
-def _consecutive(base: int) -> Ports:
+def _consecutive(base: int, claims: ExitStack) -> Ports:
     ports = Ports(*range(base, base + len(NAMES)))
     opened = [one for name, port in asdict(ports).items() for one in _opened(name, port)]
     if base < 1 or max(opened) > 65_535:
         raise PortsTakenError(f"--port-base must be from 1 to {65_535 - (max(opened) - base)}")
-    taken = [str(port) for port in opened if not is_free(port)]
+    taken = [str(port) for port in opened if not _claim(port, claims)]
     if taken:
         raise PortsTakenError(f"--port-base {base}: taken on {HOST}: {', '.join(taken)}")
     return ports
@@ -87,17 +107,26 @@ def _read(kept: Path) -> dict[str, int]:
     return {name: port for name, port in found.items() if type(port) is int and 0 < port <= 55_535}
 
 
-def _free(preferred: dict[str, int]) -> Ports:
+def _free(preferred: dict[str, int], claims: ExitStack) -> Ports:
     chosen: dict[str, int] = {}
     opened: set[int] = set()
     for name in NAMES:
         chosen[name] = next(
             port
             for port in _candidates(preferred.get(name))
-            if opened.isdisjoint(_opened(name, port)) and all(map(is_free, _opened(name, port)))
+            if opened.isdisjoint(_opened(name, port)) and _claim_all(_opened(name, port), claims)
         )
         opened.update(_opened(name, chosen[name]))
     return Ports(**chosen)
+
+
+def _claim_all(ports: tuple[int, ...], claims: ExitStack) -> bool:
+    """All of them or none."""
+    with ExitStack() as own:
+        if all(_claim(port, own) for port in ports):
+            claims.enter_context(own.pop_all())
+            return True
+    return False
 
 
 def _candidates(preferred: int | None) -> Iterator[int]:

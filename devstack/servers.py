@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from devstack import logins, nats_server, object_store, postgres
 from devstack.keeper import Event
-from devstack.ports import HOST, Ports, choose_ports
+from devstack.ports import HOST, Ports, chosen_ports
 from devstack.state import State
 from devstack.supervisor import Supervisor
 from storage.migrate import migrate
@@ -39,10 +39,10 @@ class Servers:
         """Servers on the state folder `state`, stopped at the end. Raises PartFailedError,
         StateInUseError, ProgramMissingError."""
         state.create()
-        with state.lock():
+        with state.lock(), chosen_ports(state.ports) as ports:
             state.ensure_keys()
             supervisor = Supervisor(report)
-            servers = cls(state, choose_ports(state.ports), supervisor)
+            servers = cls(state, ports, supervisor)
             try:
                 await servers.start()
                 yield servers

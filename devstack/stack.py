@@ -13,7 +13,7 @@ from devstack.data import load_data
 from devstack.keeper import Event
 from devstack.options import StackOptions
 from devstack.part import Part
-from devstack.ports import HOST, choose_ports
+from devstack.ports import HOST, Ports, chosen_ports
 from devstack.servers import Servers, ignore
 from devstack.services import AUDIENCE, NETUID, NETWORK, Services
 from devstack.state import State
@@ -28,8 +28,7 @@ LoadData = Callable[[str, Path | None], Coroutine[None, None, None]]
 class Stack:
     """A running stack: make one with `Stack.running`. `ready` is what `ready.json` says now."""
 
-    def __init__(self, state: State, options: StackOptions, report: Report) -> None:
-        ports = choose_ports(state.ports, options.port_base)
+    def __init__(self, state: State, ports: Ports, options: StackOptions, report: Report) -> None:
         self.servers = Servers(state, ports, Supervisor(self._on_event))
         self.options = options
         self._report = report
@@ -45,8 +44,8 @@ class Stack:
         load_data: LoadData = load_data,
     ) -> AsyncIterator["Stack"]:
         """Everything up inside, everything gone after. Raises StackError. Tests pass other parts."""
-        with _prepared(options) as state:
-            stack = cls(state, options, report)
+        with _prepared(options) as state, chosen_ports(state.ports, options.port_base) as ports:
+            stack = cls(state, ports, options, report)
             try:
                 await stack.start(make_parts, load_data)
                 yield stack

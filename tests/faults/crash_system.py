@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack import logins, nats_server, postgres, wallets
 from devstack.data import load_data
-from devstack.ports import choose_ports
+from devstack.ports import chosen_ports
 from devstack.servers import Servers, ignore
 from devstack.services import Services
 from devstack.state import State
@@ -114,8 +114,13 @@ class CrashSystem:
         state = State(folder)
         state.create()
         state.ensure_keys()
-        supervisor = Supervisor(ignore)
-        servers = Servers(state, choose_ports(state.ports), supervisor)
+        with chosen_ports(state.ports) as ports:
+            async with cls._on_servers(Servers(state, ports, Supervisor(ignore)), calendar) as system:
+                yield system
+
+    @classmethod
+    @asynccontextmanager
+    async def _on_servers(cls, servers: Servers, calendar: EpochCalendar) -> AsyncIterator["CrashSystem"]:
         try:
             await cls._start_servers(servers)
             system = cls._on(servers, calendar)
@@ -132,7 +137,7 @@ class CrashSystem:
                 await scheduler.ended()
             await system.database.dispose()
         finally:
-            await supervisor.stop()
+            await servers.supervisor.stop()
 
     @classmethod
     async def _start_servers(cls, servers: Servers) -> None:

