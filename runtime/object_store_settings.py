@@ -1,19 +1,25 @@
 """Where the object store is and with whose keys it is spoken to: for responder and operator."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from runtime.settings import EnvironmentSettings
 from storage.object_store import ObjectStoreConfig
 
+BucketName = Annotated[
+    str, StringConstraints(min_length=3, max_length=63, pattern=r"^[a-z0-9](\.?[a-z0-9-])*[a-z0-9]$")
+]
+
 
 class ObjectStoreSettings(EnvironmentSettings):
-    s3_bucket: str = Field(description="bucket of the miners' uploads", examples=["zipcast-miners"])
-    s3_validator_bucket: str = Field(
+    s3_bucket: BucketName = Field(description="bucket of the miners' uploads", examples=["zipcast-miners"])
+    s3_validator_bucket: BucketName = Field(
         default="resi-validated-data", description="bucket of the validators' results"
     )
-    s3_region: str = Field(default="us-east-1", description="region of both buckets")
+    s3_region: str = Field(
+        default="us-east-1", pattern=r"^[A-Za-z0-9-]{1,63}$", description="region of both buckets"
+    )
     s3_endpoint_url: str | None = Field(
         default=None, pattern=r"^https?://", description="of an S3-compatible provider; unset for AWS"
     )

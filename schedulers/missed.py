@@ -16,7 +16,8 @@ from zipcast.calendar import EpochCalendar, EpochInterval
 
 log = logs.logger()
 
-# How many missed epochs one gap records at the most, newest first: 83 days of four hours.
+# How many missed epochs one gap records at the most, newest first: 83 days of four hours. The oldest is one
+# more: its seed was promised, and shows that the promise was kept.
 MOST_MISSED = 500
 
 
@@ -40,6 +41,8 @@ async def record_missed_before(
         return 0
     earlier = takewhile(lambda one: one.start_at >= end, back_from(preparer.calendar, interval))
     gap = list(islice(earlier, MOST_MISSED))
+    if len(gap) == MOST_MISSED and (promised := preparer.calendar.first_from(end)) != gap[-1]:
+        gap.append(promised)
     recorded_at = await epochs.database_now(connection)
     rows = [await _missed(connection, preparer, one) for one in gap]
     await epoch_changes.record_missed(connection, rows, recorded_at)

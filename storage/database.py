@@ -6,6 +6,8 @@ psycopg understands libpq's parameters, so only the scheme is rewritten.
 
 import re
 
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
@@ -19,7 +21,12 @@ def sqlalchemy_url(database_url: str) -> str:
     """The same URL for SQLAlchemy's psycopg dialect. Raises DatabaseUrlError."""
     if not _SCHEME.match(database_url):
         raise DatabaseUrlError("must start with postgresql://")
-    return _SCHEME.sub("postgresql+psycopg://", database_url, count=1)
+    url = _SCHEME.sub("postgresql+psycopg://", database_url, count=1)
+    try:
+        make_url(url)
+    except (ValueError, ArgumentError):
+        raise DatabaseUrlError("must be a URL whose port, if any, is a number") from None
+    return url
 
 
 def open_engine(database_url: str, *, application_name: str, pool_size: int = 10) -> AsyncEngine:

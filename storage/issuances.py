@@ -1,13 +1,18 @@
 """Every credential that left: to whom, for what, until when."""
 
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import insert, select
+from sqlalchemy import and_, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import CredentialIssuance
+from zipcast.subjects import Verb
+
+LIST_WITH_UPLOAD = timedelta(hours=3)
+"""How long the list address works that comes with a miner's form; it may outlive the form, whose end the row
+has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,8 @@ async def newest_issuances(
     valid_at: datetime | None,
     limit: int,
 ) -> list[Issuance]:
-    """Newest first. `valid_at`: only what had not run out then."""
+    """Newest first. `valid_at`: only what had not run out then, the list that a miner's form comes with
+    included."""
     columns = (getattr(CredentialIssuance, field.name) for field in fields(Issuance))
     query = select(*columns).order_by(CredentialIssuance.issued_at.desc()).limit(limit)
     if hotkey is not None:
@@ -42,7 +48,11 @@ async def newest_issuances(
     if since is not None:
         query = query.where(CredentialIssuance.issued_at >= since)
     if valid_at is not None:
-        query = query.where(CredentialIssuance.expires_at > valid_at)
+        listed = and_(
+            CredentialIssuance.kind == Verb.S3_MINER_UPLOAD,
+            CredentialIssuance.issued_at > valid_at - LIST_WITH_UPLOAD,
+        )
+        query = query.where(or_(CredentialIssuance.expires_at > valid_at, listed))
     return [Issuance(*row) for row in (await connection.execute(query)).all()]
 
 

@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from storage.object_store import ObjectStoreConfig, ObjectStoreUnavailableError, open_client
+from storage.object_store import STORE_FAULTS, ObjectStoreConfig, ObjectStoreUnavailableError, open_client
 
 Result = TypeVar("Result")
 
@@ -52,6 +52,7 @@ class ObjectReader:
         self._deadline_seconds = config.deadline_seconds
         self._on_error = on_error
         self._s3: Any = open_client(config, "s3")
+        self._looking = asyncio.Semaphore(LOOK_THREADS)
         self._lookers = ThreadPoolExecutor(LOOK_THREADS, thread_name_prefix="object-looks")
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="object-hashes")
 
@@ -71,7 +72,9 @@ class ObjectReader:
                 raise
             return _found(bucket, key, told)
 
-        return await self._run(self._lookers, head, self._deadline_seconds)
+        # The store's time does not run while we wait for a turn among many files.
+        async with self._looking:
+            return await self._run(self._lookers, head, self._deadline_seconds)
 
     async def hash(self, found: FoundObject) -> str:
         """The SHA-256 of exactly that version's content, in hex. The file is never held, only read
@@ -99,7 +102,7 @@ class ObjectReader:
         try:
             async with asyncio.timeout(deadline_seconds):
                 return await loop.run_in_executor(threads, call)
-        except (BotoCoreError, ClientError, TimeoutError) as error:
+        except STORE_FAULTS as error:
             self._on_error()
             raise ObjectStoreUnavailableError(type(error).__name__) from error
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from pydantic import SecretStr
 
 from storage import policies
@@ -31,6 +32,9 @@ Result = TypeVar("Result")
 PAGE_SIZE = 500
 # AssumeRole takes 15 minutes to 12 hours (AWS STS).
 SHORTEST_SESSION_SECONDS = 900
+
+# How a call fails; the middle two where something else answers in the store's place: a proxy's page, say.
+STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, KeyError, TimeoutError)
 
 
 class ObjectStoreUnavailableError(Exception):
@@ -226,7 +230,7 @@ class ObjectStore:
         try:
             async with asyncio.timeout(self._config.deadline_seconds):
                 return await loop.run_in_executor(self._threads, call)
-        except (BotoCoreError, ClientError, TimeoutError) as error:
+        except STORE_FAULTS as error:
             self._on_error()
             raise ObjectStoreUnavailableError(type(error).__name__) from error
 

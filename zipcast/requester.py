@@ -146,7 +146,8 @@ class Requester:
             subject = denied.group(1).lower()
             admins_own = subject.startswith(subjects.ADMIN_PREFIX)
             code = ErrorCode.ADMIN_REQUIRED if admins_own else ErrorCode.VALIDATOR_REQUIRED
-            self.interrupt(ServiceError(code, "The role of this hotkey does not allow the request."), subject)
+            needed = "an admin's hotkey" if admins_own else "a validator permit and enough stake"
+            self.interrupt(ServiceError(code, f"This needs {needed}."), subject)
 
 
 def refusal_of(reply: Msg) -> Refusal | None:

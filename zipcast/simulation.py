@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain
 
 from zipcast.calendar import EpochCalendar
 from zipcast.honeypots import Choice, Honeypot, HoneypotSettings, choose
@@ -75,7 +76,9 @@ def simulate(
     interval = calendar.first_from(start_at)
     for _ in range(epochs):
         start = interval.start_at
-        resting = {zipcode for zipcode, at in decoys.items() if start - at < rest}
+        # Until an epoch is revealed, its decoys count as resting whatever `rest` says.
+        unrevealed = 2 * (interval.end_at - start)
+        resting = {zipcode for zipcode, at in decoys.items() if start - at < rest + unrevealed}
         digest = hashlib.sha256(f"simulate:{seed}:{interval.epoch_id}".encode()).digest()
         try:
             choice = choose(pool.values(), ageless, honeypots, resting, digest, start)
@@ -111,7 +114,7 @@ def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, poo
     """Of at least one epoch."""
     totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
     band = range(settings.lowest_total, settings.highest_total + 1)
-    repeats = Counter(zipcode for epoch in epochs for zipcode in epoch.zipcodes)
+    repeats = Counter(chain.from_iterable(map(_drawn, epochs)))
     return Summary(
         epochs=len(epochs),
         within_tolerance=sum(epoch.total_listings in band and epoch.true_total in band for epoch in epochs),
@@ -135,9 +138,15 @@ def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[fl
     seen: set[str] = set()
     shares: dict[str, float] = {}
     for epoch in epochs:
-        seen.update(epoch.zipcodes)
+        seen.update(_drawn(epoch))
         shares[epoch.epoch_id[:10]] = len(seen) / max(1, pool_size)
     return list(shares.values())
+
+
+def _drawn(epoch: SimulatedEpoch) -> list[str]:
+    """Without decoys, which are not of the pool that is drawn from."""
+    decoys = {one.zipcode for one in epoch.honeypots}
+    return [zipcode for zipcode in epoch.zipcodes if zipcode not in decoys]
 
 
 def _shares(counts: Iterable[dict[str, int]]) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Checking epochs that have ended, from whatever the caller may see of them. Pure.
 
-Owns what anybody can check: signature, order, counts, seed, nonce, and the chain of commitments. What
+Owns what anybody can check: signature, order, counts, seed, nonce, the chain of seeds, and whether the seed
+promised one epoch ahead was used. What
 validators can check besides, given an epoch's pool, is `pool_verification`'s. What was not checked is said,
 never implied.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zipcast import fairness
+from zipcast.calendar import format_epoch_id
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
 from zipcast.messages import EpochMessage
 from zipcast.pool_messages import EpochPool
@@ -17,7 +19,7 @@ from zipcast.pool_verification import POOL_CHECKS, Known, verify_pool
 from zipcast.selection import tolerance_band
 
 _SEED = re.compile(r"[0-9a-f]{64}")
-PUBLIC_CHECKS = ("signature", "order", "counts", "seed", "nonce", "chain")
+PUBLIC_CHECKS = ("signature", "order", "counts", "seed", "nonce", "chain", "promise")
 CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 
@@ -91,7 +93,12 @@ def _finding(
         faults.append("seed: the pool's is another")
     if before is not None:
         checked.append("chain")
-        faults += _chain_faults(before, epoch, between)
+        faults += _chain_faults(before, epoch)
+        kept = _promise_kept(before, epoch, between)
+        if kept is not None:
+            checked.append("promise")
+        if kept is False:
+            faults.append("promise: the epoch before it committed to another seed")
     if one.pool is not None:
         of_pool = verify_pool(epoch.message, one.pool, known)
         checked += of_pool.checks
@@ -127,8 +134,8 @@ def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:
     return faults
 
 
-def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence[Evidence]) -> list[str]:
-    """Of one message and the one before it; `between` are epochs that nobody published."""
+def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch) -> list[str]:
+    """Of one message and the one before it."""
     earlier, later = before.message, epoch.message
     faults = []
     if later.previous_epoch_id != earlier.epoch_id:
@@ -137,13 +144,16 @@ def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence
         fairness.seed_commitment(bytes.fromhex(later.revealed_seed)) != earlier.seed_commitment
     ):
         faults.append("chain: the seed it reveals is not the one that was committed to")
-    promised = earlier.next_seed_commitment
-    if later.epoch_start == earlier.epoch_end:
-        kept = later.seed_commitment == promised
-    else:
-        # What came next was missed: its seed must be the promised one, if it is known.
-        missed = [one.seed for one in between if one.seed is not None and _SEED.fullmatch(one.seed)]
-        kept = not missed or fairness.seed_commitment(bytes.fromhex(missed[0])) == promised
-    if not kept:
-        faults.append("chain: the epoch before it committed to another seed")
     return faults
+
+
+def _promise_kept(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence[Evidence]) -> bool | None:
+    """Whether the epoch right after `before` has the seed that was promised for it. It may be one of
+    `between`, which nobody published; None if its seed is not at hand: other missed ones do not tell."""
+    promised, end = before.message.next_seed_commitment, before.message.epoch_end
+    if epoch.message.epoch_start == end:
+        return epoch.message.seed_commitment == promised
+    for one in between:
+        if one.epoch_id == format_epoch_id(end) and one.seed is not None and _SEED.fullmatch(one.seed):
+            return fairness.seed_commitment(bytes.fromhex(one.seed)) == promised
+    return None

@@ -58,13 +58,25 @@ class FileChecker:
         for file in files:
             _require_inside(scope, file.key)
         try:
-            looks = await asyncio.gather(*(self.reader.look(scope.bucket, file.key) for file in files))
+            looks = await self._looked(scope.bucket, files, ends_at)
             found = [
                 self._matching(file, look, hotkey, interval) for file, look in zip(files, looks, strict=True)
             ]
             return await self._hashed(list(zip(files, found, strict=True)), ends_at)
         except ObjectStoreUnavailableError:
             raise store_down() from None
+
+    async def _looked(
+        self, bucket: str, files: tuple[ReportedFile, ...], ends_at: float
+    ) -> list[FoundObject | None]:
+        try:
+            async with asyncio.timeout(self._left(ends_at)):
+                return await asyncio.gather(*(self.reader.look(bucket, file.key) for file in files))
+        except TimeoutError:
+            raise _under_way() from None
+
+    def _left(self, ends_at: float) -> float:
+        return max(0.0, ends_at - self.clock.monotonic())
 
     def _matching(
         self, file: ReportedFile, found: FoundObject | None, hotkey: Hotkey, interval: EpochInterval
@@ -89,14 +101,10 @@ class FileChecker:
         hashings = [self._hashing(found) for _, found in unproven]
         if hashings:
             # Waited for together and no longer than the caller does; what is not done goes on without him.
-            await asyncio.wait(hashings, timeout=max(0.0, ends_at - self.clock.monotonic()))
+            await asyncio.wait(hashings, timeout=self._left(ends_at))
         for (file, _), hashing in zip(unproven, hashings, strict=True):
             if not hashing.done():
-                raise ServiceError(
-                    ErrorCode.REQUEST_UNDER_WAY,
-                    "The files are still being read; report again.",
-                    retry_after_seconds=5,
-                )
+                raise _under_way()
             if (sha256 := hashing.result()) != file.sha256:
                 raise mismatch(file.key, f"its SHA-256 is {sha256}")
         for _, found in pairs:
@@ -129,6 +137,12 @@ class FileChecker:
     def _forget_failed(self, place: tuple[str, str, str | None, str], done: Hashing) -> None:
         if done.cancelled() or done.exception() is not None:
             self._hashings.pop(place, None)
+
+
+def _under_way() -> ServiceError:
+    return ServiceError(
+        ErrorCode.REQUEST_UNDER_WAY, "The files are still being read; report again.", retry_after_seconds=5
+    )
 
 
 def mismatch(key: str, fault: str) -> ServiceError:

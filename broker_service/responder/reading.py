@@ -118,7 +118,7 @@ def make_token(last: SealedObject) -> str:
 def parse_token(token: str) -> tuple[str, str]:
     """The hotkey and key that a page ended with. Raises ServiceError(MALFORMED_REQUEST)."""
     try:
-        named, key = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n")
+        named, key = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n", 1)
         hotkey = parse_hotkey(named)
     except (binascii.Error, ValueError):
         raise ServiceError(

@@ -169,8 +169,11 @@ def keep_newest(
     chosen: dict[str, ObjectVersion], versions: tuple[ObjectVersion, ...], end_at: datetime
 ) -> None:
     """Add, for each key, its newest version stored before `end_at`. The store lists the newest of a key
-    first, which decides between versions of one second."""
+    first, which decides between versions of one second. A key with a NUL in it cannot be recorded, and must
+    not keep the rest from it."""
     for version in versions:
+        if "\0" in version.key:
+            continue
         known = chosen.get(version.key)
         if version.last_modified < end_at and (known is None or known.last_modified < version.last_modified):
             chosen[version.key] = version

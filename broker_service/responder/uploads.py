@@ -13,6 +13,7 @@ from broker_service.responder.sessions import Sessions, SessionScope
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller
 from storage import policies
+from storage.issuances import LIST_WITH_UPLOAD
 from storage.object_store import ObjectStore
 from storage.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
 from zipcast.clock import Clock
@@ -29,7 +30,7 @@ from zipcast.subjects import Verb
 
 VALIDATOR_LIFETIME = SESSION_LIFETIME
 FOLDER_LIFETIME = timedelta(hours=24)
-LIST_URL_SECONDS = 3 * 3600
+LIST_URL_SECONDS = int(LIST_WITH_UPLOAD.total_seconds())
 MEBIBYTE = 1024**2
 LEAST_VALIDATOR_BYTES = 1
 FILE_TYPES = ("json", "parquet", "csv")

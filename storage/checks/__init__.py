@@ -42,7 +42,7 @@ async def check_object_store(
                 async for finding in check_form(config, store, http, scope):
                     yield finding
             yield await _clocks(store, http, miners, clock)
-            async for finding in check_sessions(config, store, miner_bucket, results, probe, clock):
+            async for finding in check_sessions(config, store, miners, results, probe, clock):
                 yield finding
     finally:
         store.close()
@@ -51,10 +51,13 @@ async def check_object_store(
 async def _clocks(
     store: ObjectStore, http: httpx.AsyncClient, scope: policies.Scope, clock: Clock
 ) -> Finding:
-    stated = (await http.get(store.post_form(scope, {}, 60).url)).headers.get("date")
-    if stated is None:
+    try:
+        stated = parsedate_to_datetime((await http.get(store.post_form(scope, {}, 60).url)).headers["date"])
+    except (KeyError, ValueError):
+        stated = None
+    if stated is None or stated.tzinfo is None:
         return Finding("clocks", Status.WARNING, "the store does not tell the time")
-    skew = abs(clock.now() - parsedate_to_datetime(stated))
+    skew = abs(clock.now() - stated)
     told = f"{skew.total_seconds():.0f} s apart, in whole seconds"
     if skew <= TOLERABLE_SKEW:
         return Finding("clocks", Status.OK, told)

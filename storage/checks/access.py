@@ -19,7 +19,12 @@ from storage.checks.probing import (
     code_of,
     must_be_refused,
 )
-from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from storage.object_store import (
+    SHORTEST_SESSION_SECONDS,
+    ObjectStore,
+    ObjectStoreConfig,
+    ObjectStoreUnavailableError,
+)
 from storage.policies import Scope
 from zipcast.clock import Clock
 from zipcast.hotkeys import Hotkey
@@ -27,6 +32,7 @@ from zipcast.hotkeys import Hotkey
 SESSION = timedelta(hours=4)
 _OTHER_EPOCH = "1970-01-01T04-00-00"
 _XML_CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
+_ROLE_FIX = "give the role the rights of deploy/s3/role-policy.json"
 _SESSION_FIXES = {
     "AccessDenied": "let the signing user assume the role: deploy/s3/role-trust.json and user-policy.json",
     "ValidationError": "set the role's MaxSessionDuration to 14400; a role assumed from a role has an hour",
@@ -53,6 +59,8 @@ async def check_form(
         fix = "let the signing user put objects and their ACL: deploy/s3/user-policy.json"
         yield Finding(subject, Status.FAILED, f"the store says {code}", fix)
         return
+    fix = "let the signing user list and read: List and SignReads of deploy/s3/user-policy.json"
+    yield await _read_back(f"{scope.bucket}: reading what arrived", client(config), scope, fix)
     yield Finding(subject, Status.OK, await _taken_away(config, scope))
     elsewhere = await post(scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE)
     yield must_be_refused(f"{scope.bucket}: a form with another key", elsewhere)
@@ -64,12 +72,13 @@ async def check_form(
 async def check_sessions(
     config: ObjectStoreConfig,
     store: ObjectStore,
-    miner_bucket: str,
+    miners: Scope,
     scope: Scope,
     probe: Hotkey,
     clock: Clock,
 ) -> AsyncIterator[Finding]:
-    """A validator's session lasts as long as promised, writes below `scope` and nowhere else."""
+    """A validator's session lasts as long as promised, writes and reads below `scope` and nowhere else; one
+    for reading reads the epoch's uploads and writes nothing."""
     if config.role_arn is None:
         told = "S3_ROLE_ARN is not set: validators get forms alone, and are told so"
         yield Finding(
@@ -95,11 +104,10 @@ async def check_sessions(
     key, other = scope.prefix + PROBE, scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE
     inside, _ = await attempt(lambda: s3.put_object(Bucket=scope.bucket, Key=key, Body=CONTENT))
     if inside is not None:
-        fix = "give the role the rights of deploy/s3/role-policy.json"
-        yield Finding("sessions: put inside", Status.FAILED, f"the store says {inside}", fix)
+        yield Finding("sessions: put inside", Status.FAILED, f"the store says {inside}", _ROLE_FIX)
     outside: list[tuple[str, Callable[[], Any]]] = [
         ("put into another epoch", lambda: s3.put_object(Bucket=scope.bucket, Key=other, Body=CONTENT)),
-        ("put into the miners' bucket", lambda: s3.put_object(Bucket=miner_bucket, Key=key, Body=CONTENT)),
+        ("put into the miners' bucket", lambda: s3.put_object(Bucket=miners.bucket, Key=key, Body=CONTENT)),
         ("list the whole bucket", lambda: s3.list_objects_v2(Bucket=scope.bucket)),
         ("delete", lambda: s3.delete_object(Bucket=scope.bucket, Key=key)),
     ]
@@ -107,16 +115,64 @@ async def check_sessions(
         code, _ = await attempt(call)
         yield must_be_refused(f"sessions: {what}", code)
     if inside is None:
+        yield await _read_back("sessions: read inside", s3, scope, _ROLE_FIX, versions=False)
         yield Finding("sessions: put inside", Status.OK, await _taken_away(config, scope))
+    async for finding in _check_reading_session(config, store, miners, probe):
+        yield finding
+
+
+async def _check_reading_session(
+    config: ObjectStoreConfig, store: ObjectStore, miners: Scope, probe: Hotkey
+) -> AsyncIterator[Finding]:
+    subject, key = "sessions for reading", miners.prefix + PROBE
+    policy = policies.reading_session_policy(miners.bucket, PROBE_EPOCH)
+    put, _ = await attempt(lambda: client(config).put_object(Bucket=miners.bucket, Key=key, Body=CONTENT))
+    if put is not None:
+        yield Finding(subject, Status.FAILED, f"could not be tried ({put})", "mend the form above first")
+        return
+    try:
+        session = await store.session(policy, policies.session_name(probe), SHORTEST_SESSION_SECONDS)
+    except ObjectStoreUnavailableError as error:
+        yield Finding(subject, Status.FAILED, f"STS says {code_of(error.__cause__)}", _ROLE_FIX)
+        return
+    s3 = client(config, session)
+    yield await _read_back(subject, s3, miners, _ROLE_FIX)
+    code, _ = await attempt(lambda: s3.put_object(Bucket=miners.bucket, Key=key, Body=CONTENT))
+    yield must_be_refused(f"{subject}: put", code)
+    code, _ = await attempt(lambda: s3.list_objects_v2(Bucket=miners.bucket))
+    yield must_be_refused(f"{subject}: list the whole bucket", code)
+    await _taken_away(config, miners)
+
+
+async def _read_back(subject: str, s3: Any, scope: Scope, fix: str, *, versions: bool = True) -> Finding:
+    """What sealing, checking and validators do with a file that is there; `versions`: by its version."""
+    bucket, key = scope.bucket, scope.prefix + PROBE
+    exactly: dict[str, str] = {}
+    codes: dict[str, str | None] = {}
+    if versions:
+        codes["list versions"], listed = await attempt(
+            lambda: s3.list_object_versions(Bucket=bucket, Prefix=scope.prefix)
+        )
+        newest = next((one for one in listed.get("Versions", []) if one["Key"] == key), None)
+        exactly = {} if newest is None else {"VersionId": newest["VersionId"]}
+    codes["list"], _ = await attempt(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=scope.prefix))
+    codes["look"], _ = await attempt(lambda: s3.head_object(Bucket=bucket, Key=key))
+    codes["read"], _ = await attempt(lambda: s3.get_object(Bucket=bucket, Key=key, **exactly))
+    denied = [f"{what} ({code})" for what, code in codes.items() if code is not None]
+    if denied:
+        return Finding(subject, Status.FAILED, f"refused: {', '.join(denied)}", fix)
+    return Finding(subject, Status.OK, ", ".join(codes))
 
 
 async def _taken_away(config: ObjectStoreConfig, scope: Scope) -> str:
     """With the signing user's keys, which in production may not delete."""
     s3, key = client(config), scope.prefix + PROBE
-    code, found = await attempt(lambda: s3.list_object_versions(Bucket=scope.bucket, Prefix=key))
+    listing, found = await attempt(lambda: s3.list_object_versions(Bucket=scope.bucket, Prefix=key))
+    codes = [listing]
     for version in found.get("Versions", []):
         code, _ = await attempt(_deletion(s3, scope.bucket, key, version["VersionId"]))
-    return "a file arrives" if code is None else f"a file arrives; {key} is left behind"
+        codes.append(code)
+    return "a file arrives" if set(codes) == {None} else f"a file arrives; {key} is left behind"
 
 
 def _deletion(s3: Any, bucket: str, key: str, version_id: str) -> Callable[[], Any]:

@@ -156,7 +156,8 @@ async def test_whatever_was_bent_is_found_out_from_every_source(bent: Stack, tmp
     straight = await run(bent, "verify", "--all", "--from", "nats")
     assert straight.exit_code == 0, straight.output
     assert (
-        straight.output.count("holds: signature, order, counts, seed, nonce, chain, inputs, ") >= EPOCHS - 2
+        straight.output.count("holds: signature, order, counts, seed, nonce, chain, promise, inputs, ")
+        >= EPOCHS - 2
     )
     assert "history, resting, pool, selection, honeypots" in straight.output
     signer = Keypair.create_from_seed(

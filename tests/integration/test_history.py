@@ -90,7 +90,10 @@ async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found
     verified = await asyncio.to_thread(run, "verify", "--all")
     assert verified.exit_code == 0, verified.output
     assert (
-        verified.output.count("holds: signature, order, counts, seed, nonce, chain; not checked: inputs") >= 2
+        verified.output.count(
+            "holds: signature, order, counts, seed, nonce, chain, promise; not checked: inputs"
+        )
+        >= 2
     )
     listed = await asyncio.to_thread(run, "list", "--json")
     kept = tmp_path / "epochs.json"
@@ -109,7 +112,7 @@ async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found
     one = await asyncio.to_thread(run, "verify", document["epochs"][0]["epochId"])
     assert one.exit_code == 0, one.output
     assert one.output.count("\n") == 1
-    assert "holds: signature, order, counts, seed, nonce, chain" in one.output
+    assert "holds: signature, order, counts, seed, nonce, chain, promise" in one.output
     shown = await asyncio.to_thread(run, "show", document["epochs"][0]["epochId"])
     told = json.loads(shown.stdout)
     assert told["messageSha256"] == hashlib.sha256(told["proof"]["payload"].encode()).hexdigest()

@@ -44,16 +44,19 @@ async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: s
     engine = open_engine(database_url, application_name="test")
     old, new = issuance(MINER_HOTKEY, 30, 24), issuance(MINER_HOTKEY, 1, 4)
     other = issuance(VALIDATOR_HOTKEY, 2, 4)
+    listing = issuance(MINER_HOTKEY, 2.9, 0.5)  # the form is over, its list address is not
     async with engine.begin() as connection:
-        for one in (old, new, other):
+        for one in (old, new, other, listing):
             await record_issuance(connection, one)
     await engine.dispose()
-    assert await listed(database_url) == [one.request_id for one in (new, other, old)]
-    assert await listed(database_url, "--hotkey", MINER_HOTKEY) == [new.request_id, old.request_id]
-    assert await listed(database_url, "--valid") == [new.request_id, other.request_id]
+    assert await listed(database_url) == [one.request_id for one in (new, other, listing, old)]
+    assert await listed(database_url, "--hotkey", MINER_HOTKEY) == [
+        one.request_id for one in (new, listing, old)
+    ]
+    assert await listed(database_url, "--valid") == [one.request_id for one in (new, other, listing)]
     assert await listed(database_url, "--hours", "1.5") == [new.request_id]
     assert await listed(database_url, "--limit", "1") == [new.request_id]
     run, plain = CliRunner().invoke, ["issuances", "--database-url", database_url]
-    table = await asyncio.to_thread(run, app, plain, env={"COLUMNS": "250"})
-    assert new.prefix[:6] in table.output
+    table = await asyncio.to_thread(run, app, plain, env={"COLUMNS": "60"})
+    assert all(cell in table.output for cell in (MINER_HOTKEY, new.prefix, new.request_id))
     assert (await asyncio.to_thread(run, app, [*plain, "--hotkey", "x"])).exit_code == 2

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
+from schedulers import missed
 from schedulers.engine import EpochEngine
 from schedulers.missed import record_missed
 from schedulers.prepare import EpochEndedError
@@ -131,6 +132,15 @@ async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_
     assert following == CALENDAR.after(running)
     gap = {CALENDAR.before(running).epoch_id: "missed", running.epoch_id: "pending"}
     assert gap.items() <= (await statuses(database)).items()
+
+
+async def test_of_a_long_gap_the_newest_and_the_promised_are_recorded(database, monkeypatch):
+    monkeypatch.setattr(missed, "MOST_MISSED", 2)
+    first, promised, _, fourth, fifth, sixth = upcoming(6)
+    await preparer(database).prepare(first)
+    assert await record_missed(database, preparer(database), sixth) == 3
+    recorded = {name for name, status in (await statuses(database)).items() if status == "missed"}
+    assert recorded == {promised.epoch_id, fourth.epoch_id, fifth.epoch_id}
 
 
 async def test_what_a_newer_program_committed_to_is_missed_and_stops_nothing_after_it(database):

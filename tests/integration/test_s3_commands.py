@@ -98,6 +98,30 @@ async def test_a_public_bucket_is_found(
 
 
 @pytest.mark.parametrize(
+    ("action", "what"),
+    [
+        ("s3:ListBucketVersions", "list versions (AccessDenied)"),
+        ("s3:GetObject", "look (403)"),
+        ("s3:GetObjectVersion", "read (AccessDenied)"),
+    ],
+)
+async def test_a_right_to_read_that_is_missing_is_found(
+    servers: Servers, config: ObjectStoreConfig, buckets: tuple[str, str], action: str, what: str
+):
+    """What sealing and validators need; without it epochs would stay unsealed for ever."""
+    s3 = admin_client(servers.state, config.endpoint_url or "")
+    arn = f"arn:aws:s3:::{buckets[0]}"
+    statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": [arn, f"{arn}/*"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    await asyncio.to_thread(s3.put_bucket_policy, Bucket=buckets[0], Policy=policy)
+    found = await findings(config, buckets)
+    for subject in (f"{buckets[0]}: reading what arrived", "sessions for reading"):
+        assert found[subject].status is Status.FAILED
+        assert what in found[subject].told
+        assert found[subject].fix
+
+
+@pytest.mark.parametrize(
     ("changes", "subject"),
     [
         ({"access_key_id": "nobody"}, f"{MINER_BUCKET}: reachable"),

@@ -87,6 +87,14 @@ async def test_a_page_token_that_no_page_gave_is_refused(token: str) -> None:
     assert await refusal(reader(FakeClock(END_AT)), request) is ErrorCode.MALFORMED_REQUEST
 
 
+async def test_a_key_may_hold_a_line_end_and_the_pages_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one miner could end the list for all who come after him."""
+    monkeypatch.setattr(reading, "PAGE_SIZE", 1)
+    mine = [uploaded(name) for name in ("a\n", "b\nc\n", "d")]
+    of = reader(FakeClock(END_AT), FakeRecord(mine))
+    assert await read_all(of) == [one.object_key for one in mine]
+
+
 async def test_addresses_open_exactly_the_versions_of_the_manifest() -> None:
     record = FakeRecord([uploaded("a.json")])
     (only,) = (await reader(FakeClock(END_AT), record).objects(CALLER, read_request())).objects

@@ -30,6 +30,11 @@ pages = st.lists(st.tuples(st.sampled_from("abc"), moments), max_size=12).map(
 )
 
 
+def test_a_key_that_postgresql_cannot_hold_keeps_no_other_out() -> None:
+    chosen = sealed((version("a\0", START_AT), version("b", START_AT)))
+    assert set(chosen) == {"b"}
+
+
 @settings(max_examples=60)
 @given(pages, st.integers(0, 12))
 def test_for_each_key_the_newest_version_before_the_deadline_counts_however_pages_are_cut(

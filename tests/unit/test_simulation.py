@@ -148,6 +148,31 @@ def test_decoys_are_simulated_as_they_are_chosen() -> None:
         assert (epoch.true_total < epoch.total_listings) is bool(epoch.honeypots)
 
 
+def test_decoys_rest_until_they_are_revealed_and_count_for_no_coverage() -> None:
+    decoys = [
+        replace(one, zipcode=f"{90000 + number}", expected_listings=number)
+        for number, one in enumerate(pool(9))
+    ]
+    honeypots = HoneypotSettings(probability=1, rest=timedelta(hours=24))
+    epochs = list(
+        simulate(
+            [*pool(), *decoys], SETTINGS, CALENDAR, start_at=START_AT, epochs=60, seed=1, honeypots=honeypots
+        )
+    )
+    last: dict[str, datetime] = {}
+    rests = set()
+    for epoch in epochs:
+        start = parse_epoch_id(epoch.epoch_id)
+        for one in epoch.honeypots:
+            rests.add(start - last.get(one.zipcode, datetime.min.replace(tzinfo=UTC)))
+            last[one.zipcode] = start
+    assert min(rests) == timedelta(hours=32)
+    summary, drawn = summarise(epochs, SETTINGS, 120), {one.zipcode for one in pool()}
+    assigned = [zipcode for epoch in epochs for zipcode in epoch.zipcodes if zipcode in drawn]
+    assert summary.coverage == coverage_by_day(epochs, 120)[-1] == len(set(assigned)) / 120
+    assert summary.mean_repeats == pytest.approx(len(assigned) / len(set(assigned)))
+
+
 def simulated(*arguments: str) -> list[dict]:
     shown = CliRunner().invoke(app, ["simulate", "--epochs", "8", "--json", *arguments])
     assert shown.exit_code == 0, shown.output

@@ -130,7 +130,7 @@ def test_what_the_service_itself_bent_and_signed_is_found(bend, fault: str) -> N
 def test_another_promise_is_found_at_the_epoch_it_was_made_for() -> None:
     bent = [signed(one) for one in CHAIN]
     bent[1] = signed(CHAIN[1].model_copy(update={"next_seed_commitment": "00" * 32}))
-    assert faults(bent) == {name(2): ("chain: the epoch before it committed to another seed",)}
+    assert faults(bent) == {name(2): ("promise: the epoch before it committed to another seed",)}
 
 
 def test_a_signature_of_somebody_else_or_over_something_else_is_found() -> None:
@@ -157,5 +157,20 @@ def test_an_epoch_that_was_missed_breaks_no_chain_if_its_seed_was_the_promised_o
     assert faults([signed(CHAIN[0]), missed, after]) == {}
     other = replace(missed, seed=seed_of(7).hex())
     assert faults([signed(CHAIN[0]), other, after]) == {
-        name(2): ("chain: the epoch before it committed to another seed",)
+        name(2): ("promise: the epoch before it committed to another seed",)
     }
+
+
+def test_only_the_promised_epoch_says_whether_a_promise_was_kept() -> None:
+    """In a long gap the record may lack it, and hold others that nobody had promised anything for."""
+    after = signed(message(4, missed_before=3))
+    later = [Evidence(name(number), None, seed_of(number).hex()) for number in (2, 3)]
+    *_, finding = verify_epochs([signed(CHAIN[0]), *later, after], TRUST)
+    assert finding.faults == ()
+    assert "chain" in finding.checked
+    assert "promise" not in finding.checked
+    promised = Evidence(name(1), None, seed_of(1).hex())
+    *_, finding = verify_epochs([signed(CHAIN[0]), promised, *later, after], TRUST)
+    assert (finding.checked, finding.faults) == (PUBLIC_CHECKS, ())
+    broken = replace(promised, seed=seed_of(9).hex())
+    assert name(4) in faults([signed(CHAIN[0]), broken, *later, after])

@@ -115,7 +115,7 @@ def test_a_year_of_epochs_is_without_a_gap_within_tolerance_and_verified_from_en
     assert len(evidence) == EPOCHS
     findings = verify_epochs(evidence, Trust(frozenset({SIGNER_HOTKEY}), "test", 46))
     assert [finding.faults for finding in findings if finding.faults] == []
-    expected = {"signature", "seed", "nonce", "chain"}
+    expected = {"signature", "seed", "nonce", "chain", "promise"}
     assert all(expected <= set(finding.checked) for finding in findings[1:])
 
 

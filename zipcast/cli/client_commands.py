@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -85,17 +86,28 @@ def _table(message: EpochMessage) -> Table:
     return table
 
 
+def require_distinct_names(files: list[Path]) -> list[Path]:
+    names = Counter(file.name for file in files)
+    if len(names) < len(files):
+        twice = ", ".join(name for name, count in names.items() if count > 1)
+        raise typer.BadParameter(f"one would replace the other: {twice}")
+    return files
+
+
 @command
 async def upload(
     session: Session,
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(exists=True, dir_okay=False, readable=True, callback=require_distinct_names),
+    ],
     validator: Annotated[
         bool, typer.Option("--validator", help="To the validators' bucket, as a validator.")
     ] = False,
     epoch: Annotated[str | None, typer.Option(help="Epoch id; default: the running one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Bucket and keys as JSON.")] = False,
 ) -> None:
-    """Upload files to the folder that this hotkey has for one epoch."""
+    """Upload files to the folder that this hotkey has for one epoch, each under its bare name."""
     async with session.client() as client:
         if validator:
             epoch_id = epoch or (await client.current()).message.epoch_id
@@ -105,9 +117,10 @@ async def upload(
             grant = await client.miner_upload(epoch)
             url, fields = grant.url, grant.fields
     # A validator's report names each file's SHA-256: where the store keeps it, nobody reads the file again.
-    keys = [await post_file(url, fields, file.name, file, with_checksum=validator) for file in files]
+    keys: list[str] = []
+    for file in files:
+        keys.append(await post_file(url, fields, file.name, file, with_checksum=validator))
+        if not as_json:
+            out.print(f"uploaded {keys[-1]}", highlight=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps({"keys": keys}))
-        return
-    for key in keys:
-        out.print(f"uploaded {key}", highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from zipcast.cli.database import out, server_packages
+from zipcast.cli.database import err, out, server_packages
 
 if TYPE_CHECKING:
     from runtime.settings import EnvironmentSettings
@@ -33,12 +33,21 @@ EnvFiles = Annotated[
 
 def read_env_files(paths: list[Path] | None) -> None:
     """Into the environment, which wins over them."""
-    with server_packages():
-        from dotenv import dotenv_values
     stated: dict[str, str] = {}
     for path in paths or []:
-        stated |= {name: value for name, value in dotenv_values(path).items() if value is not None}
+        stated |= env_values(path)
     os.environ.update({name: value for name, value in stated.items() if name not in os.environ})
+
+
+def env_values(path: Path) -> dict[str, str]:
+    """What a file of settings says. Exits naming a file that cannot be read."""
+    with server_packages():
+        from dotenv import dotenv_values
+    try:
+        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    except (OSError, UnicodeDecodeError) as error:
+        err.print(f"--env-file {path}: {error}", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
 
 
 def settings_classes() -> "dict[str, type[EnvironmentSettings]]":

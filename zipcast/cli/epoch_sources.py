@@ -96,11 +96,12 @@ class FileSource:
     path: Path
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """All that the file holds. Raises ValueError, OSError."""
+        """All that the file holds, but for `most`. Raises ValueError, OSError."""
         try:
-            return list(ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs)
+            held = ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs
         except ValidationError:
             raise ValueError(f"--from {self.path}: not what `zipcast epoch export` writes") from None
+        return sorted(held, key=lambda one: one.epoch_id, reverse=True)[:most]
 
 
 @dataclass(slots=True)

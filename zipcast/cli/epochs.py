@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import AliasPath, BaseModel, Field
 from rich.console import Console
 from rich.table import Table
 
+from zipcast.calendar import parse_epoch_id
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
 from zipcast.cli.config import EnvFiles
@@ -16,8 +18,9 @@ from zipcast.cli.epoch_sources import Sourced, sourced
 from zipcast.cli.preview import show_preview
 from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
+from zipcast.cli.tables import show_table
 from zipcast.envelope import UnverifiedEnvelope
-from zipcast.history_messages import ExportedEpoch, ExportedEpochs
+from zipcast.history_messages import EndedEpochReply, ExportedEpoch, ExportedEpochs
 from zipcast.private_files import write_private
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
@@ -42,14 +45,17 @@ def list_epochs(
     for epoch in page.epochs:
         late = "" if epoch.late_seconds is None else f"{epoch.late_seconds:.3f} s"
         table.add_row(epoch.epoch_id, epoch.status, late, epoch.seed_commitment)
-    out.print(table)
+    show_table(table)
 
 
 @epochs_app.command("show")
 def show(epoch_id: str, http: HttpOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
     """One epoch that has ended, as JSON: the signed text, its SHA-256 to compare, its proof, the seed."""
     with reported():
-        told = json.loads(get(address_of(http, ready), f"/api/v1/epochs/{epoch_id}"))
+        parse_epoch_id(epoch_id)
+        answer = get(address_of(http, ready), f"/api/v1/epochs/{epoch_id}")
+        EndedEpochReply.model_validate_json(answer)
+    told = json.loads(answer)
     if told["proof"] is not None:
         told["messageSha256"] = hashlib.sha256(told["proof"]["payload"].encode()).hexdigest()
     typer.echo(json.dumps(told))
@@ -60,8 +66,8 @@ async def verify(
     epoch_id: Annotated[str | None, typer.Argument(help="An epoch id; or give --all.")] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="Every epoch that can be had.")] = False,
 ) -> None:
-    """Check all that can be seen: signature, order, counts, seed, nonce and chain; with a validator's wallet
-    inputs, history, pool, selection and honeypots. Exit status 1 if anything does not hold."""
+    """Check all that can be seen: signature, order, counts, seed, nonce, chain and promise; with a
+    validator's wallet inputs, history, pool, selection and honeypots. Exit status 1 if anything fails."""
     epochs = await _gathered(given, epoch_id, all_epochs)
     findings = [
         finding
@@ -69,7 +75,7 @@ async def verify(
         if epoch_id in {None, finding.epoch_id}
     ]
     for finding in findings:
-        _tell(finding)
+        _tell(finding, all_epochs=all_epochs)
     if any(finding.faults for finding in findings):
         raise typer.Exit(1)
 
@@ -102,8 +108,16 @@ def next_epoch(
     if preview:
         show_preview(env_file, as_json=as_json)
         return
-    told = json.loads(get(address_of(http, ready), "/api/v1/zipcode-assignments/stats"))
-    typer.echo(told["epochStatus"]["nextEpoch"]["startTime"] or "no epoch is running")
+    with reported():
+        answer = get(address_of(http, ready), "/api/v1/zipcode-assignments/stats")
+        told = _Statistics.model_validate_json(answer)
+    typer.echo(told.next_start or "no epoch is running")
+
+
+class _Statistics(BaseModel):
+    """What is shown of the bridge's statistics, in its own words."""
+
+    next_start: str | None = Field(validation_alias=AliasPath("epochStatus", "nextEpoch", "startTime"))
 
 
 epochs_app.command("results")(results)
@@ -114,19 +128,18 @@ epochs_app.command("export")(with_options_of(sourced, export))
 async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> list[ExportedEpoch]:
     if (epoch_id is None) is not all_epochs:
         raise typer.BadParameter("give an epoch id, or --all")
+    if epoch_id is not None:
+        parse_epoch_id(epoch_id)
     epochs = await given.epochs(epoch_id)
     if not any(epoch_id in {None, one.epoch_id} for one in epochs):
         raise ValueError("no such epoch has ended")
     return epochs
 
 
-def _tell(finding: Finding) -> None:
+def _tell(finding: Finding, *, all_epochs: bool) -> None:
     if not finding.checked:
-        out.print(
-            f"{finding.epoch_id}  missed, says the source: whether its successor agrees, --all checks",
-            highlight=False,
-            soft_wrap=True,
-        )
+        more = "" if all_epochs else "; whether the epoch after it agrees, --all checks"
+        out.print(f"{finding.epoch_id}  missed, says the source{more}", highlight=False, soft_wrap=True)
         return
     unchecked = [check for check in CHECKS if check not in finding.checked]
     more = f"; not checked: {', '.join(unchecked)}" if unchecked else ""

@@ -1,15 +1,19 @@
 """`zipcast issuances`: what was issued, read from the record."""
 
 import json
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from zipcast.cli.database import DatabaseOption, chosen_database, out, run_on_database
+from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
+from zipcast.cli.tables import show_table
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+
+LONGEST_HOURS = 100_000  # eleven years; issuances are kept for ten at most
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,7 +23,9 @@ if TYPE_CHECKING:
 
 def list_issuances(
     hotkey: Annotated[str | None, typer.Option(help="Only to this hotkey.")] = None,
-    hours: Annotated[float | None, typer.Option(min=0, help="Only of so many hours back.")] = None,
+    hours: Annotated[
+        float | None, typer.Option(min=0, max=LONGEST_HOURS, help="Only of so many hours back.")
+    ] = None,
     valid: Annotated[bool, typer.Option("--valid", help="Only what has not run out.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 100,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
@@ -32,6 +38,8 @@ def list_issuances(
             parse_hotkey(hotkey)
         except MalformedHotkeyError as error:
             raise typer.BadParameter(f"hotkey {error}", param_hint="--hotkey") from None
+    if hours is not None and math.isnan(hours):
+        raise typer.BadParameter("hours must be a number", param_hint="--hours")
     now = datetime.now(UTC)
     since = None if hours is None else now - timedelta(hours=hours)
 
@@ -51,7 +59,7 @@ def list_issuances(
     for issuance in found:
         shown = _as_json(issuance)
         table.add_row(*(str(shown[name]) for name in _SHOWN))
-    out.print(table)
+    show_table(table)
 
 
 _SHOWN = ("issuedAt", "expiresAt", "hotkey", "kind", "prefix", "source", "requestId")

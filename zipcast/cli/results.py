@@ -8,6 +8,7 @@ from rich.table import Table
 
 from zipcast.cli.command import command
 from zipcast.cli.session import Session
+from zipcast.cli.tables import show_table
 from zipcast.result_messages import Consensus, EpochResults, ToldReport
 
 out = Console()
@@ -29,7 +30,7 @@ async def results(
         return
     if told.consensus is not None:
         _show(told.consensus)
-    out.print(_reports(told))
+    show_table(_reports(told))
     for signal in told.signals:
         out.print(f"{signal.kind}  {signal.hotkey}  {signal.details}", highlight=False, soft_wrap=True)
     if not told.revealed:

@@ -63,7 +63,15 @@ def revoke(hotkeys: list[str], env_file: EnvFiles = None) -> None:
 def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
     """Take a revocation back."""
     named = _parsed(hotkeys)
-    _change_revoked(_settings(env_file), lambda revoked: revoked - named)
+    unknown: set[Hotkey] = set()
+
+    def without(revoked: frozenset[Hotkey]) -> frozenset[Hotkey]:
+        unknown.update(named - revoked)
+        return revoked - named
+
+    _change_revoked(_settings(env_file), without)
+    if unknown:
+        fail(f"not denied before: {', '.join(sorted(unknown))}")
 
 
 @s3_app.command("revoked")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zipcast.calendar import EpochCalendar
+from zipcast.cli.config import env_values
 from zipcast.cli.database import err, fail, out, server_packages
 from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import Candidate, SelectionSettings, sparable
@@ -80,13 +81,12 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
     """The defaults, but for what the file says of them, but for NAME=VALUE of `changes`. Exits naming what
     is no setting of selection or breaks a rule."""
     with server_packages():
-        from dotenv import dotenv_values
         from pydantic import ValidationError
 
         from runtime.settings import first_rule
         from schedulers.rule_settings import RuleSettings
     known = {name.upper(): name for name in RuleSettings.model_fields}
-    stated = dotenv_values(env_file) if env_file else {}
+    stated = env_values(env_file) if env_file else {}
     values = {known[name]: value for name, value in stated.items() if name in known and value}
     for name, _, value in (change.partition("=") for change in changes):
         if name not in known:

@@ -1,0 +1,109 @@
+"""What a miner or validator asks for over NATS, as methods: the part of the SDK that needs no state.
+
+Owns which request and reply belong to which verb, and the paging of long answers.
+"""
+
+from zipcast.envelope import UnverifiedEnvelope
+from zipcast.messages import (
+    MinerListReply,
+    MinerListRequest,
+    MinerUploadReply,
+    MinerUploadRequest,
+    ValidatorReadReply,
+    ValidatorReadRequest,
+    ValidatorUploadReply,
+    ValidatorUploadRequest,
+)
+from zipcast.pool_messages import EpochPool, EpochPoolReply, EpochPoolRequest
+from zipcast.requester import Requester
+from zipcast.result_messages import (
+    ConsensusReply,
+    ConsensusRequest,
+    EpochResults,
+    ResultsReply,
+    ResultsRequest,
+)
+from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.subjects import Verb
+
+
+class Requests:
+    """Of one hotkey; `ZipcastClient` is one that also connects and hears epochs."""
+
+    _requester: Requester
+
+    async def miner_upload(self, epoch_id: str | None = None) -> MinerUploadReply:
+        """Access to this miner's folder of one epoch. Raises ServiceError, nats.errors.Error."""
+        request = MinerUploadRequest(epoch_id=epoch_id)
+        return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
+
+    async def report_status(self, report: StatusRequest) -> StatusReply:
+        """How far this miner is with an epoch; the last report counts. Raises ServiceError,
+        nats.errors.Error."""
+        return await self._requester.call(Verb.MINER_STATUS, report, StatusReply)
+
+    async def validator_upload(self, epoch_id: str, *, with_checksum: bool = False) -> ValidatorUploadReply:
+        """Access to this validator's folder of one epoch; `with_checksum`: for forms posted with the file's
+        SHA-256. Raises ServiceError, nats.errors.Error."""
+        request = ValidatorUploadRequest(epoch_id=epoch_id, with_checksum=with_checksum)
+        return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
+
+    async def report_results(self, report: ResultsRequest) -> ResultsReply:
+        """What this validator found in an epoch that has ended; it supersedes what he reported before. Raises
+        ServiceError (FILE_MISMATCH names a file that is not as reported), nats.errors.Error."""
+        return await self._requester.call(Verb.VALIDATOR_RESULTS, report, ResultsReply)
+
+    async def results(self, epoch_id: str) -> EpochResults:
+        """What validators reported of an epoch and their consensus, once it is revealed; before that, this
+        validator's own report. Raises ServiceError, nats.errors.Error."""
+        pages: list[ConsensusReply] = []
+        offset: int | None = 0
+        while offset is not None:
+            request = ConsensusRequest(epoch_id=epoch_id, offset=offset)
+            pages.append(await self._requester.call(Verb.VALIDATOR_CONSENSUS, request, ConsensusReply))
+            offset = pages[-1].next_offset
+        return EpochResults.of(pages)
+
+    async def validator_read(
+        self,
+        epoch_id: str,
+        miner_hotkey: str | None = None,
+        page_token: str | None = None,
+        *,
+        with_credentials: bool = False,
+    ) -> ValidatorReadReply:
+        """One page of the uploads of an ended epoch, of one miner or of all, as its manifest has them.
+        Raises ServiceError, nats.errors.Error."""
+        request = ValidatorReadRequest(
+            epoch_id=epoch_id,
+            miner_hotkey=miner_hotkey,
+            page_token=page_token,
+            with_credentials=with_credentials,
+        )
+        return await self._requester.call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
+
+    async def miner_list(
+        self, miner_hotkey: str | None = None, start_after: str | None = None
+    ) -> MinerListReply:
+        """A presigned list of what is in a miner's folder now, or in all. Raises ServiceError,
+        nats.errors.Error."""
+        request = MinerListRequest(miner_hotkey=miner_hotkey, start_after=start_after)
+        return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
+
+    async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:
+        """An epoch that has started, as it was published: to be verified. Raises ServiceError,
+        EnvelopeError, nats.errors.Error."""
+        request = EpochGetRequest(epoch_id=epoch_id)
+        message = await self._requester.ask(Verb.EPOCH_GET, request.to_bytes())
+        return UnverifiedEnvelope.from_headers(message.headers, message.data)
+
+    async def pool(self, epoch_id: str) -> EpochPool:
+        """What an epoch was chosen from, for validators, one epoch after its end. Raises ServiceError,
+        nats.errors.Error."""
+        pages: list[EpochPoolReply] = []
+        after: str | None = None
+        while not pages or after is not None:
+            request = EpochPoolRequest(epoch_id=epoch_id, after=after)
+            pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply))
+            after = pages[-1].next_after
+        return EpochPool.of(pages)
