@@ -17,6 +17,7 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.messages import parse_error, stated_server_time
 from zipcast.ready import Ready
+from zipcast.status_messages import StatusRequest
 from zipcast.subjects import Verb
 
 
@@ -173,3 +174,16 @@ async def test_a_huge_correlation_id_is_refused_and_costs_nobody_the_responder(r
     async with client(ready, "miner-2") as connected:
         assert (await connected.current()).message.network == ready.network
     assert is_alive(responder)
+
+
+async def test_a_miner_reports_how_far_he_is_through_the_sdk(ready: Ready):
+    async with client(ready, "miner-5") as connected:
+        running = (await connected.current()).message
+        report = StatusRequest(
+            epoch_id=running.epoch_id, nonce=running.nonce, status="IN_PROGRESS", listings_scraped=7
+        )
+        told = await connected.report_status(report)
+        assert (told.epoch_id, told.status) == (running.epoch_id, "IN_PROGRESS")
+        with pytest.raises(ServiceError) as refused:
+            await connected.report_status(report.model_copy(update={"nonce": "00" * 32}))
+    assert refused.value.code is ErrorCode.NONCE_MISMATCH
