@@ -33,7 +33,8 @@ PAGE_SIZE = 500
 # AssumeRole takes 15 minutes to 12 hours (AWS STS).
 SHORTEST_SESSION_SECONDS = 900
 
-# How a call fails; the middle two where something else answers in the store's place: a proxy's page, say.
+# How a call fails. ResponseParserError and KeyError: something else answered in the store's place, as a proxy
+# does with a page of its own.
 STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, KeyError, TimeoutError)
 
 

@@ -53,7 +53,8 @@ class FileChecker:
         """What was found of each, in their order; `scope` is where they must be.
 
         Raises ServiceError(FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY);
-        after the last the same report succeeds once its files have been read, which goes on meanwhile."""
+        after the last the same report succeeds once all files could be looked at in time and have been read,
+        which goes on meanwhile."""
         ends_at = self.clock.monotonic() + PATIENCE_SECONDS
         for file in files:
             _require_inside(scope, file.key)

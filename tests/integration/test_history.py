@@ -101,6 +101,11 @@ async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found
     from_file = await asyncio.to_thread(run, "verify", "--all", "--from", str(kept))
     assert from_file.exit_code == 0, from_file.output
     document = json.loads(listed.stdout)
+    newest, *_, oldest = (epoch["epochId"] for epoch in document["epochs"])
+    first = await asyncio.to_thread(run, "verify", "--all", "--most", "1", "--from", str(kept))
+    assert (first.exit_code, first.output.split()[0], first.output.count("holds:")) == (0, newest, 1)
+    last = await asyncio.to_thread(run, "verify", oldest, "--most", "1", "--from", str(kept))
+    assert (last.exit_code, last.output.split()[0]) == (0, oldest)
     bent = document["epochs"][1]
     bent["proof"]["payload"] = bent["proof"]["payload"].replace(
         '"expectedListings":', '"expectedListings":1', 1

@@ -96,12 +96,13 @@ class FileSource:
     path: Path
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """All that the file holds, but for `most`. Raises ValueError, OSError."""
+        """Raises ValueError, OSError. Of one epoch all that the file holds: what its pool came from too."""
         try:
             held = ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs
         except ValidationError:
             raise ValueError(f"--from {self.path}: not what `zipcast epoch export` writes") from None
-        return sorted(held, key=lambda one: one.epoch_id, reverse=True)[:most]
+        newest_first = sorted(held, key=lambda one: one.epoch_id, reverse=True)
+        return newest_first if epoch_id is not None else newest_first[:most]
 
 
 @dataclass(slots=True)

@@ -13,12 +13,12 @@ from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.cli.tables import show_table
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
 
-LONGEST_HOURS = 100_000  # eleven years; issuances are kept for ten at most
-
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from storage.issuances import Issuance
+
+LONGEST_HOURS = 100_000  # eleven years; issuances are kept for ten at most
 
 
 def list_issuances(
