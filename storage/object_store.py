@@ -22,6 +22,7 @@ from pydantic import SecretStr
 
 from storage import policies
 from storage.policies import Listing, Scope
+from zipcast.http import is_loopback
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -251,6 +252,7 @@ def open_client(config: ObjectStoreConfig, service: str):  # type: ignore[no-unt
             read_timeout=config.deadline_seconds / 4,
             retries={"total_max_attempts": 2},
             max_pool_connections=config.threads,
+            proxies={} if is_loopback(config.endpoint_url or "") else None,
             # On AWS, the region's own host: the global one redirects for regions, which no form follows.
             s3={"addressing_style": "path"}
             if config.endpoint_url

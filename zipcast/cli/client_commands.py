@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -109,17 +110,19 @@ async def upload(
 ) -> None:
     """Upload files to the folder that this hotkey has for one epoch, each under its bare name."""
     async with session.client() as client:
+        deadline_at: datetime | None = None
         if validator:
             epoch_id = epoch or (await client.current()).message.epoch_id
             issued = await client.validator_upload(epoch_id, with_checksum=True)
             url, fields = issued.upload_url, issued.fields
         else:
             grant = await client.miner_upload(epoch)
-            url, fields = grant.url, grant.fields
+            url, fields, deadline_at = grant.url, grant.fields, grant.expires_at
     # A validator's report names each file's SHA-256: where the store keeps it, nobody reads the file again.
     keys: list[str] = []
     for file in files:
-        keys.append(await post_file(url, fields, file.name, file, with_checksum=validator))
+        key = await post_file(url, fields, file.name, file, with_checksum=validator, deadline_at=deadline_at)
+        keys.append(key)
         if not as_json:
             out.print(f"uploaded {keys[-1]}", highlight=False, soft_wrap=True)
     if as_json:
