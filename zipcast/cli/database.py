@@ -27,10 +27,10 @@ DatabaseOption = Annotated[
 Result = TypeVar("Result")
 
 
-def fail(message: str) -> NoReturn:
-    """One line, exit status 1."""
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print one line and end with that exit status."""
     err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 @contextmanager
