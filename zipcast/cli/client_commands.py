@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zipcast.cli.command import command
+from zipcast.cli.console import err, out
 from zipcast.cli.session import Session
 from zipcast.client import ReceivedEpoch
 from zipcast.messages import EpochMessage
 from zipcast.uploads import post_file
-
-out, err = Console(), Console(stderr=True)
 
 
 @command
@@ -49,13 +48,13 @@ def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
         else "running already"
     )
     sha256 = hashlib.sha256(received.epoch.envelope.payload).hexdigest()
-    out.print(
-        f"[bold]{message.epoch_id}[/bold]  {message.metadata.zipcode_count} zipcodes, "
-        f"{message.metadata.total_expected_listings} listings, until {message.epoch_end:%H:%M:%S} UTC  "
-        f"[green]verified[/green], {how}, sha256 {sha256[:16]}",
-        highlight=False,
-        soft_wrap=True,
+    line = Text(message.epoch_id, "bold").append(
+        f"  {message.metadata.zipcode_count} zipcodes, {message.metadata.total_expected_listings} listings, "
+        f"until {message.epoch_end:%H:%M:%S} UTC  ",
+        "not bold",
     )
+    line.append("verified", "not bold green").append(f", {how}, sha256 {sha256[:16]}", "not bold")
+    out.print(line, soft_wrap=True)
 
 
 @command

@@ -10,8 +10,8 @@ from typing import Any
 import nats.errors
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
+from zipcast.cli.console import err
 from zipcast.cli.session import resolve
 from zipcast.connection import CertificateError, RefusedError
 from zipcast.envelope import EnvelopeError
@@ -20,9 +20,6 @@ from zipcast.messages import first_fault
 from zipcast.ready import NotReadyError
 from zipcast.uploads import UploadError
 from zipcast.wallets import WalletError
-
-err = Console(stderr=True)
-
 
 Work = Callable[..., Coroutine[Any, Any, None]]
 

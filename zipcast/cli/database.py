@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 
+from zipcast.cli.console import err
 from zipcast.ready import NotReadyError, Ready
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-out = Console()
-err = Console(stderr=True)
 
 DatabaseOption = Annotated[
     str | None,
