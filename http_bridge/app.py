@@ -106,8 +106,8 @@ class Bridge:
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """The responder's answer to a request that was checked here first. Raises ServiceError."""
-        arrival = (await self.admit(request, verb)).arrival
-        body = await self.forwarder.forward(arrival)
+        admitted = await self.admit(request, verb)
+        body = await self.forwarder.forward(admitted.arrival, admitted.caller.hotkey)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
 

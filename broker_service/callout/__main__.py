@@ -4,7 +4,7 @@ import sys
 
 from nats.aio.client import Client
 
-from broker_service.callout.addresses import AddressLimits, Rate
+from broker_service.callout.addresses import AddressLimits
 from broker_service.callout.answering import Callout
 from broker_service.callout.connections import Connections
 from broker_service.callout.decision import Decider
@@ -20,6 +20,7 @@ from runtime.metrics import RegistryMetrics
 from runtime.process import Lifecycle
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
+from runtime.token_buckets import Rate
 from zipcast.clock import SystemClock
 from zipcast.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 

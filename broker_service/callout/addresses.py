@@ -10,8 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from runtime.refusals import Bucket
 from runtime.source_addresses import counted_as
+from runtime.token_buckets import Bucket, Rate
 
 MOST_ADDRESSES = 20_000
 
@@ -21,17 +21,6 @@ class Limit(StrEnum):
 
     ATTEMPTS = "attempts"
     FAILURES = "failures"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """`burst` at once, and `per_second` after that."""
-
-    burst: float
-    per_second: float
-
-    def full(self, now: float) -> Bucket:
-        return Bucket(self.burst, self.per_second, self.burst, now)
 
 
 @dataclass(slots=True)
