@@ -107,7 +107,7 @@ class MessageParser(Parser):
 
 
 class HardenedClient(EncryptedClient):
-    """A client that hostile messages cannot silence. `intake`, if set, gets every message that is not muted."""
+    """A client that hostile messages cannot silence. `intake`, if set, gets every message but muted ones."""
 
     intake: Intake | None = None
 

@@ -27,6 +27,11 @@ class CalloutMetrics:
         self._kicked = Counter(
             "zipcast_connections_kicked", "Connections ended by us, by reason.", ["reason"], registry=registry
         )
+        self.kept_out = Counter(
+            "zipcast_hotkeys_kept_out",
+            "Times a hotkey sent so much that it is kept out for a while.",
+            registry=registry,
+        )
         self.listings_failed = Counter(
             "zipcast_connection_listings_failed",
             "Times nats-server did not list its connections in full, so that nobody was kicked.",

@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """`messages`: the bytes (base64) that each hotkey, named by its URI, sends `per_second` times a second."""
+    """`messages`: what each hotkey, named by its URI, sends `per_second` times a second, in base64."""
 
     host: str
     port: int
