@@ -91,9 +91,12 @@ class Bridge:
         Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
         try:
-            caller = self.doorkeeper.recognise_bridged(arrival, query)
             if verb in ANSWERED_HERE:
-                await self.limits.charge(verb, caller.hotkey)
+                admission = self.doorkeeper.admit_bridged(arrival, query)
+                caller = admission.caller
+                await self.limits.charge(verb, caller.hotkey, admission.proof.request_key)
+            else:
+                caller = self.doorkeeper.recognise_bridged(arrival, query)
         except ServiceError as error:
             named = named_hotkey(arrival.headers, arrival.body, query)
             source = arrival.headers[HEADER_CLIENT_ADDRESS]

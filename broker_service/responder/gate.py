@@ -129,8 +129,10 @@ class Gate:
         self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
     ) -> Any:
         """What the handler says. What mints is charged once per signed request, by the handler's `once`."""
-        quota = Quota(self._limits, verb, admission.caller.hotkey)
-        if verb not in CLAIMED_VERBS:
+        claimed = verb in CLAIMED_VERBS
+        request_key = None if claimed else admission.proof.request_key
+        quota = Quota(self._limits, verb, admission.caller.hotkey, request_key)
+        if not claimed:
             await quota.charge()
         return await handle(Once(self._claims, admission, quota))
 
