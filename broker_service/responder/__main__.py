@@ -104,6 +104,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await doorway.close()
     store.close()
     object_reader.close()
+    reader.close()
 
 
 class Broker(NatsBroker):
