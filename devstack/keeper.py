@@ -18,7 +18,7 @@ from devstack.part import Part, launch_command, log_tail
 _POLL_SECONDS = 0.05
 _LOG_CHECK_SECONDS = 1.0
 MAX_LOG_BYTES = 64 * 1024**2
-"""Of one part's log; about as much is kept of what came before."""
+"""A larger log is emptied; one copy of what it held is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class Listeners:
     _listening: Counter[Hotkey] = field(default_factory=Counter)
 
     def respond(self, request: Request, hotkey: Hotkey) -> Response:
-        """Raises ServiceError(MALFORMED_REQUEST)."""
+        """Return the stream of one listener. Raises ServiceError(MALFORMED_REQUEST)."""
         since = _last_event_id(request)
         if request.scope[METHOD_SENT] == "HEAD":
             return Response(headers=_HEADERS, media_type="text/event-stream")
@@ -105,7 +105,7 @@ class EventStream(StreamingResponse):
         self._listeners, self._hotkey = listeners, hotkey
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises ServiceError(RATE_LIMITED) while an error can still be the reply."""
+        """Send the events. Raises ServiceError(RATE_LIMITED) before anything is sent."""
         with self._listeners.place(self._hotkey):
             await super().__call__(scope, receive, send)
 

@@ -24,7 +24,7 @@ class Bounds:
 
 @dataclass(slots=True)
 class _Line(Generic[Item]):
-    """What waits of one owner, oldest first, with its size."""
+    """The waiting items of one owner with their sizes, oldest first."""
 
     items: deque[tuple[Item, int]] = field(default_factory=deque)
     bytes: int = 0

@@ -110,7 +110,7 @@ class Rules:
 
     @cached_property
     def shared(self) -> Rule:
-        """What of the total is reserved for nobody."""
+        """The part of the total that is not reserved for single hotkeys."""
         reserved = 0 if self.reserved is None else self.reserved.amount * MAX_HOTKEYS
         return replace(self.total, amount=self.total.amount - reserved)
 
@@ -169,9 +169,9 @@ class Limits:
         await self._charge(self.rules.statistics, counted_as(address))
 
     async def charge(self, verb: Verb, hotkey: str, request_key: str | None = None) -> None:
-        """Charge a request whose signature was verified. `request_key` names the signed request where it may
-        come again: its repetition by a stranger uses up nothing of the hotkey's, but has the same limit for
-        itself. Raises ServiceError(RATE_LIMITED)."""
+        """Charge a request whose signature was verified. `request_key` names the signed request if it can come
+        again: a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it, and
+        has the same limit for itself. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None:
             await self._charge_once(rule, hotkey, request_key)
@@ -189,7 +189,7 @@ class Limits:
             await self._charge(rule, hotkey)
 
     def _is_repeated(self, rule: Rule, hotkey: str, request_key: str) -> bool:
-        """Whether that request came before; it counts as charged from now on."""
+        """Return whether that request came before, and remember it."""
         now, key = self.clock.monotonic(), (rule.name, hotkey, request_key)
         while self._charged:
             oldest = next(iter(self._charged))

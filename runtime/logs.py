@@ -24,7 +24,7 @@ LINES = Rate(burst=2000, per_second=100)
 
 
 class LineSampler:
-    """Lets through as many lines of each kind as `LINES` allows. `monotonic` tells seconds."""
+    """Lets through as many lines of each kind as `LINES` allows. `monotonic` returns seconds."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -21,7 +21,7 @@ from zipcast.encrypted import EncryptedClient
 log = logs.logger()
 
 _LINE_END = b"\r\n"
-# nats.conf allows lines of 4 KB; what is longer and has no end is no line.
+# nats.conf allows lines of 4 KB. A longer piece without a line end is a fault of the server.
 MAX_LINE_BYTES = 65_536
 # So many messages are read before everything else that is ready gets its chance: about half a millisecond.
 MESSAGES_IN_A_ROW = 64
@@ -61,7 +61,7 @@ class MutedSubjects:
         return self._dropped.pop(subject, 0)
 
     def drops(self, subject: bytes, now: float) -> bool:
-        """Whether a message that has arrived is to be dropped; it is counted then."""
+        """Return whether to drop a message that has arrived, and count it if so."""
         until = self._until.get(subject)
         if until is None:
             return False
@@ -83,7 +83,7 @@ class MessageParser(Parser):
         self._rest = b""
 
     async def parse(self, data: bytes = b"") -> None:
-        """Handle what is complete in `data` after what was left over. Raises ProtocolError."""
+        """Handle each complete line and message; keep the rest for the next call. Raises ProtocolError."""
         buffer, self._rest = self._rest + data, b""
         position, now, muted = 0, time.monotonic(), self.nc.muted
         while (line_end := buffer.find(_LINE_END, position)) >= 0:

@@ -1,4 +1,4 @@
-"""Which address a client counts as, and whether it is a proxy's that we trust.
+"""Counts client addresses, and recognises those of trusted proxies.
 
 An IPv6 address counts as its /64, since that is what one customer holds.
 """
@@ -28,7 +28,7 @@ def is_within(host: str, networks: Sequence[Network]) -> bool:
 
 
 def _plain(host: str) -> IPv4Address | IPv6Address:
-    """The address, an IPv4 one that is written as IPv6 as what it is. Raises ValueError."""
+    """Return the address; one of IPv4 that is written as IPv6 becomes IPv4. Raises ValueError."""
     address = ip_address(host)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

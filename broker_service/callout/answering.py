@@ -180,7 +180,7 @@ class Callout:
             await self._answer_refusal(question, request, error)
 
     def _is_answered(self, error: RefusedError, host: str, named: str) -> bool:
-        """Whether it is worth two signatures: a client without an answer waits longer before the next try."""
+        """Return whether to spend two signatures on it. A client without an answer waits before it retries."""
         now = self.clock.monotonic()
         if isinstance(error, ProofError):
             return self.limits.failed(host, now)

@@ -65,7 +65,7 @@ class Decider:
     audiences: tuple[str, ...]
     admins: frozenset[Hotkey] = frozenset()
     seconds_kept_out: Callable[[Hotkey], float] = lambda _: 0.0
-    """How long a hotkey is still kept out for what it sent."""
+    """Returns for how many seconds the hotkey is still kept out; 0 if it is not."""
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Raises RefusedError. The registry is asked before any cryptography."""
@@ -82,7 +82,7 @@ class Decider:
         return Granted(hotkey, role, self._check_password(request, hotkey, now_unix))
 
     def _require_welcome(self, hotkey: Hotkey, now_unix: int) -> None:
-        """Raises KeptOutError, before any cryptography."""
+        """Refuse a hotkey that is kept out, before any cryptography. Raises KeptOutError."""
         seconds = self.seconds_kept_out(hotkey)
         if seconds > 0:
             until = datetime.fromtimestamp(now_unix + ceil(seconds), UTC)

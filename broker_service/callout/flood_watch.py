@@ -1,4 +1,4 @@
-"""Which hotkeys send too much, whatever they send, and how long they are kept out. No I/O.
+"""Finds hotkeys that send too much, whatever they send, and keeps them out for a while. No I/O.
 
 Owns one budget of messages and one of bytes for each hotkey, over all its connections. nats-server counts
 what a connection sent, also what it refused to pass on. Each callout replica watches all servers for itself,
@@ -16,7 +16,7 @@ from zipcast.hotkeys import Hotkey
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What one connection has sent since it began."""
+    """Messages and bytes that one connection has sent since it began."""
 
     place: Place
     hotkey: Hotkey

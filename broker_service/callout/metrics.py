@@ -20,7 +20,7 @@ class CalloutMetrics:
         )
         self._limited = Counter(
             "zipcast_callout_requests_limited",
-            "Questions left unanswered: their source address asks too often, or proved falsely too often.",
+            "Questions left unanswered: too many from their address or hotkey, or too many false proofs.",
             ["reason"],
             registry=registry,
         )

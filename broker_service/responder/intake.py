@@ -1,4 +1,4 @@
-"""What becomes of a message before it is parsed: dropped, if its hotkey sends too many, or queued fairly.
+"""Takes messages before they are parsed: drops those of a hotkey that sends too many, queues the rest fairly.
 
 Owns the limit per hotkey on raw bytes and the turns between hotkeys. Only the owner of a hotkey can publish
 on its subjects, so the limit needs no signature. The sender of dropped messages gets one refusal a second;
@@ -30,7 +30,7 @@ from zipcast.messages import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, err
 
 log = logs.logger()
 
-# Requests of one verb under way at once: a slow object store must not make everybody queue.
+# Requests of one verb under way at once: a slow object store must not make all of them queue.
 MAX_AT_ONCE = 32
 MAX_AT_ONCE_OF_ONE = 8
 MAX_WAITING = 4096
@@ -44,7 +44,7 @@ _BRIDGE = "bridge"
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
-    a stranger who repeats an overheard HTTP request must not use up what its sender may send over NATS."""
+    a stranger that repeats an overheard HTTP request must not use up what its sender may send over NATS."""
 
     hotkey: str
     verb: str
@@ -71,7 +71,7 @@ class HotkeyIntake:
     _allowed: Buckets = field(init=False)
     _answers: Buckets = field(default_factory=lambda: Buckets(Rate(1, 1)))
     _dropped: Counter[str] = field(default_factory=Counter)
-    """By owner, since its last refusal."""
+    """Messages of each owner that were dropped since its last refusal."""
     _queues: dict[str, FairQueue[RawMessage]] = field(default_factory=dict)
     _bounds: Bounds = field(init=False)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
