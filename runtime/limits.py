@@ -169,8 +169,8 @@ class Limits:
         await self._charge(self.rules.statistics, counted_as(address))
 
     async def charge(self, verb: Verb, hotkey: str, request_key: str | None = None) -> None:
-        """Charge a request whose signature was verified. `request_key` names the signed request if it can come
-        again: a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it, and
+        """Charge a request whose signature was verified. `request_key` names the signed request if it may be
+        repeated: a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it. It
         has the same limit for itself. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None:

@@ -180,7 +180,7 @@ class Callout:
             await self._answer_refusal(question, request, error)
 
     def _is_answered(self, error: RefusedError, host: str, named: str) -> bool:
-        """Return whether to spend two signatures on it. A client without an answer waits before it retries."""
+        """Return whether to spend two signatures on an answer. Without one the client waits longer."""
         now = self.clock.monotonic()
         if isinstance(error, ProofError):
             return self.limits.failed(host, now)
