@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 _IPV6_PREFIX = 64
+UNKNOWN = "unknown"
 
 Network = IPv4Network | IPv6Network
 
@@ -34,12 +35,22 @@ def _plain(host: str) -> IPv4Address | IPv6Address:
     return mapped or address
 
 
+def stated_address(text: str) -> str:
+    """Return the IP address that a peer or proxy stated, or "unknown" if the text is none.
+
+    The text comes from outside: it may hold a NUL, which PostgreSQL stores in no text."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return UNKNOWN
+
+
 def counted_as(host: str) -> str:
-    """The address, or the /64 of an IPv6 one; what is no address counts as one and the same."""
+    """Return the address, or the /64 of an IPv6 one; whatever is no address counts as "unknown"."""
     try:
         address = _plain(host)
     except ValueError:
-        return "unknown"
+        return UNKNOWN
     if not isinstance(address, IPv6Address):
         return str(address)
     return str(ip_network((int(address), _IPV6_PREFIX), strict=False))

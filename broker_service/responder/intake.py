@@ -149,8 +149,8 @@ class HotkeyIntake:
             self.refusals.note(
                 verb=origin.verb,
                 error=error.code,
-                hotkey=origin.hotkey,
-                source=_BRIDGE if origin.bridged else "nats",
+                hotkey=None if origin.bridged else origin.hotkey,  # of a bridged one it is not verified here
+                source="unknown" if origin.bridged else "nats",
                 request_id=request_id,
             )
         await self._answer(origin, message.reply, error, request_id)
