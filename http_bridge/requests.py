@@ -38,7 +38,7 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
         )
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
-        if name.startswith(btauth.HEADER_PREFIX):
+        if name.startswith(btauth.SIGNED_NAME_PREFIX):
             if _title(name) in headers:
                 raise ServiceError(
                     ErrorCode.MALFORMED_AUTH, f"Header {_title(name)} is given twice: send it once."

@@ -25,7 +25,7 @@ from zipcast.hotkeys import (
 PROTOCOL = "btauth/1"
 VERSION = "1"
 SCHEME = "sr25519"
-HEADER_PREFIX = "x-bittensor-"
+SIGNED_NAME_PREFIX = "x-bittensor-"
 HEADER_VERSION = "X-Bittensor-Version"
 HEADER_HOTKEY = "X-Bittensor-Hotkey"
 HEADER_RECEIVER = "X-Bittensor-Receiver"
@@ -89,7 +89,7 @@ def parse(headers: Mapping[str, str]) -> UnverifiedRequest:
     or given twice in different spellings."""
     given: dict[str, str] = {}
     for name, value in headers.items():
-        if name.lower().startswith(HEADER_PREFIX) and name.lower() in given:
+        if name.lower().startswith(SIGNED_NAME_PREFIX) and name.lower() in given:
             raise ServiceError(ErrorCode.MALFORMED_AUTH, f"Header {name} is given twice: send it once.")
         given[name.lower()] = value
 
