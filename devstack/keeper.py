@@ -5,15 +5,20 @@ Owns one child process at a time and its process group.
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
+_LOG_CHECK_SECONDS = 1.0
+MAX_LOG_BYTES = 64 * 1024**2
+"""A larger log is emptied; one copy of what it held is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +105,18 @@ class Keeper:
         loop, backoff = asyncio.get_running_loop(), Backoff()
         while True:
             started = loop.time()
-            await self._running().wait()
+            await self._ended()
             await self._revive(backoff, loop.time() - started)
+
+    async def _ended(self) -> None:
+        """Wait for the part to end, and meanwhile keep its log small."""
+        ended = asyncio.ensure_future(self._running().wait())
+        try:
+            while not ended.done():
+                await asyncio.wait([ended], timeout=_LOG_CHECK_SECONDS)
+                await asyncio.to_thread(shorten, self.part.log)
+        finally:
+            ended.cancel()
 
     async def _revive(self, backoff: Backoff, uptime_seconds: float) -> None:
         """Start again, as often as it takes."""
@@ -159,6 +174,14 @@ class Keeper:
         if code is None:
             return "still running"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+def shorten(log: Path) -> None:
+    """Empty a log that has grown too large, and keep what it held in `.log.1`. The part goes on appending to
+    the same file. Blocking."""
+    if log.stat().st_size > MAX_LOG_BYTES:
+        shutil.copyfile(log, log.with_suffix(".log.1"))
+        os.truncate(log, 0)
 
 
 async def spawn(part: Part) -> asyncio.subprocess.Process:

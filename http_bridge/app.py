@@ -93,10 +93,12 @@ class Bridge:
         arrival = await requests.arrival(request, verb)
         verified: Hotkey | None = None
         try:
-            caller = self.doorkeeper.recognise_bridged(arrival, query)
-            verified = caller.hotkey
             if verb in ANSWERED_HERE:
-                await self.limits.charge(verb, caller.hotkey)
+                admission = self.doorkeeper.admit_bridged(arrival, query)
+                caller, verified = admission.caller, admission.caller.hotkey
+                await self.limits.charge(verb, caller.hotkey, admission.proof.request_key)
+            else:
+                caller = self.doorkeeper.recognise_bridged(arrival, query)
         except ServiceError as error:
             source = arrival.headers[HEADER_CLIENT_ADDRESS]
             note_admin_request(verb, verified, source, error.code)
@@ -108,8 +110,8 @@ class Bridge:
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """The responder's answer to a request that was checked here first. Raises ServiceError."""
-        arrival = (await self.admit(request, verb)).arrival
-        body = await self.forwarder.forward(arrival)
+        admitted = await self.admit(request, verb)
+        body = await self.forwarder.forward(admitted.arrival, admitted.caller.hotkey)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
