@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.clock import RECORD_NOW
-from storage.epoch_inputs import committed_inputs
+from storage.epoch_inputs import started_inputs
 from storage.tables import Epoch, EpochAssignment, MinerSubmission, Zipcode
 from zipcast.calendar import EpochInterval
 
@@ -97,7 +97,7 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
 
 
 async def _rules(connection: AsyncConnection, epoch_id: str) -> Rules | None:
-    stored = await committed_inputs(connection, epoch_id)
+    stored = await started_inputs(connection, epoch_id)
     if stored is None:
         return None
     settings: dict[str, Any] = json.loads(stored)["settings"]

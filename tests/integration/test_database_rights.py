@@ -10,10 +10,10 @@ from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
 from storage.database import open_engine
 from storage.refusals import Refusal, record_refusals
-from tests.integration.scheduling import database_with_sample, preparer, upcoming
+from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
 
 READERS = ["responder", "http_bridge"]
-GUARDED = ["epochs", "epoch_assignments", "epoch_messages", "epoch_inputs"]
+OPENED = ["epochs", "epoch_assignments", "epoch_messages"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -38,7 +38,10 @@ async def ask(url: str, query: str) -> list[tuple[object, ...]]:
 
 
 async def start_it(database_url: str) -> None:
-    """Move the epoch into the present: it started an hour ago."""
+    """Open the epoch, and move it into the present: it started an hour ago."""
+    engine = open_engine(database_url, application_name="test")
+    await open_all(engine)
+    await engine.dispose()
     await ask(
         database_url, "update epochs set start_at = now() - interval '1 h', end_at = now() + interval '3 h'"
     )
@@ -46,12 +49,13 @@ async def start_it(database_url: str) -> None:
 
 @pytest.mark.parametrize("process", READERS)
 async def test_an_epoch_shows_from_its_start_on(pending, url_of, database_url, process):
-    queries = [f"select count(*) from {table} where epoch_id = '{pending}'" for table in GUARDED]
-    for query in queries:
+    queries = [f"select count(*) from {table} where epoch_id = '{pending}'" for table in OPENED]
+    inputs = f"select count(started_inputs('{pending}'))"
+    for query in (*queries, inputs):
         assert await ask(url_of(process), query) == [(0,)], query
-        assert await ask(url_of("schedulers"), query) != [(0,)], query
+    assert await ask(url_of("schedulers"), "select count(*) from pending_epochs") == [(1,)]
     await start_it(database_url)
-    for query in queries:
+    for query in (*queries, inputs):
         assert await ask(url_of(process), query) != [(0,)], query
 
 
@@ -85,6 +89,13 @@ REFUSED = {
         "delete from validator_results",
     ],
     "responder": [
+        "select * from pending_epochs",
+        "select * from epoch_inputs",
+        "select * from epoch_honeypots",
+        "select * from scheduler_locks",
+        "select epoch_id from epochs for key share",
+        "lock table epochs in row exclusive mode",
+        "lock table miner_submissions in share mode",
         "update epochs set status = 'missed'",
         "update epochs set signals_computed_at = now()",
         "delete from validator_results",
@@ -111,8 +122,17 @@ REFUSED = {
         "insert into validator_results default values",
         "insert into validation_audit default values",
         "insert into miner_signals default values",
-        "update epochs set changes_checked_at = now()",
+        "update upload_seals set changes_checked_at = now()",
         "update epochs set status = 'missed'",
+        "select * from validator_results",
+        "select * from validation_audit",
+        "select * from pending_epochs",
+        "select * from epoch_inputs",
+        "select * from epoch_honeypots",
+        "select * from scheduler_locks",
+        "select * from report_locks",
+        "select epoch_id from epochs for key share",
+        "lock table epochs in row share mode",
         "delete from epoch_assignments",
         "insert into epoch_messages default values",
         "insert into registry_snapshots default values",
@@ -132,7 +152,8 @@ async def test_what_a_process_does_not_need_it_may_not(url_of, process, statemen
 @pytest.mark.parametrize("count", [1, 2])
 async def test_refusals_are_written_one_by_one_and_together(url_of, database_url, process, count):
     engine = open_engine(url_of(process), application_name="test")
-    refusal = Refusal(datetime.now(UTC), process, "epoch.generate", "admin_required", None, "nats", "r")
+    written_by = process.removeprefix("http_")
+    refusal = Refusal(datetime.now(UTC), written_by, "epoch.generate", "admin_required", None, "nats", "r")
     async with engine.begin() as connection:
         await record_refusals(connection, [refusal] * count)
     await engine.dispose()
@@ -140,7 +161,15 @@ async def test_refusals_are_written_one_by_one_and_together(url_of, database_url
 
 
 @pytest.mark.parametrize("process", ROLES)
-@pytest.mark.parametrize("statement", ["create table public.mine (id int)", "drop table zipcodes"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create table zipcast.mine (id int)",
+        "create schema mine",
+        "drop table zipcodes",
+        "lock table migration_lock in access share mode",
+    ],
+)
 async def test_no_process_may_change_the_schema(url_of, process, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(url_of(process), statement)
