@@ -131,7 +131,10 @@ class Preparer:
             if _without_links(found.prepared.message) != _without_links(prepared.message):
                 raise RegenerationDiffersError(epoch_id)
             # Building has taken its time: what is published must not be replaced.
-            if not await pending_epochs.replace_prepared(connection, prepared, latest):
+            earlier = (*found.prepared.replaced, found.prepared.envelope)
+            if not await pending_epochs.replace_prepared(
+                connection, replace(prepared, replaced=earlier), latest
+            ):
                 raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
         log.info("epoch_regenerated", epoch_id=epoch_id)
 

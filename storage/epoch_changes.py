@@ -35,6 +35,8 @@ class Preparation:
     prepared_at: datetime
     honeypots: Sequence[Honeypot] = ()
     honeypot_threshold: int = 0
+    replaced: Sequence[UnverifiedEnvelope] = ()
+    """What was signed for the epoch before this; nothing that was signed is ever lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ async def insert_opened(connection: AsyncConnection, prepared: Preparation) -> N
     it."""
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
     await insert_assignments(connection, prepared.message)
-    await insert_message(connection, prepared.envelope, prepared.prepared_at)
+    for envelope in (*prepared.replaced, prepared.envelope):
+        await insert_message(connection, envelope, prepared.prepared_at)
 
 
 async def restore_published(

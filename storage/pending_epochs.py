@@ -28,12 +28,9 @@ STEP_BYTES = 65_536
 class Pending:
     """One prepared epoch. `prepared` has no honeypots: they are stored on their own."""
 
+    epoch_id: str
     interval: EpochInterval
     prepared: Preparation
-
-    @property
-    def epoch_id(self) -> str:
-        return self.interval.epoch_id
 
 
 async def insert_prepared(connection: AsyncConnection, prepared: Preparation) -> None:
@@ -85,8 +82,7 @@ async def open_epoch(connection: AsyncConnection, epoch_id: str) -> bool:
 
     The caller has waited for the start."""
     taken = delete(PendingEpoch).where(PendingEpoch.epoch_id == epoch_id)
-    columns = (PendingEpoch.start_at, PendingEpoch.end_at, PendingEpoch.content)
-    row = (await connection.execute(taken.returning(*columns))).first()
+    row = (await connection.execute(taken.returning(*_COLUMNS))).first()
     if row is None:
         return False
     await insert_opened(connection, _read(row).prepared)
@@ -118,18 +114,19 @@ async def assigned_while_pending(
     }
 
 
-def _pending() -> Select[datetime, datetime, bytes]:
-    return select(PendingEpoch.start_at, PendingEpoch.end_at, PendingEpoch.content)
+_COLUMNS = (PendingEpoch.epoch_id, PendingEpoch.start_at, PendingEpoch.end_at, PendingEpoch.content)
+
+
+def _pending() -> Select[str, datetime, datetime, bytes]:
+    return select(*_COLUMNS)
 
 
 def _content(prepared: Preparation) -> bytes:
     """JSON, filled up with spaces to a multiple of `STEP_BYTES`."""
-    envelope = prepared.envelope
     content = json.dumps(
         {
-            "payload": envelope.payload.decode(),
-            "signer": envelope.signer,
-            "signature": envelope.signature,
+            **_signed(prepared.envelope),
+            "replaced": [_signed(one) for one in prepared.replaced],
             "seed": None if prepared.seed is None else prepared.seed.hex(),
             "secretId": prepared.secret_id,
             "importId": prepared.import_id,
@@ -140,18 +137,30 @@ def _content(prepared: Preparation) -> bytes:
     return content.ljust(-(-len(content) // STEP_BYTES) * STEP_BYTES)
 
 
-def _read(row: Row[datetime, datetime, bytes]) -> Pending:
-    start_at, end_at, content = row
-    interval, stored = EpochInterval(start_at, end_at), json.loads(bytes(content))
-    payload = stored["payload"].encode()
-    envelope = UnverifiedEnvelope(payload, stored["signer"], stored["signature"], interval.epoch_id)
+def _signed(envelope: UnverifiedEnvelope) -> dict[str, str]:
+    return {
+        "payload": envelope.payload.decode(),
+        "signer": envelope.signer,
+        "signature": envelope.signature,
+    }
+
+
+def _envelope(epoch_id: str, stored: dict[str, str]) -> UnverifiedEnvelope:
+    return UnverifiedEnvelope(stored["payload"].encode(), stored["signer"], stored["signature"], epoch_id)
+
+
+def _read(row: Row[str, datetime, datetime, bytes]) -> Pending:
+    epoch_id, start_at, end_at, content = row
+    stored = json.loads(bytes(content))
+    envelope = _envelope(epoch_id, stored)
     prepared = Preparation(
         envelope=envelope,
-        message=WireEpoch.model_validate_json(payload),
+        message=WireEpoch.model_validate_json(envelope.payload),
         seed=None if stored["seed"] is None else bytes.fromhex(stored["seed"]),
         secret_id=stored["secretId"],
         import_id=stored["importId"],
         relaxed_cooldown=tuple(stored["relaxedCooldown"]),
         prepared_at=datetime.fromisoformat(stored["preparedAt"]),
+        replaced=tuple(_envelope(epoch_id, one) for one in stored["replaced"]),
     )
-    return Pending(interval, prepared)
+    return Pending(epoch_id, EpochInterval(start_at, end_at), prepared)

@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from storage.database import open_engine
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_import import (
-    lock_versions,
     ImportOptions,
     import_zipcodes,
     load_pool,
+    lock_versions,
     newest_import_id,
 )
 from storage.zipcode_rows import ImportFileError

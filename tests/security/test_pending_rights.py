@@ -1,8 +1,8 @@
-"""What the logins of bridge and responder can find out of an epoch before its start from PostgreSQL itself: rows,
-plans, sizes, statistics and locks.
+"""What the logins of bridge and responder can find out of an epoch before its start from PostgreSQL itself:
+rows, plans, sizes, statistics and locks.
 
-Two databases are compared: in one a small epoch without honeypots is prepared, in the other a large one with some.
-Whatever a login is shown must be the same in both.
+Two databases are compared: in one a small epoch without honeypots is prepared, in the other a large one with
+some. Whatever a login is shown must be the same in both.
 """
 
 import json
@@ -29,8 +29,8 @@ LARGE = {"target_listings": 30_000}
 
 @dataclass
 class Prepared:
-    """A database with one prepared epoch, and its zipcodes. `shown`: what each login saw in each view right after
-    that."""
+    """A database with one prepared epoch, and its zipcodes. `shown`: what each login saw in each view right
+    after that."""
 
     servers: Servers
     url: str
@@ -75,8 +75,8 @@ async def pair(servers: Servers):
 async def readable(of: Prepared, process: str) -> list[str]:
     query = (
         "select relname::text from pg_class join pg_namespace n on n.oid = relnamespace "
-        "where nspname = 'zipcast' and relkind in ('r', 'v', 'p') and has_any_column_privilege(pg_class.oid, 'select')"
-        " order by 1"
+        "where nspname = 'zipcast' and relkind in ('r', 'v', 'p') "
+        "and has_any_column_privilege(pg_class.oid, 'select') order by 1"
     )
     return [name for (name,) in await of.ask(process, query)]
 
@@ -112,7 +112,7 @@ async def test_what_is_hidden_can_be_asked_nothing(pair, process, table, query):
 
 @pytest.mark.parametrize("process", READERS)
 async def test_no_plan_over_what_is_readable_counts_a_zipcode_of_the_pending_epoch(pair, process):
-    """`EXPLAIN ANALYZE` counts the rows that a filter or a policy removes, so none must be there to be removed."""
+    """`EXPLAIN ANALYZE` counts the rows that a filter or a policy removes, so none must be there at all."""
     _, large = pair
     tables = await readable(large, process)
     assert {"epochs", "epoch_assignments", "epoch_messages"} <= set(tables)
@@ -157,11 +157,10 @@ SHOWN = {
     + "select name, pg_relation_size(oid), pg_total_relation_size(oid), relpages, reltuples "
     "from named join pg_class using (oid) order by 1",
     "tuples": _RELATIONS
-    + "select name, n_tup_ins, n_tup_upd, n_tup_del, n_live_tup, n_dead_tup, seq_scan, seq_tup_read, idx_scan, "
-    "idx_tup_fetch from named join pg_stat_all_tables on relid = oid order by 1",
-    "indexes": _RELATIONS
-    + "select name, idx_scan, idx_tup_read, idx_tup_fetch from named join pg_stat_all_indexes on indexrelid = oid "
-    "order by 1",
+    + "select name, n_tup_ins, n_tup_upd, n_tup_del, n_live_tup, n_dead_tup, seq_scan, seq_tup_read, "
+    "idx_scan, idx_tup_fetch from named join pg_stat_all_tables on relid = oid order by 1",
+    "indexes": _RELATIONS + "select name, idx_scan, idx_tup_read, idx_tup_fetch from named "
+    "join pg_stat_all_indexes on indexrelid = oid order by 1",
     "columns": "select tablename, attname, n_distinct, most_common_vals::text from pg_stats "
     "where schemaname = 'zipcast' order by 1, 2",
     "functions": "select funcname, calls from pg_stat_user_functions order by 1",
