@@ -46,7 +46,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     trust = Trust(frozenset({signer}), settings.bt_network, settings.net_uid)
     publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
-    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults)
+    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults, failing=life.vitals.failing)
     registry = registry_reader(settings, jetstream, database, clock)
     system = await nats_connection.connect(
         settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life

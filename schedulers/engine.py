@@ -45,10 +45,12 @@ class EpochEngine:
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the running epoch is out, or there is none to run yet."""
     failures: int = field(default=0)
+    failing: dict[str, str] = field(default_factory=dict)
+    """What fails at present, as health shows it."""
     opening: Opening = field(init=False)
 
     def __post_init__(self) -> None:
-        self.opening = Opening(self.database, self.gate, self.clock, self.faults)
+        self.opening = Opening(self.database, self.gate, self.clock, self.failing, self.faults)
 
     @property
     def database(self) -> AsyncEngine:
@@ -62,9 +64,11 @@ class EpochEngine:
             try:
                 following = await self.catch_up()
                 self.caught_up.set()
+                self.failing.pop("epochs", None)
                 await self.next_epoch(following)
             except Exception as error:
                 self.failures += 1
+                self.failing["epochs"] = type(error).__name__
                 self.metrics.step_failures.inc()
                 about = {} if following is None else {"epoch_id": following.epoch_id}
                 log.exception(

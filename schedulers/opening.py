@@ -5,7 +5,7 @@ Any number of replicas may do the same: one of them moves the rows.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -33,20 +33,20 @@ class Opening:
     database: AsyncEngine
     gate: StartGate
     clock: Clock
+    failing: dict[str, str] = field(default_factory=dict)
     faults: FaultPoints = NO_FAULTS
 
     async def run(self) -> None:
         """Until cancelled. While PostgreSQL is away it is asked again twice a second."""
-        failing = False
         while True:
             try:
                 await self.step()
             except (SQLAlchemyError, TimeoutError, OSError) as error:
-                if not failing:
+                if "opening" not in self.failing:
                     log.warning("epochs_not_opened", error=type(error).__name__)
-                failing = True
+                self.failing["opening"] = type(error).__name__
             else:
-                failing = False
+                self.failing.pop("opening", None)
             await self.clock.sleep(LOOK_SECONDS)
 
     async def step(self) -> None:

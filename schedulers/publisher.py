@@ -141,7 +141,8 @@ class Publisher:
             self._last = recorded
         async with self._database.begin() as connection:
             await limit_waiting(connection, LOCK_WAIT)
-            await open_epoch(connection, stored.epoch_id)
+            if await open_epoch(connection, stored.epoch_id):
+                self._faults.reached(FaultPoint.BEFORE_OPEN_COMMIT)
             marked = await epoch_changes.mark_published(
                 connection, stored.epoch_id, recorded.stored_at, recorded.sequence
             )

@@ -33,6 +33,7 @@ class StartedEpoch:
     expected_listings: int | None
     miners_participated: int
     miners_completed: int
+    published_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
             Epoch.total_expected_listings,
             reported.scalar_subquery(),
             reported.where(MinerSubmission.first_completed_at < Epoch.end_at).scalar_subquery(),
+            Epoch.published_at,
         )
         .where(Epoch.start_at <= RECORD_NOW)
         .order_by(Epoch.start_at.desc())
