@@ -14,6 +14,10 @@ from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
+# How often a running part is looked at, and for how long it must not work before it is started again.
+_LOOK_SECONDS = 2.0
+_HOPELESS_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +104,29 @@ class Keeper:
         loop, backoff = asyncio.get_running_loop(), Backoff()
         while True:
             started = loop.time()
-            await self._running().wait()
-            await self._revive(backoff, loop.time() - started)
+            status = await self._ended()
+            await self._revive(backoff, status, loop.time() - started)
 
-    async def _revive(self, backoff: Backoff, uptime_seconds: float) -> None:
+    async def _ended(self) -> str:
+        """Wait until the process has ended, or end it because it cannot recover; how it ended."""
+        ended = asyncio.create_task(self._running().wait())
+        try:
+            hopeless_looks = 0
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
+                hopeless_looks = hopeless_looks + 1 if await self.part.cannot_recover() else 0
+                if hopeless_looks * _LOOK_SECONDS >= _HOPELESS_SECONDS and not ended.done():
+                    with suppress(ProcessLookupError):
+                        os.kill(self._running().pid, self.part.stop_signal)
+                    await asyncio.wait({ended}, timeout=_STOP_SECONDS)
+                    return f"did not work for {_HOPELESS_SECONDS:g} s"
+        finally:
+            ended.cancel()
+        return self._status()
+
+    async def _revive(self, backoff: Backoff, status: str, uptime_seconds: float) -> None:
         """Start again, as often as it takes."""
-        failure = PartFailedError(self.part.name, self._status(), log_tail(self.part.log))
+        failure = PartFailedError(self.part.name, status, log_tail(self.part.log))
         while True:
             await self._bury()
             delay = backoff.after(uptime_seconds)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 import pytest_asyncio
+from sqlalchemy.exc import ProgrammingError
 
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
@@ -212,3 +213,39 @@ async def test_a_day_of_claims_that_is_over_is_dropped(url_of, database_url):
     assert await ask(database_url, "select count(*) from request_claims") == [(3,)]
     await ask(url_of("schedulers"), "select maintain_request_claims()")
     assert await ask(database_url, "select count(*) from request_claims") == [(1,)]
+
+
+@pytest.mark.parametrize(("process", "foreign"), [("responder", "bridge"), ("http_bridge", "responder")])
+async def test_a_process_writes_refusals_in_its_own_name_alone(url_of, process, foreign):
+    engine = open_engine(url_of(process), application_name="test")
+    forged = Refusal(datetime.now(UTC), foreign, "miner.status", "nonce_mismatch", "victim", "nats", "r")
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        async with engine.begin() as connection:
+            await record_refusals(connection, [forged])
+    await engine.dispose()
+
+
+async def test_reports_show_to_the_bridge_from_their_reveal_on(pending, url_of, database_url):
+    await start_it(database_url)
+    await ask(
+        database_url,
+        "with report as (insert into validator_results (id, epoch_id, hotkey, alpha_stake_rao, reported_at, "
+        "received_at, duration_seconds, miners_evaluated, listings_validated, top_3_miners, files, "
+        "body_sha256, request_id) select gen_random_uuid(), epoch_id, 'v', 1, now(), now(), 1, 1, 1, '[]', "
+        "'[]', repeat('0', 64), 'r' from epochs returning id, epoch_id) "
+        "insert into validation_audit (result_id, epoch_id, miner_hotkey, zipcode, validation_type, result, "
+        "score, listings_checked) select id, epoch_id, 'm', '19104', 'full', 'pass', 1, 1 from report",
+    )
+    functions = [
+        f"select count(*) from {name}('{pending}')" for name in ("revealed_results", "revealed_audit")
+    ]
+    for end, shown in (("+ interval '1 h'", 0), ("- interval '1 h'", 0), ("- interval '5 h'", 1)):
+        await ask(
+            database_url,
+            f"update epochs set start_at = now() {end} - interval '4 h', end_at = now() {end}",
+        )
+        for function in functions:
+            assert await ask(url_of("http_bridge"), function) == [(shown,)], end
+    for table in ("validator_results", "validation_audit"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await ask(url_of("http_bridge"), f"select * from {table}")
