@@ -14,7 +14,7 @@ from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
-# How often a running part is looked at, and for how long it must not work before it is started again.
+# A running part is checked this often, and started again after it has not worked for so long.
 _LOOK_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
 _STOP_SECONDS = 5.0

@@ -56,7 +56,7 @@ async def _ensure(
 
 
 async def _fix_search_path(connection: psycopg.AsyncConnection[tuple[object, ...]], login: str) -> None:
-    """As in deploy/logins.sql, but for every database: tests make one each."""
+    """Set it as deploy/logins.sql does, but for every database, since each test makes one."""
     for command in ("alter role {} reset all", f"alter role {{}} set search_path = {SEARCH_PATH}"):
         await connection.execute(sql.SQL(command).format(sql.Identifier(login)))
 

@@ -48,7 +48,7 @@ async def answers(url: str) -> bool:
 
 
 async def status_of(url: str) -> int | None:
-    """What a GET of a local http URL is answered with; None if there is no answer within 2 s."""
+    """Return the status of a GET of a local http URL; None if there is no answer within 2 s."""
     async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
         try:
             return (await client.get(url)).status_code

@@ -34,7 +34,7 @@ class Part:
     before_start: Callable[[], Awaitable[None]] = _nothing
     after_stop: Callable[[], Awaitable[None]] = _nothing
     cannot_recover: Callable[[], Awaitable[bool]] = _recovers
-    """Whether it runs, but does not work and will not by itself: then it is started again."""
+    """True if the part runs, but does not work and will not by itself: then it is started again."""
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     """What the program gets when the whole stack is killed."""

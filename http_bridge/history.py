@@ -51,7 +51,7 @@ def _limit(text: str) -> int:
 
 
 def _status(past: PastEpoch) -> Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]:
-    """By the clock: an epoch that has ended is completed, marked or not, unless nobody could work on it."""
+    """Judge by the clock: an epoch that has ended is completed, marked or not, unless it came too late."""
     if past.envelope is None:
         return "MISSED"
     if past.status == "archived":
@@ -60,7 +60,7 @@ def _status(past: PastEpoch) -> Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED
 
 
 def came_too_late(published_at: datetime | None, interval: EpochInterval) -> bool:
-    """Whether an epoch that has ended was published after its end only, or not yet."""
+    """True if an epoch that has ended was published only after its end, or is not published yet."""
     return published_at is None or published_at >= interval.end_at
 
 

@@ -75,7 +75,7 @@ class Doorway:
         )
 
     async def has_safe_rights(self) -> bool:
-        """False, and the process is told to end, if the database login is not set up as it must be."""
+        """Check the database login. If it is not set up as it must be, end the process and return False."""
         in_production = self.settings.zipcast_environment == "production"
         reader_of = self.role if in_production else None
         refusal = await database_rights.unfit(self.database, reader_of=reader_of)

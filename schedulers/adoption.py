@@ -75,7 +75,7 @@ class Adoption:
     async def _adopt(self, recorded: Recorded, following: Recorded | None) -> None:
         async with self.preparer.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
-            # Everybody has had what the stream holds, so that it is open in any case.
+            # Subscribers have what the stream holds, so the epoch may be opened in any case.
             await pending_epochs.open_epoch(connection, recorded.epoch_id)
             row = await epoch_publications.row_of(connection, recorded.epoch_id)
             if row is not None and row.message_sha256 == epoch_changes.message_sha256(recorded.envelope):

@@ -46,7 +46,7 @@ class EpochEngine:
     """Set once the running epoch is out, or there is none to run yet."""
     failures: int = field(default=0)
     failing: dict[str, str] = field(default_factory=dict)
-    """What fails at present, as health shows it."""
+    """The tasks that fail at present, as health shows them."""
     opening: Opening = field(init=False)
 
     def __post_init__(self) -> None:

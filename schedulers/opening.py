@@ -24,7 +24,7 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.5
 STEP_SECONDS = 15.0
-# Only another scheduler can hold what is locked here, while it does the same.
+# Another scheduler may hold these locks while it does the same; no other process can.
 LOCK_WAIT = timedelta(seconds=5)
 
 
@@ -37,7 +37,7 @@ class Opening:
     faults: FaultPoints = NO_FAULTS
 
     async def run(self) -> None:
-        """Until cancelled. While PostgreSQL is away it is asked again twice a second."""
+        """Run until cancelled. While PostgreSQL is away, try again twice a second."""
         while True:
             try:
                 await self.step()

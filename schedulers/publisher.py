@@ -28,7 +28,7 @@ from zipcast.envelope import Trust
 
 log = logs.logger()
 
-# For a last look at the message in force; without an answer the one in memory is published.
+# The last query for the message in force may take so long; then the one in memory is published.
 LOOK_SECONDS = 1.0
 LOCK_WAIT = timedelta(seconds=5)
 
@@ -92,8 +92,8 @@ class Publisher:
         await self._mark(stored, recorded)
 
     async def _in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """As the record has it now: the message may have been made anew before the start, not after it. A
-        question that hangs is left to itself: to cancel it would mean to wait for the server once more."""
+        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew before the
+        start. A query that hangs is left alone: to cancel it would mean to wait for the server once more."""
         look = asyncio.create_task(self._look(stored.epoch_id))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)

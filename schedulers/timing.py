@@ -26,11 +26,11 @@ FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
 # What a replica with a wrong clock leaves to the others before it publishes itself.
 STAND_BACK_SECONDS = 2.0
-# From so long before the start on, PostgreSQL is asked what time it is.
+# PostgreSQL is asked for its time this long before the start.
 NEAR = timedelta(seconds=1)
-# For one question of what time it is; where it is not answered, an earlier answer has to do.
+# One question for the time may take so long; then the estimate from an earlier answer counts.
 QUESTION_SECONDS = 1.0
-# How much slower than this machine's monotonic clock PostgreSQL's may run: ten times what is usual.
+# PostgreSQL's clock may run slower than this machine's by this share: ten times what is usual.
 WORST_DRIFT = 0.001
 
 
@@ -45,11 +45,11 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
 
 @dataclass(slots=True)
 class RecordClock:
-    """PostgreSQL's clock, as far as this process has heard of it."""
+    """The time of PostgreSQL's clock, estimated from its last answer."""
 
     clock: Clock
     _told: tuple[datetime, float] | None = field(default=None, init=False)
-    """What PostgreSQL said, and the monotonic time at which it had certainly said so."""
+    """The last answer, and the monotonic time at which it had arrived."""
 
     def note(self, record_now: datetime) -> None:
         self._told = record_now, self.clock.monotonic()
@@ -77,7 +77,7 @@ class StartGate:
         self._questions: set[asyncio.Task[datetime]] = set()
 
     def note(self, record_now: datetime) -> None:
-        """PostgreSQL has just told its time."""
+        """Remember what PostgreSQL has just answered."""
         self._record.note(record_now)
 
     async def wait(self, start_at: datetime) -> None:

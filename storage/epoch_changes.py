@@ -36,7 +36,7 @@ class Preparation:
     honeypots: Sequence[Honeypot] = ()
     honeypot_threshold: int = 0
     replaced: Sequence[UnverifiedEnvelope] = ()
-    """What was signed for the epoch before this; nothing that was signed is ever lost."""
+    """Earlier messages that were signed for the epoch. Nothing that was signed is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ async def lock_preparation(connection: AsyncConnection) -> None:
 
 
 async def insert_opened(connection: AsyncConnection, prepared: Preparation) -> None:
-    """Write the rows of an epoch that starts, in the caller's transaction: from now on everybody may see
+    """Write the rows of an epoch that starts, in the caller's transaction: from now on every process may see
     it."""
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
     await insert_assignments(connection, prepared.message)
@@ -76,7 +76,7 @@ async def restore_published(
         "published_at": published_at,
         "stream_sequence": stream_sequence,
     }
-    # Its key stays out of the update, which would else wait for whoever has just referred to the row.
+    # The update leaves the key out, or it would wait for transactions that have just referred to the row.
     changed = {name: value for name, value in columns.items() if name not in {"epoch_id", "start_at"}}
     restored = upsert(Epoch).values(**columns)
     await connection.execute(

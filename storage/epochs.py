@@ -88,7 +88,7 @@ async def _fetch(
 
 
 async def prepared_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
-    """For the scheduler only: the epoch, whether it has started or not."""
+    """Return the epoch, whether it has started or not. For the scheduler only."""
     pending = await pending_epoch(connection, epoch_id)
     if pending is not None:
         return _unopened(pending)
@@ -132,7 +132,7 @@ async def due_unpublished(connection: AsyncConnection, now: datetime) -> list[St
 
 
 async def timeline(connection: AsyncConnection, now: datetime) -> Timeline:
-    """For the scheduler only: what is prepared around `now`."""
+    """Return what is prepared around `now`. For the scheduler only."""
     unopened = await pending_intervals(connection)
     interval = select(Epoch.start_at, Epoch.end_at).where(Epoch.status != "missed")
     running = (await connection.execute(interval.where(Epoch.start_at <= now, now < Epoch.end_at))).first()
@@ -151,8 +151,8 @@ async def timeline(connection: AsyncConnection, now: datetime) -> Timeline:
 
 
 async def epoch_before(connection: AsyncConnection, start_at: datetime) -> StoredEpoch | None:
-    """For the scheduler only: the newest epoch with a message that starts before that instant, which is the
-    previous link of the chain."""
+    """Return the newest epoch with a message that starts before that instant: the previous link of the chain.
+    For the scheduler only."""
     unopened = [one for one in await pending_epochs(connection) if one.interval.start_at < start_at]
     opened = await _newest(connection, Epoch.start_at < start_at)
     if unopened and (opened is None or opened.interval.start_at < unopened[-1].interval.start_at):
@@ -161,7 +161,7 @@ async def epoch_before(connection: AsyncConnection, start_at: datetime) -> Store
 
 
 async def seed_of(connection: AsyncConnection, epoch_id: str) -> str | None:
-    """For the scheduler only: the seed in hex, as stored at preparation: secret until the epoch has ended."""
+    """Return the seed in hex, which is secret until the epoch has ended. For the scheduler only."""
     pending = await pending_epoch(connection, epoch_id)
     if pending is not None:
         return None if pending.prepared.seed is None else pending.prepared.seed.hex()
@@ -169,8 +169,8 @@ async def seed_of(connection: AsyncConnection, epoch_id: str) -> str | None:
 
 
 async def assigned_epoch_ids(connection: AsyncConnection, since: datetime, before: datetime) -> list[str]:
-    """For the scheduler only: the epochs with assignments that start after `since` and before `before`,
-    oldest first."""
+    """Return the ids of epochs with assignments that start after `since` and before `before`, oldest first.
+    For the scheduler only."""
     query = select(Epoch.epoch_id).where(
         Epoch.start_at > since, Epoch.start_at < before, Epoch.message_sha256.is_not(None)
     )
@@ -191,7 +191,7 @@ async def last_assigned(connection: AsyncConnection, epoch_ids: Sequence[str]) -
 
 
 async def newest_end(connection: AsyncConnection, before: datetime) -> datetime | None:
-    """For the scheduler only: the end of the newest epoch of any status that starts before that instant."""
+    """Return the end of the newest epoch of any status that starts before that instant. For the scheduler."""
     opened = (
         await connection.execute(select(func.max(Epoch.end_at)).where(Epoch.start_at < before))
     ).scalar()
@@ -200,6 +200,6 @@ async def newest_end(connection: AsyncConnection, before: datetime) -> datetime 
 
 
 async def overlaps_an_epoch(connection: AsyncConnection, interval: EpochInterval) -> bool:
-    """Whether an opened epoch of another interval lies across this one."""
+    """Return whether an opened epoch lies across this interval."""
     query = select(Epoch.epoch_id).where(Epoch.start_at < interval.end_at, Epoch.end_at > interval.start_at)
     return (await connection.execute(query.limit(1))).first() is not None

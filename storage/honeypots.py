@@ -21,7 +21,7 @@ from storage.tables import EpochHoneypots, MinerSignal
 from zipcast.honeypots import Honeypot
 
 HONEYPOT_HIT = "honeypot_hit"
-# Room for a dozen: the size tells nobody how many there are.
+# Room for a dozen honeypots: the size does not tell how many there are.
 STEP_CHARACTERS = 2_048
 
 
@@ -59,14 +59,14 @@ async def store_honeypots(
 
 
 async def stored_honeypots(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[Honeypot]:
-    """For the scheduler only: the honeypots of those epochs, revealed or not."""
+    """Return the honeypots of those epochs, revealed or not. For the scheduler only."""
     query = select(EpochHoneypots.content).where(EpochHoneypots.epoch_id.in_(epoch_ids))
     rows = (await connection.execute(query.order_by(EpochHoneypots.epoch_id))).scalars()
     return [one for content in rows for one in _honeypots(json.loads(content))]
 
 
 async def resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[str]:
-    """For the scheduler only: the honeypots of those epochs, each once, by zipcode."""
+    """Return the zipcodes of the honeypots of those epochs, each once, ordered. For the scheduler only."""
     return sorted({one.zipcode for one in await stored_honeypots(connection, epoch_ids)})
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.tables import SchedulerLock
 
 ANSWER_SECONDS = 3.0
-# Renewed every five seconds by whoever holds it; the next one waits so long where the holder vanished.
+# The holder renews it every five seconds; if the holder vanishes, the next replica waits this long.
 LEASE = timedelta(seconds=15)
 
 # One statement, committed at once: a holder that is frozen keeps no lock.
@@ -35,14 +35,15 @@ async def lock_for_transaction(connection: AsyncConnection, name: str) -> None:
 
 
 async def limit_waiting(connection: AsyncConnection, limit: timedelta) -> None:
-    """For the rest of the transaction, fail rather than wait longer than that for any lock."""
+    """Limit how long the rest of the transaction waits for any lock; then it fails."""
     milliseconds = str(limit // timedelta(milliseconds=1))
     await connection.execute(select(func.set_config("lock_timeout", milliseconds, True)))
 
 
 class Lease:
-    """`holder` is a name that no other replica has. Whatever a lease protects must bear a holder who does
-    not know that his time has passed: the registry's key-value store compares revisions."""
+    """A lease of one replica; `holder` is a name that no other replica has. A holder may not notice that its
+    time has passed, so the protected work needs a check of its own: the registry's key-value store compares
+    revisions."""
 
     def __init__(self, database: AsyncEngine, name: str, holder: str) -> None:
         self._database = database

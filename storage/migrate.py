@@ -35,7 +35,7 @@ def migrate(database_url: str, revision: str = "head", *, down: bool = False) ->
     try:
         _make_schema(engine.connect())
         with engine.begin() as connection:
-            # So that nothing in another schema can stand in for an object of ours, or for an operator.
+            # Objects of other schemas must not stand in for ours, or for PostgreSQL's operators.
             _set(connection, "search_path", SEARCH_PATH)
             connection.execute(text(f"lock table {SCHEMA}.migration_lock in exclusive mode"))
             _set(connection, "lock_timeout", "5s")
@@ -70,7 +70,7 @@ def _make_schema(connection: Connection) -> None:
 
 
 def _set(connection: Connection, name: str, value: str) -> None:
-    """For this transaction alone."""
+    """Set a parameter for this transaction alone."""
     connection.execute(
         text("select pg_catalog.set_config(:name, :value, true)"), {"name": name, "value": value}
     )

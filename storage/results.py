@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import ReportLock, ValidationAudit, ValidatorResult
 
-# As many rows as the migrations have made.
+# The migrations make this many rows of `report_locks`.
 REPORT_LOCKS = 64
 BATCH_ROWS = 1_000
 
@@ -205,7 +205,7 @@ def _numbered(results: Subquery, *more: Label[int]) -> Select[Any]:
 
 
 def _read(numbered: Subquery, audited: SQLColumnExpression[UUID]) -> Select[Any]:
-    """With the number of audited zipcodes, which are counted once for all of them."""
+    """Add the number of audited zipcodes, which is counted once for all reports."""
     columns_of: tuple[ColumnElement[Any], ...] = (
         audited.label("result_id"),
         func.count().label("audit_rows"),

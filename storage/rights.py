@@ -1,4 +1,4 @@
-"""Whether a database login is set up as the process behind it needs: no more rights, a fixed search path."""
+"""Checks that a database login has the rights and the search path that its process needs, and no others."""
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,8 +13,8 @@ async def may_read_pending(connection: AsyncConnection) -> bool:
 
 
 async def misled_search_path(connection: AsyncConnection) -> str | None:
-    """What to do about the search path of this login; None if it is as it must be. With another one, objects
-    that somebody made in another schema could stand in for ours, or for operators and functions of
+    """Say what to do about the search path of this login; None if it is as it must be. With another one,
+    objects that somebody made in another schema could stand in for ours, or for operators and functions of
     PostgreSQL."""
     query = select(func.current_setting("search_path"), func.current_user(), func.current_database())
     path, login, database = (await connection.execute(query)).one()

@@ -1,4 +1,4 @@
-"""What all tables share: schema, names of constraints, types of columns, rules that several tables repeat."""
+"""Shared by all tables: schema, names of constraints, types of columns, rules that several tables repeat."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 # A schema of our own: in `public` other logins of the database may be allowed to create objects.
 SCHEMA = "zipcast"
-# What the search path of every login must be. Temporary tables come last, or they would hide ours.
+# The search path that every login must have. Temporary tables come last, or they would hide ours.
 SEARCH_PATH = f"{SCHEMA}, pg_temp"
 ZIPCODE_RULE = "zipcode ~ '^[0-9]{5}$'"
 SHA256_RULE = "^[0-9a-f]{64}$"
