@@ -1,7 +1,10 @@
 # `make up` runs the whole system here; `make test` proves it. Needs Python 3.11+ with pip, make, git.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
-UV := .tools/bin/uv
+# pip must install into a folder of ours whatever its configuration says of users and environments, and uv must find
+# packages where pip does.
+PIP := PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PYTHON) -m pip
+UV = $(shell $(PYTHON) devstack/uv_environment.py) .tools/bin/uv
 RUN := .venv/bin
 
 .PHONY: env up demo test test-long test-browser faults crash-matrix schemathesis soak check check-pythons check-lock lock clean distclean
@@ -10,7 +13,7 @@ env: .venv/.ready
 
 # pip --target also works where the system Python is externally managed.
 .tools/.uv-$(UV_VERSION):
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools uv==$(UV_VERSION)
+	$(PIP) install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools uv==$(UV_VERSION)
 	@touch $@
 
 # Bytecode is compiled here, once: several processes start at the same time under `make up`.

@@ -61,8 +61,8 @@ insert into epoch_assignments (epoch_id, zipcode, position, expected_listings)
     select epoch_id, lpad(((z * 1009 + n * 40 + 80) % {zipcodes})::text, 5, '0'), z, 250
     from made, generate_series(0, {assigned} - 1) z;
 insert into miner_submissions (epoch_id, hotkey, status, reported_at, received_at, is_late, s3_upload_complete,
-                               request_id)
-    select epoch_id, 'miner-' || m, 'COMPLETED', end_at, end_at, false, true, 'r'
+                               body_sha256, request_id)
+    select epoch_id, 'miner-' || m, 'COMPLETED', end_at, end_at, false, true, '', 'r'
     from made, generate_series(1, 10) m where n > 0;
 insert into credential_issuances (id, issued_at, expires_at, hotkey, role, kind, bucket, prefix, request_id, source)
     select gen_random_uuid(), start_at, end_at, 'miner-' || m, 'miner', 's3.miner-upload', 'b', 'p', 'r', 'nats'

@@ -10,7 +10,6 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from devstack.errors import PartFailedError, StackError
@@ -90,7 +89,7 @@ def show_parts(console: Console, stack: Stack) -> None:
     for heading in ("part", "address", "metrics, health", "log"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
 
 

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from http_bridge.metrics import BridgeMetrics
 from runtime import logs
 from runtime.correlation import HTTP_HEADER, correlated, correlation_id
+from runtime.source_addresses import UNKNOWN, stated_address
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode
 
@@ -42,9 +43,9 @@ def correlation_of(scope: Scope) -> str:
 
 
 def client_address(scope: Scope) -> str:
-    """Whose request it is: the peer's address, or what a trusted proxy says of it."""
+    """Return the client's IP address: the peer's, or what a trusted proxy states; "unknown" if it is none."""
     client = scope.get("client")
-    return client[0] if client else "unknown"
+    return stated_address(client[0]) if client else UNKNOWN
 
 
 def mark(scope: Scope, result: ErrorCode | Literal["cut_off"]) -> None:

@@ -23,7 +23,7 @@ from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools, pool_request
 from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.identity import Arrival, Caller, Doorkeeper, named_hotkey
+from runtime.identity import Arrival, Caller, Doorkeeper
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
 from runtime.probes import REMEMBERED_SECONDS
@@ -31,6 +31,7 @@ from runtime.refusals import RefusalTrail, note_admin_request
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus
 from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
+from zipcast.hotkeys import Hotkey
 from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
 from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
 from zipcast.pool_messages import EpochPoolReply
@@ -90,16 +91,17 @@ class Bridge:
 
         Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
+        verified: Hotkey | None = None
         try:
             caller = self.doorkeeper.recognise_bridged(arrival, query)
+            verified = caller.hotkey
             if verb in ANSWERED_HERE:
                 await self.limits.charge(verb, caller.hotkey)
         except ServiceError as error:
-            named = named_hotkey(arrival.headers, arrival.body, query)
             source = arrival.headers[HEADER_CLIENT_ADDRESS]
-            note_admin_request(verb, named, source, error.code)
+            note_admin_request(verb, verified, source, error.code)
             self.refusals.note(
-                verb=verb, error=error.code, hotkey=named, source=source, request_id=arrival.request_id
+                verb=verb, error=error.code, hotkey=verified, source=source, request_id=arrival.request_id
             )
             raise
         return Admitted(arrival, caller)

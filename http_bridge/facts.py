@@ -81,9 +81,10 @@ def _format(endpoint: str, text: str, window: Window, *, validators_only: bool =
 def structure_info() -> StructureInfoReply:
     return StructureInfoReply(
         miners=StructureInfo(
-            folder_structure=FOLDER_STRUCTURE + "{path}",
-            description="A miner's own folder: any path below it; a file holds 1 KB to 5 GB.",
-            example=FOLDER_STRUCTURE + "listings/2026-11-22.parquet",
+            folder_structure=FOLDER_STRUCTURE + "epoch={epoch_id}/{path}",
+            description="A miner's own folder; a file holds 1 KB to 5 GB. It counts for the epoch that its "
+            "path names; under another path it counts for the epoch in which it was stored.",
+            example=FOLDER_STRUCTURE + "epoch=2026-11-22T04-00-00/listings/19103.parquet",
         ),
         validators=StructureInfo(
             folder_structure="validators/{hotkey}/epoch={epoch_id}/{path}",

@@ -158,6 +158,7 @@ _FILES = {
     "lastModified": "When it was stored, UTC.",
     "versionId": "Version of the object; null where the bucket has none.",
     "startAfter": "Key after which the list begins.",
+    "start_after": "The last key or folder of the page before; the list begins after it.",
 }
 _REPORTS = {
     "StatusRequest.nonce": "The epoch's nonce, which proves that it was received.",

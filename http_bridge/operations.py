@@ -146,7 +146,7 @@ _WRITES = {
         StatusRequest,
         examples=("status-reply",),
         sent="request-status",
-        own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NONCE_MISMATCH},
+        own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NONCE_MISMATCH, E.REQUEST_REUSED},
         commitments=(auth.STATUS_COMMITMENT, auth.MINER_STATUS_COMMITMENT),
     ),
     ("POST", f"{_API}/s3-access/validator-upload"): Operation(

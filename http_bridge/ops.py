@@ -24,6 +24,7 @@ from runtime.vitals import Page
 from zipcast.clock import Clock
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.http import open_client
 from zipcast.messages import WireModel, WireTime
 
 log = logs.logger()
@@ -76,9 +77,9 @@ class NatsMonitor:
         if self.url is None:
             return None, None
         try:
-            async with httpx.AsyncClient(base_url=self.url, timeout=PATIENCE_SECONDS) as http:
+            async with open_client(self.url, PATIENCE_SECONDS) as http:
                 varz, connz, jsz = [
-                    (await http.get(path)).raise_for_status().json()
+                    (await http.get(self.url + path)).raise_for_status().json()
                     for path in ("/varz", "/connz?acc=APP&limit=1", "/jsz")
                 ]
         except (httpx.HTTPError, ValueError) as error:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from http_bridge.access import METHOD_SENT, client_address, correlation_of
 from runtime.identity import Arrival
+from zipcast import btauth
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
 from zipcast.subjects import Verb
@@ -20,7 +21,6 @@ MAX_BODY_BYTES = 64 * 1024
 LARGER_BODIES = {Verb.VALIDATOR_RESULTS: 240 * 1024, Verb.MINER_STATUS: 160 * 1024}
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 _MOST_FIELDS = 64
-_SIGNED_HEADER_PREFIX = "x-bittensor-"
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
 # With the signed headers it must fit into what the responder reads.
 LONGEST_TARGET = 2048
@@ -36,11 +36,14 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
         raise ServiceError(
             ErrorCode.MALFORMED_REQUEST, f"The address holds at most {LONGEST_TARGET} plain characters."
         )
-    headers = {
-        _title(name): value
-        for name, value in request.headers.items()
-        if name.startswith(_SIGNED_HEADER_PREFIX)
-    }
+    headers: dict[str, str] = {}
+    for name, value in request.headers.items():
+        if name.startswith(btauth.SIGNED_NAME_PREFIX):
+            if _title(name) in headers:
+                raise ServiceError(
+                    ErrorCode.MALFORMED_AUTH, f"Header {_title(name)} is given twice: send it once."
+                )
+            headers[_title(name)] = value
     signed = bool(headers)
     headers |= {
         HEADER_HTTP_METHOD: request.scope[METHOD_SENT],

@@ -6,7 +6,7 @@ no right to read reports before that. The arithmetic is `zipcast.consensus`'s.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ from storage.results import RecordedResult, own_results, revealed_results
 from zipcast import consensus
 from zipcast.consensus import Agreed, Report
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import first_fault
+from zipcast.messages import RegisteredNeuron, first_fault
 from zipcast.pool_messages import ToldSignal
 from zipcast.result_messages import (
     Consensus,
@@ -62,27 +62,30 @@ class EpochResultsReader:
         self, connection: AsyncConnection, request: ConsensusRequest, end_at: datetime
     ) -> ConsensusReply:
         found = await revealed_results(connection, request.epoch_id)
+        neurons = await self._neurons_at(connection, end_at)
+        stakes = {one.hotkey: one.alpha_stake_rao for one in neurons}
+        found = [replace(one, alpha_stake_rao=stakes.get(one.hotkey, 0)) for one in found]
         counted = [one for one in found if not one.is_late]
         covered = await read_covered(connection, request.epoch_id, [one.id for one in counted])
-        summary, told = summary_of(found, await self._coverage(connection, counted, covered, end_at))
+        summary, told = summary_of(found, self._coverage(counted, covered, neurons))
         signals = await honeypots.signals(connection, request.epoch_id)
         items: list[Item] = [*told]
         items += [ToldSignal.model_validate(one, from_attributes=True) for one in signals]
         return _page(request, summary, items, revealed=True)
 
-    async def _coverage(
-        self,
-        connection: AsyncConnection,
-        counted: Sequence[RecordedResult],
-        covered: Covered,
-        end_at: datetime,
-    ) -> Coverage:
-        """Of all validators, by the registry as it was when the epoch ended."""
+    async def _neurons_at(self, connection: AsyncConnection, end_at: datetime) -> Sequence[RegisteredNeuron]:
+        """Return the registry as of the epoch's end, or today's where none that old is kept.
+
+        One snapshot weighs everybody, so that stake which moves between hotkeys meanwhile counts once."""
         network, netuid = self.registry.subnet
         snapshot = await snapshot_as_of(connection, network, netuid, end_at) or self.registry.snapshot
-        neurons = () if snapshot is None else snapshot.neurons
+        return () if snapshot is None else snapshot.neurons
+
+    def _coverage(
+        self, counted: Sequence[RecordedResult], covered: Covered, neurons: Sequence[RegisteredNeuron]
+    ) -> Coverage:
         validators = {one.hotkey: one.alpha_stake_rao for one in neurons if self.registry.is_validator(one)}
-        # Who became a validator after the end, or is none any more, counts with what he had when he reported.
+        # A hotkey that reported and was no validator at the end counts with the stake that it had then.
         validators |= {one.hotkey: one.alpha_stake_rao for one in counted}
         whole = sum(validators.values())
         return Coverage(

@@ -9,13 +9,14 @@ import hashlib
 import json
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from pydantic import ValidationError
 
 from runtime.legacy_rules import LEGACY_RULES, Fields, named_coldkey
 from runtime.registry import RegistryView
+from runtime.source_addresses import stated_address
 from zipcast import auth, btauth
 from zipcast.auth import UnverifiedCommitment
 from zipcast.clock import Clock
@@ -31,6 +32,7 @@ from zipcast.messages import (
 from zipcast.strict_json import parse_object
 from zipcast.subjects import ADMIN_VERBS, MINTING_VERBS, Verb
 
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Requests that name a coldkey, which must be the hotkey's own on chain.
 NAMING_A_COLDKEY = frozenset({Verb.S3_FOLDER_ACCESS})
 VALIDATORS_ONLY = frozenset(
@@ -50,7 +52,7 @@ VALIDATORS_ONLY = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who was proven to ask. `source` is `nats` or the HTTP client's address."""
+    """Who was proven to ask. `source` is `nats`, the HTTP client's address, or `unknown`."""
 
     hotkey: Hotkey
     role: str
@@ -129,8 +131,7 @@ class Doorkeeper:
             hotkey, proof = self._bridged_commitment(arrival.verb, fields)
         if arrival.verb in NAMING_A_COLDKEY:
             self._require_coldkey(hotkey, named_coldkey(parse_object(arrival.body)))
-        source = arrival.headers.get(HEADER_CLIENT_ADDRESS, "bridge")
-        return self._caller(hotkey, arrival, source), proof
+        return self._caller(hotkey, arrival, bridged_source(arrival.headers)), proof
 
     def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Callable[[], Proof]]:
         request = btauth.parse(arrival.headers)
@@ -182,19 +183,14 @@ class Doorkeeper:
         return int(self.clock.now().timestamp() * 1_000_000_000)
 
 
-def named_hotkey(headers: Mapping[str, str], body: bytes, query: Fields | None = None) -> object:
-    """Whom a request that was refused names, whatever that is; for the trail only, nothing is checked."""
-    if btauth.HEADER_HOTKEY in headers:
-        return headers[btauth.HEADER_HOTKEY]
-    try:
-        fields = parse_object(body) if query is None else query
-    except ServiceError:
-        return None
-    return fields.get("hotkey")
+def bridged_source(headers: Mapping[str, str]) -> str:
+    """Return the HTTP client's address as the bridge states it, or "unknown"."""
+    return stated_address(headers.get(HEADER_CLIENT_ADDRESS, ""))
 
 
 def _btauth_proof(request: btauth.UnverifiedRequest, arrival: Arrival) -> Proof:
-    signed_at = datetime.fromtimestamp(request.nonce_ns // 10**9, UTC)
+    # To the microsecond, so that two reports signed in one second have an order.
+    signed_at = UNIX_EPOCH + timedelta(microseconds=request.nonce_ns // 1000)
     return Proof(f"btauth:{request.nonce_ns}", signed_at, _digest(arrival.verb, arrival.body))
 
 

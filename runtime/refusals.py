@@ -1,13 +1,15 @@
-"""The trail of refused requests: who was named, what was asked, why not. Sampled under flood.
+"""Writes refused requests to PostgreSQL: the sender, the verb and the error. Sampled under flood.
 
-Owns what is written and what is left out. Never a signature, a body, or anything that was asked for beyond
-the verb; a name that is not a hotkey is not written either, since a stranger chose it.
+Decides what is written and what is left out. Never a signature, a body, or anything that was asked for beyond
+the verb. A hotkey is written only if it was verified: anybody can name another's.
 """
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
@@ -25,6 +27,8 @@ ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
 MOST_WAITING = 1000
 ACCEPTED = "accepted"
+# The row itself is at fault, so that writing it again would fail again.
+UNWRITABLE = (DataError, IntegrityError, ProgrammingError)
 
 
 @dataclass(slots=True)
@@ -91,29 +95,49 @@ class RefusalTrail:
             await self.write()
 
     async def write(self) -> None:
-        """What waits, in one statement; while the record is away it goes on waiting."""
+        """Write what waits, in one statement. While PostgreSQL is away it goes on waiting.
+
+        A row that PostgreSQL does not take is dropped, so that it cannot hold up the others."""
         batch = list(self._waiting)
         if not batch:
             return
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
-                await record_refusals(connection, batch)
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                    await record_refusals(connection, batch)
+            except UNWRITABLE:
+                await self._write_each(batch)
+                return
         except RECORD_ERRORS as error:
             log.warning("refusals_not_written", waiting=len(batch), error=type(error).__name__)
             return
-        for _ in range(min(len(batch), len(self._waiting))):
+        self._forget(len(batch))
+
+    async def _write_each(self, batch: Sequence[Refusal]) -> None:
+        """Write one by one what PostgreSQL refused together, and drop the rows that it does not take."""
+        for refusal in batch:
+            try:
+                async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                    await record_refusals(connection, [refusal])
+            except UNWRITABLE as error:
+                self.lost += 1
+                log.error("refusal_dropped", verb=refusal.verb, error=type(error).__name__)
+            self._forget(1)
+
+    def _forget(self, written: int) -> None:
+        for _ in range(min(written, len(self._waiting))):
             self._waiting.popleft()
 
 
 def note_admin_request(verb: str, hotkey: object, source: str, result: str) -> None:
-    """A log line for every admin request, accepted or refused (`result`: its error code), with whom it named;
-    of other requests none."""
+    """Write a log line for an admin request, accepted or refused (`result`: its error code), with the hotkey
+    if it was verified; for other requests none."""
     if verb in ADMIN_VERBS:
         log.info("admin_command", command=verb, hotkey=well_formed(hotkey), source=source, result=result)
 
 
 def well_formed(hotkey: object) -> str | None:
-    """The name a request gave, if it is a hotkey at all."""
+    """Return the text if it is a hotkey, else None."""
     if not isinstance(hotkey, str):
         return None
     try:

@@ -21,7 +21,8 @@ from botocore.parsers import ResponseParserError
 from pydantic import SecretStr
 
 from storage import policies
-from storage.policies import Listing, Scope
+from storage.policies import Folder, Listing, Scope
+from zipcast.http import is_loopback
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -163,13 +164,15 @@ class ObjectStore:
         """Returns if the bucket is there and open to us."""
         await self._run(lambda: self._s3.head_bucket(Bucket=bucket))
 
-    async def list_folders(self, listing: Listing, after: str | None) -> tuple[list[str], str | None]:
+    async def list_folders(
+        self, listing: Listing | Folder, after: str | None
+    ) -> tuple[list[str], str | None]:
         """One page of the folders that `listing` shows, and the token of the next page, if any."""
         more: dict[str, Any] = {} if after is None else {"ContinuationToken": after}
 
         def read() -> tuple[list[str], str | None]:
             page = self._s3.list_objects_v2(
-                Bucket=listing.bucket, Prefix=listing.prefix, Delimiter=listing.delimiter or "/", **more
+                Bucket=listing.bucket, Prefix=listing.prefix, Delimiter="/", **more
             )
             folders = [found["Prefix"] for found in page.get("CommonPrefixes", [])]
             return folders, page.get("NextContinuationToken")
@@ -177,7 +180,7 @@ class ObjectStore:
         return await self._run(read)
 
     async def list_versions(
-        self, scope: Scope, after: Marker | None, page_size: int = PAGE_SIZE
+        self, scope: Scope | Folder, after: Marker | None, page_size: int = PAGE_SIZE
     ) -> VersionPage:
         """One page of versions below `scope`."""
         # An empty marker is not the same as none: AWS refuses an empty version id.
@@ -251,6 +254,7 @@ def open_client(config: ObjectStoreConfig, service: str):  # type: ignore[no-unt
             read_timeout=config.deadline_seconds / 4,
             retries={"total_max_attempts": 2},
             max_pool_connections=config.threads,
+            proxies={} if is_loopback(config.endpoint_url or "") else None,
             # On AWS, the region's own host: the global one redirects for regions, which no form follows.
             s3={"addressing_style": "path"}
             if config.endpoint_url

@@ -56,6 +56,21 @@ class Listing:
             raise PolicyError("a list shows data/ or what is below it")
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder as it was found in a bucket, for the service to read itself: never part of a credential."""
+
+    bucket: str
+    prefix: str
+
+
+def epoch_folders(bucket: str, hotkey: Hotkey) -> tuple[Folder, Folder]:
+    """Return where one miner's `epoch=` folders begin: below its folder, and below that folder's own path in
+    it, which the subnet's published client repeats. Raises ValueError for a malformed hotkey."""
+    own = f"data/hotkey={parse_hotkey(hotkey)}/"
+    return Folder(bucket, f"{own}epoch="), Folder(bucket, f"{own}{own}epoch=")
+
+
 def all_uploads(bucket: str) -> Listing:
     """Everything that miners uploaded."""
     return Listing(bucket, "data/")
@@ -70,6 +85,13 @@ def miner_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
     """Where one miner's uploads of one epoch go. Raises ValueError for a malformed hotkey or id."""
     parse_epoch_id(epoch_id)
     return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/epoch={epoch_id}/")
+
+
+def miner_epoch_scopes(bucket: str, hotkey: Hotkey, epoch_id: str) -> tuple[Scope, Scope]:
+    """Return the two folders whose path names the epoch: `miner_scope`, and that path below the miner's
+    folder, where the subnet's published client uploads. Raises ValueError for a malformed hotkey or id."""
+    plain = miner_scope(bucket, hotkey, epoch_id)
+    return plain, Scope(bucket, miner_folder_scope(bucket, hotkey).prefix + plain.prefix)
 
 
 def miner_folder_scope(bucket: str, hotkey: Hotkey) -> Scope:

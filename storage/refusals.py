@@ -12,7 +12,7 @@ from storage.tables import RequestRefusal
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`hotkey`: whom the request named, proven or not. `suppressed`: how many of that verb and error were
+    """`hotkey`: the sender, None unless it was verified. `suppressed`: how many of that verb and error were
     left out since the last one written."""
 
     refused_at: datetime

@@ -156,7 +156,7 @@ async def store_result(connection: AsyncConnection, new: NewResult) -> RecordedR
         return known
     signed_later = _numbered(_stored(new.epoch_id, new.hotkey)).subquery()
     query = _read(signed_later, ValidationAudit.result_id).where(
-        signed_later.c.superseded_at.is_(None), signed_later.c.reported_at > new.reported_at
+        signed_later.c.superseded_at.is_(None), signed_later.c.reported_at >= new.reported_at
     )
     row = (await connection.execute(query)).first()
     if row is not None:

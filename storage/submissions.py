@@ -3,9 +3,10 @@ that said it was completed."""
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
-from sqlalchemy import case, text
+from sqlalchemy import case, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,8 +17,8 @@ MOST_CLAIMED = 2**31 - 1
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """`is_late`: received after the epoch's deadline. Late reports are kept, and told apart. `most_claimed`:
-    listings by zipcode, of zipcodes of the epoch alone."""
+    """`is_late`: received after the epoch's deadline. Late reports are kept, and told apart. `body_sha256`:
+    hex, of the request without its signature. `most_claimed`: listings by zipcode, of its zipcodes."""
 
     epoch_id: str
     hotkey: str
@@ -30,6 +31,7 @@ class Submission:
     s3_upload_complete: bool
     s3_upload_at: datetime | None
     request_id: str
+    body_sha256: str
     most_claimed: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -52,8 +54,34 @@ _MOST_OF_BOTH = text(
 )
 
 
-async def store_submission(connection: AsyncConnection, submission: Submission) -> bool:
-    """False if a report signed later is there already, which stays."""
+class Standing(Enum):
+    """How a report compares with the miner's newest of that epoch in the database."""
+
+    NEWEST = "signed later than the stored one, or the first"
+    REPEATED = "the stored one, word for word"
+    CONFLICTING = "signed at the same time as the stored one, with another body"
+    SUPERSEDED = "signed earlier than the stored one"
+
+
+async def standing(
+    connection: AsyncConnection, epoch_id: str, hotkey: str, reported_at: datetime, body_sha256: str
+) -> Standing:
+    """Return how a report signed at `reported_at` compares with the stored one; nothing is written."""
+    query = select(MinerSubmission.reported_at, MinerSubmission.body_sha256).where(
+        MinerSubmission.epoch_id == epoch_id, MinerSubmission.hotkey == hotkey
+    )
+    row = (await connection.execute(query)).one_or_none()
+    if row is None or row.reported_at < reported_at:
+        return Standing.NEWEST
+    if row.reported_at > reported_at:
+        return Standing.SUPERSEDED
+    return Standing.REPEATED if row.body_sha256 == body_sha256 else Standing.CONFLICTING
+
+
+async def store_submission(connection: AsyncConnection, submission: Submission) -> Standing:
+    """Store the report if it was signed strictly later than the stored one, and return how it compares.
+
+    Only NEWEST was written: one signed text stands for one body."""
     values = asdict(submission)
     completed = submission.status == "COMPLETED"
     first = {
@@ -68,6 +96,14 @@ async def store_submission(connection: AsyncConnection, submission: Submission) 
     newer = report.on_conflict_do_update(
         index_elements=[MinerSubmission.epoch_id, MinerSubmission.hotkey],
         set_={name: report.excluded[name] for name in values if name not in {"epoch_id", "hotkey"}} | kept,
-        where=report.excluded.reported_at >= MinerSubmission.reported_at,
+        where=report.excluded.reported_at > MinerSubmission.reported_at,
     ).returning(MinerSubmission.hotkey)
-    return (await connection.execute(newer)).first() is not None
+    if (await connection.execute(newer)).first() is not None:
+        return Standing.NEWEST
+    return await standing(
+        connection,
+        submission.epoch_id,
+        submission.hotkey,
+        submission.reported_at,
+        submission.body_sha256,
+    )

@@ -1,29 +1,65 @@
-"""A zipcode file as CSV: a header with the columns' names in any order, then one row a line.
+"""Reads a zipcode file as CSV: a header with the columns' names in any order, then one row a line.
 
-Owns quoting, the header, and rows of another width. Unknown columns are ignored. What a
-row may say is `storage.zipcode_rows`.
+Commas, semicolons, tabs and bars are recognised as delimiters by the header. Unknown columns are ignored.
+What a row may say is `storage.zipcode_rows`, and what a header may be called `storage.zipcode_headers`.
 """
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 
+from storage.zipcode_headers import NO_MAPPING, HeaderError, matched
 from storage.zipcode_rows import COLUMNS, REQUIRED_COLUMNS, ImportFileError, RawRow, Rejection
 
+DELIMITERS = ",;\t|"
+MAX_HEADERS_SHOWN = 300
 
-def read_csv(lines: Iterable[str]) -> Iterator[RawRow | Rejection]:
-    """Each row, in the file's order.
 
-    Raises ImportFileError: for a header without the required columns at once, for broken CSV
-    on the way.
-    """
-    records = _records(lines)
+def read_csv(lines: Iterable[str], mapping: Mapping[str, str] = NO_MAPPING) -> Iterator[RawRow | Rejection]:
+    """Return each row, in the file's order. `mapping`: {column: header}, where the operator names them.
+
+    Raises ImportFileError: for a header without the required columns at once, for broken CSV on the way."""
+    rest = iter(lines)
+    begin: list[str] = []
+    for line in rest:
+        begin.append(line)
+        if line.strip():
+            break
+    recognised = {one: len(_recognised(begin[-1], one, mapping)) for one in DELIMITERS} if begin else {}
+    delimiter = max(DELIMITERS, key=lambda one: recognised.get(one, 0))
+    records = _records(chain(begin, rest), delimiter)
     _, names = next(records, (0, []))
-    return _rows(_checked_header(names), records)
+    headers = [name.strip() for name in names]
+    return _rows(headers, _columns(headers, mapping), records)
 
 
-def _records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Every record that is not a blank line, with its line number."""
-    reader = csv.reader(lines, strict=True)
+def _recognised(line: str, delimiter: str, mapping: Mapping[str, str]) -> dict[str, str]:
+    try:
+        names = next(csv.reader([line], delimiter=delimiter), [])
+        return matched((name.strip() for name in names), mapping)
+    except (csv.Error, HeaderError):
+        return {}
+
+
+def _columns(headers: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
+    """Return the place of each column in a row. Raises ImportFileError."""
+    try:
+        found = matched(headers, mapping)
+    except HeaderError as error:
+        raise ImportFileError(f"the header {error}") from None
+    missing = [column for column in REQUIRED_COLUMNS if column not in found]
+    if missing:
+        shown = ", ".join(headers)
+        raise ImportFileError(
+            f"the header has no column {' and no column '.join(missing)}; it has: "
+            f"{shown[:MAX_HEADERS_SHOWN]!a}. If one of these is meant, say so: --map {missing[0]}=HEADER"
+        )
+    return {column: headers.index(header) for column, header in found.items()}
+
+
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Return every record that is not a blank line, with its line number."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         for record in reader:
             if record:
@@ -32,22 +68,13 @@ def _records(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
         raise ImportFileError(f"line {reader.line_num}: broken CSV: {error}") from error
 
 
-def _checked_header(names: list[str]) -> list[str]:
-    header = [name.strip() for name in names]
-    for column in REQUIRED_COLUMNS:
-        if column not in header:
-            raise ImportFileError(f"the header has no column {column}")
-    for column in COLUMNS:
-        if header.count(column) > 1:
-            raise ImportFileError(f"the header has the column {column} more than once")
-    return header
-
-
-def _rows(header: list[str], records: Iterable[tuple[int, list[str]]]) -> Iterator[RawRow | Rejection]:
+def _rows(
+    headers: list[str], columns: dict[str, int], records: Iterable[tuple[int, list[str]]]
+) -> Iterator[RawRow | Rejection]:
     absent = dict.fromkeys(COLUMNS, "")
     for line, record in records:
-        if len(record) == len(header):
-            yield RawRow(line, absent | dict(zip(header, record, strict=True)))
+        if len(record) == len(headers):
+            yield RawRow(line, absent | {column: record[place] for column, place in columns.items()})
         else:
-            rule = f"has {len(record)} fields where the header has {len(header)}"
+            rule = f"has {len(record)} fields where the header has {len(headers)}"
             yield Rejection(line, "row", rule)

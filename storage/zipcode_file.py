@@ -5,13 +5,14 @@ Owns the choice of the format, UTF-8, the digest of what was read, and how far r
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from storage.zipcode_csv import read_csv
+from storage.zipcode_headers import NO_MAPPING
 from storage.zipcode_json import read_json
 from storage.zipcode_rows import ImportFileError, RawRow, Rejection
 
@@ -29,8 +30,12 @@ class FileFormat(StrEnum):
 class ZipcodeFile:
     """One open file, to be read once. `name` is text without bytes that are none."""
 
-    def __init__(self, path: Path, file_format: FileFormat | None = None) -> None:
-        """Raises ImportFileError if it cannot be opened."""
+    def __init__(
+        self, path: Path, file_format: FileFormat | None = None, mapping: Mapping[str, str] = NO_MAPPING
+    ) -> None:
+        """`mapping`: {column: header}, where the operator names them. Raises ImportFileError if the file
+        cannot be opened."""
+        self._mapping = mapping
         self.name = path.name.encode(errors="replace").decode()
         self._format = file_format or FileFormat.of(path)
         try:
@@ -61,10 +66,10 @@ class ZipcodeFile:
         cannot be believed."""
         try:
             if self._format is FileFormat.JSON:
-                yield from read_json(io.TextIOWrapper(self._counted, "utf-8-sig"))
+                yield from read_json(io.TextIOWrapper(self._counted, "utf-8-sig"), self._mapping)
             else:
                 # The csv module wants line ends as they are.
-                yield from read_csv(io.TextIOWrapper(self._counted, "utf-8-sig", newline=""))
+                yield from read_csv(io.TextIOWrapper(self._counted, "utf-8-sig", newline=""), self._mapping)
         except UnicodeDecodeError as error:
             line = self._counted.line_of(error)
             raise ImportFileError(f"line {line}: not UTF-8: {error.reason}") from error

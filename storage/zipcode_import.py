@@ -1,15 +1,15 @@
 """Zipcode imports: one file becomes one version of the zipcode data, in one transaction.
 
 Owns `zipcode_imports`, `zipcodes` and `zipcode_revisions`. What a file may say is
-`storage.zipcode_rows`. A zipcode that a file leaves out stays as it is, and so do
-`base_weight` and `active`, which no file states. The file streams into a temporary table:
+`storage.zipcode_rows`. A zipcode that a file leaves out stays as it is, and so do `active`,
+which no file states, and a `base_weight` that the file leaves empty. The file streams into a temporary table:
 only the rejections and which zipcode stood in which line are held in memory.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -27,14 +27,15 @@ from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_file import FileFormat, ZipcodeFile
 from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
 from storage.zipcode_versions import require_whole, select_as_of
+from zipcast.selection import SelectionSettings
 
 BATCH_ROWS = 2_000
 
 ZIPCODES = Zipcode.__table__.c
 # What a file states, in the order in which rows are copied.
 STATED = tuple(field.name for field in fields(ZipcodeRow) if field.name in ZIPCODES)
-# What only the operator's own SQL states; an import carries it along.
-KEPT = ("base_weight", "active")
+# What no file states; an import carries it along.
+KEPT = ("active",)
 INCOMING = Table(
     "incoming_zipcodes",
     MetaData(),
@@ -48,13 +49,16 @@ _INCOMING_VALUES = attrgetter(*INCOMING.c.keys())
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """`file_format` None: by the file's suffix. `strict`: any rejection changes nothing.
-    `dry_run`: everything is done, in the database too, and then undone."""
+    """`file_format` None: by the file's suffix. `mapping`: {column: header}, where the operator names them.
+    `strict`: any rejection changes nothing. `dry_run`: everything is done, in the database too, and undone.
+    `max_data_age`: rows older than this are counted; they are imported all the same."""
 
     file_format: FileFormat | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
     restore_leading_zeros: bool = False
     dry_run: bool = False
     strict: bool = False
+    max_data_age: timedelta = SelectionSettings().max_data_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,8 @@ class ImportReport:
     A row counts as unchanged if its only difference is a last_scraped that the file left
     empty: the file says nothing new about it, though it is as fresh as the import.
     `tiers_derived` rows had no tier of their own; `tiers_defaulted` of these had no home value
-    either, so that they are STANDARD. `restored` zipcodes got their leading zeros back.
+    either, so that they are STANDARD. `restored` zipcodes got their leading zeros back. `too_old` rows were
+    scraped longer ago than `max_data_age`: epochs prefer fresher ones.
     """
 
     import_id: int | None
@@ -76,6 +81,7 @@ class ImportReport:
     restored: int = 0
     tiers_derived: int = 0
     tiers_defaulted: int = 0
+    too_old: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """For the operator: the counts, and every rejected row with the rule it broke."""
@@ -91,6 +97,7 @@ class ImportReport:
             "restored": self.restored,
             "tiersDerived": self.tiers_derived,
             "tiersDefaulted": self.tiers_defaulted,
+            "tooOld": self.too_old,
         }
 
 
@@ -124,12 +131,14 @@ class PoolZipcode:
 
 @dataclass(slots=True)
 class _Received:
-    """What came out of the file so far."""
+    """What came out of the file so far. Rows scraped before `fresh_from` are too old."""
 
+    fresh_from: datetime
     rows: int = 0
     restored: int = 0
     tiers_derived: int = 0
     tiers_defaulted: int = 0
+    too_old: int = 0
     rejected: list[Rejection] = field(default_factory=list)
 
     def count(self, row: ZipcodeRow) -> None:
@@ -137,6 +146,7 @@ class _Received:
         self.restored += row.zeros_restored
         self.tiers_derived += row.tier_derived
         self.tiers_defaulted += row.tier_derived and row.median_home_value is None
+        self.too_old += row.last_scraped_at < self.fresh_from
 
 
 def ignore(_: int) -> None:
@@ -160,10 +170,10 @@ async def import_zipcodes(
     """
     options = options or ImportOptions()
     rules = RowRules(now, options.restore_leading_zeros)
-    with await asyncio.to_thread(ZipcodeFile, path, options.file_format) as file:
+    with await asyncio.to_thread(ZipcodeFile, path, options.file_format, options.mapping) as file:
         async with engine.connect() as connection, connection.begin() as transaction:
             await connection.execute(text("set local statement_timeout = '10min'"))
-            received = await _receive(connection, file, rules, progress)
+            received = await _receive(connection, file, rules, now - options.max_data_age, progress)
             await lock_versions(connection)
             report = _report(received, *await _count_differences(connection))
             import_id = await _record_import(connection, file, report, now)
@@ -202,14 +212,18 @@ async def load_pool(
 
 
 async def _receive(
-    connection: AsyncConnection, file: ZipcodeFile, rules: RowRules, progress: Callable[[int], None]
+    connection: AsyncConnection,
+    file: ZipcodeFile,
+    rules: RowRules,
+    fresh_from: datetime,
+    progress: Callable[[int], None],
 ) -> _Received:
     """Copies the accepted rows to a temporary table. Reading happens beside the event loop."""
     await connection.execute(CreateTable(INCOMING))
     driver = (await connection.get_raw_connection()).driver_connection
     if not isinstance(driver, DriverConnection):
         raise TypeError("COPY needs psycopg's asynchronous connection")
-    received = _Received()
+    received = _Received(fresh_from)
     outcomes = check_rows(file.rows(), rules)
     async with driver.cursor() as cursor, cursor.copy("copy incoming_zipcodes from stdin") as copy:
         while batch := await asyncio.to_thread(lambda: tuple(islice(outcomes, BATCH_ROWS))):
@@ -237,6 +251,7 @@ def _report(received: _Received, added: int, changed: int) -> ImportReport:
         restored=received.restored,
         tiers_derived=received.tiers_derived,
         tiers_defaulted=received.tiers_defaulted,
+        too_old=received.too_old,
     )
 
 
@@ -260,7 +275,12 @@ async def _count_differences(connection: AsyncConnection) -> tuple[int, int]:
     incoming = INCOMING.c
     is_new = ZIPCODES.zipcode.is_(None)
     differs = or_(
-        *(incoming[name].is_distinct_from(ZIPCODES[name]) for name in STATED if name != "last_scraped_at"),
+        *(
+            incoming[name].is_distinct_from(ZIPCODES[name])
+            for name in STATED
+            if name not in {"last_scraped_at", "base_weight"}
+        ),
+        and_(incoming.base_weight.is_not(None), incoming.base_weight != ZIPCODES.base_weight),
         and_(
             not_(incoming.last_scraped_defaulted),
             incoming.last_scraped_at.is_distinct_from(ZIPCODES.last_scraped_at),
@@ -282,7 +302,10 @@ async def _apply(connection: AsyncConnection, import_id: int) -> None:
 
 def _write_zipcodes(import_id: int) -> ReturningInsert[Any]:
     """The statement that writes what is new or differs, and returns the rows it wrote."""
-    rows = select(*(INCOMING.c[name] for name in STATED), literal(import_id))
+    stated: dict[str, ColumnElement[Any]] = dict(INCOMING.c.items())
+    stated["base_weight"] = func.coalesce(INCOMING.c.base_weight, ZIPCODES.base_weight, 1.0)
+    joined = INCOMING.outerjoin(Zipcode.__table__, INCOMING.c.zipcode == ZIPCODES.zipcode)
+    rows = select(*(stated[name] for name in STATED), literal(import_id)).select_from(joined)
     write = upsert(Zipcode).from_select([*STATED, "import_id"], rows)
     differs: ColumnElement[bool] = or_(
         *(write.excluded[name].is_distinct_from(ZIPCODES[name]) for name in STATED)

@@ -1,4 +1,4 @@
-"""A zipcode file as JSON: a list of objects with the CSV's columns as keys, in either spelling.
+"""A zipcode file as JSON: a list of objects with the CSV's columns as keys.
 
 The list may also stand under `zipcodes` in an object, whose other keys are ignored. Owns the
 syntax and which line an entry begins in. What a row may say is `storage.zipcode_rows`.
@@ -10,27 +10,22 @@ moves along the file: memory holds one window, not the document.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NoReturn, TextIO
 
+from storage.zipcode_headers import NO_MAPPING, HeaderError, matched
 from storage.zipcode_rows import COLUMNS, ImportFileError, RawRow, Rejection
 
 WINDOW_CHARACTERS = 1 << 16
 LIST_KEY = "zipcodes"
+# A file in which every entry has other keys must not fill memory.
+MAX_SHAPES = 100
 _SPACE = re.compile(r"[ \t\r\n]*")
 # What a number or literal may still lack at the window's end while what stands there looks whole.
 _CUT_CHARACTERS = 3
-_INTEGER_COLUMNS = frozenset({"population", "median_home_value", "recently_sold_listings"})
-_MAY_BE_NUMBERS = _INTEGER_COLUMNS | {"zipcode"}
-
-
-def camel_case(column: str) -> str:
-    """The column's other spelling: `market_tier` -> `marketTier`."""
-    first, *others = column.split("_")
-    return first + "".join(word.capitalize() for word in others)
-
-
-_COLUMN_OF = {column: column for column in COLUMNS} | {camel_case(column): column for column in COLUMNS}
+_MAY_BE_NUMBERS = frozenset(
+    {"zipcode", "population", "median_home_value", "recently_sold_listings", "base_weight"}
+)
 
 
 class _Number(str):
@@ -43,8 +38,15 @@ class _RefusedError(ValueError):
     """JSON by its syntax, but nothing to rely on."""
 
 
-def read_json(text: TextIO) -> Iterator[RawRow | Rejection]:
-    """Each entry, in the file's order. `text` translates line ends to "\\n".
+def camel_case(column: str) -> str:
+    """Return the column's other spelling: `market_tier` -> `marketTier`."""
+    first, *others = column.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
+def read_json(text: TextIO, mapping: Mapping[str, str] = NO_MAPPING) -> Iterator[RawRow | Rejection]:
+    """Yield each entry, in the file's order. `text` translates line ends to `\\n`; `mapping`: {column: key},
+    where the operator names them.
 
     Raises ImportFileError on the way: for broken JSON, a key that stands twice in one object,
     or a document that is no list of zipcodes.
@@ -52,16 +54,16 @@ def read_json(text: TextIO) -> Iterator[RawRow | Rejection]:
     window = _Window(text)
     opening = window.peek()
     if opening == "[":
-        yield from _entries(window)
+        yield from _entries(window, mapping)
     elif opening == "{":
-        yield from _list_in_object(window)
+        yield from _list_in_object(window, mapping)
     else:
         raise window.broken(f"neither a list of zipcodes nor an object with one under {LIST_KEY}")
     if window.peek():
         raise window.broken("something follows the end of the document")
 
 
-def _list_in_object(window: "_Window") -> Iterator[RawRow | Rejection]:
+def _list_in_object(window: "_Window", mapping: Mapping[str, str]) -> Iterator[RawRow | Rejection]:
     keys: set[object] = set()
     window.take("{")
     more = not window.taken("}")
@@ -74,7 +76,7 @@ def _list_in_object(window: "_Window") -> Iterator[RawRow | Rejection]:
         keys.add(key)
         window.take(":")
         if key == LIST_KEY:
-            yield from _entries(window)
+            yield from _entries(window, mapping)
         else:
             window.value()
         more = window.follows("}")
@@ -82,28 +84,45 @@ def _list_in_object(window: "_Window") -> Iterator[RawRow | Rejection]:
         raise window.broken(f"the object has no list under {LIST_KEY}")
 
 
-def _entries(window: "_Window") -> Iterator[RawRow | Rejection]:
+def _entries(window: "_Window", mapping: Mapping[str, str]) -> Iterator[RawRow | Rejection]:
+    key_of_column = _KeysOfColumns(mapping)
     window.take("[")
     more = not window.taken("]")
     while more:
         window.peek()
         line = window.line
-        yield _raw_row(line, window.value())
+        yield _raw_row(line, window.value(), key_of_column)
         more = window.follows("]")
 
 
-def _raw_row(line: int, entry: object) -> RawRow | Rejection:
+class _KeysOfColumns:
+    """Which key of an entry gives which column; entries of one file mostly have the same keys."""
+
+    def __init__(self, mapping: Mapping[str, str]) -> None:
+        self._mapping = mapping
+        self._known: dict[tuple[str, ...], dict[str, str]] = {}
+
+    def __call__(self, keys: tuple[str, ...]) -> dict[str, str]:
+        """Return {column: key}. Raises HeaderError."""
+        if keys not in self._known:
+            mapping = {column: key for column, key in self._mapping.items() if key in keys}
+            found = matched(keys, mapping)
+            if len(self._known) >= MAX_SHAPES:
+                self._known.clear()
+            self._known[keys] = found
+        return self._known[keys]
+
+
+def _raw_row(line: int, entry: object, key_of_column: _KeysOfColumns) -> RawRow | Rejection:
     if not isinstance(entry, dict):
         return Rejection(line, "row", "must be an object")
+    try:
+        columns = key_of_column(tuple(entry))
+    except HeaderError as error:
+        return Rejection(line, "row", str(error))
     fields = dict.fromkeys(COLUMNS, "")
-    given: set[str] = set()
-    for key, value in entry.items():
-        column = _COLUMN_OF.get(key)
-        if column is None:
-            continue
-        if column in given:
-            return Rejection(line, column, f"is given in two spellings, {column} and {camel_case(column)}")
-        given.add(column)
+    for column, key in columns.items():
+        value = entry[key]
         if value is not None and not isinstance(value, str):
             return Rejection(line, column, "must be text, a number or null")
         if isinstance(value, _Number) and column not in _MAY_BE_NUMBERS:

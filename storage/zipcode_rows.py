@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from storage.zipcode_prefixes import states_of
+
 COLUMNS = (
     "zipcode",
     "state",
@@ -22,6 +24,7 @@ COLUMNS = (
     "recently_sold_listings",
     "market_tier",
     "geographic_region",
+    "base_weight",
     "last_scraped",
 )
 REQUIRED_COLUMNS = ("zipcode", "state", "recently_sold_listings")
@@ -44,7 +47,12 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 
 _ZIPCODE = re.compile(r"[0-9]{5}")
 _SHORT_ZIPCODE = re.compile(r"[0-9]{3,4}")
-_INTEGER = re.compile(r"[0-9]{1,18}")
+# pandas writes a column of integers as floats once a value is missing.
+_FLOAT_ZIPCODE = re.compile(r"([0-9]{3,5})\.0+")
+# 1310, 1,310 or 1'310 (also with no-break spaces), each with an optional fraction.
+_NUMBER = re.compile(r"([0-9]{1,18}|[0-9]{1,3}(?:[,' \u00a0\u202f][0-9]{3}){1,5})(?:\.([0-9]{1,18}))?")
+_WEIGHT = re.compile(r"[0-9]{1,7}(\.[0-9]{1,12})?")
+MIN_BASE_WEIGHT, MAX_BASE_WEIGHT = 1e-6, 1e6
 _TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
@@ -98,6 +106,7 @@ class ZipcodeRow:
     last_scraped_defaulted: bool  # the file left it empty, so it is the time of the import
     tier_derived: bool = False  # the file left it empty, so it follows from the home value
     zeros_restored: bool = False  # the file has fewer than five digits
+    base_weight: float | None = None  # None: the file does not say, so what is in force stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +157,8 @@ def _claim(zipcode: str, line: int, line_of: dict[str, int]) -> None:
 def _checked(fields: dict[str, str], rules: RowRules) -> ZipcodeRow:
     given = fields["zipcode"]
     zipcode = _zipcode(given, rules.restore_leading_zeros)
-    state = _state(fields["state"])
-    home_value = _count(fields, "median_home_value", MAX_HOME_VALUE)
+    state = _state(fields["state"], zipcode)
+    home_value = _dollars(fields)
     return ZipcodeRow(
         zipcode=zipcode,
         state=state,
@@ -163,11 +172,14 @@ def _checked(fields: dict[str, str], rules: RowRules) -> ZipcodeRow:
         last_scraped_at=_last_scraped_at(fields["last_scraped"], rules.imported_at),
         last_scraped_defaulted=not fields["last_scraped"],
         tier_derived=not fields["market_tier"],
-        zeros_restored=zipcode != given,
+        zeros_restored=not given.startswith(zipcode),
+        base_weight=_base_weight(fields["base_weight"]),
     )
 
 
-def _zipcode(value: str, restore_leading_zeros: bool) -> str:
+def _zipcode(given: str, restore_leading_zeros: bool) -> str:
+    as_float = _FLOAT_ZIPCODE.fullmatch(given)
+    value = as_float.group(1) if as_float else given
     if _ZIPCODE.fullmatch(value):
         return value
     rule = "must be five digits"
@@ -178,20 +190,52 @@ def _zipcode(value: str, restore_leading_zeros: bool) -> str:
     raise _RuleBrokenError("zipcode", rule)
 
 
-def _state(value: str) -> str:
-    if value not in STATES:
-        raise _RuleBrokenError("state", "must be the two capital letters of a US state or territory")
-    return value
+def _state(given: str, zipcode: str) -> str:
+    """Return the state in capitals, if the zipcode can lie in it."""
+    state = given.upper() if given.isascii() else given
+    if state not in STATES:
+        raise _RuleBrokenError("state", "must be the two letters of a US state or territory")
+    possible = states_of(zipcode)
+    if possible and state not in possible:
+        raise _RuleBrokenError(
+            "state", f"is {state}, but zipcodes that begin with {zipcode[:3]} lie in {' or '.join(possible)}"
+        )
+    return state
 
 
 def _count(fields: dict[str, str], name: str, most: int) -> int | None:
-    """An integer in 0..most, None if empty."""
+    """Return a whole number from 0 to `most`, None if empty."""
     value = fields[name]
     if value == "":
         return None
-    if not _INTEGER.fullmatch(value) or int(value) > most:
-        raise _RuleBrokenError(name, f"must be an integer from 0 to {most}, in digits only")
-    return int(value)
+    number = _NUMBER.fullmatch(value)
+    if number and not (number.group(2) or "").strip("0") and (count := _whole(number)) <= most:
+        return count
+    raise _RuleBrokenError(name, f"must be a whole number from 0 to {most}, such as 1310, 1,310 or 1310.0")
+
+
+def _dollars(fields: dict[str, str]) -> int | None:
+    """Return the home value in whole US dollars, None if empty."""
+    name = "median_home_value"
+    value = fields[name].removeprefix("$")
+    if fields[name] == "":
+        return None
+    number = _NUMBER.fullmatch(value)
+    if number is None or (dollars := _whole(number) + ((number.group(2) or "0")[0] >= "5")) > MAX_HOME_VALUE:
+        raise _RuleBrokenError(name, f"must be US dollars from 0 to {MAX_HOME_VALUE}, such as 401,223.50")
+    return dollars
+
+
+def _whole(number: re.Match[str]) -> int:
+    return int("".join(filter(str.isdigit, number.group(1))))
+
+
+def _base_weight(value: str) -> float | None:
+    if value == "":
+        return None
+    if not _WEIGHT.fullmatch(value) or not MIN_BASE_WEIGHT <= (weight := float(value)) <= MAX_BASE_WEIGHT:
+        raise _RuleBrokenError("base_weight", "must be a decimal number from 0.000001 to 1000000")
+    return weight
 
 
 def _listings(fields: dict[str, str]) -> int:

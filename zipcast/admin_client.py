@@ -47,7 +47,7 @@ class AdminClient:
         parsed = [Server.parse(url) for url in servers]
         # One connection for one errand: kept, but never replaced.
         self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, clock)
-        self._requester = Requester(signer, trust.signers, clock, lambda: self._keeper.connection)
+        self._requester = Requester(signer, trust.signers, clock, self._connected)
 
     async def __aenter__(self) -> Self:
         """On the first server that lets us in. Raises nats.errors.Error, OSError."""
@@ -104,6 +104,9 @@ class AdminClient:
             on_error=self._requester.on_error,
             on_close=on_close,
         )
+
+    async def _connected(self) -> Client:
+        return self._keeper.connection
 
     def _on_lost(self) -> None:
         self._requester.interrupt(nats.errors.ConnectionClosedError())

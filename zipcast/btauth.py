@@ -25,6 +25,7 @@ from zipcast.hotkeys import (
 PROTOCOL = "btauth/1"
 VERSION = "1"
 SCHEME = "sr25519"
+SIGNED_NAME_PREFIX = "x-bittensor-"
 HEADER_VERSION = "X-Bittensor-Version"
 HEADER_HOTKEY = "X-Bittensor-Hotkey"
 HEADER_RECEIVER = "X-Bittensor-Receiver"
@@ -82,8 +83,15 @@ def sign(
 
 
 def parse(headers: Mapping[str, str]) -> UnverifiedRequest:
-    """Raises ServiceError(MALFORMED_AUTH) naming the header and the rule."""
-    given = {name.lower(): value for name, value in headers.items()}
+    """Read the `btauth/1` headers; their names may be in any case.
+
+    Raises ServiceError(MALFORMED_AUTH) naming the header and the rule: a header that is missing, malformed,
+    or given twice in different spellings."""
+    given: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.lower().startswith(SIGNED_NAME_PREFIX) and name.lower() in given:
+            raise ServiceError(ErrorCode.MALFORMED_AUTH, f"Header {name} is given twice: send it once.")
+        given[name.lower()] = value
 
     def header(name: str) -> str:
         value = given.get(name.lower())

@@ -23,13 +23,13 @@ from nats.aio.msg import Msg
 from zipcast import subjects
 from zipcast.arrivals import Arrivals, ReceivedEpoch, Via
 from zipcast.clock import Clock, SystemClock
-from zipcast.connection import Server, connect
+from zipcast.connection import Server, close, connect
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ServiceError
 from zipcast.hotkeys import Hotkey, Signer
 from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import HEADER_STORED_AT
-from zipcast.requester import Requester
+from zipcast.requester import ConnectionLostError, Requester
 from zipcast.requests import Requests
 from zipcast.subjects import Verb
 
@@ -124,19 +124,19 @@ class ZipcastClient(Requests):
             await connection.subscribe(subjects.EPOCH, cb=self._on_epoch)
             await connection.flush(timeout=SUBSCRIBE_TIMEOUT_SECONDS)
         except BaseException:
-            await connection.close()
+            await close(connection)
             raise
         self.connections += 1
         self._news.set()
         return connection
 
     def _on_lost(self) -> None:
-        self._requester.interrupt(nats.errors.ConnectionClosedError())
+        self._requester.interrupt(ConnectionLostError())
 
-    def _connected(self) -> Client:
+    async def _connected(self) -> Client:
         if self._unusable is not None:
             raise self._unusable
-        return self._keeper.connection
+        return await self._keeper.connected()
 
     async def _on_epoch(self, message: Msg) -> None:
         try:

@@ -4,8 +4,10 @@ Owns the audience: the name under which the client itself verified the server, s
 given to one server is worthless to another.
 """
 
+import asyncio
 import base64
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -17,6 +19,8 @@ from zipcast.encrypted import EncryptedClient
 from zipcast.hotkeys import Signer, parse_hotkey
 from zipcast.subjects import inbox_prefix
 
+CONNECT_TIMEOUT_SECONDS = 10.0
+CLOSE_TIMEOUT_SECONDS = 1.0
 _PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 # A connection that is cut without a word is noticed within a minute.
@@ -29,6 +33,26 @@ class InsecureServerError(ValueError):
 
 class StrangeServerError(nats.errors.Error):
     """What the server wants signed is no nonce of a nats-server, so it is not signed."""
+
+
+class RefusedError(nats.errors.AuthorizationError):
+    """The server refused this hotkey. It does not say why, so the message names the possible causes."""
+
+    def __init__(self, server: "Server", hotkey: str, network: str, netuid: int) -> None:
+        super().__init__()
+        self._message = (
+            f"{server.url} refused hotkey {hotkey}. Either it is not registered on subnet {netuid} of "
+            f"network {network}, or the service has not seen its registration yet (that takes minutes), or "
+            f"the service runs another network or netuid, or is not known by the name {server.audience}, "
+            "or this hotkey sent too much and is kept out for some minutes."
+        )
+
+    def __str__(self) -> str:
+        return self._message
+
+
+class CertificateError(nats.errors.Error):
+    """The server's certificate was refused: the message names the server and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +84,10 @@ async def connect(
     on_error: ErrorCallback,
     on_close: Callback,
 ) -> Client:
-    """A connected client, or an error within a few seconds. A connection that is lost stays closed.
+    """Return a connected client, or raise within CONNECT_TIMEOUT_SECONDS. A connection that is lost stays
+    closed.
 
-    Raises nats.errors.Error, OSError: nats.errors.AuthorizationError when the server refuses the hotkey,
+    Raises nats.errors.Error, OSError: RefusedError when the server refuses the hotkey, CertificateError,
     nats.errors.NoServersError when nothing listens there, StrangeServerError, UnencryptedServerError."""
     hotkey = parse_hotkey(signer.ss58_address)
 
@@ -73,33 +98,54 @@ async def connect(
             raise StrangeServerError("the server wants something signed that is no nonce") from None
         return base64.b64encode(bytes(signer.sign(text)))
 
+    refused_certificate: ssl.CertificateError | None = None
+
+    async def note_error(error: Exception) -> None:
+        """Over WebSocket nats-py reports a refused certificate here and then raises NoServersError."""
+        nonlocal refused_certificate
+        if isinstance(error, ssl.CertificateError):
+            refused_certificate = error
+        await on_error(error)
+
     client = EncryptedClient()
     try:
-        await client.connect(
-            server.url,
-            name=f"zipcast-sdk-{hotkey[:8]}",
-            token=hotkey,
-            signature_cb=prove,
-            inbox_prefix=inbox_prefix(hotkey),
-            tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
-            # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
-            # losses are repaired by whoever called, with a new client.
-            allow_reconnect=False,
-            # Where nothing listens, nats-py would all the same try for two minutes.
-            max_reconnect_attempts=1,
-            reconnect_time_wait=0,
-            connect_timeout=3,
-            ping_interval=_PING_SECONDS,
-            max_outstanding_pings=_UNANSWERED_PINGS,
-            error_cb=on_error,
-            closed_cb=on_close,
-        )
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            await client.connect(
+                server.url,
+                name=f"zipcast-sdk-{hotkey[:8]}",
+                token=hotkey,
+                signature_cb=prove,
+                inbox_prefix=inbox_prefix(hotkey),
+                tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
+                # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
+                # losses are repaired by whoever called, with a new client.
+                allow_reconnect=False,
+                # Where nothing listens, nats-py would all the same try for two minutes.
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=3,
+                ping_interval=_PING_SECONDS,
+                max_outstanding_pings=_UNANSWERED_PINGS,
+                error_cb=note_error,
+                closed_cb=on_close,
+            )
     except BaseException as error:
-        await client.close()  # nats-py leaves the socket of a refused connection open
+        await close(client)  # nats-py leaves the socket of a refused connection open
         if isinstance(error, nats.errors.Error) and "authorization violation" in str(error).lower():
-            raise nats.errors.AuthorizationError from error
+            raise RefusedError(server, hotkey, network, netuid) from error
+        if refused_certificate is not None:
+            reason = getattr(refused_certificate, "verify_message", None) or str(refused_certificate)
+            raise CertificateError(f"the certificate of {server.url} was refused: {reason}") from error
         raise
     if not client.is_connected:
-        await client.close()
+        await close(client)
         raise nats.errors.NoServersError
     return client
+
+
+async def close(client: Client) -> None:
+    """Close the connection. After a failed TLS handshake nats-py would wait for the end of a stream that has
+    ended already, and never return; its socket is closed by then."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+            await client.close()

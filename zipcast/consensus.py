@@ -126,9 +126,11 @@ def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, 
 
 
 def _stands_apart(one: _Beside, shared: int, whole: int) -> bool:
-    """Far from the others, who are close to each other: else nobody can say who it is that stands apart."""
+    """Return whether a validator is far from the others, who agree and hold more stake.
+
+    Where the others do not agree either, or weigh no more, it is not known who is wrong."""
     closeness = one.closeness
-    if closeness is None or closeness >= APART:
+    if closeness is None or closeness >= APART or one.whole <= one.weight:
         return False
     among = _share(shared - one.weight * one.shared, whole - one.weight * one.whole)
     return among is not None and among >= TOGETHER

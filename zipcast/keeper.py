@@ -5,6 +5,7 @@ is made, is the caller's.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,10 +13,14 @@ import nats.errors
 from nats.aio.client import Callback, Client
 
 from zipcast.clock import Clock
-from zipcast.connection import Server
+from zipcast.connection import CertificateError, RefusedError, Server, close
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
+REFUSED_TIMEOUT_SECONDS = 60.0
+"""After so long a refusal by every server is final. A service that starts refuses for seconds."""
 
 Dial = Callable[[Server, Callback], Awaitable[Client]]
 
@@ -38,6 +43,16 @@ class ConnectionKeeper:
         self._on_lost = on_lost
         self._clock = clock
         self._link: _Link | None = None
+        self._linked = asyncio.Event()
+        self._last_warning = ""
+        self._refused_since: float | None = None
+
+    async def connected(self) -> Client:
+        """Return the open connection, as soon as there is one; the caller bounds the wait."""
+        while self._link is None or self._link.lost.is_set():
+            self._linked.clear()
+            await self._linked.wait()
+        return self._link.client
 
     @property
     def connection(self) -> Client:
@@ -47,19 +62,30 @@ class ConnectionKeeper:
         return self._link.client
 
     async def open(self) -> None:
-        """The first server that lets us in. Raises nats.errors.Error, OSError."""
-        failure: Exception = nats.errors.NoServersError()
+        """Connect to the first server that lets us in.
+
+        Raises nats.errors.Error, OSError: a refusal or a certificate that was refused, if any server's
+        failure was one, else the last failure."""
+        failures: list[Exception] = [nats.errors.NoServersError()]
         for server in self._servers:
             try:
                 self._link = await self._link_to(server)
             except (nats.errors.Error, OSError) as error:
-                failure = error
+                failures.append(error)
             else:
+                self._linked.set()
+                self._refused_since, self._last_warning = None, ""
                 return
-        raise failure
+        refused = all(isinstance(one, RefusedError) for one in failures[1:])
+        self._refused_since = (self._refused_since or self._clock.monotonic()) if refused else None
+        telling = [one for one in failures if isinstance(one, RefusedError | CertificateError)]
+        raise (telling or failures)[-1]
 
     async def run(self) -> None:
-        """Replace each connection that is lost. Ends only by an error nobody expected."""
+        """Replace each connection that is lost.
+
+        Raises RefusedError once every server has refused the hotkey for REFUSED_TIMEOUT_SECONDS, else only
+        an error nobody expected."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             link = self._link
@@ -77,13 +103,20 @@ class ConnectionKeeper:
     async def close(self) -> None:
         link, self._link = self._link, None
         if link is not None:
-            await link.client.close()
+            await close(link.client)
 
     async def _try_open(self) -> None:
+        """Try every server once. `run` tries again those that are away or do not know the hotkey yet."""
         try:
             await self.open()
-        except (nats.errors.Error, OSError):
-            return  # a server that is away, or does not know us yet: `run` tries again
+        except (nats.errors.Error, OSError) as error:
+            reason = str(error) or type(error).__name__
+            if reason != self._last_warning:
+                log.warning("Cannot connect, trying again: %s", reason)
+                self._last_warning = reason
+            refused_for = self._clock.monotonic() - (self._refused_since or self._clock.monotonic())
+            if refused_for >= REFUSED_TIMEOUT_SECONDS:
+                raise
 
     async def _link_to(self, server: Server) -> _Link:
         lost = asyncio.Event()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from zipcast.messages import WireModel, WireTime
+from zipcast.messages import ObjectKey, WireModel, WireTime
 
 FOLDER_STRUCTURE = "data/hotkey={hotkey}/"
 
@@ -34,7 +34,12 @@ class StructureInfo(UnderscoredModel):
 
 
 class ValidatorAccessRequest(UnderscoredModel):
-    """Nothing is asked for beyond what is signed."""
+    """`start_after`: the last key or folder of the page before. A presigned list is one page of 1,000 entries
+    and takes no further parameter, so each page is asked for with a signature of its own."""
+
+    start_after: ObjectKey | None = Field(
+        default=None, validation_alias=AliasChoices("start_after", "startAfter")
+    )
 
 
 class GlobalLists(UnderscoredModel):
@@ -64,7 +69,12 @@ class ValidatorAccessReply(UnderscoredModel):
 
 
 class MinerAccessRequest(UnderscoredModel):
+    """`start_after`: as in `ValidatorAccessRequest`."""
+
     miner_hotkey: str = Field(validation_alias=AliasChoices("miner_hotkey", "minerHotkey"))
+    start_after: ObjectKey | None = Field(
+        default=None, validation_alias=AliasChoices("start_after", "startAfter")
+    )
 
 
 class MinerAccessReply(UnderscoredModel):

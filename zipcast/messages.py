@@ -234,11 +234,15 @@ class ValidatorReadReply(WireModel):
     s3_credentials: S3Credentials | None = None
 
 
-class MinerListRequest(WireModel):
-    """A live list: of one miner's folder or, without one, of all; after the key `start_after`."""
+ObjectKey = Annotated[str, StringConstraints(max_length=1024)]
 
-    miner_hotkey: str | None = None
-    start_after: Annotated[str, StringConstraints(max_length=1024)] | None = None
+
+class MinerListRequest(WireModel):
+    """What is in one miner's folder of an epoch that has ended; after the key `start_after`."""
+
+    epoch_id: EpochId
+    miner_hotkey: str
+    start_after: ObjectKey | None = None
 
 
 class MinerListReply(WireModel):
@@ -246,7 +250,8 @@ class MinerListReply(WireModel):
     last key as `startAfter`."""
 
     success: Literal[True] = True
-    miner_hotkey: str | None
+    epoch_id: EpochId
+    miner_hotkey: str
     bucket: str
     prefix: str
     url: str

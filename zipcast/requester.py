@@ -6,11 +6,12 @@ in which a request ends before its timeout. Does not own the connection.
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
@@ -23,6 +24,7 @@ from zipcast.messages import HEADER_ERROR, WireModel, parse_error, stated_server
 from zipcast.subjects import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+RETRY_PAUSE_SECONDS = 0.1
 MOST_OFFSET = timedelta(hours=1)
 
 _PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
@@ -38,16 +40,24 @@ class Refusal:
     server_time: datetime | None
 
 
+class ConnectionLostError(nats.errors.ConnectionClosedError):
+    """The connection was lost while a request waited on it."""
+
+
 _UNREADABLE = Refusal(
     ServiceError(ErrorCode.INTERNAL, "The service refused with an error that cannot be read."), None
 )
 
 
 class Requester:
-    """`receivers`: the pinned signers. `connection` gives the open one, or raises."""
+    """`receivers`: the pinned signers. `connection` waits for an open one, or raises."""
 
     def __init__(
-        self, signer: Signer, receivers: frozenset[Hotkey], clock: Clock, connection: Callable[[], Client]
+        self,
+        signer: Signer,
+        receivers: frozenset[Hotkey],
+        clock: Clock,
+        connection: Callable[[], Awaitable[Client]],
     ) -> None:
         """Raises ValueError when no receiver is pinned, MalformedHotkeyError."""
         if not receivers:
@@ -108,17 +118,38 @@ class Requester:
         return reply
 
     async def _send(self, receiver: Hotkey, subject: str, body: bytes) -> Msg:
-        connection = self._connection()
+        """Send until there is a reply; a request whose connection is lost is signed and sent again on the
+        next one. What that repeats is harmless: a report counts once, a credential is asked for once more.
+
+        Raises TimeoutError (of nats.errors) after REQUEST_TIMEOUT_SECONDS, nats.errors.Error."""
+        ends_at = self._clock.monotonic() + REQUEST_TIMEOUT_SECONDS
+        while True:
+            left = ends_at - self._clock.monotonic()
+            try:
+                return await self._reply_or_interruption(
+                    asyncio.ensure_future(self._attempt(receiver, subject, body, left)), subject
+                )
+            except ConnectionLostError:
+                if self._clock.monotonic() >= ends_at:
+                    raise
+                await self._clock.sleep(RETRY_PAUSE_SECONDS)
+
+    async def _attempt(self, receiver: Hotkey, subject: str, body: bytes, timeout_seconds: float) -> Msg:
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                connection = await self._connection()
+        except TimeoutError:
+            raise nats.errors.ConnectionClosedError from None
         nonce_ns = int(self.now().timestamp() * 1_000_000_000)
         headers = btauth.sign(
             self._signer, method="NATS", path=subject, body=body, receiver=receiver, nonce_ns=nonce_ns
         )
-        return await self._reply_or_interruption(
-            asyncio.ensure_future(
-                connection.request(subject, body, timeout=REQUEST_TIMEOUT_SECONDS, headers=headers)
-            ),
-            subject,
-        )
+        left = max(0.1, timeout_seconds - (self._clock.monotonic() - began))
+        try:
+            return await connection.request(subject, body, timeout=left, headers=headers)
+        except nats.errors.ConnectionClosedError:
+            raise ConnectionLostError from None
 
     async def _reply_or_interruption(self, request: asyncio.Future[Msg], subject: str) -> Msg:
         """Some ends of a request are reported apart from it, and it alone would only time out."""

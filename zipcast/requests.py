@@ -83,11 +83,11 @@ class Requests:
         return await self._requester.call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
 
     async def miner_list(
-        self, miner_hotkey: str | None = None, start_after: str | None = None
+        self, epoch_id: str, miner_hotkey: str, start_after: str | None = None
     ) -> MinerListReply:
-        """A presigned list of what is in a miner's folder now, or in all. Raises ServiceError,
+        """Return a presigned list of a miner's folder of an ended epoch, as it is now. Raises ServiceError,
         nats.errors.Error."""
-        request = MinerListRequest(miner_hotkey=miner_hotkey, start_after=start_after)
+        request = MinerListRequest(epoch_id=epoch_id, miner_hotkey=miner_hotkey, start_after=start_after)
         return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
 
     async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:

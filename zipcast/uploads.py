@@ -1,20 +1,30 @@
-"""Using what was issued: posting a file through a presigned form, fetching a presigned address.
+"""Uploads files through presigned forms, and downloads what presigned addresses hold.
 
-Owns the HTTP side of an upload. Knows nothing of NATS.
+Does the HTTP side alone; forms and addresses are asked for over NATS.
 """
 
 import asyncio
 import base64
+import binascii
 import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import httpx
 
+from zipcast.http import open_client
 from zipcast.result_messages import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
+MAX_FETCHED_BYTES = 64 * 2**20
+"""What `fetch` holds in memory at most; `download` streams to a file."""
+MAX_DOWNLOADED_BYTES = 5 * 2**30
+"""S3's own limit for one upload, so that no honest file is larger."""
 _S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
 
 
@@ -26,13 +36,31 @@ class UploadError(Exception):
         self.status = status
 
 
-async def post_file(
-    url: str, fields: Mapping[str, str], name: str, path: Path, *, with_checksum: bool = False
-) -> str:
-    """Upload `path` as `name` below the form's prefix; returns the object's key.
+class TooLateError(UploadError):
+    """The deadline passed before the file was stored, so it does not count: go on with the next epoch."""
 
-    `name` may hold folders. `with_checksum`: for a form that was asked for so. Raises UploadError,
-    OSError."""
+
+class TooLargeError(UploadError):
+    """An object is larger than the caller allows; nothing of it was kept."""
+
+
+async def post_file(
+    url: str,
+    fields: Mapping[str, str],
+    name: str,
+    path: Path,
+    *,
+    with_checksum: bool = False,
+    deadline_at: datetime | None = None,
+) -> str:
+    """Upload `path` as `name` below the form's prefix, and return the object's key.
+
+    `name` may hold folders. `with_checksum`: for a form that was asked for so. `deadline_at` (aware):
+    until when the file must be stored to count, by the store's clock.
+    Raises TooLateError, UploadError, OSError."""
+    expires_at = _expiry(fields)
+    if expires_at is not None and datetime.now(UTC) >= expires_at:
+        raise TooLateError(f"the form ended at {expires_at:%H:%M:%S} UTC: ask for one of the next epoch")
     key = fields["key"].replace("${filename}", name)
     form = {**fields, "key": key}
     if with_checksum:
@@ -40,13 +68,38 @@ async def post_file(
         form["x-amz-checksum-sha256"] = base64.b64encode(digest).decode()
     try:
         with path.open("rb") as file:
-            async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
+            async with open_client(url, TIMEOUT_SECONDS) as http:
                 answer = await http.post(url, data=form, files={"file": (path.name, file)})
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
     if answer.status_code not in {200, 201, 204}:
+        if expires_at is not None and _stored_at(answer) >= expires_at:
+            raise TooLateError(f"the form ended at {expires_at:%H:%M:%S} UTC", answer.status_code)
         raise _refusal(answer, key)
+    if deadline_at is not None and (stored_at := _stored_at(answer)) > deadline_at:
+        raise TooLateError(
+            f"{key} was stored at {stored_at:%H:%M:%S} UTC, after the deadline ({deadline_at:%H:%M:%S}): "
+            "it does not count",
+            answer.status_code,
+        )
     return key
+
+
+def _expiry(fields: Mapping[str, str]) -> datetime | None:
+    """Return when the form ends, as its signed policy says; None if it does not say."""
+    try:
+        expiration = json.loads(base64.b64decode(fields["policy"]))["expiration"]
+        return datetime.fromisoformat(expiration)
+    except (KeyError, ValueError, TypeError, binascii.Error):
+        return None
+
+
+def _stored_at(answer: httpx.Response) -> datetime:
+    """Return the store's time of its answer, by which it also dates objects; ours if it does not tell."""
+    try:
+        return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
 
 
 async def reported_file(key: str, path: Path) -> ReportedFile:
@@ -63,16 +116,58 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-async def fetch(url: str) -> bytes:
-    """What a presigned GET holds. Raises UploadError."""
+async def fetch(url: str, *, max_bytes: int = MAX_FETCHED_BYTES) -> bytes:
+    """Return what a presigned GET holds. Raises TooLargeError, UploadError, OSError."""
+    content = bytearray()
+    async with _body(url, max_bytes) as chunks:
+        async for chunk in chunks:
+            content += chunk
+    return bytes(content)
+
+
+async def download(url: str, path: Path, *, max_bytes: int = MAX_DOWNLOADED_BYTES) -> int:
+    """Stream what a presigned GET holds into `path`, and return its size in bytes.
+
+    The file appears when it is whole. Raises TooLargeError, UploadError, OSError."""
+    partial = path.with_name(path.name + ".partial")
+    size = 0
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as http:
-            answer = await http.get(url)
-    except httpx.HTTPError as error:
+        with partial.open("wb") as file:
+            async with _body(url, max_bytes) as chunks:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    await asyncio.to_thread(file.write, chunk)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return size
+
+
+@asynccontextmanager
+async def _body(url: str, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]:
+    try:
+        async with open_client(url, TIMEOUT_SECONDS) as http, http.stream("GET", url) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                raise _refusal(answer, "the address")
+            yield _bounded(answer, max_bytes)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
-    if answer.status_code != 200:
-        raise _refusal(answer, "the address")
-    return answer.content
+
+
+async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body in chunks. Raises TooLargeError, before reading where the size is stated."""
+    stated = answer.headers.get("Content-Length", "")
+    read = int(stated) if stated.isascii() and stated.isdigit() else 0
+    if read <= max_bytes:
+        read = 0
+        async for chunk in answer.aiter_bytes():
+            read += len(chunk)
+            if read > max_bytes:
+                break
+            yield chunk
+    if read > max_bytes:
+        raise TooLargeError(f"the object holds more than {max_bytes} bytes: stream it with `download`")
 
 
 def _refusal(answer: httpx.Response, what: str) -> UploadError:

@@ -11,7 +11,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from broker_service.responder.sealing import newest_versions, repeat
+from broker_service.responder.sealing import repeat
+from broker_service.responder.versions import newest_versions
 from runtime import logs
 from runtime.asking import record_of
 from storage import manifests, policies
@@ -60,10 +61,18 @@ class ChangeWatch:
         return True
 
     async def _changes(self, epoch_id: str, hotkey: str) -> dict[str, Any] | None:
+        """Only of the folders that name the epoch: a file of another path may be replaced in a later
+        epoch."""
         sealed = await self._sealed(epoch_id, hotkey)
-        scope = policies.miner_scope(self.bucket, parse_hotkey(hotkey), epoch_id)
-        newest, complete = await newest_versions(self.store, scope, self.clock.now())
-        return changed(sealed, newest, scope.prefix, complete=complete)
+        scopes = policies.miner_epoch_scopes(self.bucket, parse_hotkey(hotkey), epoch_id)
+        newest: dict[str, ObjectVersion] = {}
+        complete = True
+        for scope in scopes:
+            found, whole = await newest_versions(self.store, scope, self.clock.now())
+            newest |= found
+            complete = complete and whole
+        named = [one for one in sealed if one.object_key.startswith(tuple(scope.prefix for scope in scopes))]
+        return changed(named, newest, scopes[0].prefix, complete=complete)
 
     async def _sealed(self, epoch_id: str, hotkey: str) -> list[SealedObject]:
         found: list[SealedObject] = []

@@ -5,6 +5,7 @@ counted, the caller is proven, errors become replies, and nothing that goes wron
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from faststream import BaseMiddleware, ContextRepo
@@ -26,7 +27,6 @@ from zipcast import subjects
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import (
-    HEADER_CLIENT_ADDRESS,
     HEADER_ERROR,
     HEADER_REQUEST_ID,
     error_body,
@@ -84,11 +84,13 @@ class Gate:
     async def _reply(self, call_next: Next, message: StreamMessage[Msg], request_id: str) -> Any:
         """Raises _HostileReplyError, and nothing else: what goes wrong is the reply."""
         began, verb = self._clock.monotonic(), _verb_text(message)
+        sender = _sender(message)
         try:
             if _asks_for_health(message):
                 return await call_next(message)
             admission = await self._admit(message, request_id)
             caller = admission.caller
+            sender = _Sender(caller.hotkey, caller.source)
 
             async def handle(once: Once) -> Any:
                 with answering(once):
@@ -109,13 +111,15 @@ class Gate:
             return reply
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
-        self._note(message, verb, refused, request_id)
+        note_admin_request(verb, sender.hotkey, sender.source, refused.code)
+        self._refusals.note(
+            verb=verb,
+            error=refused.code,
+            hotkey=sender.hotkey,
+            source=sender.source,
+            request_id=request_id,
+        )
         return self._refusal(refused, request_id)
-
-    def _note(self, message: StreamMessage[Msg], verb: str, refused: ServiceError, request_id: str) -> None:
-        named, source = _sender(message)
-        note_admin_request(verb, named, source, refused.code)
-        self._refusals.note(verb=verb, error=refused.code, hotkey=named, source=source, request_id=request_id)
 
     async def _answer(
         self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
@@ -186,13 +190,23 @@ def _asks_for_health(message: StreamMessage[Msg]) -> bool:
     return True
 
 
-def _sender(message: StreamMessage[Msg]) -> tuple[object, str]:
-    """Whom a request names, unproven, and where it came from: `nats`, or the HTTP client's address."""
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """`hotkey`: verified, or None as long as it is not. `source`: `nats`, or the HTTP client's address."""
+
+    hotkey: str | None
+    source: str
+
+
+def _sender(message: StreamMessage[Msg]) -> _Sender:
+    """Return what is known of the sender before its signature is verified.
+
+    On NATS nats-server lets nobody but its owner publish on a hotkey's subject. Over the bridge the request
+    names a hotkey, which anybody can do: it is not noted, since refusals that are noted count against it."""
     subject = message.raw_message.subject
-    if not subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
-        return subjects.named_owner(subject), "nats"
-    named = identity.named_hotkey(message.headers, message.body)
-    return named, message.headers.get(HEADER_CLIENT_ADDRESS, "bridge")
+    if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
+        return _Sender(None, identity.bridged_source(message.headers))
+    return _Sender(subjects.named_owner(subject), "nats")
 
 
 def _check_headers(message: StreamMessage[Msg]) -> None:

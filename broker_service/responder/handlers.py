@@ -94,23 +94,27 @@ def register_lists(broker: NatsBroker, lister: Lister) -> None:
 
     @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def miner_list(body: MinerListRequest) -> MinerListReply:
-        """A list of what is in one miner's folder now, or in all."""
+        """A list of one miner's folder of an epoch that has ended, as it is now."""
         request = this_request()
-        miner = None if body.miner_hotkey is None else named_miner(body.model_dump())
-        return await lister.miner_list(request.caller, miner, body.start_after)
+        miner = named_miner(body.model_dump())
+        return await lister.miner_list(request.caller, miner, body.epoch_id, body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def validator_access(body: ValidatorAccessRequest) -> ValidatorAccessReply:
         """Lists of all that miners uploaded, for 24 hours."""
         request = this_request()
-        return await request.once(ValidatorAccessReply, lambda: lister.validator_access(request.caller))
+        return await request.once(
+            ValidatorAccessReply, lambda: lister.validator_access(request.caller, body.start_after)
+        )
 
     @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
     async def miner_access(body: MinerAccessRequest) -> MinerAccessReply:
         """A list of one miner's uploads, for 24 hours."""
         request = this_request()
         miner = named_miner(body.model_dump())
-        return await request.once(MinerAccessReply, lambda: lister.miner_access(request.caller, miner))
+        return await request.once(
+            MinerAccessReply, lambda: lister.miner_access(request.caller, miner, body.start_after)
+        )
 
 
 def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> None:

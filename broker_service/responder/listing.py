@@ -1,6 +1,7 @@
-"""Presigned lists for validators as legacy clients ask for them: live, over all epochs, for 24 hours.
+"""Presigned lists for validators: of one ended epoch, and as legacy clients ask for them.
 
-Owns these two replies. What counts for an epoch is `reading`'s matter: a list shows what is there now.
+The legacy lists are live, over all epochs, for 24 hours; a list of a prefix cannot leave out the folders of
+the running epoch. What counts for an epoch is in its manifest (`reading`): a list shows what is there now.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from runtime.identity import Caller
 from storage import policies
 from storage.object_store import ObjectStore
 from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.legacy_messages import (
     FOLDER_STRUCTURE,
@@ -36,8 +38,10 @@ class Lister:
     clock: Clock
     miner_bucket: str
 
-    async def validator_access(self, caller: Caller) -> ValidatorAccessReply:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+    async def validator_access(self, caller: Caller, start_after: str | None = None) -> ValidatorAccessReply:
+        """Return lists of all that miners uploaded, one page after `start_after`.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
         everything = policies.all_uploads(self.miner_bucket)
         now = self.clock.now()
         await self.record.issuance(caller, Verb.S3_VALIDATOR_ACCESS, everything, None, now, now + LIFETIME)
@@ -49,38 +53,50 @@ class Lister:
             expiry=now + LIFETIME,
             expiry_seconds=LIFETIME_SECONDS,
             urls=ValidatorLists(
-                global_=GlobalLists(list_all_data=self.store.list_url(everything, LIFETIME_SECONDS)),
-                miners=MinerLists(list_all_miners=self.store.list_url(folders, LIFETIME_SECONDS)),
+                global_=GlobalLists(
+                    list_all_data=self.store.list_url(everything, LIFETIME_SECONDS, start_after)
+                ),
+                miners=MinerLists(
+                    list_all_miners=self.store.list_url(folders, LIFETIME_SECONDS, start_after)
+                ),
             ),
             structure_info=StructureInfo(
                 folder_structure=FOLDER_STRUCTURE + "{path}",
-                description="Miners upload below their own folder; lists show one page of 1,000 entries.",
-                example=FOLDER_STRUCTURE + "listings/2026-11-22.parquet",
+                description="Miners upload below their own folder. A list shows one page of 1,000 entries; "
+                "ask again with the last of them as `start_after` for the next.",
+                example=FOLDER_STRUCTURE + "epoch=2026-11-22T04-00-00/listings/19103.parquet",
             ),
         )
 
     async def miner_list(
-        self, caller: Caller, miner: Hotkey | None, start_after: str | None
+        self, caller: Caller, miner: Hotkey, epoch_id: str, start_after: str | None
     ) -> MinerListReply:
-        """One page of what is there now. Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        listing = (
-            policies.all_uploads(self.miner_bucket)
-            if miner is None
-            else policies.miner_folder_scope(self.miner_bucket, miner)
-        )
+        """Return a list of one miner's folder of an epoch that has ended, as it is now.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | SERVICE_UNAVAILABLE)."""
         now = self.clock.now()
+        if now < (await self.record.started(epoch_id)).interval.end_at:
+            raise ServiceError(
+                ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs: its uploads are shown once it has ended."
+            )
+        scope = policies.miner_scope(self.miner_bucket, miner, epoch_id)
         expires_at = now + PAGE_LIFETIME
-        await self.record.issuance(caller, Verb.S3_MINER_LIST, listing, None, now, expires_at)
+        await self.record.issuance(caller, Verb.S3_MINER_LIST, scope, epoch_id, now, expires_at)
         return MinerListReply(
+            epoch_id=epoch_id,
             miner_hotkey=miner,
-            bucket=listing.bucket,
-            prefix=listing.prefix,
-            url=self.store.list_url(listing, int(PAGE_LIFETIME.total_seconds()), start_after),
+            bucket=scope.bucket,
+            prefix=scope.prefix,
+            url=self.store.list_url(scope, int(PAGE_LIFETIME.total_seconds()), start_after),
             expires_at=expires_at,
         )
 
-    async def miner_access(self, caller: Caller, miner: Hotkey) -> MinerAccessReply:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+    async def miner_access(
+        self, caller: Caller, miner: Hotkey, start_after: str | None = None
+    ) -> MinerAccessReply:
+        """Return a list of one miner's uploads, one page after `start_after`.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
         scope = policies.miner_folder_scope(self.miner_bucket, miner)
         now = self.clock.now()
         await self.record.issuance(caller, Verb.S3_MINER_ACCESS, scope, None, now, now + LIFETIME)
@@ -88,7 +104,7 @@ class Lister:
             bucket=scope.bucket,
             region=self.store.region,
             miner_hotkey=miner,
-            miner_url=self.store.list_url(scope, LIFETIME_SECONDS),
+            miner_url=self.store.list_url(scope, LIFETIME_SECONDS, start_after),
             prefix=scope.prefix,
             expiry=now + LIFETIME,
         )

@@ -8,13 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from broker_service.responder.sessions import SessionScope
 from runtime.asking import epoch_start, record_of, statements_of
 from runtime.identity import Caller, Proof
-from storage import epochs, manifests, opt_outs, results
+from storage import epochs, manifests, opt_outs, results, submissions
 from storage.epochs import StoredEpoch
 from storage.issuances import Issuance, record_issuance
 from storage.manifests import SealedObject
 from storage.policies import Listing, Scope
 from storage.results import NewResult, RecordedResult
-from storage.submissions import Submission, store_submission
+from storage.submissions import Standing, Submission, store_submission
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.subjects import Verb
@@ -47,10 +47,21 @@ class Record:
         async with record_of(self.database) as connection:
             return await manifests.sealed_objects(connection, epoch_id, hotkey, after, limit)
 
-    async def submission(self, submission: Submission) -> bool:
-        """False if a report signed later is there already. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+    async def submission(self, submission: Submission) -> Standing:
+        """Store a status report, unless one signed as late is there.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await store_submission(connection, submission)
+
+    async def submission_standing(self, epoch_id: str, caller: Caller, proof: Proof) -> Standing:
+        """Return how a status report compares with the stored one.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await submissions.standing(
+                connection, epoch_id, caller.hotkey, proof.signed_at, proof.body_sha256
+            )
 
     async def known_result(self, epoch_id: str, caller: Caller, proof: Proof) -> RecordedResult | None:
         """The report that this request has made already. Raises ServiceError(SERVICE_UNAVAILABLE)."""

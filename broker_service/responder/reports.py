@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
 from runtime.identity import Caller, Proof
-from storage.submissions import Submission
+from storage.submissions import Standing, Submission
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import EpochMessage
@@ -19,17 +19,23 @@ class Reports:
     metrics: ResponderMetrics
 
     async def status(self, caller: Caller, proof: Proof, report: StatusRequest) -> StatusReply:
-        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | ARCHIVED | NONCE_MISMATCH |
-        SERVICE_UNAVAILABLE)."""
+        """Store a miner's report, unless one that was signed as late or later is stored.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | ARCHIVED | NONCE_MISMATCH |
+        REQUEST_REUSED | SERVICE_UNAVAILABLE)."""
         stored = await self.record.started(report.epoch_id)
         if stored.status == "archived":
             raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
         message = EpochMessage.model_validate_json(stored.envelope.payload)
-        if report.nonce != message.nonce:
-            raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")
         now = self.clock.now()
+        if report.nonce != message.nonce:
+            # A legacy text does not cover the nonce. Sent again by somebody else with a wrong one, it must
+            # not count as its signer's mistake.
+            if await self.record.submission_standing(report.epoch_id, caller, proof) is Standing.NEWEST:
+                raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")
+            raise _reused()
         is_late = now >= message.submission_deadline
-        kept = await self.record.submission(
+        standing = await self.record.submission(
             Submission(
                 epoch_id=report.epoch_id,
                 hotkey=caller.hotkey,
@@ -43,14 +49,17 @@ class Reports:
                 ],
                 s3_upload_complete=report.s3_upload_complete,
                 s3_upload_at=report.s3_upload_timestamp,
+                body_sha256=proof.body_sha256,
                 request_id=caller.request_id,
                 most_claimed=_most_claimed(report, message),
             )
         )
-        if kept:
+        if standing is Standing.CONFLICTING:
+            raise _reused()
+        if standing is Standing.NEWEST:
             self.metrics.miner_reports.labels(report.status, str(is_late).lower()).inc()
         return StatusReply(
-            message=_told(kept=kept, is_late=is_late),
+            message=_told(standing, is_late=is_late),
             epoch_id=report.epoch_id,
             status=report.status,
             timestamp=now,
@@ -67,7 +76,14 @@ def _most_claimed(report: StatusRequest, message: EpochMessage) -> dict[str, int
     return claimed
 
 
-def _told(*, kept: bool, is_late: bool) -> str:
-    if not kept:
-        return "A report signed later is on record already."
+def _reused() -> ServiceError:
+    return ServiceError(
+        ErrorCode.REQUEST_REUSED,
+        "This signed text came before with another body: sign again with a new timestamp.",
+    )
+
+
+def _told(standing: Standing, *, is_late: bool) -> str:
+    if standing is Standing.SUPERSEDED:
+        return "A report signed later is stored already."
     return "Recorded, after the deadline." if is_late else "Recorded."

@@ -1,7 +1,8 @@
 """Sealing: shortly after an epoch has ended, what every miner had uploaded for it is written down.
 
-Owns which versions count: for each key the newest stored before the deadline, by the object store's clock. A
-later change of the same key is another version and is in no manifest. Any number of replicas may try; the
+For each key the newest version counts that was stored before the deadline, by the object store's clock: of
+the folders whose path names the epoch, and of what names none if it was stored while the epoch ran. A later
+change of the same key is another version and is in no manifest. Any number of replicas may try; the
 first one writes the whole manifest in one transaction.
 """
 
@@ -9,17 +10,18 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_service.responder.legacy_uploads import uploads_without_epoch
 from broker_service.responder.metrics import ResponderMetrics
+from broker_service.responder.versions import MAX_OBJECTS, newest_versions
 from runtime import logs
 from runtime.asking import record_of
 from storage import manifests, policies
 from storage.manifests import SealedObject
-from storage.object_store import Marker, ObjectStore, ObjectStoreUnavailableError, ObjectVersion
-from storage.policies import Scope
+from storage.object_store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
 from zipcast.errors import ServiceError
@@ -31,9 +33,6 @@ LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 # Half of the store's threads: requests go on while a manifest is made.
 AT_ONCE = 4
-# Of one miner in one epoch, in key order: the record must not drown in a million files or versions.
-MOST_OBJECTS = 10_000
-MOST_PAGES = 100
 # Of all miners in one epoch; beyond that those with most lose first. PostgreSQL takes 10,000 rows a second.
 MOST_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
@@ -101,11 +100,15 @@ class Sealer:
         return folders
 
     async def _uploads_of(self, hotkey: Hotkey, interval: EpochInterval) -> list[SealedObject]:
-        """Of one miner."""
-        scope = policies.miner_scope(self.bucket, hotkey, interval.epoch_id)
+        """Return what counts of one miner: first what names the epoch, then what was stored while it ran."""
         async with self._places:
-            chosen, complete = await newest_versions(self.store, scope, interval.end_at)
-        if not complete:
+            parts = [
+                await newest_versions(self.store, scope, interval.end_at)
+                for scope in policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
+            ]
+            parts.append(await uploads_without_epoch(self.store, self.bucket, hotkey, interval))
+        found = [version for chosen, _ in parts for _, version in sorted(chosen.items())]
+        if len(found) > MAX_OBJECTS or not all(complete for _, complete in parts):
             log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey)
         return [
             SealedObject(
@@ -116,7 +119,7 @@ class Sealer:
                 version.etag.strip('"'),
                 version.last_modified,
             )
-            for _, version in sorted(chosen.items())[:MOST_OBJECTS]
+            for version in found[:MAX_OBJECTS]
         ]
 
 
@@ -147,36 +150,6 @@ def highest_level(counts: Sequence[int], most: int) -> int:
             return left // remaining
         left, remaining = left - count, remaining - 1
     return most
-
-
-async def newest_versions(
-    store: ObjectStore, scope: Scope, before: datetime
-) -> tuple[dict[str, ObjectVersion], bool]:
-    """By key, and whether that is all there is. Versions of a key may straddle two pages, so choosing waits
-    for the last."""
-    chosen: dict[str, ObjectVersion] = {}
-    marker: Marker | None = None
-    for _ in range(MOST_PAGES):
-        page = await store.list_versions(scope, marker)
-        keep_newest(chosen, page.versions, before)
-        marker = page.next_marker
-        if marker is None or len(chosen) > MOST_OBJECTS:
-            break
-    return chosen, marker is None
-
-
-def keep_newest(
-    chosen: dict[str, ObjectVersion], versions: tuple[ObjectVersion, ...], end_at: datetime
-) -> None:
-    """Add, for each key, its newest version stored before `end_at`. The store lists the newest of a key
-    first, which decides between versions of one second. A key with a NUL in it cannot be recorded, and must
-    not keep the rest from it."""
-    for version in versions:
-        if "\0" in version.key:
-            continue
-        known = chosen.get(version.key)
-        if version.last_modified < end_at and (known is None or known.last_modified < version.last_modified):
-            chosen[version.key] = version
 
 
 def _owner(folder: str) -> Hotkey | None:

@@ -120,9 +120,10 @@ class Issuer:
             expiry=expires_at,
             list_url=self.store.list_url(scope, LIST_URL_SECONDS),
             structure_info=StructureInfo(
-                folder_structure=scope.prefix + "{path}",
-                description="Any path below the folder; a file holds 1 KB to 5 GB.",
-                example=scope.prefix + "listings/2026-11-22.parquet",
+                folder_structure=scope.prefix + "epoch={epoch_id}/{path}",
+                description="A file holds 1 KB to 5 GB. It counts for the epoch that its path names; under "
+                "another path it counts for the epoch in which it was stored.",
+                example=scope.prefix + "epoch=2026-11-22T04-00-00/listings/19103.parquet",
             ),
         )
 

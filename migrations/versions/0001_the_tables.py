@@ -288,6 +288,7 @@ def upgrade() -> None:
     sa.Column('s3_upload_complete', sa.Boolean(), nullable=False),
     sa.Column('s3_upload_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('request_id', sa.Text(), nullable=False),
+    sa.Column('body_sha256', sa.Text(), nullable=False),
     sa.Column('first_completed_at', sa.DateTime(timezone=True), nullable=True),
     sa.Column('first_completed_listings', sa.Integer(), nullable=True),
     sa.Column('most_claimed', postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'{}'"), nullable=False),

@@ -53,7 +53,7 @@ GRANTS = {
         'update (changes_checked_at)': 'upload_seals',
         'update (body_sha256, state, claimed_at, expires_at, request_id, sealed_answer)': 'request_claims',
         'update (status, reported_at, received_at, is_late, listings_scraped, zipcodes_completed, '
-        's3_upload_complete, s3_upload_at, request_id, first_completed_at, first_completed_listings, '
+        's3_upload_complete, s3_upload_at, request_id, body_sha256, first_completed_at, first_completed_listings, '
         'most_claimed)': 'miner_submissions',
         'update (superseded_at)': 'validator_results',
         'update (slot)': 'report_locks',

@@ -17,6 +17,7 @@ from storage.checks.probing import PROBE_EPOCH, Finding, Status
 from storage.object_store import ObjectStore, ObjectStoreConfig
 from zipcast.clock import Clock
 from zipcast.hotkeys import Hotkey
+from zipcast.http import open_client
 
 __all__ = ["Finding", "Status", "check_object_store"]
 
@@ -33,7 +34,7 @@ async def check_object_store(
     miners = policies.miner_scope(miner_bucket, probe, PROBE_EPOCH)
     results = policies.validator_scope(validator_bucket, probe, PROBE_EPOCH)
     try:
-        async with httpx.AsyncClient(timeout=config.deadline_seconds) as http:
+        async with open_client(config.endpoint_url or "", config.deadline_seconds) as http:
             for scope in (miners, results):
                 async for finding in check_bucket(config, store, http, scope.bucket):
                     yield finding

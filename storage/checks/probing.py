@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from storage.object_store import ObjectStoreConfig, SessionCredentials
 from storage.policies import MIN_UPLOAD_BYTES
+from zipcast.http import is_loopback
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -85,6 +86,7 @@ def client(config: ObjectStoreConfig, session: SessionCredentials | None = None)
             connect_timeout=config.deadline_seconds,
             read_timeout=config.deadline_seconds,
             retries={"total_max_attempts": 1},
+            proxies={} if is_loopback(config.endpoint_url or "") else None,
             s3={"addressing_style": "path"} if config.endpoint_url else None,
         ),
     )

@@ -25,6 +25,7 @@ class MinerSubmission(Base):
     zipcodes_completed: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'"))
     s3_upload_complete: Mapped[bool]
     s3_upload_at: Mapped[datetime | None]
+    body_sha256: Mapped[str]
     request_id: Mapped[str]
     first_completed_at: Mapped[datetime | None]
     first_completed_listings: Mapped[int | None]

@@ -166,8 +166,8 @@ async def report(url: str, epoch_id: str, hotkey: str, counts: list[tuple[str, i
     await ask(
         url,
         "insert into miner_submissions (epoch_id, hotkey, status, reported_at, received_at, is_late, "
-        "most_claimed, s3_upload_complete, request_id) "
-        "values (%s, %s, 'COMPLETED', now(), now(), %s, %s, true, 'r')",
+        "most_claimed, s3_upload_complete, body_sha256, request_id) "
+        "values (%s, %s, 'COMPLETED', now(), now(), %s, %s, true, '', 'r')",
         *(epoch_id, hotkey, late, json.dumps(claimed)),
     )
 

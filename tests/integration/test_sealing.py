@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_service.responder import legacy_uploads, sealing
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
@@ -71,10 +72,24 @@ class FailingFor(SmallPages):
         return await super().list_versions(scope, after, page_size)
 
 
+class Lines:
+    """Stands in for the log."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, object]] = []
+
+    def warning(self, action: str, **fields: object) -> None:
+        self.told.append((action, fields.get("hotkey")))
+
+    info = warning
+
+
 class CrowdedStore(ObjectStore):
     """As if each of 24 miners had uploaded 10,000 files, which would take longer than all other tests."""
 
     async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 1_000) -> VersionPage:
+        if scope.prefix.count("hotkey=") > 1 or "/epoch=" not in scope.prefix:
+            return VersionPage((), None)
         at = datetime.now(UTC) - timedelta(minutes=5)
         versions = [
             ObjectVersion(f"{scope.prefix}{n:05d}.json", f"v{n}", 1024, "e", at) for n in range(10_000)
@@ -82,6 +97,8 @@ class CrowdedStore(ObjectStore):
         return VersionPage(tuple(versions), None)
 
     async def list_folders(self, listing: Listing, after: str | None) -> tuple[list[str], str | None]:
+        if listing.prefix.endswith("epoch="):
+            return [], None
         return [f"data/hotkey={Keypair.create_from_uri(f'//{n}').ss58_address}/" for n in range(24)], None
 
 
@@ -143,6 +160,11 @@ async def an_epoch(
 
 
 async def upload(servers: Servers, hotkey: str, epoch_id: str, name: str, body: bytes) -> tuple[str, str]:
+    return await put(servers, f"data/hotkey={hotkey}/epoch={epoch_id}/{name}", body)
+
+
+async def put(servers: Servers, key: str, body: bytes) -> tuple[str, str]:
+    """The key, and the id of the version that it has now."""
     environment = servers.s3_environment
     s3 = boto3.client(
         "s3",
@@ -152,9 +174,8 @@ async def upload(servers: Servers, hotkey: str, epoch_id: str, name: str, body: 
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}),
     )
-    key = f"data/hotkey={hotkey}/epoch={epoch_id}/{name}"
-    put = await asyncio.to_thread(s3.put_object, Bucket=environment["S3_BUCKET"], Key=key, Body=body)
-    return key, put["VersionId"]
+    stored = await asyncio.to_thread(s3.put_object, Bucket=environment["S3_BUCKET"], Key=key, Body=body)
+    return key, stored["VersionId"]
 
 
 async def manifest(database: AsyncEngine, epoch_id: str) -> list[Any]:
@@ -269,3 +290,51 @@ async def test_uploads_under_way_are_waited_for(
     assert not await sealer(servers, store, database, timedelta(seconds=60)).seal_next()
     assert await sealer(servers, store, database, timedelta(seconds=29)).seal_next()
     assert await manifest(database, interval.epoch_id) == []
+
+
+async def test_uploads_without_an_epoch_belong_to_the_epoch_in_which_they_were_stored(
+    servers: Servers, database_url: str, database: AsyncEngine, store: SmallPages
+):
+    """As the subnet's published client uploads: with its whole path repeated, or below folders of its own."""
+    hotkey = Keypair.create_from_uri("//Legacy").ss58_address
+    folder = f"data/hotkey={hotkey}/"
+    before = await put(servers, f"{folder}job_id=0/before.parquet", b"x" * 10)
+    replaced = await put(servers, f"{folder}job_id=1/data.parquet", b"x" * 10)
+    await asyncio.sleep(1.1)  # the store dates objects in whole seconds
+    interval = await an_epoch(database_url, starts_in=timedelta(0), ends_in=timedelta(seconds=4))
+    other = "2020-01-01T00-00-00"
+    expected = [
+        await put(servers, f"{folder}{folder}epoch={interval.epoch_id}/doubled.parquet", b"x" * 11),
+        await put(servers, f"{folder}aaa.json", b"x" * 12),
+        await put(servers, f"{folder}epoch=1764460800/unix.json", b"x" * 13),
+        await put(servers, f"{folder}{folder}epoch=/empty.json", b"x" * 14),
+        await put(servers, replaced[0], b"x" * 15),
+        await put(servers, f"{folder}zzz.json", b"x" * 16),
+        await put(servers, f"{folder}epoch={interval.epoch_id}/plain.json", b"x" * 17),
+    ]
+    for number in range(7):  # more than one page
+        await put(servers, f"{folder}epoch={other}/{number}.json", b"x")
+        await put(servers, f"{folder}{folder}epoch={other}/{number}.json", b"x")
+    await put(servers, f"{folder}job_id=2/epoch={other}/elsewhere.json", b"x")
+    await until(interval)
+    await asyncio.sleep(1.1)
+    await put(servers, replaced[0], b"too late")
+    await put(servers, f"{folder}late.json", b"too late")
+    assert await sealer(servers, store, database).seal_next()
+    found = [row for row in await manifest(database, interval.epoch_id) if row.hotkey == hotkey]
+    assert {(row.object_key, row.version_id) for row in found} == set(expected)
+    assert before[0] not in {row.object_key for row in found}
+
+
+async def test_more_than_the_sweep_reads_is_reported(
+    servers: Servers, database_url: str, database: AsyncEngine, store: SmallPages, monkeypatch
+):
+    hotkey = Keypair.create_from_uri("//Crowd").ss58_address
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=1))
+    for number in range(8):
+        await put(servers, f"data/hotkey={hotkey}/{number}.json", b"x")
+    await until(interval)
+    monkeypatch.setattr(legacy_uploads, "MAX_SWEEP_PAGES", 1)
+    monkeypatch.setattr(sealing, "log", lines := Lines())
+    assert await sealer(servers, store, database).seal_next()
+    assert ("manifest_cut", hotkey) in lines.told

@@ -21,7 +21,7 @@ from storage import honeypots
 from storage.database import open_engine
 from storage.refusals import Refusal, record_refusals
 from storage.statistics import read_statistics
-from storage.submissions import Submission, store_submission
+from storage.submissions import Standing, Submission, store_submission
 from storage.tables import MinerSignal, MinerSubmission
 from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
@@ -60,11 +60,13 @@ async def report(
         "zipcodes_completed": [{"zipcode": z, "listingsScraped": n} for z, n in counts.items()],
         "s3_upload_complete": True,
         "s3_upload_at": None,
+        "body_sha256": "",
         "request_id": "r",
         "most_claimed": counts,
     }
     async with side.database.begin() as connection:
-        assert await store_submission(connection, Submission(**values | changed))
+        stored = await store_submission(connection, Submission(**values | changed))
+    assert stored is Standing.NEWEST
 
 
 async def told(side: ResultsSide, interval: EpochInterval) -> dict[tuple[str, str], dict[str, Any]]:
@@ -89,8 +91,10 @@ def refusal(at: datetime, **changed: Any) -> Refusal:
 async def test_a_later_report_takes_nothing_back_of_what_was_claimed(side: ResultsSide):
     interval, (first, second, third, *_) = await side.epoch(), ZIPCODES
     await report(side, interval, MINER_HOTKEY, {first: 700, second: 10})
-    await report(side, interval, MINER_HOTKEY, {second: 30, third: 5}, status="IN_PROGRESS")
-    await report(side, interval, MINER_HOTKEY, {}, status="FAILED", is_late=True)
+    later, last = (interval.start_at + timedelta(minutes=minutes) for minutes in (31, 32))
+    claims = {second: 30, third: 5}
+    await report(side, interval, MINER_HOTKEY, claims, status="IN_PROGRESS", reported_at=later)
+    await report(side, interval, MINER_HOTKEY, {}, status="FAILED", is_late=True, reported_at=last)
     query = select(MinerSubmission.status, MinerSubmission.zipcodes_completed, MinerSubmission.most_claimed)
     async with side.owner.connect() as connection:
         rows = (await connection.execute(query)).all()

@@ -182,6 +182,7 @@ async def took_part(side: ResultsSide, interval: EpochInterval, *hotkeys: str) -
             "received_at": at,
             "is_late": False,
             "s3_upload_complete": True,
+            "body_sha256": "",
             "request_id": "r",
         }
         for hotkey in hotkeys
@@ -255,6 +256,41 @@ async def test_coverage_is_of_those_who_were_validators_when_the_epoch_ended(sid
     assert told.consensus.coverage.stake_share == round(
         stake_of(VALIDATOR_HOTKEY) / sum(stake_of(one.hotkey) for one in two), 6
     )
+
+
+async def test_stake_that_moves_within_an_epoch_counts_once(side: ResultsSide):
+    """The first validator reports, its stake moves to the second, and that one reports too."""
+    interval = await side.epoch()
+    await side.report(a_report(interval, top_miners=ranked([MINER_HOTKEY])))
+    then = side.registry.snapshot
+    assert then is not None
+    moved = stake_of(VALIDATOR_HOTKEY)
+    holds = {VALIDATOR_HOTKEY: 0, OTHERS[0]: moved + stake_of(OTHERS[0]), THIRD: stake_of(THIRD)}
+    neurons = tuple(
+        one.model_copy(update={"alpha_stake_rao": holds[Hotkey(one.hotkey)]}) for one in then.neurons
+    )
+    at_end = then.model_copy(
+        update={
+            "taken_at": interval.end_at - timedelta(minutes=1),
+            "block_number": then.block_number + 1,
+            "neurons": neurons,
+        }
+    )
+    async with side.owner.begin() as connection:
+        await store_snapshot(connection, at_end)
+    side.registry.adopt(at_end)
+    await side.report(a_report(interval, top_miners=ranked([MINER_HOTKEY])), OTHERS[0])
+    await side.report(a_report(interval, top_miners=ranked([STRANGER_HOTKEY])), THIRD)
+    await side.reveal(interval)
+    told = await seen(side, interval, THIRD)
+    assert told.consensus is not None
+    whole = sum(holds.values())
+    assert [(one.hotkey, one.support) for one in told.consensus.top_miners] == [
+        (MINER_HOTKEY, round(holds[OTHERS[0]] / whole, 6)),
+        (STRANGER_HOTKEY, round(holds[THIRD] / whole, 6)),
+    ]
+    assert told.consensus.coverage.stake_share == 1.0
+    assert {one.hotkey: one.alpha_stake_rao for one in told.reports} == holds
 
 
 async def test_more_signals_than_a_message_holds_come_page_by_page(side: ResultsSide):

@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -10,9 +12,11 @@ from botocore.exceptions import ClientError
 
 from devstack.object_store import admin_client
 from devstack.stack import Stack
-from tests.integration.people import client, fresh_grant, keypair, read_sealed
+from tests.integration.people import client, fresh_grant, keypair, legacy, read_sealed
 from tests.integration.test_uploads import CONTENT, s3_client
+from zipcast import auth
 from zipcast.calendar import parse_epoch_id
+from zipcast.errors import ErrorCode, ServiceError
 from zipcast.ready import Ready
 from zipcast.uploads import post_file
 
@@ -58,12 +62,9 @@ async def test_reading_credentials_open_the_ended_epoch_of_every_miner_and_nothi
         await asyncio.to_thread(s3.get_object, Bucket=ready.s3.validator_bucket, Key=keys[0])
 
 
-@pytest.mark.long  # a thousand uploads
-async def test_a_live_list_pages_on_where_a_legacy_list_ends(stack: Stack, ready: Ready):
-    """1,000 keys are all that one presigned list shows; over NATS the next page is another address."""
-    miner = keypair(ready, "miner-6").ss58_address
+async def thousand_and_five(stack: Stack, ready: Ready, folder: str) -> list[str]:
+    """The keys of as many uploads: a presigned list shows 1,000 at most."""
     s3 = admin_client(stack.servers.state, ready.s3.endpoint)
-    folder = f"data/hotkey={miner}/many/"
     names = [f"{folder}{number:04}.json" for number in range(1_005)]
 
     def put(some: list[str]) -> None:
@@ -71,20 +72,64 @@ async def test_a_live_list_pages_on_where_a_legacy_list_ends(stack: Stack, ready
             s3.put_object(Bucket=ready.s3.miner_bucket, Key=name, Body=b"x")
 
     await asyncio.gather(*(asyncio.to_thread(put, names[part::4]) for part in range(4)))
+    return names
+
+
+async def listed(next_page: Callable[[str | None], Awaitable[str]]) -> tuple[list[str], int]:
+    """All keys, page by page, and how many pages that took. `next_page`: the address after a key."""
     found: list[str] = []
-    async with client(ready, "validator-2") as validator, httpx.AsyncClient() as http:
-        after, pages = folder, 0
-        while after is not None:
-            listed = await validator.miner_list(miner, start_after=after)
-            answer = await http.get(listed.url)
+    pages, more = 0, True
+    async with httpx.AsyncClient() as http:
+        while more:
+            answer = await http.get(await next_page(found[-1] if found else None))
             assert answer.status_code == 200, answer.text
             keys = re.findall(r"<Key>([^<]+)</Key>", answer.text)
             assert len(keys) <= 1_000
-            found += [key.replace("%3D", "=").replace("%2F", "/") for key in keys]
-            pages += 1
-            after = found[-1] if "<IsTruncated>true</IsTruncated>" in answer.text else None
-    assert pages == 2
-    assert found == names
+            found += [unquote(key) for key in keys]
+            pages, more = pages + 1, "<IsTruncated>true</IsTruncated>" in answer.text
+    return found, pages
+
+
+@pytest.mark.long  # a thousand uploads
+async def test_a_list_of_an_ended_epoch_goes_on_after_a_thousand_keys(stack: Stack, ready: Ready):
+    miner = keypair(ready, "miner-6").ss58_address
+    async with client(ready, "validator-2") as validator:
+        running = (await validator.current()).message.epoch_id
+        with pytest.raises(ServiceError) as refused:
+            await validator.miner_list(running, miner)
+        assert refused.value.code is ErrorCode.EPOCH_NOT_ENDED
+        ended = (await anext(validator.epochs())).epoch.message.previous_epoch_id
+        assert ended is not None
+        names = await thousand_and_five(stack, ready, f"data/hotkey={miner}/epoch={ended}/")
+
+        async def next_page(after: str | None) -> str:
+            return (await validator.miner_list(ended, miner, after)).url
+
+        assert await listed(next_page) == (names, 2)
+
+
+@pytest.mark.long  # a thousand uploads
+async def test_a_legacy_client_reads_all_keys(stack: Stack, ready: Ready, http: httpx.AsyncClient):
+    miner, signer = keypair(ready, "miner-7").ss58_address, keypair(ready, "validator-1")
+    names = await thousand_and_five(stack, ready, f"data/hotkey={miner}/many/")
+    ago = iter(range(1, 50))
+
+    async def of_the_miner(after: str | None) -> str:
+        text = auth.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
+        body = legacy(signer, text, seconds_ago=next(ago)) | {"miner_hotkey": miner}
+        more = {} if after is None else {"start_after": after}
+        return str((await http.post("/get-miner-specific-access", json=body | more)).json()["miner_url"])
+
+    async def of_all(after: str | None) -> str:
+        body = legacy(signer, auth.VALIDATOR_ACCESS_COMMITMENT, seconds_ago=next(ago))
+        more = {} if after is None else {"start_after": after}
+        reply = (await http.post("/get-validator-access", json=body | more)).json()
+        return str(reply["urls"]["global"]["list_all_data"])
+
+    found, pages = await listed(of_the_miner)
+    assert (sorted(set(found) & set(names)), pages) == (names, 2)
+    everything, _ = await listed(of_all)
+    assert set(names) <= set(everything)
 
 
 @pytest.mark.long

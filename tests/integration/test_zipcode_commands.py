@@ -53,7 +53,7 @@ async def listed(zipcast, *options):
 
 
 async def test_an_import_reports_in_words(zipcast, write):
-    result = await zipcast("import", write(FAULTY))
+    result = await zipcast("import", write(FAULTY), status=3)
     assert result.stdout.splitlines() == [
         "version 1: 2 added, 0 changed, 0 unchanged, 1 rejected",
         "market tier derived from the home value: 1, of these STANDARD for want of one: 1",
@@ -62,7 +62,7 @@ async def test_an_import_reports_in_words(zipcast, write):
 
 
 async def test_an_import_reports_as_json(zipcast, write):
-    result = await zipcast("import", write(FAULTY), "--json")
+    result = await zipcast("import", write(FAULTY), "--json", status=3)
     assert json.loads(result.stdout) == {
         "version": 1,
         "added": 2,
@@ -72,6 +72,7 @@ async def test_an_import_reports_as_json(zipcast, write):
         "restored": 0,
         "tiersDerived": 1,
         "tiersDefaulted": 1,
+        "tooOld": 0,
     }
 
 
@@ -82,7 +83,7 @@ async def test_leading_zeros_are_restored_when_asked_for(zipcast, write):
 
 
 async def test_a_dry_run_says_so_and_changes_nothing(zipcast, write):
-    result = await zipcast("import", write(FAULTY), "--dry-run")
+    result = await zipcast("import", write(FAULTY), "--dry-run", status=3)
     assert result.stdout.startswith("no version: 2 added")
     assert result.stderr.endswith("nothing was changed: --dry-run\n")
     assert await versions(zipcast) == 0
@@ -91,7 +92,7 @@ async def test_a_dry_run_says_so_and_changes_nothing(zipcast, write):
 @pytest.mark.long
 @pytest.mark.parametrize("also", [[], ["--dry-run"]])
 async def test_a_strict_import_reports_changes_nothing_and_fails(zipcast, write, also):
-    result = await zipcast("import", write(FAULTY), "--strict", "--json", *also, status=1)
+    result = await zipcast("import", write(FAULTY), "--strict", "--json", *also, status=3)
     report = json.loads(result.stdout)
     assert (report["version"], len(report["rejected"])) == (None, 1)
     assert "--strict" in result.stderr
@@ -102,13 +103,13 @@ async def test_a_strict_import_reports_changes_nothing_and_fails(zipcast, write,
 
 async def test_a_file_without_an_acceptable_row_fails_with_every_row_named(zipcast, write):
     path = write(HEADER + "7001,NJ,90,Avenel,\n19801,XX,1,,\n")
-    result = await zipcast("import", path, status=1)
+    result = await zipcast("import", path, status=3)
     assert [line.partition(":")[0] for line in result.stderr.splitlines()] == [
         "line 2",
         "line 3",
         "nothing was changed",
     ]
-    report = json.loads((await zipcast("import", path, "--json", status=1)).stdout)
+    report = json.loads((await zipcast("import", path, "--json", status=3)).stdout)
     assert [rejection["line"] for rejection in report["rejected"]] == [2, 3]
     assert await versions(zipcast) == 0
 

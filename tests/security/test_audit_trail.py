@@ -2,12 +2,20 @@
 
 import httpx
 import psycopg
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from runtime.refusals import RefusalTrail
+from storage.tables import RequestRefusal
+from tests.integration.conftest import database
 from tests.integration.operator_view import refused_folder, until
 from tests.integration.people import ask, keypair, raw_connection
+from zipcast.clock import SystemClock
 from zipcast.messages import parse_error
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
+
+__all__ = ["database"]
 
 
 async def recorded(ready: Ready, request_id: str) -> list[tuple[object, ...]]:
@@ -25,8 +33,7 @@ async def test_a_lone_refusal_of_the_bridge_is_written(ready: Ready, http: httpx
         return bool(await recorded(ready, "a-lone-refusal"))
 
     await until(written, 5)
-    named = keypair(ready, "miner-1").ss58_address
-    assert await recorded(ready, "a-lone-refusal") == [("bridge", "bad_signature", named)]
+    assert await recorded(ready, "a-lone-refusal") == [("bridge", "bad_signature", None)]
 
 
 async def test_a_lone_refusal_of_the_responder_is_written(ready: Ready):
@@ -45,3 +52,17 @@ async def test_a_lone_refusal_of_the_responder_is_written(ready: Ready):
     await until(written, 5)
     expected = [("responder", "epoch_not_found", signer.ss58_address)]
     assert await recorded(ready, "another-lone-refusal") == expected
+
+
+async def test_a_row_that_cannot_be_written_holds_up_no_other(database: AsyncEngine):
+    """PostgreSQL stores no NUL in a text; whoever holds the bridge's key can send one."""
+    trail = RefusalTrail("responder", database, SystemClock())
+    for request_id in ("before", "nul\x00", "after"):
+        trail.note(verb="v", error="e", hotkey=None, source="192.0.2.7", request_id=request_id)
+    await trail.write()
+    trail.note(verb="v", error="e", hotkey=None, source="192.0.2.7", request_id="later")
+    await trail.write()
+    async with database.connect() as connection:
+        query = select(RequestRefusal.request_id).order_by(RequestRefusal.id)
+        assert list((await connection.execute(query)).scalars()) == ["before", "after", "later"]
+    assert trail.lost == 1

@@ -111,8 +111,8 @@ async def everything_locked(url: str, process: str) -> AsyncIterator[set[str]]:
             # A row that refers to an epoch keeps that epoch's key from being changed or deleted.
             await try_to(
                 "insert into miner_submissions (epoch_id, hotkey, status, reported_at, received_at, is_late, "
-                "s3_upload_complete, request_id) "
-                "select epoch_id, 'locker', 'FAILED', now(), now(), false, false, 'r' from epochs"
+                "s3_upload_complete, request_id, body_sha256) "
+                "select epoch_id, 'locker', 'FAILED', now(), now(), false, false, 'r', '' from epochs"
             )
             await try_to("insert into upload_seals (epoch_id, sealed_at) select epoch_id, now() from epochs")
         for table in tables:

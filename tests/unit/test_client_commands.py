@@ -1,11 +1,14 @@
 """The commands of miners and validators, before they connect to anything."""
 
 import re
+from pathlib import Path
 
 import pytest
+from rich.table import Table
 from typer.testing import CliRunner, Result
 
-from zipcast.cli import app
+from zipcast.cli import app, console
+from zipcast.cli.console import open_console, show_table
 
 SHARED = ("ready", "nats", "signers", "network", "netuid", "wallet-path", "wallet", "hotkey")
 COMMANDS = ("watch", "current", "upload")
@@ -62,3 +65,21 @@ def test_without_a_ready_file_the_missing_option_is_named(tmp_path):
     result = invoke("watch", "--ready", str(tmp_path / "ready.json"))
     assert result.exit_code == 2
     assert "give --wallet-path" in result.stderr
+
+
+def test_no_text_of_a_user_is_read_as_markup(capsys: pytest.CaptureFixture[str]):
+    """Names of cities and files hold brackets and colons; rich would read them as styles and emoji."""
+    texts = ("Winston [/old]", "Lower [merion]", "Upper [red]Darby", "Camp :house: Hill", "zips[pa].json")
+    table = Table("city", title=texts[0], caption=texts[1])
+    for text in texts:
+        table.add_row(text)
+        open_console(width=200).print(text, style="red")
+    show_table(table)
+    printed = capsys.readouterr().out
+    assert all(printed.count(text) >= 2 for text in texts)
+
+
+def test_every_console_of_the_commands_prints_text_as_it_is():
+    folder = Path(console.__file__).parents[1]
+    sources = {path: path.read_text() for path in folder.rglob("*.py") if path != Path(console.__file__)}
+    assert [path for path, source in sources.items() if re.search(r"\bConsole\(", source)] == []

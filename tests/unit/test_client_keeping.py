@@ -13,7 +13,7 @@ from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
 from zipcast import client as client_module
 from zipcast.client import ZipcastClient
-from zipcast.connection import Server
+from zipcast.connection import RefusedError, Server
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, seal
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_ERROR, error_body
@@ -78,6 +78,10 @@ class Network:
 
 async def silence() -> Msg:
     raise nats.errors.NoRespondersError
+
+
+async def reply_with_epoch() -> Msg:
+    return message(SEALED)
 
 
 def message(envelope: UnverifiedEnvelope) -> Msg:
@@ -237,6 +241,45 @@ async def test_what_nobody_expected_is_raised_out_of_epochs_and_of_requests(netw
             await anext(connected.epochs())
         with pytest.raises(ZeroDivisionError):
             await connected.current()
+
+
+async def test_a_request_waits_for_the_next_connection(network: Network):
+    """A miner whose own code blocked the event loop finds its connection closed by the server."""
+    async with new_client() as client:
+        await until(lambda: network.connections)
+
+        async def lost() -> Msg:
+            network.answer = reply_with_epoch
+            await network.connections[-1].close()
+            raise nats.errors.ConnectionClosedError
+
+        network.answer = lost
+        assert (await client.current()).envelope == SEALED
+        assert len(network.connections) == 2
+
+
+async def test_a_refusal_that_lasts_ends_the_client_with_its_reason(
+    network: Network, caplog: pytest.LogCaptureFixture
+):
+    refused = RefusedError(Server.parse("nats://127.0.0.1:4222"), "5Hotkey", "test", 46)
+    async with new_client() as client:
+        network.refusals = [refused] * 1000
+        await network.connections[0].close()
+        with pytest.raises(RefusedError, match=r"5Hotkey.*subnet 46 of network test"):
+            await anext(client.epochs())
+        with pytest.raises(RefusedError):
+            await client.current()
+    assert len([line for line in caplog.messages if "not registered on subnet 46" in line]) == 1
+
+
+async def test_a_refusal_that_passes_ends_nothing(network: Network):
+    refused = RefusedError(Server.parse("nats://127.0.0.1:4222"), "5Hotkey", "test", 46)
+    network.answer = reply_with_epoch
+    async with new_client() as client:
+        await anext(client.epochs())
+        network.refusals = [refused] * 3
+        await network.connections[0].close()
+        assert (await client.current()).envelope == SEALED
 
 
 async def test_an_old_epoch_is_refused_where_a_newer_one_is_known(network: Network):

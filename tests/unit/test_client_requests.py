@@ -56,7 +56,11 @@ def requester(
     answer: Answer, receivers: frozenset[Hotkey] = frozenset({SIGNER_HOTKEY})
 ) -> tuple[Requester, FakeConnection]:
     connection = FakeConnection(answer)
-    return Requester(MINER, receivers, FakeClock(), lambda: connection), connection  # type: ignore[arg-type, return-value]
+
+    async def connected() -> FakeConnection:
+        return connection
+
+    return Requester(MINER, receivers, FakeClock(), connected), connection  # type: ignore[arg-type]
 
 
 async def never(_: dict[str, str]) -> Msg:

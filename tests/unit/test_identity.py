@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from runtime.identity import Arrival, Caller, Doorkeeper, Proof, named_hotkey
+from runtime.identity import Arrival, Caller, Doorkeeper, Proof
 from runtime.registry import RegistryView
 from tests.unit.fakes import (
     MINER,
@@ -308,17 +308,25 @@ def test_what_has_no_legacy_text_needs_btauth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "body", "named"),
+    ("stated", "source"),
     [
-        ({btauth.HEADER_HOTKEY: "x"}, b"{}", "x"),
-        ({}, b'{"hotkey": "y"}', "y"),
-        ({}, b"[]", None),
-        ({}, b"{", None),
-        ({}, b"{}", None),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("192.0.2.7\x00", "unknown"),
+        ("x" * 300, "unknown"),
+        ("", "unknown"),
     ],
 )
-def test_whom_a_refused_request_names(headers: dict[str, str], body: bytes, named: object) -> None:
-    assert named_hotkey(headers, body) == named
+def test_the_source_of_a_bridged_request_is_an_address_or_unknown(stated: str, source: str) -> None:
+    admission = doorkeeper().admit_bridged(
+        replace(legacy(), headers=legacy().headers | {HEADER_CLIENT_ADDRESS: stated})
+    )
+    assert admission.caller.source == source
+
+
+def test_two_requests_of_one_second_have_an_order() -> None:
+    proofs = [doorkeeper().admit_bridged(bridged(nonce_ns=NOW_NS + late)).proof for late in (0, 1_000_000)]
+    assert proofs[0].signed_at < proofs[1].signed_at
 
 
 def admin_door() -> Doorkeeper:

@@ -40,7 +40,7 @@ def test_both_files_hold_the_same_rows():
 
 
 def test_its_columns_are_those_of_an_import():
-    assert COLUMNS == zipcode_rows.COLUMNS
+    assert tuple(one for one in zipcode_rows.COLUMNS if one != "base_weight") == COLUMNS
 
 
 def test_every_row_is_accepted_and_in_order():

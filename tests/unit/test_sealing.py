@@ -2,10 +2,13 @@
 
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_service.responder.sealing import highest_level, keep_newest
+from broker_service.responder.legacy_uploads import names_epoch
+from broker_service.responder.sealing import highest_level
+from broker_service.responder.versions import keep_newest
 from storage.object_store import ObjectVersion
 from tests.unit.fakes import START_AT
 
@@ -68,3 +71,20 @@ def test_what_is_cut_is_cut_where_most_is_and_no_further_than_needed(counts: lis
     level = highest_level(counts, most)
     assert total(level) <= most
     assert total(level) == sum(counts) or total(level + 1) > most
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("data/hotkey=H/epoch=2026-11-22T04-00-00/a.json", True),
+        ("data/hotkey=H/data/hotkey=H/epoch=2026-11-22T04-00-00/b/a.json", True),
+        ("data/hotkey=H/x/epoch=2026-11-22T04-00-00/a.json", True),
+        ("data/hotkey=H/epoch=2026-11-22/a.json", False),
+        ("data/hotkey=H/epoch=/a.json", False),
+        ("data/hotkey=H/2026-11-22T04-00-00/a.json", False),
+        ("data/hotkey=H/epoch=2026-11-22T04-00-00", False),
+        ("data/hotkey=H/job_id=1/a.json", False),
+    ],
+)
+def test_which_keys_name_an_epoch(key: str, named: bool) -> None:
+    assert names_epoch(key) is named

@@ -17,6 +17,8 @@ from storage.zipcode_rows import COLUMNS, ImportFileError, RawRow, Rejection, Ro
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = {"zipcode": "19801", "state": "DE", "recently_sold_listings": 7}
 
+EXAMPLES = "such as 1310, 1,310 or 1310.0"
+
 
 def read(content):
     return list(read_json(io.StringIO(content, newline=None)))
@@ -80,8 +82,8 @@ def test_an_entry_that_is_no_object_is_rejected(entry):
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
-        ("recently_sold_listings", 7.0, "must be an integer from 0 to 1000000, in digits only"),
-        ("recently_sold_listings", -7, "must be an integer from 0 to 1000000, in digits only"),
+        ("recently_sold_listings", 7.5, f"must be a whole number from 0 to 1000000, {EXAMPLES}"),
+        ("recently_sold_listings", -7, f"must be a whole number from 0 to 1000000, {EXAMPLES}"),
         ("population", True, "must be text, a number or null"),
         ("zipcode", ["19801"], "must be text, a number or null"),
         ("city", 7, "must be text"),
@@ -104,9 +106,15 @@ def test_a_number_may_be_a_zipcode_if_no_zero_is_lost():
     assert "--restore-leading-zeros" in short.rule
 
 
+def test_a_number_may_be_a_whole_float():
+    (row,) = parse([GOOD | {"recently_sold_listings": 7.0}])
+    assert row.recently_sold_listings == 7
+
+
 def test_a_column_in_both_spellings_rejects_its_entry():
     (rejected,) = read(json.dumps([GOOD | {"market_tier": "PREMIUM", "marketTier": "STANDARD"}]))
-    assert (rejected.line, rejected.field) == (1, "market_tier")
+    assert (rejected.line, rejected.field) == (1, "row")
+    assert "market_tier more than once: market_tier, marketTier" in rejected.rule
 
 
 @pytest.mark.parametrize(

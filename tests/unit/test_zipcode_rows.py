@@ -4,10 +4,12 @@ import io
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+import zipcodes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.zipcode_csv import read_csv
+from storage.zipcode_prefixes import states_of
 from storage.zipcode_rows import (
     COLUMNS,
     MARKET_TIERS,
@@ -132,7 +134,8 @@ def test_a_short_zipcode_hints_at_the_option_that_restores_its_zeros(value, hint
 
 @pytest.mark.parametrize(("value", "restored"), [("7001", "07001"), ("501", "00501"), ("19801", "19801")])
 def test_leading_zeros_are_restored_when_asked_for(value, restored):
-    (row,) = parse(f"zipcode,state,recently_sold_listings\n{value},DE,7\n", restore_leading_zeros=True)
+    state = states_of(restored)[0]
+    (row,) = parse(f"zipcode,state,recently_sold_listings\n{value},{state},7\n", restore_leading_zeros=True)
     assert (row.zipcode, row.zeros_restored) == (restored, value != restored)
 
 
@@ -160,24 +163,154 @@ def test_a_rejected_line_does_not_claim_its_zipcode():
     assert second.recently_sold_listings == 8
 
 
-@pytest.mark.parametrize("value", ["", "pa", "Pa", "XX", "PAX", "P", " PA"])
-def test_a_state_is_two_capital_letters_of_the_postal_list(value):
+@pytest.mark.parametrize("value", ["", "XX", "PAX", "P", " PA", "\u017fc"])
+def test_a_state_is_two_letters_of_the_postal_list(value):
     assert rejected_field(state=value) == "state"
 
 
-def test_the_district_territories_and_military_mail_are_known():
-    assert [parse_one(state=value).state for value in ("DC", "PR", "AE")] == ["DC", "PR", "AE"]
+@pytest.mark.parametrize("value", ["PA", "pa", "Pa"])
+def test_a_state_is_stored_in_capitals(value):
+    assert parse_one(state=value).state == "PA"
+
+
+@pytest.mark.parametrize(("zipcode", "state"), [("20001", "DC"), ("00901", "PR"), ("09001", "AE")])
+def test_the_district_territories_and_military_mail_are_known(zipcode, state):
+    assert parse_one(zipcode=zipcode, state=state).state == state
+
+
+@pytest.mark.parametrize(("zipcode", "state"), [("07710", "TX"), ("00902", "TX"), ("19103", "NJ")])
+def test_a_zipcode_lies_in_its_state(zipcode, state):
+    outcome = parse_one(zipcode=zipcode, state=state)
+    assert outcome.field == "state"
+    assert f"begin with {zipcode[:3]} lie in" in outcome.rule
+
+
+def test_every_real_zipcode_lies_in_its_state():
+    real = {(one["zip_code"], one["state"]) for one in zipcodes.list_all()}
+    strange = {(zipcode, state) for zipcode, state in real if state not in states_of(zipcode)}
+    # The package has six numbers of the army's European post offices in New Jersey.
+    assert {state for _, state in strange} == {"NJ"}
+    assert {zipcode[:3] for zipcode, _ in strange} == {"099"}
+
+
+def test_a_prefix_that_is_not_in_use_says_nothing():
+    assert states_of("00001") == ()
+    assert parse_one(zipcode="00001").state == "PA"
 
 
 @pytest.mark.parametrize(
     ("column", "most"),
     [("recently_sold_listings", 1_000_000), ("population", 10_000_000), ("median_home_value", 100_000_000)],
 )
-def test_counts_are_bounded_integers(column, most):
+def test_numbers_are_bounded(column, most):
     assert getattr(parse_one(**{column: "0"}), column) == 0
     assert getattr(parse_one(**{column: str(most)}), column) == most
-    for value in (str(most + 1), "-1", "+1", "1.0", "1e3", "1,000", "1_000", " 1", "٣", "9" * 5_000):
+    for value in (
+        str(most + 1),
+        "-1",
+        "+1",
+        "1e3",
+        "1,00",
+        "1,0000",
+        "1_000",
+        " 1",
+        "٣",
+        "9" * 5_000,
+        "1.",
+        ".5",
+    ):
         assert rejected_field(**{column: value}) == column
+
+
+@pytest.mark.parametrize("column", ["recently_sold_listings", "population"])
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [("310.0", 310), ("1,310", 1310), ("1 310.00", 1310), ("1'310", 1310), ("1\u202f310", 1310)],
+)
+def test_whole_floats_and_thousands_are_read(column, value, count):
+    assert getattr(parse_one(**{column: value}), column) == count
+
+
+@pytest.mark.parametrize("column", ["recently_sold_listings", "population"])
+def test_a_count_is_whole(column):
+    assert rejected_field(**{column: "310.5"}) == column
+
+
+@pytest.mark.parametrize(
+    ("value", "dollars"),
+    [("515120.020417", 515120), ("$401,223.5", 401224), ("0.4", 0), ("99999999.9", 10**8)],
+)
+def test_a_home_value_is_rounded_to_dollars(value, dollars):
+    assert parse_one(median_home_value=value).median_home_value == dollars
+
+
+@pytest.mark.parametrize(("value", "weight"), [("", None), ("1", 1.0), ("0.5", 0.5), ("1000000", 1e6)])
+def test_a_base_weight_may_be_given(value, weight):
+    assert parse_one(base_weight=value).base_weight == weight
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1000000.1", "0.0000001", "nan", "inf", "1e3"])
+def test_a_base_weight_has_bounds(value):
+    assert rejected_field(base_weight=value) == "base_weight"
+
+
+@pytest.mark.parametrize("value", ["19103.0", "8701.0"])
+def test_a_zipcode_that_pandas_made_a_float_of_is_read(value):
+    (row,) = parse(
+        f"zip,st,listings\n{value},{'PA' if value[0] == '1' else 'NJ'},7\n", restore_leading_zeros=True
+    )
+    assert row.zipcode in {"19103", "08701"}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_recognised(delimiter):
+    (row,) = parse(
+        delimiter.join(["zipcode", "state", "city", "listings"])
+        + "\n"
+        + delimiter.join(["19103", "PA", "Philadelphia", "310"])
+        + "\n"
+    )
+    assert (row.zipcode, row.city, row.recently_sold_listings) == ("19103", "Philadelphia", 310)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ZIP Code,State Code,Expected Listings",
+        "zip_code,state,expectedListings",
+        "RegionName,State,Recently Sold Listings",
+        "\ufeffzip,st,homes sold",
+        "StateName,postal-code,state,recently_sold",
+    ],
+)
+def test_usual_names_of_columns_are_recognised(header):
+    values = {"StateName": "Pennsylvania"}
+    plainly = {"zip": "19103", "pos": "19103", "reg": "19103", "sta": "PA", "st": "PA"}
+    record = [
+        values.get(name) or plainly.get(name.lstrip("\ufeff")[:3].lower(), "310")
+        for name in header.split(",")
+    ]
+    (row,) = parse(f"{header}\n{','.join(record)}\n")
+    assert (row.zipcode, row.state, row.recently_sold_listings) == ("19103", "PA", 310)
+
+
+def test_the_operator_names_a_column():
+    rows = read_csv(io.StringIO("zip,state,n,listings\n19103,PA,7,8\n"), {"recently_sold_listings": "n"})
+    (row,) = check_rows(rows, RowRules(NOW))
+    assert row.recently_sold_listings == 7
+
+
+@pytest.mark.parametrize("header", ["zip,state,m", "zip,state,n,n"])
+def test_a_column_that_is_named_must_be_there_once(header):
+    with pytest.raises(ImportFileError, match="recently_sold_listings as 'n', which is"):
+        read_csv([header], {"recently_sold_listings": "n"})
+
+
+def test_a_missing_column_says_which_headers_there_are():
+    with pytest.raises(
+        ImportFileError, match=r"no column recently_sold_listings; it has: 'RegionName, State, .*--map"
+    ):
+        read_csv(["RegionName,State,2026-10-31"])
 
 
 def test_listings_must_be_given():

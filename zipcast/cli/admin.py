@@ -6,7 +6,6 @@ Owns options and output. A command that failed is one line and exit status 1.
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zipcast.admin_messages import (
@@ -19,7 +18,8 @@ from zipcast.admin_messages import (
     ListedConnection,
     OverrideOutcome,
 )
-from zipcast.cli.command import admin_command, err
+from zipcast.cli.command import admin_command
+from zipcast.cli.console import err, out
 from zipcast.cli.session import Session
 
 admin_app = typer.Typer(no_args_is_help=True, help="For the hotkeys of ADMIN_HOTKEYS.")
@@ -28,7 +28,6 @@ target_app = typer.Typer(no_args_is_help=True, help="How much an epoch assigns."
 admin_app.add_typer(epoch_app, name="epoch")
 admin_app.add_typer(target_app, name="target")
 
-out = Console()
 
 EpochArgument = Annotated[str, typer.Argument(metavar="EPOCH", show_default=False)]
 HotkeyArgument = Annotated[str, typer.Argument(metavar="HOTKEY", show_default=False)]

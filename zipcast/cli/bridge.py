@@ -8,6 +8,7 @@ import typer
 
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.history_messages import EndedEpochsReply
+from zipcast.http import open_sync_client
 from zipcast.messages import parse_error
 from zipcast.ready import NotReadyError, Ready
 
@@ -37,8 +38,9 @@ def get(
 ) -> bytes:
     """Raises ServiceError as the bridge states it, and OSError where it does not answer."""
     try:
-        answer = httpx.get(address + target, params=parameters, headers=headers, timeout=TIMEOUT_SECONDS)
-    except httpx.HTTPError as error:
+        with open_sync_client(address, TIMEOUT_SECONDS) as http:
+            answer = http.get(address + target, params=parameters, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise OSError(f"{address} does not answer: {type(error).__name__}") from None
     if answer.status_code == httpx.codes.OK:
         return answer.content

@@ -3,20 +3,20 @@
 import hashlib
 import json
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zipcast.cli.command import command
+from zipcast.cli.console import err, out
 from zipcast.cli.session import Session
 from zipcast.client import ReceivedEpoch
 from zipcast.messages import EpochMessage
 from zipcast.uploads import post_file
-
-out, err = Console(), Console(stderr=True)
 
 
 @command
@@ -48,13 +48,13 @@ def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
         else "running already"
     )
     sha256 = hashlib.sha256(received.epoch.envelope.payload).hexdigest()
-    out.print(
-        f"[bold]{message.epoch_id}[/bold]  {message.metadata.zipcode_count} zipcodes, "
-        f"{message.metadata.total_expected_listings} listings, until {message.epoch_end:%H:%M:%S} UTC  "
-        f"[green]verified[/green], {how}, sha256 {sha256[:16]}",
-        highlight=False,
-        soft_wrap=True,
+    line = Text(message.epoch_id, "bold").append(
+        f"  {message.metadata.zipcode_count} zipcodes, {message.metadata.total_expected_listings} listings, "
+        f"until {message.epoch_end:%H:%M:%S} UTC  ",
+        "not bold",
     )
+    line.append("verified", "not bold green").append(f", {how}, sha256 {sha256[:16]}", "not bold")
+    out.print(line, soft_wrap=True)
 
 
 @command
@@ -109,17 +109,19 @@ async def upload(
 ) -> None:
     """Upload files to the folder that this hotkey has for one epoch, each under its bare name."""
     async with session.client() as client:
+        deadline_at: datetime | None = None
         if validator:
             epoch_id = epoch or (await client.current()).message.epoch_id
             issued = await client.validator_upload(epoch_id, with_checksum=True)
             url, fields = issued.upload_url, issued.fields
         else:
             grant = await client.miner_upload(epoch)
-            url, fields = grant.url, grant.fields
+            url, fields, deadline_at = grant.url, grant.fields, grant.expires_at
     # A validator's report names each file's SHA-256: where the store keeps it, nobody reads the file again.
     keys: list[str] = []
     for file in files:
-        keys.append(await post_file(url, fields, file.name, file, with_checksum=validator))
+        key = await post_file(url, fields, file.name, file, with_checksum=validator, deadline_at=deadline_at)
+        keys.append(key)
         if not as_json:
             out.print(f"uploaded {keys[-1]}", highlight=False, soft_wrap=True)
     if as_json:

@@ -10,18 +10,16 @@ from typing import Any
 import nats.errors
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 
+from zipcast.cli.console import err
 from zipcast.cli.session import resolve
+from zipcast.connection import CertificateError, RefusedError
 from zipcast.envelope import EnvelopeError
 from zipcast.errors import ServiceError
 from zipcast.messages import first_fault
 from zipcast.ready import NotReadyError
 from zipcast.uploads import UploadError
 from zipcast.wallets import WalletError
-
-err = Console(stderr=True)
-
 
 Work = Callable[..., Coroutine[Any, Any, None]]
 
@@ -66,8 +64,8 @@ def reported() -> Iterator[None]:
         raise typer.Exit(130) from None
     except ServiceError as error:
         _fail(f"{error.code}: {error.message}")
-    except nats.errors.AuthorizationError:
-        _fail("refused: this hotkey is not registered, or the service does not know it yet")
+    except (RefusedError, CertificateError) as error:
+        _fail(str(error))
     except (TimeoutError, nats.errors.Error) as error:
         _fail(f"NATS does not answer ({type(error).__name__}); is the service running?")
     except ValidationError as error:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from zipcast.cli.database import err, out, server_packages
+from zipcast.cli.console import err, out
+from zipcast.cli.database import server_packages
 
 if TYPE_CHECKING:
     from runtime.settings import EnvironmentSettings

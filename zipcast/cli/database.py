@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
 
+from zipcast.cli.console import err
 from zipcast.ready import NotReadyError, Ready
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-out = Console()
-err = Console(stderr=True)
 
 DatabaseOption = Annotated[
     str | None,
@@ -27,10 +25,10 @@ DatabaseOption = Annotated[
 Result = TypeVar("Result")
 
 
-def fail(message: str) -> NoReturn:
-    """One line, exit status 1."""
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print one line and end with that exit status."""
     err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 @contextmanager

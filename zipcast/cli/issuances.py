@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from zipcast.cli.console import show_table
 from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
-from zipcast.cli.tables import show_table
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from zipcast.cli.database import fail, out, server_packages
+from zipcast.cli.console import out
+from zipcast.cli.database import fail, server_packages
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys of the NATS users, the signer and the seeds.")
 

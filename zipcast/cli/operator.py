@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from zipcast.cli.console import out
 from zipcast.cli.current_line import describe_current
-from zipcast.cli.database import DatabaseOption, chosen_database, database_faults, out, server_packages
+from zipcast.cli.database import DatabaseOption, chosen_database, database_faults, server_packages
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from zipcast.cli.config import read_env_files
-from zipcast.cli.database import database_faults, fail, out, server_packages
+from zipcast.cli.console import out
+from zipcast.cli.database import database_faults, fail, server_packages
 
 if TYPE_CHECKING:
     from schedulers.preview import Preview

@@ -3,15 +3,13 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zipcast.cli.command import command
+from zipcast.cli.console import out, show_table
 from zipcast.cli.session import Session
-from zipcast.cli.tables import show_table
 from zipcast.result_messages import Consensus, EpochResults, ToldReport
 
-out = Console()
 RAO_PER_ALPHA = 1_000_000_000
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from zipcast.cli.config import EnvFiles, read_env_files
-from zipcast.cli.database import fail, out, server_packages
+from zipcast.cli.console import out
+from zipcast.cli.database import fail, server_packages
 from zipcast.clock import SystemClock
 from zipcast.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
 

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from zipcast.calendar import EpochCalendar
 from zipcast.cli.config import env_values
-from zipcast.cli.database import err, fail, out, server_packages
+from zipcast.cli.console import err, out
+from zipcast.cli.database import fail, server_packages
 from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import Candidate, SelectionSettings, sparable
 from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise

@@ -7,21 +7,15 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from zipcast.cli.database import (
-    DatabaseOption,
-    chosen_database,
-    err,
-    fail,
-    run_on_database,
-    server_packages,
-)
+from zipcast.cli.console import err
+from zipcast.cli.database import DatabaseOption, chosen_database, fail, run_on_database, server_packages
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 if TYPE_CHECKING:
@@ -33,6 +27,8 @@ if TYPE_CHECKING:
 
 zipcodes_app = typer.Typer(no_args_is_help=True, help="Which zipcodes there are, and which of them count.")
 imports_app = typer.Typer(no_args_is_help=True, help="Versions of the zipcode data.")
+
+REJECTED_STATUS = 3
 
 JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
 ReasonOption = Annotated[str, typer.Option(help="Kept with the version that this makes.")]
@@ -48,12 +44,21 @@ def import_file(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, then undo it.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="One rejected row: nothing is imported.")] = False,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="COLUMN=HEADER", help="Take that header of the file for a column."),
+    ] = None,
+    max_age_days: Annotated[
+        int, typer.Option(min=1, help="Count rows older than this (the scheduler's MAX_DATA_AGE_DAYS).")
+    ] = 30,
     restore_leading_zeros: Annotated[
         bool, typer.Option("--restore-leading-zeros", help="Take 7001 for 07001 and 501 for 00501.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
 ) -> None:
-    """Import zipcodes: one transaction, one version; rejected rows are named."""
+    """Import zipcodes: one transaction, one version. Rejected rows are named.
+
+    Exit status 3 if rows were rejected, 1 if the file could not be imported."""
     with server_packages():
         from storage.zipcode_file import FileFormat
         from storage.zipcode_import import (
@@ -64,7 +69,12 @@ def import_file(
         )
         from storage.zipcode_rows import ImportFileError
     options = ImportOptions(
-        FileFormat(file_format) if file_format else None, restore_leading_zeros, dry_run, strict
+        file_format=FileFormat(file_format) if file_format else None,
+        mapping=_mapping(mapping or []),
+        restore_leading_zeros=restore_leading_zeros,
+        dry_run=dry_run,
+        strict=strict,
+        max_data_age=timedelta(days=max_age_days),
     )
     url = chosen_database(database_url, ready)
 
@@ -77,14 +87,33 @@ def import_file(
             report = run_on_database(url, work)
     except NothingAcceptedError as error:
         _show_report(ImportReport(None, 0, 0, 0, error.rejected), as_json)
-        fail("nothing was changed: every row was rejected")
+        fail("nothing was changed: every row was rejected", REJECTED_STATUS)
     except ImportFileError as error:
         fail(str(error))
     _show_report(report, as_json)
+    if report.too_old and not as_json:
+        typer.echo(f"older than {max_age_days} days: {report.too_old}; epochs prefer fresher ones", err=True)
     if strict and report.rejected:
-        fail("nothing was changed: --strict, and some rows were rejected")
+        fail("nothing was changed: --strict, and some rows were rejected", REJECTED_STATUS)
     if dry_run:
         err.print("nothing was changed: --dry-run")
+    if report.rejected:
+        raise typer.Exit(REJECTED_STATUS)
+
+
+def _mapping(given: list[str]) -> dict[str, str]:
+    """Return {column: header}. Raises typer.BadParameter naming what is wrong."""
+    from storage.zipcode_rows import COLUMNS
+
+    mapping: dict[str, str] = {}
+    for pair in given:
+        column, equals, header = pair.partition("=")
+        if not equals or column not in COLUMNS:
+            raise typer.BadParameter(
+                f"--map {pair}: write COLUMN=HEADER, with COLUMN one of {', '.join(COLUMNS)}"
+            )
+        mapping[column] = header
+    return mapping
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+"""Finds a miner's uploads that name no epoch in their path: they belong to the epoch in which they were
+stored.
+
+The legacy form opens a miner's whole folder, and software already running on the subnet uploads to paths of
+its own there. Keys below an `epoch=` folder are not looked for here: `sealing` reads those two folders
+directly.
+"""
+
+from broker_service.responder.versions import keep_newest
+from storage import policies
+from storage.object_store import Marker, ObjectStore, ObjectVersion
+from storage.policies import Folder, Scope
+from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
+from zipcast.hotkeys import Hotkey
+
+MAX_SWEEP_PAGES = 100
+MAX_FOLDER_PAGES = 10
+_SEGMENT = "epoch="
+
+
+async def uploads_without_epoch(
+    store: ObjectStore, bucket: str, hotkey: Hotkey, interval: EpochInterval
+) -> tuple[dict[str, ObjectVersion], bool]:
+    """Return the newest version of each key that was stored while the epoch ran, and whether that is all.
+
+    At most MAX_SWEEP_PAGES pages are read. Raises ObjectStoreUnavailableError."""
+    chosen: dict[str, ObjectVersion] = {}
+    folder = policies.miner_folder_scope(bucket, hotkey)
+    regions = policies.epoch_folders(bucket, hotkey)
+    strays, complete = await _malformed_folders(store, regions)
+    pages = MAX_SWEEP_PAGES
+    scopes: list[Scope | Folder] = [folder, *strays]
+    for scope in scopes:
+        marker: Marker | None = None
+        begun = False
+        while pages > 0 and (marker is not None or not begun):
+            pages, begun = pages - 1, True
+            page = await store.list_versions(scope, marker)
+            stored = (version for version in page.versions if _counts(version, interval))
+            keep_newest(chosen, tuple(stored), interval.end_at)
+            marker = page.next_marker
+            if marker is not None and scope is folder:
+                marker = _beyond_epochs(marker, [region.prefix for region in regions])
+        complete = complete and begun and marker is None
+    return chosen, complete
+
+
+def _counts(version: ObjectVersion, interval: EpochInterval) -> bool:
+    return interval.start_at <= version.last_modified < interval.end_at and not names_epoch(version.key)
+
+
+def names_epoch(key: str) -> bool:
+    """Return whether a folder of the key is `epoch=` with a well-formed epoch id."""
+    return any(_is_epoch(folder) for folder in key.split("/")[:-1])
+
+
+def _is_epoch(folder: str) -> bool:
+    try:
+        parse_epoch_id(folder.removeprefix(_SEGMENT))
+    except MalformedEpochIdError:
+        return False
+    return folder.startswith(_SEGMENT)
+
+
+def _beyond_epochs(marker: Marker, prefixes: list[str]) -> Marker:
+    """Return a marker behind the `epoch=` folders, if reading has come to them: they may hold many keys."""
+    for prefix in prefixes:
+        if marker.key.startswith(prefix):
+            return Marker(prefix + "~", "")
+    return marker
+
+
+async def _malformed_folders(store: ObjectStore, regions: tuple[Folder, ...]) -> tuple[list[Folder], bool]:
+    """Return the folders that begin with `epoch=` and name none, and whether these are all."""
+    found: list[Folder] = []
+    complete = True
+    for region in regions:
+        token: str | None = None
+        for _ in range(MAX_FOLDER_PAGES):
+            folders, token = await store.list_folders(region, token)
+            named = {folder: folder.removesuffix("/").rpartition("/")[2] for folder in folders}
+            found += [Folder(region.bucket, folder) for folder, name in named.items() if not _is_epoch(name)]
+            if token is None:
+                break
+        complete = complete and token is None
+    return found, complete

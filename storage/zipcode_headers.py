@@ -1,0 +1,69 @@
+"""Finds the columns of a zipcode file under the names that people give them.
+
+A header counts by its letters and digits alone, so `ZIP Code`, `zip_code` and `zipCode` are the same. Our own
+name of a column wins over the other names, and a name given by the operator (`--map`) over both.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+# What spreadsheets, Zillow's, Redfin's and the Census Bureau's files call them; the first is ours.
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "zipcode": ("zipcode", "zip", "zip5", "postalcode", "postcode", "zcta", "zcta5", "regionname"),
+    "state": ("state", "statecode", "stateabbr", "stateabbreviation", "st", "stateid", "statename"),
+    "city": ("city", "cityname", "primarycity", "town", "place"),
+    "county": ("county", "countyname"),
+    "population": ("population", "pop", "totalpopulation"),
+    "median_home_value": (
+        *("medianhomevalue", "homevalue", "medianvalue", "medianprice", "mediansaleprice", "zhvi"),
+    ),
+    "recently_sold_listings": (
+        *("recentlysoldlistings", "expectedlistings", "recentlysold", "soldlistings", "listings"),
+        *("listingcount", "numlistings", "homessold", "salescount"),
+    ),
+    "market_tier": ("markettier", "tier"),
+    "geographic_region": ("geographicregion", "georegion", "region"),
+    "base_weight": ("baseweight", "weight"),
+    "last_scraped": ("lastscraped", "lastscrapedat", "scrapedat", "lastupdated", "updatedat"),
+}
+NO_MAPPING: Mapping[str, str] = MappingProxyType({})
+_PLAIN = re.compile(r"[^a-z0-9]")
+
+
+class HeaderError(ValueError):
+    """Two headers mean the same column, or the operator's mapping names what is not there."""
+
+
+def matched(headers: Iterable[str], mapping: Mapping[str, str]) -> dict[str, str]:
+    """Return the header of each column that the file has.
+
+    `mapping` is the operator's: {column: header}, both as the operator wrote them. Raises HeaderError."""
+    by_name: dict[str, list[str]] = {}
+    given = list(headers)
+    for header in given:
+        by_name.setdefault(plain(header), []).append(header)
+    found: dict[str, str] = {}
+    for column, names in NAMES.items():
+        if column in mapping:
+            found[column] = _mapped(column, mapping[column], given)
+            continue
+        name = next((name for name in names if name in by_name), None)
+        if name is not None:
+            if len(by_name[name]) > 1:
+                raise HeaderError(f"has the column {column} more than once: {', '.join(by_name[name])}")
+            found[column] = by_name[name][0]
+    return found
+
+
+def _mapped(column: str, header: str, given: list[str]) -> str:
+    count = given.count(header)
+    if count != 1:
+        there = "is not there" if count == 0 else "is there more than once"
+        raise HeaderError(f"is to give {column} as {header!a:.60}, which {there}")
+    return header
+
+
+def plain(header: str) -> str:
+    """Return the header's letters and digits, in lower case."""
+    return _PLAIN.sub("", header.lower())

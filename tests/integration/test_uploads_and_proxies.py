@@ -1,0 +1,157 @@
+"""Uploads and downloads by the SDK: proxy settings, limits, and what comes too late."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from zipcast.http import ProxySettingsError, is_loopback
+from zipcast.uploads import TooLargeError, TooLateError, UploadError, download, fetch, post_file
+
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+NOW = datetime.now(UTC)
+Answer = Callable[[], bytes]
+
+
+@asynccontextmanager
+async def store(answer: Answer) -> AsyncIterator[str]:
+    """An object store that says what `answer` returns, to whatever request."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b"Content-Length: " in head:
+            await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split(b"\r\n")[0]))
+        writer.write(answer())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/bucket"
+
+
+def form(expires_at: datetime = NOW + timedelta(hours=1)) -> dict[str, str]:
+    policy = json.dumps({"expiration": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": []})
+    return {"key": "data/x/${filename}", "policy": base64.b64encode(policy.encode()).decode()}
+
+
+def stored(at: datetime = NOW, status: str = "204 No Content") -> Answer:
+    head = f"HTTP/1.1 {status}\r\nDate: {format_datetime(at, usegmt=True)}\r\nContent-Length: 0\r\n\r\n"
+    return head.encode
+
+
+def holds(content: bytes, *, stated: bool = True) -> Answer:
+    length = f"Content-Length: {len(content)}\r\n" if stated else "Connection: close\r\n"
+    return lambda: f"HTTP/1.1 200 OK\r\n{length}\r\n".encode() + content
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "listings.json"
+    path.write_text("x" * 2000)
+    return path
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ALL_PROXY": "socks5://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "fd00::/8,10.0.0.0/8"},
+        {"ALL_PROXY": "gopher://127.0.0.1:9"},
+    ],
+)
+async def test_loopback_is_never_proxied(settings, monkeypatch: pytest.MonkeyPatch, file: Path):
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    async with store(stored()) as url:
+        assert await post_file(url, form(), file.name, file) == "data/x/listings.json"
+    async with store(holds(b"content")) as url:
+        assert await fetch(url) == b"content"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"ALL_PROXY": "socks5://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "fd00::/8"},
+        {"ALL_PROXY": "gopher://127.0.0.1:9"},
+        {"HTTP_PROXY": "http://127.0.0.1:9"},
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_one_line(settings, monkeypatch: pytest.MonkeyPatch, file: Path):
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    for attempt in (post_file("http://s3.example/b", form(), "x", file), fetch("http://s3.example/b")):
+        with pytest.raises((ProxySettingsError, UploadError)) as refused:
+            await attempt
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "loopback"),
+    [
+        ("http://127.0.0.1:8333/x", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]:80", True),
+        ("http://localhost:1", True),
+        ("http://127.0.0.1.example", False),
+        ("https://s3.example", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_which_hosts_are_this_machine(url: str, loopback: bool):
+    assert is_loopback(url) is loopback
+
+
+async def test_a_form_that_has_ended_is_not_sent(file: Path):
+    with pytest.raises(TooLateError, match="next epoch"):
+        await post_file("http://127.0.0.1:9/", form(NOW - timedelta(seconds=1)), file.name, file)
+
+
+async def test_a_file_that_arrives_after_the_deadline_does_not_count(file: Path):
+    deadline = NOW + timedelta(seconds=5)
+    async with store(stored(deadline + timedelta(seconds=22))) as url:
+        with pytest.raises(TooLateError, match="does not count"):
+            await post_file(url, form(deadline), file.name, file, deadline_at=deadline)
+    async with store(stored(deadline + timedelta(seconds=1), "403 Forbidden")) as url:
+        with pytest.raises(TooLateError):
+            await post_file(url, form(deadline), file.name, file)
+    async with store(stored(deadline - timedelta(seconds=1), "403 Forbidden")) as url:
+        with pytest.raises(UploadError) as refused:
+            await post_file(url, form(deadline), file.name, file, deadline_at=deadline)
+        assert not isinstance(refused.value, TooLateError)
+    async with store(stored(deadline - timedelta(seconds=1))) as url:
+        assert await post_file(url, form(deadline), file.name, file, deadline_at=deadline)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+async def test_what_is_larger_than_allowed_is_left_where_it_is(stated: bool, tmp_path: Path):
+    path = tmp_path / "big"
+    async with store(holds(b"x" * 5000, stated=stated)) as url:
+        with pytest.raises(TooLargeError):
+            await fetch(url, max_bytes=4999)
+        with pytest.raises(TooLargeError):
+            await download(url, path, max_bytes=4999)
+        assert names(tmp_path) == []
+        assert await download(url, path, max_bytes=5000) == 5000
+        assert path.stat().st_size == 5000
+        assert len(await fetch(url, max_bytes=5000)) == 5000
+
+
+async def test_a_download_that_is_cut_leaves_nothing(tmp_path: Path):
+    async with store(lambda: b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 100) as url:
+        with pytest.raises(UploadError):
+            await download(url, tmp_path / "cut")
+    assert names(tmp_path) == []
