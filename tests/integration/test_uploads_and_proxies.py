@@ -15,7 +15,6 @@ from zipcast.http import ProxySettingsError, is_loopback
 from zipcast.uploads import TooLargeError, TooLateError, UploadError, download, fetch, post_file
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-NOW = datetime.now(UTC)
 Answer = Callable[[], bytes]
 
 
@@ -34,12 +33,19 @@ async def store(answer: Answer) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/bucket"
 
 
-def form(expires_at: datetime = NOW + timedelta(hours=1)) -> dict[str, str]:
+def hence(**time: float) -> datetime:
+    """That long from now. Every case leaves an hour, so that a slow machine changes no outcome."""
+    return datetime.now(UTC) + timedelta(**time)
+
+
+def form(expires_at: datetime | None = None) -> dict[str, str]:
+    expires_at = expires_at or hence(hours=1)
     policy = json.dumps({"expiration": f"{expires_at:%Y-%m-%dT%H:%M:%SZ}", "conditions": []})
     return {"key": "data/x/${filename}", "policy": base64.b64encode(policy.encode()).decode()}
 
 
-def stored(at: datetime = NOW, status: str = "204 No Content") -> Answer:
+def stored(at: datetime | None = None, status: str = "204 No Content") -> Answer:
+    at = at or hence()
     head = f"HTTP/1.1 {status}\r\nDate: {format_datetime(at, usegmt=True)}\r\nContent-Length: 0\r\n\r\n"
     return head.encode
 
@@ -117,11 +123,11 @@ def test_which_hosts_are_this_machine(url: str, loopback: bool):
 
 async def test_a_form_that_has_ended_is_not_sent(file: Path):
     with pytest.raises(TooLateError, match="next epoch"):
-        await post_file("http://127.0.0.1:9/", form(NOW - timedelta(seconds=1)), file.name, file)
+        await post_file("http://127.0.0.1:9/", form(hence(seconds=-1)), file.name, file)
 
 
 async def test_a_file_that_arrives_after_the_deadline_does_not_count(file: Path):
-    deadline = NOW + timedelta(seconds=5)
+    deadline = hence(hours=1)
     async with store(stored(deadline + timedelta(seconds=22))) as url:
         with pytest.raises(TooLateError, match="does not count"):
             await post_file(url, form(deadline), file.name, file, deadline_at=deadline)
