@@ -1,5 +1,6 @@
 -- A login for each process, member of the role whose rights it has. Run by the owner of the database, with
--- psql 15 or newer, before or after the first migration; again, it changes the passwords.
+-- psql 15 or newer, before or after the first migration; again, it changes the passwords and puts settings back
+-- that a login has changed for itself, which PostgreSQL cannot forbid.
 --   PASSWORD_SCHEDULERS=… PASSWORD_RESPONDER=… PASSWORD_BRIDGE=… psql "$DATABASE_URL_OWNER" -f deploy/logins.sql
 \set ON_ERROR_STOP on
 \getenv schedulers_password PASSWORD_SCHEDULERS
@@ -16,6 +17,18 @@ from (values ('schedulers', 'zipcast_schedulers'), ('responder', 'zipcast_respon
     as wanted (login, role)
 where not exists (select from pg_roles where rolname = login) \gexec
 
-alter role schedulers password :'schedulers_password';
-alter role responder password :'responder_password';
-alter role bridge password :'bridge_password';
+-- Ten connections for each replica; together less than the 97 that PostgreSQL leaves by default, so that none of them
+-- keeps the others out.
+alter role schedulers connection limit 30 password :'schedulers_password';
+alter role responder connection limit 40 password :'responder_password';
+alter role bridge connection limit 20 password :'bridge_password';
+
+-- No other schema is searched, or objects made there could stand in for ours, or for PostgreSQL's own functions and
+-- operators. The owner imports zipcodes and makes temporary tables for it.
+alter role schedulers reset all;
+alter role responder reset all;
+alter role bridge reset all;
+select format('alter role %I in database %I reset all', login, current_database())
+from unnest(array['schedulers', 'responder', 'bridge']) as login \gexec
+select format('alter role %I in database %I set search_path = zipcast, pg_temp', login, current_database())
+from unnest(array['schedulers', 'responder', 'bridge', current_user::text]) as login \gexec

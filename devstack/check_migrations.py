@@ -20,23 +20,29 @@ from devstack.state import State
 from devstack.supervisor import Supervisor
 from storage.database import sqlalchemy_url
 from storage.migrate import migrate
-from storage.tables import Base
+from storage.tables import SCHEMA, Base
 
 
 def _is_declared(name: str | None, kind: str, parents: object) -> bool:
-    """Partitions are made day by day, not declared."""
-    return not (kind == "table" and name is not None and name.startswith("request_claims_"))
+    """Partitions are made day by day, and the lock is the migrations' own: neither is declared."""
+    if kind == "schema":
+        return name == SCHEMA
+    undeclared = ("request_claims_", "migration_lock")
+    return not (kind == "table" and name is not None and name.startswith(undeclared))
 
 
 def differences(url: str) -> list[object]:
     """What alembic would still change."""
-    engine = create_engine(sqlalchemy_url(url))
+    # A table of the default schema would be compared as one without a schema.
+    engine = create_engine(sqlalchemy_url(url), connect_args={"options": "-c search_path=pg_catalog"})
     try:
         with engine.connect() as connection:
             options = {
                 "compare_type": True,
                 "compare_server_default": True,
                 "include_name": _is_declared,
+                "include_schemas": True,
+                "version_table_schema": SCHEMA,
             }
             found: list[object] = compare_metadata(
                 MigrationContext.configure(connection, opts=options), Base.metadata
@@ -50,7 +56,7 @@ def leftovers(url: str) -> list[str]:
     """Tables that a downgrade to nothing left behind."""
     engine = create_engine(sqlalchemy_url(url))
     try:
-        return sorted(set(inspect(engine).get_table_names()) - {"alembic_version"})
+        return sorted(set(inspect(engine).get_table_names(SCHEMA)) - {"alembic_version", "migration_lock"})
     finally:
         engine.dispose()
 

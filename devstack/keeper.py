@@ -16,9 +16,12 @@ from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
-_LOG_CHECK_SECONDS = 1.0
 MAX_LOG_BYTES = 64 * 1024**2
 """A larger log is emptied; one copy of what it held is kept."""
+# A running part is checked this often, and started again after it has not worked for so long.
+_LOOK_SECONDS = 2.0
+_HOPELESS_SECONDS = 10.0
+_STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +108,32 @@ class Keeper:
         loop, backoff = asyncio.get_running_loop(), Backoff()
         while True:
             started = loop.time()
-            await self._ended()
-            await self._revive(backoff, loop.time() - started)
+            status = await self._ended()
+            await self._revive(backoff, status, loop.time() - started)
 
-    async def _ended(self) -> None:
-        """Wait for the part to end, and meanwhile keep its log small."""
-        ended = asyncio.ensure_future(self._running().wait())
+    async def _ended(self) -> str:
+        """Wait until the process has ended, or end it because it cannot recover; return how it ended.
+
+        Meanwhile its log is kept small."""
+        ended = asyncio.create_task(self._running().wait())
         try:
+            hopeless_looks = 0
             while not ended.done():
-                await asyncio.wait([ended], timeout=_LOG_CHECK_SECONDS)
+                await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
                 await asyncio.to_thread(shorten, self.part.log)
+                hopeless_looks = hopeless_looks + 1 if await self.part.cannot_recover() else 0
+                if hopeless_looks * _LOOK_SECONDS >= _HOPELESS_SECONDS and not ended.done():
+                    with suppress(ProcessLookupError):
+                        os.kill(self._running().pid, self.part.stop_signal)
+                    await asyncio.wait({ended}, timeout=_STOP_SECONDS)
+                    return f"did not work for {_HOPELESS_SECONDS:g} s"
         finally:
             ended.cancel()
+        return self._status()
 
-    async def _revive(self, backoff: Backoff, uptime_seconds: float) -> None:
+    async def _revive(self, backoff: Backoff, status: str, uptime_seconds: float) -> None:
         """Start again, as often as it takes."""
-        failure = PartFailedError(self.part.name, self._status(), log_tail(self.part.log))
+        failure = PartFailedError(self.part.name, status, log_tail(self.part.log))
         while True:
             await self._bury()
             delay = backoff.after(uptime_seconds)

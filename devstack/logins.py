@@ -5,13 +5,16 @@ the logins need it before the first migration has run.
 """
 
 import secrets
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
 from devstack.state import State
+from storage.tables import SEARCH_PATH
 
+# Together less than what `devstack.postgres` allows: none of them keeps the others out.
+MOST_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
 # {process: the role whose rights it has}. The callout uses no database.
 ROLES = {
     "schedulers": "zipcast_schedulers",
@@ -34,10 +37,14 @@ async def ensure_logins(state: State, url: str) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         for process, role in ROLES.items():
             await _ensure(connection, role, sql.SQL("nologin"))
-            login = sql.SQL("login in role {} password {}").format(
-                sql.Identifier(role), sql.Literal(passwords[_variable(process)])
+            login = sql.SQL("login in role {} password {} connection limit {}").format(
+                sql.Identifier(role),
+                sql.Literal(passwords[_variable(process)]),
+                sql.Literal(MOST_CONNECTIONS[process]),
             )
             await _ensure(connection, _login(process), login)
+            await _fix_search_path(connection, _login(process))
+        await _fix_search_path(connection, unquote(urlsplit(url).username or ""))
 
 
 async def _ensure(
@@ -46,6 +53,12 @@ async def _ensure(
     found = await connection.execute("select 1 from pg_roles where rolname = %s", (role,))
     if await found.fetchone() is None:
         await connection.execute(sql.SQL("create role {} {}").format(sql.Identifier(role), how))
+
+
+async def _fix_search_path(connection: psycopg.AsyncConnection[tuple[object, ...]], login: str) -> None:
+    """Set it as deploy/logins.sql does, but for every database, since each test makes one."""
+    for command in ("alter role {} reset all", f"alter role {{}} set search_path = {SEARCH_PATH}"):
+        await connection.execute(sql.SQL(command).format(sql.Identifier(login)))
 
 
 def _passwords(state: State) -> dict[str, str]:

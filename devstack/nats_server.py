@@ -1,6 +1,7 @@
 """nats-server as a part, on the repository's own `nats.conf`."""
 
 import json
+import os
 from collections.abc import Mapping
 
 import httpx
@@ -9,6 +10,9 @@ from devstack.part import Part
 from devstack.ports import HOST, Ports
 from devstack.programs import REPOSITORY, inherited_environment, wheel_program
 from devstack.state import State
+
+# Less free space than this is a full disk.
+ROOM_BYTES = 4 << 20
 
 
 def nats_part(state: State, ports: Ports) -> Part:
@@ -19,6 +23,13 @@ def nats_part(state: State, ports: Ports) -> Part:
     async def is_ready() -> bool:
         return await answers(f"{monitoring}/healthz")
 
+    async def cannot_recover() -> bool:
+        """JetStream that met a full disk stays unavailable until a restart; as long as the disk is full, that
+        would be in vain."""
+        disk = os.statvfs(state.nats)
+        has_room = disk.f_bavail * disk.f_frsize >= ROOM_BYTES
+        return has_room and await status_of(f"{monitoring}/healthz") == httpx.codes.SERVICE_UNAVAILABLE
+
     return Part(
         name="nats",
         address=f"nats://{HOST}:{ports.nats}",
@@ -27,16 +38,22 @@ def nats_part(state: State, ports: Ports) -> Part:
         log=state.logs / "nats.log",
         folder=state.nats,
         is_ready=is_ready,
+        cannot_recover=cannot_recover,
     )
 
 
 async def answers(url: str) -> bool:
     """Whether a GET of a local http URL is answered with 200 within 2 s."""
+    return await status_of(url) == httpx.codes.OK
+
+
+async def status_of(url: str) -> int | None:
+    """Return the status of a GET of a local http URL; None if there is no answer within 2 s."""
     async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
         try:
-            return (await client.get(url)).status_code == httpx.codes.OK
+            return (await client.get(url)).status_code
         except httpx.TransportError:
-            return False
+            return None
 
 
 def _configuration(state: State, ports: Ports) -> Mapping[str, str]:

@@ -16,6 +16,10 @@ async def _nothing() -> None:
     return None
 
 
+async def _recovers() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """`is_ready` is polled until true; `before_start` and `after_stop` run around every single run."""
@@ -29,6 +33,8 @@ class Part:
     is_ready: Callable[[], Awaitable[bool]]
     before_start: Callable[[], Awaitable[None]] = _nothing
     after_stop: Callable[[], Awaitable[None]] = _nothing
+    cannot_recover: Callable[[], Awaitable[bool]] = _recovers
+    """True if the part runs, but does not work and will not by itself: then it is started again."""
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
     """What the program gets when the whole stack is killed."""

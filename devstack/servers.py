@@ -101,8 +101,12 @@ class Servers:
     async def fresh_database(self) -> str:
         """The URL of a new database with every migration applied, in some 50 ms from the second call on."""
         await self._make_template()
+        return await self.empty_database(template=_TEMPLATE)
+
+    async def empty_database(self, *, template: str = "template1") -> str:
+        """The URL of a new database that is not migrated."""
         name = f"test_{secrets.token_hex(6)}"
-        await postgres.create_database(self.admin_url, name, template=_TEMPLATE)
+        await postgres.create_database(self.admin_url, name, template=template)
         return postgres.database_url(self.state, self.ports, name)
 
     async def drop_database(self, url: str) -> None:

@@ -85,7 +85,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         assignments=Assignments(database, clock),
         history=History(database),
         pools=EpochPools(database),
-        results=EpochResultsReader(database, doorway.registry),
+        results=EpochResultsReader(database, doorway.registry, shows_own=False),
         listeners=Listeners(feed, doorway.registry, clock),
         limits=limits,
         refusals=doorway.refusals,

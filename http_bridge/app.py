@@ -16,7 +16,7 @@ from http_bridge.description import describe
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import History
-from http_bridge.pages import OPENAPI, add_pages
+from http_bridge.pages import add_pages
 from http_bridge.schemas import Alive, CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
@@ -117,7 +117,7 @@ class Bridge:
 
 def build(bridge: Bridge) -> FastAPI:
     """The application; everything it needs is in `bridge`."""
-    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=OPENAPI, redirect_slashes=False)
+    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
     @app.get(CURRENT_PATH, responses=_replies(CurrentAssignmentReply))

@@ -9,6 +9,10 @@ from types import MappingProxyType
 
 Meanings = MappingProxyType[str, str]
 
+_ENDED = (
+    "COMPLETED, LATE (published after its end: nobody could work on it), ARCHIVED (detail no longer kept) or "
+    "MISSED (nobody prepared it)."
+)
 _EPOCHS = {
     "epochId": "Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time.",
     "epochStart": "First instant of the epoch, UTC.",
@@ -51,8 +55,8 @@ _EPOCHS = {
     "lateSeconds": "Seconds from the epoch's start to its publication; null if it was not published.",
     "epochs": "Epochs that have ended, newest first.",
     "nextBefore": "Pass it as `before` for the next page; null on the last.",
-    "EndedEpoch.status": "COMPLETED, ARCHIVED (detail no longer kept) or MISSED (nobody prepared it).",
-    "EndedEpochReply.status": "COMPLETED, ARCHIVED (detail no longer kept) or MISSED (nobody prepared it).",
+    "EndedEpoch.status": _ENDED,
+    "EndedEpochReply.status": _ENDED,
     "EpochAssignmentReply.status": "ACTIVE while the epoch runs, then COMPLETED.",
     "RevealedEpochReply.status": "ACTIVE while the epoch runs, then COMPLETED.",
 }

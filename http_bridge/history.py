@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime.asking import epoch_start, record_of
 from storage import history
 from storage.history import PastEpoch
+from zipcast.calendar import EpochInterval
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
 from zipcast.messages import Proof
@@ -48,11 +50,18 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _status(past: PastEpoch) -> Literal["COMPLETED", "ARCHIVED", "MISSED"]:
-    """By the clock: an epoch that has ended is completed, marked or not."""
+def _status(past: PastEpoch) -> Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]:
+    """Judge by the clock: an epoch that has ended is completed, marked or not, unless it came too late."""
     if past.envelope is None:
         return "MISSED"
-    return "ARCHIVED" if past.status == "archived" else "COMPLETED"
+    if past.status == "archived":
+        return "ARCHIVED"
+    return "LATE" if came_too_late(past.published_at, past.interval) else "COMPLETED"
+
+
+def came_too_late(published_at: datetime | None, interval: EpochInterval) -> bool:
+    """True if an epoch that has ended was published only after its end, or is not published yet."""
+    return published_at is None or published_at >= interval.end_at
 
 
 def _late_seconds(past: PastEpoch) -> float | None:

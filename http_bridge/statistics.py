@@ -11,6 +11,7 @@ from typing import Literal
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from http_bridge.history import came_too_late
 from runtime import logs
 from runtime.current_epoch import CurrentEpoch
 from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
@@ -26,7 +27,7 @@ REMEMBERED_SECONDS = 10.0
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 5.0
 
-Status = Literal["ACTIVE", "COMPLETED", "ARCHIVED", "MISSED"]
+Status = Literal["ACTIVE", "COMPLETED", "LATE", "ARCHIVED", "MISSED"]
 
 
 class CurrentEpochStatus(WireModel):
@@ -133,6 +134,7 @@ class PublicStatistics:
             expected_listings=message.metadata.total_expected_listings,
             miners_participated=0,
             miners_completed=0,
+            published_at=message.epoch_start,
         )
 
     async def _read(self) -> None:
@@ -188,7 +190,9 @@ def _status(epoch: StartedEpoch, now: datetime) -> Status:
         return "MISSED"
     if epoch.status == "archived":
         return "ARCHIVED"
-    return "ACTIVE" if now < epoch.interval.end_at else "COMPLETED"
+    if now < epoch.interval.end_at:
+        return "ACTIVE"
+    return "LATE" if came_too_late(epoch.published_at, epoch.interval) else "COMPLETED"
 
 
 def _epoch_status(running: StartedEpoch | None, now: datetime) -> EpochStatus:

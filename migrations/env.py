@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from storage.tables import Base
+from storage.tables import SCHEMA, Base
 
 if context.is_offline_mode():
     raise SystemExit("offline migrations are not supported: run `zipcast migrate` against the database")
@@ -11,7 +11,8 @@ context.configure(
     target_metadata=Base.metadata,
     compare_type=True,
     compare_server_default=True,
-    transaction_per_migration=True,
+    include_schemas=True,
+    version_table_schema=SCHEMA,
 )
 with context.begin_transaction():
     context.run_migrations()

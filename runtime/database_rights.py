@@ -1,7 +1,7 @@
-"""A process in production runs only with a database login of few rights.
+"""A process runs only with a database login of few rights, whose search path is fixed.
 
-Row-level security does not bind the owner of the tables. So a process that only reads epochs refuses a login
-that could read them before they start, rather than trust itself alone not to.
+A process that only reads epochs refuses, in production, a login that could read them before they start,
+rather than trust itself alone not to.
 """
 
 import asyncio
@@ -10,22 +10,26 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
-from storage.rights import may_read_seeds
+from storage.rights import may_read_pending, misled_search_path
 
 log = logs.logger()
 
 
-async def too_wide(database: AsyncEngine, environment: str, role: str) -> str | None:
-    """Why the process must not start, naming the setting; None if it may. A database that is away is let
-    pass, and said so: reads go on without it."""
-    if environment != "production":
-        return None
+async def unfit(database: AsyncEngine, *, reader_of: str | None) -> str | None:
+    """Why the process must not start, naming the setting and what to do; None if it may. `reader_of`: the
+    role whose rights the login may have, of a process that only reads epochs. A database that is away is let
+    pass, and the log says so: reads go on without it."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
-            wide = await may_read_seeds(connection)
+            misled = await misled_search_path(connection)
+            wide = reader_of is not None and misled is None and await may_read_pending(connection)
     except RECORD_ERRORS as error:
         log.warning("database_rights_unchecked", error=type(error).__name__)
         return None
-    if not wide:
-        return None
-    return f"DATABASE_URL: its login may read epochs before they start; use a member of {role} instead"
+    if misled is not None:
+        return f"DATABASE_URL: {misled}"
+    if wide:
+        return (
+            f"DATABASE_URL: its login may read epochs before they start; use a member of {reader_of} instead"
+        )
+    return None

@@ -75,8 +75,10 @@ class Doorway:
         )
 
     async def has_safe_rights(self) -> bool:
-        """False, and the process is told to end, if the database login may read what it should not."""
-        refusal = await database_rights.too_wide(self.database, self.settings.zipcast_environment, self.role)
+        """Check the database login. If it is not set up as it must be, end the process and return False."""
+        in_production = self.settings.zipcast_environment == "production"
+        reader_of = self.role if in_production else None
+        refusal = await database_rights.unfit(self.database, reader_of=reader_of)
         if refusal is not None:
             self.life.fail(refusal)
         return refusal is None

@@ -1,8 +1,8 @@
 """What validators reported of an epoch, and their consensus, page by page: the same reply at both doors.
 
-Owns who sees what when, and which report of a validator counts: his newest of those that came before the
-epoch was revealed. Until then each sees his own alone, so that nobody can copy what would count. The
-arithmetic is `zipcast.consensus`'s.
+Owns who sees what when, and which report of a validator counts: the newest of those that came before the
+epoch was revealed. Until then each validator sees its own alone, over NATS: the bridge's database login has
+no right to read reports before that. The arithmetic is `zipcast.consensus`'s.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from runtime.registry import RegistryView
 from storage import epochs, honeypots
 from storage.coverage import Covered, read_covered
 from storage.registry import snapshot_as_of
-from storage.results import RecordedResult, newest_results
+from storage.results import RecordedResult, own_results, revealed_results
 from zipcast import consensus
 from zipcast.consensus import Agreed, Report
 from zipcast.errors import ErrorCode, ServiceError
@@ -41,8 +41,11 @@ Item = ToldReport | ToldSignal
 
 @dataclass(frozen=True, slots=True)
 class EpochResultsReader:
+    """`shows_own`: whether the process may read a report before it is revealed."""
+
     database: AsyncEngine
     registry: RegistryView
+    shows_own: bool
 
     async def page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
         """As that validator may see it. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
@@ -51,14 +54,14 @@ class EpochResultsReader:
         async with record_of(self.database) as connection:
             end_at = await _ended(connection, request.epoch_id)
             if not await honeypots.is_revealed(connection, request.epoch_id):
-                own = await newest_results(connection, request.epoch_id, hotkey)
+                own = await own_results(connection, request.epoch_id, hotkey) if self.shows_own else []
                 return _page(request, None, [_told(one, own, None) for one in own], revealed=False)
             return await self._revealed(connection, request, end_at)
 
     async def _revealed(
         self, connection: AsyncConnection, request: ConsensusRequest, end_at: datetime
     ) -> ConsensusReply:
-        found = await newest_results(connection, request.epoch_id)
+        found = await revealed_results(connection, request.epoch_id)
         neurons = await self._neurons_at(connection, end_at)
         stakes = {one.hotkey: one.alpha_stake_rao for one in neurons}
         found = [replace(one, alpha_stake_rao=stakes.get(one.hotkey, 0)) for one in found]

@@ -1,6 +1,7 @@
 """What one process shows of itself on its internal listener: metrics, counts, last error, connections.
 
-Owns when a process counts as well: once it is ready, until it stops, with every NATS connection up.
+Owns when a process counts as well: once it is ready, until it stops, with every NATS connection up and no
+task that fails.
 What it depends on beyond that is asked by `/healthcheck`.
 """
 
@@ -32,6 +33,8 @@ class Vitals:
     """Between ready and stopping."""
     pages: dict[str, Page] = field(default_factory=dict)
     """What the internal listener shows beyond the common, by name: of this process alone."""
+    failing: dict[str, str] = field(default_factory=dict)
+    """Tasks that fail and are tried again, with the type of the error. Success takes a task out."""
     _connections: dict[str, Client] = field(default_factory=dict)
     _started: float = field(init=False)
 
@@ -59,13 +62,14 @@ class Vitals:
             problems=dict(self.tally.problems),
             last_error=self.tally.last_error,
             connections={user: _state(connection) for user, connection in self._connections.items()},
+            failing=dict(self.failing),
         )
 
     def _status(self) -> HealthStatus:
         if not self.serving:
             return HealthStatus.UNHEALTHY
         up = all(connection.is_connected for connection in self._connections.values())
-        return HealthStatus.OK if up else HealthStatus.DEGRADED
+        return HealthStatus.OK if up and not self.failing else HealthStatus.DEGRADED
 
     def _counts(self) -> dict[str, int]:
         """Every counter of ours, summed over its labels."""

@@ -2,7 +2,7 @@
 
 import sys
 
-from runtime import logs, nats_connection, process
+from runtime import database_rights, logs, nats_connection, process
 from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.admin_actions import AdminActions
@@ -33,6 +33,10 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     faults = FaultPoints(settings.schedulers_fault_point_file)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
     life.vitals.metrics.count_errors_of(database)
+    refusal = await database_rights.unfit(database, reader_of=None)
+    if refusal is not None:
+        life.fail(refusal)
+        return
     connection = await nats_connection.connect(
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )
@@ -42,13 +46,14 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     trust = Trust(frozenset({signer}), settings.bt_network, settings.net_uid)
     publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
-    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults)
+    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults, failing=life.vitals.failing)
     registry = registry_reader(settings, jetstream, database, clock)
     system = await nats_connection.connect(
         settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life
     )
     queue = AdminQueue(database, AdminActions(preparer, system), clock, metrics)
     life.spawn(engine.run(), "epochs")
+    life.spawn(engine.opening.run(), "opening")
     life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
     life.spawn(Housekeeping(database, clock, settings.retention, metrics).run(), "housekeeping")

@@ -18,7 +18,7 @@ from schedulers.missed import record_missed_before
 from schedulers.prepare import Preparer
 from schedulers.rebuild import MOST_PUT_BACK
 from schedulers.stream import EpochStream, Recorded
-from storage import epoch_changes, epoch_inputs, epoch_publications, epochs
+from storage import epoch_changes, epoch_inputs, epoch_publications, epochs, pending_epochs
 from storage.epoch_changes import Preparation
 from storage.epoch_publications import Row
 from zipcast import fairness
@@ -75,6 +75,8 @@ class Adoption:
     async def _adopt(self, recorded: Recorded, following: Recorded | None) -> None:
         async with self.preparer.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
+            # Subscribers have what the stream holds, so the epoch may be opened in any case.
+            await pending_epochs.open_epoch(connection, recorded.epoch_id)
             row = await epoch_publications.row_of(connection, recorded.epoch_id)
             if row is not None and row.message_sha256 == epoch_changes.message_sha256(recorded.envelope):
                 await epoch_publications.correct_sequence(connection, recorded.epoch_id, recorded.sequence)

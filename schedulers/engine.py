@@ -17,6 +17,7 @@ from schedulers import plan
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.missed import record_missed
+from schedulers.opening import Opening
 from schedulers.prepare import EpochEndedError, Preparer
 from schedulers.publisher import Publisher
 from schedulers.timing import TOLERATED_OFFSET, StartGate, sleep_until
@@ -44,6 +45,12 @@ class EpochEngine:
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once the running epoch is out, or there is none to run yet."""
     failures: int = field(default=0)
+    failing: dict[str, str] = field(default_factory=dict)
+    """The tasks that fail at present, as health shows them."""
+    opening: Opening = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opening = Opening(self.database, self.gate, self.clock, self.failing, self.faults)
 
     @property
     def database(self) -> AsyncEngine:
@@ -57,9 +64,11 @@ class EpochEngine:
             try:
                 following = await self.catch_up()
                 self.caught_up.set()
+                self.failing.pop("epochs", None)
                 await self.next_epoch(following)
             except Exception as error:
                 self.failures += 1
+                self.failing["epochs"] = type(error).__name__
                 self.metrics.step_failures.inc()
                 about = {} if following is None else {"epoch_id": following.epoch_id}
                 log.exception(
@@ -88,6 +97,7 @@ class EpochEngine:
     async def _open(self) -> None:
         """Record and stream are brought together before anything is made: what the stream holds goes first.
         While there is no stream, what is due is prepared all the same: readers of the record see it."""
+        await self.opening.open_started(self.clock.now())
         try:
             await self.publisher.open()
         except (nats.errors.Error, OSError):
@@ -101,6 +111,7 @@ class EpochEngine:
         running = plan.running_interval(calendar, timeline)
         if running is not None and timeline.running is None:
             await self._prepare(running)
+            await self.opening.open_started(self.clock.now())
             timeline = await self._timeline()
         following = plan.next_interval(calendar, timeline)
         if timeline.now >= following.start_at - preparation_lead(calendar.epoch_seconds):
@@ -141,6 +152,7 @@ class EpochEngine:
             return None
 
     async def _publish_due(self, timeline: Timeline) -> None:
+        await self.opening.open_started(timeline.now)
         await self.publisher.publish_due(timeline.now)
         self.faults.reached(FaultPoint.BEFORE_COMPLETE)
         async with self.database.begin() as connection:
@@ -157,6 +169,7 @@ class EpochEngine:
         """As of the earlier of both clocks: an epoch starts when both have reached it."""
         async with self.database.connect() as connection:
             record_now, own_now = await epochs.database_now(connection), self.clock.now()
+            self.gate.note(record_now)
             self.metrics.clock_offset(record_now - own_now)
             if abs(record_now - own_now) > TOLERATED_OFFSET:
                 log.error("clock_offset", milliseconds=(record_now - own_now) / timedelta(milliseconds=1))

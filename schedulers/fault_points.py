@@ -18,6 +18,8 @@ class FaultPoint(StrEnum):
     BEFORE_PREPARE = "before_prepare"
     BEFORE_PREPARE_COMMIT = "before_prepare_commit"
     AFTER_PREPARE_COMMIT = "after_prepare_commit"
+    BEFORE_OPEN_COMMIT = "before_open_commit"
+    AFTER_OPEN = "after_open"  # the other processes see the epoch, and the stream may lack it
     BEFORE_PUBLISH = "before_publish"
     AFTER_PUBLISH = "after_publish"  # stored and sent to everybody; the acknowledgement is not used yet
     BEFORE_MARK_COMMIT = "before_mark_commit"

@@ -16,7 +16,7 @@ from schedulers.choosing import choose_epoch
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.seed_secrets import Secrets
-from storage import admin_commands, epoch_changes, epoch_inputs, epochs
+from storage import admin_commands, epoch_changes, epoch_inputs, epochs, pending_epochs
 from storage.candidates import load_candidates
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
@@ -46,6 +46,10 @@ class NothingImportedError(Exception):
 
 class EpochEndedError(Exception):
     """Nobody prepared the epoch while it could have run: it is missed, and nothing is invented."""
+
+
+class EpochsOverlapError(Exception):
+    """An epoch of another length lies across this one."""
 
 
 class EpochNotPendingError(Exception):
@@ -89,8 +93,8 @@ class Preparer:
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
         """The prepared epoch: this call's, or the one that was there already.
 
-        Raises EpochEndedError, NothingImportedError, PoolTooSmallError, UnknownSecretError,
-        MessageTooLargeError."""
+        Raises EpochEndedError, EpochsOverlapError, NothingImportedError, PoolTooSmallError,
+        UnknownSecretError, MessageTooLargeError."""
         async with self.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
             found = await epochs.prepared_epoch(connection, interval.epoch_id)
@@ -98,9 +102,11 @@ class Preparer:
                 return found
             if await epochs.database_now(connection) >= interval.end_at:
                 raise EpochEndedError(interval.epoch_id)
+            if await epochs.overlaps_an_epoch(connection, interval):
+                raise EpochsOverlapError(interval.epoch_id)
             self.faults.reached(FaultPoint.BEFORE_PREPARE)
             prepared = await self.build(connection, interval)
-            await epoch_changes.insert_prepared(connection, prepared)
+            await pending_epochs.insert_prepared(connection, prepared)
             self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
         self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
         self.metrics.prepared.inc()
@@ -115,18 +121,21 @@ class Preparer:
         Raises EpochNotPendingError, RegenerationDiffersError, UnknownSecretError."""
         async with self.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
-            # Whoever publishes waits for this lock; then the clock says whether there is time.
-            found = await epochs.epoch_in_force(connection, epoch_id)
-            now = await epochs.database_now(connection)
-            if found is None or found.status != "pending":
+            found = await pending_epochs.pending_epoch(connection, epoch_id)
+            if found is None:
                 raise EpochNotPendingError(f"{epoch_id} is not prepared, or has started")
-            if now >= found.interval.start_at - REGENERATION_MARGIN:
+            latest = found.interval.start_at - REGENERATION_MARGIN
+            if await epochs.database_now(connection) >= latest:
                 raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
             prepared = await self.build(connection, found.interval)
-            before = EpochMessage.model_validate_json(found.envelope.payload)
-            if _without_links(before) != _without_links(prepared.message):
+            if _without_links(found.prepared.message) != _without_links(prepared.message):
                 raise RegenerationDiffersError(epoch_id)
-            await epoch_changes.adopt_message(connection, prepared.envelope, prepared.message, now)
+            # Building has taken its time: what is published must not be replaced.
+            earlier = (*found.prepared.replaced, found.prepared.envelope)
+            if not await pending_epochs.replace_prepared(
+                connection, replace(prepared, replaced=earlier), latest
+            ):
+                raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
         log.info("epoch_regenerated", epoch_id=epoch_id)
 
     async def require_reachable(self, connection: AsyncConnection, target_listings: int) -> None:

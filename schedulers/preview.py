@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from schedulers import plan
 from schedulers.prepare import Preparer
-from storage import epoch_changes, epoch_pools, epochs
+from storage import epoch_changes, epochs
+from storage.pending_epochs import pending_epoch
 from zipcast.messages import EpochMessage
 
 
@@ -27,10 +28,9 @@ async def preview_next(preparer: Preparer) -> Preview:
         await epoch_changes.lock_preparation(connection)
         timeline = await epochs.timeline(connection, await epochs.database_now(connection))
         interval = plan.next_interval(preparer.calendar, timeline)
-        found = await epochs.prepared_epoch(connection, interval.epoch_id)
+        found = await pending_epoch(connection, interval.epoch_id)
         if found is not None:
-            relaxed = await epoch_pools.read_relaxed(connection, interval.epoch_id)
-            return Preview(EpochMessage.model_validate_json(found.envelope.payload), True, tuple(relaxed))
+            return Preview(found.prepared.message, True, tuple(found.prepared.relaxed_cooldown))
         prepared = await preparer.build(connection, interval)
         await connection.rollback()
     return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown))

@@ -1,12 +1,16 @@
-"""Publishing what is due: row first, stream second, mark third.
+"""Publishes what is due: prepared row first, stream second, mark third.
 
 Owns the order in which record and stream are brought together. A crash between any two lines is repaired
-by running it again: the stream drops what it has, the mark changes a row once. Which of the two is
-right where they disagree, and how the other one is mended, is `adoption`'s and `rebuild`'s.
+by running it again: the stream drops what it has, the mark changes a row once. Publishing waits for no lock
+and no answer of PostgreSQL; opening the epoch's rows for the other processes is `opening`'s, and goes on
+beside it. Which of record and stream is right where they disagree, and how the other one is mended, is
+`adoption`'s and `rebuild`'s.
 """
 
-from datetime import datetime
+import asyncio
+from datetime import datetime, timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
@@ -18,9 +22,15 @@ from schedulers.rebuild import Rebuild
 from schedulers.stream import EpochStream, Recorded
 from storage import epoch_changes, epochs
 from storage.epochs import StoredEpoch
+from storage.locks import limit_waiting
+from storage.pending_epochs import open_epoch
 from zipcast.envelope import Trust
 
 log = logs.logger()
+
+# The last query for the message in force may take so long; then the one in memory is published.
+LOOK_SECONDS = 1.0
+LOCK_WAIT = timedelta(seconds=5)
 
 
 class Publisher:
@@ -42,6 +52,7 @@ class Publisher:
         self._adoption = Adoption(preparer, stream, trust, faults)
         self._last: Recorded | None = None
         self._compared = False
+        self._looks: set[asyncio.Task[StoredEpoch | None]] = set()
 
     async def open(self) -> None:
         """The stream is there and whole, its newest message is known, and the record has what it holds.
@@ -81,9 +92,21 @@ class Publisher:
         await self._mark(stored, recorded)
 
     async def _in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """As the record has it now: the message may have been made anew before the start, not after it."""
-        async with self._database.begin() as connection:
-            return await epochs.epoch_in_force(connection, stored.epoch_id) or stored
+        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew before the
+        start. A query that hangs is left alone: to cancel it would mean to wait for the server once more."""
+        look = asyncio.create_task(self._look(stored.epoch_id))
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
+        done, _ = await asyncio.wait({look}, timeout=LOOK_SECONDS)
+        return (look.result() if done else None) or stored
+
+    async def _look(self, epoch_id: str) -> StoredEpoch | None:
+        try:
+            async with self._database.connect() as connection:
+                return await epochs.prepared_epoch(connection, epoch_id)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("record_unread", epoch_id=epoch_id, error=type(error).__name__)
+            return None
 
     async def _settle(self, stored: StoredEpoch) -> Recorded | None:
         """The stream did not take the message as new: find what it holds of this epoch. None if it has
@@ -107,6 +130,8 @@ class Publisher:
 
     async def _give_up(self, stored: StoredEpoch) -> None:
         async with self._database.begin() as connection:
+            await limit_waiting(connection, LOCK_WAIT)
+            await open_epoch(connection, stored.epoch_id)
             await epoch_changes.give_up(connection, stored.epoch_id)
         self._metrics.missed.inc()
         log.error("epoch_missed", epoch_id=stored.epoch_id, reason="the stream has newer epochs")
@@ -115,6 +140,9 @@ class Publisher:
         if self._last is None or self._last.sequence < recorded.sequence:
             self._last = recorded
         async with self._database.begin() as connection:
+            await limit_waiting(connection, LOCK_WAIT)
+            if await open_epoch(connection, stored.epoch_id):
+                self._faults.reached(FaultPoint.BEFORE_OPEN_COMMIT)
             marked = await epoch_changes.mark_published(
                 connection, stored.epoch_id, recorded.stored_at, recorded.sequence
             )

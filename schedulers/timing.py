@@ -5,9 +5,10 @@ machine's, and PostgreSQL's, which all replicas share.
 """
 
 import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from schedulers.metrics import SchedulerMetrics
@@ -25,10 +26,12 @@ FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
 # What a replica with a wrong clock leaves to the others before it publishes itself.
 STAND_BACK_SECONDS = 2.0
-# From so long before the start on, the connection for the last question is kept.
+# PostgreSQL is asked for its time this long before the start.
 NEAR = timedelta(seconds=1)
-# For one question of what time it is.
-QUESTION_SECONDS = 5.0
+# One question for the time may take so long; then the estimate from an earlier answer counts.
+QUESTION_SECONDS = 1.0
+# PostgreSQL's clock may run slower than this machine's by this share: ten times what is usual.
+WORST_DRIFT = 0.001
 
 
 async def sleep_until(clock: Clock, instant: datetime) -> None:
@@ -40,48 +43,100 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
             await clock.sleep(remaining)
 
 
+@dataclass(slots=True)
+class RecordClock:
+    """The time of PostgreSQL's clock, estimated from its last answer."""
+
+    clock: Clock
+    _told: tuple[datetime, float] | None = field(default=None, init=False)
+    """The last answer, and the monotonic time at which it had arrived."""
+
+    def note(self, record_now: datetime) -> None:
+        self._told = record_now, self.clock.monotonic()
+
+    def at_least(self) -> datetime | None:
+        """What PostgreSQL's clock has certainly reached by now, unless it was set back since; None if it
+        never told."""
+        if self._told is None:
+            return None
+        told, at = self._told
+        return told + timedelta(seconds=(self.clock.monotonic() - at) * (1 - WORST_DRIFT))
+
+
 class StartGate:
-    """Opens at an epoch's start, by this machine's clock and by PostgreSQL's: the later of the two counts."""
+    """Opens at an epoch's start, by this machine's clock and by PostgreSQL's: the later of the two counts.
+
+    PostgreSQL is asked at the last moment. If it does not answer, what it said earlier counts, with the time
+    that has passed since: an epoch goes out on NATS while PostgreSQL hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
         self._clock = clock
         self._metrics = metrics or SchedulerMetrics()
+        self._record = RecordClock(clock)
+        self._questions: set[asyncio.Task[datetime]] = set()
+
+    def note(self, record_now: datetime) -> None:
+        """Remember what PostgreSQL has just answered."""
+        self._record.note(record_now)
 
     async def wait(self, start_at: datetime) -> None:
         """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`; where the clocks differ
-        by more than `TOLERATED_OFFSET`, not before two seconds after it, so that others go first."""
+        by more than `TOLERATED_OFFSET`, not before two seconds after it, so that others go first.
+
+        Raises TimeoutError, SQLAlchemyError if PostgreSQL has never told its time."""
         alarmed = False
         while True:
             await sleep_until(self._clock, start_at - NEAR)
-            async with self._database.connect() as connection:
-                # Measured now, with the connection at hand, so that one fast question is left at the start.
-                record_now = await _record_now(connection)
-                offset = record_now - self._clock.now()
-                self._metrics.clock_offset(offset)
-                if start_at - record_now <= 2 * NEAR:
-                    await self._open(connection, start_at, offset)
-                    return
-            # Our clock is ahead. PostgreSQL's decides, and no connection is held open until then.
+            record_now = await self._record_now()
+            offset = record_now - self._clock.now()
+            self._metrics.clock_offset(offset)
+            if start_at - record_now <= 2 * NEAR:
+                await self._open(start_at, offset)
+                return
+            # Our clock is ahead, and PostgreSQL's decides.
             if not alarmed:
                 _alarm(offset)
             alarmed = True
             far = (start_at - record_now - NEAR).total_seconds()
             await self._clock.sleep(min(far, LONGEST_WAIT_SECONDS))
 
-    async def _open(self, connection: AsyncConnection, start_at: datetime, offset: timedelta) -> None:
+    async def _open(self, start_at: datetime, offset: timedelta) -> None:
         await sleep_until(self._clock, start_at)
         if abs(offset) > TOLERATED_OFFSET:
             _alarm(offset)
             start_at += timedelta(seconds=STAND_BACK_SECONDS)
-        while (early := (start_at - await _record_now(connection)).total_seconds()) > 0:
+        while (early := (start_at - await self._record_now()).total_seconds()) > 0:
             await self._clock.sleep(early)
+
+    async def _record_now(self) -> datetime:
+        """PostgreSQL's time, or what it has certainly reached. A question that hangs is left to itself: to
+        cancel it would mean to wait for the server once more."""
+        question = asyncio.create_task(self._ask())
+        self._questions.add(question)
+        question.add_done_callback(self._forget)
+        done, _ = await asyncio.wait({question}, timeout=QUESTION_SECONDS)
+        if done and question.exception() is None:
+            return question.result()
+        reached = self._record.at_least()
+        if reached is not None:
+            log.warning("record_clock_estimated")
+            return reached
+        if done:
+            return question.result()
+        raise TimeoutError("PostgreSQL has never told its time")
+
+    async def _ask(self) -> datetime:
+        async with self._database.connect() as connection:
+            record_now = await database_now(connection)
+        self._record.note(record_now)
+        return record_now
+
+    def _forget(self, question: asyncio.Task[datetime]) -> None:
+        self._questions.discard(question)
+        if not question.cancelled() and question.exception() is not None:
+            log.debug("record_clock_unread", error=type(question.exception()).__name__)
 
 
 def _alarm(offset: timedelta) -> None:
     log.error("clock_offset", milliseconds=round(offset / timedelta(milliseconds=1)))
-
-
-async def _record_now(connection: AsyncConnection) -> datetime:
-    async with asyncio.timeout(QUESTION_SECONDS):
-        return await database_now(connection)

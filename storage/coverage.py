@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import distinct, func, select, union
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import EpochAssignment, MinerSubmission, UploadManifest, ValidationAudit
+from storage.results import revealed_audit
+from storage.tables import EpochAssignment, MinerSubmission, UploadManifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,15 @@ async def read_covered(connection: AsyncConnection, epoch_id: str, results: Sequ
         select(UploadManifest.hotkey).where(UploadManifest.epoch_id == epoch_id),
     ).subquery()
     zipcodes = select(EpochAssignment.zipcode).where(EpochAssignment.epoch_id == epoch_id).subquery()
-    audited = ValidationAudit.result_id.in_(results)
+    audit = revealed_audit(epoch_id).c
+    audited = audit.result_id.in_(results)
     query = select(
-        select(func.count(distinct(ValidationAudit.miner_hotkey)))
-        .where(audited, ValidationAudit.miner_hotkey.in_(select(took_part.c.hotkey)))
+        select(func.count(distinct(audit.miner_hotkey)))
+        .where(audited, audit.miner_hotkey.in_(select(took_part.c.hotkey)))
         .scalar_subquery(),
         select(func.count()).select_from(took_part).scalar_subquery(),
-        select(func.count(distinct(ValidationAudit.zipcode)))
-        .where(audited, ValidationAudit.zipcode.in_(select(zipcodes.c.zipcode)))
+        select(func.count(distinct(audit.zipcode)))
+        .where(audited, audit.zipcode.in_(select(zipcodes.c.zipcode)))
         .scalar_subquery(),
         select(func.count()).select_from(zipcodes).scalar_subquery(),
     )

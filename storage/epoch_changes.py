@@ -1,7 +1,7 @@
-"""Changing epochs in PostgreSQL: prepare, publish, complete, adopt, restore, give up, record as missed.
+"""Changes opened epochs in PostgreSQL: publish, complete, adopt, restore, give up, record as missed.
 
 Owns every statement that writes `epochs`, `epoch_assignments` and `epoch_messages`. Only the scheduler
-calls these.
+calls these. Epochs that have not started are `pending_epochs`'.
 """
 
 import hashlib
@@ -9,19 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, func, insert, text, update
+from sqlalchemy import delete, func, insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.honeypots import store_honeypots
+from storage.locks import lock_for_transaction
 from storage.tables import Epoch, EpochAssignment, EpochMessage
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.honeypots import Honeypot
 from zipcast.messages import EpochMessage as WireEpoch
-
-# pg_advisory_xact_lock key under which epochs are prepared, one at a time across all replicas.
-PREPARE_LOCK = 94722781
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,8 @@ class Preparation:
     prepared_at: datetime
     honeypots: Sequence[Honeypot] = ()
     honeypot_threshold: int = 0
+    replaced: Sequence[UnverifiedEnvelope] = ()
+    """Earlier messages that were signed for the epoch. Nothing that was signed is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +55,16 @@ def message_sha256(envelope: UnverifiedEnvelope) -> str:
 
 async def lock_preparation(connection: AsyncConnection) -> None:
     """Until the transaction ends, this replica alone prepares epochs."""
-    await connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": PREPARE_LOCK})
+    await lock_for_transaction(connection, "preparation")
 
 
-async def insert_prepared(connection: AsyncConnection, prepared: Preparation) -> None:
-    """The epoch, its assignments, decoys and signed bytes, in the caller's transaction."""
-    message = prepared.message
+async def insert_opened(connection: AsyncConnection, prepared: Preparation) -> None:
+    """Write the rows of an epoch that starts, in the caller's transaction: from now on every process may see
+    it."""
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
-    await insert_assignments(connection, message)
-    await store_honeypots(connection, message.epoch_id, prepared.honeypots, prepared.honeypot_threshold)
-    await insert_message(connection, prepared.envelope, prepared.prepared_at)
+    await insert_assignments(connection, prepared.message)
+    for envelope in (*prepared.replaced, prepared.envelope):
+        await insert_message(connection, envelope, prepared.prepared_at)
 
 
 async def restore_published(
@@ -77,10 +76,12 @@ async def restore_published(
         "published_at": published_at,
         "stream_sequence": stream_sequence,
     }
+    # The update leaves the key out, or it would wait for transactions that have just referred to the row.
+    changed = {name: value for name, value in columns.items() if name not in {"epoch_id", "start_at"}}
     restored = upsert(Epoch).values(**columns)
     await connection.execute(
         restored.on_conflict_do_update(
-            index_elements=[Epoch.epoch_id], set_=columns, where=Epoch.status == "missed"
+            index_elements=[Epoch.epoch_id], set_=changed, where=Epoch.status == "missed"
         )
     )
     await insert_assignments(connection, lost.message)
@@ -144,8 +145,7 @@ async def insert_message(
 async def adopt_message(
     connection: AsyncConnection, envelope: UnverifiedEnvelope, message: WireEpoch, stored_at: datetime
 ) -> None:
-    """Bring other bytes into force for an epoch: those the stream holds, which subscribers have, or before
-    its start those made anew.
+    """Bring other bytes into force for an epoch: those the stream holds, which subscribers have.
 
     The bytes replaced stay in `epoch_messages`."""
     await insert_message(connection, envelope, stored_at)

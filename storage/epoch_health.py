@@ -35,8 +35,8 @@ async def epochs_now(connection: AsyncConnection) -> EpochsNow | None:
     if row is None:
         return None
     asked_at, start_at, end_at, published_at = row
-    # Row-level security hides the future from whoever asks; this function tells that it is prepared.
-    prepared = bool((await connection.execute(select(func.next_epoch_is_prepared()))).scalar_one())
+    # Only schedulers may query pending epochs; this function tells every process whether there is one.
+    prepared = bool((await connection.execute(select(func.zipcast.next_epoch_is_prepared()))).scalar_one())
     return EpochsNow(asked_at, EpochInterval(start_at, end_at), published_at is not None, prepared)
 
 

@@ -11,9 +11,15 @@ from storage.tables import EpochInputs
 
 
 async def committed_inputs(connection: AsyncConnection, epoch_id: str) -> bytes | None:
-    """The exact bytes of the inputs an epoch was committed to, if it was."""
+    """Return the exact bytes of the inputs an epoch was committed to, if it was. For the scheduler only."""
     query = select(EpochInputs.inputs).where(EpochInputs.epoch_id == epoch_id)
     found = (await connection.execute(query)).scalar()
+    return None if found is None else bytes(found)
+
+
+async def started_inputs(connection: AsyncConnection, epoch_id: str) -> bytes | None:
+    """Return the same for any process, once the epoch has started."""
+    found = (await connection.execute(select(func.zipcast.started_inputs(epoch_id)))).scalar()
     return None if found is None else bytes(found)
 
 

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import epochs, honeypots
 from storage.candidates import load_candidates
-from storage.epoch_inputs import committed_inputs
+from storage.epoch_inputs import started_inputs
 from storage.honeypots import Revelation, Signal
 from storage.tables import Epoch
 from zipcast.inputs import SelectionInputs
@@ -26,7 +26,7 @@ class RevealedPool:
 async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedPool | None:
     """None before one epoch after its end, and where the record lacks what it was committed to."""
     revelation = await honeypots.revelation(connection, epoch_id)
-    stored = await committed_inputs(connection, epoch_id)
+    stored = await started_inputs(connection, epoch_id)
     if revelation is None or stored is None:
         return None
     return RevealedPool(stored, SelectionInputs.from_bytes(stored), revelation)
@@ -40,7 +40,7 @@ async def read_relaxed(connection: AsyncConnection, epoch_id: str) -> list[str]:
 
 async def read_resting(connection: AsyncConnection, inputs: SelectionInputs) -> list[str]:
     """The decoys that rested then, by zipcode."""
-    return await honeypots.resting(connection, inputs.honeypot_epoch_ids)
+    return await honeypots.revealed_resting(connection, inputs.honeypot_epoch_ids)
 
 
 async def read_signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:

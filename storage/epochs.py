@@ -1,7 +1,7 @@
-"""Reading epochs in PostgreSQL.
+"""Reads epochs in PostgreSQL.
 
-Owns what is read of `epochs`, `epoch_assignments` and `epoch_messages`. Readers outside the scheduler
-go through `started_epoch` and `running_epoch`, which never return an epoch before its start. What
+Owns what is read of `epochs`, `epoch_assignments` and `epoch_messages`, which hold started epochs only.
+Functions that are for the scheduler alone also look at `pending_epochs`, which no other role may query. What
 changes an epoch is `epoch_changes`.
 """
 
@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.clock import RECORD_NOW
+from storage.pending_epochs import Pending, pending_epoch, pending_epochs, pending_intervals
 from storage.tables import Epoch, EpochAssignment, EpochMessage
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
@@ -87,17 +88,16 @@ async def _fetch(
 
 
 async def prepared_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
-    """For the scheduler only: also an epoch that has not started."""
+    """Return the epoch, whether it has started or not. For the scheduler only."""
+    pending = await pending_epoch(connection, epoch_id)
+    if pending is not None:
+        return _unopened(pending)
     found = await _fetch(connection, _stored().where(Epoch.epoch_id == epoch_id))
     return found[0] if found else None
 
 
-async def epoch_in_force(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
-    """For the scheduler only: the epoch with its row locked until the transaction ends. Whoever changes its
-    message and whoever publishes it come here first, so that they take turns."""
-    query = _stored().where(Epoch.epoch_id == epoch_id).with_for_update(of=Epoch)
-    found = await _fetch(connection, query)
-    return found[0] if found else None
+def _unopened(pending: Pending) -> StoredEpoch:
+    return StoredEpoch(pending.interval, "pending", pending.prepared.envelope, None)
 
 
 async def started_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
@@ -132,36 +132,51 @@ async def due_unpublished(connection: AsyncConnection, now: datetime) -> list[St
 
 
 async def timeline(connection: AsyncConnection, now: datetime) -> Timeline:
-    """What is prepared around `now`."""
+    """Return what is prepared around `now`. For the scheduler only."""
+    unopened = await pending_intervals(connection)
     interval = select(Epoch.start_at, Epoch.end_at).where(Epoch.status != "missed")
     running = (await connection.execute(interval.where(Epoch.start_at <= now, now < Epoch.end_at))).first()
     upcoming = interval.where(Epoch.start_at > now).order_by(Epoch.start_at).limit(1)
-    pending = (await connection.execute(upcoming)).first()
+    following = (await connection.execute(upcoming)).first()
     frontier = (await connection.execute(select(func.max(Epoch.end_at)))).scalar()
+    opened = [EpochInterval(*row) for row in (running, following) if row is not None]
+    known = sorted([*opened, *unopened], key=lambda one: one.start_at)
+    ends = [one.end_at for one in unopened] + ([] if frontier is None else [frontier])
     return Timeline(
         now,
-        None if running is None else EpochInterval(*running),
-        None if pending is None else EpochInterval(*pending),
-        frontier,
+        next((one for one in known if one.contains(now)), None),
+        next((one for one in known if one.start_at > now), None),
+        max(ends, default=None),
     )
 
 
 async def epoch_before(connection: AsyncConnection, start_at: datetime) -> StoredEpoch | None:
-    """The newest epoch with a message that starts before that instant: the previous link of the chain."""
-    return await _newest(connection, Epoch.start_at < start_at)
+    """Return the newest epoch with a message that starts before that instant: the previous link of the chain.
+    For the scheduler only."""
+    unopened = [one for one in await pending_epochs(connection) if one.interval.start_at < start_at]
+    opened = await _newest(connection, Epoch.start_at < start_at)
+    if unopened and (opened is None or opened.interval.start_at < unopened[-1].interval.start_at):
+        return _unopened(unopened[-1])
+    return opened
 
 
 async def seed_of(connection: AsyncConnection, epoch_id: str) -> str | None:
-    """The seed in hex, as stored at preparation: secret until the epoch has ended."""
+    """Return the seed in hex, which is secret until the epoch has ended. For the scheduler only."""
+    pending = await pending_epoch(connection, epoch_id)
+    if pending is not None:
+        return None if pending.prepared.seed is None else pending.prepared.seed.hex()
     return (await connection.execute(select(Epoch.seed).where(Epoch.epoch_id == epoch_id))).scalar()
 
 
 async def assigned_epoch_ids(connection: AsyncConnection, since: datetime, before: datetime) -> list[str]:
-    """The epochs with assignments that start in [since, before), oldest first."""
+    """Return the ids of epochs with assignments that start after `since` and before `before`, oldest first.
+    For the scheduler only."""
     query = select(Epoch.epoch_id).where(
         Epoch.start_at > since, Epoch.start_at < before, Epoch.message_sha256.is_not(None)
     )
-    return list((await connection.execute(query.order_by(Epoch.start_at))).scalars())
+    opened = (await connection.execute(query)).scalars()
+    unopened = await pending_intervals(connection)
+    return sorted([*opened, *(one.epoch_id for one in unopened if since < one.start_at < before)])
 
 
 async def last_assigned(connection: AsyncConnection, epoch_ids: Sequence[str]) -> dict[str, datetime]:
@@ -176,5 +191,15 @@ async def last_assigned(connection: AsyncConnection, epoch_ids: Sequence[str]) -
 
 
 async def newest_end(connection: AsyncConnection, before: datetime) -> datetime | None:
-    """The end of the newest epoch of any status that starts before that instant."""
-    return (await connection.execute(select(func.max(Epoch.end_at)).where(Epoch.start_at < before))).scalar()
+    """Return the end of the newest epoch of any status that starts before that instant. For the scheduler."""
+    opened = (
+        await connection.execute(select(func.max(Epoch.end_at)).where(Epoch.start_at < before))
+    ).scalar()
+    unopened = [one.end_at for one in await pending_intervals(connection) if one.start_at < before]
+    return max([*unopened, *([] if opened is None else [opened])], default=None)
+
+
+async def overlaps_an_epoch(connection: AsyncConnection, interval: EpochInterval) -> bool:
+    """Return whether an opened epoch lies across this interval."""
+    query = select(Epoch.epoch_id).where(Epoch.start_at < interval.end_at, Epoch.end_at > interval.start_at)
+    return (await connection.execute(query.limit(1))).first() is not None

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import Select, Text, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import Epoch, EpochMessage
+from storage.tables import SCHEMA, Epoch, EpochMessage
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
 
 # A view of the migrations: the seed itself is in no column that readers may see.
-REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text))
+REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text), schema=SCHEMA)
 
 _IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
 _MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)

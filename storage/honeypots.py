@@ -1,22 +1,28 @@
-"""Decoys in PostgreSQL: written with their epoch, read once they are revealed, compared with reports then.
+"""Honeypots in PostgreSQL: written with their epoch, read once they are revealed, compared with reports then.
 
-Owns every statement on `epoch_honeypots`, and reading `miner_signals`. When decoys are revealed says the
-function `epoch_is_revealed` of the migrations, which row-level security asks too, and nobody else.
+Owns every statement on `epoch_honeypots`, and reading `miner_signals`. The table is the scheduler's alone,
+with one padded row for each epoch; other processes read it by the function `revealed_honeypots`. The function
+`epoch_is_revealed` of the migrations decides when.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, bindparam, delete, func, insert, select, text
+from sqlalchemy import ARRAY, Text, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.history import REVEALED
-from storage.tables import EpochHoneypot, MinerSignal
+from storage.tables import EpochHoneypots, MinerSignal
 from zipcast.honeypots import Honeypot
 
 HONEYPOT_HIT = "honeypot_hit"
+# Room for a dozen honeypots: the size does not tell how many there are.
+STEP_CHARACTERS = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +47,57 @@ async def store_honeypots(
     connection: AsyncConnection, epoch_id: str, honeypots: Sequence[Honeypot], threshold: int
 ) -> None:
     """Instead of any that are there; `threshold` is the one that the epoch was committed to."""
-    await connection.execute(delete(EpochHoneypot).where(EpochHoneypot.epoch_id == epoch_id))
-    rows = [
-        {
-            "epoch_id": epoch_id,
-            "zipcode": one.zipcode,
-            "real_listings": one.real_listings,
-            "published_listings": one.published_listings,
-            "threshold": threshold,
-        }
-        for one in honeypots
-    ]
-    if rows:
-        await connection.execute(insert(EpochHoneypot), rows)
+    content = json.dumps([asdict(one) | {"threshold": threshold} for one in honeypots])
+    padded = content.ljust(-(-len(content) // STEP_CHARACTERS) * STEP_CHARACTERS)
+    store = upsert(EpochHoneypots).values(epoch_id=epoch_id, content=padded)
+    await connection.execute(
+        store.on_conflict_do_update(
+            index_elements=[EpochHoneypots.epoch_id],
+            set_={"content": store.excluded.content, "compared_at": None},
+        )
+    )
+
+
+async def stored_honeypots(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[Honeypot]:
+    """Return the honeypots of those epochs, revealed or not. For the scheduler only."""
+    query = select(EpochHoneypots.content).where(EpochHoneypots.epoch_id.in_(epoch_ids))
+    rows = (await connection.execute(query.order_by(EpochHoneypots.epoch_id))).scalars()
+    return [one for content in rows for one in _honeypots(json.loads(content))]
 
 
 async def resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[str]:
-    """The decoys of those epochs, each once, by zipcode."""
-    query = select(EpochHoneypot.zipcode).where(EpochHoneypot.epoch_id.in_(epoch_ids)).distinct()
-    return sorted((await connection.execute(query)).scalars())
+    """Return the zipcodes of the honeypots of those epochs, each once, ordered. For the scheduler only."""
+    return sorted({one.zipcode for one in await stored_honeypots(connection, epoch_ids)})
+
+
+async def revealed_resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[str]:
+    """The same of those of the epochs that are revealed, for every process."""
+    ids = select(func.unnest(bindparam("ids", list(epoch_ids), ARRAY(Text)))).subquery()
+    query = select(func.zipcast.revealed_honeypots(ids.c[0]).cast(JSONB))
+    rows = (await connection.execute(query)).scalars()
+    return sorted({one.zipcode for content in rows for one in _honeypots(content or [])})
+
+
+def _honeypots(content: list[dict[str, Any]]) -> list[Honeypot]:
+    return [Honeypot(one["zipcode"], one["real_listings"], one["published_listings"]) for one in content]
 
 
 async def is_revealed(connection: AsyncConnection, epoch_id: str) -> bool:
     """Whether one epoch has passed since the epoch's end, by PostgreSQL's clock."""
-    return bool((await connection.execute(select(func.epoch_is_revealed(epoch_id)))).scalar())
+    return bool((await connection.execute(select(func.zipcast.epoch_is_revealed(epoch_id)))).scalar())
 
 
 async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation | None:
     """None before one epoch after the epoch's end, by PostgreSQL's clock, and where there is none."""
     seed_query = select(REVEALED.c.seed).where(
-        REVEALED.c.epoch_id == epoch_id, func.epoch_is_revealed(REVEALED.c.epoch_id)
+        REVEALED.c.epoch_id == epoch_id, func.zipcast.epoch_is_revealed(REVEALED.c.epoch_id)
     )
     seed = (await connection.execute(seed_query)).scalar()
     if seed is None:
         return None
-    query = select(
-        EpochHoneypot.zipcode, EpochHoneypot.real_listings, EpochHoneypot.published_listings
-    ).where(EpochHoneypot.epoch_id == epoch_id)
-    rows = await connection.execute(query.order_by(EpochHoneypot.zipcode))
-    return Revelation(seed, tuple(Honeypot(*row) for row in rows))
+    revealed = select(func.zipcast.revealed_honeypots(epoch_id).cast(JSONB))
+    found = (await connection.execute(revealed)).scalar()
+    return Revelation(seed, tuple(_honeypots(found or [])))
 
 
 async def signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
@@ -95,17 +113,20 @@ async def signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
 # Of one report that names a zipcode twice, the larger count.
 _HITS = text(
     """
-    with due as (
-        select epoch_id, zipcode, real_listings, published_listings, threshold
-        from epoch_honeypots where compared_at is null and epoch_is_revealed(epoch_id)
+    with claimed as (
+        select epoch_id, content from zipcast.epoch_honeypots
+        where compared_at is null and zipcast.epoch_is_revealed(epoch_id)
         for update skip locked
+    ), due as (
+        select epoch_id, honeypot.* from claimed, jsonb_to_recordset(content::jsonb) as honeypot (
+            zipcode text, real_listings integer, published_listings integer, threshold integer)
     ), reported as (
         select due.epoch_id, hotkey, due.zipcode, due.real_listings, due.published_listings, due.threshold,
             (most_claimed ->> due.zipcode)::bigint as reported, is_late as late
-        from due join miner_submissions using (epoch_id)
+        from due join zipcast.miner_submissions using (epoch_id)
         where most_claimed ? due.zipcode
     ), flagged as (
-        insert into miner_signals (epoch_id, hotkey, kind, details, computed_at)
+        insert into zipcast.miner_signals (epoch_id, hotkey, kind, details, computed_at)
         select epoch_id, hotkey, :kind, jsonb_build_object('late', bool_or(late), 'zipcodes', jsonb_agg(
             jsonb_build_object('zipcode', zipcode, 'reportedListings', reported, 'threshold', threshold,
                 'realListings', real_listings, 'publishedListings', published_listings) order by zipcode)),
@@ -114,17 +135,17 @@ _HITS = text(
         group by epoch_id, hotkey
         on conflict do nothing returning epoch_id
     ), compared as (
-        update epoch_honeypots set compared_at = clock_timestamp()
-        from due where epoch_honeypots.epoch_id = due.epoch_id and epoch_honeypots.zipcode = due.zipcode
-        returning epoch_honeypots.epoch_id
+        update zipcast.epoch_honeypots as stored set compared_at = clock_timestamp()
+        from claimed where stored.epoch_id = claimed.epoch_id
+        returning stored.epoch_id
     )
-    select (select count(distinct epoch_id) from compared), (select count(*) from flagged)
+    select (select count(*) from compared), (select count(*) from flagged)
     """
 ).bindparams(bindparam("kind", type_=Text))
 
 
 async def flag_hits(connection: AsyncConnection) -> tuple[int, int]:
-    """Compare the reports of each epoch whose decoys have been revealed since, once. Returns how many epochs
-    were compared, and how many miners reported more for a decoy than its threshold."""
+    """Compare the reports of each epoch whose honeypots have been revealed since, once. Returns how many
+    epochs were compared, and how many miners reported more for a honeypot than its threshold."""
     compared, flagged = (await connection.execute(_HITS, {"kind": HONEYPOT_HIT})).one()
     return int(compared), int(flagged)

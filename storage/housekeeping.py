@@ -1,7 +1,7 @@
 """Keeping the record small: what is dropped, and when it may be. Only the scheduler calls this.
 
 Owns the batches: each is one short transaction of its caller's, and any number of replicas may do the same.
-What a scheduler may not delete itself is done by functions of migration 0005, which keep it from what is
+What a scheduler may not delete itself is done by functions of migration 0002, which keep it from what is
 recent. Never dropped: epochs, signed messages, committed inputs.
 """
 
@@ -59,7 +59,7 @@ class Needed:
 
 async def keep_claims_partitioned(connection: AsyncConnection) -> None:
     """Partitions for the coming week; those of days that are over go."""
-    await connection.execute(select(func.maintain_request_claims()))
+    await connection.execute(select(func.zipcast.maintain_request_claims()))
 
 
 async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[str]:
@@ -70,7 +70,7 @@ async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[
         .where(Epoch.status == "completed", Epoch.epoch_id < _id_of(before), Epoch.end_at <= before)
         .order_by(Epoch.epoch_id)
         .limit(EPOCHS_AT_ONCE)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     archived = update(Epoch).where(_stands_in(oldest)).values(status="archived")
     return sorted((await connection.execute(archived.returning(Epoch.epoch_id))).scalars())
@@ -103,18 +103,18 @@ async def drop_assignments(connection: AsyncConnection, before_id: str) -> int:
 
 async def drop_reports(connection: AsyncConnection, before_id: str) -> int:
     """Miners' status reports and upload manifests of epochs before that one; how many rows went."""
-    return await _call(connection, func.drop_epoch_reports(before_id, BATCH))
+    return await _call(connection, func.zipcast.drop_epoch_reports(before_id, BATCH))
 
 
 async def drop_audit(connection: AsyncConnection, before: datetime) -> int:
     """Credentials, admin commands and validators' results from before then; how many rows went."""
-    return await _call(connection, func.drop_audit_trail(before, BATCH))
+    return await _call(connection, func.zipcast.drop_audit_trail(before, BATCH))
 
 
 async def drop_revisions(connection: AsyncConnection, import_id: int) -> int:
     """Zipcodes' revisions that were superseded in that import or before it; how many rows went."""
     await connection.execute(text("set local statement_timeout = '60s'"))
-    return await _call(connection, func.drop_zipcode_revisions(import_id, BATCH))
+    return await _call(connection, func.zipcast.drop_zipcode_revisions(import_id, BATCH))
 
 
 async def drop_refusals(connection: AsyncConnection, before: datetime) -> int:

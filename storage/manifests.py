@@ -8,21 +8,19 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select, text, tuple_, update
+from sqlalchemy import exists, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import Epoch, MinerSignal, UploadManifest
+from storage.tables import Epoch, MinerSignal, UploadManifest, UploadSeal
 from zipcast.calendar import EpochInterval
 
 # What was not sealed by then never will be: its uploads may be gone from the bucket.
 LOOK_BACK = timedelta(days=30)
-# Any constant, but not another lock's; "manifest" on a telephone keypad.
-SEALING_LOCK = 62643378
 BATCH_ROWS = 1_000
 MOST_DUE = 500
 CHANGED = "changed_after_deadline"
-"""The one signal that the responder may note (migration 0006)."""
+"""The one signal that the responder may note (migration 0002)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[
     query = (
         select(Epoch.start_at, Epoch.end_at)
         .where(
-            Epoch.uploads_sealed_at.is_(None),
+            ~exists().where(UploadSeal.epoch_id == Epoch.epoch_id),
             Epoch.status.in_(("pending", "active", "completed")),
             Epoch.end_at <= now - settled_for,
             Epoch.end_at > now - LOOK_BACK,
@@ -60,16 +58,11 @@ async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[
 async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[SealedObject]) -> bool:
     """Write the epoch's manifest, whole. False if another replica has been first. The caller bounds the time
     that it may take."""
-    # Another replica may hold the lock for as long as it writes.
+    # Another replica may be writing the same manifest: its row is waited for.
     await connection.execute(text("set local statement_timeout = 0"))
-    await connection.execute(select(func.pg_advisory_xact_lock(SEALING_LOCK)))
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-    marked = await connection.execute(
-        update(Epoch)
-        .where(Epoch.epoch_id == epoch_id, Epoch.uploads_sealed_at.is_(None))
-        .values(uploads_sealed_at=now)
-    )
-    if marked.rowcount == 0:
+    seal_it = upsert(UploadSeal).values(epoch_id=epoch_id, sealed_at=now).on_conflict_do_nothing()
+    if (await connection.execute(seal_it.returning(UploadSeal.epoch_id))).first() is None:
         return False
     for begin in range(0, len(found), BATCH_ROWS):
         rows = [
@@ -81,7 +74,7 @@ async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[Seale
 
 
 async def is_sealed(connection: AsyncConnection, epoch_id: str) -> bool:
-    query = select(Epoch.uploads_sealed_at).where(Epoch.epoch_id == epoch_id)
+    query = select(UploadSeal.sealed_at).where(UploadSeal.epoch_id == epoch_id)
     return (await connection.execute(query)).scalar() is not None
 
 
@@ -106,11 +99,11 @@ async def next_unchecked(connection: AsyncConnection) -> str | None:
     """The oldest sealed epoch that is revealed and was not yet looked through for later changes."""
     query = (
         select(Epoch.epoch_id)
+        .join(UploadSeal, UploadSeal.epoch_id == Epoch.epoch_id)
         .where(
-            Epoch.uploads_sealed_at.is_not(None),
-            Epoch.changes_checked_at.is_(None),
+            UploadSeal.changes_checked_at.is_(None),
             Epoch.end_at > func.clock_timestamp() - LOOK_BACK,
-            func.epoch_is_revealed(Epoch.epoch_id),
+            func.zipcast.epoch_is_revealed(Epoch.epoch_id),
         )
         .order_by(Epoch.end_at)
         .limit(1)
@@ -129,8 +122,8 @@ async def note_changes(
     """A signal for each miner, by hotkey. False if another replica has been first."""
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     marked = await connection.execute(
-        update(Epoch)
-        .where(Epoch.epoch_id == epoch_id, Epoch.changes_checked_at.is_(None))
+        update(UploadSeal)
+        .where(UploadSeal.epoch_id == epoch_id, UploadSeal.changes_checked_at.is_(None))
         .values(changes_checked_at=now)
     )
     if marked.rowcount == 0:

@@ -1,16 +1,20 @@
-"""Bringing a database to the current shape, under an advisory lock so that replicas may all try."""
+"""Brings a database to the current shape in one transaction, under a lock so that replicas may all try."""
 
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from storage.database import sqlalchemy_url
+from storage.tables import SCHEMA, SEARCH_PATH
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
-# Any constant will do; this one spells "zipcast" on a telephone keypad.
-MIGRATION_LOCK = 9472278
+
+
+class ForeignSchemaError(Exception):
+    """The schema belongs to another login, which could change every table in it."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -22,17 +26,51 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def migrate(database_url: str, revision: str = "head", *, down: bool = False) -> None:
-    """Upgrade (or downgrade) to `revision`. A lock that is not had within 5 s stops the migration
-    rather than the service: whoever holds the table finishes first, and the operator tries again."""
+    """Upgrade (or downgrade) to `revision`: all of it, or nothing if a step fails. A lock on a table that is
+    not granted within 5 s stops the migration rather than the service: try again once the holder has
+    finished.
+
+    Raises ForeignSchemaError."""
     engine = create_engine(sqlalchemy_url(database_url), hide_parameters=True)
     try:
-        with engine.connect() as connection:
-            connection.execute(text("select pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-            connection.execute(text("set lock_timeout = '5s'"))
-            connection.execute(text("set statement_timeout = '10min'"))
-            connection.commit()
+        _make_schema(engine.connect())
+        with engine.begin() as connection:
+            # Objects of other schemas must not stand in for ours, or for PostgreSQL's operators.
+            _set(connection, "search_path", SEARCH_PATH)
+            connection.execute(text(f"lock table {SCHEMA}.migration_lock in exclusive mode"))
+            _set(connection, "lock_timeout", "5s")
+            _set(connection, "statement_timeout", "10min")
             run = command.downgrade if down else command.upgrade
             run(alembic_config(connection), revision)
-            connection.commit()
     finally:
         engine.dispose()
+
+
+def _make_schema(connection: Connection) -> None:
+    """The schema and the table that is locked while migrating, to which no other login has any right."""
+    with connection:
+        for attempt in ("first", "second"):
+            try:
+                with connection.begin():
+                    connection.execute(text(f"create schema if not exists {SCHEMA}"))
+                    connection.execute(text(f"create table if not exists {SCHEMA}.migration_lock ()"))
+                break
+            except DBAPIError:  # another migration has made them in this very moment
+                if attempt == "second":
+                    raise
+        owned = text(
+            "select nspowner = (select oid from pg_catalog.pg_roles where rolname = current_user) "
+            "from pg_catalog.pg_namespace where nspname = :name"
+        )
+        if not connection.execute(owned, {"name": SCHEMA}).scalar():
+            raise ForeignSchemaError(
+                f"the schema {SCHEMA} belongs to another login: migrate with that login if it is yours, "
+                "or drop the schema"
+            )
+
+
+def _set(connection: Connection, name: str, value: str) -> None:
+    """Set a parameter for this transaction alone."""
+    connection.execute(
+        text("select pg_catalog.set_config(:name, :value, true)"), {"name": name, "value": value}
+    )

@@ -1,21 +1,37 @@
 """Validators' reports: written whole or not at all, the newest in force, the earlier ones kept.
 
-Owns the statements on `validator_results` and `validation_audit`. Whether a report is true is not decided
-here.
+Owns the statements on `validator_results` and `validation_audit`, which only the responder may query. Every
+process reads the reports of a revealed epoch by functions. Whether a report is true is not decided here.
 """
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid4
+from zlib import crc32
 
-from sqlalchemy import Label, Row, Select, Subquery, and_, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Label,
+    Row,
+    Select,
+    SQLColumnExpression,
+    Subquery,
+    TableValuedAlias,
+    and_,
+    column,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import ValidationAudit, ValidatorResult
+from storage.tables import ReportLock, ValidationAudit, ValidatorResult
 
-# Any constant, but not another lock's; "results" on a telephone keypad.
-RESULTS_LOCK = 7378587
+# The migrations make this many rows of `report_locks`.
+REPORT_LOCKS = 64
 BATCH_ROWS = 1_000
 
 
@@ -85,17 +101,33 @@ class RecordedResult:
     earlier: int
 
 
-async def newest_results(
-    connection: AsyncConnection, epoch_id: str, hotkey: str | None = None
+async def revealed_results(connection: AsyncConnection, epoch_id: str) -> list[RecordedResult]:
+    """Return, of each validator, the newest report that came in time and the newest late one, ordered by
+    hotkey. The one in force is among them. Nothing before the epoch is revealed."""
+    columns = [column(name, ValidatorResult.__table__.c[name].type) for name in _STORED]
+    results = func.zipcast.revealed_results(epoch_id).table_valued(*columns, name="revealed")
+    return await _newest(connection, select(results).subquery(), revealed_audit(epoch_id).c.result_id)
+
+
+def revealed_audit(epoch_id: str) -> TableValuedAlias:
+    """The audits of a revealed epoch, as a table that every process may query."""
+    return func.zipcast.revealed_audit(epoch_id).table_valued(*_AUDIT_COLUMNS, name="audit")
+
+
+async def own_results(connection: AsyncConnection, epoch_id: str, hotkey: str) -> list[RecordedResult]:
+    """The same of one validator, at any time. For the responder only."""
+    return await _newest(connection, _stored(epoch_id, hotkey), ValidationAudit.result_id)
+
+
+async def _newest(
+    connection: AsyncConnection, results: Subquery, audited: SQLColumnExpression[UUID]
 ) -> list[RecordedResult]:
-    """By hotkey, of one validator or all: the newest report that came in time, and the newest late one. The
-    one in force is among them."""
     counted = func.row_number().over(
-        partition_by=(ValidatorResult.hotkey, ValidatorResult.is_late),
-        order_by=(ValidatorResult.received_at.desc(), ValidatorResult.id),
+        partition_by=(results.c.hotkey, results.c.is_late),
+        order_by=(results.c.received_at.desc(), results.c.id),
     )
-    numbered = _numbered(epoch_id, hotkey, counted.label("recency")).subquery()
-    query = _read(numbered).where(numbered.c.recency == 1)
+    numbered = _numbered(results, counted.label("recency")).subquery()
+    query = _read(numbered, audited).where(numbered.c.recency == 1)
     rows = await connection.execute(query.order_by(numbered.c.hotkey, numbered.c.received_at))
     return [_result(row) for row in rows]
 
@@ -104,10 +136,11 @@ async def known_result(
     connection: AsyncConnection, epoch_id: str, hotkey: str, request_key: str, body_sha256: str
 ) -> RecordedResult | None:
     """The report that this very request made, or the one in force if it says the same."""
-    numbered = _numbered(epoch_id, hotkey).subquery()
+    numbered = _numbered(_stored(epoch_id, hotkey)).subquery()
     same = and_(numbered.c.superseded_at.is_(None), numbered.c.body_sha256 == body_sha256)
     by_request = numbered.c.request_key == request_key
-    query = _read(numbered).where(or_(by_request, same)).order_by(by_request.desc()).limit(1)
+    query = _read(numbered, ValidationAudit.result_id)
+    query = query.where(or_(by_request, same)).order_by(by_request.desc()).limit(1)
     row = (await connection.execute(query)).first()
     return None if row is None else _result(row)
 
@@ -116,13 +149,13 @@ async def store_result(connection: AsyncConnection, new: NewResult) -> RecordedR
     """The report on record for this request: this one, with its audit, instead of the one in force; or the
     one in force if that was signed later or says the same. Reports of one validator on one epoch take
     turns."""
-    turn = func.hashtext(f"{new.epoch_id} {new.hotkey}")
-    await connection.execute(select(func.pg_advisory_xact_lock(RESULTS_LOCK, turn)))
+    slot = crc32(f"{new.epoch_id} {new.hotkey}".encode()) % REPORT_LOCKS
+    await connection.execute(select(ReportLock.slot).where(ReportLock.slot == slot).with_for_update())
     known = await known_result(connection, new.epoch_id, new.hotkey, new.request_key, new.body_sha256)
     if known is not None:
         return known
-    signed_later = _numbered(new.epoch_id, new.hotkey).subquery()
-    query = _read(signed_later).where(
+    signed_later = _numbered(_stored(new.epoch_id, new.hotkey)).subquery()
+    query = _read(signed_later, ValidationAudit.result_id).where(
         signed_later.c.superseded_at.is_(None), signed_later.c.reported_at >= new.reported_at
     )
     row = (await connection.execute(query)).first()
@@ -144,7 +177,7 @@ async def _write(connection: AsyncConnection, new: NewResult) -> None:
     await connection.execute(update(ValidatorResult).where(*in_force).values(superseded_at=new.received_at))
     values = asdict(new) | {"id": (result_id := uuid4())}
     audit = values.pop("audit")
-    late = func.epoch_is_revealed(new.epoch_id)
+    late = func.zipcast.epoch_is_revealed(new.epoch_id)
     await connection.execute(insert(ValidatorResult).values(**values, is_late=late))
     rows = [{**row, "result_id": result_id, "epoch_id": new.epoch_id} for row in audit]
     for begin in range(0, len(rows), BATCH_ROWS):
@@ -153,21 +186,35 @@ async def _write(connection: AsyncConnection, new: NewResult) -> None:
 
 
 _OWN = tuple(name for name in RecordedResult.__dataclass_fields__ if name not in {"audit_rows", "earlier"})
+# In the order of the tables, which is that of the functions.
+_STORED = tuple(ValidatorResult.__table__.c.keys())
+_AUDIT_COLUMNS = tuple(column(one.name, one.type) for one in ValidationAudit.__table__.c)
 
 
-def _numbered(epoch_id: str, hotkey: str | None, *more: Label[int]) -> Select[Any]:
-    """Every report of an epoch with how many of the same validator came before it."""
-    order = (ValidatorResult.received_at, ValidatorResult.id)
-    earlier = func.row_number().over(partition_by=ValidatorResult.hotkey, order_by=order) - 1
-    columns = [getattr(ValidatorResult, name) for name in _OWN]
-    query = select(*columns, earlier.label("earlier"), *more).where(ValidatorResult.epoch_id == epoch_id)
-    return query if hotkey is None else query.where(ValidatorResult.hotkey == hotkey)
+def _stored(epoch_id: str, hotkey: str) -> Subquery:
+    """Every report of one validator on one epoch."""
+    mine = (ValidatorResult.epoch_id == epoch_id, ValidatorResult.hotkey == hotkey)
+    return select(ValidatorResult.__table__).where(*mine).subquery()
 
 
-def _read(numbered: Subquery) -> Select[Any]:
-    audited = select(func.count()).where(ValidationAudit.result_id == numbered.c.id).scalar_subquery()
+def _numbered(results: Subquery, *more: Label[int]) -> Select[Any]:
+    """Each of the reports, with how many of the same validator came before it."""
+    order = (results.c.received_at, results.c.id)
+    earlier = func.row_number().over(partition_by=results.c.hotkey, order_by=order) - 1
+    return select(*(results.c[name] for name in _OWN), earlier.label("earlier"), *more)
+
+
+def _read(numbered: Subquery, audited: SQLColumnExpression[UUID]) -> Select[Any]:
+    """Add the number of audited zipcodes, which is counted once for all reports."""
+    columns_of: tuple[ColumnElement[Any], ...] = (
+        audited.label("result_id"),
+        func.count().label("audit_rows"),
+    )
+    counts = select(*columns_of).where(audited.in_(select(numbered.c.id))).group_by(audited).subquery()
     columns = [numbered.c[name] for name in (*_OWN, "earlier")]
-    return select(*columns, audited.label("audit_rows"))
+    joined = numbered.outerjoin(counts, counts.c.result_id == numbered.c.id)
+    audit_rows = func.coalesce(counts.c.audit_rows, 0).label("audit_rows")
+    return select(*columns, audit_rows).select_from(joined)
 
 
 def _result(row: Row[Any]) -> RecordedResult:

@@ -57,11 +57,11 @@ async def next_unlooked(connection: AsyncConnection) -> EpochInterval | None:
             Epoch.signals_computed_at.is_(None),
             Epoch.message_sha256.is_not(None),
             Epoch.end_at > func.clock_timestamp() - LOOK_BACK,
-            func.epoch_is_revealed(Epoch.epoch_id),
+            func.zipcast.epoch_is_revealed(Epoch.epoch_id),
         )
         .order_by(Epoch.end_at)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else EpochInterval(row.start_at, row.end_at)
@@ -81,12 +81,12 @@ _FACTS = text(
         coalesce(nullif(report.first_completed_listings, 0), epoch.total_expected_listings, 0),
         count(assigned.zipcode), count(*)
         filter (where counted.listings = assigned.expected_listings)
-    from miner_submissions as report join epochs as epoch using (epoch_id)
+    from zipcast.miner_submissions as report join zipcast.epochs as epoch using (epoch_id)
     left join lateral (
         select one ->> 'zipcode' as zipcode, max((one ->> 'listingsScraped')::bigint) as listings
         from jsonb_array_elements(report.zipcodes_completed) as one group by 1
     ) as counted on true
-    left join epoch_assignments as assigned
+    left join zipcast.epoch_assignments as assigned
         on assigned.epoch_id = report.epoch_id and assigned.zipcode = counted.zipcode
     where report.epoch_id = any(:epochs)
     group by report.epoch_id, report.hotkey, epoch.epoch_id

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.clock import RECORD_NOW
-from storage.epoch_inputs import committed_inputs
+from storage.epoch_inputs import started_inputs
 from storage.tables import Epoch, EpochAssignment, MinerSubmission, Zipcode
 from zipcast.calendar import EpochInterval
 
@@ -33,6 +33,7 @@ class StartedEpoch:
     expected_listings: int | None
     miners_participated: int
     miners_completed: int
+    published_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
             Epoch.total_expected_listings,
             reported.scalar_subquery(),
             reported.where(MinerSubmission.first_completed_at < Epoch.end_at).scalar_subquery(),
+            Epoch.published_at,
         )
         .where(Epoch.start_at <= RECORD_NOW)
         .order_by(Epoch.start_at.desc())
@@ -97,7 +99,7 @@ async def _recent_epochs(connection: AsyncConnection) -> tuple[StartedEpoch, ...
 
 
 async def _rules(connection: AsyncConnection, epoch_id: str) -> Rules | None:
-    stored = await committed_inputs(connection, epoch_id)
+    stored = await started_inputs(connection, epoch_id)
     if stored is None:
         return None
     settings: dict[str, Any] = json.loads(stored)["settings"]

@@ -29,8 +29,6 @@ from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRo
 from storage.zipcode_versions import require_whole, select_as_of
 from zipcast.selection import SelectionSettings
 
-# Any constant will do, but not another lock's; "zipcodes" on a telephone keypad.
-IMPORT_LOCK = 94726337
 BATCH_ROWS = 2_000
 
 ZIPCODES = Zipcode.__table__.c
@@ -191,7 +189,8 @@ async def lock_versions(connection: AsyncConnection) -> None:
 
     Ids must become visible in their order, or a pool as of a version could still change."""
     await connection.execute(text("set local statement_timeout = '60s'"))
-    await connection.execute(select(func.pg_advisory_xact_lock(IMPORT_LOCK)))
+    # Readers go on. Who may not write the table cannot hold this up either.
+    await connection.execute(text("lock table zipcast.zipcode_imports in share row exclusive mode"))
 
 
 async def newest_import_id(connection: AsyncConnection) -> int | None:

@@ -16,7 +16,7 @@ class EndedEpoch(WireModel):
     epoch_id: EpochId
     epoch_start: WireTime
     epoch_end: WireTime
-    status: Literal["COMPLETED", "ARCHIVED", "MISSED"]
+    status: Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]
     late_seconds: Annotated[float, Field(ge=0)] | None
     seed: str | None
     seed_commitment: str

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from random import SystemRandom
+from uuid import uuid4
 
 from nats.js import JetStreamContext
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,7 +15,7 @@ from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
 from schedulers.registry.source import RegistrySource
 from schedulers.registry.turn import ReaderTurn
 from schedulers.settings import SchedulerSettings
-from storage.session_lock import SessionLock
+from storage.locks import Lease
 from zipcast.clock import Clock
 
 log = logs.logger()
@@ -24,7 +25,7 @@ def registry_reader(
     settings: SchedulerSettings, jetstream: JetStreamContext, database: AsyncEngine, clock: Clock
 ) -> RegistryReader:
     source, pace = _source(settings)
-    lock = SessionLock(database, f"registry-reader:{settings.bt_network}:{settings.net_uid}")
+    lock = Lease(database, f"registry-reader:{settings.bt_network}:{settings.net_uid}", uuid4().hex)
     stale_after = timedelta(seconds=settings.registry_read_seconds + settings.registry_deadline_seconds)
     return RegistryReader(
         source=source,

@@ -1,6 +1,6 @@
 """Whose turn it is to read the chain: one scheduler's among all replicas.
 
-The PostgreSQL lock spares the chain; it does not keep order, which the compare-and-set in KV does.
+The lease in PostgreSQL spares the chain; it does not keep order, which the compare-and-set in KV does.
 So where PostgreSQL cannot be asked, reading goes on: by whoever read last, and by others only once
 what is published shows that nobody does.
 """
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from runtime import logs
-from storage.session_lock import SessionLock
+from storage.locks import Lease
 from zipcast.clock import Clock
 
 log = logs.logger()
@@ -23,7 +23,7 @@ CHECK_SECONDS = 5.0
 class ReaderTurn:
     """`stale_after` is the age at which a published snapshot tells that nobody reads."""
 
-    lock: SessionLock
+    lock: Lease
     clock: Clock
     stale_after: timedelta
     _held: bool = field(default=False, init=False)

@@ -5,8 +5,16 @@ database to this shape, and `devstack.check_migrations` refuses a difference bet
 No relationships are declared: every read says what it loads.
 """
 
-from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
-from storage.tables.epochs import Epoch, EpochAssignment, EpochHoneypot, EpochInputs, EpochMessage
+from storage.tables.base import SCHEMA, SEARCH_PATH, SHA256_RULE, ZIPCODE_RULE, Base
+from storage.tables.epochs import (
+    Epoch,
+    EpochAssignment,
+    EpochHoneypots,
+    EpochInputs,
+    EpochMessage,
+    PendingEpoch,
+)
+from storage.tables.locks import ReportLock, SchedulerLock
 from storage.tables.registry import RegistrySnapshot
 from storage.tables.requests import (
     AdminCommand,
@@ -19,12 +27,15 @@ from storage.tables.results import (
     MinerSignal,
     MinerSubmission,
     UploadManifest,
+    UploadSeal,
     ValidationAudit,
     ValidatorResult,
 )
 from storage.tables.zipcodes import Zipcode, ZipcodeColumns, ZipcodeImport, ZipcodeRevision
 
 __all__ = [
+    "SCHEMA",
+    "SEARCH_PATH",
     "SHA256_RULE",
     "ZIPCODE_RULE",
     "AdminCommand",
@@ -32,16 +43,20 @@ __all__ = [
     "CredentialIssuance",
     "Epoch",
     "EpochAssignment",
-    "EpochHoneypot",
+    "EpochHoneypots",
     "EpochInputs",
     "EpochMessage",
     "LegacyOptOut",
     "MinerSignal",
     "MinerSubmission",
+    "PendingEpoch",
     "RegistrySnapshot",
+    "ReportLock",
     "RequestClaim",
     "RequestRefusal",
+    "SchedulerLock",
     "UploadManifest",
+    "UploadSeal",
     "ValidationAudit",
     "ValidatorResult",
     "Zipcode",

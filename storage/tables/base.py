@@ -1,4 +1,4 @@
-"""What all tables share: names of constraints, types of columns, and the rules several tables repeat."""
+"""Shared by all tables: schema, names of constraints, types of columns, rules that several tables repeat."""
 
 from datetime import datetime
 from typing import Any
@@ -7,19 +7,24 @@ from sqlalchemy import ARRAY, DateTime, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
+# A schema of our own: in `public` other logins of the database may be allowed to create objects.
+SCHEMA = "zipcast"
+# The search path that every login must have. Temporary tables come last, or they would hide ours.
+SEARCH_PATH = f"{SCHEMA}, pg_temp"
 ZIPCODE_RULE = "zipcode ~ '^[0-9]{5}$'"
 SHA256_RULE = "^[0-9a-f]{64}$"
 
 
 class Base(DeclarativeBase):
     metadata = MetaData(
+        schema=SCHEMA,
         naming_convention={
             "pk": "pk_%(table_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s",
             "ck": "ck_%(table_name)s_%(constraint_name)s",
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        }
+        },
     )
     type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
         datetime: DateTime(timezone=True),

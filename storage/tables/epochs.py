@@ -1,7 +1,8 @@
-"""Epochs: their rows, assignments, signed bytes and committed inputs.
+"""Epochs: what is pending, then their rows, assignments and signed bytes; committed inputs and honeypots.
 
-Row-level security hides from the bridge and the responder what has not started (migration 0003), and decoys
-until they are revealed (0004).
+Responder and bridge read `epochs`, `epoch_assignments` and `epoch_messages`, which hold started epochs only.
+The other tables are the scheduler's alone: rights decide that, not row-level security, which does not hide
+how many rows a condition matches.
 """
 
 from datetime import datetime
@@ -16,8 +17,25 @@ from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 IN_DETAIL = "status in ('pending', 'active', 'completed')"
 
 
+class PendingEpoch(Base):
+    """An epoch that is prepared and has not been opened. `content` holds everything that follows from its
+    selection (`storage.pending_epochs`), padded and never compressed, so that no size tells how much it
+    is."""
+
+    __tablename__ = "pending_epochs"
+    epoch_id: Mapped[str] = mapped_column(primary_key=True)
+    start_at: Mapped[datetime] = mapped_column(unique=True)
+    end_at: Mapped[datetime]
+    content: Mapped[bytes]
+    __table_args__ = (
+        CheckConstraint("start_at < end_at", name="interval"),
+        ExcludeConstraint((text("tstzrange(start_at, end_at)"), "&&"), name="ex_pending_epochs_overlap"),
+    )
+
+
 class Epoch(Base):
-    """One epoch from preparation on. `start_at`/`end_at` are the half-open interval."""
+    """One epoch from its start on. `start_at`/`end_at` are the half-open interval; `pending` is one that the
+    stream does not hold yet."""
 
     __tablename__ = "epochs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)
@@ -40,9 +58,7 @@ class Epoch(Base):
     published_at: Mapped[datetime | None]
     stream_sequence: Mapped[int | None] = mapped_column(BigInteger)
     completed_at: Mapped[datetime | None]
-    uploads_sealed_at: Mapped[datetime | None]
     signals_computed_at: Mapped[datetime | None]
-    changes_checked_at: Mapped[datetime | None]
     __table_args__ = (
         CheckConstraint("status in ('pending', 'active', 'completed', 'archived', 'missed')", name="status"),
         CheckConstraint("start_at < end_at", name="interval"),
@@ -73,21 +89,16 @@ class EpochAssignment(Base):
     )
 
 
-class EpochHoneypot(Base):
-    """A decoy of one epoch, secret until the epoch is revealed. `threshold` is the one it was chosen by: more
-    than that reported for it is a hit. `compared_at`: when the reports were looked through."""
+class EpochHoneypots(Base):
+    """The honeypots of one epoch, written when it is prepared. `content` is a JSON list padded to a fixed
+    size, so that neither rows nor sizes tell how many there are. Other roles read them by the function
+    `revealed_honeypots`. `compared_at`: when the reports were looked through."""
 
     __tablename__ = "epoch_honeypots"
-    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
-    zipcode: Mapped[str] = mapped_column(primary_key=True)
-    real_listings: Mapped[int]
-    published_listings: Mapped[int]
-    threshold: Mapped[int]
+    epoch_id: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[str]
     compared_at: Mapped[datetime | None]
     __table_args__ = (
-        CheckConstraint(ZIPCODE_RULE, name="zipcode"),
-        CheckConstraint("0 <= real_listings and real_listings < threshold", name="real_listings"),
-        CheckConstraint("threshold < published_listings", name="published_listings"),
         Index("ix_epoch_honeypots_uncompared", "epoch_id", postgresql_where=text("compared_at is null")),
     )
 
@@ -114,7 +125,8 @@ class EpochMessage(Base):
 
 
 class EpochInputs(Base):
-    """What an epoch's selection was committed to, one epoch ahead, as the exact hashed bytes."""
+    """What an epoch's selection was committed to, one epoch ahead, as the exact hashed bytes. Other
+    roles read those of started epochs by the function `started_inputs`."""
 
     __tablename__ = "epoch_inputs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)

@@ -49,6 +49,16 @@ class MinerSignal(Base):
     __table_args__ = (CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"),)
 
 
+class UploadSeal(Base):
+    """The epoch's manifest is written. `changes_checked_at`: when uploads changed after the deadline were
+    looked for."""
+
+    __tablename__ = "upload_seals"
+    epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
+    sealed_at: Mapped[datetime]
+    changes_checked_at: Mapped[datetime | None]
+
+
 class UploadManifest(Base):
     """One object version that a miner had uploaded when the epoch ended: what counts for it."""
 

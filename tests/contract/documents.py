@@ -457,8 +457,8 @@ def stats_reply() -> StatisticsReply:
     running = EpochInterval(START_AT, START_AT + timedelta(hours=4))
     known = Statistics(
         recent=(
-            StartedEpoch(running, "active", 2, 2_000, 1_960, 3, 1),
-            StartedEpoch(before, "missed", 0, None, None, 0, 0),
+            StartedEpoch(running, "active", 2, 2_000, 1_960, 3, 1, running.start_at),
+            StartedEpoch(before, "missed", 0, None, None, 0, 0, None),
         ),
         rules=StatisticsRules(2_000, 10, 200, 3_000, timedelta(hours=24), ("NJ", "PA"), timedelta(days=30)),
         zipcodes=ZipcodeCounts(900, 850, 700, {"NJ": 350, "PA": 500}, {"PREMIUM": 350, "EMERGING": 500}),

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+from pathlib import Path
 
+import psycopg
 import pytest
 import pytest_asyncio
 from sqlalchemy import select
@@ -13,8 +15,10 @@ from devstack.stack import Stack
 from storage.database import open_engine
 from storage.tables import Epoch
 from tests.faults.observer import Observer
+from tests.integration.operator_view import until
 from tests.integration.people import client, keypair, read_sealed
 from tests.integration.processes import GENEROUS, wait_until
+from tests.integration.unopened import Unopened, unopened
 from zipcast.errors import ErrorCode, ServiceError
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
@@ -55,6 +59,46 @@ async def test_epochs_that_passed_while_the_scheduler_was_frozen_are_missed_not_
     assert missed.isdisjoint(observer.epoch_ids)
     assert [e.message.epoch_id for e, at in observer.heard if at < e.message.epoch_start] == []
     await observer.close()
+
+
+async def test_while_postgresql_hangs_the_next_epoch_comes_over_nats_and_is_on_record_afterwards(
+    victim: Stack,
+):
+    observer = Observer(victim.ready)
+    await observer.watch("miner-1")
+    server = victim.ready.pids["postgres"]
+    async with await psycopg.AsyncConnection.connect(victim.ready.postgres, autocommit=True) as record_now:
+
+        async def prepared() -> bool:
+            found = await unopened(record_now, 0.3)
+            due.extend([found] if found is not None else [])
+            return bool(due)
+
+        due: list[Unopened] = []
+        await until(prepared, 10)
+    pids = [server, *children(server)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        epoch_id = due[0].epoch_id
+        await wait_until(lambda: epoch_id in observer.epoch_ids, 20)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    ((started, arrived),) = [
+        (one.message.epoch_start, at) for one, at in observer.heard if one.message.epoch_id == epoch_id
+    ]
+    assert arrived >= started
+    await wait_until(lambda: any(one > epoch_id for one in observer.epoch_ids), 30)
+    assert {row.status for row in await record(victim) if row.epoch_id == epoch_id} <= {"active", "completed"}
+    assert observer.epoch_ids.count(epoch_id) == 1
+    await observer.close()
+
+
+def children(pid: int) -> list[int]:
+    """The processes of the server: one for each session, and its own."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in listed]
 
 
 async def test_while_the_object_store_hangs_each_validator_is_told_so_and_miners_are_served(victim: Stack):

@@ -17,4 +17,6 @@ async def lose_epochs_from(connection: AsyncConnection, epoch_id: str) -> None:
     before; what its own message promises is not."""
     for table in (*_DETAIL, "epochs"):
         await connection.execute(text(f"delete from {table} where epoch_id >= :id"), {"id": epoch_id})
+    for table in ("pending_epochs", "epoch_honeypots"):
+        await connection.execute(text(f"delete from {table} where epoch_id >= :id"), {"id": epoch_id})
     await connection.execute(text("delete from epoch_inputs where epoch_id > :id"), {"id": epoch_id})

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from uuid import uuid4
 
 from nats.aio.client import Client
 from nats.js.kv import KeyValue
@@ -17,7 +18,7 @@ from schedulers.registry.publisher import RegistryPublisher
 from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
 from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadableError
 from schedulers.registry.turn import ReaderTurn
-from storage.session_lock import SessionLock
+from storage.locks import Lease
 from tests.unit.fakes import FakeClock
 from zipcast.messages import RegisteredNeuron, RegistrySnapshot
 from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
@@ -91,7 +92,7 @@ async def replica(
     servers: Servers, database: AsyncEngine, source: RegistrySource, clock: FakeClock | None = None
 ) -> AsyncIterator[Side]:
     connection, clock = await scheduler_connection(servers), clock or FakeClock()
-    lock = SessionLock(database, f"registry-reader:{NETWORK}:{NETUID}")
+    lock = Lease(database, f"registry-reader:{NETWORK}:{NETUID}", uuid4().hex)
     reader = RegistryReader(
         source=source,
         publisher=RegistryPublisher(connection.jetstream(timeout=2), database, NETWORK, NETUID),

@@ -15,7 +15,7 @@ from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.seed_secrets import Secrets
 from schedulers.stream import EpochStream
-from storage import epoch_changes
+from storage import pending_epochs
 from storage.database import open_engine
 from storage.tables import Epoch
 from storage.zipcode_import import import_zipcodes
@@ -64,7 +64,8 @@ async def completed_epochs(database: AsyncEngine, of: Preparer, first: datetime,
     for _ in range(count):
         async with database.begin() as connection:
             prepared = await of.build(connection, interval)
-            await epoch_changes.insert_prepared(connection, prepared)
+            await pending_epochs.insert_prepared(connection, prepared)
+            await pending_epochs.open_epoch(connection, interval.epoch_id)
             done = {"status": "completed", "published_at": interval.start_at, "completed_at": interval.end_at}
             await connection.execute(update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(done))
         ids.append(interval.epoch_id)
@@ -93,6 +94,15 @@ class StreamSide:
 
 
 async def statuses(database: AsyncEngine) -> dict[str, str]:
+    """Of every epoch; one that has not been opened is `pending` too."""
     async with database.connect() as connection:
+        unopened = await pending_epochs.pending_intervals(connection)
         rows = await connection.execute(select(Epoch.epoch_id, Epoch.status))
-        return dict(rows.all())
+        return {interval.epoch_id: "pending" for interval in unopened} | dict(rows.all())
+
+
+async def open_all(database: AsyncEngine) -> None:
+    """As if every prepared epoch had started; moving it into the past is the caller's."""
+    async with database.begin() as connection:
+        for interval in await pending_epochs.pending_intervals(connection):
+            await pending_epochs.open_epoch(connection, interval.epoch_id)

@@ -264,7 +264,7 @@ async def test_expired_claims_are_cleared_away(servers: Servers, database_url: s
 
     async def left() -> int:
         async with scheduler.begin() as connection:
-            await connection.execute(select(func.maintain_request_claims()))
+            await connection.execute(select(func.zipcast.maintain_request_claims()))
         async with owner.connect() as connection:
             return (await connection.execute(select(func.count()).select_from(RequestClaim))).scalar_one()
 

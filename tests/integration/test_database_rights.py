@@ -5,15 +5,16 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 import pytest_asyncio
+from sqlalchemy.exc import ProgrammingError
 
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
 from storage.database import open_engine
 from storage.refusals import Refusal, record_refusals
-from tests.integration.scheduling import database_with_sample, preparer, upcoming
+from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
 
 READERS = ["responder", "http_bridge"]
-GUARDED = ["epochs", "epoch_assignments", "epoch_messages", "epoch_inputs"]
+OPENED = ["epochs", "epoch_assignments", "epoch_messages"]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -38,7 +39,10 @@ async def ask(url: str, query: str) -> list[tuple[object, ...]]:
 
 
 async def start_it(database_url: str) -> None:
-    """Move the epoch into the present: it started an hour ago."""
+    """Open the epoch, and move it into the present: it started an hour ago."""
+    engine = open_engine(database_url, application_name="test")
+    await open_all(engine)
+    await engine.dispose()
     await ask(
         database_url, "update epochs set start_at = now() - interval '1 h', end_at = now() + interval '3 h'"
     )
@@ -46,12 +50,13 @@ async def start_it(database_url: str) -> None:
 
 @pytest.mark.parametrize("process", READERS)
 async def test_an_epoch_shows_from_its_start_on(pending, url_of, database_url, process):
-    queries = [f"select count(*) from {table} where epoch_id = '{pending}'" for table in GUARDED]
-    for query in queries:
+    queries = [f"select count(*) from {table} where epoch_id = '{pending}'" for table in OPENED]
+    inputs = f"select count(started_inputs('{pending}'))"
+    for query in (*queries, inputs):
         assert await ask(url_of(process), query) == [(0,)], query
-        assert await ask(url_of("schedulers"), query) != [(0,)], query
+    assert await ask(url_of("schedulers"), "select count(*) from pending_epochs") == [(1,)]
     await start_it(database_url)
-    for query in queries:
+    for query in (*queries, inputs):
         assert await ask(url_of(process), query) != [(0,)], query
 
 
@@ -85,6 +90,13 @@ REFUSED = {
         "delete from validator_results",
     ],
     "responder": [
+        "select * from pending_epochs",
+        "select * from epoch_inputs",
+        "select * from epoch_honeypots",
+        "select * from scheduler_locks",
+        "select epoch_id from epochs for key share",
+        "lock table epochs in row exclusive mode",
+        "lock table miner_submissions in share mode",
         "update epochs set status = 'missed'",
         "update epochs set signals_computed_at = now()",
         "delete from validator_results",
@@ -111,8 +123,17 @@ REFUSED = {
         "insert into validator_results default values",
         "insert into validation_audit default values",
         "insert into miner_signals default values",
-        "update epochs set changes_checked_at = now()",
+        "update upload_seals set changes_checked_at = now()",
         "update epochs set status = 'missed'",
+        "select * from validator_results",
+        "select * from validation_audit",
+        "select * from pending_epochs",
+        "select * from epoch_inputs",
+        "select * from epoch_honeypots",
+        "select * from scheduler_locks",
+        "select * from report_locks",
+        "select epoch_id from epochs for key share",
+        "lock table epochs in row share mode",
         "delete from epoch_assignments",
         "insert into epoch_messages default values",
         "insert into registry_snapshots default values",
@@ -132,7 +153,8 @@ async def test_what_a_process_does_not_need_it_may_not(url_of, process, statemen
 @pytest.mark.parametrize("count", [1, 2])
 async def test_refusals_are_written_one_by_one_and_together(url_of, database_url, process, count):
     engine = open_engine(url_of(process), application_name="test")
-    refusal = Refusal(datetime.now(UTC), process, "epoch.generate", "admin_required", None, "nats", "r")
+    written_by = process.removeprefix("http_")
+    refusal = Refusal(datetime.now(UTC), written_by, "epoch.generate", "admin_required", None, "nats", "r")
     async with engine.begin() as connection:
         await record_refusals(connection, [refusal] * count)
     await engine.dispose()
@@ -140,7 +162,15 @@ async def test_refusals_are_written_one_by_one_and_together(url_of, database_url
 
 
 @pytest.mark.parametrize("process", ROLES)
-@pytest.mark.parametrize("statement", ["create table public.mine (id int)", "drop table zipcodes"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create table zipcast.mine (id int)",
+        "create schema mine",
+        "drop table zipcodes",
+        "lock table migration_lock in access share mode",
+    ],
+)
 async def test_no_process_may_change_the_schema(url_of, process, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(url_of(process), statement)
@@ -183,3 +213,39 @@ async def test_a_day_of_claims_that_is_over_is_dropped(url_of, database_url):
     assert await ask(database_url, "select count(*) from request_claims") == [(3,)]
     await ask(url_of("schedulers"), "select maintain_request_claims()")
     assert await ask(database_url, "select count(*) from request_claims") == [(1,)]
+
+
+@pytest.mark.parametrize(("process", "foreign"), [("responder", "bridge"), ("http_bridge", "responder")])
+async def test_a_process_writes_refusals_in_its_own_name_alone(url_of, process, foreign):
+    engine = open_engine(url_of(process), application_name="test")
+    forged = Refusal(datetime.now(UTC), foreign, "miner.status", "nonce_mismatch", "victim", "nats", "r")
+    with pytest.raises(ProgrammingError, match="row-level security"):
+        async with engine.begin() as connection:
+            await record_refusals(connection, [forged])
+    await engine.dispose()
+
+
+async def test_reports_show_to_the_bridge_from_their_reveal_on(pending, url_of, database_url):
+    await start_it(database_url)
+    await ask(
+        database_url,
+        "with report as (insert into validator_results (id, epoch_id, hotkey, alpha_stake_rao, reported_at, "
+        "received_at, duration_seconds, miners_evaluated, listings_validated, top_3_miners, files, "
+        "body_sha256, request_id) select gen_random_uuid(), epoch_id, 'v', 1, now(), now(), 1, 1, 1, '[]', "
+        "'[]', repeat('0', 64), 'r' from epochs returning id, epoch_id) "
+        "insert into validation_audit (result_id, epoch_id, miner_hotkey, zipcode, validation_type, result, "
+        "score, listings_checked) select id, epoch_id, 'm', '19104', 'full', 'pass', 1, 1 from report",
+    )
+    functions = [
+        f"select count(*) from {name}('{pending}')" for name in ("revealed_results", "revealed_audit")
+    ]
+    for end, shown in (("+ interval '1 h'", 0), ("- interval '1 h'", 0), ("- interval '5 h'", 1)):
+        await ask(
+            database_url,
+            f"update epochs set start_at = now() {end} - interval '4 h', end_at = now() {end}",
+        )
+        for function in functions:
+            assert await ask(url_of("http_bridge"), function) == [(shown,)], end
+    for table in ("validator_results", "validation_audit"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await ask(url_of("http_bridge"), f"select * from {table}")

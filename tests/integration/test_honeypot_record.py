@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from devstack.logins import login_url
 from schedulers.choosing import choose_epoch
@@ -15,9 +15,9 @@ from schedulers.signals import Signals
 from storage import epoch_inputs, honeypots
 from storage.database import open_engine
 from storage.epoch_inputs import committed_inputs
-from storage.tables import EpochHoneypot, EpochInputs
+from storage.tables import EpochInputs
 from storage.zipcode_import import import_zipcodes
-from tests.integration.scheduling import TRUST, preparer, upcoming
+from tests.integration.scheduling import TRUST, open_all, preparer, upcoming
 from zipcast import envelope
 from zipcast.clock import SystemClock
 from zipcast.honeypots import HoneypotSettings
@@ -40,10 +40,9 @@ async def messages(database, count: int) -> list:
 
 
 async def recorded(database, epoch_id: str) -> dict[str, tuple[int, int]]:
-    query = select(EpochHoneypot.zipcode, EpochHoneypot.real_listings, EpochHoneypot.published_listings)
     async with database.connect() as connection:
-        rows = await connection.execute(query.where(EpochHoneypot.epoch_id == epoch_id))
-        return {zipcode: (real, published) for zipcode, real, published in rows}
+        found = await honeypots.stored_honeypots(connection, [epoch_id])
+        return {one.zipcode: (one.real_listings, one.published_listings) for one in found}
 
 
 async def rebuilt(database, message):
@@ -126,8 +125,9 @@ async def move(url: str, epoch_id: str, start: str, end: str) -> None:
 @pytest.mark.parametrize("process", ["responder", "http_bridge"])
 async def test_decoys_show_one_epoch_after_the_end_and_not_before(servers, database, database_url, process):
     (message,) = await messages(database, 1)
+    await open_all(database)
     url = login_url(servers.state, database_url, process)
-    query = "select count(*) from epoch_honeypots"
+    query = "select revealed_honeypots(%s)"
     for start, end, shown in (
         ("+ interval '1 h'", "+ interval '2 h'", False),
         ("- interval '1 h'", "+ interval '1 h'", False),
@@ -135,18 +135,20 @@ async def test_decoys_show_one_epoch_after_the_end_and_not_before(servers, datab
         ("- interval '121 min'", "- interval '61 min'", True),
     ):
         await move(database_url, message.epoch_id, start, end)
-        ((count,),) = await ask(url, query)
-        assert bool(count) is shown, (start, end)
+        ((content,),) = await ask(url, query, message.epoch_id)
+        assert bool(content) is shown, (start, end)
         async with database.connect() as connection:
             assert (await honeypots.revelation(connection, message.epoch_id) is not None) is shown
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await ask(url, "delete from epoch_honeypots")
+    for statement in ("select from epoch_honeypots", "delete from epoch_honeypots"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await ask(url, statement)
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(url, "insert into miner_signals default values")
 
 
 async def test_an_epoch_is_not_revealed_before_a_longer_one_that_came_before_it(database, database_url):
     long, short = await messages(database, 2)
+    await open_all(database)
     await move(database_url, long.epoch_id, "- interval '10 h'", "- interval '3 h'")
     await move(database_url, short.epoch_id, "- interval '3 h'", "- interval '2 h'")
     query = "select epoch_is_revealed(%s)"
@@ -174,6 +176,7 @@ async def test_who_reports_more_for_a_decoy_than_its_threshold_is_flagged_once(
     servers, database, database_url
 ):
     (message,) = await messages(database, 1)
+    await open_all(database)
     epoch_id = message.epoch_id
     decoy, (real, published) = next(iter((await recorded(database, epoch_id)).items()))
     genuine = next(one.zipcode for one in message.zipcodes if one.zipcode != decoy)

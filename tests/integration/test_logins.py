@@ -49,5 +49,9 @@ async def test_each_login_has_the_rights_of_its_process_alone(servers: Servers, 
         assert not await may(url, process, "second", "select seed from epochs")
         assert await may(url, process, "second", "select epoch_id from epochs")
     assert not await may(url, "bridge", "second", "select * from request_claims")
+    for process in PROCESSES:
+        # The search path that names the schema is part of the login.
+        assert not await may(url, process, "second", "create temporary table mine (id int)")
+        assert not await may(url, process, "second", "create schema mine")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         await may(url, "bridge", "first", "select 1")

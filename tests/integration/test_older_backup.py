@@ -16,7 +16,7 @@ from schedulers.rebuild import Rebuild
 from schedulers.seed_secrets import Secrets
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
-from storage.tables import EpochHoneypot
+from storage.tables import EpochHoneypots
 from storage.zipcode_import import import_zipcodes
 from tests.integration.record_and_stream import lose_rows, published, publisher, snapshot, verified
 from tests.integration.scheduling import (
@@ -59,13 +59,17 @@ async def test_what_was_promised_before_an_upgrade_comes_back_as_it_was_promised
         stored.append(await of.prepare(interval))
         await side.publish(stored[-1])
     async with database.connect() as connection:
-        decoys = (await connection.execute(select(EpochHoneypot.__table__))).all()
+        decoys = (
+            await connection.execute(select(EpochHoneypots.__table__).order_by(EpochHoneypots.epoch_id))
+        ).all()
     before = await snapshot(database)
     await lose_rows(database, stored[1])
     await Publisher(of, stream, TRUST).open()
     assert await snapshot(database) == before
     async with database.connect() as connection:
-        assert (await connection.execute(select(EpochHoneypot.__table__))).all() == decoys
+        assert (
+            await connection.execute(select(EpochHoneypots.__table__).order_by(EpochHoneypots.epoch_id))
+        ).all() == decoys
     of_versions = [envelope.verify(one.envelope, TRUST).message.metadata.algorithm_version for one in stored]
     assert of_versions == [f"zipcast-selection/{version}" for version in (3, 2, 2)]
     assert {decoy.epoch_id for decoy in decoys} >= {stored[1].epoch_id}

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from schedulers import missed
 from schedulers.engine import EpochEngine
 from schedulers.missed import record_missed
-from schedulers.prepare import EpochEndedError
+from schedulers.prepare import EpochEndedError, EpochsOverlapError
 from schedulers.seed_secrets import UnknownSecretError
 from schedulers.timing import StartGate
 from storage import epoch_changes, epoch_inputs
@@ -23,6 +23,7 @@ from tests.integration.scheduling import (
     FIRST,
     ROTATED,
     TRUST,
+    open_all,
     preparer,
     statuses,
     upcoming,
@@ -90,7 +91,10 @@ async def test_two_epochs_never_overlap_in_the_record(database):
     await preparer(database).prepare(interval)
     half = timedelta(minutes=30)
     overlapping = EpochInterval(interval.start_at + half, interval.end_at + half)
-    with pytest.raises(IntegrityError, match="ex_epochs_overlap"):
+    with pytest.raises(IntegrityError, match="ex_pending_epochs_overlap"):
+        await preparer(database).prepare(overlapping)
+    await open_all(database)
+    with pytest.raises(EpochsOverlapError):
         await preparer(database).prepare(overlapping)
 
 

@@ -134,7 +134,7 @@ async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSid
         *(refusal(during, hotkey="elsewhere", error="rate_limited") for _ in range(5)),
         *(refusal(during, hotkey=None) for _ in range(5)),
     ]
-    async with side.database.begin() as connection:
+    async with side.owner.begin() as connection:
         await record_refusals(connection, counted + others)
     assert await signals.look_next()
     found = await told(side, interval)

@@ -161,7 +161,7 @@ async def test_twins_of_one_request_at_two_replicas_are_one_report(side: Results
 
 
 async def seen(side: ResultsSide, interval: EpochInterval, hotkey: Hotkey) -> EpochResults:
-    reader = EpochResultsReader(side.database, side.registry)
+    reader = EpochResultsReader(side.database, side.registry, shows_own=True)
     pages: list[ConsensusReply] = []
     offset: int | None = 0
     while offset is not None:
@@ -311,7 +311,7 @@ async def test_more_signals_than_a_message_holds_come_page_by_page(side: Results
         await connection.execute(insert(MinerSignal), many)
     assert (await seen(side, interval, VALIDATOR_HOTKEY)).signals == ()
     await side.reveal(interval)
-    reader = EpochResultsReader(side.database, side.registry)
+    reader = EpochResultsReader(side.database, side.registry, shows_own=True)
     first = await reader.page(VALIDATOR_HOTKEY, ConsensusRequest(epoch_id=interval.epoch_id))
     assert first.next_offset is not None
     assert len(first.to_bytes()) < 200_000

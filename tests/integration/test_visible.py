@@ -24,6 +24,7 @@ from tests.integration.operator_view import (
     value,
 )
 from tests.integration.people import ask, client, keypair, raw_connection, signed_headers
+from tests.integration.unopened import unopened
 from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
@@ -172,11 +173,8 @@ async def test_every_connection_to_nats_has_a_name(ready: Ready):
 
 async def pending(connection: psycopg.AsyncConnection) -> tuple[str, set[str]] | None:
     """An epoch that is prepared and has at least a second until its start, with all that is secret of it."""
-    query = """select epoch_id, nonce, seed, array(select zipcode from epoch_assignments a
-               where a.epoch_id = e.epoch_id) from epochs e
-               where start_at > clock_timestamp() + interval '1 second'"""
-    row = await (await connection.execute(query)).fetchone()
-    return None if row is None else (row[0], {row[1], row[2], *row[3]})
+    found = await unopened(connection, 1)
+    return None if found is None else (found.epoch_id, {found.nonce, found.seed, *found.zipcodes})
 
 
 async def everything(internal: Internal, http: httpx.AsyncClient) -> str:
@@ -199,12 +197,8 @@ async def test_nothing_of_an_epoch_that_has_not_started_is_shown(
                 logged = "".join(
                     (stack.servers.state.logs / f"{process}.log").read_text() for process in PROCESSES
                 )
-                waiting = await (
-                    await record.execute(
-                        "select start_at > clock_timestamp() from epochs where epoch_id = %s", [found[0]]
-                    )
-                ).fetchone()
-                if waiting == (True,):
+                still = await unopened(record)
+                if still is not None and still.epoch_id == found[0]:
                     break
             await asyncio.sleep(0.1)
         else:

@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from storage.database import open_engine
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_import import (
-    IMPORT_LOCK,
     ImportOptions,
     import_zipcodes,
     load_pool,
+    lock_versions,
     newest_import_id,
 )
 from storage.zipcode_prefixes import states_of
@@ -200,7 +200,7 @@ async def test_a_database_fault_on_the_way_leaves_nothing_behind(engine, write):
 
 async def test_an_import_waits_for_the_one_before_it(engine, write):
     async with engine.begin() as connection:
-        await connection.execute(select(func.pg_advisory_xact_lock(IMPORT_LOCK)))
+        await lock_versions(connection)
         waiting = asyncio.create_task(import_zipcodes(engine, write(DOVER), now=NOW))
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
         assert not done

@@ -11,6 +11,8 @@ from datetime import datetime
 
 import psycopg
 
+from tests.integration.unopened import unopened
+
 # So many zipcodes of it close to each other are no coincidence; a single one may be a port or a count, and
 # the table of all zipcodes holds them apart.
 TELLING_ZIPCODES, CLOSE_BYTES = 3, 1500
@@ -29,27 +31,26 @@ class Pending:
 
 async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) -> Pending | None:
     """The prepared epoch, if it has so much time until its start."""
-    query = """select e.epoch_id, e.start_at, e.nonce, e.seed, e.candidate_pool_hash, m.message_sha256,
-                      m.signature, i.inputs
-               from epochs e join epoch_messages m using (epoch_id) join epoch_inputs i using (epoch_id)
-               where e.start_at > clock_timestamp() + make_interval(secs => %s)"""
-    row = await (await record.execute(query, [seconds_left])).fetchone()
+    found = await unopened(record, seconds_left)
+    if found is None:
+        return None
+    query = "select inputs from epoch_inputs where epoch_id = %s"
+    row = await (await record.execute(query, [found.epoch_id])).fetchone()
     if row is None:
         return None
-    epoch_id, start_at, nonce, seed, pool_hash, message_hash, signature, inputs = row
-    query = "select zipcode from epoch_assignments where epoch_id = %s"
-    zipcodes = await (await record.execute(query, [epoch_id])).fetchall()
+    (inputs,) = row
     named = {
-        "nonce": nonce,
-        "seed": seed,
-        "candidate pool hash": pool_hash,
-        "message hash": message_hash,
-        "signature": signature,
+        "nonce": found.nonce,
+        "seed": found.seed,
+        "candidate pool hash": found.message["candidatePoolHash"],
+        "message hash": found.message_sha256,
+        "signature": found.signature,
     }
     secrets = {name: str(value).encode() for name, value in named.items()}
     # The hash of the inputs is public: the epoch before commits to it. So is that of the seed.
     secrets["inputs"] = bytes(inputs)
-    return Pending(epoch_id, start_at, frozenset(row[0].encode() for row in zipcodes), secrets)
+    zipcodes = frozenset(zipcode.encode() for zipcode in found.zipcodes)
+    return Pending(found.epoch_id, found.start_at, zipcodes, secrets)
 
 
 def leaks(places: Mapping[str, bytes], pending: Pending) -> Iterator[str]:

@@ -236,7 +236,7 @@ async def _in_the_record(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
     """Every table and view, as far as the logins of responder and bridge may read it."""
     query = (
         "select relname from pg_class "
-        "where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'p')"
+        "where relnamespace = 'zipcast'::regnamespace and relkind in ('r', 'v', 'p')"
     )
     for process in ("responder", "http_bridge"):
         url = stack.servers.database_url_of(process)
@@ -249,10 +249,10 @@ async def _in_the_record(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
 async def _rows(login: psycopg.AsyncConnection, name: str) -> bytes:
     """Of the columns that it may read."""
     granted = (
-        "select column_name from information_schema.columns where table_schema = 'public' "
+        "select column_name from information_schema.columns where table_schema = 'zipcast' "
         "and table_name = %s and has_column_privilege(%s, column_name, 'select') order by ordinal_position"
     )
-    columns = [row[0] for row in await (await login.execute(granted, [name, f"public.{name}"])).fetchall()]
+    columns = [row[0] for row in await (await login.execute(granted, [name, f"zipcast.{name}"])).fetchall()]
     if not columns:
         return b""
     listed = ", ".join(f'"{column}"' for column in columns)

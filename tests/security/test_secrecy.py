@@ -15,6 +15,7 @@ from nats.aio.client import Client
 
 from devstack.stack import Stack
 from tests.integration.people import ask, keypair, legacy, raw_connection
+from tests.integration.unopened import unopened
 from zipcast import auth
 from zipcast.calendar import EpochCalendar
 from zipcast.ready import Ready
@@ -34,17 +35,13 @@ class Pending:
 
 async def pending(record: psycopg.AsyncConnection) -> Pending | None:
     """The prepared epoch, if it has a second left until its start."""
-    query = """select e.epoch_id, e.nonce, e.seed, m.signature
-               from epochs e join epoch_messages m using (epoch_id)
-               where e.start_at > clock_timestamp() + interval '1.2 seconds'"""
-    row = await (await record.execute(query)).fetchone()
-    return None if row is None else Pending(row[0], tuple(str(secret) for secret in row[1:]))
+    found = await unopened(record, 1.2)
+    return None if found is None else Pending(found.epoch_id, (found.nonce, found.seed, found.signature))
 
 
 async def has_begun(record: psycopg.AsyncConnection, epoch_id: str) -> bool:
-    query = "select start_at <= clock_timestamp() from epochs where epoch_id = %s"
-    row = await (await record.execute(query, [epoch_id])).fetchone()
-    return row is None or bool(row[0])
+    found = await unopened(record)
+    return found is None or found.epoch_id != epoch_id
 
 
 async def answers(ready: Ready, http: httpx.AsyncClient, validator: Client, epoch_id: str) -> list[str]:

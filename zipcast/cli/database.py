@@ -56,8 +56,11 @@ def database_faults() -> Iterator[None]:
         from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
         from storage.database import DatabaseUrlError
+        from storage.migrate import ForeignSchemaError
     try:
         yield
+    except ForeignSchemaError as error:
+        fail(str(error))
     except DatabaseUrlError as error:
         fail(f"--database-url {error}")
     except (SQLAlchemyError, psycopg.Error) as error:
@@ -73,11 +76,16 @@ def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any
     async def run() -> Result:
         engine = open_engine(url, application_name="zipcast-operator", pool_size=2)
         try:
+            async with engine.connect() as connection:
+                misled = await misled_search_path(connection)
+            if misled is not None:
+                fail(f"--database-url: {misled}")
             return await work(engine)
         finally:
             await engine.dispose()
 
     with database_faults():
         from storage.database import open_engine
+        from storage.rights import misled_search_path
 
         return asyncio.run(run())
