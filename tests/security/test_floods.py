@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from itertools import count
 
 import httpx
 import pytest
@@ -38,6 +39,8 @@ REQUESTS, ROUNDS = 50, 3
 KEPT_OUT_SECONDS = 15
 FALSE_PROOFS = 3
 PROXY = "127.0.0.9"
+# Over HTTP an address has a limit too.
+ADDRESSES = count(1)
 FLOODERS = [f"//Flooder{number}" for number in range(14)]
 SETTINGS = {
     "LIMIT_CURRENT_PER_MINUTE": "1000",
@@ -138,7 +141,8 @@ async def honest(attacked: Stack) -> AsyncIterator[Honest]:
     ready = attacked.ready
     names = [f"miner-{number}" for number in range(1, 8)]
     connections = {name: await raw_connection(ready, keypair(ready, name)) for name in names}
-    async with httpx.AsyncClient(base_url=ready.http, timeout=10) as http:
+    transport = httpx.AsyncHTTPTransport(local_address=f"127.0.1.{next(ADDRESSES)}")
+    async with httpx.AsyncClient(base_url=ready.http, timeout=10, transport=transport) as http:
         yield Honest(ready, connections, http)
     for connection in connections.values():
         await connection.close()
