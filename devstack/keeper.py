@@ -5,15 +5,19 @@ Owns one child process at a time and its process group.
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
+MAX_LOG_BYTES = 64 * 1024**2
+"""A larger log is emptied; one copy of what it held is kept."""
 # A running part is checked this often, and started again after it has not worked for so long.
 _LOOK_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
@@ -108,12 +112,15 @@ class Keeper:
             await self._revive(backoff, status, loop.time() - started)
 
     async def _ended(self) -> str:
-        """Wait until the process has ended, or end it because it cannot recover; how it ended."""
+        """Wait until the process has ended, or end it because it cannot recover; return how it ended.
+
+        Meanwhile its log is kept small."""
         ended = asyncio.create_task(self._running().wait())
         try:
             hopeless_looks = 0
             while not ended.done():
                 await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
+                await asyncio.to_thread(shorten, self.part.log)
                 hopeless_looks = hopeless_looks + 1 if await self.part.cannot_recover() else 0
                 if hopeless_looks * _LOOK_SECONDS >= _HOPELESS_SECONDS and not ended.done():
                     with suppress(ProcessLookupError):
@@ -180,6 +187,14 @@ class Keeper:
         if code is None:
             return "still running"
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+
+
+def shorten(log: Path) -> None:
+    """Empty a log that has grown too large, and keep what it held in `.log.1`. The part goes on appending to
+    the same file. Blocking."""
+    if log.stat().st_size > MAX_LOG_BYTES:
+        shutil.copyfile(log, log.with_suffix(".log.1"))
+        os.truncate(log, 0)
 
 
 async def spawn(part: Part) -> asyncio.subprocess.Process:

@@ -16,7 +16,7 @@ from http_bridge.description import describe
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import History
-from http_bridge.pages import OPENAPI, add_pages
+from http_bridge.pages import add_pages
 from http_bridge.schemas import Alive, CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
@@ -93,10 +93,12 @@ class Bridge:
         arrival = await requests.arrival(request, verb)
         verified: Hotkey | None = None
         try:
-            caller = self.doorkeeper.recognise_bridged(arrival, query)
-            verified = caller.hotkey
             if verb in ANSWERED_HERE:
-                await self.limits.charge(verb, caller.hotkey)
+                admission = self.doorkeeper.admit_bridged(arrival, query)
+                caller, verified = admission.caller, admission.caller.hotkey
+                await self.limits.charge(verb, caller.hotkey, admission.proof.request_key)
+            else:
+                caller = self.doorkeeper.recognise_bridged(arrival, query)
         except ServiceError as error:
             source = arrival.headers[HEADER_CLIENT_ADDRESS]
             note_admin_request(verb, verified, source, error.code)
@@ -108,14 +110,14 @@ class Bridge:
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """The responder's answer to a request that was checked here first. Raises ServiceError."""
-        arrival = (await self.admit(request, verb)).arrival
-        body = await self.forwarder.forward(arrival)
+        admitted = await self.admit(request, verb)
+        body = await self.forwarder.forward(admitted.arrival, admitted.caller.hotkey)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
 
 def build(bridge: Bridge) -> FastAPI:
     """The application; everything it needs is in `bridge`."""
-    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=OPENAPI, redirect_slashes=False)
+    app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app, bridge.doorkeeper.clock)
 
     @app.get(CURRENT_PATH, responses=_replies(CurrentAssignmentReply))

@@ -14,7 +14,8 @@ from runtime import logs
 from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.health import HealthReply
-from zipcast.messages import HEADER_ERROR, HEADER_REQUEST_ID, parse_error
+from zipcast.hotkeys import Hotkey
+from zipcast.messages import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, parse_error
 from zipcast.subjects import BRIDGE_HEALTH, bridge_request
 
 log = logs.logger()
@@ -28,9 +29,10 @@ class Forwarder:
     connection: Client
     metrics: BridgeMetrics
 
-    async def forward(self, arrival: Arrival) -> bytes:
-        """The responder's reply. Raises the ServiceError it states, or SERVICE_UNAVAILABLE."""
-        headers = arrival.headers | {HEADER_REQUEST_ID: arrival.request_id}
+    async def forward(self, arrival: Arrival, caller: Hotkey) -> bytes:
+        """Return the responder's reply to a request that `caller` was verified to have signed. Raises the
+        ServiceError it states, or SERVICE_UNAVAILABLE."""
+        headers = arrival.headers | {HEADER_REQUEST_ID: arrival.request_id, HEADER_CALLER: caller}
         if not self.connection.is_connected:
             self.metrics.unanswered.inc()
             raise _unavailable()

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from http_bridge.access import client_address, mark
+from http_bridge.access import METHOD_SENT, client_address, mark
 from http_bridge.error_reply import error_reply
 from http_bridge.hot_path import HotPath
 from runtime.correlation import HTTP_HEADER
@@ -89,14 +89,17 @@ class EveryMethod:
 
 
 class CompressedGet:
-    """What is read travels compressed, if the client takes it; what mints credentials never does."""
+    """Compress what is read, if the client takes it; never the answer to a HEAD, which nobody sees, nor a
+    reply that holds credentials."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain = app
         self._compressed = GZipMiddleware(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = self._compressed if scope["method"] == "GET" else self._plain
+        # HEAD comes here as a GET.
+        reads = scope["method"] == scope.get(METHOD_SENT, "GET") == "GET"
+        app = self._compressed if reads else self._plain
         await app(scope, receive, send)
 
 

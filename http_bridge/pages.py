@@ -4,19 +4,25 @@ Owns the pages. The policy on each page keeps a browser from asking anybody else
 logo, which its script would load from elsewhere.
 """
 
+import json
+from functools import cache
 from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+
+from http_bridge.assets import Asset, AssetFolder
 
 OPENAPI = "/openapi.json"
 ASYNCAPI = "/asyncapi.json"
 ASSETS, OWN_ASSETS = "/assets/docs", "/assets/own"
 STATIC = files("http_bridge") / "static"
+# ReDoc would load its maker's logo from elsewhere.
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+_NO_LOGO = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+JSON = "application/json"
 # Both pages start by a line of inline script; ReDoc searches in a worker it makes itself.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -25,20 +31,14 @@ POLICY = (
 OWN_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
-class WholeFiles(StaticFiles):
-    """Without ranges, whose errors would be in words of their own."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
-        await super().__call__({**scope, "headers": headers}, receive, send)
-
-
 def add_pages(app: FastAPI) -> None:
     """`/docs` and `/redoc` over the application's `/openapi.json`; `/asyncapi` over the kept description."""
-    _add_redoc_script(app)
-    app.mount(ASSETS, WholeFiles(directory=str(files("fastapi_offline") / "static")))
-    app.mount(OWN_ASSETS, WholeFiles(directory=str(STATIC / "own")))
-    _add_asyncapi(app)
+    documentation = AssetFolder.of(files("fastapi_offline") / "static")
+    redoc_script = documentation.assets["redoc.standalone.js"].plain.replace(_LOGO, _NO_LOGO)
+    scripts = {**documentation.assets, "redoc.standalone.js": Asset.of(redoc_script, "text/javascript")}
+    app.mount(ASSETS, AssetFolder(scripts))
+    app.mount(OWN_ASSETS, AssetFolder.of(STATIC / "own"))
+    _add_descriptions(app)
 
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui() -> Response:
@@ -65,26 +65,26 @@ def add_pages(app: FastAPI) -> None:
         )
 
 
-def _add_redoc_script(app: FastAPI) -> None:
-    """ReDoc's own, with nothing where it would load its maker's logo from elsewhere."""
-    script = (files("fastapi_offline") / "static" / "redoc.standalone.js").read_bytes()
-    script = script.replace(_LOGO, b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E")
+def _add_descriptions(app: FastAPI) -> None:
+    page = (STATIC / "asyncapi.html").read_text()
+    subjects = Asset.of((STATIC / "asyncapi.json").read_bytes(), JSON)
 
-    @app.get(f"{ASSETS}/redoc.standalone.js", include_in_schema=False)
-    async def redoc_script() -> Response:
-        return Response(script, media_type="text/javascript")
+    @cache
+    def endpoints() -> Asset:
+        """Made at the first request, when every endpoint is there."""
+        return Asset.of(json.dumps(app.openapi(), separators=(",", ":")).encode(), JSON)
 
-
-def _add_asyncapi(app: FastAPI) -> None:
-    page, told = (STATIC / "asyncapi.html").read_text(), (STATIC / "asyncapi.json").read_bytes()
+    @app.get(OPENAPI, include_in_schema=False)
+    async def openapi_json(request: Request) -> Response:
+        return endpoints().response(request)
 
     @app.get("/asyncapi", include_in_schema=False)
     async def asyncapi() -> Response:
         return HTMLResponse(page, headers={"Content-Security-Policy": OWN_POLICY})
 
     @app.get(ASYNCAPI, include_in_schema=False)
-    async def asyncapi_json() -> Response:
-        return Response(told, media_type="application/json")
+    async def asyncapi_json(request: Request) -> Response:
+        return subjects.response(request)
 
 
 def _guarded(page: HTMLResponse) -> Response:

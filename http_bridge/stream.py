@@ -6,11 +6,13 @@ when its hotkey leaves the subnet. What is told, and when, is the feed's.
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from http_bridge.access import METHOD_SENT
 from http_bridge.feed import EpochFeed
@@ -40,15 +42,26 @@ class Listeners:
     _listening: Counter[Hotkey] = field(default_factory=Counter)
 
     def respond(self, request: Request, hotkey: Hotkey) -> Response:
-        """Raises ServiceError(MALFORMED_REQUEST | RATE_LIMITED)."""
+        """Return the stream of one listener. Raises ServiceError(MALFORMED_REQUEST)."""
         since = _last_event_id(request)
         if request.scope[METHOD_SENT] == "HEAD":
             return Response(headers=_HEADERS, media_type="text/event-stream")
-        self._require_room(hotkey)
-        return StreamingResponse(self._events(hotkey, since, request), 200, _HEADERS, "text/event-stream")
+        return EventStream(self, hotkey, self._events(hotkey, since, request))
 
     def count(self) -> int:
         return self._listening.total()
+
+    @contextmanager
+    def place(self, hotkey: Hotkey) -> Iterator[None]:
+        """Take a place among the listeners while entered. Raises ServiceError(RATE_LIMITED)."""
+        self._require_room(hotkey)
+        self._listening[hotkey] += 1
+        try:
+            yield
+        finally:
+            self._listening[hotkey] -= 1
+            if not self._listening[hotkey]:
+                del self._listening[hotkey]
 
     def _require_room(self, hotkey: Hotkey) -> None:
         if self._listening[hotkey] >= MOST_OF_ONE or self.count() >= MOST_OF_ALL:
@@ -59,7 +72,6 @@ class Listeners:
             )
 
     async def _events(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
-        self._listening[hotkey] += 1
         try:
             yield BEGINNING
             async for frame in self._frames(hotkey, since, request):
@@ -67,10 +79,6 @@ class Listeners:
         except ServiceError as error:
             # The reply has begun: the client comes back with its Last-Event-ID.
             log.info("stream_ended", hotkey=hotkey, error=error.code)
-        finally:
-            self._listening[hotkey] -= 1
-            if not self._listening[hotkey]:
-                del self._listening[hotkey]
 
     async def _frames(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         spoke_at = self.clock.monotonic()
@@ -87,6 +95,19 @@ class Listeners:
                 spoke_at = self.clock.monotonic()
             if since is None or since >= self.feed.newest:
                 await self.feed.next_news(REGISTRY_SECONDS)
+
+
+class EventStream(StreamingResponse):
+    """Takes its place before the first byte is sent, so that requests that come at once are counted."""
+
+    def __init__(self, listeners: Listeners, hotkey: Hotkey, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, 200, _HEADERS, "text/event-stream")
+        self._listeners, self._hotkey = listeners, hotkey
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events. Raises ServiceError(RATE_LIMITED) before anything is sent."""
+        with self._listeners.place(self._hotkey):
+            await super().__call__(scope, receive, send)
 
 
 def _last_event_id(request: Request) -> int | None:

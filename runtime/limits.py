@@ -6,7 +6,7 @@ process counts for itself until the store is back.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from math import ceil
@@ -32,6 +32,11 @@ PATIENCE_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
 # A window of this many is remembered one by one.
 EXACT_UP_TO = 1000
+# Most hotkeys of a subnet: half of all credentials of a day is reserved for them in equal parts.
+MAX_HOTKEYS = 256
+# Longer than any signed request may be repeated: it arrives at most 300 s before or after the time it states.
+REMEMBERED_SECONDS = 600.0
+MAX_REMEMBERED = 100_000
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -49,13 +54,15 @@ class Rule:
         return RateLimitItemPerSecond(self.amount, self.seconds, self.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rules:
     """The rules in force. Hours and days shrink with epochs shorter than four hours, as cooldown does."""
 
     address: Rule
     statistics: Rule
     total: Rule
+    reserved: Rule | None
+    """Credentials that a hotkey gets whatever others use up; None where `total` is too small to share."""
     by_verb: dict[Verb, Rule]
 
     @classmethod
@@ -66,10 +73,12 @@ class Rules:
 
         miner = settings.daily_limit_per_miner
         reading = rule("validator-read", settings.daily_limit_per_validator, DAY, "hotkey")
+        reserved = settings.total_daily_limit // (2 * MAX_HOTKEYS)
         return cls(
             address=rule("address", settings.limit_address_per_minute, MINUTE, "address"),
             statistics=rule("stats", settings.limit_stats_per_minute, MINUTE, "address"),
             total=rule("credentials", settings.total_daily_limit, DAY, "service"),
+            reserved=rule("credentials-reserved", reserved, DAY, "hotkey") if reserved else None,
             by_verb={
                 Verb.EPOCH_CURRENT: rule("current", settings.limit_current_per_minute, MINUTE, "hotkey"),
                 Verb.EPOCH_STREAM: rule("stream", settings.limit_current_per_minute, MINUTE, "hotkey"),
@@ -95,7 +104,15 @@ class Rules:
 
     @property
     def all(self) -> tuple[Rule, ...]:
-        return tuple(dict.fromkeys((self.address, self.statistics, *self.by_verb.values(), self.total)))
+        reserved = () if self.reserved is None else (self.reserved,)
+        every = (self.address, self.statistics, *self.by_verb.values(), self.total, *reserved)
+        return tuple(dict.fromkeys(every))
+
+    @cached_property
+    def shared(self) -> Rule:
+        """The part of the total that is not reserved for single hotkeys."""
+        reserved = 0 if self.reserved is None else self.reserved.amount * MAX_HOTKEYS
+        return replace(self.total, amount=self.total.amount - reserved)
 
 
 class Counter:
@@ -130,6 +147,8 @@ class Limits:
     _ask_again_at: float = field(default=float("-inf"))
     _credits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     """By rule and hotkey: until when each refund counts."""
+    _charged: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """Requests that were charged, by rule, hotkey and key, and when they may be forgotten; oldest first."""
 
     @classmethod
     def of(cls, settings: LimitSettings, clock: Clock) -> "Limits":
@@ -149,13 +168,47 @@ class Limits:
         """Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.statistics, counted_as(address))
 
-    async def charge(self, verb: Verb, hotkey: str) -> None:
-        """A request whose signature was verified. Raises ServiceError(RATE_LIMITED)."""
+    async def charge(self, verb: Verb, hotkey: str, request_key: str | None = None) -> None:
+        """Charge a request whose signature was verified. `request_key` names the signed request if it may be
+        repeated: a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it. It
+        has the same limit for itself. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
-        if rule is not None and not self._spend_credit(rule, hotkey):
-            await self._charge(rule, hotkey)
+        if rule is not None:
+            await self._charge_once(rule, hotkey, request_key)
         if verb in MINTING_VERBS:
-            await self._charge(self.rules.total, "all")
+            try:
+                await self._charge_total(hotkey)
+            except ServiceError:
+                self.refund(verb, hotkey)
+                raise
+
+    async def _charge_once(self, rule: Rule, hotkey: str, request_key: str | None) -> None:
+        if request_key is not None and self._is_repeated(rule, hotkey, request_key):
+            await self._charge(rule, f"{hotkey} {request_key}")
+        elif not self._spend_credit(rule, hotkey):
+            await self._charge(rule, hotkey)
+
+    def _is_repeated(self, rule: Rule, hotkey: str, request_key: str) -> bool:
+        """Return whether that request came before, and remember it."""
+        now, key = self.clock.monotonic(), (rule.name, hotkey, request_key)
+        while self._charged:
+            oldest = next(iter(self._charged))
+            if self._charged[oldest] > now and len(self._charged) < MAX_REMEMBERED:
+                break
+            del self._charged[oldest]
+        if key in self._charged:
+            return True
+        self._charged[key] = now + REMEMBERED_SECONDS
+        return False
+
+    async def _charge_total(self, hotkey: str) -> None:
+        """First from what is reserved for the hotkey, so that a few cannot use up what all need."""
+        reserved = self.rules.reserved
+        if reserved is not None and await self._refusal(reserved, hotkey) is None:
+            return
+        retry_after = await self._refusal(self.rules.shared, "all")
+        if retry_after is not None:
+            raise _refused(self.rules.total, retry_after)
 
     def refund(self, verb: Verb, hotkey: str) -> None:
         """What was charged came to nothing by no fault of the hotkey's: its next request is free.
@@ -195,11 +248,7 @@ class Limits:
     async def _charge(self, rule: Rule, whom: str) -> None:
         retry_after = await self._refusal(rule, whom)
         if retry_after is not None:
-            raise ServiceError(
-                ErrorCode.RATE_LIMITED,
-                f"At most {rule.amount} in {rule.seconds} s per {rule.per} ({rule.name}).",
-                retry_after_seconds=retry_after,
-            )
+            raise _refused(rule, retry_after)
 
     async def _refusal(self, rule: Rule, whom: str) -> int | None:
         now = self.clock.now().timestamp()
@@ -229,18 +278,27 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One request's share of a hotkey's limit."""
+    """One request's share of a hotkey's limit. `request_key`: as for `Limits.charge`."""
 
     limits: Limits
     verb: Verb
     hotkey: str
+    request_key: str | None = None
 
     async def charge(self) -> None:
         """Raises ServiceError(RATE_LIMITED)."""
-        await self.limits.charge(self.verb, self.hotkey)
+        await self.limits.charge(self.verb, self.hotkey, self.request_key)
 
     def refund(self) -> None:
         self.limits.refund(self.verb, self.hotkey)
+
+
+def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:
+    return ServiceError(
+        ErrorCode.RATE_LIMITED,
+        f"At most {rule.amount} in {rule.seconds} s per {rule.per} ({rule.name}).",
+        retry_after_seconds=retry_after_seconds,
+    )
 
 
 def _shared(url: str) -> Counter:

@@ -1,18 +1,48 @@
 """Structured logs: one JSON object a line on standard output, `action` first among equals.
 
 Library logs take the same form, with the action `library`: an action is always a word of ours. Nothing
-here ever gets a signature, credential or payload.
+here ever gets a signature, credential or payload. Of one action no more lines are written than `LINES`
+allows, so that a flood of requests fills no disk; how many were left out stands in the next line.
 """
 
 import json
 import logging
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 from runtime.correlation import follow_epochs
+from runtime.token_buckets import Buckets, Rate
+
+# Lines of one action and level: wide enough for all miners of a subnet at an epoch's start.
+LINES = Rate(burst=2000, per_second=100)
+
+
+class LineSampler:
+    """Lets through as many lines of each kind as `LINES` allows. `monotonic` returns seconds."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._buckets = Buckets(LINES, most=1000)
+        self._suppressed: Counter[tuple[str, str]] = Counter()
+
+    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
+        """A structlog processor. Raises structlog.DropEvent."""
+        kind = str(event["event"]), str(event["level"])
+        if not self._buckets.take(kind, self._monotonic()):
+            self._suppressed[kind] += 1
+            raise structlog.DropEvent
+        suppressed = self._suppressed.pop(kind, 0)
+        return {**event, "lines_suppressed": suppressed} if suppressed else event
+
+    def admits(self, record: logging.LogRecord) -> bool:
+        """A filter of library records."""
+        return self._buckets.take((record.name, record.levelname), self._monotonic())
 
 
 def configure(process: str, level: str, tally: Processor) -> None:
@@ -36,9 +66,10 @@ def configure(process: str, level: str, tally: Processor) -> None:
         _leading_fields_first,
         structlog.processors.JSONRenderer(serializer=_as_json),
     ]
+    sampler = LineSampler()
     structlog.configure(
         # Straight to the stream: the detour over `logging` takes twice the time, for every request.
-        processors=[*shared, *rendering],
+        processors=[*shared[:-1], sampler, shared[-1], *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
         cache_logger_on_first_use=True,
@@ -50,6 +81,7 @@ def configure(process: str, level: str, tally: Processor) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    handler.addFilter(sampler.admits)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

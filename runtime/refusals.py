@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
+from runtime.token_buckets import Bucket
 from storage.refusals import Refusal, record_refusals
 from zipcast.clock import Clock
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
@@ -29,20 +30,6 @@ MOST_WAITING = 1000
 ACCEPTED = "accepted"
 # The row itself is at fault, so that writing it again would fail again.
 UNWRITABLE = (DataError, IntegrityError, ProgrammingError)
-
-
-@dataclass(slots=True)
-class Bucket:
-    """`burst` at once, and `per_second` after that. `at` is monotonic time."""
-
-    burst: float
-    per_second: float
-    tokens: float
-    at: float
-
-    def refill(self, now: float) -> None:
-        self.tokens = min(self.burst, self.tokens + (now - self.at) * self.per_second)
-        self.at = now
 
 
 @dataclass(slots=True)

@@ -1,11 +1,38 @@
-"""Whose address it is that is counted: of an IPv6 one its /64, since that is what one customer holds."""
+"""Counts client addresses, and recognises those of trusted proxies.
 
-from ipaddress import IPv6Address, ip_address, ip_network
+An IPv6 address counts as its /64, since that is what one customer holds.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 _IPV6_PREFIX = 64
-
-
 UNKNOWN = "unknown"
+
+Network = IPv4Network | IPv6Network
+
+
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Return the addresses and networks of a comma-separated list. Raises ValueError."""
+    return tuple(ip_network(one) for one in text.split(",")) if text else ()
+
+
+def is_within(host: str, networks: Sequence[Network]) -> bool:
+    """Return whether the address lies in one of the networks; text that is no address lies in none."""
+    if not networks:
+        return False
+    try:
+        address = _plain(host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def _plain(host: str) -> IPv4Address | IPv6Address:
+    """Return the address; one of IPv4 that is written as IPv6 becomes IPv4. Raises ValueError."""
+    address = ip_address(host)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
 
 
 def stated_address(text: str) -> str:
@@ -21,11 +48,9 @@ def stated_address(text: str) -> str:
 def counted_as(host: str) -> str:
     """Return the address, or the /64 of an IPv6 one; whatever is no address counts as "unknown"."""
     try:
-        address = ip_address(host)
+        address = _plain(host)
     except ValueError:
         return UNKNOWN
     if not isinstance(address, IPv6Address):
         return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
     return str(ip_network((int(address), _IPV6_PREFIX), strict=False))

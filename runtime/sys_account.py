@@ -38,6 +38,7 @@ class ClientConnection:
     since: datetime
     messages_in: int
     messages_out: int
+    bytes_in: int = 0
 
 
 class _Answer(BaseModel):
@@ -49,6 +50,7 @@ class _Listed(_Answer):
     ip: str = ""
     start: datetime
     in_msgs: int = 0
+    in_bytes: int = 0
     out_msgs: int = 0
     authorized_user: str = ""
 
@@ -80,6 +82,14 @@ async def client_connections(system: Client, page_size: int = PAGE) -> list[Clie
     return sorted(found.values(), key=lambda one: (one.since, one.server_id, one.client_id))
 
 
+async def active_connections(system: Client, limit: int = PAGE) -> list[ClientConnection]:
+    """The connections of the account that were active last, at most `limit` on each server.
+
+    Raises ListingError, nats.errors.Error, pydantic.ValidationError."""
+    pages = await _ask(system, 0, limit, None, sort="last")
+    return [_connection(page.server_id, one) for page in pages for one in page.connections]
+
+
 async def kick_connection(system: Client, server_id: str, client_id: int) -> None:
     """Its client connects again at once, if it is a good one. Not waited for: the next listing shows
     whether it worked. Raises nats.errors.Error."""
@@ -97,12 +107,15 @@ def _connection(server_id: str, listed: _Listed) -> ClientConnection:
         since=listed.start,
         messages_in=listed.in_msgs,
         messages_out=listed.out_msgs,
+        bytes_in=listed.in_bytes,
     )
 
 
-async def _ask(system: Client, offset: int, limit: int, servers: set[str] | None) -> list[_Page]:
+async def _ask(
+    system: Client, offset: int, limit: int, servers: set[str] | None, sort: str = "cid"
+) -> list[_Page]:
     """One page of each of `servers`; None: of whoever answers."""
-    wanted = {"auth": True, "acc": ACCOUNT, "sort": "cid", "offset": offset, "limit": limit}
+    wanted = {"auth": True, "acc": ACCOUNT, "sort": sort, "offset": offset, "limit": limit}
     pages: dict[str, _Page] = {}
     complete = asyncio.Event()
 

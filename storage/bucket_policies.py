@@ -1,11 +1,13 @@
 """Reading and putting the two buckets' policies: the edge of `storage.revocation`. Blocking."""
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from storage.checks.probing import client, code_of
+from storage.checks.probing import client, code_of, words_of
 from storage.object_store import ObjectStoreConfig
 from storage.revocation import revoked_hotkeys, with_revoked
 from zipcast.hotkeys import Hotkey
@@ -47,13 +49,18 @@ class BucketPolicies:
         except (ClientError, BotoCoreError) as error:
             if code_of(error) == "NoSuchBucketPolicy":
                 return None
-            raise BucketPolicyError(f"reading the policy of {bucket}: {code_of(error)}") from error
+            raise BucketPolicyError(f"reading the policy of {bucket}: {words_of(error)}") from error
 
     def _write(self, bucket: str, policy: str | None) -> None:
         try:
             if policy is None:
                 self._s3.delete_bucket_policy(Bucket=bucket)
             else:
-                self._s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+                # boto3 sends another checksum by itself, which stores that demand Content-MD5 do not take
+                # for it.
+                digest = hashlib.md5(policy.encode(), usedforsecurity=False).digest()
+                md5 = base64.b64encode(digest).decode()
+                # The stubs lack the parameter.
+                self._s3.put_bucket_policy(Bucket=bucket, Policy=policy, ContentMD5=md5)  # type: ignore[call-arg]
         except (ClientError, BotoCoreError) as error:
-            raise BucketPolicyError(f"writing the policy of {bucket}: {code_of(error)}") from error
+            raise BucketPolicyError(f"writing the policy of {bucket}: {words_of(error)}") from error

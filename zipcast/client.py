@@ -152,7 +152,7 @@ class ZipcastClient(Requests):
         epoch = self._arrivals.accept(
             envelope,
             via,
-            now=self._requester.credible_now(),
+            now=self._requester.now(),
             received_at=self._clock.now(),
             published_at=_published_at(message),
         )

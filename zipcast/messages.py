@@ -32,6 +32,8 @@ HEADER_ERROR = "Zipcast-Error"
 HEADER_HTTP_METHOD = "Zipcast-Http-Method"
 HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
+HEADER_CALLER = "Zipcast-Caller"
+"""The hotkey that the bridge verified. The responder queues by it and decides nothing else by it."""
 
 EpochId = Annotated[str, StringConstraints(max_length=64)]
 # RFC 3339 UTC in whole seconds, rounded down: an expiry is never stated later than it is.

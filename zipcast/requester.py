@@ -25,7 +25,9 @@ from zipcast.subjects import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 RETRY_PAUSE_SECONDS = 0.1
-MOST_OFFSET = timedelta(hours=1)
+MAX_CLOCK_OFFSET = timedelta(hours=1)
+"""How far from our own clock the service's stated time is followed. What states it is not signed, and a
+request that is signed for a far future could be kept and used then."""
 
 _PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -71,13 +73,8 @@ class Requester:
         self._interruptions: dict[asyncio.Future[Msg], str] = {}
 
     def now(self) -> datetime:
-        """The service's time, as far as we were told it."""
+        """Return the service's time, as far as it was stated, at most MAX_CLOCK_OFFSET from our own clock."""
         return self._clock.now() + self._offset
-
-    def credible_now(self) -> datetime:
-        """That time, but no more than an hour from our own clock's: nobody signs what we are told, and by a
-        false time old epochs would pass for new ones."""
-        return self._clock.now() + max(-MOST_OFFSET, min(MOST_OFFSET, self._offset))
 
     def prefer(self, receiver: Hotkey) -> None:
         """Address requests to that signer first."""
@@ -109,7 +106,7 @@ class Requester:
         refusal = refusal_of(reply)
         if refusal is not None and refusal.server_time is not None:
             # Our clock is off: the service said by how much, so sign once more with its time.
-            self._offset = refusal.server_time - self._clock.now()
+            self._offset = _followed(refusal.server_time - self._clock.now())
             reply = await self._send(receiver, subject, body)
             refusal = refusal_of(reply)
         if refusal is not None:
@@ -179,6 +176,16 @@ class Requester:
             code = ErrorCode.ADMIN_REQUIRED if admins_own else ErrorCode.VALIDATOR_REQUIRED
             needed = "an admin's hotkey" if admins_own else "a validator permit and enough stake"
             self.interrupt(ServiceError(code, f"This needs {needed}."), subject)
+
+
+def _followed(offset: timedelta) -> timedelta:
+    """Return the offset if it is one that is followed. Raises ServiceError(STALE_REQUEST)."""
+    if abs(offset) > MAX_CLOCK_OFFSET:
+        raise ServiceError(
+            ErrorCode.STALE_REQUEST,
+            f"This machine's clock is {abs(offset)} off from the service's time: set it, then try again.",
+        )
+    return offset
 
 
 def refusal_of(reply: Msg) -> Refusal | None:

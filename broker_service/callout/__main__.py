@@ -4,23 +4,26 @@ import sys
 
 from nats.aio.client import Client
 
-from broker_service.callout.addresses import AddressLimits, Rate
+from broker_service.callout.addresses import AddressLimits
 from broker_service.callout.answering import Callout
 from broker_service.callout.connections import Connections
 from broker_service.callout.decision import Decider
 from broker_service.callout.exchange import Exchange
+from broker_service.callout.flood_control import FloodControl
+from broker_service.callout.flood_watch import FloodWatch
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.refusal_log import RefusalLog
 from broker_service.callout.settings import CalloutSettings
 from broker_service.callout.spent import SpentPasswords
-from broker_service.callout.system_account import SystemAccount
+from broker_service.callout.system_account import Ended, SystemAccount
 from runtime import nats_connection, process
 from runtime.metrics import RegistryMetrics
 from runtime.process import Lifecycle
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
-from zipcast.clock import SystemClock
+from runtime.token_buckets import Buckets, Rate
+from zipcast.clock import Clock, SystemClock
 from zipcast.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
 # nats-server waits 1.5 s for the callout, which waits for less.
@@ -41,21 +44,37 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
     metrics.measure(life.vitals.registry, connections)
     account = SystemAccount(system)
     reconciler = Reconciler(account, connections, registry, clock, metrics)
+    watch = _flood_watch(settings, clock)
+    control = FloodControl(account, watch, reconciler, clock, metrics)
+
+    def ended(connection: Ended) -> None:
+        connections.ended(connection.place)
+        control.ended(connection)
+
     callout = Callout(
         connection=connection,
         exchange=_exchange(settings),
         limits=_limits(settings),
-        decider=Decider(registry, settings.bt_network, settings.net_uid, settings.audiences, settings.admins),
+        decider=Decider(
+            registry,
+            settings.bt_network,
+            settings.net_uid,
+            settings.audiences,
+            settings.admins,
+            lambda hotkey: watch.seconds_kept_out(hotkey, clock.monotonic()),
+        ),
         spent=SpentPasswords(follow.jetstream(timeout=SPEND_SECONDS)),
         connections=connections,
         reconciler=reconciler,
         clock=clock,
         metrics=metrics,
         refusals=RefusalLog(clock),
+        proven=Buckets(Rate(settings.callout_hotkey_burst, settings.callout_hotkey_per_second)),
     )
-    await account.follow_ends(connections.ended)
+    await account.follow_ends(ended)
     life.spawn(follower.run(), "registry")
     life.spawn(reconciler.run(), "reconciler")
+    life.spawn(control.run(), "floods")
     life.spawn(callout.run(), "callout")
     await connection.subscribe(AUTH_CALLOUT, queue=CALLOUT_QUEUE, cb=callout.take)
     await connection.flush()
@@ -91,6 +110,22 @@ def _limits(settings: CalloutSettings) -> AddressLimits:
     return AddressLimits(
         attempts=Rate(settings.callout_address_burst, settings.callout_address_per_second),
         failures=Rate(settings.callout_failure_burst, settings.callout_failures_per_second),
+        proxies=settings.trusted_proxies,
+        proxy=Rate(settings.callout_proxy_burst, settings.callout_proxy_per_second),
+    )
+
+
+def _flood_watch(settings: CalloutSettings, clock: Clock) -> FloodWatch:
+    seconds = settings.callout_flood_burst_seconds
+
+    def rate(per_second: float) -> Rate:
+        return Rate(per_second * seconds, per_second)
+
+    return FloodWatch(
+        messages=rate(settings.callout_flood_messages_per_second),
+        bytes=rate(settings.callout_flood_bytes_per_second),
+        kept_out_seconds=settings.callout_kept_out_seconds,
+        began_at=clock.now(),
     )
 
 

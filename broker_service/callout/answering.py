@@ -13,15 +13,16 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from broker_service.callout.addresses import AddressLimits
+from broker_service.callout.addresses import AddressLimits, Limit
 from broker_service.callout.connections import Connection, Connections, Place, connection_user
-from broker_service.callout.decision import Decider, Granted, ProofError, RefusedError
+from broker_service.callout.decision import Decider, Granted, KeptOutError, ProofError, RefusedError
 from broker_service.callout.exchange import ConnectRequest, Exchange, ExchangeError, UnverifiedQuestion
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.refusal_log import RefusalLog
 from broker_service.callout.spent import SpentPasswords
 from runtime import logs
+from runtime.token_buckets import Buckets, Rate
 from zipcast.clock import Clock
 
 log = logs.logger()
@@ -83,6 +84,9 @@ class Callout:
     clock: Clock
     metrics: CalloutMetrics
     refusals: RefusalLog
+    proven: Buckets
+    """Grants of each hotkey: a proof that holds costs most of all."""
+    _kept_out_answers: Buckets = field(default_factory=lambda: Buckets(Rate(1, 1)))
     _waiting: Waiting = field(default_factory=Waiting)
     _spending: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -135,6 +139,10 @@ class Callout:
         except RefusedError as error:
             await self._refuse(question, request, error)
             return
+        if not self.proven.take(granted.hotkey, self.clock.monotonic()):
+            self.metrics.limited(Limit.HOTKEY)
+            self.refusals.note(f"limit of {Limit.HOTKEY}", request.client_host, granted.hotkey)
+            return
         if granted.password_at is None:
             await self._grant(question, request, granted)
             return
@@ -165,10 +173,20 @@ class Callout:
         await self.reconciler.kick(self.connections.granted(connection))
 
     async def _refuse(self, question: Question, request: ConnectRequest, error: RefusedError) -> None:
+        named = request.token or request.user
+        self.metrics.refused(error.kind)
+        self.refusals.note(error.kind, request.client_host, named)
+        if self._is_answered(error, request.client_host, named):
+            await self._answer_refusal(question, request, error)
+
+    def _is_answered(self, error: RefusedError, host: str, named: str) -> bool:
+        """Return whether to spend two signatures on an answer. Without one the client waits longer."""
+        now = self.clock.monotonic()
         if isinstance(error, ProofError):
-            self.limits.failed(request.client_host, self.clock.monotonic())
-        self.metrics.refused(str(error))
-        self.refusals.note(str(error), request.client_host, request.token or request.user)
+            return self.limits.failed(host, now)
+        return not isinstance(error, KeptOutError) or self._kept_out_answers.take(named, now)
+
+    async def _answer_refusal(self, question: Question, request: ConnectRequest, error: RefusedError) -> None:
         await self._answer(question, self.exchange.refuse(request, str(error), self._now_unix()))
 
     async def _answer(self, question: Question, answer: bytes) -> None:

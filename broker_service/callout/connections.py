@@ -50,6 +50,7 @@ class KickReason(StrEnum):
     NOT_REGISTERED = "not_registered"
     ROLE_CHANGED = "role_changed"
     TOO_MANY = "too_many_connections"
+    FLOODING = "flooding"
 
 
 @dataclass(frozen=True, slots=True)

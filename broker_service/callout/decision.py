@@ -6,7 +6,10 @@ Owns both credential forms and the permissions of each role. The signed texts ar
 import base64
 import binascii
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
 
 from broker_service.callout.connections import Role, role_of
 from broker_service.callout.exchange import ConnectRequest, Permissions
@@ -21,7 +24,18 @@ _PASSWORD = re.compile(r"^([1-9][0-9]{0,10})\.([0-9a-f]{128})$")
 
 
 class RefusedError(Exception):
-    """The reason is for our log and nats-server's; the client only learns that it is refused."""
+    """The reason is for our log and nats-server's; the client only learns that it is refused. `kind` is the
+    reason without what differs from case to case."""
+
+    @property
+    def kind(self) -> str:
+        return str(self)
+
+
+class KeptOutError(RefusedError):
+    """Refused for a while: the hotkey sent too much."""
+
+    kind = "kept out"
 
 
 class ProofError(RefusedError):
@@ -50,6 +64,8 @@ class Decider:
     netuid: int
     audiences: tuple[str, ...]
     admins: frozenset[Hotkey] = frozenset()
+    seconds_kept_out: Callable[[Hotkey], float] = lambda _: 0.0
+    """Returns for how many seconds the hotkey is still kept out; 0 if it is not."""
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Raises RefusedError. The registry is asked before any cryptography."""
@@ -59,10 +75,18 @@ class Decider:
             role = self._role(hotkey)
         except (MalformedHotkeyError, ServiceError) as error:
             raise RefusedError(_reason(error)) from None
+        self._require_welcome(hotkey, now_unix)
         if request.token:
             self._check_signed_nonce(request, hotkey)
             return Granted(hotkey, role)
         return Granted(hotkey, role, self._check_password(request, hotkey, now_unix))
+
+    def _require_welcome(self, hotkey: Hotkey, now_unix: int) -> None:
+        """Refuse a hotkey that is kept out, before any cryptography. Raises KeptOutError."""
+        seconds = self.seconds_kept_out(hotkey)
+        if seconds > 0:
+            until = datetime.fromtimestamp(now_unix + ceil(seconds), UTC)
+            raise KeptOutError(f"kept out until {until:%Y-%m-%dT%H:%M:%SZ}: it sent too much")
 
     def _role(self, hotkey: Hotkey) -> Role:
         """Raises ServiceError for a stranger. An admin need not be registered."""

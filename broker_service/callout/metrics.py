@@ -20,12 +20,17 @@ class CalloutMetrics:
         )
         self._limited = Counter(
             "zipcast_callout_requests_limited",
-            "Questions left unanswered: their source address asks too often, or proved falsely too often.",
+            "Questions left unanswered: too many from their address or hotkey, or too many false proofs.",
             ["reason"],
             registry=registry,
         )
         self._kicked = Counter(
             "zipcast_connections_kicked", "Connections ended by us, by reason.", ["reason"], registry=registry
+        )
+        self.kept_out = Counter(
+            "zipcast_hotkeys_kept_out",
+            "Times a hotkey sent so much that it is kept out for a while.",
+            registry=registry,
         )
         self.listings_failed = Counter(
             "zipcast_connection_listings_failed",

@@ -2,9 +2,10 @@
 
 from typing import ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from runtime.settings import AdminSettings, InternalPort, ServiceSettings, ValidatorSettings
+from runtime.source_addresses import Network, parse_networks
 
 
 class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
@@ -36,6 +37,43 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         default=2, gt=0, description="false proofs an address; beyond, nothing from there is looked at"
     )
     callout_failure_burst: int = Field(default=20, ge=1, description="of those, how many at once")
+
+    callout_trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks of proxies that end TLS for WebSocket clients, comma-separated",
+    )
+    callout_proxy_per_second: float = Field(
+        default=200, gt=0, description="connection attempts a trusted proxy that are looked at"
+    )
+    callout_proxy_burst: int = Field(
+        default=2000, ge=1, description="of those, how many at once: all its clients come back"
+    )
+    callout_hotkey_per_second: float = Field(
+        default=5, gt=0, description="connections a hotkey that are let in, wherever they come from"
+    )
+    callout_hotkey_burst: int = Field(default=50, ge=1, description="of those, how many at once")
+    callout_flood_messages_per_second: float = Field(
+        default=50, gt=0, description="messages a hotkey may send, on all its connections together"
+    )
+    callout_flood_bytes_per_second: float = Field(
+        default=1_000_000, gt=0, description="bytes a hotkey may send, on all its connections together"
+    )
+    callout_flood_burst_seconds: float = Field(
+        default=20, ge=1, description="of both, so many seconds' worth at once; beyond, it is kicked"
+    )
+    callout_kept_out_seconds: float = Field(
+        default=300, gt=0, description="how long a hotkey that was kicked for it cannot connect"
+    )
+
+    @field_validator("callout_trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        parse_networks(value)
+        return value
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        return parse_networks(self.callout_trusted_proxies)
 
     @property
     def audiences(self) -> tuple[str, ...]:

@@ -3,15 +3,23 @@
 Owns the step from nats-server's names to hotkeys and roles. The questions are `runtime.sys_account`'s.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker_service.callout.connections import Connection, Place, parse_connection_user
+from broker_service.callout.flood_watch import Traffic
 from runtime import logs
-from runtime.sys_account import PAGE, client_connections, kick_connection
+from runtime.sys_account import (
+    PAGE,
+    ClientConnection,
+    active_connections,
+    client_connections,
+    kick_connection,
+)
 from zipcast.subjects import DISCONNECTIONS
 
 log = logs.logger()
@@ -27,11 +35,32 @@ class _Server(_Told):
 
 class _Client(_Told):
     id: int
+    user: str = ""
+
+
+class _Sent(_Told):
+    msgs: int = 0
+    bytes: int = 0
 
 
 class _Disconnection(_Told):
     server: _Server
     client: _Client
+    received: _Sent = _Sent()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A connection that ended. `traffic` is what it had sent; None for a service user's."""
+
+    place: Place
+    traffic: Traffic | None
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    connection: Connection
+    traffic: Traffic
 
 
 class SystemAccount:
@@ -41,7 +70,7 @@ class SystemAccount:
         self._connection = connection
         self._page = page
 
-    async def follow_ends(self, ended: Callable[[Place], None]) -> None:
+    async def follow_ends(self, ended: Callable[[Ended], None]) -> None:
         """Call `ended` for each connection of the account that ends, from now on."""
 
         async def hear(message: Msg) -> None:
@@ -50,21 +79,39 @@ class SystemAccount:
             except ValidationError as error:
                 log.error("disconnection_unreadable", error=type(error).__name__)
                 return
-            ended(Place(told.server.id, told.client.id))
+            ended(_ended(told))
 
         await self._connection.subscribe(DISCONNECTIONS, cb=hear)
 
     async def hotkey_connections(self) -> list[Connection]:
         """Every connection of a hotkey, on every server. A service user has another kind of name, and is
         left alone. Raises ListingError, nats.errors.Error."""
-        found = []
-        for listed in await client_connections(self._connection, self._page):
-            parsed = parse_connection_user(listed.user)
-            if parsed is not None:
-                place = Place(listed.server_id, listed.client_id)
-                found.append(Connection(place, *parsed, listed.since))
-        return found
+        return [one.connection for one in _of_hotkeys(await client_connections(self._connection, self._page))]
+
+    async def active_connections(self) -> list[Active]:
+        """Connections of hotkeys that were active last, with what they have sent. Raises ListingError,
+        nats.errors.Error."""
+        return _of_hotkeys(await active_connections(self._connection, self._page))
 
     async def kick(self, place: Place) -> None:
         """Raises nats.errors.Error."""
         await kick_connection(self._connection, place.server_id, place.client_id)
+
+
+def _of_hotkeys(listing: Iterable[ClientConnection]) -> list[Active]:
+    found = []
+    for listed in listing:
+        parsed = parse_connection_user(listed.user)
+        if parsed is not None:
+            place = Place(listed.server_id, listed.client_id)
+            traffic = Traffic(place, parsed[0], listed.messages_in, listed.bytes_in)
+            found.append(Active(Connection(place, *parsed, listed.since), traffic))
+    return found
+
+
+def _ended(told: _Disconnection) -> Ended:
+    place = Place(told.server.id, told.client.id)
+    parsed = parse_connection_user(told.client.user)
+    if parsed is None:
+        return Ended(place, None)
+    return Ended(place, Traffic(place, parsed[0], told.received.msgs, told.received.bytes))

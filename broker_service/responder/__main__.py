@@ -17,6 +17,7 @@ from broker_service.responder.claims import Claims
 from broker_service.responder.files import FileChecker
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
+from broker_service.responder.intake import HotkeyIntake
 from broker_service.responder.listing import Lister
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
@@ -54,12 +55,15 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database)
+    client = HardenedClient()
+    intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
     gate = Gate(
         doorway.doorkeeper,
         doorway.limits,
         Claims(database, clock, bytes.fromhex(settings.responder_seal_key.get_secret_value())),
         doorway.refusals,
         metrics,
+        intake,
     )
     sessions = Sessions(store, clock)
     issuer = Issuer(store, sessions, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
@@ -76,7 +80,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     life.spawn(sealer.run(), "sealing")
     life.spawn(ChangeWatch(store, database, clock, settings.s3_bucket).run(), "changes")
 
-    broker = make_broker(settings, gate, life)
+    life.spawn(intake.run(), "intake")
+    broker = make_broker(settings, gate, life, client)
     handlers.register(broker, current, issuer, reader)
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
     handlers.register_reports(broker, Reports(record, clock, metrics), record)
@@ -100,21 +105,25 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await doorway.close()
     store.close()
     object_reader.close()
+    reader.close()
 
 
 class Broker(NatsBroker):
-    """FastStream's, over a client that hostile messages cannot silence."""
+    """FastStream's, over a client of ours, which hostile messages cannot silence."""
+
+    client: HardenedClient
 
     async def _connect(self) -> Client:
-        connection = HardenedClient()
-        await connection.connect(**self._connection_kwargs)
-        self.config.connect(connection)
-        return connection
+        await self.client.connect(**self._connection_kwargs)
+        self.config.connect(self.client)
+        return self.client
 
 
-def make_broker(settings: ResponderSettings, gate: Gate, life: Lifecycle) -> NatsBroker:
+def make_broker(
+    settings: ResponderSettings, gate: Gate, life: Lifecycle, client: HardenedClient
+) -> NatsBroker:
     watcher = nats_connection.Watcher(USER, life)
-    return Broker(
+    broker = Broker(
         settings.nats_url.split(","),
         name=nats_connection.connection_name(USER),
         nkeys_seed_str=settings.responder_nats_seed.get_secret_value(),
@@ -131,6 +140,8 @@ def make_broker(settings: ResponderSettings, gate: Gate, life: Lifecycle) -> Nat
         middlewares=[gate],
         logger=None,
     )
+    broker.client = client
+    return broker
 
 
 def main() -> int:

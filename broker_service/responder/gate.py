@@ -6,6 +6,7 @@ counted, the caller is proven, errors become replies, and nothing that goes wron
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 from faststream import BaseMiddleware, ContextRepo
@@ -16,6 +17,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from broker_service.responder.claims import CLAIMED_VERBS, Claims, Once
+from broker_service.responder.intake import HotkeyIntake
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from broker_service.responder.proven import answering
 from runtime import identity, logs
@@ -56,15 +58,21 @@ class Gate:
         claims: Claims,
         refusals: RefusalTrail,
         metrics: ResponderMetrics,
+        intake: HotkeyIntake,
     ) -> None:
         self._doorkeeper = doorkeeper
         self._limits = limits
         self._claims = claims
         self._refusals = refusals
         self._metrics = metrics
+        self._intake = intake
 
     def __call__(self, message: Msg | None, /, *, context: ContextRepo) -> "GateMiddleware":
         return GateMiddleware(message, context=context, gate=self)
+
+    def leave(self, message: Msg) -> None:
+        """The message was answered or dropped: another one of its hotkey may come."""
+        self._intake.done(message)
 
     async def pass_through(self, call_next: Next, message: StreamMessage[Msg]) -> Any:
         """The handler's reply, or the error's."""
@@ -125,8 +133,10 @@ class Gate:
         self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
     ) -> Any:
         """What the handler says. What mints is charged once per signed request, by the handler's `once`."""
-        quota = Quota(self._limits, verb, admission.caller.hotkey)
-        if verb not in CLAIMED_VERBS:
+        claimed = verb in CLAIMED_VERBS
+        request_key = None if claimed else admission.proof.request_key
+        quota = Quota(self._limits, verb, admission.caller.hotkey, request_key)
+        if not claimed:
             await quota.charge()
         return await handle(Once(self._claims, admission, quota))
 
@@ -175,6 +185,15 @@ class GateMiddleware(BaseMiddleware[Any, Any]):
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Any]) -> Any:
         return await self._gate.pass_through(call_next, msg)
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: TracebackType | None = None,
+    ) -> bool | None:
+        self._gate.leave(self.msg)
+        return await super().after_processed(exc_type, exc_val, exc_tb)
 
 
 class _HostileReplyError(Exception):

@@ -2,6 +2,7 @@
 
 from faststream.nats import NatsBroker, NatsResponse
 
+from broker_service.responder.intake import MAX_AT_ONCE
 from broker_service.responder.listing import Lister
 from broker_service.responder.proven import this_request
 from broker_service.responder.reading import Reader
@@ -43,9 +44,6 @@ from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsRep
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
 
-# Requests of one verb under way at once: a slow object store must not make everybody queue.
-AT_ONCE = 32
-
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:
     """Subscribe every verb, as one of the responder's queue group."""
@@ -56,7 +54,7 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         envelope = (await current.awaited()).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
-    @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_upload(body: MinerUploadRequest) -> MinerUploadReply:
         """A form for the caller's folder of one epoch, until the epoch's deadline."""
         request = this_request()
@@ -65,8 +63,8 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
             MinerUploadReply, lambda: issuer.miner_upload(request.caller, body.epoch_id)
         )
 
-    @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_upload(body: ValidatorUploadRequest) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
         request = this_request()
@@ -76,13 +74,13 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
             lambda: issuer.validator_upload(request.caller, body.epoch_id, with_checksum=body.with_checksum),
         )
 
-    @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def folder_access(body: FolderAccessRequest) -> FolderAccessReply:
         """A form for the caller's whole folder, for 24 hours."""
         request = this_request()
         return await request.once(FolderAccessReply, lambda: issuer.folder_access(request.caller))
 
-    @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_read(body: ValidatorReadRequest) -> ValidatorReadReply:
         """What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each."""
         request = this_request()
@@ -92,14 +90,14 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
     """Subscribe the live lists; the legacy ones come over the bridge only."""
 
-    @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_list(body: MinerListRequest) -> MinerListReply:
         """A list of one miner's folder of an epoch that has ended, as it is now."""
         request = this_request()
         miner = named_miner(body.model_dump())
         return await lister.miner_list(request.caller, miner, body.epoch_id, body.start_after)
 
-    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_access(body: ValidatorAccessRequest) -> ValidatorAccessReply:
         """Lists of all that miners uploaded, for 24 hours."""
         request = this_request()
@@ -107,7 +105,7 @@ def register_lists(broker: NatsBroker, lister: Lister) -> None:
             ValidatorAccessReply, lambda: lister.validator_access(request.caller, body.start_after)
         )
 
-    @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_access(body: MinerAccessRequest) -> MinerAccessReply:
         """A list of one miner's uploads, for 24 hours."""
         request = this_request()
@@ -120,14 +118,14 @@ def register_lists(broker: NatsBroker, lister: Lister) -> None:
 def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> None:
     """Subscribe what miners report, and the signed bytes of earlier epochs."""
 
-    @broker.subscriber(requests(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def status(body: StatusRequest) -> StatusReply:
         """A miner's status report; the newest by the time it was signed stays."""
         request = this_request()
         return await reports.status(request.caller, request.proof, body)
 
-    @broker.subscriber(requests(Verb.EPOCH_GET), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.EPOCH_GET), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_get(body: EpochGetRequest) -> NatsResponse:
         """An epoch that has started: the signed bytes and headers, identical to what was published."""
         envelope = (await record.started(body.epoch_id)).envelope
@@ -137,14 +135,14 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
 def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResultsReader) -> None:
     """Subscribe what validators found, and what all of them found together."""
 
-    @broker.subscriber(requests(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_results(body: ResultsRequest) -> ResultsReply:
         """A validator's report of an ended epoch, whose files are checked; it supersedes his earlier one."""
         request = this_request()
         return await desk.report(request.caller, request.proof, body)
 
-    @broker.subscriber(requests(Verb.VALIDATOR_CONSENSUS), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.VALIDATOR_CONSENSUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_consensus(body: ConsensusRequest) -> ConsensusReply:
         """What validators reported of an epoch, once it is revealed; before that, the caller's own."""
         request = this_request()
@@ -154,7 +152,7 @@ def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResult
 def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
     """Subscribe what epochs were chosen from."""
 
-    @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:
         """One page of an epoch's pool, one epoch after its end."""
         return await pools.page(body)
@@ -177,7 +175,7 @@ def register_health(broker: NatsBroker, probes: Probes, vitals: Vitals) -> None:
     """Subscribe the bridge's question of how the object store and this process are; answering proves it
     alive."""
 
-    @broker.subscriber(BRIDGE_HEALTH, RESPONDER_QUEUE, max_workers=AT_ONCE)
+    @broker.subscriber(BRIDGE_HEALTH, RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def health() -> HealthReply:
         """The two buckets, as reached from here, and this process."""
         return HealthReply(services=await probes.services(), process=vitals.health())

@@ -24,6 +24,11 @@ class ResponderMetrics:
             "Requests dropped because their reply subject was not the caller's own.",
             registry=registry,
         )
+        self.dropped = Counter(
+            "zipcast_requests_dropped",
+            "Messages dropped before they were parsed: their hotkey sends too many.",
+            registry=registry,
+        )
         self.object_store_errors = Counter(
             "zipcast_object_store_errors",
             "Calls that the object store or STS refused or did not answer in time.",

@@ -1,12 +1,15 @@
 """What validators may read of miners' uploads: of ended epochs, exactly the versions of the manifest.
 
 Owns the page and its token. The manifest is the sealer's; here nothing asks the object store, so that
-reading goes on while it is away.
+reading goes on while it is away. Signing a page takes 100 ms of processor time: one thread does it, page by
+page, while the event loop answers others.
 """
 
+import asyncio
 import base64
 import binascii
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from broker_service.responder.record import Record
@@ -36,6 +39,13 @@ class Reader:
     sessions: Sessions
     clock: Clock
     miner_bucket: str
+    _signing: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="signing")
+    )
+    """One thread: more of them would take turns with the event loop, which then waits for all of them."""
+
+    def close(self) -> None:
+        self._signing.shutdown(wait=False, cancel_futures=True)
 
     async def objects(self, caller: Caller, request: ValidatorReadRequest) -> ValidatorReadReply:
         """One page of what a miner, or all of them, had uploaded, with a presigned GET each; and on request
@@ -51,7 +61,8 @@ class Reader:
         scope = self._scope(miner, epoch_id)
         await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, epoch_id, now, now + LIFETIME)
         found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
-        page = self._page(scope.bucket, found)
+        loop = asyncio.get_running_loop()
+        page = await loop.run_in_executor(self._signing, self._page, scope.bucket, found)
         more = len(page) < len(found) or len(found) == PAGE_SIZE
         return ValidatorReadReply(
             epoch_id=epoch_id,

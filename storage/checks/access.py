@@ -1,6 +1,5 @@
 """What forms and sessions open, and that they open nothing else."""
 
-import re
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -12,12 +11,15 @@ from storage.checks.probing import (
     CONTENT,
     PROBE,
     PROBE_EPOCH,
+    UNKNOWN_TO_PROVIDER,
     Finding,
     Status,
     attempt,
     client,
     code_of,
     must_be_refused,
+    words_in,
+    words_of,
 )
 from storage.object_store import (
     SHORTEST_SESSION_SECONDS,
@@ -31,7 +33,6 @@ from zipcast.hotkeys import Hotkey
 
 SESSION = timedelta(hours=4)
 _OTHER_EPOCH = "1970-01-01T04-00-00"
-_XML_CODE = re.compile(r"<Code>([A-Za-z]+)</Code>")
 _ROLE_FIX = "give the role the rights of deploy/s3/role-policy.json"
 _SESSION_FIXES = {
     "AccessDenied": "let the signing user assume the role: deploy/s3/role-trust.json and user-policy.json",
@@ -46,27 +47,25 @@ async def check_form(
     """A file arrives where the form says, and nowhere else."""
     form = store.post_form(scope, {}, 60)
 
-    async def post(key: str, content: bytes = CONTENT) -> str | None:
+    async def post(key: str, content: bytes = CONTENT) -> tuple[str | None, str]:
         answer = await http.post(form.url, data={**form.fields, "key": key}, files={"file": content})
-        if answer.is_success:
-            return None
-        found = _XML_CODE.search(answer.text)
-        return found[1] if found else str(answer.status_code)
+        return (None, "") if answer.is_success else words_in(answer)
 
-    code = await post(scope.prefix + PROBE)
+    code, words = await post(scope.prefix + PROBE)
     subject = f"{scope.bucket}: a form"
     if code is not None:
         fix = "let the signing user put objects and their ACL: deploy/s3/user-policy.json"
-        yield Finding(subject, Status.FAILED, f"the store says {code}", fix)
+        if code in UNKNOWN_TO_PROVIDER:
+            fix = "this store takes no form uploads (POST), by which every miner uploads: use one that does"
+        yield Finding(subject, Status.FAILED, f"the store says {words}", fix)
         return
     fix = "let the signing user list and read: List and SignReads of deploy/s3/user-policy.json"
     yield await _read_back(f"{scope.bucket}: reading what arrived", client(config), scope, fix)
     yield Finding(subject, Status.OK, await _taken_away(config, scope))
-    elsewhere = await post(scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE)
+    elsewhere, _ = await post(scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE)
     yield must_be_refused(f"{scope.bucket}: a form with another key", elsewhere)
-    yield must_be_refused(
-        f"{scope.bucket}: a form with too small a file", await post(scope.prefix + "x", b"{}")
-    )
+    too_small, _ = await post(scope.prefix + "x", b"{}")
+    yield must_be_refused(f"{scope.bucket}: a form with too small a file", too_small)
 
 
 async def check_sessions(
@@ -91,7 +90,7 @@ async def check_sessions(
     except ObjectStoreUnavailableError as error:
         why = code_of(error.__cause__)
         fix = _SESSION_FIXES.get(why, "correct S3_ROLE_ARN, the role and its trust policy: docs/s3-setup.md")
-        yield Finding("sessions", Status.FAILED, f"STS says {why}", fix)
+        yield Finding("sessions", Status.FAILED, f"STS says {words_of(error.__cause__)}", fix)
         return
     if session is None:
         return
@@ -133,7 +132,7 @@ async def _check_reading_session(
     try:
         session = await store.session(policy, policies.session_name(probe), SHORTEST_SESSION_SECONDS)
     except ObjectStoreUnavailableError as error:
-        yield Finding(subject, Status.FAILED, f"STS says {code_of(error.__cause__)}", _ROLE_FIX)
+        yield Finding(subject, Status.FAILED, f"STS says {words_of(error.__cause__)}", _ROLE_FIX)
         return
     s3 = client(config, session)
     yield await _read_back(subject, s3, miners, _ROLE_FIX)

@@ -1,12 +1,14 @@
 """One attempt on an object store, and what is told of it."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import httpx
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -22,6 +24,9 @@ PROBE = "zipcast-check.json"
 CONTENT = b'{"what": "a probe of `zipcast s3 check`, which may be deleted"}'.ljust(MIN_UPLOAD_BYTES)
 UNKNOWN_TO_PROVIDER = frozenset({"NotImplemented", "MethodNotAllowed", "UnsupportedOperation", "501", "405"})
 
+
+_XML_ERROR = re.compile(r"<(Code|Message)>([^<]*)</")
+MAX_ERROR_CHARACTERS, MAX_WORDS = 10_000, 300
 
 # How stores say that somebody may not: by the keys' rights, the session's, or the form's conditions.
 REFUSALS = frozenset({"AccessDenied", "Forbidden", "403", "EntityTooSmall", "InvalidPolicyDocument"})
@@ -90,3 +95,24 @@ def client(config: ObjectStoreConfig, session: SessionCredentials | None = None)
             s3={"addressing_style": "path"} if config.endpoint_url else None,
         ),
     )
+
+
+def words_of(error: BaseException | None) -> str:
+    """Return the provider's own code and sentence, in one line, for the operator."""
+    code = code_of(error)
+    if not isinstance(error, ClientError):
+        return code
+    sentence = str(error.response.get("Error", {}).get("Message", ""))
+    return _one_line(code, sentence)
+
+
+def words_in(answer: httpx.Response) -> tuple[str, str]:
+    """Return the code of an error answer, and code and sentence in one line."""
+    found = dict(_XML_ERROR.findall(answer.text[:MAX_ERROR_CHARACTERS]))
+    code = found.get("Code", str(answer.status_code))
+    return code, _one_line(code, found.get("Message", ""))
+
+
+def _one_line(code: str, sentence: str) -> str:
+    plain = "".join(character if character.isprintable() else " " for character in sentence)
+    return f"{code}: {' '.join(plain.split())}"[:MAX_WORDS].removesuffix(": ")

@@ -4,6 +4,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
 
 import nats.errors
 import pytest
@@ -12,10 +14,11 @@ import pytest_asyncio
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from runtime.nats_client import HardenedClient
-from tests.integration.people import client, trust_of
+from tests.integration.people import client, keypair, trust_of
 from tests.integration.processes import wait_until
+from zipcast import keeper
 from zipcast.client import ZipcastClient
-from zipcast.connection import Server, StrangeServerError
+from zipcast.connection import RefusedError, Server, StrangeServerError
 from zipcast.encrypted import EncryptedClient, UnencryptedServerError
 from zipcast.hotkeys import Keypair
 from zipcast.ready import Ready
@@ -92,6 +95,32 @@ async def test_a_stranger_is_told_that_he_is_refused(ready: Ready):
 def test_an_address_without_a_usable_port_is_refused(port: str):
     with pytest.raises(ValueError, match=r"[Pp]ort|nats://"):
         Server.parse(f"nats://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("wrong", [{"network": "test"}, {"netuid": 45}])
+async def test_a_wrong_network_or_netuid_is_named_among_the_causes(ready: Ready, wrong: dict[str, Any]):
+    trust = replace(trust_of(ready), **wrong)
+    named = f"subnet {trust.netuid} of network {trust.network}.*another network or netuid"
+    with pytest.raises(RefusedError, match=named):
+        await ZipcastClient([ready.nats], keypair(ready, "miner-1"), trust).__aenter__()
+
+
+@pytest.mark.long
+async def test_a_hotkey_that_leaves_the_subnet_is_told(
+    victim: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(keeper, "REFUSED_TIMEOUT_SECONDS", 3)
+    registry = victim.servers.state.registry
+    neurons = json.loads(registry.read_text())
+    left = keypair(victim.ready, "miner-8").ss58_address
+    async with client(victim.ready, "miner-8") as connected:
+        await anext(connected.epochs())
+        registry.write_text(json.dumps([one for one in neurons if one["hotkey"] != left]))
+        async with asyncio.timeout(60):
+            with pytest.raises(RefusedError, match=f"{left}.*not registered on subnet"):
+                await anext(connected.epochs())
+    registry.write_text(json.dumps(neurons))
+    assert any("not registered" in line for line in caplog.messages)
 
 
 @pytest.mark.long

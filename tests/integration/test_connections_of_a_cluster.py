@@ -100,7 +100,7 @@ async def test_connections_are_listed_and_kicked_on_every_server_by_way_of_one(t
         assert set(listed) == set(hotkeys)
         assert len({one.place.server_id for one in listed.values()}) == 2
         ended: set[object] = set()
-        await account.follow_ends(ended.add)
+        await account.follow_ends(lambda one: ended.add(one.place))
         for number in (0, 6):
             await account.kick(listed[hotkeys[number]].place)
         await wait_until(lambda: miners[0].is_closed and miners[6].is_closed)

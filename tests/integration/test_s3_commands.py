@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
+import sys
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,14 +14,17 @@ import httpx
 import pytest
 import pytest_asyncio
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from devstack.object_store import MINER_BUCKET, VALIDATOR_BUCKET, admin_client
 from devstack.servers import Servers
 from storage import policies
+from storage.bucket_policies import BucketPolicies
 from storage.checks import Finding, Status, check_object_store
 from storage.checks.probing import client
 from storage.object_store import ObjectStore, ObjectStoreConfig
+from tests.integration.processes import wait_until
 from tests.integration.test_sealing import config as config_of
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
 from zipcast.cli import app
@@ -211,3 +216,49 @@ async def test_the_command_shows_what_it_tried_and_fails_where_something_does(se
     assert bad.exit_code == 1
     assert "user-policy.json" in bad.output
     assert "0" * 40 not in bad.output
+
+
+@asynccontextmanager
+async def picky_store(mode: str) -> AsyncIterator[ObjectStoreConfig]:
+    """A store that differs from AWS: `md5` demands Content-MD5, `r2` takes no form uploads."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(__file__).parents[1] / "support" / "cases" / "picky_store.py"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(program), str(port), mode), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        await wait_until(lambda: _listens(port))
+        yield ObjectStoreConfig(
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region="us-east-1",
+            access_key_id="key",
+            secret_access_key=SecretStr("secret"),
+            role_arn=None,
+        )
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_a_store_that_demands_md5_takes_revocations() -> None:
+    async with picky_store("md5") as config:
+        policies = BucketPolicies(config, "miners", "validators")
+        denied = frozenset({MINER_HOTKEY})
+        assert await asyncio.to_thread(policies.change, lambda revoked: revoked | denied) == denied
+        assert await asyncio.to_thread(policies.revoked) == denied
+
+
+async def test_a_store_without_form_uploads_says_so_in_its_own_words() -> None:
+    async with picky_store("r2") as config:
+        found = await findings(config, ("miners", "validators"))
+    form = found["miners: a form"]
+    assert form.status is Status.FAILED
+    assert form.told == "the store says NotImplemented: Presigned post requests are not yet implemented"
+    assert "no form uploads" in form.fix

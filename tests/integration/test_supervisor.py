@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from devstack import keeper
 from devstack.errors import PartFailedError
 from devstack.keeper import Event, PartDied, PartStarted
 from devstack.part import Part
@@ -138,3 +139,19 @@ async def test_stopping_while_a_part_starts_leaves_nothing(tmp_path, supervisor)
     pid = supervisor.pids["stand-in"]
     await supervisor.stop()
     assert not is_alive(pid)
+
+
+async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
+    tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(keeper, "MAX_LOG_BYTES", 10_000)
+    monkeypatch.setattr(keeper, "_LOG_CHECK_SECONDS", 0.01)
+    talk = (
+        "import time; open('ready', 'w').close()\nwhile True: print('x' * 99, flush=True); time.sleep(0.001)"
+    )
+    part = make_part(tmp_path, talk)
+    await supervisor.start(part)
+    kept = part.log.with_suffix(".log.1")
+    await wait_until(kept.exists)
+    await wait_until(lambda: kept.stat().st_size > 10_000 > part.log.stat().st_size > 0)
+    assert set(part.log.read_bytes()) == set(b"x\n")  # no hole where the old lines were

@@ -76,9 +76,25 @@ async def test_a_replay_of_a_minting_request_is_charged_once(strict: Ready, door
     assert (await door.post(PATH, json=body)).status_code == 200
 
 
+async def test_a_stranger_who_repeats_a_request_for_current_uses_up_nothing(
+    strict: Ready, door: httpx.AsyncClient
+):
+    victim = keypair(strict, "miner-6")
+    overheard = legacy(victim, auth.CURRENT_COMMITMENT, seconds_ago=30)
+    repeated = [(await door.get(CURRENT, params=overheard)).status_code for _ in range(3 * PER_MINUTE)]
+    # The first is the victim's own; its repetitions have the same limit for themselves.
+    assert repeated == [200] * (1 + PER_MINUTE) + [429] * (2 * PER_MINUTE - 1)
+    for ago in range(PER_MINUTE - 1):
+        query = legacy(victim, auth.CURRENT_COMMITMENT, seconds_ago=ago)
+        assert (await door.get(CURRENT, params=query)).status_code == 200
+
+
 async def test_who_asks_too_much_is_told_when_to_come_back(strict: Ready, door: httpx.AsyncClient):
-    query = legacy(keypair(strict, "miner-5"), auth.CURRENT_COMMITMENT)
-    answers = [await door.get(CURRENT, params=query) for _ in range(PER_MINUTE + 3)]
+    queries = [
+        legacy(keypair(strict, "miner-5"), auth.CURRENT_COMMITMENT, seconds_ago=ago)
+        for ago in range(PER_MINUTE + 3)
+    ]
+    answers = [await door.get(CURRENT, params=query) for query in queries]
     assert [answer.status_code for answer in answers] == [200] * PER_MINUTE + [429] * 3
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
     assert answers[-1].json()["retryAfter"] == int(answers[-1].headers["retry-after"])

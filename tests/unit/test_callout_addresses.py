@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_service.callout.addresses import AddressLimits, Limit, Rate
-from runtime.source_addresses import counted_as
+from broker_service.callout.addresses import AddressLimits, Limit
+from runtime.source_addresses import counted_as, parse_networks
+from runtime.token_buckets import Rate
 
 HERE, THERE = "192.0.2.7", "192.0.2.8"
 
@@ -91,3 +92,43 @@ def test_a_flood_of_addresses_pushes_out_those_not_heard_of_the_longest() -> Non
     for number in range(10):
         kept.exceeded(f"198.51.100.{number}", 0.0)
         assert kept.exceeded(HERE, 0.0) is Limit.ATTEMPTS
+
+
+PROXY = "10.0.0.5"
+
+
+def behind_proxy(**changed: Rate) -> AddressLimits:
+    rates = {"attempts": Rate(200, 20), "failures": Rate(20, 2), "proxy": Rate(2000, 200)} | changed
+    return AddressLimits(proxies=parse_networks("10.0.0.0/24,2001:db8::1"), **rates)
+
+
+def test_false_proofs_through_a_trusted_proxy_keep_no_honest_client_out() -> None:
+    kept = behind_proxy()
+    for second in range(600):
+        for _ in range(4):
+            assert kept.exceeded(PROXY, second) is None
+            kept.failed(PROXY, second)
+        assert kept.exceeded(PROXY, second) is None
+
+
+def test_false_proofs_through_a_proxy_beyond_the_rate_are_not_worth_an_answer() -> None:
+    kept = behind_proxy()
+    assert [kept.failed(PROXY, 0.0) for _ in range(22)] == [True] * 20 + [False] * 2
+
+
+def test_a_proxy_has_a_bound_of_its_own() -> None:
+    kept = behind_proxy()
+    assert looked_at(kept, PROXY, 3000, 0.0) == 2000
+    assert kept.exceeded(PROXY, 0.0) is Limit.PROXY
+    assert kept.exceeded(HERE, 0.0) is None
+
+
+@pytest.mark.parametrize("host", [HERE, "10.0.1.5", "2001:db8::2", "", "unknown"])
+def test_an_address_that_is_not_trusted_has_the_narrow_limits(host: str) -> None:
+    kept = behind_proxy()
+    assert looked_at(kept, host, 1000, 0.0) == 200
+
+
+@pytest.mark.parametrize("host", [PROXY, f"::ffff:{PROXY}", "2001:db8::1"])
+def test_a_trusted_address_is_known_in_each_spelling(host: str) -> None:
+    assert looked_at(behind_proxy(), host, 3000, 0.0) == 2000

@@ -2,19 +2,21 @@
 
 import asyncio
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from broker_service.callout.addresses import AddressLimits, Rate
+from broker_service.callout.addresses import AddressLimits
 from broker_service.callout.answering import MOST_SPENDING, MOST_WAITING, Callout
 from broker_service.callout.connections import Connections, Kick
 from broker_service.callout.decision import Decider, RefusedError
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.refusal_log import RefusalLog
+from runtime.source_addresses import parse_networks
+from runtime.token_buckets import Buckets, Rate
 from tests.unit.callout_requests import NOW, SERVER_BOX, claims, exchange, opened, read_token, sealed, token
 from tests.unit.fakes import MINER, MINER_HOTKEY, STRANGER_HOTKEY, FakeClock, registry
 from zipcast import auth
@@ -79,6 +81,7 @@ class Side:
             clock=self.clock,
             metrics=CalloutMetrics(self.measured),
             refusals=RefusalLog(self.clock),
+            proven=Buckets(Rate(burst, 0.001)),
         )
 
     async def ask(self, reply: str, *, host: str = "192.0.2.7", ago: int = 0, **offered: str) -> None:
@@ -225,3 +228,54 @@ async def test_no_more_passwords_are_on_their_way_than_the_most() -> None:
     assert side.refusal(str(MOST_SPENDING)) == "passwords unavailable"
     assert len(side.nats.answers) == 1
     await side.callout.close()
+
+
+async def test_a_hotkey_that_is_kept_out_is_told_so_once_a_second_before_any_cryptography() -> None:
+    side = Side()
+    side.callout.decider = replace(side.callout.decider, seconds_kept_out=lambda _: 120.0)
+    for number in range(5):
+        await side.ask(f"{number}", **by_nonce() | {"sig": "A" * 86})
+    assert await side.work() == ["4"]
+    assert side.refusal("4").startswith("kept out until 2026-")
+    assert side.counted("zipcast_connections_refused_total", reason="kept_out") == 5
+    await side.clock.sleep(1)
+    await side.ask("later", **by_nonce())
+    assert await side.work() == ["4", "later"]
+    assert len(side.callout.connections) == 0
+
+
+async def test_other_hotkeys_get_in_while_one_is_kept_out() -> None:
+    side = Side()
+    side.callout.decider = replace(
+        side.callout.decider, seconds_kept_out=lambda hotkey: 120.0 * (hotkey == STRANGER_HOTKEY)
+    )
+    await side.ask("a", **by_nonce())
+    await side.work()
+    assert side.refusal("a") == ""
+
+
+async def test_a_hotkey_that_proves_itself_too_often_gets_no_answer() -> None:
+    side = Side()
+    side.callout.proven = Buckets(Rate(3, 1))
+    for number in range(5):
+        await side.ask(f"{number}", host=f"192.0.2.{number}", **by_nonce())
+    await side.work()
+    assert len(side.nats.answers) == 3
+    assert side.counted("zipcast_callout_requests_limited_total", reason="hotkey") == 2
+
+
+async def test_false_proofs_through_a_trusted_proxy_do_not_keep_a_proven_hotkey_out() -> None:
+    side = Side(burst=5)
+    rates = Rate(5, 0.001)
+    side.callout.limits = AddressLimits(
+        rates, rates, proxies=parse_networks("192.0.2.7"), proxy=Rate(1000, 1)
+    )
+    side.callout.proven = Buckets(Rate(100, 1))
+    for number in range(50):
+        await side.ask(f"forged-{number}", **by_nonce() | {"sig": "A" * 86})
+        await side.work()
+    for number in range(15):
+        await side.ask(f"honest-{number}", **by_nonce())
+        await side.work()
+    answered = [reply.partition("-")[0] for reply in side.nats.answers]
+    assert (answered.count("forged"), answered.count("honest")) == (5, 15)

@@ -105,6 +105,7 @@ async def test_what_is_read_is_compressed_and_what_mints_is_not(http: httpx.Asyn
     assert read.headers["content-encoding"] == "gzip"
     assert read.json()["long"] == LONG
     assert "content-encoding" not in (await http.get("/read", headers=refusing)).headers
+    assert "content-encoding" not in (await http.head("/read", headers=accepting)).headers
     assert "content-encoding" not in (await http.post("/mint", headers=accepting)).headers
 
 

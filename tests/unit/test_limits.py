@@ -5,7 +5,7 @@ import time
 import pytest
 
 from http_bridge.limits import rate_limits
-from runtime.limits import Limits, Rule, Rules
+from runtime.limits import MAX_HOTKEYS, REMEMBERED_SECONDS, Limits, Rule, Rules
 from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
@@ -48,6 +48,7 @@ def test_the_defaults_are_the_contract_s() -> None:
         "validator-upload": (5, 3600, "hotkey"),
         "validator-read": (10_000, 86_400, "hotkey"),
         "credentials": (200_000, 86_400, "service"),
+        "credentials-reserved": (390, 86_400, "hotkey"),
     }
 
 
@@ -163,3 +164,56 @@ async def test_all_addresses_of_one_ipv6_network_count_as_one() -> None:
         await counting.charge_statistics(host)
     await refusal(counting.charge_statistics("2001:db8::3"))
     await counting.charge_statistics("2001:db8:0:1::1")
+
+
+async def test_a_request_that_is_repeated_by_a_stranger_uses_no_quota() -> None:
+    counting = limits()
+    await counting.charge(Verb.EPOCH_CURRENT, "a", "first")
+    for _ in range(10):
+        await counting.charge(Verb.EPOCH_CURRENT, "a", "first")
+    refused = await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", "first"))
+    assert "At most 10 in 60 s" in refused.message
+    for number in range(9):
+        await counting.charge(Verb.EPOCH_CURRENT, "a", f"own-{number}")
+    await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", "one too many"))
+
+
+async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated() -> None:
+    clock = FakeClock()
+    counting = Limits.of(LimitSettings(), clock)
+    await counting.charge(Verb.EPOCH_CURRENT, "a", "old")
+    await clock.sleep(REMEMBERED_SECONDS - 1)
+    await counting.charge(Verb.EPOCH_CURRENT, "a", "new")
+    assert len(counting._charged) == 2
+    await clock.sleep(2)
+    await counting.charge(Verb.EPOCH_CURRENT, "b", "new")
+    assert len(counting._charged) == 2
+
+
+async def test_a_few_hotkeys_cannot_use_up_the_credentials_of_a_day() -> None:
+    counting = limits(total_daily_limit=2 * MAX_HOTKEYS * 3)
+    shared = counting.rules.shared.amount
+    assert shared == MAX_HOTKEYS * 3
+    for number in range(shared + 2 * 3):
+        await counting.charge(Verb.S3_VALIDATOR_READ, f"greedy-{number % 2}")
+    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_READ, "greedy-0"))
+    assert "At most 1536 in 86400 s per service (credentials)" in refused.message
+    for number in range(5):
+        for _ in range(3):
+            await counting.charge(Verb.S3_MINER_UPLOAD, f"honest-{number}")
+        await refusal(counting.charge(Verb.S3_MINER_UPLOAD, f"honest-{number}"))
+
+
+async def test_what_the_total_refuses_does_not_count_against_the_hotkey() -> None:
+    counting = limits(total_daily_limit=1, daily_limit_per_miner=1)
+    await counting.charge(Verb.S3_MINER_UPLOAD, "a")
+    await refusal(counting.charge(Verb.S3_MINER_UPLOAD, "b"))
+    assert ("miner-upload", "b") in counting._credits
+
+
+def test_all_hotkeys_together_get_no_more_than_the_total() -> None:
+    for total in (1, 511, 512, 1000, 200_000):
+        found = rules(total_daily_limit=total)
+        reserved = 0 if found.reserved is None else found.reserved.amount
+        assert found.shared.amount + MAX_HOTKEYS * reserved == total
+        assert found.shared.amount >= 1

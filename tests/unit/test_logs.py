@@ -3,14 +3,16 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from threading import Thread
 
 import pytest
 import structlog
+from structlog.typing import EventDict
 
 from runtime import logs
+from runtime.token_buckets import Rate
 from runtime.vitals import Vitals
 from tests.unit.fakes import START_AT, FakeClock
 
@@ -106,3 +108,34 @@ def test_the_last_error_is_an_action_and_a_type_and_never_a_message(vitals, writ
     shown = vitals.exposition() + vitals.health().to_bytes()
     assert b"hunter2" not in shown
     assert b"192.0.2.1" not in shown
+
+
+def test_a_flood_of_one_action_is_sampled_and_others_are_written() -> None:
+    now = 0.0
+    sampler = logs.LineSampler(lambda: now)
+
+    def written(action: str, times: int) -> list[EventDict]:
+        found = []
+        for _ in range(times):
+            with suppress(structlog.DropEvent):
+                found.append(sampler(None, "info", {"event": action, "level": "info"}))
+        return found
+
+    assert len(written("request_refused", 10_000)) == logs.LINES.burst
+    assert len(written("epoch_held", 1)) == 1
+    now = 1.0
+    again = written("request_refused", 10_000)
+    assert len(again) == logs.LINES.per_second
+    assert again[0]["lines_suppressed"] == 10_000 - logs.LINES.burst
+    assert "lines_suppressed" not in again[1]
+
+
+def test_sampled_lines_are_counted_all_the_same(vitals, monkeypatch, request) -> None:
+    monkeypatch.setattr(logs, "LINES", Rate(10, 0))
+    written = request.getfixturevalue("written")
+    for _ in range(50):
+        logs.logger().warning("nats_error")
+        logging.getLogger("nats").warning("slow")
+    kept = [line["action"] for line in lines(written)]
+    assert (kept.count("nats_error"), kept.count("library")) == (10, 10)
+    assert vitals.tally.problems["nats_error"] == 50

@@ -257,3 +257,7 @@ def test_a_hotkeys_rights_touch_nothing_of_jetstream_of_services_or_of_others(va
         assert not [f for f in foreign if meets(pattern, f)], pattern
         assert covers(f"zipcast.v1.{MINER_HOTKEY}.>", pattern)
     assert set(granted.subscribe) == {subjects.EPOCH, f"_INBOX.{MINER_HOTKEY}.>"}
+
+
+def test_a_log_file_of_its_own_is_bounded() -> None:
+    assert (CONF["logfile_size_limit"], CONF["logfile_max_num"]) == ("64MB", "4")

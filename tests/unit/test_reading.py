@@ -1,6 +1,8 @@
 """What validators read: pages of the manifest, and nothing before it is written."""
 
+import asyncio
 from datetime import timedelta
+from threading import Event
 
 import pytest
 
@@ -129,3 +131,26 @@ async def test_a_page_fits_into_a_message_however_long_its_keys_are() -> None:
     first = await of.objects(CALLER, read_request())
     assert 0 < len(first.to_bytes()) <= 256 * 1024
     assert await read_all(of) == [one.object_key for one in everything]
+
+
+async def test_the_event_loop_goes_on_while_a_page_is_signed_and_one_is_signed_at_a_time() -> None:
+    loop, under_way, most = asyncio.get_running_loop(), 0, 0
+    others_went_on = Event()
+
+    class SlowStore(FakeObjectStore):
+        def get_url(self, *signed: object) -> str:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            loop.call_soon_threadsafe(others_went_on.set)
+            assert others_went_on.wait(5), "the loop stood still"
+            under_way -= 1
+            return "https://s3.example.org/"
+
+    clock, store = FakeClock(END_AT), SlowStore()
+    record = FakeRecord(manifest=[uploaded("a"), uploaded("b")])
+    signing = Reader(store, record, Sessions(store, clock), clock, "miners")
+    pages = await asyncio.gather(*(signing.objects(CALLER, read_request()) for _ in range(5)))
+    signing.close()
+    assert [len(page.objects) for page in pages] == [2] * 5
+    assert most == 1

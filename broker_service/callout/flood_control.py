@@ -1,0 +1,65 @@
+"""Kicks the connections of hotkeys that flood, once a second, and says for how long they are kept out.
+
+Owns the looking and kicking; `flood_watch` decides who floods.
+"""
+
+from dataclasses import dataclass
+
+from nats.errors import Error as NatsError
+
+from broker_service.callout.connections import Kick, KickReason
+from broker_service.callout.flood_watch import FloodWatch
+from broker_service.callout.metrics import CalloutMetrics
+from broker_service.callout.reconciler import Reconciler
+from broker_service.callout.system_account import Ended, SystemAccount
+from runtime import logs
+from runtime.sys_account import ListingError
+from zipcast.clock import Clock
+from zipcast.hotkeys import Hotkey
+
+log = logs.logger()
+
+INTERVAL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class FloodControl:
+    account: SystemAccount
+    watch: FloodWatch
+    reconciler: Reconciler
+    clock: Clock
+    metrics: CalloutMetrics
+
+    async def run(self) -> None:
+        """Look every second, until cancelled."""
+        while True:
+            began = self.clock.monotonic()
+            await self.look()
+            await self.clock.sleep(max(0.0, began + INTERVAL_SECONDS - self.clock.monotonic()))
+
+    async def look(self) -> None:
+        """Look once at the connections that were active last. A listing that fails is counted and made again
+        at the next look."""
+        try:
+            listing = await self.account.active_connections()
+        except (NatsError, ListingError) as error:
+            self.metrics.listings_failed.inc()
+            log.debug("activity_unlisted", error=type(error).__name__)
+            return
+        now = self.clock.monotonic()
+        for hotkey in self.watch.listed(((one.traffic, one.connection.since) for one in listing), now):
+            self._tell(hotkey)
+        await self.reconciler.kick(
+            Kick(one.connection, KickReason.FLOODING)
+            for one in listing
+            if self.watch.seconds_kept_out(one.connection.hotkey, now)
+        )
+
+    def ended(self, ended: Ended) -> None:
+        """Subscriber of connections that ended."""
+        if ended.traffic is not None and self.watch.ended(ended.traffic, self.clock.monotonic()):
+            self._tell(ended.traffic.hotkey)
+
+    def _tell(self, hotkey: Hotkey) -> None:
+        self.metrics.kept_out.inc()
+        log.warning("hotkey_kept_out", hotkey=hotkey, seconds=self.watch.kept_out_seconds)

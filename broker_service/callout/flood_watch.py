@@ -1,0 +1,82 @@
+"""Finds hotkeys that send too much, whatever they send, and keeps them out for a while. No I/O.
+
+Owns one budget of messages and one of bytes for each hotkey, over all its connections. nats-server counts
+what a connection sent, also what it refused to pass on. Each callout replica watches all servers for itself,
+so that replicas agree without a store that they share.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broker_service.callout.connections import Place
+from runtime.token_buckets import Buckets, Rate
+from zipcast.hotkeys import Hotkey
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Messages and bytes that one connection has sent since it began."""
+
+    place: Place
+    hotkey: Hotkey
+    messages: int
+    bytes: int
+
+
+@dataclass(slots=True)
+class FloodWatch:
+    """`now` is monotonic seconds. What a connection had sent before `began_at` is not counted."""
+
+    messages: Rate
+    bytes: Rate
+    kept_out_seconds: float
+    began_at: datetime
+    _messages: Buckets = field(init=False)
+    _bytes: Buckets = field(init=False)
+    _seen: dict[Place, Traffic] = field(default_factory=dict)
+    _kept_out_until: dict[Hotkey, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._messages, self._bytes = Buckets(self.messages), Buckets(self.bytes)
+
+    def listed(self, listing: Iterable[tuple[Traffic, datetime]], now: float) -> list[Hotkey]:
+        """Count what connections have sent by now; each comes with the time it began. Return the hotkeys that
+        are kept out from now on."""
+        return [
+            traffic.hotkey
+            for traffic, since in listing
+            if self._count(traffic, now, unknown_before=since < self.began_at)
+        ]
+
+    def ended(self, traffic: Traffic, now: float) -> bool:
+        """Count what a connection had sent when it ended. Return whether its hotkey is kept out from now on.
+        One that was never listed counts whole, so that reconnecting hides nothing."""
+        exceeded = self._count(traffic, now, unknown_before=False)
+        self._seen.pop(traffic.place, None)
+        return exceeded
+
+    def seconds_kept_out(self, hotkey: Hotkey, now: float) -> float:
+        """Return how long the hotkey stays kept out; 0 if it is not."""
+        until = self._kept_out_until.get(hotkey)
+        if until is None:
+            return 0.0
+        if now >= until:
+            del self._kept_out_until[hotkey]
+            return 0.0
+        return until - now
+
+    def _count(self, traffic: Traffic, now: float, *, unknown_before: bool) -> bool:
+        before = self._seen.get(traffic.place)
+        self._seen[traffic.place] = traffic
+        if before is None and unknown_before:
+            return False
+        messages = traffic.messages - (before.messages if before else 0)
+        size = traffic.bytes - (before.bytes if before else 0)
+        within = self._messages.take(traffic.hotkey, now, messages) and self._bytes.take(
+            traffic.hotkey, now, size
+        )
+        if within or self.seconds_kept_out(traffic.hotkey, now):
+            return False
+        self._kept_out_until[traffic.hotkey] = now + self.kept_out_seconds
+        return True

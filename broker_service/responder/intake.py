@@ -1,0 +1,185 @@
+"""Takes messages before they are parsed: drops those of a hotkey that sends too many, queues the rest fairly.
+
+Owns the limit per hotkey on raw bytes and the turns between hotkeys. Only the owner of a hotkey can publish
+on its subjects, so the limit needs no signature. The sender of dropped messages gets one refusal a second;
+nothing is parsed, logged or answered for the others. Each verb has a queue of its own at each door: a slow
+verb does not hold up the rest, and the bridge's question of health waits behind no other request.
+"""
+
+import asyncio
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from broker_service.responder.metrics import ResponderMetrics
+from runtime import logs
+from runtime.correlation import correlation_id
+from runtime.fair_queue import Bounds, FairQueue
+from runtime.nats_client import HardenedClient, RawMessage
+from runtime.refusals import RefusalTrail
+from runtime.token_buckets import Buckets, Rate
+from zipcast import subjects
+from zipcast.clock import Clock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import parse_hotkey
+from zipcast.messages import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, error_body
+
+log = logs.logger()
+
+# Requests of one verb under way at once: a slow object store must not make all of them queue.
+MAX_AT_ONCE = 32
+MAX_AT_ONCE_OF_ONE = 8
+MAX_WAITING = 4096
+# A hotkey that used up its requests is not listened to on that subject for so long.
+MUTED_SECONDS = 1.0
+MAX_WAITING_BYTES, MAX_WAITING_BYTES_OF_ONE = 16 * 1024**2, 4 * 1024**2
+_CALLER = re.compile(rb"\r\n" + HEADER_CALLER.encode() + rb": ?([1-9A-HJ-NP-Za-km-z]{40,60})\r\n")
+_BRIDGE = "bridge"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
+    a stranger that repeats an overheard HTTP request must not use up what its sender may send over NATS."""
+
+    hotkey: str
+    verb: str
+    bridged: bool
+
+    @property
+    def owner(self) -> str:
+        return f"{_BRIDGE}.{self.hotkey}" if self.bridged else self.hotkey
+
+    @property
+    def queue(self) -> str:
+        return f"{_BRIDGE}.{self.verb}" if self.bridged else self.verb
+
+
+@dataclass(slots=True)
+class HotkeyIntake:
+    """Receives every message of `client`; `run` hands them on and `done` makes room for the next one."""
+
+    client: HardenedClient
+    per_minute: int
+    clock: Clock
+    metrics: ResponderMetrics
+    refusals: RefusalTrail
+    _allowed: Buckets = field(init=False)
+    _answers: Buckets = field(default_factory=lambda: Buckets(Rate(1, 1)))
+    _dropped: Counter[str] = field(default_factory=Counter)
+    """Messages of each owner that were dropped since its last refusal."""
+    _queues: dict[str, FairQueue[RawMessage]] = field(default_factory=dict)
+    _bounds: Bounds = field(init=False)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        rate = Rate.of_minute(self.per_minute)
+        self._allowed = Buckets(rate)
+        self._bounds = Bounds(
+            waiting=MAX_WAITING,
+            waiting_of_one=int(rate.burst),
+            bytes=MAX_WAITING_BYTES,
+            bytes_of_one=MAX_WAITING_BYTES_OF_ONE,
+            at_once=MAX_AT_ONCE,
+            at_once_of_one=MAX_AT_ONCE_OF_ONE,
+        )
+        self.client.intake = self
+
+    async def take(self, message: RawMessage) -> None:
+        """Called by the client for every message that arrives."""
+        subject = message.subject.decode("utf-8", "replace")
+        bridged = subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
+        owner = _caller(message.headers) if bridged else subjects.named_owner(subject)
+        origin = Origin(owner, _verb(subject), bridged)
+        now = self.clock.monotonic()
+        if not self._allowed.take(origin.owner, now):
+            if not bridged:
+                self._dropped[owner] += self.client.muted.mute(message.subject, now + MUTED_SECONDS)
+            await self._refuse(origin, message)
+            return
+        queue = self._queues.get(origin.queue)
+        if queue is None:
+            queue = self._queues[origin.queue] = FairQueue(self._bounds)
+        size = len(message.data) + len(message.headers)
+        if not queue.put(origin.owner, message, size):
+            await self._refuse(origin, message)
+            return
+        self._news.set()
+
+    async def run(self) -> None:
+        """Hand on what may be worked on, until cancelled."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            for queue in list(self._queues.values()):
+                while (next_one := queue.take()) is not None:
+                    owner, message = next_one
+                    if not await self.client.deliver(message):
+                        queue.done(owner)
+
+    def done(self, message: Msg) -> None:
+        """The message that `deliver` handed on was answered, or dropped."""
+        bridged = message.subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
+        headers = message.headers or {}
+        owner = headers.get(HEADER_CALLER, "") if bridged else subjects.named_owner(message.subject)
+        origin = Origin(owner, _verb(message.subject), bridged)
+        self._queues[origin.queue].done(origin.owner)
+        self._news.set()
+
+    async def _refuse(self, origin: Origin, message: RawMessage) -> None:
+        """Drop the message. The bridge always learns it, since it waits; a hotkey once a second."""
+        self._dropped[origin.owner] += 1
+        may_answer = self._answers.take(origin.owner, self.clock.monotonic())
+        if not (may_answer or origin.bridged):
+            return
+        error = ServiceError(
+            ErrorCode.RATE_LIMITED,
+            f"At most {self.per_minute} requests in 60 s per hotkey. Wait 1 second before the next one.",
+            retry_after_seconds=1,
+        )
+        request_id = correlation_id(None)
+        if may_answer:
+            dropped = self._dropped.pop(origin.owner)
+            self.metrics.dropped.inc(dropped)
+            log.info("requests_dropped", hotkey=origin.hotkey, verb=origin.verb, dropped=dropped)
+            self.refusals.note(
+                verb=origin.verb,
+                error=error.code,
+                hotkey=None if origin.bridged else origin.hotkey,  # of a bridged one it is not verified here
+                source="unknown" if origin.bridged else "nats",
+                request_id=request_id,
+            )
+        await self._answer(origin, message.reply, error, request_id)
+
+    async def _answer(self, origin: Origin, reply: bytes, error: ServiceError, request_id: str) -> None:
+        """Send the error to the sender's own inbox, or nowhere."""
+        try:
+            inbox = _inbox(origin)
+            to = reply.decode()
+        except ValueError:
+            return
+        if not subjects.reply_is_own(to, inbox):
+            return
+        headers = {HEADER_ERROR: str(error.code), HEADER_REQUEST_ID: request_id}
+        try:
+            await self.client.publish(to, json.dumps(error_body(error)).encode(), headers=headers)
+        except NatsError as fault:  # the connection is lost: so is who asked
+            log.warning("refusal_not_sent", error=type(fault).__name__)
+
+
+def _inbox(origin: Origin) -> str:
+    """Return where replies may go. Raises MalformedHotkeyError."""
+    return subjects.BRIDGE_INBOX if origin.bridged else subjects.inbox_prefix(parse_hotkey(origin.hotkey))
+
+
+def _caller(headers: bytes) -> str:
+    found = _CALLER.search(headers)
+    return "" if found is None else found[1].decode()
+
+
+def _verb(subject: str) -> str:
+    return ".".join(subject.split(".")[-2:])
