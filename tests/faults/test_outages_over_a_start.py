@@ -149,7 +149,7 @@ async def test_an_outage_of_nats_over_two_starts_leaves_both_prepared_in_time_an
         await wait_until(lambda: taken and taken[-1] > first.epoch_id, 4 * EPOCH_SECONDS)
     # Whoever comes back is handed what runs, and not what has ended.
     assert first.epoch_id not in taken
-    # Published after its own end, with its true start.
+    # Published after its own end, with its true start, and not called completed.
     assert await told_late_seconds(victim, first) >= EPOCH_SECONDS
     assert await stored_at(victim, first) < await stored_at(victim, second)
 

@@ -181,7 +181,9 @@ def old_rows(epoch_id: str, ended: datetime) -> list[tuple[type, dict]]:
     return [
         (
             MinerSubmission,
-            report | times | {"status": "COMPLETED", "is_late": False, "s3_upload_complete": True},
+            report
+            | times
+            | {"status": "COMPLETED", "is_late": False, "s3_upload_complete": True, "body_sha256": digest},
         ),
         (
             UploadManifest,

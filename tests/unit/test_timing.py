@@ -8,6 +8,7 @@ from types import TracebackType
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from schedulers.timing import LONGEST_NAP_SECONDS, STAND_BACK_SECONDS, StartGate, sleep_until
 from tests.unit.fakes import START_AT, FakeClock
@@ -49,6 +50,20 @@ class FakeDatabase:
 
     def scalar_one(self) -> datetime:
         return self.now()
+
+
+class AwayDatabase(FakeDatabase):
+    """PostgreSQL that is away from the start of the test on, or after its first answer."""
+
+    def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0), answers: int = 0) -> None:
+        super().__init__(clock, offset)
+        self._answers = answers
+
+    def connect(self) -> "AwayDatabase":
+        if self._answers <= 0:
+            raise OperationalError("", {}, OSError("away"))
+        self._answers -= 1
+        return self
 
 
 async def test_an_instant_that_has_passed_is_not_waited_for() -> None:
@@ -214,3 +229,36 @@ async def test_where_local_time_is_changed_epochs_are_as_long_as_ever(change: da
         assert calendar.starting(following.epoch_id) == following
         interval = following
     assert clock.elapsed == timedelta(hours=48)
+
+
+@settings(max_examples=50)
+@given(
+    st.timedeltas(timedelta(seconds=-30), timedelta(seconds=30)),
+    st.timedeltas(timedelta(microseconds=1), timedelta(minutes=10)),
+)
+async def test_without_postgresql_its_last_answer_opens_the_gate_and_never_early(
+    offset: timedelta, ago: timedelta
+) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1) - ago)
+    database = AwayDatabase(clock, offset)
+    gate = StartGate(database, clock)
+    gate.note(database.now())
+    await clock.sleep(ago.total_seconds())
+    await gate.wait(START_AT)
+    assert database.now() >= START_AT
+    # A thousandth is taken off for drift, and a wrong clock leaves the start to the others.
+    most = timedelta(seconds=STAND_BACK_SECONDS + 0.5) + (timedelta(minutes=2) + ago) * 0.0011
+    assert max(database.now(), clock.wall) - START_AT <= most + abs(offset)
+
+
+async def test_an_answer_just_before_the_start_is_enough() -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    database = AwayDatabase(clock, answers=1)
+    await StartGate(database, clock).wait(START_AT)
+    assert timedelta(0) <= database.now() - START_AT <= timedelta(milliseconds=10)
+
+
+async def test_without_any_answer_of_postgresql_the_gate_stays_shut() -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    with pytest.raises(OperationalError):
+        await StartGate(AwayDatabase(clock), clock).wait(START_AT)
