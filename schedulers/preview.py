@@ -13,12 +13,14 @@ from zipcast.messages import EpochMessage
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`is_prepared`: the record has it, and this is what will be published; else it is what preparing it now
-    would give, and nothing of that was kept. `relaxed_cooldown`: let back before their cooldown was over."""
+    """`is_prepared`: it is stored, and this is what will be published; else it is what preparing it now would
+    give, and nothing of that was kept. `relaxed_cooldown`: let back before their cooldown was over.
+    `relaxed_age_days`: by how many days data is too old."""
 
     message: EpochMessage
     is_prepared: bool
     relaxed_cooldown: tuple[str, ...]
+    relaxed_age_days: int
 
 
 async def preview_next(preparer: Preparer) -> Preview:
@@ -30,7 +32,8 @@ async def preview_next(preparer: Preparer) -> Preview:
         found = await epochs.prepared_epoch(connection, interval.epoch_id)
         if found is not None:
             relaxed = await epoch_pools.read_relaxed(connection, interval.epoch_id)
-            return Preview(EpochMessage.model_validate_json(found.envelope.payload), True, tuple(relaxed))
+            message = EpochMessage.model_validate_json(found.envelope.payload)
+            return Preview(message, True, relaxed.cooldown, relaxed.age_days)
         prepared = await preparer.build(connection, interval)
         await connection.rollback()
-    return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown))
+    return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown), prepared.relaxed_age_days)

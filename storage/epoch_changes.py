@@ -13,11 +13,10 @@ from sqlalchemy import delete, func, insert, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.honeypots import store_honeypots
+from storage.honeypots import DrawnHoneypot, store_honeypots
 from storage.tables import Epoch, EpochAssignment, EpochMessage
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
-from zipcast.honeypots import Honeypot
 from zipcast.messages import EpochMessage as WireEpoch
 
 # pg_advisory_xact_lock key under which epochs are prepared, one at a time across all replicas.
@@ -36,8 +35,8 @@ class Preparation:
     import_id: int | None
     relaxed_cooldown: Sequence[str]
     prepared_at: datetime
-    honeypots: Sequence[Honeypot] = ()
-    honeypot_threshold: int = 0
+    relaxed_age_days: int = 0
+    honeypots: Sequence[DrawnHoneypot] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,11 @@ async def lock_preparation(connection: AsyncConnection) -> None:
 
 
 async def insert_prepared(connection: AsyncConnection, prepared: Preparation) -> None:
-    """The epoch, its assignments, decoys and signed bytes, in the caller's transaction."""
+    """The epoch, its assignments, honeypots and signed bytes, in the caller's transaction."""
     message = prepared.message
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
     await insert_assignments(connection, message)
-    await store_honeypots(connection, message.epoch_id, prepared.honeypots, prepared.honeypot_threshold)
+    await store_honeypots(connection, message.epoch_id, prepared.honeypots)
     await insert_message(connection, prepared.envelope, prepared.prepared_at)
 
 
@@ -103,6 +102,7 @@ def _columns(prepared: Preparation) -> dict[str, object]:
         "secret_id": prepared.secret_id,
         "candidate_pool_hash": message.candidate_pool_hash,
         "relaxed_cooldown": list(prepared.relaxed_cooldown),
+        "relaxed_age_days": prepared.relaxed_age_days,
         "import_id": prepared.import_id,
         "message_sha256": message_sha256(prepared.envelope),
         "prepared_at": prepared.prepared_at,

@@ -1,30 +1,49 @@
-"""Decoys in PostgreSQL: written with their epoch, read once they are revealed, compared with reports then.
+"""Reads and writes the honeypots that were drawn for epochs, and compares reports with them once revealed.
 
-Owns every statement on `epoch_honeypots`, and reading `miner_signals`. When decoys are revealed says the
-function `epoch_is_revealed` of the migrations, which row-level security asks too, and nobody else.
+The SQL function `epoch_is_revealed` decides when that is. Bridge and responder have no right on the table:
+they ask the function `opened_honeypots`. Signals of miners are read here too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, bindparam, delete, func, insert, select, text
+from sqlalchemy import Boolean, Integer, Text, bindparam, column, delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 from storage.history import REVEALED
 from storage.tables import EpochHoneypot, MinerSignal
-from zipcast.honeypots import Honeypot
 
 HONEYPOT_HIT = "honeypot_hit"
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedHoneypot:
+    """A honeypot that was drawn. `salt`, in hex, opens its commitment; `discarded`: only in a discarded
+    draw."""
+
+    zipcode: str
+    real_listings: int
+    published_listings: int
+    salt: str
+    discarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnHoneypot(OpenedHoneypot):
+    """With the threshold that made it a honeypot."""
+
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True)
 class Revelation:
-    """What one epoch after an epoch's end may be known of it; the seed is in hex."""
+    """What is known of an epoch from one epoch after its end on; the seed is in hex."""
 
     seed: str
-    honeypots: tuple[Honeypot, ...]
+    honeypots: tuple[OpenedHoneypot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,48 +57,41 @@ class Signal:
 
 
 async def store_honeypots(
-    connection: AsyncConnection, epoch_id: str, honeypots: Sequence[Honeypot], threshold: int
+    connection: AsyncConnection, epoch_id: str, honeypots: Sequence[DrawnHoneypot]
 ) -> None:
-    """Instead of any that are there; `threshold` is the one that the epoch was committed to."""
+    """Replace those that are stored for the epoch."""
     await connection.execute(delete(EpochHoneypot).where(EpochHoneypot.epoch_id == epoch_id))
-    rows = [
-        {
-            "epoch_id": epoch_id,
-            "zipcode": one.zipcode,
-            "real_listings": one.real_listings,
-            "published_listings": one.published_listings,
-            "threshold": threshold,
-        }
-        for one in honeypots
-    ]
+    rows = [{"epoch_id": epoch_id} | asdict(one) for one in honeypots]
     if rows:
         await connection.execute(insert(EpochHoneypot), rows)
 
 
-async def resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[str]:
-    """The decoys of those epochs, each once, by zipcode."""
-    query = select(EpochHoneypot.zipcode).where(EpochHoneypot.epoch_id.in_(epoch_ids)).distinct()
-    return sorted((await connection.execute(query)).scalars())
+def _opened(epoch_id: str) -> TableValuedAlias:
+    return func.opened_honeypots(epoch_id).table_valued(
+        column("zipcode", Text),
+        column("real_listings", Integer),
+        column("published_listings", Integer),
+        column("salt", Text),
+        column("discarded", Boolean),
+    )
 
 
 async def is_revealed(connection: AsyncConnection, epoch_id: str) -> bool:
-    """Whether one epoch has passed since the epoch's end, by PostgreSQL's clock."""
+    """Return whether one epoch has passed since the epoch's end, by PostgreSQL's clock."""
     return bool((await connection.execute(select(func.epoch_is_revealed(epoch_id)))).scalar())
 
 
 async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation | None:
-    """None before one epoch after the epoch's end, by PostgreSQL's clock, and where there is none."""
+    """Return the epoch's seed and honeypots; None before one epoch after its end, by PostgreSQL's clock, and
+    where there is none."""
     seed_query = select(REVEALED.c.seed).where(
         REVEALED.c.epoch_id == epoch_id, func.epoch_is_revealed(REVEALED.c.epoch_id)
     )
     seed = (await connection.execute(seed_query)).scalar()
     if seed is None:
         return None
-    query = select(
-        EpochHoneypot.zipcode, EpochHoneypot.real_listings, EpochHoneypot.published_listings
-    ).where(EpochHoneypot.epoch_id == epoch_id)
-    rows = await connection.execute(query.order_by(EpochHoneypot.zipcode))
-    return Revelation(seed, tuple(Honeypot(*row) for row in rows))
+    rows = await connection.execute(select(_opened(epoch_id)))
+    return Revelation(seed, tuple(OpenedHoneypot(*row) for row in rows))
 
 
 async def signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
@@ -97,7 +109,8 @@ _HITS = text(
     """
     with due as (
         select epoch_id, zipcode, real_listings, published_listings, threshold
-        from epoch_honeypots where compared_at is null and epoch_is_revealed(epoch_id)
+        from epoch_honeypots
+        where compared_at is null and not discarded and epoch_is_revealed(epoch_id)
         for update skip locked
     ), reported as (
         select due.epoch_id, hotkey, due.zipcode, due.real_listings, due.published_listings, due.threshold,
@@ -124,7 +137,7 @@ _HITS = text(
 
 
 async def flag_hits(connection: AsyncConnection) -> tuple[int, int]:
-    """Compare the reports of each epoch whose decoys have been revealed since, once. Returns how many epochs
-    were compared, and how many miners reported more for a decoy than its threshold."""
+    """Compare the reports of each epoch whose honeypots have been revealed since, once. Returns how many
+    epochs were compared, and how many miners reported more for a honeypot than its threshold."""
     compared, flagged = (await connection.execute(_HITS, {"kind": HONEYPOT_HIT})).one()
     return int(compared), int(flagged)

@@ -5,6 +5,8 @@ Reasons are our own words or an error's type; never a driver's text, an address 
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from zipcast.messages import WireModel, WireTime
 
 
@@ -35,7 +37,8 @@ class LastError(WireModel):
 
 class ProcessHealth(WireModel):
     """One process of ours, of itself. `uptime` in seconds; `counts` of what it did and `problems`, its
-    warnings and errors by action, since its start; `connections` to NATS, by user."""
+    warnings and errors by action, since its start; `connections` to NATS, by user; `parts` is what it watches
+    besides, such as the age of the zipcode data."""
 
     process: str
     status: HealthStatus
@@ -44,6 +47,7 @@ class ProcessHealth(WireModel):
     problems: dict[str, int]
     last_error: LastError | None
     connections: dict[str, str]
+    parts: dict[str, ServiceHealth] = Field(default_factory=dict)
 
 
 class HealthReply(WireModel):

@@ -22,7 +22,15 @@ from storage.tables.results import (
     ValidationAudit,
     ValidatorResult,
 )
-from storage.tables.zipcodes import Zipcode, ZipcodeColumns, ZipcodeImport, ZipcodeRevision
+from storage.tables.zipcodes import (
+    PublishedZipcode,
+    RetiredHoneypot,
+    Zipcode,
+    ZipcodeColumns,
+    ZipcodeHoneypot,
+    ZipcodeImport,
+    ZipcodeRevision,
+)
 
 __all__ = [
     "SHA256_RULE",
@@ -38,14 +46,17 @@ __all__ = [
     "LegacyOptOut",
     "MinerSignal",
     "MinerSubmission",
+    "PublishedZipcode",
     "RegistrySnapshot",
     "RequestClaim",
     "RequestRefusal",
+    "RetiredHoneypot",
     "UploadManifest",
     "ValidationAudit",
     "ValidatorResult",
     "Zipcode",
     "ZipcodeColumns",
+    "ZipcodeHoneypot",
     "ZipcodeImport",
     "ZipcodeRevision",
 ]

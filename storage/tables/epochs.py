@@ -1,7 +1,7 @@
 """Epochs: their rows, assignments, signed bytes and committed inputs.
 
-Row-level security hides from the bridge and the responder what has not started (migration 0003), and decoys
-until they are revealed (0004).
+Row-level security hides from the bridge and the responder what has not started (migration 0003); they have no
+right on the table of honeypots (0020).
 """
 
 from datetime import datetime
@@ -34,6 +34,7 @@ class Epoch(Base):
     secret_id: Mapped[str]
     candidate_pool_hash: Mapped[str | None]
     relaxed_cooldown: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    relaxed_age_days: Mapped[int] = mapped_column(server_default=text("0"))
     import_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"))
     message_sha256: Mapped[str | None]
     prepared_at: Mapped[datetime]
@@ -74,8 +75,10 @@ class EpochAssignment(Base):
 
 
 class EpochHoneypot(Base):
-    """A decoy of one epoch, secret until the epoch is revealed. `threshold` is the one it was chosen by: more
-    than that reported for it is a hit. `compared_at`: when the reports were looked through."""
+    """A honeypot that was drawn for one epoch, secret until the epoch is revealed: bridge and responder get
+    it by `opened_honeypots` (migration 0020). `discarded`: only a discarded draw had it. `threshold` is the
+    one that made it a honeypot: more than that reported for it is a hit. `compared_at`: when reports were
+    compared."""
 
     __tablename__ = "epoch_honeypots"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -83,6 +86,8 @@ class EpochHoneypot(Base):
     real_listings: Mapped[int]
     published_listings: Mapped[int]
     threshold: Mapped[int]
+    salt: Mapped[str]
+    discarded: Mapped[bool]
     compared_at: Mapped[datetime | None]
     __table_args__ = (
         CheckConstraint(ZIPCODE_RULE, name="zipcode"),
