@@ -1,6 +1,6 @@
 """Somebody who keeps every open message for a year and tries to tell honeypots from other zipcodes.
 
-What one message says of a zipcode counts, and what all of them together say of it. An AUC of 0.5 tells nothing.
+What one message says of a zipcode counts, and what all of them together say. An AUC of 0.5 tells nothing.
 """
 
 import random
