@@ -238,14 +238,22 @@ def pool_reply() -> EpochPoolReply:
         detail=PoolDetail(
             inputs=inputs.to_bytes().decode(),
             seed="05" * 32,
+            relaxed_age_days=2,
             relaxed_cooldown=("19104",),
-            resting_honeypots=("08608",),
-            honeypots=(ToldHoneypot(zipcode="07030", real_listings=31, published_listings=810),),
+            honeypots=(
+                ToldHoneypot(
+                    zipcode="07030",
+                    real_listings=31,
+                    published_listings=810,
+                    salt="09" * 32,
+                    discarded=False,
+                ),
+            ),
             signals=(
                 ToldSignal(hotkey=MINER_HOTKEY, kind="honeypot_hit", details=details, computed_at=AFTERWARDS),
             ),
         ),
-        candidates=(PoolRow.of(one),),
+        candidates=(PoolRow.of(one, "0a" * 32),),
         next_after="07030",
     )
 
