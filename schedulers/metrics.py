@@ -74,7 +74,7 @@ class SchedulerMetrics:
         self._data_zipcodes = Gauge(
             "zipcast_zipcodes_eligible",
             "Zipcodes that may be drawn, cooldown aside, and whether their data is fresh or too old.",
-            ["age"],
+            ["kind"],
             registry=registry,
         )
         self._data_epochs = Gauge(
