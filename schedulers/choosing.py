@@ -60,7 +60,7 @@ async def publish_import(
     honeypots: HoneypotSettings,
     keys: fairness.ImportKeys,
 ) -> None:
-    """Decide what is published of an import, unless that is decided. The caller holds the lock under which
+    """Decide an import's published counts, unless they are decided. The caller holds the lock under which
     epochs are prepared."""
     if await published_zipcodes.is_published(connection, import_id):
         return

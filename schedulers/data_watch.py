@@ -21,7 +21,7 @@ PART = "zipcode_data"
 
 @dataclass(slots=True)
 class DataWatch:
-    """`vitals` None: nobody is shown its health."""
+    """Without `vitals` it shows no health."""
 
     database: AsyncEngine
     clock: Clock

@@ -1,4 +1,4 @@
-"""The next epoch, before its start: for whoever holds the scheduler's database login and secrets.
+"""Shows the next epoch before its start, to an operator with the scheduler's database login and secrets.
 
 Owns no door: no process calls this, so that nothing of a pending epoch is ever on a network.
 """

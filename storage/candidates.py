@@ -10,7 +10,7 @@ from zipcast.selection import Candidate, MarketTier
 
 
 class ZipcodeFacts(Protocol):
-    """What a row of the database, or of a file, says of a zipcode."""
+    """A zipcode as a row of the database, or of a file, describes it."""
 
     @property
     def zipcode(self) -> str: ...

@@ -33,14 +33,14 @@ async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedP
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """By how many days data was too old, and which zipcodes came back before their cooldown was over."""
+    """The days by which data was too old, and the zipcodes that came back before their cooldown was over."""
 
     age_days: int
     cooldown: tuple[str, ...]
 
 
 async def read_relaxed(connection: AsyncConnection, epoch_id: str) -> Relaxed:
-    """Return what was relaxed for an epoch; nothing where there is none."""
+    """Return the rules that were relaxed for an epoch; none if there is no such epoch."""
     query = select(Epoch.relaxed_age_days, Epoch.relaxed_cooldown).where(Epoch.epoch_id == epoch_id)
     row = (await connection.execute(query)).one_or_none()
     return Relaxed(0, ()) if row is None else Relaxed(row[0], tuple(sorted(row[1])))

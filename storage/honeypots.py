@@ -33,14 +33,14 @@ class OpenedHoneypot:
 
 @dataclass(frozen=True, slots=True)
 class DrawnHoneypot(OpenedHoneypot):
-    """With the threshold that made it a honeypot."""
+    """A drawn honeypot with the threshold that made it one."""
 
     threshold: int
 
 
 @dataclass(frozen=True, slots=True)
 class Revelation:
-    """What is known of an epoch from one epoch after its end on; the seed is in hex."""
+    """Facts that are revealed one epoch after an epoch's end; the seed is in hex."""
 
     seed: str
     honeypots: tuple[OpenedHoneypot, ...]
@@ -95,7 +95,7 @@ async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation |
 
 
 async def signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
-    """By hotkey and kind."""
+    """Return the signals of an epoch, ordered by hotkey and kind."""
     query = (
         select(MinerSignal.hotkey, MinerSignal.kind, MinerSignal.details, MinerSignal.computed_at)
         .where(MinerSignal.epoch_id == epoch_id)

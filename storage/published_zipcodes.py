@@ -1,4 +1,4 @@
-"""Reads and writes what is published of each import's zipcodes, and which of the counts are false.
+"""Reads and writes the published counts of each import's zipcodes, and which of them are false.
 
 Only schedulers write, and only they may read which counts are false; `zipcast.false_counts` decides it.
 """
@@ -32,7 +32,7 @@ class SecretCount:
 
 
 async def is_published(connection: AsyncConnection, import_id: int) -> bool:
-    """Return whether what is published of that import is decided."""
+    """Return whether the published counts of that import are decided."""
     query = select(PublishedZipcode.import_id).where(PublishedZipcode.import_id == import_id).limit(1)
     return (await connection.execute(query)).first() is not None
 

@@ -1,4 +1,4 @@
-"""Tells for how long an import can still fill epochs with data that is not too old. Pure."""
+"""Computes how long an import can still fill epochs with data that is not too old. Pure."""
 
 from bisect import bisect_left
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""What proves that an epoch was not bent: seed, salt, commitments and nonce.
+"""Derives seed, salt, commitments and nonce, which prove that an epoch was not bent.
 
 Owns: how each is derived from the bytes it stands for. Does not own: where the secret
 lives, when a seed is revealed, or signatures (envelope.py). The rules are those of
@@ -32,7 +32,7 @@ def derive_salt(secret: bytes, network: str, netuid: int, epoch_id: str) -> byte
 
 @dataclass(frozen=True, slots=True)
 class ImportKeys:
-    """What decides over the honeypots of one import, derived from the secret."""
+    """The keys that decide over the honeypots of one import, derived from the secret."""
 
     secret: bytes
     network: str
@@ -49,7 +49,7 @@ class ImportKeys:
 
 
 def draw_key(seed: bytes, salt: bytes) -> bytes:
-    """Return the key of an epoch's draws, 32 bytes. Everybody has the seed once the epoch has ended. With the
+    """Return the key of an epoch's draws, 32 bytes. The seed is public once the epoch has ended. With the
     draw key one could repeat the draws that were discarded, which have many honeypots: so that takes the
     salt, which only validators get, with the pool."""
     return hmac.digest(seed, salt, "sha256")

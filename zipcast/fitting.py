@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Taken:
-    """What was taken so far, and whether it is enough.
+    """The zipcodes taken so far, and whether they are enough.
 
     `floor` is the least total to end with where that is possible. `honeypots` None: it is the lowest total
     within tolerance. Else it leaves room for one honeypot: for the first, by a number of its own, of the
@@ -47,7 +47,7 @@ class _Taken:
         return self.total + candidate.expected_listings <= self._highest
 
     def is_nearer_without(self, candidate: "Candidate") -> bool:
-        """Whether the total is enough, and at least as near to the target as it would be with `candidate`."""
+        """Return whether the total is enough, and at least as near to the target as it would be with `candidate`."""
         return self.total >= self.floor and (
             self._target - self.total <= self.total + candidate.expected_listings - self._target
         )

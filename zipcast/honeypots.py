@@ -17,14 +17,14 @@ from operator import attrgetter
 from zipcast.selection import Candidate, Selection, SelectionSettings, select
 
 MAX_HONEYPOTS = 2
-"""Of one epoch. A draw with more is discarded."""
+"""An epoch has no more; a draw with more is discarded."""
 ATTEMPTS_WITH_ALL = 8
 """After so many discarded draws, the honeypots that they drew take part no longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoneypotSettings:
-    """What the operator decides. Raises ValueError that names the field and its rule.
+    """The settings of honeypots. Raises ValueError that names the field and its rule.
 
     `probability`, from 0 (never) to 1: of an epoch with honeypots. Zipcodes with fewer listings than
     `threshold` may be honeypots."""

@@ -1,4 +1,4 @@
-"""What an epoch's selection is committed to one epoch ahead, and what follows from it.
+"""Reads and writes the inputs that an epoch is committed to one epoch ahead, and chooses by them.
 
 The document whose SHA-256 travels as `nextInputsHash`: import version, history, settings, salt and secret id.
 Once committed, later changes of any of them act on the epoch after. The document is stored as the exact bytes
