@@ -47,7 +47,7 @@ class _Taken:
         return self.total + candidate.expected_listings <= self._highest
 
     def is_nearer_without(self, candidate: "Candidate") -> bool:
-        """Return whether the total is enough, and at least as near to the target as it would be with `candidate`."""
+        """Return whether the total is enough, and at least as near to the target as with `candidate`."""
         return self.total >= self.floor and (
             self._target - self.total <= self.total + candidate.expected_listings - self._target
         )
