@@ -42,6 +42,9 @@ def epoch_body(stored: StoredEpoch, revealed: Revelation | None, now: datetime) 
     status = "ACTIVE" if now < stored.interval.end_at else "COMPLETED"
     shown: dict[str, object] = {"status": status}
     if revealed is not None:
-        shown |= {"honeypots": [one.zipcode for one in revealed.honeypots], "seed": revealed.seed}
+        shown |= {
+            "honeypots": [one.zipcode for one in revealed.honeypots if not one.discarded],
+            "seed": revealed.seed,
+        }
     more = json.dumps(shown)[1:-1]
     return f"{{{assignment_fields(stored.envelope)},{more}}}".encode()

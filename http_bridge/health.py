@@ -18,6 +18,7 @@ from runtime.limits import Limits
 from runtime.probes import Check, Finding, Probes
 from runtime.registry import RegistryView
 from storage import epoch_health
+from storage.data_age import read_data_now
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
@@ -107,6 +108,7 @@ class BridgeHealth:
             "broker": self._broker,
             "scheduler": self._scheduler,
             "assignments": self._assignments,
+            "zipcode_data": self._zipcode_data,
         }
 
     async def _database(self) -> Finding:
@@ -144,6 +146,14 @@ class BridgeHealth:
         async with self.database.connect() as connection:
             fault = epoch_health.fault(await epoch_health.epochs_now(connection))
         return Finding() if fault is None else Finding(HealthStatus.UNHEALTHY, fault)
+
+    async def _zipcode_data(self) -> Finding:
+        async with self.database.connect() as connection:
+            found = await read_data_now(connection)
+        if found is None:
+            return Finding(note="no epoch has started yet")
+        fault = found.fault()
+        return Finding(HealthStatus.OK if fault is None else HealthStatus.DEGRADED, fault, note=found.note())
 
     async def _assignments(self) -> Finding:
         """At a boundary the next epoch may be some milliseconds away, which is no fault."""

@@ -70,7 +70,8 @@ class Configuration(WireModel):
 
 
 class ZipcodeStatistics(WireModel):
-    """The distributions count active zipcodes; `eligible_zipcodes` could be drawn now."""
+    """The distributions count active zipcodes. `eligible_zipcodes` may be drawn, whatever their age and
+    cooldown: this number changes with an import only."""
 
     total_zipcodes: int
     active_zipcodes: int

@@ -26,7 +26,7 @@ from zipcast.selection import Candidate
 
 # nats.conf allows 256 KB a message. A page holds at least one row, of 1.5 KB at the most.
 PAGE_BYTES = 180_000
-PAGE_ROWS = 1_800
+PAGE_ROWS = 1_000
 SIGNAL_BYTES = 80_000
 
 
@@ -72,11 +72,12 @@ async def _detail(connection: AsyncConnection, epoch_id: str, revealed: Revealed
         for one in await epoch_pools.read_signals(connection, epoch_id)
     ]
     shown = _fitting(signals)
+    relaxed = await epoch_pools.read_relaxed(connection, epoch_id)
     return PoolDetail(
         inputs=revealed.stored_inputs.decode(),
         seed=told.seed,
-        relaxed_cooldown=tuple(await epoch_pools.read_relaxed(connection, epoch_id)),
-        resting_honeypots=tuple(await epoch_pools.read_resting(connection, revealed.inputs)),
+        relaxed_age_days=relaxed.age_days,
+        relaxed_cooldown=relaxed.cooldown,
         honeypots=tuple(ToldHoneypot.model_validate(one, from_attributes=True) for one in told.honeypots),
         signals=shown,
         signals_left_out=len(signals) - len(shown),
@@ -93,12 +94,12 @@ def _fitting(signals: list[ToldSignal]) -> tuple[ToldSignal, ...]:
 
 
 def _filled(
-    request: EpochPoolRequest, detail: PoolDetail | None, found: list[Candidate], spare_bytes: int
+    request: EpochPoolRequest, detail: PoolDetail | None, found: list[tuple[Candidate, str]], spare_bytes: int
 ) -> EpochPoolReply:
     """As many rows as there is room for, and at least one if there are any."""
     rows: list[PoolRow] = []
-    for one in found:
-        row = PoolRow.of(one)
+    for one, commitment in found:
+        row = PoolRow.of(one, commitment)
         spare_bytes -= _most_bytes(row)
         if rows and spare_bytes < 0:
             break
@@ -115,4 +116,4 @@ def _filled(
 def _most_bytes(row: PoolRow) -> int:
     """Not less than its JSON takes: printable text grows only by what quotes and backslashes need."""
     texts = (row.city, row.county, row.geographic_region)
-    return 110 + sum(len(text.encode()) + text.count('"') + text.count("\\") for text in texts)
+    return 180 + sum(len(text.encode()) + text.count('"') + text.count("\\") for text in texts)

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from runtime.metrics import ProcessMetrics
 from runtime.tally import Tally
 from zipcast.clock import Clock
-from zipcast.health import HealthStatus, ProcessHealth
+from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
 
 _PREFIX = "zipcast_"
 
@@ -35,6 +35,8 @@ class Vitals:
     """What the internal listener shows beyond the common, by name: of this process alone."""
     failing: dict[str, str] = field(default_factory=dict)
     """Tasks that fail and are tried again, with the type of the error. Success takes a task out."""
+    parts: dict[str, ServiceHealth] = field(default_factory=dict)
+    """What the process watches besides its connections, by name."""
     _connections: dict[str, Client] = field(default_factory=dict)
     _started: float = field(init=False)
 
@@ -48,6 +50,15 @@ class Vitals:
         self._connections[user] = connection
         self.metrics.nats_connected.labels(user).set_function(lambda: connection.is_connected)
         self.metrics.nats_reconnects.labels(user)
+
+    def show(self, part: str, status: HealthStatus, last_error: str | None, note: str | None = None) -> None:
+        """Show the state of a part that this process watches from now on."""
+        known = self.parts.get(part)
+        same = known is not None and known.status is status
+        since = known.since if known is not None and same else self.clock.now()
+        self.parts[part] = ServiceHealth(
+            status=status, latency_ms=0, last_error=last_error, since=since, note=note
+        )
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
@@ -63,13 +74,15 @@ class Vitals:
             last_error=self.tally.last_error,
             connections={user: _state(connection) for user, connection in self._connections.items()},
             failing=dict(self.failing),
+            parts=dict(self.parts),
         )
 
     def _status(self) -> HealthStatus:
         if not self.serving:
             return HealthStatus.UNHEALTHY
         up = all(connection.is_connected for connection in self._connections.values())
-        return HealthStatus.OK if up and not self.failing else HealthStatus.DEGRADED
+        well = all(part.status is HealthStatus.OK for part in self.parts.values())
+        return HealthStatus.OK if up and well and not self.failing else HealthStatus.DEGRADED
 
     def _counts(self) -> dict[str, int]:
         """Every counter of ours, summed over its labels."""

@@ -2,8 +2,8 @@
 counts, the same rows in both.
 
 Zipcode, state, city and county are those of the PyPI package `zipcodes` (MIT). Listing
-counts and market tiers are drawn from a hash of the zipcode, in integers only, so that
-every machine and Python version writes the same bytes. What is real and what is not:
+counts, market tiers, populations and home values are drawn from a hash of the zipcode, in
+integers only, so that every machine and Python version writes the same bytes. What is real and what is not:
 sample_data/README.md.
 
 Run from the repository's root: `python sample_data/make_zipcodes.py`. With `--country FILE.csv` it writes all
@@ -23,7 +23,7 @@ import zipcodes
 
 CSV_OUTPUT = Path(__file__).parent / "zipcodes.csv"
 JSON_OUTPUT = CSV_OUTPUT.with_suffix(".json")
-STATES = ("DE", "MD", "NJ", "NY", "PA")
+STATES = ("PA", "NJ", "NY", "DE", "MD")
 SEED = "zipcast-sample-1"
 COLUMNS = (
     "zipcode",
@@ -98,6 +98,8 @@ OTHER_LISTINGS = (
 EXPENSIVE_TIERS = (400_000, 480_000)
 METRO_TIERS = (200_000, 550_000)
 OTHER_TIERS = (50_000, 400_000)
+# Home values of a tier: the least, and by how much the largest exceeds it.
+HOME_VALUES = {"PREMIUM": (400_000, 700_000), "STANDARD": (200_000, 200_000), "EMERGING": (70_000, 130_000)}
 EXPENSIVE_REGIONS = ("NEW_YORK_METRO", "WASHINGTON_METRO")
 
 
@@ -144,30 +146,46 @@ def synthetic_tier(zipcode: str, region: str) -> str:
     return "PREMIUM" if share < premium else "STANDARD" if share < premium + standard else "EMERGING"
 
 
+def synthetic_population(zipcode: str, listings: int) -> int:
+    """Between 15 and 45 inhabitants a listing, and some hundreds more."""
+    return 200 + draw("people", zipcode) % 1_000 + listings * (15 + draw("population", zipcode) % 31)
+
+
+def synthetic_home_value(zipcode: str, tier: str) -> int:
+    """US dollars, in thousands, within the tier."""
+    least, spread = HOME_VALUES[tier]
+    return least + draw("home value", zipcode) % (spread // 1_000) * 1_000
+
+
 def sample_row(record: dict[str, Any]) -> dict[str, str | int]:
-    """One row of the files; columns without a licensed source are left out, that is, empty."""
+    """Return one row of the files; `last_scraped` is left out, that is, empty."""
     zipcode, state = record["zip_code"], record["state"]
     county = COUNTY_SPELLINGS.get(record["county"], record["county"])
     region = region_of(state, county)
+    listings, tier = synthetic_listings(zipcode, region), synthetic_tier(zipcode, region)
     return {
         "zipcode": zipcode,
         "state": state,
         "city": record["city"],
         "county": county,
-        "recently_sold_listings": synthetic_listings(zipcode, region),
-        "market_tier": synthetic_tier(zipcode, region),
+        "population": synthetic_population(zipcode, listings),
+        "median_home_value": synthetic_home_value(zipcode, tier),
+        "recently_sold_listings": listings,
+        "market_tier": tier,
         "geographic_region": region,
     }
 
 
 def sample_rows() -> list[dict[str, str | int]]:
-    """All rows, sorted by zipcode."""
-    records = [
-        record
+    """Return all rows, state by state, each state's sorted by zipcode."""
+    return [
+        sample_row(record)
         for state in STATES
-        for record in zipcodes.filter_by(state=state, active=True, zip_code_type="STANDARD")
+        for record in sorted(
+            zipcodes.filter_by(state=state, active=True, zip_code_type="STANDARD"),
+            key=lambda one: str(one["zip_code"]),
+        )
     ]
-    return [sample_row(record) for record in sorted(records, key=lambda one: str(one["zip_code"]))]
 
 
 def country_rows() -> list[dict[str, str | int]]:

@@ -7,6 +7,7 @@ from runtime.process import Lifecycle
 from runtime.settings import load
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import AdminQueue
+from schedulers.data_watch import DataWatch
 from schedulers.engine import EpochEngine
 from schedulers.fault_points import FaultPoints
 from schedulers.housekeeping import Housekeeping
@@ -57,6 +58,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     life.spawn(queue.run(), "admin_commands")
     life.spawn(registry.run(), "registry")
     life.spawn(Housekeeping(database, clock, settings.retention, metrics).run(), "housekeeping")
+    life.spawn(DataWatch(database, clock, metrics, life.vitals).run(), "zipcode_data")
     signals = Signals(database, clock, settings.calendar.epoch_seconds, settings.signals)
     life.spawn(signals.run(), "signals")
     for step in (engine.caught_up, registry.settled):

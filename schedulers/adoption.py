@@ -25,7 +25,6 @@ from zipcast import fairness
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
 from zipcast.messages import EpochMessage
-from zipcast.selection import Version
 
 log = logs.logger()
 
@@ -149,8 +148,8 @@ class Adoption:
         self, connection: AsyncConnection, message: EpochMessage, *, is_newest: bool
     ) -> bool:
         """Whether the inputs that the message commits the next epoch to are at hand. Lost ones are made
-        again as today, or as by an earlier version of the rules, and taken where their hash is the promised
-        one; of the newest epoch also where none is, so that at least the promised seed is used."""
+        again as today, and taken where their hash is the promised one; of the newest epoch also where it is
+        not, so that at least the promised seed is used."""
         if await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash):
             return True
         following = self.preparer.calendar.first_from(message.epoch_end)
@@ -158,13 +157,12 @@ class Adoption:
         if secret_id is None:
             return False
         drafted = await self.preparer.draft_inputs(connection, following, secret_id, (message.epoch_id,))
-        possible = [drafted.of_version(version).to_bytes() for version in Version]
-        kept = [one for one in possible if fairness.inputs_hash(one) == message.next_inputs_hash]
-        if kept or is_newest:
-            inputs = kept[0] if kept else drafted.to_bytes()
+        inputs = drafted.to_bytes()
+        is_kept = fairness.inputs_hash(inputs) == message.next_inputs_hash
+        if is_kept or is_newest:
             now = await epochs.database_now(connection)
             await epoch_inputs.commit_inputs(connection, following.epoch_id, inputs, now)
-        return bool(kept)
+        return is_kept
 
 
 def _agrees(recorded: Recorded, row: Row | None) -> bool:

@@ -62,6 +62,7 @@ class Housekeeping:
         import_id = needed.import_id
         if import_id is not None:
             await self._drop("revisions", lambda one: housekeeping.drop_revisions(one, import_id))
+            await self._drop("published", lambda one: housekeeping.drop_published(one, import_id))
 
     async def _archive_some(self, before: datetime) -> int:
         async with self.database.begin() as connection:

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from storage.data_age import DataNow
+
 # From a good publication (some ms) over a restart (seconds) to an outage.
 _LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
@@ -61,11 +63,45 @@ class SchedulerMetrics:
             "Steps of the epoch loop that failed and are done again.",
             registry=registry,
         )
+        self.honeypots_opened = Gauge(
+            "zipcast_honeypots_opened_ratio",
+            "Share of the present honeypots that validators know from epochs that are revealed, 0 to 1.",
+            registry=registry,
+        )
+        self._data_age = Gauge(
+            "zipcast_zipcode_data_age_seconds", "Age of the newest zipcode data.", registry=registry
+        )
+        self._data_zipcodes = Gauge(
+            "zipcast_zipcodes_eligible",
+            "Zipcodes that may be drawn, cooldown aside, and whether their data is fresh or too old.",
+            ["kind"],
+            registry=registry,
+        )
+        self._data_epochs = Gauge(
+            "zipcast_zipcode_data_epochs_left",
+            "Epochs that the zipcodes can still fill with data that is not too old.",
+            registry=registry,
+        )
+        self._data_relaxed = Gauge(
+            "zipcast_epoch_relaxed_age_days",
+            "Days by which data of the newest epoch was too old, 0 as a rule.",
+            registry=registry,
+        )
         self._clock_offset = Gauge(
             "zipcast_clock_offset_seconds",
             "PostgreSQL's clock minus this machine's, at the last comparison.",
             registry=registry,
         )
+
+    def data(self, found: DataNow) -> None:
+        """How old the zipcode data is."""
+        outlook = found.outlook
+        if outlook.newest_at is not None:
+            self._data_age.set((found.now - outlook.newest_at).total_seconds())
+        self._data_zipcodes.labels("fresh").set(outlook.zipcodes - outlook.too_old)
+        self._data_zipcodes.labels("too_old").set(outlook.too_old)
+        self._data_epochs.set(outlook.epochs_left)
+        self._data_relaxed.set(found.relaxed_age_days)
 
     def clock_offset(self, offset: timedelta) -> None:
         self._clock_offset.set(offset.total_seconds())

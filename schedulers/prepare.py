@@ -12,12 +12,19 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
-from schedulers.choosing import choose_epoch
+from schedulers.choosing import ChosenEpoch, choose_epoch, publish_import
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.seed_secrets import Secrets
-from storage import admin_commands, epoch_changes, epoch_inputs, epochs, pending_epochs
-from storage.candidates import load_candidates
+from storage import (
+    admin_commands,
+    epoch_changes,
+    epoch_inputs,
+    epochs,
+    pending_epochs,
+    published_zipcodes,
+)
+from storage.candidates import load_real_candidates
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
 from storage.zipcode_import import newest_import_id
@@ -141,7 +148,7 @@ class Preparer:
     async def require_reachable(self, connection: AsyncConnection, target_listings: int) -> None:
         """Raises NothingImportedError, PoolTooSmallError unless today's zipcodes come to that target."""
         now = await epochs.database_now(connection)
-        candidates = await load_candidates(connection, await _import_in_force(connection), {})
+        candidates = await load_real_candidates(connection, await _import_in_force(connection))
         settings = replace(self.settings, target_listings=target_listings)
         await asyncio.to_thread(select, candidates, settings, _ANY_SEED, now)
 
@@ -150,7 +157,8 @@ class Preparer:
         the lock under which epochs are prepared."""
         now = await epochs.database_now(connection)
         inputs = await self._inputs(connection, interval, now)
-        choice = await self._choose(connection, interval, inputs)
+        chosen = await self._choose(connection, interval, inputs)
+        choice = chosen.choice
         following = await self._commit_following(connection, interval, inputs, now)
         link = await self._link(connection, interval, following)
         message = self._message(interval, choice, inputs, link, now)
@@ -164,9 +172,9 @@ class Preparer:
             secret_id=inputs.secret_id,
             import_id=inputs.import_id,
             relaxed_cooldown=choice.selection.relaxed_cooldown,
+            relaxed_age_days=choice.selection.relaxed_age_days,
             prepared_at=now,
-            honeypots=choice.honeypots,
-            honeypot_threshold=0 if inputs.honeypots is None else inputs.honeypots.threshold,
+            honeypots=chosen.drawn,
         )
 
     async def _link(
@@ -211,13 +219,13 @@ class Preparer:
     ) -> SelectionInputs:
         """What the epoch would be committed to now, with the epochs `including` in its history."""
         import_id = await _import_in_force(connection)
-        zipcodes = await load_candidates(connection, import_id, {})
+        keys = fairness.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
+        await publish_import(connection, import_id, self.settings, self.honeypots, keys)
+        zipcodes = await published_zipcodes.load(connection, import_id, {})
+        self.metrics.honeypots_opened.set(await published_zipcodes.opened_share(connection, import_id))
         target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
         start = interval.start_at
         history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
-        # From its reveal on, which is two epochs after the start of its own.
-        revealed_in = self.honeypots.rest + 2 * (interval.end_at - start)
-        decoys_in = await epochs.assigned_epoch_ids(connection, start - revealed_in, start)
         return SelectionInputs(
             epoch_id=interval.epoch_id,
             import_id=import_id,
@@ -225,20 +233,21 @@ class Preparer:
             history_epoch_ids=tuple(sorted({*history, *including})),
             settings=self.settings if target is None else replace(self.settings, target_listings=target),
             honeypots=self.honeypots,
-            honeypot_epoch_ids=tuple(sorted({*decoys_in, *including})),
             salt=self._salt(interval.epoch_id, secret_id),
             zipcodes_sha256=await asyncio.to_thread(fairness.zipcodes_hash, zipcodes),
         )
 
     async def _choose(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs
-    ) -> Choice:
+    ) -> ChosenEpoch:
         seed = self.seed(interval.epoch_id, inputs.secret_id)
-        choice = await choose_epoch(connection, inputs, seed, interval.start_at)
-        if choice.selection.relaxed_cooldown:
-            # Which, and how many: that is of an epoch to come, and not for a log.
+        chosen = await choose_epoch(connection, inputs, seed, interval.start_at)
+        # Which, and how many: that belongs to an epoch to come, and not into a log.
+        if chosen.choice.selection.relaxed_age_days:
+            log.warning("data_age_relaxed", epoch_id=interval.epoch_id)
+        if chosen.choice.selection.relaxed_cooldown:
             log.warning("cooldown_relaxed", epoch_id=interval.epoch_id)
-        return choice
+        return chosen
 
     def _message(
         self,
@@ -248,7 +257,7 @@ class Preparer:
         link: ChainLink,
         issued_at: datetime,
     ) -> EpochMessage:
-        # By zipcode, so that the order of the draw tells nobody anything about weights, or decoys.
+        # By zipcode, so that the order of the draw tells nobody anything about weights.
         chosen = choice.zipcodes
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         commitment = fairness.seed_commitment(seed)
@@ -276,7 +285,7 @@ class Preparer:
             next_seed_commitment=link.next_seed_commitment,
             next_inputs_hash=link.next_inputs_hash,
             revealed_seed=link.revealed_seed,
-            candidate_pool_hash=inputs.pool_hash(choice),
+            candidate_pool_hash=fairness.candidate_pool_hash(choice.selection.pool),
             next_signer=self.next_signer,
             issued_at=issued_at,
         )

@@ -1,4 +1,4 @@
-"""The next epoch, before its start: for whoever holds the scheduler's database login and secrets.
+"""Shows the next epoch before its start, to an operator with the scheduler's database login and secrets.
 
 Owns no door: no process calls this, so that nothing of a pending epoch is ever on a network.
 """
@@ -14,12 +14,14 @@ from zipcast.messages import EpochMessage
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`is_prepared`: the record has it, and this is what will be published; else it is what preparing it now
-    would give, and nothing of that was kept. `relaxed_cooldown`: let back before their cooldown was over."""
+    """`is_prepared`: it is stored, and this is what will be published; else it is what preparing it now would
+    give, and nothing of that was kept. `relaxed_cooldown`: let back before their cooldown was over.
+    `relaxed_age_days`: by how many days data is too old."""
 
     message: EpochMessage
     is_prepared: bool
     relaxed_cooldown: tuple[str, ...]
+    relaxed_age_days: int
 
 
 async def preview_next(preparer: Preparer) -> Preview:
@@ -30,7 +32,10 @@ async def preview_next(preparer: Preparer) -> Preview:
         interval = plan.next_interval(preparer.calendar, timeline)
         found = await pending_epoch(connection, interval.epoch_id)
         if found is not None:
-            return Preview(found.prepared.message, True, tuple(found.prepared.relaxed_cooldown))
+            prepared = found.prepared
+            return Preview(
+                prepared.message, True, tuple(prepared.relaxed_cooldown), prepared.relaxed_age_days
+            )
         prepared = await preparer.build(connection, interval)
         await connection.rollback()
-    return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown))
+    return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown), prepared.relaxed_age_days)

@@ -1,8 +1,8 @@
-"""The settings by which zipcodes are selected and decoys hidden: part of the scheduler's, and all of a
-simulation's (`zipcast simulate`)."""
+"""The settings by which zipcodes are selected and honeypots hidden: part of the scheduler's settings, and all
+of a simulation's (`zipcast simulate`)."""
 
 from datetime import timedelta
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -34,16 +34,25 @@ class RuleSettings(BaseModel):
         default=3_000,
         ge=2,
         le=1_000_000,
-        description="most listings of a zipcode to assign; with decoys on, none with more than the tolerance "
-        "spans (2,000 by default), if anything fits without it",
+        description="most listings of a zipcode to assign; with honeypots, none with more than the width of "
+        "the tolerance less MIN_ZIPCODE_LISTINGS (1,800 by default), if anything fits without it",
     )
     max_data_age_days: int = Field(
-        default=30, ge=1, le=365, description="age of a zipcode's data beyond which it is not assigned"
+        default=30,
+        ge=1,
+        le=365,
+        description="age of a zipcode's data beyond which it is not assigned, while the rest fill an epoch; "
+        "then the limit moves back by whole days",
     )
     state_priorities: str = Field(
         default="PA:1,NJ:2,NY:3,DE:4,MD:5",
         pattern=r"^[A-Z]{2}:[1-9][0-9]{0,2}(,[A-Z]{2}:[1-9][0-9]{0,2})*$",
-        description="states to draw from, 1 before 2; up to 999",
+        description="states to draw from: a state's share of the zipcodes is in proportion to 1 / priority, "
+        "whatever its size; priorities up to 999",
+    )
+    state_priority_mode: Literal["shares", "strict"] = Field(
+        default="shares",
+        description="shares: by priority; strict: a state only once those with smaller numbers are exhausted",
     )
     geographic_regions: str | None = Field(
         default=None,
@@ -57,14 +66,18 @@ class RuleSettings(BaseModel):
         default=0.25, ge=0, le=1, description="0: by weight alone; 1: each zipcode alike"
     )
     geographic_spread_factor: float = Field(
-        default=0.15, ge=0, le=1, description="0: states by weight alone; 1: every state alike"
+        default=0.15, ge=0, le=1, description="0: shares of states by priority alone; 1: every state alike"
     )
 
     honeypot_probability: float = Field(
-        default=0.3, ge=0, le=1, description="of one or two decoys in an epoch; 0: never"
+        default=0.3,
+        ge=0,
+        le=1,
+        description="of one or two honeypots in an epoch, up to 0.9; 0: never; another number acts from the "
+        "next import on",
     )
     honeypot_threshold: int = Field(
-        default=50, ge=1, description="decoys have fewer listings; below MIN_ZIPCODE_LISTINGS"
+        default=50, ge=1, description="honeypots have fewer listings; below MIN_ZIPCODE_LISTINGS"
     )
 
     @model_validator(mode="after")
@@ -106,12 +119,9 @@ class RuleSettings(BaseModel):
             ),
             selection_randomness=self.selection_randomness,
             geographic_spread_factor=self.geographic_spread_factor,
+            strict_priorities=self.state_priority_mode == "strict",
         )
 
-    def honeypot_rules(self, epoch_seconds: int) -> HoneypotSettings:
-        """The rules of decoys, with their rest scaled as the cooldown is."""
-        return HoneypotSettings(
-            self.honeypot_probability,
-            self.honeypot_threshold,
-            scaled(HoneypotSettings().rest, epoch_seconds),
-        )
+    def honeypot_rules(self) -> HoneypotSettings:
+        """Return the rules of honeypots."""
+        return HoneypotSettings(self.honeypot_probability, self.honeypot_threshold)

@@ -138,7 +138,7 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
 
     @property
     def honeypots(self) -> HoneypotSettings:
-        return self.honeypot_rules(self.epoch_seconds)
+        return self.honeypot_rules()
 
     @property
     def retention(self) -> Retention:

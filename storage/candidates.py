@@ -1,6 +1,5 @@
-"""Zipcodes of one import as candidates of a selection: the one place that knows how a row becomes one."""
+"""Makes candidates of a selection from the rows of an import, or of a file."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -11,7 +10,7 @@ from zipcast.selection import Candidate, MarketTier
 
 
 class ZipcodeFacts(Protocol):
-    """What a row of the record, or of a file, says of a zipcode."""
+    """A zipcode as a row of the database, or of a file, describes it."""
 
     @property
     def zipcode(self) -> str: ...
@@ -52,17 +51,7 @@ def as_candidate(
     )
 
 
-async def load_candidates(
-    connection: AsyncConnection,
-    import_id: int,
-    last_assigned: Mapping[str, datetime],
-    *,
-    after: str | None = None,
-    limit: int | None = None,
-) -> list[Candidate]:
-    """The active zipcodes as of that import, by zipcode: all, or the next `limit` after the zipcode `after`.
-    `last_assigned`: the start of the newest epoch that counts, by zipcode."""
-    return [
-        as_candidate(row, base_weight=row.base_weight, last_assigned_at=last_assigned.get(row.zipcode))
-        for row in await load_pool(connection, import_id, after=after, limit=limit)
-    ]
+async def load_real_candidates(connection: AsyncConnection, import_id: int) -> list[Candidate]:
+    """Return the active zipcodes of that import with their real counts, by zipcode. For schedulers only: what
+    epochs are drawn from is `published_zipcodes`."""
+    return [as_candidate(row, base_weight=row.base_weight) for row in await load_pool(connection, import_id)]

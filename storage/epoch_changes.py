@@ -13,11 +13,11 @@ from sqlalchemy import delete, func, insert, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.honeypots import DrawnHoneypot
 from storage.locks import lock_for_transaction
 from storage.tables import Epoch, EpochAssignment, EpochMessage
 from zipcast.calendar import EpochInterval
 from zipcast.envelope import UnverifiedEnvelope
-from zipcast.honeypots import Honeypot
 from zipcast.messages import EpochMessage as WireEpoch
 
 
@@ -33,8 +33,8 @@ class Preparation:
     import_id: int | None
     relaxed_cooldown: Sequence[str]
     prepared_at: datetime
-    honeypots: Sequence[Honeypot] = ()
-    honeypot_threshold: int = 0
+    relaxed_age_days: int = 0
+    honeypots: Sequence[DrawnHoneypot] = ()
     replaced: Sequence[UnverifiedEnvelope] = ()
     """Earlier messages that were signed for the epoch. Nothing that was signed is lost."""
 
@@ -104,6 +104,7 @@ def _columns(prepared: Preparation) -> dict[str, object]:
         "secret_id": prepared.secret_id,
         "candidate_pool_hash": message.candidate_pool_hash,
         "relaxed_cooldown": list(prepared.relaxed_cooldown),
+        "relaxed_age_days": prepared.relaxed_age_days,
         "import_id": prepared.import_id,
         "message_sha256": message_sha256(prepared.envelope),
         "prepared_at": prepared.prepared_at,

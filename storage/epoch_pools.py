@@ -1,12 +1,11 @@
-"""What an epoch was chosen from, rebuilt from the zipcodes' versions and the record. Reads only."""
+"""Reads what an epoch was chosen from: the published zipcodes of its import, and its history."""
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage import epochs, honeypots
-from storage.candidates import load_candidates
+from storage import epochs, honeypots, published_zipcodes
 from storage.epoch_inputs import started_inputs
 from storage.honeypots import Revelation, Signal
 from storage.tables import Epoch
@@ -32,15 +31,19 @@ async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedP
     return RevealedPool(stored, SelectionInputs.from_bytes(stored), revelation)
 
 
-async def read_relaxed(connection: AsyncConnection, epoch_id: str) -> list[str]:
-    """Zipcodes let back before their cooldown was over, by zipcode."""
-    query = select(func.unnest(Epoch.relaxed_cooldown)).where(Epoch.epoch_id == epoch_id)
-    return sorted((await connection.execute(query)).scalars())
+@dataclass(frozen=True, slots=True)
+class Relaxed:
+    """The days by which data was too old, and the zipcodes that came back before their cooldown was over."""
+
+    age_days: int
+    cooldown: tuple[str, ...]
 
 
-async def read_resting(connection: AsyncConnection, inputs: SelectionInputs) -> list[str]:
-    """The decoys that rested then, by zipcode."""
-    return await honeypots.revealed_resting(connection, inputs.honeypot_epoch_ids)
+async def read_relaxed(connection: AsyncConnection, epoch_id: str) -> Relaxed:
+    """Return the rules that were relaxed for an epoch; none if there is no such epoch."""
+    query = select(Epoch.relaxed_age_days, Epoch.relaxed_cooldown).where(Epoch.epoch_id == epoch_id)
+    row = (await connection.execute(query)).one_or_none()
+    return Relaxed(0, ()) if row is None else Relaxed(row[0], tuple(sorted(row[1])))
 
 
 async def read_signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
@@ -49,7 +52,7 @@ async def read_signals(connection: AsyncConnection, epoch_id: str) -> list[Signa
 
 async def read_candidates(
     connection: AsyncConnection, inputs: SelectionInputs, after: str | None, limit: int
-) -> list[Candidate]:
-    """The next `limit` active zipcodes as of then, by zipcode."""
+) -> list[tuple[Candidate, str]]:
+    """Return the next `limit` active zipcodes as of then, by zipcode, with their commitments."""
     recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
-    return await load_candidates(connection, inputs.import_id, recent, after=after, limit=limit)
+    return await published_zipcodes.load(connection, inputs.import_id, recent, after=after, limit=limit)

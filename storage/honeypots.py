@@ -1,36 +1,54 @@
-"""Honeypots in PostgreSQL: written with their epoch, read once they are revealed, compared with reports then.
+"""Reads and writes the honeypots that were drawn for epochs, and compares reports with them once revealed.
 
-Owns every statement on `epoch_honeypots`, and reading `miner_signals`. The table is the scheduler's alone,
-with one padded row for each epoch; other processes read it by the function `revealed_honeypots`. The function
-`epoch_is_revealed` of the migrations decides when.
+The SQL function `epoch_is_revealed` decides when that is. The table is the scheduler's alone, with one
+padded row for each epoch; other processes ask the function `revealed_honeypots`. Signals of miners are read
+here too.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, bindparam, func, select, text
+from sqlalchemy import Text, bindparam, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.history import REVEALED
 from storage.tables import EpochHoneypots, MinerSignal
-from zipcast.honeypots import Honeypot
 
 HONEYPOT_HIT = "honeypot_hit"
 # Room for a dozen honeypots: the size does not tell how many there are.
-STEP_CHARACTERS = 2_048
+STEP_CHARACTERS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedHoneypot:
+    """A honeypot that was drawn. `salt`, in hex, opens its commitment; `discarded`: only in a discarded
+    draw."""
+
+    zipcode: str
+    real_listings: int
+    published_listings: int
+    salt: str
+    discarded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnHoneypot(OpenedHoneypot):
+    """A drawn honeypot with the threshold that made it one."""
+
+    threshold: int
 
 
 @dataclass(frozen=True, slots=True)
 class Revelation:
-    """What one epoch after an epoch's end may be known of it; the seed is in hex."""
+    """Facts that are revealed one epoch after an epoch's end; the seed is in hex."""
 
     seed: str
-    honeypots: tuple[Honeypot, ...]
+    honeypots: tuple[OpenedHoneypot, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +62,10 @@ class Signal:
 
 
 async def store_honeypots(
-    connection: AsyncConnection, epoch_id: str, honeypots: Sequence[Honeypot], threshold: int
+    connection: AsyncConnection, epoch_id: str, honeypots: Sequence[DrawnHoneypot]
 ) -> None:
-    """Instead of any that are there; `threshold` is the one that the epoch was committed to."""
-    content = json.dumps([asdict(one) | {"threshold": threshold} for one in honeypots])
+    """Replace those that are stored for the epoch."""
+    content = json.dumps([asdict(one) for one in honeypots])
     padded = content.ljust(-(-len(content) // STEP_CHARACTERS) * STEP_CHARACTERS)
     store = upsert(EpochHoneypots).values(epoch_id=epoch_id, content=padded)
     await connection.execute(
@@ -58,37 +76,19 @@ async def store_honeypots(
     )
 
 
-async def stored_honeypots(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[Honeypot]:
-    """Return the honeypots of those epochs, revealed or not. For the scheduler only."""
-    query = select(EpochHoneypots.content).where(EpochHoneypots.epoch_id.in_(epoch_ids))
-    rows = (await connection.execute(query.order_by(EpochHoneypots.epoch_id))).scalars()
-    return [one for content in rows for one in _honeypots(json.loads(content))]
-
-
-async def resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[str]:
-    """Return the zipcodes of the honeypots of those epochs, each once, ordered. For the scheduler only."""
-    return sorted({one.zipcode for one in await stored_honeypots(connection, epoch_ids)})
-
-
-async def revealed_resting(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[str]:
-    """The same of those of the epochs that are revealed, for every process."""
-    ids = select(func.unnest(bindparam("ids", list(epoch_ids), ARRAY(Text)))).subquery()
-    query = select(func.zipcast.revealed_honeypots(ids.c[0]).cast(JSONB))
-    rows = (await connection.execute(query)).scalars()
-    return sorted({one.zipcode for content in rows for one in _honeypots(content or [])})
-
-
-def _honeypots(content: list[dict[str, Any]]) -> list[Honeypot]:
-    return [Honeypot(one["zipcode"], one["real_listings"], one["published_listings"]) for one in content]
+def _opened(content: list[dict[str, Any]]) -> tuple[OpenedHoneypot, ...]:
+    names = [field.name for field in fields(OpenedHoneypot)]
+    return tuple(OpenedHoneypot(**{name: one[name] for name in names}) for one in content)
 
 
 async def is_revealed(connection: AsyncConnection, epoch_id: str) -> bool:
-    """Whether one epoch has passed since the epoch's end, by PostgreSQL's clock."""
+    """Return whether one epoch has passed since the epoch's end, by PostgreSQL's clock."""
     return bool((await connection.execute(select(func.zipcast.epoch_is_revealed(epoch_id)))).scalar())
 
 
 async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation | None:
-    """None before one epoch after the epoch's end, by PostgreSQL's clock, and where there is none."""
+    """Return the epoch's seed and honeypots; None before one epoch after its end, by PostgreSQL's clock, and
+    where there is none."""
     seed_query = select(REVEALED.c.seed).where(
         REVEALED.c.epoch_id == epoch_id, func.zipcast.epoch_is_revealed(REVEALED.c.epoch_id)
     )
@@ -97,11 +97,11 @@ async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation |
         return None
     revealed = select(func.zipcast.revealed_honeypots(epoch_id).cast(JSONB))
     found = (await connection.execute(revealed)).scalar()
-    return Revelation(seed, tuple(_honeypots(found or [])))
+    return Revelation(seed, _opened(found or []))
 
 
 async def signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
-    """By hotkey and kind."""
+    """Return the signals of an epoch, ordered by hotkey and kind."""
     query = (
         select(MinerSignal.hotkey, MinerSignal.kind, MinerSignal.details, MinerSignal.computed_at)
         .where(MinerSignal.epoch_id == epoch_id)
@@ -119,7 +119,9 @@ _HITS = text(
         for update skip locked
     ), due as (
         select epoch_id, honeypot.* from claimed, jsonb_to_recordset(content::jsonb) as honeypot (
-            zipcode text, real_listings integer, published_listings integer, threshold integer)
+            zipcode text, real_listings integer, published_listings integer, threshold integer,
+            discarded boolean)
+        where not discarded
     ), reported as (
         select due.epoch_id, hotkey, due.zipcode, due.real_listings, due.published_listings, due.threshold,
             (most_claimed ->> due.zipcode)::bigint as reported, is_late as late

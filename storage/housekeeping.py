@@ -117,6 +117,11 @@ async def drop_revisions(connection: AsyncConnection, import_id: int) -> int:
     return await _call(connection, func.zipcast.drop_zipcode_revisions(import_id, BATCH))
 
 
+async def drop_published(connection: AsyncConnection, import_id: int) -> int:
+    """Drop what was published of imports before that one, with its honeypots. Return how many rows went."""
+    return await _call(connection, func.zipcast.drop_published_zipcodes(import_id, BATCH))
+
+
 async def drop_refusals(connection: AsyncConnection, before: datetime) -> int:
     """One batch, oldest first; how many went."""
     oldest = (

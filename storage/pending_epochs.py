@@ -44,7 +44,7 @@ async def insert_prepared(connection: AsyncConnection, prepared: Preparation) ->
             content=_content(prepared),
         )
     )
-    await store_honeypots(connection, message.epoch_id, prepared.honeypots, prepared.honeypot_threshold)
+    await store_honeypots(connection, message.epoch_id, prepared.honeypots)
 
 
 async def replace_prepared(connection: AsyncConnection, prepared: Preparation, before: datetime) -> bool:
@@ -131,6 +131,7 @@ def _content(prepared: Preparation) -> bytes:
             "secretId": prepared.secret_id,
             "importId": prepared.import_id,
             "relaxedCooldown": list(prepared.relaxed_cooldown),
+            "relaxedAgeDays": prepared.relaxed_age_days,
             "preparedAt": prepared.prepared_at.isoformat(),
         }
     ).encode()
@@ -160,6 +161,7 @@ def _read(row: Row[str, datetime, datetime, bytes]) -> Pending:
         secret_id=stored["secretId"],
         import_id=stored["importId"],
         relaxed_cooldown=tuple(stored["relaxedCooldown"]),
+        relaxed_age_days=stored["relaxedAgeDays"],
         prepared_at=datetime.fromisoformat(stored["preparedAt"]),
         replaced=tuple(_envelope(epoch_id, one) for one in stored["replaced"]),
     )

@@ -2,7 +2,7 @@
 
 Owns the queries of `/stats`. Returns no nonce, zipcode, seed or weight, and nothing of an epoch before
 its start. Recent epochs come along the index of `start_at`, their zipcodes along the primary key; the
-zipcode table holds 42,000 rows at most and is read once per refresh.
+zipcode tables hold 42,000 rows of an import at most and are read once per refresh.
 """
 
 import json
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.clock import RECORD_NOW
 from storage.epoch_inputs import started_inputs
-from storage.tables import Epoch, EpochAssignment, MinerSubmission, Zipcode
+from storage.tables import Epoch, EpochAssignment, MinerSubmission, PublishedZipcode, Zipcode
 from zipcast.calendar import EpochInterval
 
 RECENT_EPOCHS = 10
@@ -38,7 +38,8 @@ class StartedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an epoch's selection was committed to, as far as it is public."""
+    """What an epoch's selection was committed to, as far as it is public, and the import that it draws
+    from."""
 
     target_listings: int
     tolerance_percent: int
@@ -46,7 +47,7 @@ class Rules:
     max_zipcode_listings: int
     cooldown: timedelta
     states: tuple[str, ...]
-    max_data_age: timedelta
+    import_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ async def _rules(connection: AsyncConnection, epoch_id: str) -> Rules | None:
     stored = await started_inputs(connection, epoch_id)
     if stored is None:
         return None
-    settings: dict[str, Any] = json.loads(stored)["settings"]
+    inputs: dict[str, Any] = json.loads(stored)
+    settings = inputs["settings"]
     return Rules(
         target_listings=settings["target_listings"],
         tolerance_percent=settings["tolerance_percent"],
@@ -110,7 +112,7 @@ async def _rules(connection: AsyncConnection, epoch_id: str) -> Rules | None:
         max_zipcode_listings=settings["max_zipcode_listings"],
         cooldown=timedelta(seconds=settings["cooldown"]),
         states=tuple(state for state, _ in settings["state_priorities"]),
-        max_data_age=timedelta(seconds=settings["max_data_age"]),
+        import_id=inputs["importId"],
     )
 
 
@@ -130,18 +132,11 @@ async def _zipcodes(connection: AsyncConnection, rules: Rules | None) -> Zipcode
 
 
 async def _eligible(connection: AsyncConnection, rules: Rules) -> int:
-    """How many could be drawn now, by those rules and by the epochs that have started."""
-    now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-    resting = (
-        select(EpochAssignment.zipcode)
-        .join(Epoch, Epoch.epoch_id == EpochAssignment.epoch_id)
-        .where(Epoch.start_at > now - rules.cooldown, Epoch.start_at <= now)
-    )
+    """Return how many zipcodes of the import those rules allow, by what is published of them, whatever their
+    age and cooldown: so this number changes with an import only, and tells nothing of any epoch."""
     query = select(func.count()).where(
-        Zipcode.active,
-        Zipcode.state.in_(rules.states),
-        Zipcode.recently_sold_listings.between(rules.min_zipcode_listings, rules.max_zipcode_listings),
-        Zipcode.last_scraped_at >= now - rules.max_data_age,
-        Zipcode.zipcode.not_in(resting),
+        PublishedZipcode.import_id == rules.import_id,
+        PublishedZipcode.state.in_(rules.states),
+        PublishedZipcode.expected_listings.between(rules.min_zipcode_listings, rules.max_zipcode_listings),
     )
-    return (await connection.execute(query)).scalar_one()
+    return int((await connection.execute(query)).scalar_one())

@@ -198,16 +198,12 @@ async def newest_import_id(connection: AsyncConnection) -> int | None:
     return await connection.scalar(select(func.max(ZipcodeImport.id)))
 
 
-async def load_pool(
-    connection: AsyncConnection, import_id: int, *, after: str | None = None, limit: int | None = None
-) -> list[PoolZipcode]:
-    """The active zipcodes as of that import, by zipcode; empty before the first import. All, or the next
-    `limit` after the zipcode `after`. Raises VersionTrimmedError."""
+async def load_pool(connection: AsyncConnection, import_id: int) -> list[PoolZipcode]:
+    """Return the active zipcodes as of that import, by zipcode; empty before the first import. Raises
+    VersionTrimmedError."""
     await require_whole(connection, import_id)
     pool = select_as_of(import_id, [field.name for field in fields(PoolZipcode)])
-    pool = pool.where(ZipcodeRevision.active).limit(limit)
-    if after is not None:
-        pool = pool.where(ZipcodeRevision.zipcode > after)
+    pool = pool.where(ZipcodeRevision.active)
     return [PoolZipcode(*row) for row in await connection.execute(pool)]
 
 

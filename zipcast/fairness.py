@@ -1,4 +1,4 @@
-"""What proves that an epoch was not bent: seed, salt, commitments and nonce.
+"""Derives seed, salt, commitments and nonce, which prove that an epoch was not bent.
 
 Owns: how each is derived from the bytes it stands for. Does not own: where the secret
 lives, when a seed is revealed, or signatures (envelope.py). The rules are those of
@@ -8,6 +8,7 @@ docs/protocol.md, "Seed, commitments, nonce"; every hash is lower-case hex of SH
 import hashlib
 import hmac
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from zipcast.selection import Candidate
@@ -29,10 +30,28 @@ def derive_salt(secret: bytes, network: str, netuid: int, epoch_id: str) -> byte
     return _derived(secret, f"salt:{network}:{netuid}:{epoch_id}")
 
 
+@dataclass(frozen=True, slots=True)
+class ImportKeys:
+    """The keys that decide over the honeypots of one import, derived from the secret."""
+
+    secret: bytes
+    network: str
+    netuid: int
+    import_id: int
+
+    def honeypots(self) -> bytes:
+        """Return the key by which honeypots and their counts are chosen. Raises ValueError as above."""
+        return _derived(self.secret, f"honeypots:{self.network}:{self.netuid}:{self.import_id}")
+
+    def salt(self, zipcode: str) -> bytes:
+        """Return the salt of the commitment to a zipcode's real count."""
+        return _derived(self.secret, f"commitment:{self.network}:{self.netuid}:{self.import_id}:{zipcode}")
+
+
 def draw_key(seed: bytes, salt: bytes) -> bytes:
-    """What the draws of an epoch are keyed by, 32 bytes. Everybody has the seed once the epoch has ended; a
-    zipcode that was drawn stands out from a decoy by its draw, so that takes the salt, which only validators
-    are told, with the decoys."""
+    """Return the key of an epoch's draws, 32 bytes. The seed is public once the epoch has ended. With the
+    draw key one could repeat the draws that were discarded, which have many honeypots: so that takes the
+    salt, which only validators get, with the pool."""
     return hmac.digest(seed, salt, "sha256")
 
 
@@ -57,25 +76,19 @@ def derive_nonce(seed: bytes, epoch_id: str, start_timestamp: int, selected_zipc
 
 
 def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
-    """The hash of everything about a pool that the draw of version 1 depends on, in whatever order it comes.
+    """Return the hash of everything about a pool that its draw depends on, in whatever order it comes.
 
     A population of 0 counts as unknown, as it does in the weights.
     """
     return _hash_of_sorted_lines(f"{_weighed(candidate)}\n" for candidate in pool)
 
 
-def whole_pool_hash(candidates: Iterable[Candidate]) -> str:
-    """The same for version 2, of the pool and the possible decoys together: which zipcode may stand for which
-    depends on the region too, and on whether city and county are known."""
-    return _hash_of_sorted_lines(f"{_weighed(one)},{_described(one)}\n" for one in candidates)
-
-
-def zipcodes_hash(zipcodes: Iterable[Candidate]) -> str:
-    """The hash of a version of the zipcodes: of everything about them that eligibility, draw and decoys
-    depend on, but for when they were assigned."""
+def zipcodes_hash(zipcodes: Iterable[tuple[Candidate, str]]) -> str:
+    """Return the hash of what is published of an import: of everything about its zipcodes that eligibility
+    and draw depend on, but for when they were assigned, and of the commitment to each one's real count."""
     return _hash_of_sorted_lines(
-        f"{_weighed(one)},{_described(one)},{(one.last_scraped_at - _EPOCH) // timedelta.resolution}\n"
-        for one in zipcodes
+        f"{_weighed(one)},{(one.last_scraped_at - _EPOCH) // timedelta.resolution},{commitment}\n"
+        for one, commitment in zipcodes
     )
 
 
@@ -84,11 +97,6 @@ def _weighed(candidate: Candidate) -> str:
         f"{candidate.zipcode},{candidate.state},{candidate.market_tier},{candidate.expected_listings},"
         f"{candidate.population or ''},{float(candidate.base_weight)!r}"
     )
-
-
-def _described(candidate: Candidate) -> str:
-    known = f"{int(bool(candidate.city))}{int(bool(candidate.county))}"
-    return f"{known},{candidate.geographic_region}"
 
 
 def inputs_hash(inputs: bytes) -> str:

@@ -1,11 +1,11 @@
 """Fitting a drawn order to the target: steps 4 and 5 of docs/protocol.md, "Selection". Pure.
 
-Owns which of the ranked zipcodes are taken, whose turn it is among the states, and what can still be
+Decides which of the ranked zipcodes are taken, which state has the next turn, and what can still be
 completed. Every rule here is part of the protocol.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from zipcast.ranking import Ranking
@@ -15,22 +15,29 @@ if TYPE_CHECKING:
 
 
 class _Taken:
-    """What was taken so far, and whether it is enough.
+    """The zipcodes taken so far, and whether they are enough.
 
-    The goal is the target; `with_room` it is at least so much that the total without any one of
-    the taken is still within tolerance, where the band is wide enough for that one."""
+    `floor` is the least total to end with where that is possible. `honeypots` None: it is the lowest total
+    within tolerance. Else it leaves room for one honeypot: for the first, by a number of its own, of the
+    honeypots taken so far; without any, for an ordinary zipcode instead, so that totals do not tell whether
+    there are honeypots."""
 
-    def __init__(self, settings: "SelectionSettings", with_room: bool) -> None:
+    def __init__(
+        self, settings: "SelectionSettings", ranking: Ranking, honeypots: Container[str] | None
+    ) -> None:
         self.candidates: list[Candidate] = []
         self.total = 0
-        # Asked for of each zipcode, so computed once.
+        # Needed for each zipcode, so computed once.
         self._lowest, self._highest = settings.lowest_total, settings.highest_total
-        self._goal = settings.target_listings
-        self._with_room = with_room
+        self._most_room = settings.most_false_listings
+        self._ranking, self._honeypots = ranking, honeypots
+        self._guide: tuple[bool, float] | None = None
+        self.floor = self._lowest
+        self._target = self._stated_target = settings.target_listings
 
     @property
     def is_enough(self) -> bool:
-        return self.total >= self._goal
+        return self.total >= self._target
 
     @property
     def is_within_tolerance(self) -> bool:
@@ -39,49 +46,56 @@ class _Taken:
     def has_place_for(self, candidate: "Candidate") -> bool:
         return self.total + candidate.expected_listings <= self._highest
 
+    def is_nearer_without(self, candidate: "Candidate") -> bool:
+        """Return whether the total is enough, and at least as near to the target as with `candidate`."""
+        return self.total >= self.floor and (
+            self._target - self.total <= self.total + candidate.expected_listings - self._target
+        )
+
     def take(self, candidate: "Candidate") -> None:
         self.candidates.append(candidate)
         self.total += candidate.expected_listings
-        room = self._lowest + candidate.expected_listings
-        if self._with_room and room <= self._highest:
-            self._goal = max(self._goal, room)
+        if self._honeypots is not None and candidate.expected_listings <= self._most_room:
+            guide = candidate.zipcode not in self._honeypots, self._ranking.room_draw(candidate.zipcode)
+            if self._guide is None or guide < self._guide:
+                self._guide = guide
+                self.floor = self._lowest + candidate.expected_listings
+                self._target = max(self._stated_target, self.floor)
 
 
-def by_rank(
-    ranked: "Sequence[Candidate]", settings: "SelectionSettings", *, with_room: bool
+def by_turns(
+    ranking: Ranking, settings: "SelectionSettings", honeypots: Container[str] | None = None
 ) -> "tuple[Candidate, ...]":
-    """In rank order, whatever the states. Empty if no subset fits."""
-    # Greedy first. It takes what does not overshoot; if it ends within tolerance, then each
-    # total it held was completed by its own later choices, so the walk that looks ahead
-    # would have taken the same, and refused the same, because it refuses all overshoots too.
-    anything_goes = [len(ranked)] * (settings.highest_total + 1)
-    greedy = _walk(ranked, settings, anything_goes, with_room)
-    return greedy or _looking_ahead(ranked, settings, with_room)
-
-
-def by_turns(ranking: Ranking, settings: "SelectionSettings", *, with_room: bool) -> "tuple[Candidate, ...]":
-    """State by state in turn, so that none gets more than its soft share while others can complete the total.
+    """Take zipcodes state by state in turn, so that no state gets more than its share while others can
+    complete the total; with strict priorities, exhaust the states of one priority before the next.
+    `honeypots`: those of the pool, None if there are to be none.
 
     Empty if no subset fits. If taking turns does not end within tolerance, what it took goes before the
     other ranks, and the walk that looks ahead goes through all of them."""
-    taken = _Taken(settings, with_room)
+    taken = _Taken(settings, ranking, honeypots)
     counts = dict.fromkeys(ranking.shares, 0)
     by_state: dict[str, list[Candidate]] = {state: [] for state in counts}
     for one in ranking.ranked:
         by_state[one.state].append(one)
     waiting = {state: iter(ranked) for state, ranked in by_state.items()}
     while waiting and not taken.is_enough:
-        number = len(taken.candidates) + 1
-        entitled = [state for state in waiting if counts[state] < ranking.shares[state] * number]
-        if not entitled and taken.is_within_tolerance:
-            break
+        if settings.strict_priorities:
+            entitled = _first_by_priority(waiting, settings)
+        else:
+            number = len(taken.candidates) + 1
+            entitled = [state for state in waiting if counts[state] < ranking.shares[state] * number]
+            if not entitled and taken.total >= taken.floor:
+                break
         state = min(
             entitled or waiting,
             key=lambda state: ((counts[state] + ranking.offsets[state]) / ranking.shares[state], state),
         )
-        found = next(filter(taken.has_place_for, waiting[state]), None)
+        fits = taken.has_place_for if taken.total < taken.floor else None
+        found = next(filter(fits, waiting[state]), None)
         if found is None:
             del waiting[state]
+        elif taken.is_nearer_without(found):
+            break
         else:
             taken.take(found)
             counts[state] += 1
@@ -89,20 +103,21 @@ def by_turns(ranking: Ranking, settings: "SelectionSettings", *, with_room: bool
         return tuple(taken.candidates)
     first = {one.zipcode for one in taken.candidates}
     rest = [one for one in ranking.ranked if one.zipcode not in first]
-    return _looking_ahead([*taken.candidates, *rest], settings, with_room)
+    again = _Taken(settings, ranking, honeypots)
+    return _looking_ahead([*taken.candidates, *rest], settings, again)
+
+
+def _first_by_priority(waiting: "Iterable[str]", settings: "SelectionSettings") -> list[str]:
+    priorities = dict(settings.state_priorities)
+    first = min(priorities[state] for state in waiting)
+    return [state for state in waiting if priorities[state] == first]
 
 
 def _looking_ahead(
-    ordered: "Sequence[Candidate]", settings: "SelectionSettings", with_room: bool
-) -> "tuple[Candidate, ...]":
-    return _walk(ordered, settings, _deadlines(ordered, settings), with_room)
-
-
-def _walk(
-    ordered: "Sequence[Candidate]", settings: "SelectionSettings", deadlines: Sequence[int], with_room: bool
+    ordered: "Sequence[Candidate]", settings: "SelectionSettings", taken: _Taken
 ) -> "tuple[Candidate, ...]":
     """Take one after the other, until it is enough, what the deadline of its new total allows."""
-    taken = _Taken(settings, with_room)
+    deadlines = _deadlines(ordered, settings)
     for passed, candidate in enumerate(ordered, start=1):
         if taken.is_enough:
             break

@@ -38,7 +38,8 @@ class LastError(WireModel):
 class ProcessHealth(WireModel):
     """One process of ours, of itself. `uptime` in seconds; `counts` of what it did and `problems`, its
     warnings and errors by action, since its start; `connections` to NATS, by user; `failing`: what it tries
-    in vain at present, with the type of the error."""
+    in vain at present, with the type of the error; `parts` is what it watches besides, such as the age of the
+    zipcode data."""
 
     process: str
     status: HealthStatus
@@ -48,6 +49,7 @@ class ProcessHealth(WireModel):
     last_error: LastError | None
     connections: dict[str, str]
     failing: dict[str, str] = Field(default_factory=dict)
+    parts: dict[str, ServiceHealth] = Field(default_factory=dict)
 
 
 class HealthReply(WireModel):

@@ -1,7 +1,6 @@
 """Wire models of an epoch's pool: all that a validator needs to choose the epoch's zipcodes again.
 
-Owns the page as it travels, and what its pages are put together. A row is a JSON list, in the order of
-`PoolRow`: 42,000 of them take 24 pages.
+A row is a JSON list, in the order of `PoolRow`: 42,000 of them take some 50 pages.
 """
 
 from collections.abc import Iterable
@@ -18,8 +17,9 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class PoolRow(NamedTuple):
-    """One active zipcode. Times are Unix microseconds: when its data was collected, and the start of the last
-    epoch that counts as having assigned it, if one does."""
+    """One active zipcode as it is published. Times are Unix microseconds: when its data was collected, and
+    the start of the last epoch that counts as having assigned it, if one does. `commitment` binds its real
+    count."""
 
     zipcode: str
     state: str
@@ -32,9 +32,10 @@ class PoolRow(NamedTuple):
     base_weight: float
     last_scraped_at: int
     last_assigned_at: int | None
+    commitment: Sha256Hex
 
     @classmethod
-    def of(cls, one: Candidate) -> "PoolRow":
+    def of(cls, one: Candidate, commitment: str) -> "PoolRow":
         assigned_at = one.last_assigned_at
         return cls(
             one.zipcode,
@@ -48,6 +49,7 @@ class PoolRow(NamedTuple):
             one.base_weight,
             (one.last_scraped_at - _UNIX_EPOCH) // _MICROSECOND,
             None if assigned_at is None else (assigned_at - _UNIX_EPOCH) // _MICROSECOND,
+            commitment,
         )
 
     def candidate(self) -> Candidate:
@@ -61,11 +63,14 @@ class PoolRow(NamedTuple):
 
 
 class ToldHoneypot(WireModel):
-    """A decoy of the epoch: what it really has, and what was published."""
+    """A honeypot that was drawn: its real listings, those that were published, and the salt that opens its
+    commitment. `discarded`: only a discarded draw had it, and the epoch did not assign it."""
 
     zipcode: ZipcodeText
     real_listings: int = Field(ge=0)
     published_listings: int = Field(ge=0)
+    salt: Sha256Hex
+    discarded: bool
 
 
 class ToldSignal(WireModel):
@@ -79,13 +84,13 @@ class ToldSignal(WireModel):
 
 class PoolDetail(WireModel):
     """What goes with the candidates. `inputs` is the text whose SHA-256 the message before promised;
-    `resting_honeypots` are the decoys of the epochs that it names; `signals_left_out`, which the page has no
-    room for, come with the epoch's results."""
+    `relaxed_age_days` says by how many days data was too old; `signals_left_out`, which the page has no room
+    for, come with the epoch's results."""
 
     inputs: str
     seed: Sha256Hex
+    relaxed_age_days: int = Field(ge=0)
     relaxed_cooldown: tuple[ZipcodeText, ...]
-    resting_honeypots: tuple[ZipcodeText, ...]
     honeypots: tuple[ToldHoneypot, ...]
     signals: tuple[ToldSignal, ...] = ()
     signals_left_out: int = 0

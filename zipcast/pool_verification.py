@@ -10,13 +10,13 @@ from datetime import datetime
 
 from zipcast import fairness
 from zipcast.calendar import parse_epoch_id
-from zipcast.honeypots import Choice, Honeypot
+from zipcast.honeypots import Choice, Honeypot, commitment
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage
 from zipcast.pool_messages import EpochPool
 from zipcast.selection import Candidate, PoolTooSmallError
 
-POOL_CHECKS = ("inputs", "history", "resting", "pool", "selection", "honeypots")
+POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
 # What an epoch is known by beside its own message and pool: the others that were verified, with their pools.
 Known = Mapping[str, tuple[EpochMessage, EpochPool | None]]
 
@@ -53,10 +53,10 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
         checked.note("pool", False, f"it cannot be read ({type(error).__name__})")
         return checked
     _check_inputs(checked, message, inputs)
-    if inputs.zipcodes_sha256 not in {None, fairness.zipcodes_hash(candidates)}:
+    rows = zip(candidates, (row.commitment for row in pool.candidates), strict=True)
+    if inputs.zipcodes_sha256 != fairness.zipcodes_hash(rows):
         checked.note("pool", False, "its zipcodes are not those that the inputs commit to")
     _check_history(checked, message, candidates, inputs, known)
-    _check_resting(checked, message, pool, inputs, known)
     _check_choice(checked, message, pool, inputs, candidates)
     return checked
 
@@ -101,32 +101,6 @@ def _check_history(
         checked.note("history", same, "other zipcodes rest than the epochs before it assigned")
 
 
-def _check_resting(
-    checked: Checked, message: EpochMessage, pool: EpochPool, inputs: SelectionInputs, known: Known
-) -> None:
-    """Whether the decoys of the epochs within their rest rest, and nothing else: noted where the pools of all
-    of them are known."""
-    named = inputs.honeypot_epoch_ids
-    resting, of_those = set(pool.detail.resting_honeypots), set[str]()
-    others = {epoch_id: known.get(epoch_id, (None, None))[1] for epoch_id in named}
-    for epoch_id, other in others.items():
-        if other is not None:
-            decoys = {one.zipcode for one in other.detail.honeypots}
-            of_those |= decoys
-            if not decoys <= resting:
-                checked.note("resting", False, f"the decoys of {epoch_id} do not rest")
-    if inputs.honeypots is None:
-        checked.note("resting", not resting, "zipcodes rest that were no decoys")
-        return
-    length = message.epoch_end - message.epoch_start
-    since = message.epoch_start - inputs.honeypots.rest - 2 * length
-    recent, complete = _epochs_since(message, since, known)
-    if not recent <= set(named):
-        checked.note("resting", False, f"{min(recent - set(named))} is not among those whose decoys rest")
-    elif complete and None not in others.values():
-        checked.note("resting", resting <= of_those, "zipcodes rest that were no decoys")
-
-
 def _epochs_since(message: EpochMessage, since: datetime, known: Known) -> tuple[set[str], bool]:
     """The epochs before `message` that start after `since`, as far as their messages name one another; and
     whether that is all of them."""
@@ -153,27 +127,45 @@ def _check_choice(
     inputs: SelectionInputs,
     candidates: list[Candidate],
 ) -> None:
+    """The honeypots of all draws are told, so the draws can be repeated without knowing any others."""
     detail = pool.detail
+    real_listings = {one.zipcode: one.real_listings for one in detail.honeypots}
     try:
-        choice = inputs.choose(
-            candidates, frozenset(detail.resting_honeypots), bytes.fromhex(detail.seed), message.epoch_start
-        )
+        seed = bytes.fromhex(detail.seed)
+        choice = inputs.choose(candidates, real_listings, seed, message.epoch_start)
     except (PoolTooSmallError, ValueError, TypeError) as error:
         checked.note("pool", False, f"nothing can be chosen from it ({type(error).__name__})")
         return
-    same_pool = inputs.pool_hash(choice) == message.candidate_pool_hash
+    same_pool = fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
     checked.note("pool", same_pool, "it is not the one whose hash was published")
     same = AssignedZipcode.all_of(choice.zipcodes) == message.zipcodes
     checked.note("selection", same, "pool and seed give other zipcodes or counts")
-    relaxed = choice.selection.relaxed_cooldown == detail.relaxed_cooldown
-    checked.note("selection", relaxed, "other zipcodes were let back before their cooldown was over")
-    checked.note("honeypots", _told(pool) == choice.honeypots, "pool and seed give other decoys")
+    relaxed = (choice.selection.relaxed_age_days, choice.selection.relaxed_cooldown)
+    same = relaxed == (detail.relaxed_age_days, detail.relaxed_cooldown)
+    checked.note("selection", same, "data of another age, or other zipcodes in cooldown, were let in")
+    checked.note("honeypots", _told(pool) == _drawn(choice), "pool and seed give other honeypots")
+    checked.note("honeypots", _opens(pool), "a real count is not the one that was committed to")
     checked.note("honeypots", _in_tolerance(choice, inputs), "a total lies outside the tolerance")
 
 
-def _told(pool: EpochPool) -> tuple[Honeypot, ...]:
-    return tuple(
-        Honeypot(one.zipcode, one.real_listings, one.published_listings) for one in pool.detail.honeypots
+def _told(pool: EpochPool) -> set[tuple[Honeypot, bool]]:
+    return {
+        (Honeypot(one.zipcode, one.real_listings, one.published_listings), one.discarded)
+        for one in pool.detail.honeypots
+    }
+
+
+def _drawn(choice: Choice) -> set[tuple[Honeypot, bool]]:
+    counted = {(one, False) for one in choice.honeypots}
+    return counted | {(one, True) for one in choice.discarded}
+
+
+def _opens(pool: EpochPool) -> bool:
+    commitments = {row.zipcode: row.commitment for row in pool.candidates}
+    return all(
+        commitment(one.zipcode, one.real_listings, is_honeypot=True, salt=bytes.fromhex(one.salt))
+        == commitments.get(one.zipcode)
+        for one in pool.detail.honeypots
     )
 
 

@@ -1,4 +1,4 @@
-"""The order in which a pool is drawn: weights, soft shares, draws, keys. Pure.
+"""The order in which a pool is drawn: weights, shares of the states, draws, keys. Pure.
 
 Owns steps 2 and 3 of docs/protocol.md, "Selection"; every number here is part of the protocol.
 """
@@ -6,7 +6,6 @@ Owns steps 2 and 3 of docs/protocol.md, "Selection"; every number here is part o
 import hashlib
 import math
 import struct
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, groupby
@@ -22,45 +21,47 @@ _TWO_TO_53 = 2.0**53
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A pool in rank order; of each state its soft share of the zipcodes (all together 1), and what part of
-    the time between two of its turns passes before its first: none for the state of the first rank."""
+    """A pool in rank order, and when the states take their turns.
+
+    `shares` has each state's share of the zipcodes; they add up to 1. `offsets` says which part of the time
+    between two turns of a state passes before its first turn: 0 for the state that begins."""
 
     ranked: "Sequence[Candidate]"
     shares: Mapping[str, float]
     offsets: Mapping[str, float]
+    draw_key: bytes
+
+    def room_draw(self, zipcode: str) -> float:
+        """Return the number that decides which zipcode's count the total leaves room for."""
+        return next(_draws(self.draw_key, b"room:", (zipcode,)))
 
 
 def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", draw_key: bytes) -> Ranking:
-    """Efraimidis–Spirakis: small keys first, ties by zipcode.
+    """Rank by Efraimidis–Spirakis: small keys first, equal keys by zipcode.
 
-    Keys and shares count to 12 significant digits, because the last ones of ln and of powers differ between
-    machines. ValueError unless the draw key has 32 bytes.
+    Keys and shares count to 12 significant digits, because the last digits of ln and of powers differ
+    between machines. Raises ValueError unless the draw key has 32 bytes.
     """
     if len(draw_key) != 32:
         raise ValueError("the draw key must be 32 bytes")
     pool = sorted(pool, key=attrgetter("zipcode"))
-    softened = _softened(pool, settings)
-    parts = _parts(pool, softened)
-    spread = {state: part**settings.geographic_spread_factor for state, part in parts.items()}
     draws = _draws(draw_key, b"draw:", (candidate.zipcode for candidate in pool))
-    keys = [
-        -math.log(number) / (weight / spread[candidate.state])
-        for number, weight, candidate in zip(draws, softened, pool, strict=True)
-    ]
+    keys = [-math.log(number) / weight for number, weight in zip(draws, weights(pool, settings), strict=True)]
     order = sorted(range(len(pool)), key=keys.__getitem__)
     settle_ties(order, keys)
-    ranked = [pool[index] for index in order]
-    by_chance = dict(zip(parts, _draws(draw_key, b"state:", parts), strict=True))
+    shares = state_shares({candidate.state for candidate in pool}, settings)
     return Ranking(
-        ranked=ranked,
-        shares=_soft_shares(parts, settings),
-        offsets=by_chance | {one.state: 0.0 for one in ranked[:1]},
+        ranked=[pool[index] for index in order],
+        shares=shares,
+        offsets=_offsets(shares, draw_key),
+        draw_key=draw_key,
     )
 
 
 def _draws(draw_key: bytes, label: bytes, names: Iterable[str]) -> Iterator[float]:
-    """Between 0 and 1, from the first 8 bytes of HMAC-SHA256(draw_key, label and name), as RFC 2104 spells
-    it: both keyed hashes are begun once and copied, which takes half the time of `hmac`."""
+    """Yield a number between 0 and 1 for each name, from the first 8 bytes of HMAC-SHA256(draw_key, label and
+    name), as RFC 2104 spells it: both keyed hashes are begun once and copied, which takes half the time of
+    `hmac`."""
     key = draw_key.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + label)
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
@@ -87,7 +88,8 @@ def settle_ties(order: list[int], keys: Sequence[float]) -> None:
         order[begin:end] = sorted(order[begin:end], key=lambda index: (float(f"{keys[index]:.11e}"), index))
 
 
-def _softened(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> list[float]:
+def weights(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> list[float]:
+    """Return the weight of each candidate, in the order of the pool."""
     by_priority = {state: 1 / priority for state, priority in settings.state_priorities}
     by_tier = dict(settings.tier_weights)
     softened = []
@@ -99,17 +101,18 @@ def _softened(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> lis
     return softened
 
 
-def _parts(pool: "Sequence[Candidate]", softened: Sequence[float]) -> dict[str, float]:
-    """By state, its part of all weight; fsum is exact, so the pool's order reaches no digit."""
-    by_state: dict[str, list[float]] = defaultdict(list)
-    for candidate, weight in zip(pool, softened, strict=True):
-        by_state[candidate.state].append(weight)
-    overall = math.fsum(softened)
-    return {state: math.fsum(weights) / overall for state, weights in by_state.items()}
+def state_shares(states: Iterable[str], settings: "SelectionSettings") -> dict[str, float]:
+    """Return each state's share of the zipcodes, by its priority alone, whatever its size."""
+    priorities = dict(settings.state_priorities)
+    exponent = 1 - settings.geographic_spread_factor
+    parts = {state: (1 / priorities[state]) ** exponent for state in sorted(states)}
+    overall = math.fsum(parts.values())
+    return {state: float(f"{part / overall:.11e}") for state, part in parts.items()}
 
 
-def _soft_shares(parts: Mapping[str, float], settings: "SelectionSettings") -> dict[str, float]:
-    """What is left of each state's part once it is spread."""
-    left = {state: part ** (1 - settings.geographic_spread_factor) for state, part in parts.items()}
-    overall = math.fsum(left.values())
-    return {state: float(f"{one / overall:.11e}") for state, one in left.items()}
+def _offsets(shares: Mapping[str, float], draw_key: bytes) -> dict[str, float]:
+    """A state begins with a chance that is its share."""
+    offsets = dict(zip(shares, _draws(draw_key, b"state:", shares), strict=True))
+    races = zip(shares, _draws(draw_key, b"first:", shares), strict=True)
+    times = [(float(f"{-math.log(number) / shares[state]:.11e}"), state) for state, number in races]
+    return offsets | {state: 0.0 for _, state in sorted(times)[:1]}

@@ -1,17 +1,17 @@
-"""Which zipcodes an epoch assigns: a pure function of candidates, settings, draw key and start.
+"""Selects the zipcodes of an epoch: a pure function of candidates, settings, draw key and start.
 
-Owns: eligibility, relaxation, and what differs between versions of the rules. Does not own: weights and the
-draw (ranking.py), fitting them to the target (fitting.py), where candidates come from, how the draw key is
-derived or committed to (fairness.py), honeypots, or the clock. The rules are those of docs/protocol.md,
-"Selection": any language can replay them, so every number here is part of the protocol.
+This module decides who is eligible and what is relaxed when the pool cannot fill an epoch. Weights and the
+draw are in ranking.py, fitting the total to the target in fitting.py, the draw key in fairness.py, honeypots
+in honeypots.py. The rules are those of docs/protocol.md, "Selection": any language can replay them, so every
+number here is part of the protocol.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from itertools import chain
 from operator import attrgetter
 
@@ -23,19 +23,14 @@ _ZIPCODE = re.compile(r"[0-9]{5}")
 _STATE = re.compile(r"[A-Z]{2}")
 
 
+DAY = timedelta(days=1)
+# A pool that takes in old data takes in so many times the target, so that what is assigned stays
+# unpredictable.
+RELAXED_POOL_TARGETS = 3
+
+
 class PoolTooSmallError(Exception):
-    """No subset of the eligible zipcodes meets the target, even with every cooldown relaxed."""
-
-
-class Version(IntEnum):
-    """N of `zipcast-selection/N`: what past epochs were chosen by stays as it was."""
-
-    BY_CHANCE = 1
-    WITH_DECOYS = 2
-    BY_SHARES = 3
-
-
-NEWEST = Version.BY_SHARES
+    """No subset of the zipcodes meets the target, even with data of any age and without any cooldown."""
 
 
 class MarketTier(StrEnum):
@@ -85,8 +80,9 @@ class SelectionSettings:
     """What the operator decides. ValueError names the field and its rule.
 
     `selection_randomness` runs from 0 (by weight) to 1 (uniform), `geographic_spread_factor`
-    from 0 (off) to 1 (every state as likely as any other to begin with). States without a
-    priority are never assigned; priority 1 weighs most.
+    from 0 (a state's share is in proportion to 1 / priority) to 1 (all states have the same share). States
+    without a priority are never assigned. `strict_priorities`: take zipcodes of a state only once those with
+    a smaller priority number have none left that fits.
     """
 
     target_listings: int = 10_000
@@ -103,11 +99,12 @@ class SelectionSettings:
     )
     selection_randomness: float = 0.25
     geographic_spread_factor: float = 0.15
+    strict_priorities: bool = False
 
     def __post_init__(self) -> None:
-        for field, rule, holds in self._rules():
+        for name, rule, holds in self._rules():
             if not holds:
-                raise ValueError(f"{field} must {rule}")
+                raise ValueError(f"{name} must {rule}")
 
     def _rules(self) -> Iterable[tuple[str, str, bool]]:
         yield "target_listings", "be at least 1", self.target_listings >= 1
@@ -136,6 +133,19 @@ class SelectionSettings:
         """The greatest total of listings within tolerance, rounded down to a whole listing."""
         return tolerance_band(self.target_listings, self.tolerance_percent)[1]
 
+    @property
+    def most_false_listings(self) -> int:
+        """The most listings of a honeypot: with them and without, the total can be within tolerance, and
+        there is place for one more zipcode of the least size, so that nearly every total can be reached."""
+        return self.highest_total - self.lowest_total - self.min_zipcode_listings
+
+    def may_be_drawn(self, candidate: Candidate) -> bool:
+        """Whether its state and listings allow it, whatever its age and cooldown."""
+        return (
+            self.min_zipcode_listings <= candidate.expected_listings <= self.max_zipcode_listings
+            and candidate.state in dict(self.state_priorities)
+        )
+
 
 def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, int]:
     """The least and the greatest total within tolerance, in whole listings."""
@@ -147,12 +157,14 @@ def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, i
 class Selection:
     """The zipcodes of one epoch, in the order in which they were drawn.
 
+    `relaxed_age_days`: by how many days the limit of data's age was moved back, 0 as a rule.
     `relaxed_cooldown` lists the zipcodes let back into the pool before their cooldown was over,
     chosen or not; `pool` is all that took part in the draw; both are sorted by zipcode.
     """
 
     zipcodes: tuple[Candidate, ...]
     total_listings: int
+    relaxed_age_days: int
     relaxed_cooldown: tuple[str, ...]
     pool: tuple[Candidate, ...]
 
@@ -163,32 +175,33 @@ def select(
     draw_key: bytes,
     start_at: datetime,
     *,
-    version: Version = NEWEST,
-    hiding: bool = False,
+    honeypots: Container[str] | None = None,
 ) -> Selection:
     """Select the zipcodes of the epoch that starts at `start_at`, the same for any input order.
 
-    If any subset of the eligible zipcodes adds up to a total within tolerance, the result
-    does. If none does, zipcodes still in cooldown are let back, oldest assignment first.
-    `hiding`: so that any of the chosen could be a decoy (honeypots.py). From version BY_SHARES on, zipcodes
-    with more listings than the tolerance is wide are left out if anything fits without them.
-    PoolTooSmallError if that does not help either; ValueError for a draw key that is not 32
-    bytes, a naive `start_at`, or a zipcode given twice.
+    If any subset of the eligible zipcodes adds up to a total within tolerance, the result does. If none
+    does, the limit of data's age moves back by whole days, and then zipcodes still in cooldown are let back,
+    those assigned longest ago first. `honeypots`: the candidates whose counts are false, None if there are to
+    be none; then zipcodes with more listings than a honeypot may have are left out if anything fits without
+    them.
+
+    Raises PoolTooSmallError if no subset of all of them fits; ValueError for a draw key that is not 32 bytes,
+    a naive `start_at`, or a zipcode given twice.
     """
-    eligible, cooling = _eligible(candidates, settings, as_utc(start_at))
-    relaxed: list[Candidate] = []
-    pool = sparable(eligible, settings) if hiding and version >= Version.BY_SHARES else eligible
-    chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
-    if not chosen and len(pool) < len(eligible):
-        pool = eligible
-        chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
+    found = _sorted_out(candidates, settings, as_utc(start_at))
+    age_days, relaxed = 0, list[Candidate]()
+    pool = found.rested if honeypots is None else hideable(found.rested, settings)
+    chosen = draw(pool, settings, draw_key, honeypots=honeypots)
+    if not chosen and len(pool) < len(found.rested):
+        pool = found.rested
+        chosen = draw(pool, settings, draw_key, honeypots=honeypots)
     if not chosen:
-        relaxed = _relaxed(pool, cooling, settings)
-        pool = [*pool, *relaxed]
-        chosen = draw(pool, settings, draw_key, version=version, hiding=hiding)
+        pool, age_days, relaxed = _relaxed(found, settings)
+        chosen = draw(pool, settings, draw_key, honeypots=honeypots)
     return Selection(
         zipcodes=chosen,
-        total_listings=sum(candidate.expected_listings for candidate in chosen),
+        total_listings=_listings(chosen),
+        relaxed_age_days=age_days,
         relaxed_cooldown=tuple(sorted(candidate.zipcode for candidate in relaxed)),
         pool=tuple(sorted(pool, key=attrgetter("zipcode"))),
     )
@@ -199,72 +212,101 @@ def draw(
     settings: SelectionSettings,
     draw_key: bytes,
     *,
-    version: Version = NEWEST,
-    hiding: bool = False,
+    honeypots: Container[str] | None = None,
 ) -> tuple[Candidate, ...]:
-    """The zipcodes drawn from a pool of distinct eligible ones, as they were drawn: what a validator replays.
+    """Return the zipcodes drawn from a pool of distinct eligible ones, in the order of the draw.
 
-    Empty if none of its subsets totals within tolerance. ValueError unless the draw key has 32 bytes.
+    Empty if none of its subsets totals within tolerance. Raises ValueError unless the draw key has 32 bytes.
     """
     ranking = rank(pool, settings, draw_key)
-    if sum(candidate.expected_listings for candidate in pool) < settings.lowest_total:
+    if _listings(pool) < settings.lowest_total:
         return ()
-    with_room = hiding and version >= Version.WITH_DECOYS
-    if version < Version.BY_SHARES:
-        return fitting.by_rank(ranking.ranked, settings, with_room=with_room)
-    return fitting.by_turns(ranking, settings, with_room=with_room)
+    return fitting.by_turns(ranking, settings, honeypots)
 
 
-def sparable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
-    """Those without which a total within tolerance may still be within tolerance."""
-    width = settings.highest_total - settings.lowest_total
-    return [candidate for candidate in eligible if candidate.expected_listings <= width]
+def hideable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
+    """Return those that have no more listings than a honeypot may have."""
+    return [
+        candidate for candidate in eligible if candidate.expected_listings <= settings.most_false_listings
+    ]
 
 
-def _eligible(
+def days_too_old(candidate: Candidate, settings: SelectionSettings, at: datetime) -> int:
+    """Return by how many days, rounded up, its data is older than the settings allow; at most 0 if it is
+    not."""
+    return -((settings.max_data_age - (at - candidate.last_scraped_at)) // DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class _SortedOut:
+    """Candidates that state and listings allow: `rested` are fresh and out of cooldown. `old` are out of
+    cooldown too, by how many days they are too old. `cooling` are the rest, of any age, by the UTC instant at
+    which they were assigned."""
+
+    rested: list[Candidate] = field(default_factory=list)
+    old: dict[int, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
+    cooling: dict[datetime, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
+
+
+def _sorted_out(
     candidates: Iterable[Candidate], settings: SelectionSettings, start_at: datetime
-) -> tuple[list[Candidate], dict[datetime, list[Candidate]]]:
-    """What may be assigned now; and what is still in cooldown, by the UTC instant it was assigned."""
+) -> _SortedOut:
     candidates = tuple(candidates)
     if len({candidate.zipcode for candidate in candidates}) < len(candidates):
         raise ValueError("candidates must not name a zipcode twice")
     states = {state for state, _ in settings.state_priorities}
     listings = range(settings.min_zipcode_listings, settings.max_zipcode_listings + 1)
-    cooled: list[Candidate] = []
-    cooling: dict[datetime, list[Candidate]] = defaultdict(list)
+    found = _SortedOut()
     for candidate in candidates:
-        fresh = start_at - candidate.last_scraped_at <= settings.max_data_age
-        if not fresh or candidate.state not in states or candidate.expected_listings not in listings:
+        if candidate.state not in states or candidate.expected_listings not in listings:
             continue
         last = candidate.last_assigned_at
-        if last is None or start_at - last >= settings.cooldown:
-            cooled.append(candidate)
+        if last is not None and start_at - last < settings.cooldown:
+            found.cooling[as_utc(last)].append(candidate)
+        elif start_at - candidate.last_scraped_at <= settings.max_data_age:
+            found.rested.append(candidate)
         else:
-            cooling[as_utc(last)].append(candidate)
-    return cooled, cooling
+            found.old[days_too_old(candidate, settings, start_at)].append(candidate)
+    return found
 
 
-def _relaxed(
-    cooled: Sequence[Candidate], cooling: dict[datetime, list[Candidate]], settings: SelectionSettings
-) -> list[Candidate]:
-    """The fewest epochs' worth of cooling zipcodes, oldest first, with which some subset fits."""
+def _relaxed(found: _SortedOut, settings: SelectionSettings) -> tuple[list[Candidate], int, list[Candidate]]:
+    """Return the pool that fills the epoch, by how many days its data is too old, and those of it that are
+    still in cooldown. Age is relaxed first, as far as it goes; then cooldown, of any age."""
+    pool = list(found.rested)
     relaxed: list[Candidate] = []
-    listings = sum(one.expected_listings for one in (*cooled, *chain.from_iterable(cooling.values())))
-    if listings < settings.lowest_total:
-        raise _too_small(cooled, sum(map(len, cooling.values())), listings, settings)
-    totals = fitting.completable(fitting.band(settings), cooled)
-    for assigned_at in sorted(cooling):
-        relaxed += cooling[assigned_at]
-        totals = fitting.completable(totals, cooling[assigned_at])
+    totals = fitting.completable(fitting.band(settings), pool)
+    enough = RELAXED_POOL_TARGETS * settings.target_listings
+    age_days = 0
+    for days in sorted(found.old):
+        pool += found.old[days]
+        totals = fitting.completable(totals, found.old[days])
+        age_days = days
+        if totals & 1 and _listings(pool) >= enough:
+            break
+    for assigned_at in sorted(found.cooling):
         if totals & 1:
-            return relaxed
-    raise _too_small(cooled, len(relaxed), listings, settings)
+            break
+        relaxed += found.cooling[assigned_at]
+        totals = fitting.completable(totals, found.cooling[assigned_at])
+    if not totals & 1:
+        raise _too_small(found, settings)
+    return [*pool, *relaxed], age_days, relaxed
 
 
-def _too_small(
-    cooled: Sequence[Candidate], relaxed: int, listings: int, settings: SelectionSettings
-) -> PoolTooSmallError:
+def _too_small(found: _SortedOut, settings: SelectionSettings) -> PoolTooSmallError:
+    by_kind = {
+        "fresh": found.rested,
+        "too old": list(chain.from_iterable(found.old.values())),
+        "in cooldown": list(chain.from_iterable(found.cooling.values())),
+    }
+    counts = ", ".join(f"{len(kind)} {name}" for name, kind in by_kind.items())
+    total = sum(map(_listings, by_kind.values()))
     return PoolTooSmallError(
-        f"{len(cooled)} eligible zipcodes and {relaxed} in cooldown, {listings} listings in all, "
-        f"have no subset of {settings.lowest_total} to {settings.highest_total} listings"
+        f"no subset of the zipcodes has {settings.lowest_total} to {settings.highest_total} listings: "
+        f"{counts}, {total} listings in all. Import more zipcodes, or lower the target"
     )
+
+
+def _listings(candidates: Iterable[Candidate]) -> int:
+    return sum(candidate.expected_listings for candidate in candidates)

@@ -1,17 +1,18 @@
-"""Many epochs of selection over one pool, without a service and without a secret. Pure.
+"""Simulates many epochs of selection, without a service and without a secret. Pure.
 
-Owns the passing of simulated time: cooldown and the rest of decoys count, and data never grows old. The seeds
-are not those of any real epoch: they come from a number, so that a run can be repeated.
+Time passes from epoch to epoch: cooldown counts, and data never grows old. The seeds are not those of any
+real epoch: they come from a number, so that a run can be repeated.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
 from zipcast.calendar import EpochCalendar
+from zipcast.false_counts import publish
 from zipcast.honeypots import Choice, Honeypot, HoneypotSettings, choose
 from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings
 
@@ -65,32 +66,43 @@ def simulate(
     epochs: int,
     seed: int,
     honeypots: HoneypotSettings | None = None,
+    imports: Mapping[datetime, Sequence[Candidate]] | None = None,
     watch: Callable[[Choice], None] = lambda _: None,
 ) -> Iterator[SimulatedEpoch]:
-    """One epoch after the other from the first that starts at or after `start_at`; with decoys, unless
-    `honeypots` is None. `watch` is shown each choice in full."""
-    pool = {candidate.zipcode: candidate for candidate in candidates}
-    decoys: dict[str, datetime] = {}
-    ageless = replace(settings, max_data_age=FOR_EVER)
-    rest = timedelta(0) if honeypots is None else honeypots.rest
+    """Yield one epoch after the other from the first that starts at or after `start_at`; with honeypots,
+    unless `honeypots` is None. `candidates` have their real counts; `imports` replace all of them from those
+    instants on. `watch` gets each choice in full."""
+    rules = replace(settings, max_data_age=FOR_EVER)
+    hidden = honeypots or HoneypotSettings(probability=0)
+    coming = sorted((imports or {}).items())
+    assigned: dict[str, datetime] = {}
+    published = publish(candidates, None, rules, hidden, _digest(seed, "import:0"))
+    pool = {one.zipcode: one for one in published.candidates}
     interval = calendar.first_from(start_at)
-    for _ in range(epochs):
+    for number in range(epochs):
         start = interval.start_at
-        # Until an epoch is revealed, its decoys count as resting whatever `rest` says.
-        unrevealed = 2 * (interval.end_at - start)
-        resting = {zipcode for zipcode, at in decoys.items() if start - at < rest + unrevealed}
-        digest = hashlib.sha256(f"simulate:{seed}:{interval.epoch_id}".encode()).digest()
+        while coming and coming[0][0] <= start:
+            published = publish(coming.pop(0)[1], published, rules, hidden, _digest(seed, f"import:{number}"))
+            pool = {
+                one.zipcode: replace(one, last_assigned_at=assigned.get(one.zipcode))
+                for one in published.candidates
+            }
+        key = _digest(seed, interval.epoch_id)
         try:
-            choice = choose(pool.values(), ageless, honeypots, resting, digest, start)
+            choice = choose(pool.values(), published.real_listings, rules, key, start, most=hidden.most)
         except PoolTooSmallError:
             yield SimulatedEpoch(interval.epoch_id, None, (), {}, {}, 0)
         else:
             watch(choice)
             yield _simulated(interval.epoch_id, choice)
             for chosen in choice.zipcodes:
-                pool[chosen.zipcode] = replace(pool[chosen.zipcode], last_assigned_at=start)
-            decoys |= {one.zipcode: start for one in choice.honeypots}
+                assigned[chosen.zipcode] = start
+                pool[chosen.zipcode] = replace(chosen, last_assigned_at=start)
         interval = calendar.after(interval)
+
+
+def _digest(seed: int, label: str) -> bytes:
+    return hashlib.sha256(f"simulate:{seed}:{label}".encode()).digest()
 
 
 def _simulated(epoch_id: str, choice: Choice) -> SimulatedEpoch:
@@ -144,9 +156,9 @@ def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[fl
 
 
 def _drawn(epoch: SimulatedEpoch) -> list[str]:
-    """Without decoys, which are not of the pool that is drawn from."""
-    decoys = {one.zipcode for one in epoch.honeypots}
-    return [zipcode for zipcode in epoch.zipcodes if zipcode not in decoys]
+    """Without honeypots, which could not be drawn with their real counts."""
+    honeypots = {one.zipcode for one in epoch.honeypots}
+    return [zipcode for zipcode in epoch.zipcodes if zipcode not in honeypots]
 
 
 def _shares(counts: Iterable[dict[str, int]]) -> dict[str, float]:

@@ -153,6 +153,46 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_zipcode_imports')),
     schema='zipcast'
     )
+    op.create_table('published_zipcodes',
+    sa.Column('import_id', sa.BigInteger(), nullable=False),
+    sa.Column('zipcode', sa.Text(), nullable=False),
+    sa.Column('state', sa.Text(), nullable=False),
+    sa.Column('city', sa.Text(), nullable=False),
+    sa.Column('county', sa.Text(), nullable=False),
+    sa.Column('market_tier', sa.Text(), nullable=False),
+    sa.Column('geographic_region', sa.Text(), nullable=False),
+    sa.Column('expected_listings', sa.Integer(), nullable=False),
+    sa.Column('population', sa.Integer(), nullable=True),
+    sa.Column('base_weight', sa.Double(), nullable=False),
+    sa.Column('last_scraped_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('commitment', sa.Text(), nullable=False),
+    sa.CheckConstraint("zipcode ~ '^[0-9]{5}$'", name=op.f('ck_published_zipcodes_zipcode')),
+    sa.CheckConstraint('expected_listings >= 0', name=op.f('ck_published_zipcodes_listings')),
+    sa.CheckConstraint("commitment ~ '^[0-9a-f]{64}$'", name=op.f('ck_published_zipcodes_commitment')),
+    sa.ForeignKeyConstraint(['import_id'], ['zipcast.zipcode_imports.id'], name=op.f('fk_published_zipcodes_import_id')),
+    sa.PrimaryKeyConstraint('import_id', 'zipcode', name=op.f('pk_published_zipcodes')),
+    schema='zipcast'
+    )
+    op.create_table('zipcode_honeypots',
+    sa.Column('import_id', sa.BigInteger(), nullable=False),
+    sa.Column('zipcode', sa.Text(), nullable=False),
+    sa.Column('real_listings', sa.Integer(), nullable=False),
+    sa.Column('threshold', sa.Integer(), nullable=False),
+    sa.Column('salt', sa.Text(), nullable=False),
+    sa.CheckConstraint("zipcode ~ '^[0-9]{5}$'", name=op.f('ck_zipcode_honeypots_zipcode')),
+    sa.CheckConstraint('0 <= real_listings and real_listings < threshold', name=op.f('ck_zipcode_honeypots_real_listings')),
+    sa.ForeignKeyConstraint(['import_id'], ['zipcast.zipcode_imports.id'], name=op.f('fk_zipcode_honeypots_import_id')),
+    sa.PrimaryKeyConstraint('import_id', 'zipcode', name=op.f('pk_zipcode_honeypots')),
+    schema='zipcast'
+    )
+    op.create_table('retired_honeypots',
+    sa.Column('zipcode', sa.Text(), nullable=False),
+    sa.Column('import_id', sa.BigInteger(), nullable=False),
+    sa.CheckConstraint("zipcode ~ '^[0-9]{5}$'", name=op.f('ck_retired_honeypots_zipcode')),
+    sa.ForeignKeyConstraint(['import_id'], ['zipcast.zipcode_imports.id'], name=op.f('fk_retired_honeypots_import_id')),
+    sa.PrimaryKeyConstraint('zipcode', name=op.f('pk_retired_honeypots')),
+    schema='zipcast'
+    )
     op.create_table('epochs',
     sa.Column('epoch_id', sa.Text(), nullable=False),
     sa.Column('start_at', sa.DateTime(timezone=True), nullable=False),
@@ -168,6 +208,7 @@ def upgrade() -> None:
     sa.Column('secret_id', sa.Text(), nullable=False),
     sa.Column('candidate_pool_hash', sa.Text(), nullable=True),
     sa.Column('relaxed_cooldown', sa.ARRAY(sa.Text()), server_default=sa.text("'{}'"), nullable=False),
+    sa.Column('relaxed_age_days', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.Column('import_id', sa.BigInteger(), nullable=True),
     sa.Column('message_sha256', sa.Text(), nullable=True),
     sa.Column('prepared_at', sa.DateTime(timezone=True), nullable=False),
@@ -397,6 +438,9 @@ def downgrade() -> None:
     op.drop_index('ix_epochs_in_detail', table_name='epochs', schema='zipcast', postgresql_where=sa.text("status in ('pending', 'active', 'completed')"))
     op.drop_index(op.f('ix_epochs_end_at'), table_name='epochs', schema='zipcast')
     op.drop_table('epochs', schema='zipcast')
+    op.drop_table('retired_honeypots', schema='zipcast')
+    op.drop_table('zipcode_honeypots', schema='zipcast')
+    op.drop_table('published_zipcodes', schema='zipcast')
     op.drop_table('zipcode_imports', schema='zipcast')
     op.drop_table('scheduler_locks', schema='zipcast')
     op.drop_index(op.f('ix_request_refusals_refused_at'), table_name='request_refusals', schema='zipcast')

@@ -26,21 +26,25 @@ EVERYONE = ', '.join(ROLES)
 # Every column of `epochs` but the seed.
 EPOCH_COLUMNS = (
     'epoch_id, start_at, end_at, status, target_listings, tolerance_percent, total_expected_listings, '
-    'algorithm_version, nonce, seed_commitment, secret_id, candidate_pool_hash, relaxed_cooldown, import_id, '
+    'algorithm_version, nonce, seed_commitment, secret_id, candidate_pool_hash, relaxed_cooldown, '
+    'relaxed_age_days, import_id, '
     'message_sha256, prepared_at, published_at, stream_sequence, completed_at, signals_computed_at'
 )
 SHARED = (
-    'zipcodes, zipcode_imports, zipcode_revisions, epoch_assignments, epoch_messages, registry_snapshots, '
+    'published_zipcodes, zipcode_imports, epoch_assignments, epoch_messages, registry_snapshots, '
     'miner_submissions, upload_manifests, upload_seals, miner_signals, revealed_seeds'
 )
 GRANTS = {
     SCHEDULERS: {
-        'select': f'{SHARED}, epochs, pending_epochs, epoch_inputs, epoch_honeypots, scheduler_locks, '
+        # The real counts are the scheduler's alone: beside the published ones they would tell honeypots.
+        'select': f'{SHARED}, zipcodes, zipcode_revisions, zipcode_honeypots, retired_honeypots, '
+        'epochs, pending_epochs, epoch_inputs, epoch_honeypots, scheduler_locks, '
         'credential_issuances, request_refusals, admin_commands',
         'insert, update': 'epochs, admin_commands, scheduler_locks',
         'insert, update, delete': 'pending_epochs, epoch_honeypots',
         'insert, delete': 'epoch_assignments, registry_snapshots',
-        'insert': 'epoch_messages, epoch_inputs, miner_signals',
+        'insert': 'epoch_messages, epoch_inputs, miner_signals, published_zipcodes, zipcode_honeypots, '
+        'retired_honeypots',
         'delete': 'request_refusals',
     },
     RESPONDER: {
@@ -61,6 +65,7 @@ GRANTS = {
     BRIDGE: {
         'select': f'{SHARED}, legacy_opt_outs',
         f'select ({EPOCH_COLUMNS})': 'epochs',
+        'select (zipcode, state, market_tier, active)': 'zipcodes',
         'insert': 'request_refusals',
     },
 }
@@ -245,6 +250,28 @@ begin
 end $$
 """
 
+PUBLISHED = f"""
+create function zipcast.drop_published_zipcodes(oldest_needed bigint, batch integer) returns integer
+language plpgsql {DEFINER} as $$
+declare
+    bound constant bigint := least(
+        oldest_needed,
+        (select min(import_id) from zipcast.epochs where status in ('pending', 'active', 'completed')),
+        (select max(import_id) from zipcast.published_zipcodes)
+    );
+    gone integer;
+    more integer;
+begin
+    delete from zipcast.published_zipcodes where ctid = any (array(
+        select ctid from zipcast.published_zipcodes where import_id < bound order by import_id limit batch));
+    get diagnostics gone = row_count;
+    delete from zipcast.zipcode_honeypots where ctid = any (array(
+        select ctid from zipcast.zipcode_honeypots where import_id < bound order by import_id limit batch - gone));
+    get diagnostics more = row_count;
+    return gone + more;
+end $$
+"""
+
 # {signature: (definition, roles that may call it)}
 FUNCTIONS = {
     'maintain_request_claims()': (PARTITIONS, SCHEDULERS),
@@ -257,6 +284,7 @@ FUNCTIONS = {
     'drop_epoch_reports(text, integer)': (REPORTS, SCHEDULERS),
     'drop_audit_trail(timestamptz, integer)': (AUDIT, SCHEDULERS),
     'drop_zipcode_revisions(bigint, integer)': (REVISIONS, SCHEDULERS),
+    'drop_published_zipcodes(bigint, integer)': (PUBLISHED, SCHEDULERS),
 }
 
 

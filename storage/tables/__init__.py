@@ -31,7 +31,15 @@ from storage.tables.results import (
     ValidationAudit,
     ValidatorResult,
 )
-from storage.tables.zipcodes import Zipcode, ZipcodeColumns, ZipcodeImport, ZipcodeRevision
+from storage.tables.zipcodes import (
+    PublishedZipcode,
+    RetiredHoneypot,
+    Zipcode,
+    ZipcodeColumns,
+    ZipcodeHoneypot,
+    ZipcodeImport,
+    ZipcodeRevision,
+)
 
 __all__ = [
     "SCHEMA",
@@ -50,10 +58,12 @@ __all__ = [
     "MinerSignal",
     "MinerSubmission",
     "PendingEpoch",
+    "PublishedZipcode",
     "RegistrySnapshot",
     "ReportLock",
     "RequestClaim",
     "RequestRefusal",
+    "RetiredHoneypot",
     "SchedulerLock",
     "UploadManifest",
     "UploadSeal",
@@ -61,6 +71,7 @@ __all__ = [
     "ValidatorResult",
     "Zipcode",
     "ZipcodeColumns",
+    "ZipcodeHoneypot",
     "ZipcodeImport",
     "ZipcodeRevision",
 ]

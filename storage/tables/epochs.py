@@ -52,6 +52,7 @@ class Epoch(Base):
     secret_id: Mapped[str]
     candidate_pool_hash: Mapped[str | None]
     relaxed_cooldown: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    relaxed_age_days: Mapped[int] = mapped_column(server_default=text("0"))
     import_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"))
     message_sha256: Mapped[str | None]
     prepared_at: Mapped[datetime]

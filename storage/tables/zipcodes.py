@@ -62,6 +62,55 @@ class Zipcode(ZipcodeColumns, Base):
     __table_args__ = (*zipcode_checks(), Index(None, "state"))
 
 
+class PublishedZipcode(Base):
+    """What is published of one active zipcode of one import: what epochs are drawn from, and what validators
+    get. `commitment` binds the real count, which may be another."""
+
+    __tablename__ = "published_zipcodes"
+    import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"), primary_key=True)
+    zipcode: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    city: Mapped[str]
+    county: Mapped[str]
+    market_tier: Mapped[str]
+    geographic_region: Mapped[str]
+    expected_listings: Mapped[int]
+    population: Mapped[int | None]
+    base_weight: Mapped[float] = mapped_column(Double)
+    last_scraped_at: Mapped[datetime]
+    commitment: Mapped[str]
+    __table_args__ = (
+        CheckConstraint(ZIPCODE_RULE, name="zipcode"),
+        CheckConstraint("expected_listings >= 0", name="listings"),
+        CheckConstraint(f"commitment ~ '{SHA256_RULE}'", name="commitment"),
+    )
+
+
+class ZipcodeHoneypot(Base):
+    """A zipcode whose published count is false in one import, for schedulers only. `salt` opens its
+    commitment; `threshold` is the one that its real count is below."""
+
+    __tablename__ = "zipcode_honeypots"
+    import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"), primary_key=True)
+    zipcode: Mapped[str] = mapped_column(primary_key=True)
+    real_listings: Mapped[int]
+    threshold: Mapped[int]
+    salt: Mapped[str]
+    __table_args__ = (
+        CheckConstraint(ZIPCODE_RULE, name="zipcode"),
+        CheckConstraint("0 <= real_listings and real_listings < threshold", name="real_listings"),
+    )
+
+
+class RetiredHoneypot(Base):
+    """A zipcode that was a honeypot until that import, and never will be again."""
+
+    __tablename__ = "retired_honeypots"
+    zipcode: Mapped[str] = mapped_column(primary_key=True)
+    import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"))
+    __table_args__ = (CheckConstraint(ZIPCODE_RULE, name="zipcode"),)
+
+
 class ZipcodeRevision(ZipcodeColumns, Base):
     """The pool as of import N is, for each zipcode, its newest revision <= N. None is ever changed; one that
     was superseded is dropped once no epoch in detail is made from it."""

@@ -28,7 +28,7 @@ from runtime.identity import Proof as SignedRequest
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch
-from storage.honeypots import Revelation
+from storage.honeypots import OpenedHoneypot, Revelation
 from storage.manifests import SealedObject
 from storage.results import RecordedResult
 from storage.statistics import Rules as StatisticsRules
@@ -73,7 +73,7 @@ from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
 from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.honeypots import Honeypot, HoneypotSettings
+from zipcast.honeypots import HoneypotSettings
 from zipcast.hotkeys import parse_hotkey
 from zipcast.inputs import SelectionInputs
 from zipcast.legacy_messages import (
@@ -206,7 +206,7 @@ def epoch_reply(now: datetime) -> bytes:
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
     interval = EpochInterval(message.epoch_start, message.epoch_end)
-    revealed = Revelation("05" * 32, (Honeypot("07030", 31, 810),))
+    revealed = Revelation("05" * 32, (OpenedHoneypot("07030", 31, 810, "06" * 32, discarded=False),))
     is_revealed = now >= START_AT + timedelta(hours=8)
     stored = StoredEpoch(interval, "active", envelope, START_AT)
     return epoch_body(stored, revealed if is_revealed else None, now)
@@ -238,14 +238,22 @@ def pool_reply() -> EpochPoolReply:
         detail=PoolDetail(
             inputs=inputs.to_bytes().decode(),
             seed="05" * 32,
+            relaxed_age_days=2,
             relaxed_cooldown=("19104",),
-            resting_honeypots=("08608",),
-            honeypots=(ToldHoneypot(zipcode="07030", real_listings=31, published_listings=810),),
+            honeypots=(
+                ToldHoneypot(
+                    zipcode="07030",
+                    real_listings=31,
+                    published_listings=810,
+                    salt="09" * 32,
+                    discarded=False,
+                ),
+            ),
             signals=(
                 ToldSignal(hotkey=MINER_HOTKEY, kind="honeypot_hit", details=details, computed_at=AFTERWARDS),
             ),
         ),
-        candidates=(PoolRow.of(one),),
+        candidates=(PoolRow.of(one, "0a" * 32),),
         next_after="07030",
     )
 

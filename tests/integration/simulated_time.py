@@ -54,6 +54,10 @@ class SimulatedClock:
         """From now on, `duty` is done once in so much simulated time."""
         self._duties.append((every, self.wall + every, duty))
 
+    def stop_duties(self) -> None:
+        """Do none of the duties from now on."""
+        self._duties.clear()
+
     async def run(self, work: Awaitable[None], until: datetime) -> None:
         """Let `work`, which never ends by itself, run until then."""
         self._end = until

@@ -133,9 +133,9 @@ async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
         inputs = SelectionInputs.from_bytes(await epoch_inputs.committed_inputs(connection, epoch_id))
         stored = await epochs.prepared_epoch(connection, epoch_id)
         seed = bytes.fromhex(await epochs.seed_of(connection, epoch_id))
-        choice = await choose_epoch(connection, inputs, seed, stored.interval.start_at)
+        choice = (await choose_epoch(connection, inputs, seed, stored.interval.start_at)).choice
     message = EpochMessage.model_validate_json(stored.envelope.payload)
-    assert inputs.pool_hash(choice) == message.candidate_pool_hash
+    assert fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
     assert sorted(one.zipcode for one in choice.zipcodes) == [one.zipcode for one in message.zipcodes]
 
 

@@ -13,7 +13,7 @@ from zipcast.ready import Ready
 
 SERVICES = [
     *("database", "nats", "object_store", "validator_bucket", "metagraph", "rate_limit_store", "broker"),
-    *("scheduler", "assignments"),
+    *("scheduler", "assignments", "zipcode_data"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Decoys in real PostgreSQL: written with their epoch, rebuilt at any time, secret until revealed."""
+"""Honeypots in real PostgreSQL: written with their epoch, rebuilt at any time, secret until revealed."""
 
 import json
 from dataclasses import replace
@@ -6,34 +6,33 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import select
 
 from devstack.logins import login_url
 from schedulers.choosing import choose_epoch
 from schedulers.decoys import record_honeypots
 from schedulers.signals import Signals
-from storage import epoch_inputs, honeypots
+from storage import honeypots
 from storage.database import open_engine
 from storage.epoch_inputs import committed_inputs
-from storage.tables import EpochInputs
+from storage.tables import EpochHoneypots
 from storage.zipcode_import import import_zipcodes
 from tests.integration.scheduling import TRUST, open_all, preparer, upcoming
-from zipcast import envelope
+from zipcast import envelope, fairness
 from zipcast.clock import SystemClock
 from zipcast.honeypots import HoneypotSettings
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode
-from zipcast.selection import Version
+from zipcast.messages import AssignedZipcode, EpochMessage
 
-ALWAYS = HoneypotSettings(probability=1)
+OFTEN = HoneypotSettings(probability=1)
 
 
-def decoying(database):
-    return replace(preparer(database), honeypots=ALWAYS)
+def hiding(database):
+    return replace(preparer(database), honeypots=OFTEN)
 
 
 async def messages(database, count: int) -> list:
-    of = decoying(database)
+    of = hiding(database)
     return [
         envelope.verify((await of.prepare(interval)).envelope, TRUST).message for interval in upcoming(count)
     ]
@@ -41,8 +40,9 @@ async def messages(database, count: int) -> list:
 
 async def recorded(database, epoch_id: str) -> dict[str, tuple[int, int]]:
     async with database.connect() as connection:
-        found = await honeypots.stored_honeypots(connection, [epoch_id])
-        return {one.zipcode: (one.real_listings, one.published_listings) for one in found}
+        query = select(EpochHoneypots.content).where(EpochHoneypots.epoch_id == epoch_id)
+        found = json.loads((await connection.execute(query)).scalar() or "[]")
+        return {one["zipcode"]: (one["real_listings"], one["published_listings"]) for one in found}
 
 
 async def rebuilt(database, message):
@@ -51,62 +51,67 @@ async def rebuilt(database, message):
         stored = await committed_inputs(connection, message.epoch_id)
         inputs = SelectionInputs.from_bytes(stored)
         seed = preparer(database).seed(message.epoch_id, inputs.secret_id)
-        return inputs, await choose_epoch(connection, inputs, seed, message.epoch_start)
+        return await choose_epoch(connection, inputs, seed, message.epoch_start)
 
 
-async def test_an_epoch_is_rebuilt_from_the_record_after_more_imports_and_epochs(database, tmp_path):
+async def test_an_epoch_is_rebuilt_from_the_database_after_more_imports_and_epochs(database, tmp_path):
     before = await messages(database, 4)
     more = tmp_path / "zipcodes.csv"
     rows = "".join(f"{number},PA,{number % 900}\n" for number in range(15000, 19600, 7))
     more.write_text("zipcode,state,recently_sold_listings\n" + rows)
     await import_zipcodes(database, more, now=datetime.now(UTC))
     after = await messages(database, 8)
+    some = 0
     for message in after:
-        inputs, choice = await rebuilt(database, message)
-        assert inputs.pool_hash(choice) == message.candidate_pool_hash
+        chosen = await rebuilt(database, message)
+        choice = chosen.choice
+        assert fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
         assert AssignedZipcode.all_of(choice.zipcodes) == message.zipcodes
-        found = {one.zipcode: (one.real_listings, one.published_listings) for one in choice.honeypots}
-        assert found == await recorded(database, message.epoch_id) != {}
+        drawn = (*choice.honeypots, *choice.discarded)
+        found = {one.zipcode: (one.real_listings, one.published_listings) for one in drawn}
+        assert found == await recorded(database, message.epoch_id)
+        some += bool(choice.honeypots)
+    assert some >= 4
     assert after[:4] == before
     pools = [message.candidate_pool_hash for message in after]
     assert len(set(pools)) == len(pools)
 
 
-async def test_a_decoy_rests_and_the_inputs_say_whose_decoys_do(database):
-    made = await messages(database, 8)
-    used = [zipcode for message in made for zipcode in await recorded(database, message.epoch_id)]
-    assert len(used) == len(set(used)) >= 8
-    inputs, _ = await rebuilt(database, made[-1])
-    assert inputs.honeypot_epoch_ids == tuple(message.epoch_id for message in made[:-1])
+async def test_what_is_published_of_an_import_is_decided_once_and_changes_with_the_next(database, tmp_path):
+    of = hiding(database)
+    first, second, third = upcoming(3)
+    await of.prepare(first)
+    counts = "select import_id, zipcode, expected_listings from published_zipcodes order by 1, 2"
+    url = database.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    published = await ask(url, counts)
+    await replace(of, honeypots=HoneypotSettings(probability=0)).prepare(second)
+    assert await ask(url, counts) == published
+    more = tmp_path / "zipcodes.csv"
+    more.write_text("zipcode,state,recently_sold_listings\n19123,PA,900\n")
+    await import_zipcodes(database, more, now=datetime.now(UTC))
+    await of.prepare(third)
+    after = await ask(url, counts)
+    assert after[: len(published)] == published
+    (old,), (new,) = ({one[0] for one in rows} for rows in (published, after[len(published) :]))
+    assert new == old + 1
+    secret = await ask(url, "select import_id, count(*) from zipcode_honeypots group by 1 order by 1")
+    assert [one for one, _ in secret] == [old, new]
+    assert secret[0][1] == secret[1][1] > 0
+    # What epochs can still be made of stays.
+    assert await ask(url, "select drop_published_zipcodes(%s, 5000)", old) == [(0,)]
 
 
-async def test_what_was_committed_to_before_there_were_honeypots_is_chosen_by_the_rules_of_then(database):
-    first, second = upcoming(2)
-    await decoying(database).prepare(first)
-    async with database.begin() as connection:
-        stored = await committed_inputs(connection, second.epoch_id)
-        inputs = SelectionInputs.from_bytes(stored)
-        old = inputs.of_version(Version.BY_CHANCE).to_bytes()
-        await connection.execute(delete(EpochInputs).where(EpochInputs.epoch_id == second.epoch_id))
-        await epoch_inputs.commit_inputs(connection, second.epoch_id, old, datetime.now(UTC))
-    message = envelope.verify((await decoying(database).prepare(second)).envelope, TRUST).message
-    assert message.metadata.algorithm_version == "zipcast-selection/1"
-    assert await recorded(database, second.epoch_id) == {}
-    inputs, choice = await rebuilt(database, message)
-    assert inputs.pool_hash(choice) == message.candidate_pool_hash
-    assert choice.decoys == ()
-
-
-async def test_a_message_from_the_stream_gets_its_decoys_from_what_it_was_committed_to(database):
-    (message,) = await messages(database, 1)
+async def test_a_message_from_the_stream_gets_its_honeypots_from_what_it_was_committed_to(database):
+    made = [one for one in await messages(database, 4) if await recorded(database, one.epoch_id)]
+    message = made[0]
     before = await recorded(database, message.epoch_id)
     async with database.begin() as connection:
-        await honeypots.store_honeypots(connection, message.epoch_id, (), 50)
-        await record_honeypots(decoying(database), connection, message)
+        await honeypots.store_honeypots(connection, message.epoch_id, ())
+        await record_honeypots(hiding(database), connection, message)
     assert await recorded(database, message.epoch_id) == before != {}
     other = message.model_copy(update={"zipcodes": message.zipcodes[1:]})
     async with database.begin() as connection:
-        await record_honeypots(decoying(database), connection, other)
+        await record_honeypots(hiding(database), connection, other)
     assert await recorded(database, message.epoch_id) == {}
 
 
@@ -122,12 +127,26 @@ async def move(url: str, epoch_id: str, start: str, end: str) -> None:
     )
 
 
+async def with_honeypots(database) -> EpochMessage:
+    """Prepare epochs until one has honeypots; all that were prepared are that one and those before it."""
+    of = hiding(database)
+    for interval in upcoming(20):
+        message = envelope.verify((await of.prepare(interval)).envelope, TRUST).message
+        if {one.zipcode for one in message.zipcodes} & (await recorded(database, message.epoch_id)).keys():
+            return message
+    raise AssertionError("none of 20 epochs has honeypots")
+
+
 @pytest.mark.parametrize("process", ["responder", "http_bridge"])
-async def test_decoys_show_one_epoch_after_the_end_and_not_before(servers, database, database_url, process):
-    (message,) = await messages(database, 1)
+async def test_honeypots_show_one_epoch_after_the_end_and_not_before(
+    servers, database, database_url, process
+):
+    message = await with_honeypots(database)
     await open_all(database)
+    await ask(database_url, "delete from epoch_assignments where epoch_id <> %s", message.epoch_id)
+    for table in ("epoch_honeypots", "epoch_messages", "epochs"):
+        await ask(database_url, f"delete from {table} where epoch_id <> %s", message.epoch_id)
     url = login_url(servers.state, database_url, process)
-    query = "select revealed_honeypots(%s)"
     for start, end, shown in (
         ("+ interval '1 h'", "+ interval '2 h'", False),
         ("- interval '1 h'", "+ interval '1 h'", False),
@@ -135,15 +154,47 @@ async def test_decoys_show_one_epoch_after_the_end_and_not_before(servers, datab
         ("- interval '121 min'", "- interval '61 min'", True),
     ):
         await move(database_url, message.epoch_id, start, end)
-        ((content,),) = await ask(url, query, message.epoch_id)
+        ((content,),) = await ask(url, "select revealed_honeypots(%s)", message.epoch_id)
         assert bool(content) is shown, (start, end)
         async with database.connect() as connection:
             assert (await honeypots.revelation(connection, message.epoch_id) is not None) is shown
-    for statement in ("select from epoch_honeypots", "delete from epoch_honeypots"):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await ask(url, statement)
+
+
+@pytest.mark.parametrize("process", ["responder", "http_bridge"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select count(*) from epoch_honeypots",
+        "delete from epoch_honeypots",
+        "insert into miner_signals default values",
+        "select count(*) from zipcode_honeypots",
+        "select count(*) from retired_honeypots",
+        "select recently_sold_listings from zipcodes",
+        "select population from zipcodes",
+        "select count(*) from zipcodes where recently_sold_listings < 50",
+        "select count(*) from zipcode_revisions",
+        "explain analyze select from zipcode_honeypots",
+        "explain analyze select from epoch_honeypots where epoch_id > ''",
+        "select drop_published_zipcodes(1, 1)",
+        "insert into published_zipcodes select * from published_zipcodes",
+    ],
+)
+async def test_no_login_but_the_schedulers_learns_real_counts(
+    servers, database, database_url, process: str, query: str
+):
+    await hiding(database).prepare(upcoming(1)[0])
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await ask(url, "insert into miner_signals default values")
+        await ask(login_url(servers.state, database_url, process), query)
+
+
+@pytest.mark.parametrize("process", ["responder", "http_bridge"])
+async def test_statistics_of_the_planner_tell_no_real_count(servers, database, database_url, process: str):
+    await hiding(database).prepare(upcoming(1)[0])
+    await ask(database_url, "analyze zipcodes")
+    url = login_url(servers.state, database_url, process)
+    query = "select attname from pg_stats where tablename = %s and attname = %s"
+    for table, column in (("zipcodes", "recently_sold_listings"), ("epoch_honeypots", "content")):
+        assert await ask(url, query, table, column) == []
 
 
 async def test_an_epoch_is_not_revealed_before_a_longer_one_that_came_before_it(database, database_url):
@@ -172,14 +223,17 @@ async def report(url: str, epoch_id: str, hotkey: str, counts: list[tuple[str, i
     )
 
 
-async def test_who_reports_more_for_a_decoy_than_its_threshold_is_flagged_once(
+async def test_who_reports_more_for_a_honeypot_than_its_threshold_is_flagged_once(
     servers, database, database_url
 ):
-    (message,) = await messages(database, 1)
+    message = await with_honeypots(database)
     await open_all(database)
     epoch_id = message.epoch_id
-    decoy, (real, published) = next(iter((await recorded(database, epoch_id)).items()))
-    genuine = next(one.zipcode for one in message.zipcodes if one.zipcode != decoy)
+    known = await recorded(database, epoch_id)
+    zipcodes = [one.zipcode for one in message.zipcodes]
+    decoy = next(one for one in zipcodes if one in known)
+    real, published = known[decoy]
+    genuine = next(one for one in zipcodes if one not in known)
     await report(database_url, epoch_id, "invents", [(genuine, 700), (decoy, 51), (decoy, published)])
     await report(database_url, epoch_id, "honest", [(genuine, 700), (decoy, 50)])
     await report(database_url, epoch_id, "afterwards", [(decoy, 60)], late=True)
@@ -189,7 +243,8 @@ async def test_who_reports_more_for_a_decoy_than_its_threshold_is_flagged_once(
     signals = Signals(own, SystemClock(), 3600)
     await signals.flag()
     assert await ask(database_url, "select count(*) from miner_signals") == [(0,)]
-    await move(database_url, epoch_id, "- interval '3 h'", "- interval '2 h'")
+    shift = "interval '9 d'"
+    await ask(database_url, f"update epochs set start_at = start_at - {shift}, end_at = end_at - {shift}")
     await signals.flag()
     await report(database_url, epoch_id, "too late to be looked at", [(decoy, 900)])
     await signals.flag()

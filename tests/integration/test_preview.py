@@ -67,6 +67,7 @@ async def test_a_preview_is_what_preparing_then_gives_and_writes_nothing(
     assert json.loads(prepared.stdout) == {
         "prepared": True,
         "relaxedCooldown": [],
+        "relaxedAgeDays": 0,
         "message": json.loads(stored.envelope.payload),
     }
     readable = await run(url)

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 EPOCHS = 5_000
 # They hold one row a zipcode, and `stats` counts these, once in ten seconds for everybody.
-OF_ZIPCODES = {"zipcodes", "zipcode_revisions", "zipcode_imports"}
+OF_ZIPCODES = {"zipcodes", "zipcode_revisions", "zipcode_imports", "published_zipcodes"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

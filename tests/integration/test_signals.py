@@ -179,7 +179,7 @@ async def test_who_completed_in_time_counts_whatever_is_reported_later(side: Res
     await report(side, interval, "in time", {}, status="IN_PROGRESS", **late)
     await report(side, interval, "too late", {}, **late)
     await report(side, interval, "never", {}, status="FAILED")
-    async with side.database.connect() as connection:
+    async with side.owner.connect() as connection:
         counted = (await read_statistics(connection)).recent[0]
     assert (counted.miners_participated, counted.miners_completed) == (3, 1)
 

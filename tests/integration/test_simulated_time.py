@@ -16,6 +16,7 @@ from schedulers.publisher import Publisher
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
 from storage import epochs
+from storage.data_age import read_data_now
 from storage.database import open_engine
 from storage.epochs import StoredEpoch
 from storage.tables import Epoch
@@ -115,6 +116,40 @@ async def test_every_epoch_of_a_month_is_prepared_published_and_completed_in_its
     assert sequences == list(range(1, len(sequences) + 1))
     assert engine.failures == 0
     assert await chain_faults(database) == []
+
+
+@pytest.mark.timeout(1200)
+async def test_sixty_days_without_an_import_miss_no_epoch_and_it_is_said_before(
+    database, clock, nats_server, pool
+):
+    """The import is 30 days fresh; from day 23 on health warns, from day 30 on the epochs say it."""
+    clock.stop_duties()
+    engine = await engine_on(database, clock, nats_server)
+    told: dict[int, str | None] = {}
+
+    async def look(now: datetime) -> None:
+        async with database.connect() as connection:
+            found = await read_data_now(connection)
+        assert found is not None
+        told[(now - BEGIN).days] = found.fault()
+
+    clock.each(timedelta(days=1), look)
+    for days in range(10, 61, 10):
+        await clock.run(engine.run(), BEGIN + timedelta(days=days))
+    ids, found = demanded(BEGIN + 2 * MONTH), await statuses(database)
+    assert len(ids) == 2 * EPOCHS
+    assert [found[epoch_id] for epoch_id in ids[:-1]] == ["completed"] * (2 * EPOCHS - 1)
+    assert engine.failures == 0
+    assert await chain_faults(database) == []
+    assert all(told[day] is None for day in range(1, 23))
+    assert all("more hours" in str(told[day]) for day in range(24, 30))
+    assert all("days too old" in str(told[day]) for day in range(31, 60))
+    async with database.connect() as connection:
+        rows = await connection.execute(select(Epoch.relaxed_age_days).order_by(Epoch.start_at))
+        relaxed = list(rows.scalars())
+    assert set(relaxed[: EPOCHS - 1]) == {0}
+    assert min(relaxed[EPOCHS + 1 :]) >= 1
+    assert max(relaxed) == 30
 
 
 async def test_what_passed_while_the_machine_was_suspended_is_missed_and_what_was_prepared_is_late(

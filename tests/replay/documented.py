@@ -10,19 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.replay.from_protocol import Row, replay
-from zipcast.selection import (
-    NEWEST,
-    Candidate,
-    MarketTier,
-    PoolTooSmallError,
-    SelectionSettings,
-    Version,
-    select,
-)
+from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, select
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 HEADING = "\n### Whole selections\n"
-RULES = {"settings", "version", "hiding"}
+RULES = {"settings", "honeypots"}
 
 
 def block() -> dict[str, Any]:
@@ -53,6 +45,7 @@ def settings_document(settings: SelectionSettings) -> Row:
         "tier_weights": [[str(tier), weight] for tier, weight in settings.tier_weights],
         "selection_randomness": settings.selection_randomness,
         "geographic_spread_factor": settings.geographic_spread_factor,
+        "strict_priorities": settings.strict_priorities,
     }
 
 
@@ -90,21 +83,20 @@ def row_of(candidate: Candidate) -> Row:
 def selected(
     candidates: list[Candidate],
     settings: SelectionSettings,
-    seed: str,
+    draw_key: str,
     start: str,
-    version: int = NEWEST,
-    hiding: bool = False,
+    honeypots: list[str] | None = None,
 ) -> Row:
     """What `zipcast.selection` says, in the words of the page."""
     start_at = datetime.fromisoformat(start)
-    rules = {"version": Version(version), "hiding": hiding}
     try:
-        chosen = select(candidates, settings, bytes.fromhex(seed), start_at, **rules)  # type: ignore[arg-type]
+        chosen = select(candidates, settings, bytes.fromhex(draw_key), start_at, honeypots=honeypots)
     except PoolTooSmallError:
         return {"zipcodes": None, "totalListings": None}
     return {
         "zipcodes": [one.zipcode for one in chosen.zipcodes],
         "totalListings": chosen.total_listings,
+        "relaxedAgeDays": chosen.relaxed_age_days,
         "relaxedCooldown": list(chosen.relaxed_cooldown),
     }
 
@@ -117,10 +109,10 @@ def faults() -> list[str]:
     for number, case in enumerate(page["cases"]):
         settings = page["settings"] | case["settings"]
         stated = {name: case[name] for name in case if name not in RULES}
-        rules = (case["version"], case["hiding"])
-        if replay(page["candidates"], settings, page["drawKey"], page["start"], *rules) != stated:
+        rules = case["honeypots"]
+        if replay(page["candidates"], settings, page["drawKey"], page["start"], rules) != stated:
             found.append(f"case {number}: the replay")
-        ours = selected(candidates, settings_of(settings), page["drawKey"], page["start"], *rules)
+        ours = selected(candidates, settings_of(settings), page["drawKey"], page["start"], rules)
         if ours != {name: stated[name] for name in ours}:
             found.append(f"case {number}: zipcast.selection")
     return found
@@ -130,8 +122,8 @@ def main() -> None:
     page = block()
     for case in page["cases"]:
         settings = page["settings"] | case["settings"]
-        rules = (case["version"], case["hiding"])
-        told = replay(page["candidates"], settings, page["drawKey"], page["start"], *rules)
+        rules = case["honeypots"]
+        told = replay(page["candidates"], settings, page["drawKey"], page["start"], rules)
         case.update(told)
     sys.stdout.write(_rendered(page))
 

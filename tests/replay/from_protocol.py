@@ -14,6 +14,7 @@ from typing import Any
 
 Row = dict[str, Any]
 TWELVE_DIGITS = Context(prec=12)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -29,65 +30,120 @@ class Ranked:
         """As the page writes them."""
         return {
             "zipcode": self.row["zipcode"],
-            "weight": f"{TWELVE_DIGITS.create_decimal_from_float(self.weight):.11e}",
+            "weight": f"{rounded(self.weight):.11e}",
             "draw": self.draw.hex(),
             "key": f"{self.key:.11e}",
         }
 
 
 def replay(
-    candidates: Sequence[Row], settings: Row, seed: str, start: str, version: int = 3, hiding: bool = False
+    candidates: Sequence[Row],
+    settings: Row,
+    draw_key: str,
+    start: str,
+    honeypots: Sequence[str] | None = None,
 ) -> Row:
-    """`zipcodes` is None where there is no selection."""
+    """Steps 1 to 6. `honeypots` None: none are to be hidden. `zipcodes` is None if there is no selection."""
     start_at = datetime.fromisoformat(start)
-    usable = [row for row in candidates if is_usable(row, settings, start_at)]
-    pool = [row for row in usable if is_rested(row, settings, start_at)]
-    resting = [row for row in usable if row not in pool]
-    instants = sorted({datetime.fromisoformat(row["lastAssigned"]) for row in resting})
-    lowest, highest = band(settings)
-    hiding = hiding and version >= 2
-    attempts: list[tuple[list[Row], list[Row]]] = []
-    if hiding and version >= 3:
-        attempts.append(([row for row in pool if row["expectedListings"] <= highest - lowest], []))
-    attempts.append((pool, []))
-    for instant in instants:
-        let_back = [row for row in resting if instant == datetime.fromisoformat(row["lastAssigned"])]
-        attempts.append((pool, [*attempts[-1][1], *let_back]))
-    for rested, relaxed in attempts:
-        ranked = rank([*rested, *relaxed], settings, bytes.fromhex(seed))
-        shares = soft_shares([*rested, *relaxed], settings) if version >= 3 else None
-        chosen = fit([one.row for one in ranked], settings, shares, bytes.fromhex(seed), hiding)
-        if chosen is not None:
-            break
+    key = bytes.fromhex(draw_key)
+    usable = [row for row in candidates if may_be_drawn(row, settings)]
+    rested = [row for row in usable if is_rested(row, settings, start_at)]
+    fresh = [row for row in rested if days_too_old(row, settings, start_at) <= 0]
+    old = [row for row in rested if row not in fresh]
+    cooling = [row for row in usable if row not in rested]
+    attempts: list[tuple[list[Row], int, list[Row]]] = []
+    if honeypots is not None:
+        attempts.append(([row for row in fresh if row["expectedListings"] <= most_false(settings)], 0, []))
+    attempts.append((fresh, 0, []))
+    days = sorted({days_too_old(row, settings, start_at) for row in old})
+    for day in days:
+        pool = fresh + [row for row in old if days_too_old(row, settings, start_at) <= day]
+        if day == days[-1] or total_of(pool) >= 3 * settings["target_listings"]:
+            attempts.append((pool, day, []))
+    let_back: list[Row] = []
+    for instant in sorted({datetime.fromisoformat(row["lastAssigned"]) for row in cooling}):
+        let_back += [row for row in cooling if instant == datetime.fromisoformat(row["lastAssigned"])]
+        attempts.append((fresh + old + let_back, days[-1] if days else 0, list(let_back)))
+    tried = iter(attempts)
+    chosen = None
+    while chosen is None and (attempt := next(tried, None)) is not None:
+        pool, day, relaxed = attempt
+        ranked = rank(pool, settings, key)
+        chosen = fit([one.row for one in ranked], settings, key, honeypots)
+    shares = shares_of(ranked, settings)
     return {
         "pool": [one.numbers() for one in sorted(ranked, key=lambda one: one.row["zipcode"])],
         "ranked": [one.row["zipcode"] for one in ranked],
-        **({} if shares is None else _of_states(shares, seed)),
+        "shares": {state: f"{shares[state]:.11e}" for state in sorted(shares)},
+        "stateDraws": {state: draw_bytes(key, f"state:{state}").hex() for state in sorted(shares)},
+        "firstDraws": {state: draw_bytes(key, f"first:{state}").hex() for state in sorted(shares)},
         "zipcodes": None if chosen is None else [row["zipcode"] for row in chosen],
-        "totalListings": None if chosen is None else sum(row["expectedListings"] for row in chosen),
+        "totalListings": None if chosen is None else total_of(chosen),
+        "relaxedAgeDays": day,
         "relaxedCooldown": sorted(row["zipcode"] for row in relaxed),
     }
 
 
-def _of_states(shares: dict[str, float], seed: str) -> Row:
-    """As the page writes them."""
-    states = sorted(shares)
-    return {
-        "softShares": {state: f"{shares[state]:.11e}" for state in states},
-        "stateDraws": {state: state_draw(bytes.fromhex(seed), state).hex() for state in states},
-    }
+def choose(
+    candidates: Sequence[Row],
+    real_listings: dict[str, int],
+    settings: Row,
+    draw_key: str,
+    start: str,
+    most: int,
+) -> Row:
+    """The attempts of "Honeypots", up to the one that counts. `honeypots` are the honeypots of that one."""
+    lowest, highest = band(settings)
+    published = {row["zipcode"]: row["expectedListings"] for row in candidates}
+    discarded: set[str] = set()
+    attempt = 0
+    while True:
+        key = hmac.digest(bytes.fromhex(draw_key), f"attempt:{attempt}".encode(), "sha256").hex()
+        left = [row for row in candidates if attempt < 8 or row["zipcode"] not in discarded]
+        found = replay(left, settings, key, start, list(real_listings) if most else None)
+        if found["zipcodes"] is None:
+            return {"attempt": attempt, "zipcodes": None}
+        honeypots = sorted(zipcode for zipcode in found["zipcodes"] if zipcode in real_listings)
+        surplus = sum(published[zipcode] - real_listings[zipcode] for zipcode in honeypots)
+        true_total = found["totalListings"] - surplus
+        if len(honeypots) <= most and lowest <= true_total <= highest:
+            return {
+                "attempt": attempt,
+                "zipcodes": sorted(found["zipcodes"]),
+                "publishedTotal": found["totalListings"],
+                "trueTotal": true_total,
+                "honeypots": honeypots,
+                "discarded": sorted(discarded - set(honeypots)),
+            }
+        discarded |= set(honeypots)
+        attempt += 1
+
+
+def draw_bytes(key: bytes, label: str) -> bytes:
+    return hmac.digest(key, label.encode(), "sha256")[:8]
+
+
+def draw(key: bytes, label: str) -> float:
+    return ((int.from_bytes(draw_bytes(key, label), "big") >> 11) + 0.5) / 2**53
+
+
+def rounded(number: float) -> Decimal:
+    return TWELVE_DIGITS.create_decimal_from_float(number)
 
 
 # 1. Pool
 
 
-def is_usable(row: Row, settings: Row, start_at: datetime) -> bool:
+def may_be_drawn(row: Row, settings: Row) -> bool:
+    listings = row["expectedListings"]
+    in_limits = settings["min_zipcode_listings"] <= listings <= settings["max_zipcode_listings"]
+    return in_limits and row["state"] in dict(settings["state_priorities"])
+
+
+def days_too_old(row: Row, settings: Row, start_at: datetime) -> int:
+    """Rounded up."""
     age = start_at - datetime.fromisoformat(row["lastScraped"])
-    return (
-        row["state"] in dict(settings["state_priorities"])
-        and settings["min_zipcode_listings"] <= row["expectedListings"] <= settings["max_zipcode_listings"]
-        and age <= timedelta(seconds=settings["max_data_age"])
-    )
+    return -((timedelta(seconds=settings["max_data_age"]) - age) // DAY)
 
 
 def is_rested(row: Row, settings: Row, start_at: datetime) -> bool:
@@ -97,10 +153,16 @@ def is_rested(row: Row, settings: Row, start_at: datetime) -> bool:
     return rested >= timedelta(seconds=settings["cooldown"])
 
 
-# 2. Weight and 3. Rank
+def most_false(settings: Row) -> int:
+    lowest, highest = band(settings)
+    most: int = highest - lowest - settings["min_zipcode_listings"]
+    return most
 
 
-def softened(row: Row, settings: Row) -> float:
+# 2. Weight and share, 3. Rank
+
+
+def weight_of(row: Row, settings: Row) -> float:
     listings = row["expectedListings"]
     plain = listings * math.log((row["population"] or 0) + listings)
     plain = plain * dict(settings["tier_weights"])[row["marketTier"]]
@@ -108,19 +170,22 @@ def softened(row: Row, settings: Row) -> float:
     return math.pow(plain * row["baseWeight"], 1 - settings["selection_randomness"])
 
 
-def rank(pool: Sequence[Row], settings: Row, seed: bytes) -> list[Ranked]:
-    weights = [softened(row, settings) for row in pool]
+def shares_of(pool: Sequence[Ranked], settings: Row) -> dict[str, float]:
+    priorities = dict(settings["state_priorities"])
+    exponent = 1 - settings["geographic_spread_factor"]
+    parts = {state: math.pow(1 / priorities[state], exponent) for state in {one.row["state"] for one in pool}}
     # Fractions add exactly; float() rounds once.
-    overall = float(sum(map(Fraction, weights)))
+    whole = float(sum(map(Fraction, parts.values())))
+    return {state: float(rounded(part / whole)) for state, part in parts.items()}
+
+
+def rank(pool: Sequence[Row], settings: Row, key: bytes) -> list[Ranked]:
     ranked = []
-    for row, weight in zip(pool, weights, strict=True):
-        of_state = [one for other, one in zip(pool, weights, strict=True) if other["state"] == row["state"]]
-        share = float(sum(map(Fraction, of_state))) / overall
-        spread = weight / math.pow(share, settings["geographic_spread_factor"])
-        draw = hmac.digest(seed, f"draw:{row['zipcode']}".encode(), "sha256")[:8]
-        u = ((int.from_bytes(draw, "big") >> 11) + 0.5) / 2**53
-        key = TWELVE_DIGITS.create_decimal_from_float(-math.log(u) / spread)
-        ranked.append(Ranked(row, spread, draw, key))
+    for row in pool:
+        weight = weight_of(row, settings)
+        label = f"draw:{row['zipcode']}"
+        of_rank = rounded(-math.log(draw(key, label)) / weight)
+        ranked.append(Ranked(row, weight, draw_bytes(key, label), of_rank))
     return sorted(ranked, key=lambda one: (one.key, one.row["zipcode"]))
 
 
@@ -133,25 +198,17 @@ def band(settings: Row) -> tuple[int, int]:
     return lowest, math.floor(Fraction(target * (100 + tolerance), 100))
 
 
-def soft_shares(pool: Sequence[Row], settings: Row) -> dict[str, float]:
-    by_state: dict[str, list[Fraction]] = {}
-    for row in pool:
-        by_state.setdefault(row["state"], []).append(Fraction(softened(row, settings)))
-    overall = float(sum(sum(weights) for weights in by_state.values()))
-    left = {
-        state: math.pow(float(sum(weights)) / overall, 1 - settings["geographic_spread_factor"])
-        for state, weights in by_state.items()
-    }
-    whole = float(sum(map(Fraction, left.values())))
-    return {state: float(TWELVE_DIGITS.create_decimal_from_float(one / whole)) for state, one in left.items()}
-
-
-def goal(taken: Sequence[Row], settings: Row, hiding: bool) -> int:
-    """Where to stop, with so much taken: the target, or with decoys to hide what leaves each of them room."""
-    lowest, highest = band(settings)
-    counts = [row["expectedListings"] for row in taken if hiding]
-    rooms = [lowest + count for count in counts if count <= highest - lowest]
-    return max([settings["target_listings"], *rooms])
+def floor_and_goal(
+    taken: Sequence[Row], settings: Row, key: bytes, honeypots: Sequence[str] | None
+) -> tuple[int, int]:
+    lowest, _ = band(settings)
+    hideable = [row for row in taken if row["expectedListings"] <= most_false(settings)]
+    if honeypots is None or not hideable:
+        return lowest, settings["target_listings"]
+    guides = [row for row in hideable if row["zipcode"] in honeypots] or hideable
+    guide = min(guides, key=lambda row: draw(key, f"room:{row['zipcode']}"))
+    floor = lowest + guide["expectedListings"]
+    return floor, max(settings["target_listings"], floor)
 
 
 def total_of(rows: Sequence[Row]) -> int:
@@ -159,24 +216,23 @@ def total_of(rows: Sequence[Row]) -> int:
 
 
 def fit(
-    ranked: Sequence[Row], settings: Row, shares: dict[str, float] | None, seed: bytes, hiding: bool
+    ranked: Sequence[Row], settings: Row, key: bytes, honeypots: Sequence[str] | None
 ) -> list[Row] | None:
-    if shares is None:
-        return look_ahead(ranked, settings, hiding)
-    taken = turns(ranked, settings, shares, seed, hiding)
+    taken = turns(ranked, settings, key, honeypots)
     if total_of(taken) >= band(settings)[0]:
         return taken
-    return look_ahead([*taken, *(row for row in ranked if row not in taken)], settings, hiding)
+    return look_ahead([*taken, *(row for row in ranked if row not in taken)], settings, key, honeypots)
 
 
-def state_draw(seed: bytes, state: str) -> bytes:
-    return hmac.digest(seed, f"state:{state}".encode(), "sha256")[:8]
-
-
-def turns(
-    ranked: Sequence[Row], settings: Row, shares: dict[str, float], seed: bytes, hiding: bool
-) -> list[Row]:
-    lowest, highest = band(settings)
+def turns(ranked: Sequence[Row], settings: Row, key: bytes, honeypots: Sequence[str] | None) -> list[Row]:
+    _, highest = band(settings)
+    priorities = dict(settings["state_priorities"])
+    shares = shares_of([Ranked(row, 0.0, b"", Decimal(0)) for row in ranked], settings)
+    first = min(
+        shares,
+        key=lambda state: (rounded(-math.log(draw(key, f"first:{state}")) / shares[state]), state),
+        default=None,
+    )
     left = list(ranked)
     taken: list[Row] = []
 
@@ -184,25 +240,36 @@ def turns(
         return len([row for row in taken if row["state"] == state])
 
     def time_of(state: str) -> tuple[float, str]:
-        offset = ((int.from_bytes(state_draw(seed, state), "big") >> 11) + 0.5) / 2**53
-        if state == ranked[0]["state"]:
-            offset = 0.0
+        offset = 0.0 if state == first else draw(key, f"state:{state}")
         return (count(state) + offset) / shares[state], state
 
-    while total_of(taken) < goal(taken, settings, hiding):
+    while True:
+        floor, goal = floor_and_goal(taken, settings, key, honeypots)
+        total = total_of(taken)
         states = {row["state"] for row in left}
-        entitled = {state for state in states if count(state) < shares[state] * (len(taken) + 1)}
-        if not states or (not entitled and total_of(taken) >= lowest):
-            break
+        if total >= goal or not states:
+            return taken
+        if settings.get("strict_priorities"):
+            smallest = min(priorities[state] for state in states)
+            entitled = {state for state in states if priorities[state] == smallest}
+        else:
+            entitled = {state for state in states if count(state) < shares[state] * (len(taken) + 1)}
+        if not entitled and total >= floor:
+            return taken
         turn = min(entitled or states, key=time_of)
-        first = next(row for row in left if row["state"] == turn)
-        left.remove(first)
-        if total_of([*taken, first]) <= highest:
-            taken.append(first)
-    return taken
+        of_state = [row for row in left if row["state"] == turn]
+        for row in of_state:
+            if total >= floor and goal - total <= total + row["expectedListings"] - goal:
+                return taken
+            left.remove(row)
+            if total >= floor or total + row["expectedListings"] <= highest:
+                taken.append(row)
+                break
 
 
-def look_ahead(ordered: Sequence[Row], settings: Row, hiding: bool) -> list[Row] | None:
+def look_ahead(
+    ordered: Sequence[Row], settings: Row, key: bytes, honeypots: Sequence[str] | None
+) -> list[Row] | None:
     lowest, highest = band(settings)
     later: list[set[int]] = [{0}]  # what those after a place can add, from the last up
     for row in reversed(ordered):
@@ -212,7 +279,7 @@ def look_ahead(ordered: Sequence[Row], settings: Row, hiding: bool) -> list[Row]
     chosen: list[Row] = []
     for place, row in enumerate(ordered, start=1):
         total = total_of(chosen)
-        if total >= goal(chosen, settings, hiding):
+        if total >= floor_and_goal(chosen, settings, key, honeypots)[1]:
             break
         if any(lowest <= total + row["expectedListings"] + extra <= highest for extra in later[place]):
             chosen.append(row)

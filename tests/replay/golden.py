@@ -1,4 +1,4 @@
-"""Selections that must never change by a byte: past epochs were drawn by them, whatever version is newest.
+"""Selections that must never change by a byte: past epochs were drawn by them.
 
 `python -m tests.replay.golden` compares them under any Python with nothing installed; `make check-pythons`
 does so under each that it is given. Standard library and `zipcast.selection` only.
@@ -8,12 +8,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from tests.replay import documented
 from tests.replay.pools import START_AT, pool
-from zipcast.selection import PoolTooSmallError, Selection, SelectionSettings, Version, draw, select
+from zipcast.ranking import rank
+from zipcast.selection import PoolTooSmallError, Selection, SelectionSettings, select
 
 GOLDEN = Path(__file__).parent / "golden.json"
 
@@ -25,43 +27,40 @@ CASES: dict[str, tuple[int, bool, dict[str, Any]]] = {
     "exact": (300, False, {"target_listings": 9_973, "tolerance_percent": 0}),
     "relaxed": (12, False, {"target_listings": 6_000, "tolerance_percent": 1}),
     "alike": (500, True, {"target_listings": 7_000, "tolerance_percent": 0}),
+    "old data": (400, False, {"target_listings": 12_000, "max_data_age": timedelta(days=1)}),
+    "strict": (800, False, {"strict_priorities": True}),
     "too small": (12, False, {"target_listings": 60_000}),
 }
 
 
 def digests() -> dict[str, str]:
-    """By case and version: SHA-256 over all that a selection says, and over the whole order of its pool."""
-    return {f"{name}/{version}": _digest(name, version) for version in Version for name in CASES}
+    """By case: SHA-256 over all that a selection says, and over the ranks of its pool."""
+    return {
+        f"{name}/{'hiding' if hiding else 'plain'}": _digest(name, hiding)
+        for hiding in (False, True)
+        for name in CASES
+    }
 
 
-def _digest(name: str, version: Version) -> str:
+def _digest(name: str, hiding: bool) -> str:
     size, alike, changes = CASES[name]
     settings, seed = SelectionSettings(**changes), hashlib.sha256(name.encode()).digest()
     try:
         candidates = pool(name, size, alike=alike)
-        hiding = version >= Version.WITH_DECOYS
-        selection = select(candidates, settings, seed, START_AT, version=version, hiding=hiding)
+        honeypots = [one.zipcode for one in candidates[::20]] if hiding else None
+        selection = select(candidates, settings, seed, START_AT, honeypots=honeypots)
     except PoolTooSmallError as error:
         return hashlib.sha256(str(error).encode()).hexdigest()
-    return hashlib.sha256("\n".join(_lines(selection, settings, seed, version)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(_lines(selection, settings, seed)).encode()).hexdigest()
 
 
-def _lines(selection: Selection, settings: SelectionSettings, seed: bytes, version: Version) -> Iterator[str]:
+def _lines(selection: Selection, settings: SelectionSettings, seed: bytes) -> Iterator[str]:
     yield from (chosen.zipcode for chosen in selection.zipcodes)
     yield f"total {selection.total_listings}"
     yield from (f"relaxed {zipcode}" for zipcode in selection.relaxed_cooldown)
     yield from (f"pool {candidate.zipcode}" for candidate in selection.pool)
-    # A target that only the whole pool meets shows the order of everything in it.
-    everything = sum(candidate.expected_listings for candidate in selection.pool)
-    settings_of_all = SelectionSettings(
-        target_listings=everything,
-        tolerance_percent=0,
-        selection_randomness=settings.selection_randomness,
-        geographic_spread_factor=settings.geographic_spread_factor,
-    )
-    yield from (
-        candidate.zipcode for candidate in draw(selection.pool, settings_of_all, seed, version=version)
-    )
+    yield f"age {selection.relaxed_age_days}"
+    yield from (candidate.zipcode for candidate in rank(selection.pool, settings, seed).ranked)
 
 
 def faults() -> list[str]:

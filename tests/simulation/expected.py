@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, variance
 
-from tests.replay.from_protocol import Row, softened
+from tests.replay.from_protocol import Row, weight_of
 
 RARE = 25.0
 FALSE_ALARM = 0.001
@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class State:
-    """The rows of a state with their chances, and its soft share of all zipcodes."""
+    """The rows of a state with their chances, and its share of all zipcodes."""
 
     rows: list[Row]
     chances: list[float]
@@ -55,22 +55,27 @@ def states_of(pool: Sequence[Row], settings: Row) -> dict[str, State]:
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in pool:
         rows[row["state"]].append(row)
-    chances = {state: [softened(row, settings) for row in rows[state]] for state in rows}
+    chances = {state: [weight_of(row, settings) for row in rows[state]] for state in rows}
+    priorities = dict(settings["state_priorities"])
     left = 1 - settings["geographic_spread_factor"]
-    spread = {state: sum(chances[state]) ** left for state in rows}
+    spread = {state: (1 / priorities[state]) ** left for state in rows}
     return {state: State(rows[state], chances[state], spread[state] / sum(spread.values())) for state in rows}
 
 
 def epochs(pool: Sequence[Row], settings: Row, count: int, seed: int) -> Iterator[list[Row]]:
     """So many independent epochs."""
-    highest = settings["target_listings"] * (100 + settings["tolerance_percent"]) // 100
+    target, tolerance = settings["target_listings"], settings["tolerance_percent"]
+    band = -(-target * (100 - tolerance) // 100), target * (100 + tolerance) // 100
     states = states_of(pool, settings)
     generator = random.Random(seed)  # noqa: S311 - nobody is to be surprised
     for _ in range(count):
-        yield _epoch(states, settings["target_listings"], highest, generator)
+        yield _epoch(states, target, band, generator)
 
 
-def _epoch(states: dict[str, State], target: int, highest: int, generator: random.Random) -> list[Row]:
+def _epoch(
+    states: dict[str, State], target: int, band: tuple[int, int], generator: random.Random
+) -> list[Row]:
+    lowest, highest = band
     shares = {name: state.share for name, state in states.items()}
     first = generator.choices(list(shares), list(shares.values()))[0]
     times = {name: 0 if name == first else generator.random() / share for name, share in shares.items()}
@@ -79,13 +84,16 @@ def _epoch(states: dict[str, State], target: int, highest: int, generator: rando
     total = 0
     while total < target:
         entitled = [name for name in times if counts[name] < shares[name] * (len(chosen) + 1)]
-        if not entitled:
+        if not entitled and total >= lowest:
             break
-        name = min(entitled, key=times.__getitem__)
-        row = states[name].drawn({one["zipcode"] for one in chosen}, highest - total, generator)
+        name = min(entitled or times, key=times.__getitem__)
+        room = highest - total if total < lowest else highest
+        row = states[name].drawn({one["zipcode"] for one in chosen}, room, generator)
         if row is None:
             del times[name]
             continue
+        if total >= lowest and target - total <= total + row["expectedListings"] - target:
+            break
         chosen.append(row)
         total += row["expectedListings"]
         counts[name] += 1

@@ -29,7 +29,7 @@ def drawn_epochs(
 def above_their_share(
     pool: Sequence[Candidate], settings: SelectionSettings, drawn: Sequence[Sequence[Candidate]]
 ) -> list[tuple[str, int, int]]:
-    """State, its zipcodes and all zipcodes of each epoch that gave a state more than its soft share, rounded
+    """State, its zipcodes and all zipcodes of each epoch that gave a state more than its share, rounded
     up to a whole zipcode."""
     states = states_of([row_of(one) for one in pool], settings_document(settings))
     found = []
@@ -43,7 +43,7 @@ def above_their_share(
 def off_their_shares(
     pool: Sequence[Candidate], settings: SelectionSettings, drawn: Sequence[Sequence[Candidate]]
 ) -> dict[str, float]:
-    """By state, its part of all zipcodes drawn less its soft share."""
+    """By state, its part of all zipcodes drawn less its share."""
     states = states_of([row_of(one) for one in pool], settings_document(settings))
     counts = Counter(one.state for epoch in drawn for one in epoch)
     return {name: counts[name] / counts.total() - state.share for name, state in states.items()}

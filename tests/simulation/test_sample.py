@@ -1,6 +1,8 @@
 """10,000 epochs over the sample pool, and thousands over pools where it is in doubt whether a subset fits."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,6 +11,8 @@ from tests.simulation.shares import eligible
 from tests.simulation.tight import tight_epochs
 from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli.simulate import read_pool
+from zipcast.honeypots import HoneypotSettings
+from zipcast.ranking import state_shares
 from zipcast.selection import Candidate, SelectionSettings
 from zipcast.simulation import SimulatedEpoch, simulate
 
@@ -41,6 +45,42 @@ def test_ten_thousand_epochs_are_within_tolerance_and_every_rest_is_kept(pool: l
     assert all(total is not None and 9_000 <= total <= 11_000 for total in totals)
     assert {epoch.relaxed for epoch in run} == {0}
     assert rests_were_kept(run, RULES)
+
+
+def test_without_honeypots_the_mean_total_is_the_target(pool: list[Candidate]):
+    run = simulate(pool, RULES, CALENDAR, start_at=START_AT, epochs=500, seed=1)
+    totals = [epoch.total_listings for epoch in run if epoch.total_listings is not None]
+    assert len(totals) == 500
+    assert abs(sum(totals) / 500 - RULES.target_listings) <= RULES.target_listings / 100
+
+
+def test_with_honeypots_the_mean_total_is_within_five_percent_above():
+    run = simulate(
+        read_pool(None), RULES, CALENDAR, start_at=START_AT, epochs=500, seed=1, honeypots=HoneypotSettings()
+    )
+    totals = [epoch.total_listings for epoch in run if epoch.total_listings is not None]
+    assert len(totals) == 500
+    assert RULES.target_listings <= sum(totals) / 500 <= 1.05 * RULES.target_listings
+
+
+def test_shares_of_states_follow_the_order_of_their_priorities(pool: list[Candidate]):
+    run = simulate(pool, RULES, CALENDAR, start_at=START_AT, epochs=200, seed=1)
+    counts = Counter(name for epoch in run for name, count in epoch.by_state.items() for _ in range(count))
+    expected = state_shares(dict(RULES.state_priorities), RULES)
+    assert [state for state, _ in counts.most_common()] == [state for state, _ in RULES.state_priorities]
+    for state, share in expected.items():
+        assert abs(counts[state] / counts.total() - share) < 0.015
+
+
+def test_strict_priorities_exhaust_a_state_before_the_next(pool: list[Candidate]):
+    """Pennsylvania has few zipcodes here: with so short a rest as 24 h it is exhausted in each epoch."""
+    few = [one for one in pool if one.state != "PA"] + [one for one in pool if one.state == "PA"][:40]
+    rules = replace(RULES, strict_priorities=True)
+    run = list(simulate(few, rules, CALENDAR, start_at=START_AT, epochs=60, seed=1))
+    later = run[10:]
+    assert {state for epoch in later for state in epoch.by_state} == {"PA", "NJ"}
+    assert all(epoch.total_listings is not None for epoch in run)
+    assert sum(epoch.by_state.get("PA", 0) for epoch in later) >= 6 * 50
 
 
 def test_in_pools_in_doubt_selection_succeeds_where_and_only_where_some_subset_fits():

@@ -29,7 +29,7 @@ def test_shares_of_the_sample_follow_the_weights(sample: list[Candidate]):
     assert too_far_off(sample, RULES, count=2_000, independent=40_000) == []
 
 
-def test_no_state_of_the_sample_gets_more_than_its_soft_share_and_each_has_it_in_the_mean(
+def test_no_state_of_the_sample_gets_more_than_its_share_and_each_has_it_in_the_mean(
     sample: list[Candidate],
 ):
     drawn = drawn_epochs(sample, RULES, 4_000)

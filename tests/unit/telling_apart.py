@@ -1,29 +1,21 @@
-"""Somebody who keeps every open message and tries to tell decoys, and epochs with decoys, from the others.
+"""Somebody who keeps every open message for a year and tries to tell honeypots from other zipcodes.
 
-He sees of each published zipcode its tier, state, region, count, and place in the message, and of each epoch
-its total and number of zipcodes. Decoys are compared with all the others of all epochs. A comparison is a
-z-score: chance alone gets beyond 3.3 once in a thousand comparisons.
+What one message says of a zipcode counts, and what all of them together say. An AUC of 0.5 tells nothing.
 """
 
-import hmac
+import random
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime, timedelta
 from math import sqrt
 
 from zipcast.honeypots import Choice
+from zipcast.selection import Candidate, MarketTier
 
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One published zipcode. `place`: where it stands in its message, from 0 to 1."""
-
-    tier: str
-    state: str
-    region: str
-    count: int
-    place: float
+Features = dict[str, tuple[list[float], list[float]]]
+"""By name, the values of others and those of honeypots."""
 
 
 def auc(some: Sequence[float], others: Sequence[float]) -> float:
@@ -56,54 +48,76 @@ def by_name(some: Sequence[str], others: Sequence[str]) -> float:
     return float(((chi_square / freedom) ** (1 / 3) - (1 - spread)) / sqrt(spread))
 
 
-def by_seed(choices: Sequence[tuple[Choice, bytes]]) -> float:
-    """z of how decoys' draws lie beside others', for somebody who has each epoch's seed: everybody, once the
-    epoch has ended. Who was drawn had a large draw."""
-    decoys: list[float] = []
-    others: list[float] = []
-    for choice, seed in choices:
-        names = {one.zipcode for one in choice.honeypots}
+def told_apart(worlds: Sequence[Sequence[Choice]]) -> dict[str, float]:
+    """Return, by name, the AUC of each thing that the messages say of a published zipcode.
+
+    `worlds` are years with other honeypots each. The first 60 days, which have little history, only count as
+    history."""
+    features: Features = defaultdict(lambda: ([], []))
+    for choices in worlds:
+        _add_features(choices, features)
+    return {name: auc(honeypots, others) for name, (others, honeypots) in features.items()}
+
+
+def _add_features(choices: Sequence[Choice], features: Features) -> None:
+    history: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for number, choice in enumerate(choices):
         for one in choice.zipcodes:
-            drawn = hmac.digest(seed, f"draw:{one.zipcode}".encode(), "sha256")
-            (decoys if one.zipcode in names else others).append(int.from_bytes(drawn[:8], "big"))
-    return by_size(decoys, others)
+            history[one.zipcode].append((number, one.expected_listings))
+    for number, choice in enumerate(choices):
+        if number < 360:
+            continue
+        honeypots = {one.zipcode for one in choice.honeypots}
+        for place, one in enumerate(choice.zipcodes):
+            told = _history_of(history[one.zipcode], number)
+            told |= {"count": one.expected_listings, "total": choice.published_total}
+            told |= {"number": len(choice.zipcodes), "place": place / len(choice.zipcodes)}
+            told |= {f"tier {tier}": one.market_tier is tier for tier in MarketTier}
+            for name, value in told.items():
+                features[name][one.zipcode in honeypots].append(value)
 
 
-def told_apart(choices: Sequence[Choice]) -> dict[str, float]:
-    """The z-score of each way of telling, by name."""
-    decoys: list[Seen] = []
-    others: list[Seen] = []
-    for choice in choices:
-        one, other = _seen(choice)
-        decoys += one
-        others += other
-    with_decoys = [choice for choice in choices if choice.honeypots]
-    without = [choice for choice in choices if not choice.honeypots]
-    return {
-        "count": by_size([one.count for one in decoys], [one.count for one in others]),
-        "place": by_size([one.place for one in decoys], [one.place for one in others]),
-        "tier": by_name([one.tier for one in decoys], [one.tier for one in others]),
-        "state": by_name([one.state for one in decoys], [one.state for one in others]),
-        "region": by_name([one.region for one in decoys], [one.region for one in others]),
-        "total": by_size(
-            [one.published_total for one in with_decoys], [one.published_total for one in without]
-        ),
-        "number": by_size([len(one.zipcodes) for one in with_decoys], [len(one.zipcodes) for one in without]),
+def _history_of(published: Sequence[tuple[int, int]], number: int) -> dict[str, float]:
+    """`published`: epoch and count of each time that a zipcode was published, `number` among the epochs."""
+    place = [epoch for epoch, _ in published].index(number)
+    before, count = published[:place], published[place][1]
+    counts = [listings for _, listings in published]
+    told: dict[str, float] = {
+        "how often before": len(before),
+        "how often in all": len(published),
+        "first seen": published[0][0],
+        "last seen": published[-1][0],
+        "how many counts": len(set(counts)),
+        "spread of counts": max(counts) / min(counts),
+        "seen before with the same count": any(listings == count for _, listings in before),
     }
+    if before:
+        told["since the last time"] = number - before[-1][0]
+        told["same count as the last time"] = before[-1][1] == count
+        told["change since the last time"] = abs(count / before[-1][1] - 1)
+    return told
 
 
-def _seen(choice: Choice) -> tuple[list[Seen], list[Seen]]:
-    """The decoys of an epoch, and all else that it published."""
-    decoys: list[Seen] = []
-    others: list[Seen] = []
-    names = {one.zipcode for one in choice.honeypots}
-    for place, one in enumerate(choice.zipcodes):
-        seen = Seen(
-            one.market_tier,
-            one.state,
-            one.geographic_region,
-            one.expected_listings,
-            (place + 0.5) / len(choice.zipcodes),
-        )
-        (decoys if one.zipcode in names else others).append(seen)
-    return decoys, others
+def monthly_imports(
+    zipcodes: Sequence[Candidate], start_at: datetime, months: int, seed: int
+) -> dict[datetime, list[Candidate]]:
+    """Return an import of each month: most zipcodes stay as they are, some change, some lose nearly all their
+    listings, and some of the small ones grow."""
+    chance = random.Random(seed)  # noqa: S311 - nobody is to be surprised
+    imports = {}
+    now = list(zipcodes)
+    for month in range(1, months + 1):
+        now = [replace(one, expected_listings=_next(one.expected_listings, chance)) for one in now]
+        imports[start_at + timedelta(days=30 * month)] = now
+    return imports
+
+
+def _next(listings: int, chance: random.Random) -> int:
+    drawn = chance.random()
+    if drawn < 0.6:
+        return listings
+    if listings >= 200 and drawn < 0.61:
+        return chance.randrange(50)
+    if listings < 50 and drawn < 0.602:
+        return chance.randrange(200, 1500)
+    return round(listings * chance.lognormvariate(0, 0.15))

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zipcast.fairness import (
+    ImportKeys,
     candidate_pool_hash,
     derive_nonce,
     derive_salt,
@@ -23,6 +24,7 @@ from zipcast.fairness import (
     selected_zipcodes_hash,
     zipcodes_hash,
 )
+from zipcast.honeypots import commitment
 from zipcast.selection import Candidate, MarketTier
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -69,17 +71,33 @@ def test_the_documented_salt_and_draw_key_hold() -> None:
     assert derive_salt(SECRET, "finney", 46, "2026-11-22T08-00-00") != salt
 
 
+def committed(one: Candidate) -> tuple[Candidate, str]:
+    salt = hashlib.sha256(one.zipcode.encode()).digest()
+    return one, commitment(one.zipcode, one.expected_listings, is_honeypot=False, salt=salt)
+
+
 def test_the_documented_hash_of_zipcodes_holds_and_covers_all_of_them() -> None:
-    assert zipcodes_hash(reversed(POOL)) == VECTORS["zipcodesSha256"]
+    rows = [committed(one) for one in POOL]
+    first, bound = rows[0]
+    assert zipcodes_hash(reversed(rows)) == VECTORS["zipcodesSha256"]
     for changes in (
         {"expected_listings": 1},
-        {"last_scraped_at": POOL[0].last_scraped_at + timedelta.resolution},
-        {"city": "known"},
-        {"geographic_region": "EAST"},
+        {"last_scraped_at": first.last_scraped_at + timedelta.resolution},
+        {"population": 7},
         {"market_tier": MarketTier.EMERGING},
     ):
-        assert zipcodes_hash([replace(POOL[0], **changes), *POOL[1:]]) != VECTORS["zipcodesSha256"]
-    assert zipcodes_hash(POOL[1:]) != VECTORS["zipcodesSha256"]
+        changed = replace(first, **changes), bound
+        assert zipcodes_hash([changed, *rows[1:]]) != VECTORS["zipcodesSha256"]
+    assert zipcodes_hash([(first, "00" * 32), *rows[1:]]) != VECTORS["zipcodesSha256"]
+    assert zipcodes_hash(rows[1:]) != VECTORS["zipcodesSha256"]
+
+
+def test_an_import_has_keys_of_its_own() -> None:
+    keys = ImportKeys(SECRET, "finney", 46, 7)
+    others = [replace(keys, import_id=8), replace(keys, netuid=47), replace(keys, network="test")]
+    assert len({one.honeypots() for one in (keys, *others)}) == 4
+    assert len({one.salt("19104") for one in (keys, *others)} | {keys.salt("19103")}) == 5
+    assert {len(keys.honeypots()), len(keys.salt("19104"))} == {32}
 
 
 def test_the_documented_hashes_and_nonce_hold() -> None:

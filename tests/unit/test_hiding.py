@@ -1,26 +1,26 @@
-"""Thousands of epochs over the sample zipcodes: decoys are not told from others better than by chance."""
+"""A year of epochs over the sample zipcodes: honeypots are not told from others better than by chance."""
 
-import hashlib
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
 
 import pytest
 
 from storage.candidates import as_candidate
-from tests.unit.telling_apart import auc, by_name, by_seed, by_size, told_apart
+from tests.unit.telling_apart import auc, by_name, by_size, monthly_imports, told_apart
 from tests.unit.test_sample_data import sample_outcomes
-from tests.unit.test_selection import START_AT, candidate
 from zipcast.calendar import EpochCalendar
-from zipcast.honeypots import Choice, Honeypot, HoneypotSettings
-from zipcast.inputs import SelectionInputs
-from zipcast.selection import SelectionSettings, Version
+from zipcast.honeypots import Choice, HoneypotSettings
+from zipcast.selection import SelectionSettings
 from zipcast.simulation import simulate
 
 SETTINGS = SelectionSettings()
+START_AT = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 300
 CHANCE = 3.3
 FIND = 10.0
-"""What a method that gives decoys away must show at the least."""
+"""What a method that gives honeypots away must show at the least."""
 
 
 def test_the_measures_measure() -> None:
@@ -37,77 +37,54 @@ def test_the_measures_measure() -> None:
     assert abs(by_name(likely, alike)) < CHANCE < FIND < by_name(likely, other)
 
 
-def careless(choice: Choice, chance: random.Random) -> Choice:
-    """Decoys as one would think of them first: any, beside what was chosen, with any count that fits."""
-    if not choice.honeypots:
-        return choice
-    room = range(SETTINGS.min_zipcode_listings, SETTINGS.max_zipcode_listings // 2)
-    decoys = [replace(one, expected_listings=chance.choice(room)) for one in chance.sample(choice.decoys, 1)]
-    real = {one.zipcode: one.expected_listings for one in choice.decoys}
-    zipcodes = sorted((*choice.selection.zipcodes, *decoys), key=lambda one: one.zipcode)
-    honeypots = [Honeypot(one.zipcode, real[one.zipcode], one.expected_listings) for one in decoys]
-    return replace(choice, zipcodes=tuple(zipcodes), honeypots=tuple(honeypots))
-
-
-def only_the_small(choice: Choice) -> Choice:
-    """As this method would be without its units: of the zipcodes that fit, decoys stand for the smallest."""
-    if not choice.honeypots:
-        return choice
-    free = [one for one in choice.zipcodes if one.expected_listings < 2000]
-    smallest = min(free, key=lambda one: one.expected_listings)
-    return replace(choice, honeypots=(Honeypot(smallest.zipcode, 0, smallest.expected_listings),))
-
-
-def chosen_by(version: Version, epochs: int) -> list[tuple[Choice, bytes]]:
-    """With the seed of each."""
-    candidates = [
-        *(candidate(f"{10000 + number}", 300 + 7 * number) for number in range(200)),
-        *(candidate(f"{90000 + number}", number) for number in range(40)),
-    ]
-    chosen = []
-    for number in range(epochs):
-        seed, salt = (hashlib.sha256(b"%s:%d" % (name, number)).digest() for name in (b"seed", b"salt"))
-        inputs = SelectionInputs(
-            *("", 1, "1", (), SETTINGS, HoneypotSettings(probability=1)),
-            salt=salt.hex(),
-            zipcodes_sha256="00" * 32,
-        )
-        choice = inputs.of_version(version).choose(candidates, (), seed, START_AT)
-        chosen.append((choice, seed))
-    return chosen
-
-
-def test_the_revealed_seed_tells_no_decoys_without_the_salt() -> None:
-    """In version 2 it did: whatever was drawn had a large draw by the seed alone."""
-    assert abs(by_seed(chosen_by(Version.WITH_DECOYS, 300))) > FIND
-    assert abs(by_seed(chosen_by(Version.BY_SHARES, 300))) < CHANCE
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_nothing_published_tells_decoys_or_their_epochs_apart() -> None:
+def year(seed: int) -> list[Choice]:
+    zipcodes = [as_candidate(row) for row in sample_outcomes()]
     found: list[Choice] = []
     run = simulate(
-        [as_candidate(row) for row in sample_outcomes()],
+        zipcodes,
         SETTINGS,
         EpochCalendar(14_400),
-        start_at=datetime(2026, 1, 1, tzinfo=UTC),
-        epochs=2500,
-        seed=1,
+        start_at=START_AT,
+        epochs=6 * DAYS,
+        seed=seed,
         honeypots=HoneypotSettings(probability=0.5),
+        imports=monthly_imports(zipcodes, START_AT, DAYS // 30, seed),
         watch=found.append,
     )
     assert all(epoch.total_listings is not None for epoch in run)
-    assert len(found) == 2500
-    assert sum(len(choice.honeypots) for choice in found) > 1500
-    for choice in found:
-        assert SETTINGS.lowest_total <= choice.true_total < choice.published_total + (not choice.honeypots)
-        assert choice.published_total <= SETTINGS.highest_total
-    told = told_apart(found)
-    assert max(map(abs, told.values())) < CHANCE, told
-    chance = random.Random(7)  # noqa: S311
-    naive = told_apart([careless(choice, chance) for choice in found])
-    assert abs(naive["number"]) > FIND, naive
-    assert abs(naive["total"]) > FIND, naive
-    assert naive["tier"] > CHANCE < naive["region"], naive
-    assert abs(told_apart([only_the_small(choice) for choice in found])["count"]) > FIND
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_a_year_of_open_messages_does_not_tell_honeypots() -> None:
+    """Of four worlds, since the few honeypots of one have chance properties in common."""
+    worlds = [year(seed) for seed in (1, 2, 3, 4)]
+    for found in worlds:
+        assert sum(len(choice.honeypots) for choice in found) > 600
+        for choice in found:
+            for total in (choice.published_total, choice.true_total):
+                assert SETTINGS.lowest_total <= total <= SETTINGS.highest_total
+    told = told_apart(worlds)
+    assert max(abs(one - 0.5) for one in told.values()) <= 0.05, told
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_the_observer_finds_honeypots_that_have_a_history_of_their_own() -> None:
+    """As they would be if each epoch had other ones: seen once, at a count of their own."""
+    numbers = count()
+    careless: list[Choice] = []
+    for choice in year(5)[:900]:
+        fresh = {one.zipcode: f"{next(numbers):05d}" for one in choice.honeypots}
+        careless.append(
+            replace(
+                choice,
+                zipcodes=tuple(
+                    replace(one, zipcode=fresh.get(one.zipcode, one.zipcode)) for one in choice.zipcodes
+                ),
+                honeypots=tuple(replace(one, zipcode=fresh[one.zipcode]) for one in choice.honeypots),
+            )
+        )
+    told = told_apart([careless])
+    assert abs(told["how often in all"] - 0.5) > 0.3, told

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.fakes import EPOCH_ID
 from zipcast.honeypots import HoneypotSettings
 from zipcast.inputs import SelectionInputs
-from zipcast.selection import MarketTier, SelectionSettings, Version
+from zipcast.selection import MarketTier, SelectionSettings
 
 INPUTS = SelectionInputs(
     epoch_id=EPOCH_ID,
@@ -19,25 +19,21 @@ INPUTS = SelectionInputs(
     history_epoch_ids=("2026-11-21T20-00-00", "2026-11-22T00-00-00"),
     settings=SelectionSettings(),
     honeypots=HoneypotSettings(),
-    honeypot_epoch_ids=("2026-11-21T20-00-00",),
     salt="5a" * 32,
     zipcodes_sha256="6b" * 32,
 )
 STORED = (
-    b'{"algorithmVersion":"zipcast-selection/3","epochId":"2026-11-22T04-00-00","importId":7,'
+    b'{"algorithmVersion":"zipcast-selection/1","epochId":"2026-11-22T04-00-00","importId":7,'
     b'"secretId":"2026-a","historyEpochIds":["2026-11-21T20-00-00","2026-11-22T00-00-00"],'
     b'"settings":{"target_listings":10000,"tolerance_percent":10,"min_zipcode_listings":200,'
     b'"max_zipcode_listings":3000,"cooldown":86400,"max_data_age":2592000,'
     b'"state_priorities":[["PA",1],["NJ",2],["NY",3],["DE",4],["MD",5]],'
     b'"tier_weights":[["PREMIUM",1.5],["STANDARD",1.0],["EMERGING",0.8]],'
-    b'"selection_randomness":0.25,"geographic_spread_factor":0.15},'
+    b'"selection_randomness":0.25,"geographic_spread_factor":0.15,"strict_priorities":false},'
+    b'"honeypots":{"probability":0.3,"threshold":50},'
     b'"salt":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",'
-    b'"zipcodesSha256":"6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b",'
-    b'"honeypots":{"probability":0.3,"threshold":50,"rest":2592000,"epochIds":["2026-11-21T20-00-00"]}}'
+    b'"zipcodesSha256":"6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b"}'
 )
-SALTED = b'"salt":"' + b"5a" * 32 + b'","zipcodesSha256":"' + b"6b" * 32 + b'",'
-BEFORE_SALTS = STORED.replace(SALTED, b"").replace(b"selection/3", b"selection/2")
-BEFORE_HONEYPOTS = BEFORE_SALTS.partition(b',"honeypots":')[0].replace(b"selection/2", b"selection/1") + b"}"
 
 weights = st.floats(1e-6, 1e6)
 fractions = st.floats(0, 1)
@@ -56,6 +52,7 @@ selection_settings = st.builds(
     tier_weights=st.tuples(*(st.tuples(st.just(tier), weights) for tier in MarketTier)),
     selection_randomness=fractions,
     geographic_spread_factor=fractions,
+    strict_priorities=st.booleans(),
 )
 
 
@@ -67,55 +64,25 @@ def test_stored_inputs_read_back_as_what_was_committed_to() -> None:
     assert SelectionInputs.from_bytes(STORED) == INPUTS
 
 
-def test_what_was_committed_to_before_there_were_honeypots_reads_as_it_did() -> None:
-    read = SelectionInputs.from_bytes(BEFORE_HONEYPOTS)
-    assert (read.algorithm_version, read.honeypots) == ("zipcast-selection/1", None)
-    assert read.to_bytes() == BEFORE_HONEYPOTS
-
-
-def test_what_was_committed_to_before_there_were_salts_reads_as_it_did() -> None:
-    read = SelectionInputs.from_bytes(BEFORE_SALTS)
-    assert (read.algorithm_version, read.salt) == ("zipcast-selection/2", None)
-    assert read.to_bytes() == BEFORE_SALTS
-
-
-def test_the_same_is_written_as_each_earlier_version_would_have() -> None:
-    written = {version: INPUTS.of_version(version).to_bytes() for version in Version}
-    assert written == {1: BEFORE_HONEYPOTS, 2: BEFORE_SALTS, 3: STORED}
-
-
 @pytest.mark.parametrize(
     "stored",
     [
-        BEFORE_SALTS.replace(b"selection/2", b"selection/1"),
-        STORED.replace(b"selection/3", b"selection/2"),
-        BEFORE_SALTS.replace(b"selection/2", b"selection/3"),
         STORED.replace(b"5a5a5a5a", b"5A5A5A5A"),
         STORED.replace(b"5a5a5a5a", b""),
-        STORED.replace(b'"zipcodesSha256":"' + b"6b" * 32 + b'",', b""),
-        STORED.replace(b"selection/3", b"selection/4"),
-        BEFORE_HONEYPOTS.replace(b"selection/1", b"selection/2"),
+        STORED.replace(b"6b6b6b6b", b"6b6b6b"),
+        STORED.replace(b"selection/1", b"selection/2"),
     ],
-    ids=[
-        "honeypots too early",
-        "salt too early",
-        "salt lost",
-        "salt in capitals",
-        "salt too short",
-        "zipcodes lost",
-        "unknown",
-        "honeypots lost",
-    ],
+    ids=["salt in capitals", "salt too short", "hash too short", "unknown version"],
 )
-def test_a_version_that_does_not_fit_is_refused(stored: bytes) -> None:
-    with pytest.raises(ValueError, match=r"zipcast-selection/|^salt must"):
+def test_inputs_that_do_not_fit_are_refused(stored: bytes) -> None:
+    with pytest.raises(ValueError, match=r"zipcast-selection/|^(salt|zipcodes_sha256) must"):
         SelectionInputs.from_bytes(stored)
 
 
 @settings(max_examples=20)
 @given(selection_settings, st.integers(1, 2**63 - 1))
 def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, import_id: int) -> None:
-    honeypots = HoneypotSettings(chosen.selection_randomness, import_id % 99 + 1, chosen.cooldown)
+    honeypots = HoneypotSettings(chosen.selection_randomness, import_id % 99 + 1)
     inputs = SelectionInputs(
         EPOCH_ID, import_id, "1", (), chosen, honeypots, salt="0f" * 32, zipcodes_sha256="1e" * 32
     )
@@ -134,8 +101,6 @@ def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, 
         {"settings": SelectionSettings(tolerance_percent=9)},
         {"honeypots": HoneypotSettings(threshold=49)},
         {"honeypots": HoneypotSettings(probability=0.25)},
-        {"honeypots": HoneypotSettings(rest=timedelta(days=29))},
-        {"honeypot_epoch_ids": ()},
         {"salt": "5b" * 32},
         {"zipcodes_sha256": "6c" * 32},
     ],
@@ -177,7 +142,9 @@ def test_stored_settings_that_break_a_rule_are_refused(
         SelectionInputs.from_bytes(json.dumps(document).encode())
 
 
-@pytest.mark.parametrize("part", ["epochId", "importId", "secretId", "historyEpochIds", "algorithmVersion"])
+@pytest.mark.parametrize(
+    "part", ["epochId", "importId", "secretId", "historyEpochIds", "algorithmVersion", "salt"]
+)
 def test_a_missing_part_is_named(part: str) -> None:
     document = json.loads(STORED)
     del document[part]

@@ -1,7 +1,7 @@
 """What a validator checks: every part of a pool that was changed, left out or invented is found."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from tests.unit.test_selection import START_AT, candidate
 from tests.unit.test_verification import SIGNER, TRUST, message, name, seed_of, signed
 from zipcast import envelope, fairness
-from zipcast.honeypots import Choice, HoneypotSettings
+from zipcast.honeypots import Choice, HoneypotSettings, commitment
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
 from zipcast.pool_messages import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
@@ -21,11 +21,22 @@ SETTINGS = SelectionSettings(
 )
 HONEYPOTS = HoneypotSettings(probability=1, threshold=20)
 POOL = [
-    *(candidate(f"{10000 + number}", 60 + 7 * number) for number in range(50)),
-    *(candidate(f"{90000 + number}", number) for number in range(12)),
+    *(candidate(f"{10000 + number}", 60 + 3 * number) for number in range(50)),
+    *(candidate(f"{90000 + number}", 100 + number) for number in range(20)),
 ]
-ZIPCODES = fairness.zipcodes_hash(POOL)
+REAL = {one.zipcode: number for number, one in enumerate(POOL[50:])}
+SALT = bytes(32)
 COUNT = 3
+SALT_OF_DRAW = "5a" * 32
+
+
+def commitment_of(one: Candidate) -> str:
+    real = REAL.get(one.zipcode)
+    listings = one.expected_listings if real is None else real
+    return commitment(one.zipcode, listings, is_honeypot=real is not None, salt=SALT)
+
+
+ZIPCODES = fairness.zipcodes_hash((one, commitment_of(one)) for one in POOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class Made:
 
 def inputs_of(number: int, **changes: object) -> SelectionInputs:
     earlier = tuple(name(one) for one in range(number))
-    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, earlier, "5a" * 32, ZIPCODES)
+    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, SALT_OF_DRAW, ZIPCODES)
     return replace(inputs, **changes)  # type: ignore[arg-type]
 
 
@@ -48,14 +59,13 @@ def chain(zipcodes: Sequence[Candidate] = POOL, **changes: object) -> list[Made]
     for number in range(COUNT):
         start = message(number).epoch_start
         candidates = [replace(one, last_assigned_at=_assigned_at(made, one.zipcode)) for one in zipcodes]
-        resting = tuple(sorted(one.zipcode for before in made for one in before.pool.detail.honeypots))
         inputs = inputs_of(number, **changes)
-        choice = inputs.choose(candidates, resting, seed_of(number), start)
+        choice = inputs.choose(candidates, REAL, seed_of(number), start)
         following = inputs_of(number + 1, **changes).to_bytes()
         made.append(
             Made(
                 _message(number, inputs, choice, following),
-                _pool(inputs, candidates, resting, choice, seed_of(number)),
+                _pool(inputs, candidates, choice, seed_of(number)),
             )
         )
     return made
@@ -88,7 +98,7 @@ def _message(number: int, inputs: SelectionInputs, choice: Choice, following: by
             ),
             "nonce": fairness.derive_nonce(seed, base.epoch_id, start, picked),
             "next_inputs_hash": fairness.inputs_hash(following),
-            "candidate_pool_hash": inputs.pool_hash(choice),
+            "candidate_pool_hash": fairness.candidate_pool_hash(choice.selection.pool),
             "previous_epoch_id": base.previous_epoch_id if number else None,
             "revealed_seed": base.revealed_seed if number else None,
         }
@@ -98,18 +108,24 @@ def _message(number: int, inputs: SelectionInputs, choice: Choice, following: by
 def _pool(
     inputs: SelectionInputs,
     candidates: list[Candidate],
-    resting: tuple[str, ...],
     choice: Choice,
     seed: bytes,
 ) -> EpochPool:
     detail = PoolDetail(
         inputs=inputs.to_bytes().decode(),
         seed=seed.hex(),
+        relaxed_age_days=choice.selection.relaxed_age_days,
         relaxed_cooldown=choice.selection.relaxed_cooldown,
-        resting_honeypots=resting,
-        honeypots=tuple(ToldHoneypot.model_validate(one, from_attributes=True) for one in choice.honeypots),
+        honeypots=tuple(_told(choice)),
     )
-    return EpochPool(detail=detail, candidates=tuple(PoolRow.of(one) for one in candidates))
+    rows = tuple(PoolRow.of(one, commitment_of(one)) for one in candidates)
+    return EpochPool(detail=detail, candidates=rows)
+
+
+def _told(choice: Choice) -> Iterator[ToldHoneypot]:
+    for discarded, honeypots in ((False, choice.honeypots), (True, choice.discarded)):
+        for one in honeypots:
+            yield ToldHoneypot(**asdict(one), salt=SALT.hex(), discarded=discarded)
 
 
 CHAIN = chain()
@@ -148,27 +164,8 @@ def test_honest_epochs_hold_and_all_is_checked() -> None:
     assert [one.faults for one in found] == [()] * COUNT
     assert set(found[-1].checked) == set(CHECKS)
     assert "inputs" not in found[0].checked
-    assert all(one.pool.detail.honeypots for one in CHAIN)
-
-
-@pytest.mark.parametrize(
-    "old",
-    [
-        {
-            "honeypots": None,
-            "honeypot_epoch_ids": (),
-            "salt": None,
-            "zipcodes_sha256": None,
-            "algorithm_version": "zipcast-selection/1",
-        },
-        {"salt": None, "zipcodes_sha256": None, "algorithm_version": "zipcast-selection/2"},
-    ],
-    ids=["1", "2"],
-)
-def test_honest_epochs_of_earlier_versions_hold(old: dict[str, object]) -> None:
-    found = findings(chain(**old))
-    assert [one.faults for one in found] == [()] * COUNT
-    assert set(found[-1].checked) == set(CHECKS)
+    assert any(not told.discarded for told in CHAIN[-1].pool.detail.honeypots)
+    assert any(told.discarded for told in CHAIN[-1].pool.detail.honeypots)
 
 
 def test_without_a_pool_it_is_said_what_was_not_checked() -> None:
@@ -205,6 +202,21 @@ def shorter(pool: EpochPool) -> EpochPool:
     return pool.model_copy(update={"candidates": tuple(rows)})
 
 
+def told(**changes: object) -> Callable[[EpochPool], EpochPool]:
+    """Another first honeypot, of those that the epoch assigned."""
+
+    def change(pool: EpochPool) -> EpochPool:
+        first, *others = pool.detail.honeypots
+        assert not first.discarded
+        return detail(honeypots=(first.model_copy(update=changes), *others))(pool)
+
+    return change
+
+
+def without_discarded(pool: EpochPool) -> EpochPool:
+    return detail(honeypots=tuple(one for one in pool.detail.honeypots if not one.discarded))(pool)
+
+
 LONG_AGO = (START_AT - timedelta(days=90)).timestamp() * 1e6
 INPUTS = CHAIN[-1].pool.detail.inputs
 
@@ -215,8 +227,7 @@ INPUTS = CHAIN[-1].pool.detail.inputs
         (row(free(), expected_listings=61), "pool"),
         (row(free(), state="NJ"), "pool"),
         (row(free(), base_weight=1.5), "pool"),
-        (row(free(), geographic_region="elsewhere"), "pool"),
-        (row(free(), city=""), "pool"),
+        (row(free(), commitment="00" * 32), "pool"),
         (row(free(), last_scraped_at=int(LONG_AGO)), "pool"),
         (row(free(), last_assigned_at=int(START_AT.timestamp() * 1e6)), "history"),
         (row(resting(), last_assigned_at=None), "history"),
@@ -224,8 +235,12 @@ INPUTS = CHAIN[-1].pool.detail.inputs
         (row(0, last_scraped_at=10**30), "pool"),
         (shorter, "pool"),
         (detail(seed="00" * 32), "seed"),
-        (detail(honeypots=()), "honeypots"),
-        (detail(resting_honeypots=()), "resting"),
+        (detail(honeypots=()), "selection"),
+        (told(real_listings=3), "honeypots"),
+        (told(salt="01" * 32), "honeypots"),
+        (told(discarded=True), "honeypots"),
+        (without_discarded, "honeypots"),
+        (detail(relaxed_age_days=1), "selection"),
         (detail(relaxed_cooldown=("10000",)), "selection"),
         (detail(inputs=INPUTS + " "), "inputs"),
         (detail(inputs=INPUTS.replace('"importId":1', '"importId":2')), "inputs"),
@@ -274,7 +289,9 @@ def test_a_promise_that_was_not_kept_is_found() -> None:
 
 def test_rows_keep_every_microsecond_and_digit() -> None:
     exact = candidate("19104", 7, base_weight=0.1 + 0.2, last_scraped_at=START_AT - timedelta(microseconds=1))
-    page = EpochPoolReply(epoch_id=name(0), detail=None, candidates=(PoolRow.of(exact),), next_after=None)
+    page = EpochPoolReply(
+        epoch_id=name(0), detail=None, candidates=(PoolRow.of(exact, "00" * 32),), next_after=None
+    )
     (read,) = EpochPoolReply.model_validate_json(page.to_bytes()).candidates
     assert read.candidate() == exact
 
@@ -289,9 +306,8 @@ def test_pages_without_their_first_are_refused() -> None:
     ("changes", "fault"),
     [
         ({"history_epoch_ids": ()}, f"history: {name(0)} is not in it"),
-        ({"honeypot_epoch_ids": ()}, f"resting: {name(0)} is not among those whose decoys rest"),
     ],
-    ids=["history", "decoys"],
+    ids=["history"],
 )
 def test_an_epoch_that_was_left_out_of_the_inputs_is_missed(changes: dict, fault: str) -> None:
     assert fault in findings(chain(**changes))[-1].faults
@@ -300,10 +316,9 @@ def test_an_epoch_that_was_left_out_of_the_inputs_is_missed(changes: dict, fault
 def test_where_not_all_that_should_rest_is_at_hand_it_is_not_said_to_hold() -> None:
     without_pool = verify_epochs([signed(CHAIN[0].message), *evidence_of(CHAIN[1:])], TRUST)[-1]
     assert (without_pool.faults, "history" in without_pool.checked) == ((), True)
-    assert "resting" not in without_pool.checked
     alone = verify_epochs(evidence_of(CHAIN[-1:]), TRUST)[-1]
     assert alone.faults == ()
-    assert not {"history", "resting"} & set(alone.checked)
+    assert "history" not in alone.checked
 
 
 def test_inputs_that_nest_without_end_are_a_fault_and_no_crash() -> None:

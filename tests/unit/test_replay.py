@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from tests.replay import golden
 from tests.replay.documented import row_of, selected, settings_document
+from tests.replay.from_protocol import choose as replayed_choice
 from tests.replay.from_protocol import replay
 from tests.replay.pools import START_AT, STATES
+from zipcast.honeypots import choose
 from zipcast.ranking import settle_ties
-from zipcast.selection import Candidate, MarketTier, SelectionSettings, select
+from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, select
 
 HOUR = timedelta(hours=1)
 
@@ -41,6 +43,7 @@ rules = st.builds(
     max_data_age=st.just(48 * HOUR),
     selection_randomness=st.sampled_from([0.0, 0.25, 1.0]),
     geographic_spread_factor=st.sampled_from([0.0, 0.15, 1.0]),
+    strict_priorities=st.booleans(),
 )
 
 
@@ -59,16 +62,47 @@ def test_a_golden_case_relaxes_the_cooldown():
     st.lists(candidates, max_size=14),
     rules,
     st.binary(min_size=32, max_size=32),
-    st.sampled_from([(1, False), (2, True), (3, False), (3, True)]),
+    st.none() | st.lists(st.integers(0, 13), max_size=3),
 )
 def test_what_is_written_from_the_page_alone_selects_the_same(
-    drawn: list[Candidate], settings: SelectionSettings, seed: bytes, version: tuple[int, bool]
+    drawn: list[Candidate], settings: SelectionSettings, seed: bytes, honeypots: list[int] | None
 ):
     pool = [replace(one, zipcode=f"{7 * number:05d}") for number, one in enumerate(drawn)]
+    false = None if honeypots is None else [f"{7 * number:05d}" for number in honeypots]
     rows, start = [row_of(one) for one in pool], START_AT.isoformat()
-    told = replay(rows, settings_document(settings), seed.hex(), start, *version)
-    ours = selected(pool, settings, seed.hex(), start, *version)
+    told = replay(rows, settings_document(settings), seed.hex(), start, false)
+    ours = selected(pool, settings, seed.hex(), start, false)
     assert ours == {name: told[name] for name in ours}
+
+
+@hypothesis_settings(max_examples=150)
+@given(
+    st.lists(candidates, max_size=14),
+    rules,
+    st.binary(min_size=32, max_size=32),
+    st.sets(st.integers(0, 13), max_size=8),
+    st.integers(0, 2),
+)
+def test_what_is_written_from_the_page_alone_discards_the_same_draws(
+    drawn: list[Candidate], settings: SelectionSettings, seed: bytes, honeypots: set[int], most: int
+):
+    pool = [replace(one, zipcode=f"{7 * number:05d}") for number, one in enumerate(drawn)]
+    real = {one.zipcode: 0 for number, one in enumerate(pool) if number in honeypots}
+    rows, start = [row_of(one) for one in pool], START_AT.isoformat()
+    told = replayed_choice(rows, real, settings_document(settings), seed.hex(), start, most)
+    try:
+        ours = choose(pool, real, settings, seed, START_AT, most=most)
+    except PoolTooSmallError:
+        assert told["zipcodes"] is None
+        return
+    assert told == {
+        "attempt": ours.attempt,
+        "zipcodes": [one.zipcode for one in ours.zipcodes],
+        "publishedTotal": ours.published_total,
+        "trueTotal": ours.true_total,
+        "honeypots": [one.zipcode for one in ours.honeypots],
+        "discarded": [one.zipcode for one in ours.discarded],
+    }
 
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.randoms(use_true_random=False))

@@ -46,12 +46,16 @@ def test_its_columns_are_those_of_an_import():
 def test_every_row_is_accepted_and_in_order():
     outcomes = sample_outcomes()
     assert all(isinstance(outcome, ZipcodeRow) for outcome in outcomes)
-    numbers = [outcome.zipcode for outcome in outcomes]
+    numbers = [(STATES.index(outcome.state), outcome.zipcode) for outcome in outcomes]
     assert numbers == sorted(numbers)
+    assert STATES[:2] == ("PA", "NJ")
 
 
-def test_what_no_licensed_source_states_is_empty():
-    assert {(row.population, row.median_home_value) for row in sample_outcomes()} == {(None, None)}
+def test_population_and_home_value_are_there_and_fit_listings_and_tier():
+    for row in sample_outcomes():
+        assert row.population > 10 * row.recently_sold_listings
+        assert (row.market_tier == "PREMIUM") is (row.median_home_value >= 400_000)
+        assert (row.market_tier == "EMERGING") is (row.median_home_value < 200_000)
     assert all(row.last_scraped_defaulted for row in sample_outcomes())
 
 

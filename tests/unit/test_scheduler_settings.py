@@ -78,6 +78,7 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         "EMERGING_WEIGHT": "0.5",
         "SELECTION_RANDOMNESS": "1",
         "GEOGRAPHIC_SPREAD_FACTOR": "0",
+        "STATE_PRIORITY_MODE": "strict",
         "HONEYPOT_PROBABILITY": "0.5",
         "HONEYPOT_THRESHOLD": "19",
     }.items():
@@ -95,9 +96,9 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         tier_weights=((MarketTier.PREMIUM, 3), (MarketTier.STANDARD, 2), (MarketTier.EMERGING, 0.5)),
         selection_randomness=1,
         geographic_spread_factor=0,
+        strict_priorities=True,
     )
-    # 30 days at 4 h an epoch are 180 epochs
-    assert settings.honeypots == HoneypotSettings(0.5, 19, timedelta(hours=3))
+    assert settings.honeypots == HoneypotSettings(0.5, 19)
 
 
 def test_the_defaults_are_those_of_the_design():

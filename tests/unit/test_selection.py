@@ -5,6 +5,7 @@ import hmac
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -17,13 +18,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from zipcast.ranking import rank, state_shares
 from zipcast.selection import (
     Candidate,
     MarketTier,
     PoolTooSmallError,
     Selection,
     SelectionSettings,
-    Version,
     draw,
     select,
 )
@@ -71,8 +72,7 @@ def key(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes, eac
         plain *= dict(settings.tier_weights)[one.market_tier] / dict(settings.state_priorities)[one.state]
         return math.pow(plain * one.base_weight, 1 - settings.selection_randomness)
 
-    share = sum(softened(one) for one in pool if one.state == each.state) / sum(map(softened, pool))
-    weight = softened(each) / math.pow(share, settings.geographic_spread_factor)
+    weight = softened(each)
     number = int(hmac.new(seed, f"draw:{each.zipcode}".encode(), hashlib.sha256).hexdigest()[:16], 16)
     return float(f"{-math.log((number // 2048 + 0.5) / 2**53) / weight:.11e}")
 
@@ -158,8 +158,7 @@ def test_the_documented_ranks_hold() -> None:
     everything = SelectionSettings(
         target_listings=sum(each.expected_listings for each in DOCUMENTED_POOL), tolerance_percent=0
     )
-    in_rank_order = draw(DOCUMENTED_POOL, everything, DOCUMENTED_SEED, version=Version.BY_CHANCE)
-    assert zipcodes(in_rank_order) == VECTORS["ranked"]
+    assert zipcodes(rank(DOCUMENTED_POOL, everything, DOCUMENTED_SEED).ranked) == VECTORS["ranked"]
 
 
 @pytest.mark.parametrize("row", VECTORS["pool"], ids=lambda row: row["zipcode"])
@@ -171,14 +170,6 @@ def test_the_documented_draws_and_keys_are_those_of_the_protocol(row: dict[str, 
 
 
 # Fit
-
-
-@given(pools, small_settings, seeds)
-def test_before_turns_the_draw_is_the_first_subset_in_rank_order_that_fits(
-    pool: list[Candidate], settings: SelectionSettings, seed: bytes
-) -> None:
-    drawn = draw(pool, settings, seed, version=Version.BY_CHANCE)
-    assert zipcodes(drawn) == brute_force(pool, settings, seed)
 
 
 @given(pools, small_settings, seeds)
@@ -197,70 +188,124 @@ def test_what_fits_is_found_whatever_the_turns(
 
 
 def of_states(**counts: int) -> list[Candidate]:
-    """So many zipcodes of 10 listings in each state, all of one weight."""
+    """So many zipcodes of 10 listings in each state, all of one weight but for their states' priorities."""
     names = [state for state, count in counts.items() for _ in range(count)]
     return [candidate(f"{number:05d}", 10, state=state) for number, state in enumerate(names)]
 
 
-EQUAL_STATES = {
-    "state_priorities": (("PA", 1), ("NJ", 1), ("NY", 1)),
+BY_PRIORITY = {
+    "state_priorities": (("PA", 1), ("NJ", 2), ("NY", 6)),  # shares of 60, 30 and 10 percent
     "selection_randomness": 0,
     "geographic_spread_factor": 0,
 }
 
 
 @given(seeds, st.integers(1, 20))
-def test_no_state_gets_a_whole_zipcode_more_than_its_soft_share(seed: bytes, number: int) -> None:
-    pool = of_states(PA=60, NJ=30, NY=10)
-    drawn = draw(pool, exactly(10 * number, **EQUAL_STATES), seed)
+def test_no_state_gets_a_whole_zipcode_more_than_its_share(seed: bytes, number: int) -> None:
+    """However many zipcodes it has."""
+    pool = of_states(PA=20, NJ=20, NY=500)
+    drawn = draw(pool, exactly(10 * number, **BY_PRIORITY), seed)
     assert len(drawn) == number
     for state, percent in (("PA", 60), ("NJ", 30), ("NY", 10)):
         count = sum(each.state == state for each in drawn)
         assert count <= -(-percent * number // 100)
 
 
+@pytest.mark.parametrize(("factor", "shares"), [(0, [0.6, 0.3, 0.1]), (1, [1 / 3] * 3)])
+def test_the_spread_runs_from_shares_by_priority_to_equal_ones(factor: float, shares: list[float]) -> None:
+    settings = exactly(100, **(BY_PRIORITY | {"geographic_spread_factor": factor}))
+    found = state_shares(["PA", "NJ", "NY"], settings)
+    assert [round(found[state], 11) for state in ("PA", "NJ", "NY")] == [round(one, 11) for one in shares]
+
+
+@given(seeds, st.integers(1, 9))
+def test_strict_priorities_exhaust_a_state_before_the_next(seed: bytes, number: int) -> None:
+    pool = of_states(PA=3, NJ=4, NY=500)
+    settings = exactly(10 * number, **BY_PRIORITY, strict_priorities=True)
+    drawn = Counter(each.state for each in draw(pool, settings, seed))
+    assert [drawn[state] for state in ("PA", "NJ", "NY")] == [
+        min(3, number),
+        min(4, max(0, number - 3)),
+        max(0, number - 7),
+    ]
+
+
+def test_strict_priorities_share_among_states_of_one_priority() -> None:
+    settings = exactly(
+        100,
+        state_priorities=(("PA", 1), ("NJ", 1), ("NY", 2)),
+        strict_priorities=True,
+        selection_randomness=0,
+    )
+    drawn = Counter(each.state for each in draw(of_states(PA=50, NJ=50, NY=50), settings, SEED))
+    assert drawn == {"PA": 5, "NJ": 5}
+
+
 def test_a_state_takes_the_places_that_others_cannot_fill() -> None:
-    """NJ has nearly all the weight, and one zipcode."""
-    pool = [replace(each, base_weight=1e4 if each.state == "NJ" else 1) for each in of_states(PA=4, NJ=1)]
-    drawn = draw(pool, exactly(40, **EQUAL_STATES), SEED)
-    assert sorted(each.state for each in drawn) == ["NJ", "PA", "PA", "PA"]
+    """PA has most of the share, and one zipcode."""
+    drawn = draw(of_states(PA=1, NJ=4), exactly(40, **BY_PRIORITY), SEED)
+    assert sorted(each.state for each in drawn) == ["NJ", "NJ", "NJ", "PA"]
 
 
 def test_a_state_takes_no_more_than_its_share_where_the_total_is_enough_already() -> None:
-    """PA weighs all but nothing; its second zipcode would bring 45 to 55 listings to the target of 50."""
+    """NY has little share; its second zipcode would bring 45 listings to 50, the target."""
     pool = [
-        candidate("00001", 40, state="NJ"),
-        *(candidate(f"1000{number}", 5, base_weight=1e-3) for number in range(5)),
+        candidate("00001", 40),
+        *(candidate(f"1000{number}", 5, state="NY") for number in range(5)),
     ]
-    drawn = draw(pool, replace(SMALL, **EQUAL_STATES), SEED)
+    drawn = draw(pool, replace(SMALL, **BY_PRIORITY), SEED)
     assert sorted(each.expected_listings for each in drawn) == [5, 40]
 
 
 def test_a_share_of_chance_remains_of_who_is_first() -> None:
     """Binomial; |z| < 3.29: with one zipcode an epoch, a state has its share of the epochs."""
-    pool = of_states(PA=3, NJ=1)
-    first = [each.startswith("00003") for each in first_draws(pool, exactly(10, **EQUAL_STATES), 2_000)]
+    pool = of_states(PA=3, NY=1)
+    settings = exactly(10, **(BY_PRIORITY | {"state_priorities": (("PA", 1), ("NY", 3))}))
+    first = [each.startswith("00003") for each in first_draws(pool, settings, 2_000)]
     assert abs(sum(first) - 500) / math.sqrt(2_000 * 0.25 * 0.75) < 3.29
 
 
-# Room for decoys
+def test_the_total_ends_where_it_is_nearest_to_the_target() -> None:
+    """After 46 listings, one of 4 leads to 50, and one of 9 to 55, which is less near."""
+    for last, expected in ((4, 50), (7, 53), (8, 46), (9, 46)):
+        pool = [candidate("00001", 46, base_weight=1e6), candidate("00002", last, base_weight=1e-6)]
+        drawn = draw(pool, replace(SMALL, max_zipcode_listings=46), SEED)
+        assert sum(each.expected_listings for each in drawn) == expected
+
+
+# Room for honeypots
 
 
 def test_what_could_not_be_spared_is_left_out_unless_nothing_fits_without_it() -> None:
-    settings = replace(SMALL, target_listings=50, tolerance_percent=20)  # 40 to 60, 20 wide
+    settings = replace(SMALL, target_listings=50, tolerance_percent=22)  # 39 to 61, 22 wide
     large = candidate("00009", 21)
     small = [candidate(f"0000{number}", 20) for number in range(3)]
-    assert "00009" not in zipcodes(select([*small, large], settings, SEED, START_AT, hiding=True).pool)
+    assert "00009" not in zipcodes(select([*small, large], settings, SEED, START_AT, honeypots=()).pool)
     assert "00009" in zipcodes(select([*small, large], settings, SEED, START_AT).pool)
-    needed = select([small[0], large], settings, SEED, START_AT, hiding=True)
+    needed = select([small[0], large], settings, SEED, START_AT, honeypots=())
     assert sorted(zipcodes(needed.zipcodes)) == ["00000", "00009"]
 
 
 def test_large_zipcodes_come_back_before_any_cooldown_is_relaxed() -> None:
     settings = replace(SMALL, target_listings=50, tolerance_percent=20)
     pool = [candidate("00001", 40), candidate("00002", 20, **hours_ago(23)), candidate("00003", 20)]
-    chosen = select(pool, settings, SEED, START_AT, hiding=True)
+    chosen = select(pool, settings, SEED, START_AT, honeypots=())
     assert (chosen.relaxed_cooldown, sorted(zipcodes(chosen.pool))) == ((), ["00001", "00003"])
+
+
+@given(st.lists(st.integers(2, 12), min_size=12, max_size=20), seeds, st.integers(0, 19))
+def test_the_total_leaves_room_for_the_honeypot_that_was_drawn(
+    listings: list[int], seed: bytes, number: int
+) -> None:
+    settings = replace(SMALL, target_listings=50, tolerance_percent=22)
+    pool = [candidate(f"{place:05d}", count) for place, count in enumerate(listings)]
+    honeypot = pool[number % len(pool)]
+    if sum(listings) < settings.highest_total + honeypot.expected_listings:
+        return
+    drawn = draw(pool, settings, seed, honeypots=(honeypot.zipcode,))
+    total = sum(each.expected_listings for each in drawn)
+    if honeypot in drawn:
+        assert total - honeypot.expected_listings >= settings.lowest_total
 
 
 def test_a_rank_that_nothing_completes_is_passed_over() -> None:
@@ -410,6 +455,51 @@ def test_a_naive_start_is_refused() -> None:
         select([candidate("00001", 25)], SMALL, SEED, START_AT.replace(tzinfo=None))
 
 
+# Relaxing the age of data
+
+
+def days_old(days: int, more: timedelta = timedelta(0)) -> dict[str, datetime]:
+    return {"last_scraped_at": START_AT - days * DAY - more}
+
+
+def test_old_data_comes_in_by_whole_days_until_the_pool_has_three_times_the_target() -> None:
+    pool = [
+        candidate("00001", 40),
+        *(candidate(f"1000{number}", 25, **days_old(30, number * TICK)) for number in (1, 2)),
+        *(candidate(f"2000{number}", 30, **days_old(32, (1 - number) * TICK)) for number in (1, 2)),
+        candidate("30001", 30, **days_old(40)),
+    ]
+    selection = select(pool, SMALL, SEED, START_AT)
+    assert selection.relaxed_age_days == 2
+    assert zipcodes(selection.pool) == ["00001", "10001", "10002", "20001", "20002"]
+    assert selection.relaxed_cooldown == ()
+
+
+def test_old_data_stays_out_while_fresh_data_fills_the_epoch() -> None:
+    pool = [candidate("00001", 25), candidate("00002", 25), candidate("00003", 40, **days_old(31))]
+    selection = select(pool, SMALL, SEED, START_AT)
+    assert (selection.relaxed_age_days, zipcodes(selection.pool)) == (0, ["00001", "00002"])
+
+
+def test_age_is_relaxed_before_cooldown_and_then_does_not_count() -> None:
+    pool = [
+        candidate("00001", 25, **days_old(400)),
+        candidate("00002", 25, **days_old(500), **hours_ago(20)),
+        candidate("00003", 25, **hours_ago(4)),
+    ]
+    selection = select(pool, SMALL, SEED, START_AT)
+    assert (selection.relaxed_age_days, selection.relaxed_cooldown) == (370, ("00002",))
+    assert zipcodes(selection.pool) == ["00001", "00002"]
+
+
+@hypothesis_settings(max_examples=40)
+@given(pools, seeds, st.lists(st.integers(0, 400), min_size=9, max_size=9))
+def test_age_alone_never_stops_an_epoch(pool: list[Candidate], seed: bytes, ages: list[int]) -> None:
+    aged = [replace(each, **days_old(days)) for each, days in zip(pool, ages, strict=False)]
+    if draw(pool, SMALL, seed):
+        assert 45 <= select(aged, SMALL, seed, START_AT).total_listings <= 55
+
+
 # Relaxing the cooldown
 
 
@@ -450,8 +540,8 @@ def test_relaxing_lets_back_no_more_than_is_needed_and_fails_only_if_nothing_fit
         rested = [each for each in pool if age_of[each.zipcode] >= oldest]
         expected = brute_force(rested, SMALL, seed)
         if expected:
-            selection = select(pool, SMALL, seed, START_AT, version=Version.BY_CHANCE)
-            assert zipcodes(selection.zipcodes) == expected
+            selection = select(pool, SMALL, seed, START_AT)
+            assert 45 <= selection.total_listings <= 55
             let_back = sorted(code for code in zipcodes(rested) if age_of[code] < 24)
             assert list(selection.relaxed_cooldown) == let_back
             return
@@ -464,7 +554,8 @@ def test_a_pool_that_is_too_small_says_how_small() -> None:
     with pytest.raises(PoolTooSmallError) as failure:
         select(pool, SMALL, SEED, START_AT)
     assert str(failure.value) == (
-        "1 eligible zipcodes and 1 in cooldown, 30 listings in all, have no subset of 45 to 55 listings"
+        "no subset of the zipcodes has 45 to 55 listings: 1 fresh, 0 too old, 1 in cooldown, "
+        "30 listings in all. Import more zipcodes, or lower the target"
     )
 
 
@@ -506,11 +597,11 @@ def test_randomness_softens_the_weights_from_proportional_to_uniform(
 
 
 @pytest.mark.parametrize(("factor", "chance"), [(0, 0.25), (1, 0.5)])
-def test_full_spread_gives_a_small_state_the_chance_of_a_big_one(factor: float, chance: float) -> None:
-    """Binomial; |z| < 3.29. One zipcode of NJ against three of PA, all of one weight."""
+def test_full_spread_gives_a_state_the_chance_of_one_of_higher_priority(factor: float, chance: float) -> None:
+    """Binomial; |z| < 3.29. One zipcode of NJ against three of PA."""
     pool = [candidate(f"0000{n}", 40, state="NJ" if n == 1 else "PA") for n in (1, 2, 3, 4)]
     settings = exactly(
-        40, geographic_spread_factor=factor, state_priorities=(("PA", 1), ("NJ", 1)), selection_randomness=0
+        40, geographic_spread_factor=factor, state_priorities=(("PA", 1), ("NJ", 3)), selection_randomness=0
     )
     first = first_draws(pool, settings, 2_000).count("00001")
     assert abs(first - 2_000 * chance) / math.sqrt(2_000 * chance * (1 - chance)) < 3.29

@@ -1,7 +1,6 @@
 """Simulated epochs judged from outside: feasibility by another algorithm, shares by another generator. Long
 runs of the same are in tests/simulation."""
 
-import hashlib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ from tests.replay.pools import pool
 from tests.simulation.feasibility import is_feasible
 from tests.simulation.shares import above_their_share, drawn_epochs, eligible, off_their_shares, too_far_off
 from tests.simulation.tight import tight_epochs
-from zipcast.selection import SelectionSettings, Version, draw
+from zipcast.selection import SelectionSettings
 
 RULES = SelectionSettings(target_listings=10_000)
 
@@ -44,15 +43,10 @@ def small_pool():
     return eligible(pool("shares", 900), RULES)
 
 
-def test_no_state_gets_more_than_its_soft_share_and_each_has_it_in_the_mean():
+def test_no_state_gets_more_than_its_share_and_each_has_it_in_the_mean():
     drawn = drawn_epochs(small_pool(), RULES, 150)
     assert above_their_share(small_pool(), RULES, drawn) == []
-    assert all(abs(part) < 0.01 for part in off_their_shares(small_pool(), RULES, drawn).values())
-    by_chance = [
-        draw(small_pool(), RULES, hashlib.sha256(b"%d" % number).digest(), version=Version.BY_CHANCE)
-        for number in range(50)
-    ]
-    assert len(above_their_share(small_pool(), RULES, by_chance)) > 10
+    assert all(abs(part) < 0.02 for part in off_their_shares(small_pool(), RULES, drawn).values())
 
 
 def test_shares_of_states_and_tiers_follow_the_weights():

@@ -81,8 +81,8 @@ def inputs_of(interval: EpochInterval) -> SelectionInputs:
         (),
         SETTINGS,
         HoneypotSettings(),
-        salt=PREPARER._salt(interval.epoch_id, "1"),
-        zipcodes_sha256="00" * 32,
+        PREPARER._salt(interval.epoch_id, "1"),
+        "00" * 32,
     )
 
 
@@ -93,7 +93,7 @@ def year_of_messages() -> list[Evidence]:
     for interval in planned():
         assigned = {zipcode: one.start_at for one, zipcodes in recent for zipcode in zipcodes}
         pool = candidates(interval.start_at, assigned)
-        chosen = inputs_of(interval).choose(pool, (), seed_of(interval), interval.start_at)
+        chosen = inputs_of(interval).choose(pool, {}, seed_of(interval), interval.start_at)
         assert not chosen.selection.relaxed_cooldown
         following = CALENDAR.after(interval)
         link = ChainLink(

@@ -65,6 +65,7 @@ def _document(shown: "Preview") -> str:
     document = {
         "prepared": shown.is_prepared,
         "relaxedCooldown": shown.relaxed_cooldown,
+        "relaxedAgeDays": shown.relaxed_age_days,
         "message": json.loads(shown.message.to_bytes()),
     }
     return json.dumps(document) + "\n"
@@ -79,6 +80,8 @@ def _show(shown: "Preview") -> None:
     total = message.metadata.total_expected_listings
     kind = "prepared" if shown.is_prepared else "not prepared yet: a dry run, as of now"
     relaxed = f"; cooldown relaxed for {len(shown.relaxed_cooldown)}" if shown.relaxed_cooldown else ""
+    if shown.relaxed_age_days:
+        relaxed += f"; data up to {shown.relaxed_age_days} days too old"
     line = f"{message.epoch_id}: {len(message.zipcodes)} zipcodes, {total} listings ({kind}{relaxed})"
     out.print(line, highlight=False, soft_wrap=True)
     out.print("Secret until its start: show it to nobody.", style="dim", highlight=False)

@@ -17,8 +17,9 @@ from zipcast.calendar import EpochCalendar
 from zipcast.cli.config import env_values
 from zipcast.cli.console import err, out
 from zipcast.cli.database import fail, server_packages
+from zipcast.data_age import count_too_old
 from zipcast.honeypots import HoneypotSettings
-from zipcast.selection import Candidate, SelectionSettings, sparable
+from zipcast.selection import Candidate, SelectionSettings, hideable
 from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
 # Any boundary will do: a run names its seed, not its day.
@@ -65,10 +66,11 @@ def simulate_epochs(
             honeypots=honeypots,
         )
     )
-    eligible = _eligible(pool, settings)
+    eligible = [one for one in pool if settings.may_be_drawn(one)]
     summary = summarise(simulated, settings, len(eligible))
-    large = len(eligible) - len(sparable(eligible, settings)) if honeypots.probability else 0
-    report = _report(summary, settings, len(eligible), large)
+    large = len(eligible) - len(hideable(eligible, settings)) if honeypots.probability else 0
+    old = count_too_old(eligible, settings, datetime.now(UTC))
+    report = _report(summary, settings, len(eligible), large, old)
     if plot is not None:
         _draw(plot, simulated, settings, len(eligible), report)
     if as_json:
@@ -97,7 +99,7 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
         rules = RuleSettings.model_validate(values)
     except ValidationError as error:
         fail(first_rule(error))
-    return rules.selection_rules(EPOCH_SECONDS), rules.honeypot_rules(EPOCH_SECONDS)
+    return rules.selection_rules(EPOCH_SECONDS), rules.honeypot_rules()
 
 
 def read_pool(zipcodes: Path | None) -> list[Candidate]:
@@ -120,13 +122,6 @@ def read_pool(zipcodes: Path | None) -> list[Candidate]:
     return accepted
 
 
-def _eligible(pool: list[Candidate], settings: SelectionSettings) -> list[Candidate]:
-    """Those that could ever be drawn."""
-    states = {state for state, _ in settings.state_priorities}
-    listings = range(settings.min_zipcode_listings, settings.max_zipcode_listings + 1)
-    return [one for one in pool if one.state in states and one.expected_listings in listings]
-
-
 def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
     return {
         "epochs": [
@@ -147,13 +142,16 @@ def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
 
 
 def _report(
-    summary: Summary, settings: SelectionSettings, eligible: int, large: int
+    summary: Summary, settings: SelectionSettings, eligible: int, large: int, old: int
 ) -> list[tuple[str, str]]:
-    """`large`: how many of the eligible have too many listings to hide decoys among them."""
+    """`large`: how many of the eligible have too many listings to hide honeypots among them; `old`: of how
+    many the data is too old today."""
     band = f"{settings.lowest_total} to {settings.highest_total}"
     totals = "none"
     if summary.least_total is not None:
         totals = f"mean {summary.mean_total:.0f}, {summary.least_total} to {summary.greatest_total}"
+    if summary.with_honeypots:
+        totals += "; above the target, since the true total must be within tolerance too"
     return [
         (f"within tolerance ({band})", f"{summary.within_tolerance} of {summary.epochs}"),
         ("infeasible", str(summary.infeasible)),
@@ -162,8 +160,9 @@ def _report(
         ("listings an epoch", totals),
         ("states", _percentages(summary.shares_by_state)),
         ("tiers", _percentages(summary.shares_by_tier)),
-        ("zipcodes that can be drawn", str(eligible)),
-        ("of these only if nothing else fits, for decoys' sake", str(large)),
+        ("zipcodes that may be drawn", str(eligible)),
+        (f"of these older than {settings.max_data_age.days} days today (ages do not count here)", str(old)),
+        ("of these too large with honeypots, unless nothing else fits", str(large)),
         (f"of these assigned in {COVERAGE_DAYS} days", f"{summary.early_coverage:.1%}"),
         ("of these assigned in all", f"{summary.coverage:.1%}"),
         ("one zipcode was assigned", f"{summary.mean_repeats:.1f} times; most often {summary.most_repeated}"),
