@@ -39,11 +39,11 @@ class DataOutlook:
         """Return what is wrong with the data and what to do, or None. `relaxed_age_days`: of the running
         epoch."""
         if not self.zipcodes:
-            return "no zipcode may be drawn: import zipcodes of the states in STATE_PRIORITIES"
+            return "nothing may be drawn: import data of the states in STATE_PRIORITIES"
         if relaxed_age_days:
             return f"the epoch has data up to {relaxed_age_days} days too old: import fresh data"
         if self.enough_until is None:
-            return f"{self.too_old} of {self.zipcodes} zipcodes have data that is too old: import fresh data"
+            return f"{self.too_old} of {self.zipcodes} rows are too old: import fresh data"
         if self.enough_until - now <= min(WARNING, self.max_age / 2):
             hours = (self.enough_until - now) // timedelta(hours=1)
             return (
@@ -56,7 +56,7 @@ class DataOutlook:
         """Return the numbers in a line."""
         age = "none" if self.newest_at is None else f"{max(0, (now - self.newest_at).days)} days old"
         return (
-            f"{self.zipcodes} zipcodes may be drawn, {self.too_old} of them too old; newest data {age}; "
+            f"{self.zipcodes} rows may be drawn, {self.too_old} of them too old; newest data {age}; "
             f"enough for {self.epochs_left} epochs"
         )
 
