@@ -145,7 +145,7 @@ async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(keeper, "MAX_LOG_BYTES", 10_000)
-    monkeypatch.setattr(keeper, "_LOG_CHECK_SECONDS", 0.01)
+    monkeypatch.setattr(keeper, "_LOOK_SECONDS", 0.01)
     talk = (
         "import time; open('ready', 'w').close()\nwhile True: print('x' * 99, flush=True); time.sleep(0.001)"
     )
@@ -155,3 +155,24 @@ async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
     await wait_until(kept.exists)
     await wait_until(lambda: kept.stat().st_size > 10_000 > part.log.stat().st_size > 0)
     assert set(part.log.read_bytes()) == set(b"x\n")  # no hole where the old lines were
+
+
+async def test_a_part_that_runs_and_cannot_recover_is_started_again(
+    tmp_path: Path, supervisor: Supervisor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(keeper, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(keeper, "_HOPELESS_SECONDS", 0.2)
+    looks = iter([False, True, False])  # once ill and well again: left alone
+    ill = True
+
+    async def cannot_recover() -> bool:
+        return next(looks, ill)
+
+    await supervisor.start(replace(make_part(tmp_path), cannot_recover=cannot_recover))
+    first = supervisor.pids["stand-in"]
+    await wait_until(recorder.restarts)
+    ill = False
+    (died,) = [event for event in recorder.events if isinstance(event, PartDied)]
+    assert died.status == "did not work for 0.2 s"
+    assert supervisor.pids["stand-in"] != first
+    assert not is_alive(first)
