@@ -29,6 +29,7 @@ from tests.integration.connecting import (
 from tests.integration.operator_view import log_lines
 from tests.integration.people import client, keypair, raw_connection
 from tests.integration.processes import wait_until
+from tests.security.raw_nats import proven, publication
 from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
@@ -158,6 +159,27 @@ async def test_connections_that_were_closed_do_not_count(twofold: Stack):
     await kept.flush()
     assert not kept.is_closed
     await kept.close()
+
+
+def kept_out(stack: Stack, name: str) -> set[object]:
+    """The hotkeys that this callout has found to flood."""
+    return {line["hotkey"] for line in log_lines(stack, name) if line["action"] == "hotkey_kept_out"}
+
+
+async def test_a_hotkey_that_floods_is_kicked_and_kept_out_by_every_replica(twofold: Stack):
+    pair = signer(twofold, "miner-6")
+    other = await raw_connection(twofold.ready, signer(twofold, "miner-7"))
+    subject = subjects.request(parse_hotkey(pair.ss58_address), Verb.MINER_STATUS)
+    async with proven(twofold.ready, pair) as raw:
+        await raw.send(publication(subject, b"x" * 160) * 5000)
+        async with asyncio.timeout(20):
+            with suppress(ConnectionError):
+                await raw.reader.read()  # until it is cut off
+    await wait_until(lambda: all(pair.ss58_address in kept_out(twofold, name) for name in CALLOUTS))
+    for _ in range(6):  # whichever replica is asked
+        await refused(raw_connection(twofold.ready, pair))
+    await other.flush()
+    await other.close()
 
 
 async def test_the_listing_is_whole_over_several_pages(twofold: Stack):
