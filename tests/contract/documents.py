@@ -28,7 +28,7 @@ from runtime.identity import Proof as SignedRequest
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch
-from storage.honeypots import Revelation
+from storage.honeypots import OpenedHoneypot, Revelation
 from storage.manifests import SealedObject
 from storage.results import RecordedResult
 from storage.statistics import Rules as StatisticsRules
@@ -73,7 +73,7 @@ from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.errors import ERRORS, ServiceError
 from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
 from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.honeypots import Honeypot, HoneypotSettings
+from zipcast.honeypots import HoneypotSettings
 from zipcast.hotkeys import parse_hotkey
 from zipcast.inputs import SelectionInputs
 from zipcast.legacy_messages import (
@@ -206,7 +206,7 @@ def epoch_reply(now: datetime) -> bytes:
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
     interval = EpochInterval(message.epoch_start, message.epoch_end)
-    revealed = Revelation("05" * 32, (Honeypot("07030", 31, 810),))
+    revealed = Revelation("05" * 32, (OpenedHoneypot("07030", 31, 810, "09" * 32, False),))
     is_revealed = now >= START_AT + timedelta(hours=8)
     stored = StoredEpoch(interval, "active", envelope, START_AT)
     return epoch_body(stored, revealed if is_revealed else None, now)
