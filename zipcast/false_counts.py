@@ -197,7 +197,8 @@ class _Update:
 
     def _free(self, known: Collection[str]) -> dict[tuple[object, ...], list[Candidate]]:
         """Return the zipcodes that may become honeypots, in an order by chance, by kind and region, and by
-        kind alone."""
+        kind alone. Those far below the threshold come first: they seldom rise above it, so that honeypots do
+        not live shorter than real zipcodes."""
         found: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
         taken = {*known, *self.retired, *self.members}
         small = [
@@ -205,7 +206,10 @@ class _Update:
             for one in self.zipcodes.values()
             if one.expected_listings < self.honeypots.threshold and one.zipcode not in taken
         ]
-        for one in sorted(small, key=lambda one: self._number(f"free:{one.zipcode}")):
+        halfway = self.honeypots.threshold // 2
+        for one in sorted(
+            small, key=lambda one: (one.expected_listings >= halfway, self._number(f"free:{one.zipcode}"))
+        ):
             found[*_kind(one), one.geographic_region].append(one)
             found[_kind(one)].append(one)
         return found
