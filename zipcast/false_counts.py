@@ -152,6 +152,9 @@ class _Update:
             if new.expected_listings != model.expected_listings:
                 grown = listings * new.expected_listings // model.expected_listings
                 listings = self._near(grown, f"count:{old.zipcode}")
+                if listings < self.settings.min_zipcode_listings:
+                    # The model stays, so the honeypot does.
+                    listings = new.expected_listings
             if population and model.population and new.population:
                 population = population * new.population // model.population
         if listings < self.settings.min_zipcode_listings:
