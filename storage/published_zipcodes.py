@@ -8,11 +8,10 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import itemgetter
 
-from sqlalchemy import cast, func, insert, select, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import EpochHoneypots, PublishedZipcode, RetiredHoneypot, ZipcodeHoneypot
+from storage.tables import PublishedZipcode, RetiredHoneypot, ZipcodeHoneypot
 from storage.zipcode_versions import require_whole
 from zipcast.false_counts import PublishedPool
 from zipcast.honeypots import commitment
@@ -136,13 +135,18 @@ async def secret_counts(
     return {zipcode: SecretCount(real, threshold, salt) for zipcode, real, threshold, salt in rows}
 
 
+_OPENED = text(
+    """
+    select count(*), count(*) filter (where zipcode in (
+        select drawn ->> 'zipcode' from zipcast.epoch_honeypots, jsonb_array_elements(content::jsonb) as drawn
+        where zipcast.epoch_is_revealed(epoch_id)))
+    from zipcast.zipcode_honeypots where import_id = :import_id
+    """
+)
+
+
 async def opened_share(connection: AsyncConnection, import_id: int) -> float:
     """Return which part of the import's honeypots validators know of epochs that are revealed; 0 if there are
     none. For schedulers only."""
-    drawn = func.jsonb_path_query(cast(EpochHoneypots.content, JSONB), "$[*].zipcode").op("#>>")(text("'{}'"))
-    opened = select(drawn).where(func.zipcast.epoch_is_revealed(EpochHoneypots.epoch_id))
-    query = select(func.count(), func.count().filter(ZipcodeHoneypot.zipcode.in_(opened))).where(
-        ZipcodeHoneypot.import_id == import_id
-    )
-    total, known = (await connection.execute(query)).one()
+    total, known = (await connection.execute(_OPENED, {"import_id": import_id})).one()
     return known / total if total else 0.0

@@ -152,6 +152,9 @@ class _Update:
             if new.expected_listings != model.expected_listings:
                 grown = listings * new.expected_listings // model.expected_listings
                 listings = self._near(grown, f"count:{old.zipcode}")
+                if listings < self.settings.min_zipcode_listings:
+                    # The model stays, so the honeypot does.
+                    listings = new.expected_listings
             if population and model.population and new.population:
                 population = population * new.population // model.population
         if listings < self.settings.min_zipcode_listings:
@@ -197,7 +200,8 @@ class _Update:
 
     def _free(self, known: Collection[str]) -> dict[tuple[object, ...], list[Candidate]]:
         """Return the zipcodes that may become honeypots, in an order by chance, by kind and region, and by
-        kind alone."""
+        kind alone. Those far below the threshold come first: they seldom rise above it, so that honeypots do
+        not live shorter than real zipcodes."""
         found: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
         taken = {*known, *self.retired, *self.members}
         small = [
@@ -205,7 +209,10 @@ class _Update:
             for one in self.zipcodes.values()
             if one.expected_listings < self.honeypots.threshold and one.zipcode not in taken
         ]
-        for one in sorted(small, key=lambda one: self._number(f"free:{one.zipcode}")):
+        halfway = self.honeypots.threshold // 2
+        for one in sorted(
+            small, key=lambda one: (one.expected_listings >= halfway, self._number(f"free:{one.zipcode}"))
+        ):
             found[*_kind(one), one.geographic_region].append(one)
             found[_kind(one)].append(one)
         return found

@@ -56,7 +56,9 @@ def told_apart(worlds: Sequence[Sequence[Choice]]) -> dict[str, float]:
     features: Features = defaultdict(lambda: ([], []))
     for choices in worlds:
         _add_features(choices, features)
-    return {name: auc(honeypots, others) for name, (others, honeypots) in features.items()}
+    return {
+        name: auc(honeypots, others) for name, (others, honeypots) in features.items() if honeypots and others
+    }
 
 
 def _add_features(choices: Sequence[Choice], features: Features) -> None:

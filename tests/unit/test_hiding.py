@@ -47,7 +47,7 @@ def year(seed: int) -> list[Choice]:
         start_at=START_AT,
         epochs=6 * DAYS,
         seed=seed,
-        honeypots=HoneypotSettings(probability=0.5),
+        honeypots=HoneypotSettings(),
         imports=monthly_imports(zipcodes, START_AT, DAYS // 30, seed),
         watch=found.append,
     )
@@ -58,10 +58,10 @@ def year(seed: int) -> list[Choice]:
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_a_year_of_open_messages_does_not_tell_honeypots() -> None:
-    """Of four worlds, since the few honeypots of one have chance properties in common."""
-    worlds = [year(seed) for seed in (1, 2, 3, 4)]
+    """Of six worlds, since the few honeypots of one have chance properties in common."""
+    worlds = [year(seed) for seed in range(1, 7)]
     for found in worlds:
-        assert sum(len(choice.honeypots) for choice in found) > 600
+        assert sum(len(choice.honeypots) for choice in found) > 450
         for choice in found:
             for total in (choice.published_total, choice.true_total):
                 assert SETTINGS.lowest_total <= total <= SETTINGS.highest_total
