@@ -206,11 +206,7 @@ def epoch_reply(now: datetime) -> bytes:
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
     interval = EpochInterval(message.epoch_start, message.epoch_end)
-<<<<<<< HEAD
     revealed = Revelation("05" * 32, (OpenedHoneypot("07030", 31, 810, "06" * 32, discarded=False),))
-=======
-    revealed = Revelation("05" * 32, (OpenedHoneypot("07030", 31, 810, "09" * 32, False),))
->>>>>>> selection
     is_revealed = now >= START_AT + timedelta(hours=8)
     stored = StoredEpoch(interval, "active", envelope, START_AT)
     return epoch_body(stored, revealed if is_revealed else None, now)
