@@ -23,7 +23,7 @@ from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools, pool_request
 from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.identity import Arrival, Caller, Doorkeeper
+from runtime.identity import Arrival, Caller, Doorkeeper, VerifiedRefusalError
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
 from runtime.probes import REMEMBERED_SECONDS
@@ -100,6 +100,8 @@ class Bridge:
             else:
                 caller = self.doorkeeper.recognise_bridged(arrival, query)
         except ServiceError as error:
+            if isinstance(error, VerifiedRefusalError):
+                verified = error.hotkey
             source = arrival.headers[HEADER_CLIENT_ADDRESS]
             note_admin_request(verb, verified, source, error.code)
             self.refusals.note(

@@ -7,7 +7,8 @@ NATS directly and the HTTP bridge, which hands over the original request for a s
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -76,6 +77,23 @@ class Admission:
     proof: Proof
 
 
+class VerifiedRefusalError(ServiceError):
+    """A refusal of a request whose signature was verified: `hotkey` is its sender."""
+
+    def __init__(self, refusal: ServiceError, hotkey: Hotkey) -> None:
+        super().__init__(refusal.code, refusal.message, retry_after_seconds=refusal.retry_after_seconds)
+        self.hotkey = hotkey
+
+
+@contextmanager
+def _refused_as(hotkey: Hotkey) -> Iterator[None]:
+    """Say in each refusal whose verified request it refuses."""
+    try:
+        yield
+    except ServiceError as refusal:
+        raise VerifiedRefusalError(refusal, hotkey) from refusal
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A request as it arrived, nothing of it checked but the subject."""
@@ -129,9 +147,10 @@ class Doorkeeper:
         else:
             fields = parse_object(arrival.body) if query is None else query
             hotkey, proof = self._bridged_commitment(arrival.verb, fields)
-        if arrival.verb in NAMING_A_COLDKEY:
-            self._require_coldkey(hotkey, named_coldkey(parse_object(arrival.body)))
-        return self._caller(hotkey, arrival, bridged_source(arrival.headers)), proof
+        with _refused_as(hotkey):
+            if arrival.verb in NAMING_A_COLDKEY:
+                self._require_coldkey(hotkey, named_coldkey(parse_object(arrival.body)))
+            return self._caller(hotkey, arrival, bridged_source(arrival.headers)), proof
 
     def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Callable[[], Proof]]:
         request = btauth.parse(arrival.headers)

@@ -5,7 +5,7 @@ counted, the caller is proven, errors become replies, and nothing that goes wron
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +22,7 @@ from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from broker_service.responder.proven import answering
 from runtime import identity, logs
 from runtime.correlation import correlated, correlation_id
-from runtime.identity import Admission, Arrival, Doorkeeper
+from runtime.identity import Admission, Arrival, Doorkeeper, VerifiedRefusalError
 from runtime.limits import Limits, Quota
 from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
 from zipcast import subjects
@@ -107,6 +107,8 @@ class Gate:
             reply = await self._answer(Verb(verb), admission, handle)
         except (ServiceError, ValidationError) as error:
             refused = error if isinstance(error, ServiceError) else first_fault(error)
+            if isinstance(error, VerifiedRefusalError):
+                sender = replace(sender, hotkey=error.hotkey)
         except _HostileReplyError:
             raise
         except Exception as error:  # a reply must be sent, and the fault must be seen

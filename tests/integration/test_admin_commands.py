@@ -22,7 +22,7 @@ from storage import admin_commands, epoch_inputs, epochs
 from storage.admin_commands import Command
 from storage.database import open_engine
 from storage.epochs import StoredEpoch
-from storage.tables import AdminCommand, Epoch, PendingEpoch, Zipcode, ZipcodeRevision
+from storage.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
 from storage.tables import EpochMessage as EpochMessageRow
 from tests.integration.operator_view import until
 from tests.integration.processes import wait_until
@@ -155,9 +155,8 @@ async def test_an_epoch_whose_data_was_tampered_with_stays_as_it_was(database):
     (interval,) = upcoming(1)
     before = await preparer(database).prepare(interval)
     async with database.begin() as connection:
-        for table in (Zipcode, ZipcodeRevision):
-            listings = table.recently_sold_listings + 1
-            await connection.execute(update(table).values(recently_sold_listings=listings))
+        listings = PublishedZipcode.expected_listings + 1
+        await connection.execute(update(PublishedZipcode).values(expected_listings=listings))
     command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
     assert command.state == "failed"
     assert (await stored_epoch(database, interval.epoch_id)).envelope == before.envelope

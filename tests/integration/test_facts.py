@@ -41,5 +41,5 @@ async def test_a_text_signed_by_the_published_format_is_accepted(ready: Ready, h
 
 async def test_the_structure_is_that_of_the_issued_folder(http: httpx.AsyncClient):
     told = (await http.get("/structure-info")).json()
-    assert told["miners"]["folder_structure"] == "data/hotkey={hotkey}/{path}"
+    assert told["miners"]["folder_structure"] == "data/hotkey={hotkey}/epoch={epoch_id}/{path}"
     assert told["validators"]["folder_structure"].startswith("validators/{hotkey}/epoch={epoch_id}/")

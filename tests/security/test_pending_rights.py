@@ -23,6 +23,12 @@ from zipcast.honeypots import HoneypotSettings
 READERS = ("responder", "http_bridge")
 # Tables that hold something of an epoch before it is opened or revealed.
 HIDDEN = ("pending_epochs", "epoch_inputs", "epoch_honeypots", "scheduler_locks")
+# How many false counts an import has may be known: it follows from the settings and tells of no epoch.
+OF_AN_IMPORT = {
+    *("zipcode_honeypots", "pk_zipcode_honeypots", "retired_honeypots", "pk_retired_honeypots"),
+    # Each row of an import looks its import up.
+    *("zipcode_imports", "pk_zipcode_imports"),
+}
 SMALL = {"target_listings": 1_500}
 LARGE = {"target_listings": 30_000}
 
@@ -65,7 +71,7 @@ async def prepared(servers: Servers, settings: dict[str, int], honeypots: float)
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def pair(servers: Servers):
-    small, large = await prepared(servers, SMALL, 0), await prepared(servers, LARGE, 1)
+    small, large = await prepared(servers, SMALL, 0.01), await prepared(servers, LARGE, 0.9)
     assert len(large.zipcodes) > 3 * len(small.zipcodes)
     yield small, large
     for one in (small, large):
@@ -170,7 +176,10 @@ SHOWN = {
 @pytest.mark.parametrize("process", READERS)
 @pytest.mark.parametrize("view", SHOWN)
 async def test_sizes_and_statistics_are_the_same_for_a_small_and_a_large_epoch(pair, process, view):
-    small, large = (one.shown[process, view] for one in pair)
+    small, large = (
+        [row for row in one.shown[process, view] if not OF_AN_IMPORT & set(str(row[0]).split())]
+        for one in pair
+    )
     # The zipcodes themselves are the same; what is chosen of them is not.
     assert small == large
     if view in {"sizes", "tuples"}:

@@ -65,7 +65,7 @@ def database_faults() -> Iterator[None]:
         fail(f"--database-url {error}")
     except (SQLAlchemyError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        if isinstance(cause, psycopg.errors.UndefinedTable):
+        if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
             fail("the database has no tables yet: run `zipcast migrate`")
         fail(f"the database failed: {str(cause).partition(chr(10))[0] or type(cause).__name__}")
 
