@@ -1,8 +1,8 @@
 """What the logins of bridge and responder can find out of an epoch before its start from PostgreSQL itself:
 rows, plans, sizes, statistics and locks.
 
-Two databases are compared: in one a small epoch without honeypots is prepared, in the other a large one with
-some. Whatever a login is shown must be the same in both.
+Two databases are compared: in one a small epoch that seldom has honeypots is prepared, in the other a large
+one with some. Whatever a login is shown must be the same in both.
 """
 
 import json
@@ -71,7 +71,7 @@ async def prepared(servers: Servers, settings: dict[str, int], honeypots: float)
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def pair(servers: Servers):
-    small, large = await prepared(servers, SMALL, 0.01), await prepared(servers, LARGE, 0.9)
+    small, large = await prepared(servers, SMALL, 0.2), await prepared(servers, LARGE, 0.9)
     assert len(large.zipcodes) > 3 * len(small.zipcodes)
     yield small, large
     for one in (small, large):
