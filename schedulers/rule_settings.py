@@ -1,10 +1,11 @@
 """The settings by which zipcodes are selected and honeypots hidden: part of the scheduler's settings, and all
 of a simulation's (`zipcast simulate`)."""
 
+import json
 from datetime import timedelta
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from zipcast.calendar import scaled
 from zipcast.honeypots import HoneypotSettings
@@ -79,6 +80,19 @@ class RuleSettings(BaseModel):
     honeypot_threshold: int = Field(
         default=50, ge=1, description="honeypots have fewer listings; below MIN_ZIPCODE_LISTINGS"
     )
+
+    @field_validator("geographic_regions", mode="before")
+    @classmethod
+    def _as_listed(cls, value: object) -> object:
+        """Take `["PA","NJ"]` as well, which is how other services write a list."""
+        if not isinstance(value, str) or not value.startswith("["):
+            return value
+        try:
+            regions = json.loads(value)
+        except ValueError:
+            return value
+        listed = isinstance(regions, list) and all(isinstance(region, str) for region in regions)
+        return ",".join(regions) if listed else value
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:

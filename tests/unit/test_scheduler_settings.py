@@ -101,6 +101,20 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
     assert settings.honeypots == HoneypotSettings(0.5, 19)
 
 
+@pytest.mark.parametrize("given", ["PA,NJ", '["PA","NJ"]', '["PA", "NJ"]'])
+def test_regions_are_a_list_in_either_spelling(environment: pytest.MonkeyPatch, given: str) -> None:
+    environment.setenv("GEOGRAPHIC_REGIONS", given)
+    rules = SchedulerSettings().selection_rules(14_400)
+    assert [state for state, _ in rules.state_priorities] == ["PA", "NJ"]
+
+
+@pytest.mark.parametrize("given", ["[PA]", '["PA"', '["PA",7]', '["pa"]', '["PA","XX"]', "[]"])
+def test_a_malformed_list_of_regions_is_refused(environment: pytest.MonkeyPatch, given: str) -> None:
+    environment.setenv("GEOGRAPHIC_REGIONS", given)
+    with pytest.raises(ValidationError):
+        SchedulerSettings()
+
+
 def test_the_defaults_are_those_of_the_design():
     settings = load(SchedulerSettings)
     assert settings.epoch_duration_hours == 4
