@@ -4,15 +4,17 @@ Owns thresholds and what is told. A signal proves nothing and nothing is done by
 explanation, which docs/protocol.md names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import median
 from typing import Any
 
 NONCE_FAILURES, IMPLAUSIBLE_SPEED, EXACT_TARGET = "nonce_failures", "implausible_speed", "exact_target"
 # A single zipcode may be met by chance.
 FEWEST_EXACT = 5
 FEWEST_REPEATED = 2
+FEWEST_COMPARED = 3
 LOOKED_BACK = 6
 """Epochs that a repetition is looked for in, the newest among them."""
 
@@ -74,3 +76,41 @@ def exact_target(history: Sequence[Exactness], settings: SignalSettings) -> dict
         "exact": newest.exact,
         "epochs": repeated if again else [newest.epoch_id],
     }
+
+
+@dataclass(frozen=True, slots=True)
+class FalseCount:
+    """The real and the published listings of a honeypot."""
+
+    real: int
+    published: int
+
+
+def honeypot_uploads(
+    uploaded: Mapping[str, int], published: Mapping[str, int], honeypots: Mapping[str, FalseCount]
+) -> dict[str, Any] | None:
+    """Return the honeypots for which a miner uploaded far more than they hold, whatever it reported.
+
+    `uploaded`: bytes by zipcode, `published`: listings by zipcode. The miner's own other zipcodes tell how
+    many bytes it takes for a listing. A hit holds at least half as many as published; the few real ones are
+    far fewer. Nothing is said of a miner with less than FEWEST_COMPARED other zipcodes."""
+    per_listing = [
+        size / published[zipcode]
+        for zipcode, size in uploaded.items()
+        if zipcode not in honeypots and published.get(zipcode, 0) > 0
+    ]
+    if len(per_listing) < FEWEST_COMPARED:
+        return None
+    usual = median(per_listing)
+    hits = [
+        {
+            "zipcode": zipcode,
+            "uploadedBytes": uploaded[zipcode],
+            "impliedListings": round(uploaded[zipcode] / usual),
+            "realListings": known.real,
+            "publishedListings": known.published,
+        }
+        for zipcode, known in sorted(honeypots.items())
+        if uploaded.get(zipcode, 0) > usual * max(known.published / 2, known.real)
+    ]
+    return {"uploads": hits} if hits else None

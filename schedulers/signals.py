@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from runtime import logs
 from schedulers import signal_rules
 from schedulers.signal_rules import LOOKED_BACK, Exactness, SignalSettings
-from storage import signal_evidence
+from storage import honeypots, signal_evidence
 from storage.honeypots import flag_hits
 from storage.signal_evidence import MinerFacts, NewSignal
 from zipcast.calendar import EpochInterval, preparation_lead
@@ -75,7 +75,29 @@ class Signals:
             history = [reports[epoch_id] for epoch_id in epoch_ids if epoch_id in reports]
             if history[0].epoch_id == interval.epoch_id:
                 found += self._of_reports(interval, history)
-        return found
+        return found + await self._of_uploads(connection, interval.epoch_id)
+
+    async def _of_uploads(self, connection: AsyncConnection, epoch_id: str) -> list[NewSignal]:
+        """Compare what miners uploaded with the honeypots: a report can leave them out, files show them."""
+        revealed = await honeypots.revelation(connection, epoch_id)
+        opened = {
+            one.zipcode: signal_rules.FalseCount(one.real_listings, one.published_listings)
+            for one in (revealed.honeypots if revealed else ())
+            if not one.discarded
+        }
+        if not opened:
+            return []
+        published = await signal_evidence.published_counts(connection, epoch_id)
+        uploads = await signal_evidence.uploaded_bytes(connection, epoch_id)
+        compared = {
+            hotkey: signal_rules.honeypot_uploads(uploaded, published, opened)
+            for hotkey, uploaded in uploads.items()
+        }
+        return [
+            NewSignal(hotkey, honeypots.HONEYPOT_HIT, details)
+            for hotkey, details in compared.items()
+            if details is not None
+        ]
 
     def _of_reports(self, interval: EpochInterval, history: list[MinerFacts]) -> Iterator[NewSignal]:
         newest = history[0]

@@ -12,7 +12,7 @@ from sqlalchemy import ARRAY, Text, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import Epoch, MinerSignal, RequestRefusal
+from storage.tables import Epoch, EpochAssignment, MinerSignal, RequestRefusal
 from zipcast.calendar import EpochInterval
 from zipcast.errors import ErrorCode
 from zipcast.subjects import Verb
@@ -115,6 +115,40 @@ async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -
     )
     rows = await connection.execute(query)
     return [NonceRefusals(str(hotkey), int(count), int(left)) for hotkey, count, left in rows]
+
+
+# A key counts for a zipcode if that is the only one of the epoch's that its path names, beside the hotkey.
+_UPLOADS = text(
+    """
+    select hotkey, zipcode, sum(size_bytes)::bigint from (
+        select object.hotkey, object.size_bytes, min(assigned.zipcode) as zipcode
+        from zipcast.upload_manifests as object
+        cross join lateral regexp_matches(
+            replace(object.object_key, object.hotkey, ''), '(?<![0-9])[0-9]{5}(?![0-9])', 'g') as named
+        join zipcast.epoch_assignments as assigned
+            on assigned.epoch_id = object.epoch_id and assigned.zipcode = named[1]
+        where object.epoch_id = :epoch
+        group by object.hotkey, object.object_key, object.size_bytes
+        having count(distinct assigned.zipcode) = 1
+    ) as keyed group by hotkey, zipcode
+    """
+)
+
+
+async def uploaded_bytes(connection: AsyncConnection, epoch_id: str) -> dict[str, dict[str, int]]:
+    """Return by hotkey and zipcode how many bytes the epoch's manifest holds of files that name the
+    zipcode."""
+    found: dict[str, dict[str, int]] = {}
+    for hotkey, zipcode, size in await connection.execute(_UPLOADS, {"epoch": epoch_id}):
+        found.setdefault(hotkey, {})[zipcode] = size
+    return found
+
+
+async def published_counts(connection: AsyncConnection, epoch_id: str) -> dict[str, int]:
+    """Return the published listings of the epoch's zipcodes."""
+    query = select(EpochAssignment.zipcode, EpochAssignment.expected_listings)
+    rows = (await connection.execute(query.where(EpochAssignment.epoch_id == epoch_id))).all()
+    return {row.zipcode: row.expected_listings for row in rows}
 
 
 async def note_signals(connection: AsyncConnection, epoch_id: str, found: Sequence[NewSignal]) -> None:

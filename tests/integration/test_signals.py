@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import ProgrammingError
 
 from broker_service.responder.changes import ChangeWatch
@@ -22,7 +22,7 @@ from storage.database import open_engine
 from storage.refusals import Refusal, record_refusals
 from storage.statistics import read_statistics
 from storage.submissions import Standing, Submission, store_submission
-from storage.tables import MinerSignal, MinerSubmission
+from storage.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest
 from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.calendar import EpochInterval
@@ -247,3 +247,48 @@ async def test_the_responder_notes_that_one_signal_and_of_revealed_epochs_alone(
             await connection.execute(insert(MinerSignal).inline(), row)
     async with side.owner.connect() as connection:
         assert (await connection.execute(select(MinerSignal.kind))).all() == []
+
+
+async def test_files_of_a_honeypot_are_a_hit_whatever_was_reported(side: ResultsSide, signals: Signals):
+    interval = await side.epoch(LONG_AGO)
+    trap, *genuine = ZIPCODES
+    hidden = [honeypots.DrawnHoneypot(trap, 20, EXPECTED, "00", False, 50)]
+    files = {
+        **{f"listings/{zipcode}.json": EXPECTED * 100 for zipcode in genuine},
+        f"listings/{trap}.json": EXPECTED * 90,
+        f"{trap}-{genuine[0]}.json": 10**9,
+        f"about/1{trap}.json": 10**9,
+    }
+    honest = {**files, f"listings/{trap}.json": 2_100}
+    rows = [
+        {
+            "epoch_id": interval.epoch_id,
+            "hotkey": hotkey,
+            "object_key": f"data/hotkey={hotkey}/epoch={interval.epoch_id}/{name}",
+            "version_id": None,
+            "size_bytes": size,
+            "etag": "e",
+            "stored_at": interval.start_at,
+            "sealed_at": interval.end_at,
+        }
+        for hotkey, uploads in ((MINER_HOTKEY, files), (STRANGER_HOTKEY, honest))
+        for name, size in uploads.items()
+    ]
+    async with side.owner.begin() as connection:
+        await connection.execute(
+            update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(seed="00" * 32)
+        )
+        await honeypots.store_honeypots(connection, interval.epoch_id, hidden)
+        await connection.execute(insert(UploadManifest), rows)
+    assert await signals.look_next()
+    found = await told(side, interval)
+    assert set(found) == {(MINER_HOTKEY, "honeypot_hit")}
+    assert found[MINER_HOTKEY, "honeypot_hit"]["uploads"] == [
+        {
+            "zipcode": trap,
+            "uploadedBytes": EXPECTED * 90,
+            "impliedListings": round(EXPECTED * 0.9),
+            "realListings": 20,
+            "publishedListings": EXPECTED,
+        }
+    ]

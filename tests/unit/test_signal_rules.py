@@ -6,8 +6,10 @@ import pytest
 
 from schedulers.signal_rules import (
     Exactness,
+    FalseCount,
     SignalSettings,
     exact_target,
+    honeypot_uploads,
     implausible_speed,
     nonce_failures,
 )
@@ -80,3 +82,23 @@ def test_thresholds_are_settings() -> None:
     assert implausible_speed(START_AT, START_AT + timedelta(seconds=10), 11, strict)
     assert exact_target(exactness((6, 3)), strict)
     assert exact_target(exactness((2, 1), (2, 1)), strict)
+
+
+PUBLISHED = {"19103": 700, "19104": 500, "19106": 900, "07030": 800}
+TRAP = {"07030": FalseCount(real=30, published=800)}
+GENUINE = {"19103": 70_000, "19104": 50_000, "19106": 90_000}
+
+
+@pytest.mark.parametrize(
+    ("size", "listings"), [(80_000, 800), (40_100, 401), (40_000, None), (3_000, None), (0, None)]
+)
+def test_an_upload_far_larger_than_a_honeypot_is_a_hit(size: int, listings: int | None) -> None:
+    details = honeypot_uploads(GENUINE | {"07030": size}, PUBLISHED, TRAP)
+    assert (details and details["uploads"][0]["impliedListings"]) == listings
+
+
+def test_nothing_is_said_of_uploads_that_name_no_honeypot_or_few_other_zipcodes() -> None:
+    assert honeypot_uploads(GENUINE, PUBLISHED, TRAP) is None
+    few = {"19103": 70_000, "19104": 50_000, "07030": 80_000}
+    assert honeypot_uploads(few, PUBLISHED, TRAP) is None
+    assert honeypot_uploads({}, PUBLISHED, TRAP) is None
