@@ -59,7 +59,7 @@ def publish(
     )
 
 
-def _chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
+def chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
     """Return how likely each is to be the next one drawn."""
     weighed = weights(real, settings)
     by_state: dict[str, float] = defaultdict(float)
@@ -78,8 +78,8 @@ def honeypots_per_zipcode(
     `honeypots.probability` of them on average. `real` are those that may be drawn."""
     if not real:
         return 0.0
-    chances = _chances(real, settings)
-    listings = sum(chance * one.expected_listings for chance, one in zip(chances, real, strict=True))
+    each = chances(real, settings)
+    listings = sum(chance * one.expected_listings for chance, one in zip(each, real, strict=True))
     share = min(honeypots.probability * listings / settings.target_listings, 0.5)
     return share / (1 - share)
 
