@@ -74,8 +74,7 @@ class RuleSettings(BaseModel):
         default=0.3,
         ge=0,
         le=1,
-        description="of one or two honeypots in an epoch, up to 0.9; 0: never; another number acts from the "
-        "next import on",
+        description="of a honeypot in an epoch; 0: never; another number acts in full from the next import",
     )
     honeypot_threshold: int = Field(
         default=50, ge=1, description="honeypots have fewer listings; below MIN_ZIPCODE_LISTINGS"

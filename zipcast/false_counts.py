@@ -6,7 +6,6 @@ operator can compute any of it: the key is secret. Drawing them is honeypots.py.
 """
 
 import hmac
-import math
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,8 +19,6 @@ from zipcast.selection import Candidate, SelectionSettings, hideable
 # The false count differs from the count that it is taken from by up to this part of it: the same count again
 # would name the zipcode that it was taken from.
 DEVIATION_DIVISOR = 50
-# The chance that an epoch holds a honeypot cannot come nearer to 1: more than two are too many.
-MAX_PROBABILITY = 0.9
 # A honeypot's count follows one of so many real ones of the nearest size.
 NEIGHBOURS = 25
 
@@ -37,14 +34,6 @@ class PublishedPool:
     candidates: tuple[Candidate, ...]
     real_listings: Mapping[str, int]
     retired: frozenset[str] = frozenset()
-
-    def real(self, settings: SelectionSettings) -> list[Candidate]:
-        """Return those that may be drawn and are no honeypots."""
-        return [
-            one
-            for one in self.candidates
-            if one.zipcode not in self.real_listings and settings.may_be_drawn(one)
-        ]
 
 
 def publish(
@@ -70,7 +59,7 @@ def publish(
     )
 
 
-def _chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
+def chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
     """Return how likely each is to be the next one drawn."""
     weighed = weights(real, settings)
     by_state: dict[str, float] = defaultdict(float)
@@ -85,22 +74,20 @@ def _chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[flo
 def honeypots_per_zipcode(
     real: Sequence[Candidate], settings: SelectionSettings, honeypots: HoneypotSettings
 ) -> float:
-    """Return how many honeypots there are for each zipcode of `real`, which may be drawn and have counts that
-    a honeypot may have."""
+    """Return how many honeypots there are for each real zipcode of the same count, so that a draw has
+    `honeypots.probability` of them on average. `real` are those that may be drawn."""
     if not real:
         return 0.0
-    probability = min(honeypots.probability, MAX_PROBABILITY)
-    # Of draws with 0, 1 or 2 honeypots, a Poisson number, this mean gives the share that has one or two.
-    mean = math.sqrt(1 + 2 * probability / (1 - probability)) - 1
-    chances = _chances(real, settings)
-    listings = sum(chance * one.expected_listings for chance, one in zip(chances, real, strict=True))
-    share = min(mean * listings / settings.target_listings, 0.5)
+    each = chances(real, settings)
+    listings = sum(chance * one.expected_listings for chance, one in zip(each, real, strict=True))
+    share = min(honeypots.probability * listings / settings.target_listings, 0.5)
     return share / (1 - share)
 
 
 @dataclass(slots=True)
 class _Update:
-    """The honeypots of one import in the making. `members` have what is published of them."""
+    """The honeypots of one import in the making. `members` have what is published of them. `orphans` have
+    what would be published of zipcodes that can be honeypots no longer."""
 
     zipcodes: Mapping[str, Candidate]
     before: PublishedPool
@@ -108,90 +95,113 @@ class _Update:
     honeypots: HoneypotSettings
     key: bytes
     members: dict[str, Candidate] = field(default_factory=dict)
+    orphans: list[Candidate] = field(default_factory=list)
     retired: set[str] = field(default_factory=set)
-    real: list[Candidate] = field(init=False)
-    largest: int = field(init=False)
+    models: list[Candidate] = field(init=False)
+    models_before: list[Candidate] = field(init=False)
 
     def __post_init__(self) -> None:
         self.retired |= self.before.retired
-        drawn = [one for one in self.zipcodes.values() if self.settings.may_be_drawn(one)]
-        self.real = hideable(drawn, self.settings)
-        self.largest = self.settings.most_false_listings
+        self.models = [one for one in self.zipcodes.values() if self._may_be_model(one)]
+        self.models_before = [
+            one
+            for one in self.before.candidates
+            if self._may_be_model(one) and one.zipcode not in self.before.real_listings
+        ]
+
+    def _may_be_model(self, one: Candidate) -> bool:
+        """Those too small or too large to be drawn are models too: real zipcodes come and go across these
+        limits, and come back under the same name."""
+        return one.expected_listings >= self.honeypots.threshold and one.state in dict(
+            self.settings.state_priorities
+        )
 
     def keep(self) -> None:
         """Keep what was published of each honeypot, or change it as a real zipcode of its size changed."""
-        models = _grouped(self.before.real(self.settings), lambda one: (one.state, str(one.market_tier)))
+        models = _grouped(self.models_before, lambda one: (one.state, str(one.market_tier)))
         published = {one.zipcode: one for one in self.before.candidates}
         for zipcode in sorted(self.before.real_listings):
-            now = self.zipcodes.get(zipcode)
-            if now is None:
-                continue
-            if now.expected_listings >= self.honeypots.threshold:
+            old, now = published[zipcode], self.zipcodes.get(zipcode)
+            changed = self._changed(old, models.get((old.state, str(old.market_tier)), []))
+            if now is not None and now.expected_listings >= self.honeypots.threshold:
                 self.retired.add(zipcode)
+                now = None
+            if changed is None:
                 continue
-            old = published[zipcode]
-            model = self._model(old, models.get((old.state, str(old.market_tier)), []))
-            changed = self._changed(old, now, model)
-            if changed is not None:
-                self.members[zipcode] = changed
+            if now is None:
+                self.orphans.append(changed)
+            else:
+                self.members[zipcode] = self._false(now, changed)
 
-    def _model(self, old: Candidate, models: Sequence[Candidate]) -> Candidate | None:
-        """Return a real zipcode that was published with nearly the count of `old`."""
+    def _changed(self, old: Candidate, models: Sequence[Candidate]) -> Candidate | None:
+        """Return `old` changed as a real zipcode was that had been published with nearly its count; None if
+        it vanishes as that one did."""
         place = bisect_left(models, old.expected_listings, key=lambda one: one.expected_listings)
         first = max(0, min(place - NEIGHBOURS // 2, len(models) - NEIGHBOURS))
         near = models[first : first + NEIGHBOURS]
-        return near[self._below(len(near), f"model:{old.zipcode}")] if near else None
-
-    def _changed(self, old: Candidate, now: Candidate, model: Candidate | None) -> Candidate | None:
-        """Return what is published of `now`; None if it vanishes as the model did."""
-        listings, population = old.expected_listings, old.population
-        if model is not None:
-            new = self.zipcodes.get(model.zipcode)
-            if new is None or not self.settings.may_be_drawn(new):
-                return None
-            if new.expected_listings != model.expected_listings:
-                grown = listings * new.expected_listings // model.expected_listings
-                listings = self._near(grown, f"count:{old.zipcode}")
-                if listings < self.settings.min_zipcode_listings:
-                    # The model stays, so the honeypot does.
-                    listings = new.expected_listings
-            if population and model.population and new.population:
-                population = population * new.population // model.population
-        if listings < self.settings.min_zipcode_listings:
+        if not near:
+            return old
+        model = near[self._below(len(near), f"model:{old.zipcode}")]
+        new = self.zipcodes.get(model.zipcode)
+        if new is None or not self._may_be_model(new):
             return None
-        if listings > self.largest:
-            listings = old.expected_listings
-        return self._false(now, listings, population, old.base_weight)
+        listings, population = old.expected_listings, old.population
+        if new.expected_listings != model.expected_listings:
+            grown = listings * new.expected_listings // model.expected_listings
+            listings = max(self.honeypots.threshold, self._near(grown, f"count:{old.zipcode}"))
+        if population and model.population and new.population:
+            population = population * new.population // model.population
+        return replace(old, expected_listings=listings, population=population)
 
     def fill(self, *, is_first: bool) -> None:
-        """Add honeypots until there are as many as there should be of each kind."""
-        known = {one.zipcode for one in self.before.real(self.settings)} | set(self.before.real_listings)
-        of_kind = _grouped(self.real, _kind)
-        new = _grouped((one for one in self.real if one.zipcode not in known), _kind)
-        fallen = self._fallen()
-        rate = honeypots_per_zipcode(self.real, self.settings, self.honeypots)
-        wanted = self._rounded({kind: rate * len(group) for kind, group in of_kind.items()}, "wanted")
-        appearing = self._rounded({kind: rate * len(group) for kind, group in new.items()}, "appearing")
-        free = self._free(known)
-        for kind in sorted(of_kind):
-            gap = wanted[kind] - sum(_kind(one) == kind for one in self.members.values())
-            fresh = gap if is_first else min(gap, appearing.get(kind, 0))
-            self._appear(of_kind[kind] if is_first else new.get(kind, []), fresh, free)
-            for one in fallen.get(kind, [])[: max(0, gap - fresh)]:
-                self.members[one.zipcode] = one
-            short = wanted[kind] - sum(_kind(one) == kind for one in self.members.values())
-            self._appear(of_kind[kind], short, free)
+        """Add honeypots as real zipcodes appeared, and in place of the orphans.
+
+        Their number is left to chance otherwise: corrections would be seen as honeypots that come late or go
+        early. Only if it is wrong by far, as with another probability, they are added or given up."""
+        known = {one.zipcode for one in self.models_before} | set(self.before.real_listings)
+        fallen, free = self._fallen(), self._free(known)
+        drawn = [one for one in self.zipcodes.values() if self.settings.may_be_drawn(one)]
+        rate = honeypots_per_zipcode(hideable(drawn, self.settings), self.settings, self.honeypots)
+        for kind, orphans in sorted(_grouped(self.orphans, _kind).items()):
+            self._replace(orphans, len(orphans), fallen.get(kind, []), free)
+        if not is_first:
+            new = _grouped((one for one in self.models if one.zipcode not in known), _kind)
+            for kind, number in self._rounded(rate, new, "appearing").items():
+                self._appear(new[kind], number, free)
+        wanted = rate * len(self.models)
+        surplus = len(self.members) - wanted
+        if surplus > wanted / 4 + 1:
+            by_chance = sorted(self.members, key=lambda zipcode: self._number(f"given up:{zipcode}"))
+            for zipcode in by_chance[: int(surplus)]:
+                del self.members[zipcode]
+        elif -surplus > wanted / 4 + 1:
+            groups = _grouped(self.models, _kind)
+            for kind, number in self._rounded(-surplus / len(self.models), groups, "missing").items():
+                self._replace(groups[kind], number, fallen.get(kind, []), free)
+
+    def _replace(
+        self,
+        models: Sequence[Candidate],
+        number: int,
+        fallen: list[Candidate],
+        free: Mapping[tuple[object, ...], list[Candidate]],
+    ) -> None:
+        """Add so many honeypots, preferably of `fallen`, which are used up."""
+        for one in fallen[:number]:
+            self.members[one.zipcode] = one
+        self._appear(models, number - len(fallen), free)
+        del fallen[:number]
 
     def _fallen(self) -> dict[Kind, list[Candidate]]:
         """Return, by kind, the real zipcodes that have few listings now, with the count that was published:
         the preferred honeypots."""
         found = []
-        for old in self.before.real(self.settings):
+        for old in self.models_before:
             now = self.zipcodes.get(old.zipcode)
             if now is None or now.expected_listings >= self.honeypots.threshold:
                 continue
-            if old.expected_listings <= self.largest and old.zipcode not in self.retired:
-                found.append(self._false(now, old.expected_listings, old.population, old.base_weight))
+            if self.settings.may_be_drawn(old) and old.zipcode not in self.retired:
+                found.append(self._false(now, old))
         groups = _grouped(found, _kind)
         return {
             kind: sorted(group, key=lambda one: self._number(f"fallen:{one.zipcode}"))
@@ -230,23 +240,33 @@ class _Update:
             near = (*free.get((*_kind(model), model.geographic_region), ()), *free.get(_kind(model), ()))
             one = next((one for one in near if one.zipcode not in self.members), None)
             if one is not None:
-                listings = self._near(model.expected_listings, f"count:{one.zipcode}")
-                listings = max(self.settings.min_zipcode_listings, min(listings, self.largest))
+                near_count = self._near(model.expected_listings, f"count:{one.zipcode}")
+                listings = max(self.honeypots.threshold, near_count)
                 population = model.population and self._near(model.population, f"population:{one.zipcode}")
-                self.members[one.zipcode] = self._false(one, listings, population, model.base_weight)
+                like = replace(model, expected_listings=listings, population=population)
+                self.members[one.zipcode] = self._false(one, like)
 
-    def _false(self, now: Candidate, listings: int, population: int | None, base_weight: float) -> Candidate:
+    def _false(self, now: Candidate, like: Candidate) -> Candidate:
         """The weight follows from these three, so all of them are false: else it would be drawn less
         often."""
-        return replace(now, expected_listings=listings, population=population, base_weight=base_weight)
+        return replace(
+            now,
+            expected_listings=like.expected_listings,
+            population=like.population,
+            base_weight=like.base_weight,
+        )
 
-    def _rounded(self, numbers: Mapping[Kind, float], label: str) -> dict[Kind, int]:
-        """Round each up or down so that their sum stays what it is, and chance decides which."""
+    def _rounded(
+        self, rate: float, groups: Mapping[Kind, Sequence[Candidate]], label: str
+    ) -> dict[Kind, int]:
+        """Return `rate` times the size of each group, rounded up or down so that the sum stays what it is,
+        and chance decides which."""
         so_far = self._number(label) / 2**64
         rounded = {}
-        for kind in sorted(numbers):
-            rounded[kind] = int(so_far + numbers[kind]) - int(so_far)
-            so_far += numbers[kind]
+        for kind in sorted(groups):
+            share = rate * len(groups[kind])
+            rounded[kind] = int(so_far + share) - int(so_far)
+            so_far += share
         return rounded
 
     def _near(self, number: int, label: str) -> int:

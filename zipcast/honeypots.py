@@ -14,12 +14,12 @@ from datetime import datetime
 from itertools import count
 from operator import attrgetter
 
+from zipcast.ranking import draw_number
 from zipcast.selection import Candidate, Selection, SelectionSettings, select
 
-MAX_HONEYPOTS = 2
-"""An epoch has no more; a draw with more is discarded."""
 ATTEMPTS_WITH_ALL = 8
-"""After so many discarded draws, the honeypots that they drew take part no longer."""
+"""After so many discarded draws, the honeypots that they drew take part no longer, and a draw without any
+counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,6 @@ class HoneypotSettings:
             raise ValueError("probability must be between 0 and 1")
         if self.threshold < 1:
             raise ValueError("threshold must be at least 1")
-
-    @property
-    def most(self) -> int:
-        """The most honeypots of one epoch."""
-        return MAX_HONEYPOTS if self.probability else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +79,26 @@ def choose(
     draw_key: bytes,
     start_at: datetime,
     *,
-    most: int = MAX_HONEYPOTS,
+    probability: float,
 ) -> Choice:
     """Choose the zipcodes of the epoch that starts at `start_at`, the same for any input order.
 
     `candidates` have their published counts; `real_listings` has the real ones of honeypots: of all, or of
-    all that were drawn, which leads to the same. A draw with more than `most` honeypots, or with a true total
-    outside the tolerance, is discarded. Raises what `select` raises."""
+    all that were drawn, which leads to the same. `probability` is that of an epoch with a honeypot. Raises
+    what `select` raises.
+
+    A draw with two honeypots or more, or with a true total outside the tolerance, is discarded. That alone
+    would make honeypots rarer than other zipcodes, so a draw without any is discarded with `probability`. If
+    honeypots come into draws independently, `probability` of them into each on average, then a zipcode stays
+    with the same chance, whether it is a honeypot or real.
+    """
     candidates = tuple(candidates)
     discarded: dict[str, Honeypot] = {}
     for attempt in count():
         hiding = attempt < ATTEMPTS_WITH_ALL
         pool = candidates if hiding else tuple(one for one in candidates if one.zipcode not in discarded)
         key = attempt_key(draw_key, attempt)
-        selection = select(pool, settings, key, start_at, honeypots=real_listings if most else None)
+        selection = select(pool, settings, key, start_at, honeypots=real_listings if probability else None)
         zipcodes = tuple(sorted(selection.zipcodes, key=attrgetter("zipcode")))
         honeypots = tuple(
             Honeypot(one.zipcode, real_listings[one.zipcode], one.expected_listings)
@@ -105,7 +106,11 @@ def choose(
             if one.zipcode in real_listings
         )
         true_total = _true_total(selection, honeypots)
-        if len(honeypots) <= most and settings.lowest_total <= true_total <= settings.highest_total:
+        if honeypots:
+            counts = len(honeypots) == 1 and probability > 0
+        else:
+            counts = not hiding or draw_number(key, "without honeypots") > probability
+        if counts and settings.lowest_total <= true_total <= settings.highest_total:
             break
         discarded |= {one.zipcode: one for one in honeypots}
     chosen = {one.zipcode for one in honeypots}

@@ -57,7 +57,7 @@ class SelectionInputs:
             self.settings,
             fairness.draw_key(seed, bytes.fromhex(self.salt)),
             start_at,
-            most=self.honeypots.most,
+            probability=self.honeypots.probability,
         )
 
     def to_bytes(self) -> bytes:

@@ -33,7 +33,7 @@ class Ranking:
 
     def room_draw(self, zipcode: str) -> float:
         """Return the number that decides which zipcode's count the total leaves room for."""
-        return next(_draws(self.draw_key, b"room:", (zipcode,)))
+        return draw_number(self.draw_key, f"room:{zipcode}")
 
 
 def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", draw_key: bytes) -> Ranking:
@@ -56,6 +56,11 @@ def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", draw_key: b
         offsets=_offsets(shares, draw_key),
         draw_key=draw_key,
     )
+
+
+def draw_number(draw_key: bytes, label: str) -> float:
+    """Return the number between 0 and 1 that the draw key has for one label."""
+    return next(_draws(draw_key, b"", (label,)))
 
 
 def _draws(draw_key: bytes, label: bytes, names: Iterable[str]) -> Iterator[float]:

@@ -89,7 +89,9 @@ def simulate(
             }
         key = _digest(seed, interval.epoch_id)
         try:
-            choice = choose(pool.values(), published.real_listings, rules, key, start, most=hidden.most)
+            choice = choose(
+                pool.values(), published.real_listings, rules, key, start, probability=hidden.probability
+            )
         except PoolTooSmallError:
             yield SimulatedEpoch(interval.epoch_id, None, (), {}, {}, 0)
         else:

@@ -90,7 +90,7 @@ def choose(
     settings: Row,
     draw_key: str,
     start: str,
-    most: int,
+    probability: float,
 ) -> Row:
     """The attempts of "Honeypots", up to the one that counts. `honeypots` are the honeypots of that one."""
     lowest, highest = band(settings)
@@ -100,13 +100,17 @@ def choose(
     while True:
         key = hmac.digest(bytes.fromhex(draw_key), f"attempt:{attempt}".encode(), "sha256").hex()
         left = [row for row in candidates if attempt < 8 or row["zipcode"] not in discarded]
-        found = replay(left, settings, key, start, list(real_listings) if most else None)
+        found = replay(left, settings, key, start, list(real_listings) if probability else None)
         if found["zipcodes"] is None:
             return {"attempt": attempt, "zipcodes": None}
         honeypots = sorted(zipcode for zipcode in found["zipcodes"] if zipcode in real_listings)
         surplus = sum(published[zipcode] - real_listings[zipcode] for zipcode in honeypots)
         true_total = found["totalListings"] - surplus
-        if len(honeypots) <= most and lowest <= true_total <= highest:
+        if honeypots:
+            counts = len(honeypots) == 1 and probability > 0
+        else:
+            counts = attempt >= 8 or draw(bytes.fromhex(key), "without honeypots") > probability
+        if counts and lowest <= true_total <= highest:
             return {
                 "attempt": attempt,
                 "zipcodes": sorted(found["zipcodes"]),

@@ -25,6 +25,20 @@ def auc(some: Sequence[float], others: Sequence[float]) -> float:
     return won / 2 / len(some) / len(ordered)
 
 
+def weighted_auc(some: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float:
+    """Return the AUC of values with their weights."""
+    both: dict[float, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for place, sample in enumerate((some, others)):
+        for value, weight in sample:
+            both[value][place] += weight
+    below = won = 0.0
+    for value in sorted(both):
+        ours, theirs = both[value]
+        won += ours * (below + theirs / 2)
+        below += theirs
+    return won / below / sum(weight for _, weight in some)
+
+
 def by_size(some: Sequence[float], others: Sequence[float]) -> float:
     """z of the AUC (Mann-Whitney)."""
     error = sqrt((len(some) + len(others) + 1) / (12 * len(some) * len(others)))

@@ -239,7 +239,7 @@ INPUTS = CHAIN[-1].pool.detail.inputs
         (told(real_listings=3), "honeypots"),
         (told(salt="01" * 32), "honeypots"),
         (told(discarded=True), "honeypots"),
-        (without_discarded, "honeypots"),
+        (without_discarded, "selection"),
         (detail(relaxed_age_days=1), "selection"),
         (detail(relaxed_cooldown=("10000",)), "selection"),
         (detail(inputs=INPUTS + " "), "inputs"),
