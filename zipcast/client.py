@@ -216,9 +216,10 @@ class ZipcastClient(Requests):
 def _published_at(message: Msg) -> datetime | None:
     """When nats-server stored what it pushes, by its own clock: ours may be wrong without our knowing."""
     try:
-        return datetime.fromisoformat((message.headers or {})[HEADER_STORED_AT])
+        stated = datetime.fromisoformat((message.headers or {})[HEADER_STORED_AT])
     except (KeyError, ValueError):
         return None
+    return stated if stated.tzinfo is not None else None
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -131,6 +131,9 @@ async def connect(
             )
     except BaseException as error:
         await close(client)  # nats-py leaves the socket of a refused connection open
+        if isinstance(error, Exception) and not isinstance(error, nats.errors.Error | OSError):
+            # nats-py fails in many ways on what a hostile server says; the next server must be tried.
+            raise StrangeServerError(f"{server.url} does not speak NATS: {type(error).__name__}") from error
         if isinstance(error, nats.errors.Error) and "authorization violation" in str(error).lower():
             raise RefusedError(server, hotkey, network, netuid) from error
         if refused_certificate is not None:

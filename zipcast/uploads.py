@@ -25,6 +25,7 @@ MAX_FETCHED_BYTES = 64 * 2**20
 """What `fetch` holds in memory at most; `download` streams to a file."""
 MAX_DOWNLOADED_BYTES = 5 * 2**30
 """S3's own limit for one upload, so that no honest file is larger."""
+MAX_REFUSAL_BYTES = 64 * 1024
 _S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
 
 
@@ -69,13 +70,15 @@ async def post_file(
     try:
         with path.open("rb") as file:
             async with open_client(url, TIMEOUT_SECONDS) as http:
-                answer = await http.post(url, data=form, files={"file": (path.name, file)})
+                request = http.build_request("POST", url, data=form, files={"file": (path.name, file)})
+                answer = await http.send(request, stream=True)
+                words = await _refusal_words(answer)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
     if answer.status_code not in {200, 201, 204}:
         if expires_at is not None and _stored_at(answer) >= expires_at:
             raise TooLateError(f"the form ended at {expires_at:%H:%M:%S} UTC", answer.status_code)
-        raise _refusal(answer, key)
+        raise _refusal(answer, words, key)
     if deadline_at is not None and (stored_at := _stored_at(answer)) > deadline_at:
         raise TooLateError(
             f"{key} was stored at {stored_at:%H:%M:%S} UTC, after the deadline ({deadline_at:%H:%M:%S}): "
@@ -148,8 +151,7 @@ async def _body(url: str, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]
     try:
         async with open_client(url, TIMEOUT_SECONDS) as http, http.stream("GET", url) as answer:
             if answer.status_code != 200:
-                await answer.aread()
-                raise _refusal(answer, "the address")
+                raise _refusal(answer, await _refusal_words(answer), "the address")
             yield _bounded(answer, max_bytes)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
@@ -170,8 +172,19 @@ async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[byte
         raise TooLargeError(f"the object holds more than {max_bytes} bytes: stream it with `download`")
 
 
-def _refusal(answer: httpx.Response, what: str) -> UploadError:
+async def _refusal_words(answer: httpx.Response) -> str:
+    """Return the first MAX_REFUSAL_BYTES of an answer as text; whoever answers may send without end."""
+    words = bytearray()
+    async for chunk in answer.aiter_bytes(MAX_REFUSAL_BYTES):
+        words += chunk
+        if len(words) >= MAX_REFUSAL_BYTES:
+            break
+    await answer.aclose()
+    return bytes(words[:MAX_REFUSAL_BYTES]).decode(errors="replace")
+
+
+def _refusal(answer: httpx.Response, words: str, what: str) -> UploadError:
     """With S3's own code and sentence, such as EntityTooSmall, where it gave one."""
-    found = _S3_ERROR.search(answer.text)
+    found = _S3_ERROR.search(words)
     reason = ": ".join(part for part in found.groups() if part) if found else str(answer.status_code)
     return UploadError(f"the object store refused {what}: {reason}", answer.status_code)

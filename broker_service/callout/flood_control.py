@@ -46,8 +46,9 @@ class FloodControl:
             self.metrics.listings_failed.inc()
             log.debug("activity_unlisted", error=type(error).__name__)
             return
-        now = self.clock.monotonic()
-        for hotkey in self.watch.listed(((one.traffic, one.connection.since) for one in listing), now):
+        now, at = self.clock.monotonic(), self.clock.now()
+        counted = ((one.traffic, one.connection.since) for one in listing)
+        for hotkey in self.watch.listed(counted, now, at):
             self._tell(hotkey)
         await self.reconciler.kick(
             Kick(one.connection, KickReason.FLOODING)
@@ -57,7 +58,11 @@ class FloodControl:
 
     def ended(self, ended: Ended) -> None:
         """Subscriber of connections that ended."""
-        if ended.traffic is not None and self.watch.ended(ended.traffic, self.clock.monotonic()):
+        if ended.traffic is None:
+            return
+        age = self.clock.now() - (ended.since or self.clock.now())
+        seconds = max(0.0, age.total_seconds())
+        if self.watch.ended(ended.traffic, self.clock.monotonic(), seconds):
             self._tell(ended.traffic.hotkey)
 
     def _tell(self, hotkey: Hotkey) -> None:

@@ -7,11 +7,13 @@ so that replicas agree without a store that they share.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from broker_service.callout.connections import Place
 from runtime.token_buckets import Buckets, Rate
 from zipcast.hotkeys import Hotkey
+
+ENDED_REMEMBERED_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +37,33 @@ class FloodWatch:
     _messages: Buckets = field(init=False)
     _bytes: Buckets = field(init=False)
     _seen: dict[Place, Traffic] = field(default_factory=dict)
+    _ended: dict[Place, float] = field(default_factory=dict)
+    """Until when a listing may still show a connection that has ended."""
     _kept_out_until: dict[Hotkey, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._messages, self._bytes = Buckets(self.messages), Buckets(self.bytes)
 
-    def listed(self, listing: Iterable[tuple[Traffic, datetime]], now: float) -> list[Hotkey]:
-        """Count what connections have sent by now; each comes with the time it began. Return the hotkeys that
-        are kept out from now on."""
+    def listed(self, listing: Iterable[tuple[Traffic, datetime]], now: float, at: datetime) -> list[Hotkey]:
+        """Count what connections have sent by now; each comes with the time it began. `at` is the time of
+        `now`. Return the hotkeys that are kept out from now on.
+
+        A listing takes a second: a connection that ended meanwhile was counted by `ended` and is left out."""
+        self._ended = {place: until for place, until in self._ended.items() if until > now}
         return [
             traffic.hotkey
             for traffic, since in listing
-            if self._count(traffic, now, unknown_before=since < self.began_at)
+            if traffic.place not in self._ended
+            and self._count(traffic, now, _seconds(at - since), unknown_before=since < self.began_at)
         ]
 
-    def ended(self, traffic: Traffic, now: float) -> bool:
-        """Count what a connection had sent when it ended. Return whether its hotkey is kept out from now on.
-        One that was never listed counts whole, so that reconnecting hides nothing."""
-        exceeded = self._count(traffic, now, unknown_before=False)
+    def ended(self, traffic: Traffic, now: float, age_seconds: float) -> bool:
+        """Count what a connection had sent when it ended, `age_seconds` after it began. Return whether its
+        hotkey is kept out from now on. One that was never listed counts too, so that reconnecting hides
+        nothing."""
+        exceeded = self._count(traffic, now, age_seconds, unknown_before=False)
         self._seen.pop(traffic.place, None)
+        self._ended[traffic.place] = now + ENDED_REMEMBERED_SECONDS
         return exceeded
 
     def seconds_kept_out(self, hotkey: Hotkey, now: float) -> float:
@@ -66,13 +76,17 @@ class FloodWatch:
             return 0.0
         return until - now
 
-    def _count(self, traffic: Traffic, now: float, *, unknown_before: bool) -> bool:
+    def _count(self, traffic: Traffic, now: float, age_seconds: float, *, unknown_before: bool) -> bool:
         before = self._seen.get(traffic.place)
         self._seen[traffic.place] = traffic
-        if before is None and unknown_before:
+        if before is not None:
+            messages, size = traffic.messages - before.messages, traffic.bytes - before.bytes
+        elif unknown_before:
             return False
-        messages = traffic.messages - (before.messages if before else 0)
-        size = traffic.bytes - (before.bytes if before else 0)
+        else:
+            # Not listed before: what is allowed in its time is no flood, however much it has become.
+            messages = max(0, traffic.messages - int(self.messages.per_second * age_seconds))
+            size = max(0, traffic.bytes - int(self.bytes.per_second * age_seconds))
         within = self._messages.take(traffic.hotkey, now, messages) and self._bytes.take(
             traffic.hotkey, now, size
         )
@@ -80,3 +94,7 @@ class FloodWatch:
             return False
         self._kept_out_until[traffic.hotkey] = now + self.kept_out_seconds
         return True
+
+
+def _seconds(age: timedelta) -> float:
+    return max(0.0, age.total_seconds())

@@ -5,6 +5,7 @@ Owns the step from nats-server's names to hotkeys and roles. The questions are `
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -35,6 +36,7 @@ class _Server(_Told):
 
 class _Client(_Told):
     id: int
+    start: datetime | None = None
     user: str = ""
 
 
@@ -51,10 +53,12 @@ class _Disconnection(_Told):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A connection that ended. `traffic` is what it had sent; None for a service user's."""
+    """A connection that ended. `traffic` is what it had sent; None for a service user's. `since`: when it
+    began."""
 
     place: Place
     traffic: Traffic | None
+    since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,5 +117,6 @@ def _ended(told: _Disconnection) -> Ended:
     place = Place(told.server.id, told.client.id)
     parsed = parse_connection_user(told.client.user)
     if parsed is None:
-        return Ended(place, None)
-    return Ended(place, Traffic(place, parsed[0], told.received.msgs, told.received.bytes))
+        return Ended(place, None, told.client.start)
+    traffic = Traffic(place, parsed[0], told.received.msgs, told.received.bytes)
+    return Ended(place, traffic, told.client.start)

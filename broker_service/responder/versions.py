@@ -8,6 +8,9 @@ from storage.policies import Scope
 # Of one miner in one epoch, in key order: the database must not drown in a million files or versions.
 MAX_OBJECTS = 10_000
 MAX_PAGES = 100
+# S3's own limit. Some stores take longer keys, which PostgreSQL cannot index: one of them would keep the
+# whole manifest from being written.
+MAX_KEY_BYTES = 1_024
 
 
 async def newest_versions(
@@ -30,10 +33,10 @@ def keep_newest(
     chosen: dict[str, ObjectVersion], versions: tuple[ObjectVersion, ...], end_at: datetime
 ) -> None:
     """Add, for each key, its newest version stored before `end_at`. The store lists the newest of a key
-    first, which decides between versions of one second. A key with a NUL in it cannot be recorded, and must
-    not keep the rest from it."""
+    first, which decides between versions of one second. A key with a NUL in it, or a longer one than S3
+    allows, cannot be stored, and must not keep the rest from it."""
     for version in versions:
-        if "\0" in version.key:
+        if "\0" in version.key or len(version.key.encode(errors="surrogatepass")) > MAX_KEY_BYTES:
             continue
         known = chosen.get(version.key)
         if version.last_modified < end_at and (known is None or known.last_modified < version.last_modified):

@@ -161,3 +161,30 @@ async def test_a_download_that_is_cut_leaves_nothing(tmp_path: Path):
         with pytest.raises(UploadError):
             await download(url, tmp_path / "cut")
     assert names(tmp_path) == []
+
+
+async def test_a_refusal_without_end_is_not_read_to_its_end(file: Path):
+    """A hostile store could otherwise fill the memory with what it answers."""
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n<Code>AccessDenied</Code>")
+        try:
+            while sent < 200 * 2**20:
+                writer.write(b"x" * 2**20)
+                await writer.drain()
+                sent += 2**20
+        except ConnectionError:
+            pass  # the client has read enough
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/bucket"
+        with pytest.raises(UploadError, match="AccessDenied"):
+            await fetch(url)
+        with pytest.raises(UploadError, match="AccessDenied"):
+            await post_file(url, form(), file.name, file)
+    assert sent < 100 * 2**20

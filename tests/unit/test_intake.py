@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import pytest
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
@@ -182,3 +183,26 @@ async def test_a_message_that_cannot_be_read_leaves_its_place() -> None:
     await side.send(direct()._replace(data=b"unreadable"), MAX_AT_ONCE_OF_ONE)
     await side.send(direct())
     assert await side.work() == MAX_AT_ONCE_OF_ONE + 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        f"NATS/1.0\r\n{HEADER_CALLER}: {MINER_HOTKEY}\r\n{HEADER_CALLER}: {VALIDATOR_HOTKEY}\r\n\r\n",
+        f"NATS/1.0\r\n{HEADER_CALLER}:  {MINER_HOTKEY}\r\n\r\n",
+        f"NATS/1.0\r\n{HEADER_CALLER.lower()}: {MINER_HOTKEY}\r\n\r\n",
+        f"NATS/1.0\r\n{HEADER_CALLER}: nobody\r\n\r\n",
+        "NATS/1.0\r\n\r\n",
+    ],
+)
+async def test_a_place_is_freed_however_a_bridges_headers_are_read(headers: str) -> None:
+    """Whoever holds the bridge's key could otherwise fill a verb's queue until the responder restarts."""
+    side = Side()
+    message = bridged(MINER_HOTKEY)._replace(headers=headers.encode())
+    for number in range(2 * MAX_AT_ONCE_OF_ONE):
+        await side.send(message)
+        assert await side.work() == number + 1
+        side.intake.done(parsed(side.client.delivered[-1]))
+        await side.clock.sleep(60)
+    (queue,) = side.intake._queues.values()
+    assert queue._in_work.total() == 0

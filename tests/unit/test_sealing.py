@@ -34,7 +34,8 @@ pages = st.lists(st.tuples(st.sampled_from("abc"), moments), max_size=12).map(
 
 
 def test_a_key_that_postgresql_cannot_hold_keeps_no_other_out() -> None:
-    chosen = sealed((version("a\0", START_AT), version("b", START_AT)))
+    too_long = "\u00e9" * 513  # bytes count, not characters
+    chosen = sealed((version("a\0", START_AT), version(too_long, START_AT), version("b", START_AT)))
     assert set(chosen) == {"b"}
 
 
