@@ -99,6 +99,8 @@ class CompressedGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # HEAD comes here as a GET.
         reads = scope["method"] == scope.get(METHOD_SENT, "GET") == "GET"
+        # Assets are compressed already, where the client takes that.
+        reads = reads and not scope["path"].startswith("/assets/")
         app = self._compressed if reads else self._plain
         await app(scope, receive, send)
 

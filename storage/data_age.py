@@ -10,7 +10,7 @@ from storage.clock import RECORD_NOW
 from storage.epoch_inputs import started_inputs
 from storage.tables import Epoch, PublishedZipcode
 from zipcast.data_age import DataGroup, DataOutlook, outlook
-from zipcast.inputs import SelectionInputs
+from zipcast.inputs import settings_of
 from zipcast.selection import SelectionSettings
 
 
@@ -41,7 +41,7 @@ async def read_data_now(connection: AsyncConnection) -> DataNow | None:
     if row is None or stored is None:
         return None
     now, _, start_at, end_at, relaxed_age_days = row
-    settings = SelectionInputs.from_bytes(stored).settings
+    settings = settings_of(stored)
     groups = await _groups(connection, settings)
     return DataNow(now, outlook(groups, settings, end_at - start_at, now), relaxed_age_days)
 

@@ -92,6 +92,12 @@ class SelectionInputs:
         )
 
 
+def settings_of(stored: bytes) -> SelectionSettings:
+    """Read the rules alone, also of inputs that are shown without their salt. Raises KeyError, TypeError,
+    ValueError."""
+    return _settings_from(json.loads(stored)["settings"])
+
+
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise TypeError("stored inputs hold lists of epoch ids")

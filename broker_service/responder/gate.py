@@ -26,6 +26,7 @@ from runtime.identity import Admission, Arrival, Doorkeeper, VerifiedRefusalErro
 from runtime.limits import Limits, Quota
 from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
 from zipcast import subjects
+from zipcast.btauth import SIGNED_NAME_PREFIX
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import (
@@ -119,6 +120,9 @@ class Gate:
             log.info("request_answered", verb=verb, hotkey=caller.hotkey)
             note_admin_request(verb, caller.hotkey, caller.source, ACCEPTED)
             return reply
+        if refused.code is ErrorCode.NONCE_MISMATCH and _is_legacy(message):
+            # A legacy text does not cover the nonce: whoever overheard it can have put in another.
+            sender = replace(sender, hotkey=None)
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
         note_admin_request(verb, sender.hotkey, sender.source, refused.code)
@@ -228,6 +232,11 @@ def _sender(message: StreamMessage[Msg]) -> _Sender:
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return _Sender(None, identity.bridged_source(message.headers))
     return _Sender(subjects.named_owner(subject), "nats")
+
+
+def _is_legacy(message: StreamMessage[Msg]) -> bool:
+    """Return whether the request carries no `btauth` signature, which would cover its body."""
+    return not any(name.lower().startswith(SIGNED_NAME_PREFIX) for name in message.headers)
 
 
 def _check_headers(message: StreamMessage[Msg]) -> None:

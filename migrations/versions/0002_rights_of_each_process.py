@@ -122,13 +122,26 @@ create function zipcast.next_epoch_is_prepared() returns boolean language sql st
 $$
 """
 
+# The salt, with the seed, repeats the draw: whoever had it before the honeypots are opened could find them.
 INPUTS = f"""
 create function zipcast.started_inputs(id text) returns bytea language plpgsql stable {DEFINER} as $$
 begin
-    if exists (select from zipcast.epochs where epoch_id = $1 and start_at <= now()) then
+    if zipcast.epoch_is_revealed(id) then
         return (select inputs from zipcast.epoch_inputs where epoch_id = id);
     end if;
+    if exists (select from zipcast.epochs where epoch_id = $1 and start_at <= now()) then
+        return (select convert_to((convert_from(inputs, 'UTF8')::jsonb - 'salt')::text, 'UTF8')
+                from zipcast.epoch_inputs where epoch_id = id);
+    end if;
     return null;
+end $$
+"""
+
+# A function, since the planner may try a reader's own condition on a view's column before the view's.
+SEEDS = f"""
+create function zipcast.ended_seed(id text) returns text language plpgsql stable {DEFINER} as $$
+begin
+    return (select seed from zipcast.epochs where epoch_id = id and end_at <= now());
 end $$
 """
 
@@ -278,6 +291,7 @@ FUNCTIONS = {
     'epoch_is_revealed(text)': (REVEALED, EVERYONE),
     'next_epoch_is_prepared()': (NEXT_PREPARED, EVERYONE),
     'started_inputs(text)': (INPUTS, EVERYONE),
+    'ended_seed(text)': (SEEDS, EVERYONE),
     'revealed_honeypots(text)': (HONEYPOTS, EVERYONE),
     'revealed_results(text)': (RESULTS, f'{RESPONDER}, {BRIDGE}'),
     'revealed_audit(text)': (AUDIT_OF_RESULTS, f'{RESPONDER}, {BRIDGE}'),
@@ -307,14 +321,14 @@ def upgrade() -> None:
     op.execute('alter table zipcast.epoch_honeypots alter content set storage external')
     op.execute("insert into zipcast.scheduler_locks (name) values ('preparation'), ('partitions')")
     op.execute(f'insert into zipcast.report_locks select generate_series(0, {REPORT_LOCKS - 1})')
-    op.execute(
-        'create view zipcast.revealed_seeds as '
-        'select epoch_id, seed from zipcast.epochs where end_at <= now() and seed is not null'
-    )
     for signature, (definition, callers) in FUNCTIONS.items():
         op.execute(definition)
         op.execute(f'revoke all on function zipcast.{signature} from public')
         op.execute(f'grant execute on function zipcast.{signature} to {callers}')
+    op.execute(
+        'create view zipcast.revealed_seeds as select epoch_id, zipcast.ended_seed(epoch_id) as seed '
+        'from zipcast.epochs where end_at <= now() and zipcast.ended_seed(epoch_id) is not null'
+    )
     for role, grants in GRANTS.items():
         for right, tables in grants.items():
             op.execute(f'grant {right} on {_qualified(tables)} to {role}')
@@ -352,9 +366,9 @@ def downgrade() -> None:
             f"execute format('drop policy %I on zipcast.{table}', one); end loop; end $$"
         )
         op.execute(f'alter table zipcast.{table} disable row level security')
+    op.execute('drop view zipcast.revealed_seeds')
     for signature in reversed(FUNCTIONS):
         op.execute(f'drop function zipcast.{signature}')
-    op.execute('drop view zipcast.revealed_seeds')
     for role in ROLES:
         for kind in ('tables', 'sequences', 'functions'):
             op.execute(f'revoke all on all {kind} in schema zipcast from {role}')

@@ -1,5 +1,6 @@
 """Least rights: what each process's PostgreSQL login may and may not do, asked of PostgreSQL itself."""
 
+import json
 from datetime import UTC, datetime
 
 import psycopg
@@ -68,6 +69,16 @@ async def test_the_seed_of_a_running_epoch_is_out_of_reach_and_shows_when_it_has
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(url_of(process), "select seed from epochs")
     assert await ask(url_of(process), "select * from revealed_seeds") == []
+    # A condition of the reader's may be tried before the view's own: it must find nothing to try.
+    for condition in ("to_date(seed, 'YYYY-MM') is null", "1 / (length(seed) - 64) = 1", "seed::int = 0"):
+        for scan in ("on", "off"):
+            query = (
+                f"select set_config('enable_seqscan', '{scan}', false) from revealed_seeds where {condition}"
+            )
+            assert await ask(url_of(process), query) == [], condition
+    ((inputs,),) = await ask(url_of(process), f"select started_inputs('{pending}')")
+    assert "salt" not in json.loads(bytes(inputs))
+    assert json.loads(bytes(inputs))["settings"]["target_listings"] > 0
     await ask(database_url, "update epochs set end_at = now() - interval '1 s'")
     ((epoch_id, seed),) = await ask(url_of(process), "select * from revealed_seeds")
     assert epoch_id == pending

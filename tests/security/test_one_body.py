@@ -68,6 +68,21 @@ async def test_an_earlier_text_with_a_wrong_nonce_is_not_its_signers_mistake(
     assert await recorded(ready, "overheard-status") == [("responder", "request_reused", hotkey)]
 
 
+async def test_a_wrong_nonce_under_a_legacy_text_counts_against_nobody(
+    ready: Ready, http: httpx.AsyncClient, current
+):
+    """Whoever overhears the text can put in any nonce: signals must not count it."""
+    body = report(ready, current, "miner-8", nonce="00" * 32)
+    answer = await http.post(STATUS, json=body, headers={"X-Request-Id": "legacy-nonce"})
+    assert (answer.status_code, answer.json()["error"]) == (400, "nonce_mismatch")
+
+    async def written() -> bool:
+        return bool(await recorded(ready, "legacy-nonce"))
+
+    await until(written, 5)
+    assert await recorded(ready, "legacy-nonce") == [("responder", "nonce_mismatch", None)]
+
+
 async def test_of_reports_signed_at_once_one_is_stored(ready: Ready, http: httpx.AsyncClient, current):
     body = report(ready, current, "miner-4", seconds_ago=7)
     answers = await asyncio.gather(
