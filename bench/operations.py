@@ -62,7 +62,7 @@ class Operation:
 
 
 def _report(epoch_id: str, at: datetime) -> Submission:
-    return Submission(epoch_id, "bench", "COMPLETED", at, at, False, 1, [], True, at, "r")
+    return Submission(epoch_id, "bench", "COMPLETED", at, at, False, 1, [], True, at, "", "r")
 
 
 def _issuance(at: datetime) -> Issuance:

@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 EPOCHS = 5_000
 # They hold one row a zipcode, and `stats` counts these, once in ten seconds for everybody.
 OF_ZIPCODES = {"zipcodes", "zipcode_revisions", "zipcode_imports", "published_zipcodes"}
+# One row, as a rule.
+SMALL = {"pending_epochs"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -45,7 +47,7 @@ async def test_no_table_of_epochs_is_read_as_a_whole(servers: Servers, years: st
     plans = await plans_of(login_url(servers.state, years, operation.process), operation)
     assert plans
     for plan in plans:
-        assert not plan.whole_tables - OF_ZIPCODES, plan.text
+        assert not plan.whole_tables - OF_ZIPCODES - SMALL, plan.text
 
 
 async def test_a_plan_that_reads_all_assignments_would_be_found(servers: Servers, years: str):
