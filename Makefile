@@ -33,8 +33,8 @@ demo: env
 test: env
 	$(RUN)/python -m pytest -n 2 --dist loadfile -m "not long"
 
-# Outages and frozen parts: they wait for real minutes to pass. These want the machine for themselves:
-ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py
+# Outages, frozen parts and floods. These want the machine for themselves:
+ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py tests/security/test_floods.py
 # Those without servers fill what time the processors have left.
 PURE := tests/simulation tests/unit
 
