@@ -31,10 +31,11 @@ demo: env
 
 # Two files at a time, each worker with servers of its own: most of the time is waiting for epochs.
 test: env
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m "not long"
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m "not long and not soak"
 
 # Outages, frozen parts and floods. These want the machine for themselves:
-ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py tests/security/test_floods.py
+ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py tests/faults/test_frozen_parts.py \
+  tests/faults/test_outages_over_a_start.py tests/security/test_floods.py
 # Those without servers fill what time the processors have left.
 PURE := tests/simulation tests/unit
 
@@ -65,6 +66,7 @@ crash-matrix: env
 	$(RUN)/python -m tests.faults.crash_matrix --write docs/reliability.md
 
 soak: env
+	$(RUN)/python -m pytest -m soak tests/unit
 	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs 1000 --faults 400
 
 # Selection under other Pythons, which need nothing installed: the same bytes, or it fails.

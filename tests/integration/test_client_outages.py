@@ -27,7 +27,7 @@ async def watching(ready: Path) -> AsyncIterator[list[str]]:
         env={"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stderr=asyncio.subprocess.DEVNULL,  # where it says that it cannot connect
     )
     printed: list[str] = []
     reading = asyncio.create_task(_read(process, printed))

@@ -90,6 +90,7 @@ async def listed(next_page: Callable[[str | None], Awaitable[str]]) -> tuple[lis
     return found, pages
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.long  # a thousand uploads
 async def test_a_list_of_an_ended_epoch_goes_on_after_a_thousand_keys(stack: Stack, ready: Ready):
     miner = keypair(ready, "miner-6").ss58_address
@@ -108,6 +109,7 @@ async def test_a_list_of_an_ended_epoch_goes_on_after_a_thousand_keys(stack: Sta
         assert await listed(next_page) == (names, 2)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.long  # a thousand uploads
 async def test_a_legacy_client_reads_all_keys(stack: Stack, ready: Ready, http: httpx.AsyncClient):
     miner, signer = keypair(ready, "miner-7").ss58_address, keypair(ready, "validator-1")

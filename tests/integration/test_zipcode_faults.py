@@ -8,6 +8,7 @@ import pytest
 
 from storage.database import open_engine
 from storage.zipcode_import import import_zipcodes, load_pool
+from storage.zipcode_prefixes import states_of
 from storage.zipcode_rows import COLUMNS, Rejection
 
 pytestmark = pytest.mark.long
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.long
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROWS = 42_000
 FAULTS = 100
-COUNT_RULE = "must be an integer from 0 to {}, in digits only"
+COUNT_RULE = "must be a whole number from 0 to {}, such as 1310, 1,310 or 1310.0"
 TIME_RULE = "must be a date or an RFC 3339 time such as 2026-01-31T08:00:00Z"
 SHORT_RULE = (
     "must be five digits; leading zeros that a spreadsheet dropped are put back by --restore-leading-zeros"
@@ -27,14 +28,14 @@ KINDS = [
     ("zipcode", "7001", SHORT_RULE),
     ("zipcode", "19103-1234", "must be five digits"),
     ("zipcode", "00000", "already given in line 2"),
-    ("state", "", "must be the two capital letters of a US state or territory"),
-    ("state", "pa", "must be the two capital letters of a US state or territory"),
+    ("state", "", "must be the two letters of a US state or territory"),
+    ("state", "XX", "must be the two letters of a US state or territory"),
     ("city", "x" * 101, "must have at most 100 characters"),
     ("city", "Do\x1b[2Jver", "must have no control characters"),
     ("county", "Kent\u202e", "must have no control characters"),
     ("population", "-1", COUNT_RULE.format(10_000_000)),
     ("population", "10000001", COUNT_RULE.format(10_000_000)),
-    ("median_home_value", "$200,000", COUNT_RULE.format(100_000_000)),
+    ("median_home_value", "a lot", "must be US dollars from 0 to 100000000, such as 401,223.50"),
     ("recently_sold_listings", "", "must not be empty"),
     ("recently_sold_listings", "12.5", COUNT_RULE.format(1_000_000)),
     ("market_tier", "LUXURY", "must be one of PREMIUM, STANDARD, EMERGING, or empty"),
@@ -43,7 +44,7 @@ KINDS = [
     ("last_scraped", "2026-03-02", "must not lie in the future"),
     ("row", None, None),
 ]
-ROW_RULES = {"csv": "has 11 fields where the header has 10", "json": "must be an object"}
+ROW_RULES = {"csv": "has 12 fields where the header has 11", "json": "must be an object"}
 
 
 def planted():
@@ -55,8 +56,10 @@ def rows():
     faults = planted()
     for number in range(ROWS):
         field, value, _ = faults.get(number, ("city", "Dover", None))
-        good = dict.fromkeys(COLUMNS, "") | {"state": "DE", "recently_sold_listings": "300"}
-        yield good | {"zipcode": f"{number:05}", field: value}
+        zipcode = f"{number:05}"
+        state = (*states_of(zipcode), "DE")[0]
+        good = dict.fromkeys(COLUMNS, "") | {"state": state, "recently_sold_listings": "300"}
+        yield good | {"zipcode": zipcode, field: value}
 
 
 def write_csv(path):

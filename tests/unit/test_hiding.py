@@ -100,7 +100,7 @@ def test_what_imports_publish_does_not_tell_honeypots(probability: float) -> Non
     assert max(abs(one - 0.5) for one in told.values()) <= 0.05, told
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_year_of_open_messages_does_not_tell_honeypots() -> None:
     """Of six worlds, since the few honeypots of one have chance properties in common."""
@@ -114,7 +114,7 @@ def test_a_year_of_open_messages_does_not_tell_honeypots() -> None:
     assert max(abs(one - 0.5) for one in told.values()) <= 0.05, told
 
 
-@pytest.mark.long
+@pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_the_observer_finds_honeypots_that_have_a_history_of_their_own() -> None:
     """As they would be if each epoch had other ones: seen once, at a count of their own."""
