@@ -124,7 +124,7 @@ def _show_next(console: Console) -> None:
 
 
 def _say(console: Console, line: str, style: str | None = None) -> None:
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(line, style=style, soft_wrap=True)
 
 
 def _short(path: Path) -> str:

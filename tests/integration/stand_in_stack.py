@@ -9,13 +9,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from devstack.options import StackOptions
 from devstack.part import Part
 from devstack.services import Services
 from devstack.stack import Report, Stack
 from devstack.up import run_up
+from zipcast.cli.console import open_console
 
 STAY = """
 import os, pathlib, signal
@@ -34,4 +33,6 @@ def open_stack(options: StackOptions, report: Report) -> AbstractAsyncContextMan
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(run_up(StackOptions(state=Path(sys.argv[1])), Console(), open_stack=open_stack)))
+    sys.exit(
+        asyncio.run(run_up(StackOptions(state=Path(sys.argv[1])), open_console(), open_stack=open_stack))
+    )

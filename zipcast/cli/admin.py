@@ -113,7 +113,7 @@ def _show(reply: AdminCommandReply, as_json: bool) -> None:
     else:
         _describe(reply)
     if isinstance(reply.outcome, FailedOutcome):
-        err.print(f"failed: {reply.outcome.reason}", style="red", highlight=False, markup=False)
+        err.print(f"failed: {reply.outcome.reason}", style="red")
         raise typer.Exit(1)
 
 
@@ -133,7 +133,7 @@ def _describe(reply: AdminCommandReply) -> None:
             line = f"{page.total} in all{more}"
         case FailedOutcome():
             return
-    out.print(line, highlight=False, markup=False, soft_wrap=True)
+    out.print(line, soft_wrap=True)
 
 
 def _connections_table(connections: tuple[ListedConnection, ...]) -> Table:

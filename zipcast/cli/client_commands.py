@@ -123,6 +123,6 @@ async def upload(
         key = await post_file(url, fields, file.name, file, with_checksum=validator, deadline_at=deadline_at)
         keys.append(key)
         if not as_json:
-            out.print(f"uploaded {keys[-1]}", highlight=False, soft_wrap=True)
+            out.print(f"uploaded {keys[-1]}", soft_wrap=True)
     if as_json:
         typer.echo(json.dumps({"keys": keys}))

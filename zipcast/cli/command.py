@@ -11,7 +11,7 @@ import nats.errors
 import typer
 from pydantic import ValidationError
 
-from zipcast.cli.console import err
+from zipcast.cli.console import fail
 from zipcast.cli.session import resolve
 from zipcast.connection import CertificateError, RefusedError
 from zipcast.envelope import EnvelopeError
@@ -63,17 +63,12 @@ def reported() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     except ServiceError as error:
-        _fail(f"{error.code}: {error.message}")
+        fail(f"{error.code}: {error.message}")
     except (RefusedError, CertificateError) as error:
-        _fail(str(error))
+        fail(str(error))
     except (TimeoutError, nats.errors.Error) as error:
-        _fail(f"NATS does not answer ({type(error).__name__}); is the service running?")
+        fail(f"NATS does not answer ({type(error).__name__}); is the service running?")
     except ValidationError as error:
-        _fail(first_fault(error).message)
+        fail(first_fault(error).message)
     except (EnvelopeError, NotReadyError, UploadError, WalletError, ValueError, OSError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(1)
+        fail(str(error))

@@ -47,7 +47,7 @@ def env_values(path: Path) -> dict[str, str]:
     try:
         return {name: value for name, value in dotenv_values(path).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
-        err.print(f"--env-file {path}: {error}", highlight=False, markup=False, soft_wrap=True)
+        err.print(f"--env-file {path}: {error}", soft_wrap=True)
         raise typer.Exit(2) from None
 
 

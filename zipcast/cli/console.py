@@ -1,5 +1,8 @@
 """Prints for the commands. No text is read as markup: names of files and cities come from users."""
 
+from typing import NoReturn
+
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +15,12 @@ def open_console(*, stderr: bool = False, width: int | None = None) -> Console:
 
 
 out, err = open_console(), open_console(stderr=True)
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """Print one line in red on stderr and end with that exit status."""
+    err.print(message, style="red", soft_wrap=True)
+    raise typer.Exit(status)
 
 
 def show_table(table: Table) -> None:

@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from zipcast.cli.console import err
+from zipcast.cli.console import fail
 from zipcast.ready import NotReadyError, Ready
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ DatabaseOption = Annotated[
     typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL; default: the local stack's."),
 ]
 Result = TypeVar("Result")
-
-
-def fail(message: str, status: int = 1) -> NoReturn:
-    """Print one line and end with that exit status."""
-    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(status)
 
 
 @contextmanager

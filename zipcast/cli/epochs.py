@@ -89,7 +89,7 @@ async def export(
     epochs = await _gathered(given, epoch_id, all_epochs)
     write_private(file, ExportedEpochs(epochs=tuple(epochs)).to_bytes())
     pools = sum(epoch.pool is not None for epoch in epochs)
-    out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", highlight=False, soft_wrap=True)
+    out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", soft_wrap=True)
 
 
 @epochs_app.command("next")
@@ -137,13 +137,13 @@ async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> l
 def _tell(finding: Finding, *, all_epochs: bool) -> None:
     if not finding.checked:
         more = "" if all_epochs else "; whether the epoch after it agrees, --all checks"
-        out.print(f"{finding.epoch_id}  missed, says the source{more}", highlight=False, soft_wrap=True)
+        out.print(f"{finding.epoch_id}  missed, says the source{more}", soft_wrap=True)
         return
     unchecked = [check for check in CHECKS if check not in finding.checked]
     more = f"; not checked: {', '.join(unchecked)}" if unchecked else ""
     verdict = "; ".join(finding.faults) or f"holds: {', '.join(finding.checked)}"
     style = "red" if finding.faults else None
-    out.print(f"{finding.epoch_id}  {verdict}{more}", style=style, highlight=False, soft_wrap=True)
+    out.print(f"{finding.epoch_id}  {verdict}{more}", style=style, soft_wrap=True)
 
 
 def _evidence(epoch: ExportedEpoch) -> Evidence:

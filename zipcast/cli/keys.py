@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from zipcast.cli.console import out
-from zipcast.cli.database import fail, server_packages
+from zipcast.cli.console import fail, out
+from zipcast.cli.database import server_packages
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys of the NATS users, the signer and the seeds.")
 
@@ -26,6 +26,6 @@ def init(
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
     for process in keys:
-        out.print(folder / f"{process}.env", highlight=False)
+        out.print(folder / f"{process}.env")
     out.print(f"signer: {keys['bridge']['ZIPCAST_SIGNERS']}  (miners and validators pin this address)")
     out.print("Keep a copy of schedulers.env where only you can read it: it signs every epoch.")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from zipcast.cli.config import read_env_files
-from zipcast.cli.console import out
-from zipcast.cli.database import database_faults, fail, server_packages
+from zipcast.cli.console import fail, out
+from zipcast.cli.database import database_faults, server_packages
 
 if TYPE_CHECKING:
     from schedulers.preview import Preview
@@ -83,5 +83,5 @@ def _show(shown: "Preview") -> None:
     if shown.relaxed_age_days:
         relaxed += f"; data up to {shown.relaxed_age_days} days too old"
     line = f"{message.epoch_id}: {len(message.zipcodes)} zipcodes, {total} listings ({kind}{relaxed})"
-    out.print(line, highlight=False, soft_wrap=True)
-    out.print("Secret until its start: show it to nobody.", style="dim", highlight=False)
+    out.print(line, soft_wrap=True)
+    out.print("Secret until its start: show it to nobody.", style="dim")

@@ -30,7 +30,7 @@ async def results(
         _show(told.consensus)
     show_table(_reports(told))
     for signal in told.signals:
-        out.print(f"{signal.kind}  {signal.hotkey}  {signal.details}", highlight=False, soft_wrap=True)
+        out.print(f"{signal.kind}  {signal.hotkey}  {signal.details}", soft_wrap=True)
     if not told.revealed:
         out.print("Others' reports, consensus and signals show once the epoch is revealed.", soft_wrap=True)
 
@@ -42,11 +42,10 @@ def _show(consensus: Consensus) -> None:
         f"agreement {agreement}; {cover.validators_reported} of {cover.validators} validators with "
         f"{cover.stake_share:.0%} of the stake; audited {cover.miners_audited} of {cover.miners} miners, "
         f"{cover.zipcodes_audited} of {cover.zipcodes} zipcodes",
-        highlight=False,
         soft_wrap=True,
     )
     for rank, miner in enumerate(consensus.top_miners, 1):
-        out.print(f"{rank}. {miner.hotkey}  support {miner.support:.2f}", highlight=False, soft_wrap=True)
+        out.print(f"{rank}. {miner.hotkey}  support {miner.support:.2f}", soft_wrap=True)
 
 
 def _reports(told: EpochResults) -> Table:

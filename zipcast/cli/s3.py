@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from zipcast.cli.config import EnvFiles, read_env_files
-from zipcast.cli.console import out
-from zipcast.cli.database import fail, server_packages
+from zipcast.cli.console import fail, out
+from zipcast.cli.database import server_packages
 from zipcast.clock import SystemClock
 from zipcast.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
 
@@ -44,9 +44,9 @@ async def _check(settings: "ObjectStoreSettings") -> int:
     try:
         async for finding in check_object_store(settings.object_store, *buckets, _nobody(), SystemClock()):
             mark = f"[{_COLOURS[finding.status]}]{finding.status:8}[/]"
-            out.print(f"{mark} {finding.subject}: {finding.told}", highlight=False, soft_wrap=True)
+            out.print(f"{mark} {finding.subject}: {finding.told}", soft_wrap=True)
             if finding.fix:
-                out.print(f"         → {finding.fix}", highlight=False, soft_wrap=True)
+                out.print(f"         → {finding.fix}", soft_wrap=True)
             failed += finding.status is Status.FAILED
     except httpx.HTTPError as error:
         fail(f"the object store does not answer ({type(error).__name__}): correct S3_ENDPOINT_URL")
@@ -84,7 +84,7 @@ def revoked(env_file: EnvFiles = None) -> None:
         settings = _settings(env_file)
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
         for hotkey in sorted(policies.revoked()):
-            out.print(hotkey, highlight=False)
+            out.print(hotkey)
 
 
 @s3_app.command("revoke-sessions")
@@ -103,8 +103,8 @@ def _change_revoked(
 
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
         denied = policies.change(whom)
-    out.print(f"{len(denied)} hotkeys are denied in both buckets", highlight=False)
-    out.print("the responders' caches hold sessions for up to two hours: restart them", highlight=False)
+    out.print(f"{len(denied)} hotkeys are denied in both buckets")
+    out.print("the responders' caches hold sessions for up to two hours: restart them")
 
 
 def _settings(env_file: list[Path] | None) -> "ObjectStoreSettings":

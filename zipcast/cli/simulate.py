@@ -15,8 +15,8 @@ from rich.table import Table
 
 from zipcast.calendar import EpochCalendar
 from zipcast.cli.config import env_values
-from zipcast.cli.console import err, out
-from zipcast.cli.database import fail, server_packages
+from zipcast.cli.console import err, fail, out
+from zipcast.cli.database import server_packages
 from zipcast.data_age import count_too_old
 from zipcast.honeypots import HoneypotSettings
 from zipcast.selection import Candidate, SelectionSettings, hideable

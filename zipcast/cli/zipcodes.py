@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from zipcast.cli.console import err
-from zipcast.cli.database import DatabaseOption, chosen_database, fail, run_on_database, server_packages
+from zipcast.cli.console import err, fail
+from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database, server_packages
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 if TYPE_CHECKING:
