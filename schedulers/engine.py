@@ -57,7 +57,7 @@ class EpochEngine:
         return self.preparer.database
 
     async def run(self) -> None:
-        """Until cancelled. Errors are logged and counted, and the loop goes on."""
+        """Publish epochs until cancelled. Errors are logged and counted, and the loop goes on."""
         pause = RETRY_SECONDS
         while True:
             following: EpochInterval | None = None

@@ -32,7 +32,7 @@ FOLLOW_SECONDS = 2
 
 
 async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
-    """Decide until told to stop."""
+    """Answer every connection question until the process is asked to stop."""
     clock = SystemClock()
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     RegistryMetrics(life.vitals.registry, registry, clock)

@@ -91,7 +91,7 @@ class Callout:
     _spending: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def take(self, message: Msg) -> None:
-        """Only queues, so that nothing waits behind cryptography."""
+        """Queue the question; it is decided later, so that nothing waits behind cryptography."""
         if not self._waiting.put(Question(self.clock.monotonic(), message)):
             self.metrics.stale.inc()
 

@@ -134,7 +134,7 @@ class Connections:
         return kicks
 
     def _against_registry(self, registry: RegistryView) -> list[Kick]:
-        """None by a registry that is absent or empty: that is a fault of ours, not everybody's leave."""
+        """Return nothing if the registry is absent or empty: our fault must not drop everyone."""
         if registry.snapshot is None or not registry.snapshot.neurons:
             return []
         found = ((one, _objection(one, registry, self.admins)) for one in self._all())

@@ -57,7 +57,7 @@ def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> C
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """What can go wrong becomes one line and exit status 1."""
+    """Turn every expected error into one line on stderr and exit status 1."""
     try:
         yield
     except KeyboardInterrupt:

@@ -33,7 +33,7 @@ EnvFiles = Annotated[
 
 
 def read_env_files(paths: list[Path] | None) -> None:
-    """Into the environment, which wins over them."""
+    """Put the settings of these files into the environment, which wins over them."""
     stated: dict[str, str] = {}
     for path in paths or []:
         stated |= env_values(path)
