@@ -5,6 +5,7 @@ part tries to repair itself in place.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -39,6 +40,10 @@ class Lifecycle:
     def ready(self) -> None:
         if self.stopping:
             return
+        # What was loaded lives until the end. Each time the collector looks through it, it takes 100 ms and
+        # more, in which no epoch is published and no request is answered.
+        gc.collect()
+        gc.freeze()
         self.vitals.serving = True
         log.info("ready")
         if self._ready_file is not None:

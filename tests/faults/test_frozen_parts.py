@@ -76,14 +76,16 @@ async def test_while_postgresql_hangs_the_next_epoch_comes_over_nats_and_is_on_r
 
         due: list[Unopened] = []
         await until(prepared, 10)
-    pids = [server, *children(server)]
+    # First the server, which then starts no more of them. It is resumed last: until then none can vanish.
+    os.kill(server, signal.SIGSTOP)
+    pids = children(server)
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
         epoch_id = due[0].epoch_id
         await wait_until(lambda: epoch_id in observer.epoch_ids, 20)
     finally:
-        for pid in pids:
+        for pid in [*pids, server]:
             os.kill(pid, signal.SIGCONT)
     ((started, arrived),) = [
         (one.message.epoch_start, at) for one, at in observer.heard if one.message.epoch_id == epoch_id
