@@ -1,7 +1,7 @@
 """What a person may choose about a stack, checked before anything starts."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,3 +46,17 @@ def parse_epoch_length(text: str) -> int:
     if match is None:
         raise InvalidOptionError(f"--epoch-length: {text!r} is not a length such as 20s, 2m, 4h or 60")
     return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def parse_settings(texts: Iterable[str], known: Container[str]) -> dict[str, str]:
+    """Variables from texts such as `TARGET_LISTINGS=5000`; of the same name the last counts. Raises
+    InvalidOptionError."""
+    settings = {}
+    for text in texts:
+        name, found, value = text.partition("=")
+        if not found:
+            raise InvalidOptionError(f"--set: {text!r} is not NAME=VALUE")
+        if name not in known:
+            raise InvalidOptionError(f"--set: no process reads {name!r}; `zipcast config example` lists all")
+        settings[name] = value
+    return settings

@@ -10,7 +10,7 @@ import pytest
 
 from devstack.errors import InvalidOptionError, PortsTakenError, StateInUseError, StateUnusableError
 from devstack.keeper import Backoff
-from devstack.options import StackOptions, parse_epoch_length
+from devstack.options import StackOptions, parse_epoch_length, parse_settings
 from devstack.ports import HOST, PAIR_OFFSET, Ports, chosen_ports
 from devstack.state import State
 from zipcast.ready import NotReadyError, Ready, ReadyObjectStore
@@ -36,6 +36,25 @@ def test_an_epoch_length_divides_the_day(seconds):
 def test_a_missing_registry_file_is_named(tmp_path: Path):
     with pytest.raises(InvalidOptionError, match=r"--registry: .*absent\.json"):
         StackOptions(registry=tmp_path / "absent.json")
+
+
+def test_settings_are_read_by_name_and_the_last_of_a_name_counts():
+    texts = ["TARGET_LISTINGS=1", "STATE_PRIORITIES=PA=1,NJ=2", "TARGET_LISTINGS=5000", "OPS_TOKEN="]
+    expected = {"TARGET_LISTINGS": "5000", "STATE_PRIORITIES": "PA=1,NJ=2", "OPS_TOKEN": ""}
+    assert parse_settings(texts, set(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("TARGET_LISTINGS", "not NAME=VALUE"),
+        ("TARGET=5", "no process reads 'TARGET'"),
+        ("=5", "no process reads ''"),
+    ],
+)
+def test_a_setting_that_no_process_reads_is_refused_by_name(text, says):
+    with pytest.raises(InvalidOptionError, match=f"--set: .*{says}"):
+        parse_settings([text], {"TARGET_LISTINGS"})
 
 
 def choose(kept: Path, port_base: int | None = None) -> Ports:

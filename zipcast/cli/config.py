@@ -56,6 +56,11 @@ def settings_classes() -> "dict[str, type[EnvironmentSettings]]":
         return {process: _settings_class(where) for process, where in SETTINGS.items()}
 
 
+def known_settings() -> frozenset[str]:
+    """The variables that some process reads."""
+    return frozenset(name.upper() for one in settings_classes().values() for name in one.model_fields)
+
+
 def _settings_class(where: str) -> "type[EnvironmentSettings]":
     module, _, name = where.partition(":")
     found: type[EnvironmentSettings] = getattr(import_module(module), name)

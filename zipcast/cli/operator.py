@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zipcast.cli.config import known_settings
 from zipcast.cli.console import out
 from zipcast.cli.current_line import describe_current
 from zipcast.cli.database import DatabaseOption, chosen_database, database_faults, server_packages
@@ -23,11 +24,15 @@ def up(
     ] = None,
     state: Annotated[Path, typer.Option(help="Where everything is kept.")] = DEFAULT_READY.parent,
     port_base: Annotated[int | None, typer.Option(help="Ports from here on; default: free ones.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of any process; may be repeated."),
+    ] = None,
 ) -> None:
     """Run the whole system on this machine, until Ctrl-C."""
     with server_packages():
         from devstack.errors import InvalidOptionError
-        from devstack.options import StackOptions, parse_epoch_length
+        from devstack.options import StackOptions, parse_epoch_length, parse_settings
         from devstack.up import run_up
     try:
         options = StackOptions(
@@ -36,6 +41,7 @@ def up(
             zipcodes=zipcodes,
             state=state,
             port_base=port_base,
+            settings=parse_settings(settings or [], known_settings()),
         )
     except InvalidOptionError as error:
         raise typer.BadParameter(str(error)) from None
