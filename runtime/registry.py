@@ -12,9 +12,9 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
-from pydantic import ValidationError
 
 from runtime import logs
+from runtime.registry_parts import Head, read_parts
 from runtime.settings import DEFAULT_REGISTRY_MAX_AGE_HOURS
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -135,9 +135,10 @@ class RegistryFollower:
             entry = await self._bucket.get(REGISTRY_KEY)
             # By content: a bucket that was lost and made anew counts its revisions from one again.
             if entry.value is not None and entry.value != self._seen:
-                self._adopt(entry.value)
+                self._adopt(await read_parts(self._bucket, Head.model_validate_json(entry.value)))
                 self._seen = entry.value
-        except (KeyNotFoundError, NatsError, ValidationError) as error:
+        # ValueError: garbage, or parts that are being replaced.
+        except (KeyNotFoundError, NatsError, ValueError) as error:
             if not self._failing:
                 log.warning("registry_unread", error=type(error).__name__)
             self._failing = True
@@ -151,7 +152,6 @@ class RegistryFollower:
         if snapshot is not None and self._view.adopt(snapshot):
             log.warning("registry_recalled", block=snapshot.block_number, neurons=len(snapshot.neurons))
 
-    def _adopt(self, value: bytes) -> None:
-        snapshot = RegistrySnapshot.model_validate_json(value)
+    def _adopt(self, snapshot: RegistrySnapshot) -> None:
         if self._view.adopt(snapshot):
             log.info("registry_adopted", block=snapshot.block_number, neurons=len(snapshot.neurons))

@@ -48,7 +48,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
     engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults, failing=life.vitals.failing)
-    registry = registry_reader(settings, jetstream, database, clock)
+    registry = registry_reader(settings, jetstream, database, clock, life.vitals.failing)
     system = await nats_connection.connect(
         settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life
     )

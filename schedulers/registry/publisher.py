@@ -12,11 +12,11 @@ from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
-from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.registry_copy import recall_from
+from runtime.registry_parts import Head, read_parts, write_parts
 from schedulers.registry.source import Reading
 from storage.registry import newest_snapshot, store_snapshot, trim_snapshots
 from zipcast.messages import RegistrySnapshot
@@ -37,7 +37,8 @@ class RegistryPublisher:
     kept_for: timedelta = timedelta(days=30)
     held: RegistrySnapshot | None = field(default=None, init=False)
     _revision: int = field(default=0, init=False)
-    _value: bytes = field(default=b"", init=False)
+    _head: bytes = field(default=b"", init=False)
+    _slot: int = field(default=0, init=False)
     _kept_block: int = field(default=0, init=False)
 
     async def look(self) -> None:
@@ -49,19 +50,21 @@ class RegistryPublisher:
         except KeyNotFoundError as error:
             # A key that was deleted has a revision, which counts in the compare-and-set.
             self._revision = 0 if error.entry is None else error.entry.revision or 0
-            self.held, self._value = None, b""
+            self.held, self._head = None, b""
             kept = remembered or await self._recall()
             if kept is not None:
                 await self._put(bucket, kept)
             return
         self._revision, value = entry.revision or 0, entry.value or b""
         # By content: a bucket that was lost and made anew counts its revisions from one again.
-        if value == self._value:
+        if value == self._head:
             return
-        self._value = value
+        self._head = value
         try:
-            self.held = RegistrySnapshot.model_validate_json(value)
-        except ValidationError:
+            head = Head.model_validate_json(value)
+            self._slot = head.slot
+            self.held = await read_parts(bucket, head)
+        except (KeyNotFoundError, ValueError):
             log.error("registry_snapshot_unreadable", revision=entry.revision)
             self.held = await self._recall()
 
@@ -89,13 +92,14 @@ class RegistryPublisher:
         self._kept_block = held.block_number
 
     async def _put(self, bucket: KeyValue, snapshot: RegistrySnapshot) -> None:
-        value = snapshot.to_bytes()
+        slot = 1 - self._slot
+        head = await write_parts(bucket, snapshot, slot)
         try:
-            revision = await bucket.update(REGISTRY_KEY, value, last=self._revision)
+            revision = await bucket.update(REGISTRY_KEY, head, last=self._revision)
         except KeyWrongLastSequenceError:
             log.info("registry_published_by_another")
             return
-        self.held, self._revision, self._value = snapshot, revision, value
+        self.held, self._revision, self._head, self._slot = snapshot, revision, head, slot
         log.info("registry_published", block=snapshot.block_number, neurons=len(snapshot.neurons))
 
     async def _next_block(self) -> int:

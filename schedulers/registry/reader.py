@@ -57,6 +57,8 @@ class RegistryReader:
     pace: Pace
     max_drop_percent: int
     random: Callable[[], float]
+    failing: dict[str, str] = field(default_factory=dict)
+    """What fails now, with the type of its error: shown in the process's health."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once there is a snapshot to work with, or the chain was found unreadable: the epochs need
     not wait for it."""
@@ -85,7 +87,7 @@ class RegistryReader:
         except (NatsError, SQLAlchemyError, TimeoutError) as error:
             self._complain("publishing", error)
         else:
-            self._complaints.pop("publishing", None)
+            self._worked("publishing")
         await self._keep()
 
     async def _read_if_due(self) -> None:
@@ -187,7 +189,7 @@ class RegistryReader:
         except (SQLAlchemyError, TimeoutError) as error:
             self._complain("keeping", error)
         else:
-            self._complaints.pop("keeping", None)
+            self._worked("keeping")
 
     def _complain(self, of: str, error: Exception) -> None:
         """Once per cause, not twice a second."""
@@ -195,3 +197,8 @@ class RegistryReader:
         if complaint != self._complaints.get(of):
             log.error("registry_not_published", at=of, error=type(error).__name__, reason=str(error))
         self._complaints[of] = complaint
+        self.failing[f"registry_{of}"] = type(error).__name__
+
+    def _worked(self, of: str) -> None:
+        self._complaints.pop(of, None)
+        self.failing.pop(f"registry_{of}", None)

@@ -22,7 +22,11 @@ log = logs.logger()
 
 
 def registry_reader(
-    settings: SchedulerSettings, jetstream: JetStreamContext, database: AsyncEngine, clock: Clock
+    settings: SchedulerSettings,
+    jetstream: JetStreamContext,
+    database: AsyncEngine,
+    clock: Clock,
+    failing: dict[str, str],
 ) -> RegistryReader:
     source, pace = _source(settings)
     lock = Lease(database, f"registry-reader:{settings.bt_network}:{settings.net_uid}", uuid4().hex)
@@ -41,6 +45,7 @@ def registry_reader(
         pace=pace,
         max_drop_percent=settings.registry_max_drop_percent,
         random=SystemRandom().random,
+        failing=failing,
     )
 
 

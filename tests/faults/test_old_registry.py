@@ -8,6 +8,7 @@ import pytest
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
+from runtime.registry_parts import Head, read_parts, write_parts
 from tests.faults.access import (
     PROCESSES,
     current_on_http,
@@ -17,7 +18,6 @@ from tests.faults.access import (
     restart,
 )
 from tests.integration.registry_side import scheduler_connection
-from zipcast.messages import RegistrySnapshot
 from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
@@ -28,12 +28,12 @@ async def make_old(stack: Stack) -> None:
     """As if nobody had been able to read the chain for 25 hours."""
     connection = await scheduler_connection(stack.servers)
     bucket = await connection.jetstream().key_value(REGISTRY_BUCKET)
-    newest = RegistrySnapshot.model_validate_json((await bucket.get(REGISTRY_KEY)).value or b"")
+    newest = await read_parts(bucket, Head.model_validate_json((await bucket.get(REGISTRY_KEY)).value or b""))
     aged = {
         "block_number": newest.block_number + 1,
         "taken_at": datetime.now(UTC) - timedelta(hours=25),
     }
-    await bucket.put(REGISTRY_KEY, newest.model_copy(update=aged).to_bytes())
+    await bucket.put(REGISTRY_KEY, await write_parts(bucket, newest.model_copy(update=aged), 0))
     await connection.close()
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from devstack.servers import Servers
 from runtime import nats_connection
 from runtime.process import Lifecycle
+from runtime.registry_parts import Head, read_parts
 from schedulers.registry.publisher import RegistryPublisher
 from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
 from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadableError
@@ -76,8 +77,10 @@ class Side:
         return await self.connection.jetstream().key_value(REGISTRY_BUCKET)
 
     async def in_kv(self) -> RegistrySnapshot:
-        entry = await (await self.bucket()).get(REGISTRY_KEY)
-        return RegistrySnapshot.model_validate_json(entry.value or b"")
+        bucket = await self.bucket()
+        return await read_parts(
+            bucket, Head.model_validate_json((await bucket.get(REGISTRY_KEY)).value or b"")
+        )
 
 
 async def scheduler_connection(servers: Servers) -> Client:

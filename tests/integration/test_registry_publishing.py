@@ -1,8 +1,10 @@
 """Reading and publishing the registry on real servers: order, confirmation, outages, replicas."""
 
 import asyncio
+import random
 from contextlib import suppress
 from itertools import pairwise
+from string import ascii_letters
 
 import pytest
 import pytest_asyncio
@@ -13,6 +15,7 @@ from devstack.servers import Servers
 from devstack.state import State
 from runtime.registry import RegistryFollower, RegistryView
 from runtime.registry_copy import recall_from
+from runtime.registry_parts import write_parts
 from schedulers.registry.reader import RegistryReader
 from storage.database import open_engine
 from storage.registry import store_snapshot
@@ -252,6 +255,52 @@ async def test_garbage_in_kv_is_replaced(own_servers, database):
         await (await side.bucket()).put(REGISTRY_KEY, b"{}")
         await side.after(READ)
         assert (await side.in_kv()).block_number == 1002
+
+
+async def test_ten_thousand_neurons_are_published_in_parts_and_followed(own_servers, database):
+    """Real keys do not compress: 10,000 neurons take several messages."""
+    letters = random.Random(1)  # noqa: S311
+    crowd = tuple(neuron("".join(letters.choices(ascii_letters, k=48)), uid=uid) for uid in range(10_000))
+    source = ScriptedSource(crowd)
+    async with replica(own_servers, database, source) as side:
+        view = RegistryView(NETWORK, NETUID, 1000)
+        follower = RegistryFollower(side.connection.jetstream(timeout=2), view, FakeClock())
+        await side.step()
+        await follower.poll()
+        assert (await side.in_kv()).neurons == crowd
+        assert view.snapshot == side.held
+        assert side.reader.failing == {}
+        source.neurons = crowd[:9_000]
+        await side.after(READ)
+        await follower.poll()
+        assert view.snapshot is not None
+        assert view.snapshot.neurons == crowd[:9_000]
+
+
+async def test_parts_that_are_being_replaced_are_not_taken_for_a_snapshot(own_servers, database):
+    async with replica(own_servers, database, ScriptedSource(MANY)) as side:
+        await side.step()
+        view = RegistryView(NETWORK, NETUID, 1000)
+        follower = RegistryFollower(side.connection.jetstream(timeout=2), view, FakeClock())
+        await follower.poll()
+        first, bucket = view.snapshot, await side.bucket()
+        head = await write_parts(bucket, snapshot(FEW, network=NETWORK, netuid=NETUID, block=2000), 0)
+        await write_parts(bucket, snapshot(MANY, network=NETWORK, netuid=NETUID, block=3000), 0)
+        await bucket.put(REGISTRY_KEY, head)
+        await follower.poll()
+        assert view.snapshot == first
+
+
+async def test_a_snapshot_that_cannot_be_published_shows_in_the_health(own_servers, database, monkeypatch):
+    monkeypatch.setattr("runtime.registry_parts.PART_BYTES", 1_000_000)
+    letters = random.Random(2)  # noqa: S311
+    crowd = tuple(neuron("".join(letters.choices(ascii_letters, k=48)), uid=uid) for uid in range(10_000))
+    async with replica(own_servers, database, ScriptedSource(crowd)) as side:
+        await side.step()
+        assert side.reader.failing == {"registry_publishing": "MaxPayloadError"}
+        monkeypatch.undo()
+        await side.after(READ)
+        assert side.reader.failing == {}
 
 
 async def test_what_the_operators_file_says_needs_no_confirmation(own_servers, database):

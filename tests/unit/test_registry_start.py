@@ -31,7 +31,7 @@ def reader(engine: AsyncEngine, **chosen: object) -> RegistryReader:
         zipcode_secret_key="0123456789abcdef" * 2,
         **chosen,
     )
-    return registry_reader(settings, None, engine, FakeClock())  # type: ignore[arg-type]
+    return registry_reader(settings, None, engine, FakeClock(), {})  # type: ignore[arg-type]
 
 
 def test_without_a_file_the_chain_is_read(engine: AsyncEngine) -> None:
