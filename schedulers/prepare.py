@@ -34,7 +34,7 @@ from zipcast.honeypots import Choice, HoneypotSettings
 from zipcast.hotkeys import Hotkey, Signer
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.selection import SelectionSettings, select
+from zipcast.selection import MAX_TARGET_LISTINGS, PoolTooSmallError, SelectionSettings, select
 from zipcast.subjects import Verb
 
 log = logs.logger()
@@ -146,7 +146,10 @@ class Preparer:
         log.info("epoch_regenerated", epoch_id=epoch_id)
 
     async def require_reachable(self, connection: AsyncConnection, target_listings: int) -> None:
-        """Raises NothingImportedError, PoolTooSmallError unless today's zipcodes come to that target."""
+        """Raises NothingImportedError; ValueError for a target out of range; PoolTooSmallError unless today's
+        zipcodes come to that target."""
+        if not 1 <= target_listings <= MAX_TARGET_LISTINGS:
+            raise ValueError(f"the target must be 1 to {MAX_TARGET_LISTINGS}")
         now = await epochs.database_now(connection)
         candidates = await load_real_candidates(connection, await _import_in_force(connection))
         settings = replace(self.settings, target_listings=target_listings)
@@ -223,7 +226,7 @@ class Preparer:
         await publish_import(connection, import_id, self.settings, self.honeypots, keys)
         zipcodes = await published_zipcodes.load(connection, import_id, {})
         self.metrics.honeypots_opened.set(await published_zipcodes.opened_share(connection, import_id))
-        target = await admin_commands.overridden_target(connection, interval.epoch_id, Verb.TARGET_OVERRIDE)
+        target = await self._overridden_target(connection, interval.epoch_id)
         start = interval.start_at
         history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
         return SelectionInputs(
@@ -236,6 +239,19 @@ class Preparer:
             salt=self._salt(interval.epoch_id, secret_id),
             zipcodes_sha256=await asyncio.to_thread(fairness.zipcodes_hash, zipcodes),
         )
+
+    async def _overridden_target(self, connection: AsyncConnection, epoch_id: str) -> int | None:
+        """The one that an admin gave the epoch. The zipcodes may have changed since: a target that they no
+        longer come to would stop this epoch and all that follow it."""
+        target = await admin_commands.overridden_target(connection, epoch_id, Verb.TARGET_OVERRIDE)
+        if target is None:
+            return None
+        try:
+            await self.require_reachable(connection, target)
+        except (PoolTooSmallError, ValueError):
+            log.error("target_override_unreachable", epoch_id=epoch_id, target_listings=target)
+            return None
+        return target
 
     async def _choose(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs

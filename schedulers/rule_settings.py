@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from zipcast.calendar import scaled
 from zipcast.honeypots import HoneypotSettings
-from zipcast.selection import MarketTier, SelectionSettings
+from zipcast.selection import MAX_TARGET_LISTINGS, MarketTier, SelectionSettings
 
 
 class RuleSettings(BaseModel):
@@ -18,7 +18,7 @@ class RuleSettings(BaseModel):
     target_listings: int = Field(
         default=10_000,
         ge=1,
-        le=1_000_000,
+        le=MAX_TARGET_LISTINGS,
         description="listings an epoch assigns; sensible: 5,000 to 15,000",
     )
     tolerance_percent: int = Field(default=10, ge=0, le=50, description="how far the total may be from it")

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StrictInt, StringConstraints
 from zipcast.calendar import parse_epoch_id
 from zipcast.hotkeys import parse_hotkey
 from zipcast.messages import EpochId, WireModel, WireTime
+from zipcast.selection import MAX_TARGET_LISTINGS
 
 CONNECTIONS_PER_PAGE = 500
 COMMANDS_LISTED = 50
@@ -43,7 +44,7 @@ class TargetOverrideRequest(WireModel):
     """Another target for one epoch that is not committed to yet."""
 
     epoch_id: NamedEpoch
-    target_listings: StrictInt = Field(ge=1, le=1_000_000)
+    target_listings: StrictInt = Field(ge=1, le=MAX_TARGET_LISTINGS)
 
 
 class ConnectionsListRequest(WireModel):

@@ -27,6 +27,7 @@ DAY = timedelta(days=1)
 # A pool that takes in old data takes in so many times the target, so that what is assigned stays
 # unpredictable.
 RELAXED_POOL_TARGETS = 3
+MAX_TARGET_LISTINGS = 1_000_000
 
 
 class PoolTooSmallError(Exception):

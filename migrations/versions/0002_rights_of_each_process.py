@@ -30,6 +30,7 @@ EPOCH_COLUMNS = (
     'relaxed_age_days, import_id, '
     'message_sha256, prepared_at, published_at, stream_sequence, completed_at, signals_computed_at'
 )
+REFUSAL_COLUMNS = 'refused_at, process, verb, error, hotkey, source, request_id, suppressed'
 SHARED = (
     'published_zipcodes, zipcode_imports, epoch_assignments, epoch_messages, registry_snapshots, '
     'miner_submissions, upload_manifests, upload_seals, miner_signals, revealed_seeds'
@@ -51,8 +52,14 @@ GRANTS = {
         'select': f'{SHARED}, credential_issuances, request_claims, request_refusals, admin_commands, '
         'legacy_opt_outs, validator_results, validation_audit, report_locks',
         f'select ({EPOCH_COLUMNS})': 'epochs',
-        'insert': 'credential_issuances, request_refusals, admin_commands, upload_manifests, upload_seals, '
-        'validation_audit, miner_signals, request_claims, miner_submissions, validator_results',
+        'insert': 'credential_issuances, upload_manifests, upload_seals, '
+        'miner_signals, request_claims, miner_submissions, validator_results',
+        # Numbers that PostgreSQL gives are nobody's to choose: a range taken beforehand would stop the others' rows.
+        f'insert ({REFUSAL_COLUMNS})': 'request_refusals',
+        'insert (result_id, epoch_id, miner_hotkey, zipcode, validation_type, result, score, listings_checked, '
+        'issues)': 'validation_audit',
+        # What became of a command is the scheduler's to say.
+        'insert (id, requested_at, hotkey, command, arguments, request_id, source)': 'admin_commands',
         'insert, delete': 'legacy_opt_outs',
         'update (changes_checked_at)': 'upload_seals',
         'update (body_sha256, state, claimed_at, expires_at, request_id, sealed_answer)': 'request_claims',
@@ -66,7 +73,7 @@ GRANTS = {
         'select': f'{SHARED}, legacy_opt_outs',
         f'select ({EPOCH_COLUMNS})': 'epochs',
         'select (zipcode, state, market_tier, active)': 'zipcodes',
-        'insert': 'request_refusals',
+        f'insert ({REFUSAL_COLUMNS})': 'request_refusals',
     },
 }
 REPORT_LOCKS = 64

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from structlog.testing import capture_logs
 
 from devstack.logins import login_url
 from devstack.servers import Servers
@@ -197,6 +198,33 @@ async def test_an_override_that_could_not_be_kept_is_refused(database, epoch_id,
     async with database.connect() as connection:
         found = await admin_commands.overridden_target(connection, epoch_id, Verb.TARGET_OVERRIDE)
     assert found is None
+
+
+@pytest.mark.parametrize("target", [1, 999_999_999])
+async def test_an_override_that_the_zipcodes_no_longer_come_to_stops_no_epoch(database, target):
+    """Zipcodes may go after the command was done."""
+    first, second = upcoming(2)
+    async with database.begin() as connection:
+        await connection.execute(
+            insert(AdminCommand).values(
+                id=uuid4(),
+                requested_at=datetime.now(UTC),
+                hotkey="admin",
+                command=Verb.TARGET_OVERRIDE,
+                arguments={},
+                request_id="1",
+                source="nats",
+                state="done",
+                finished_at=datetime.now(UTC),
+                outcome={"kind": "override", "epochId": second.epoch_id, "targetListings": target},
+            )
+        )
+    usual = preparer(database).settings.target_listings
+    with capture_logs() as logs:
+        for interval in (first, second):
+            await preparer(database).prepare(interval)
+            assert (await message_of(database, interval.epoch_id)).target_listings == usual
+    assert "target_override_unreachable" in [line["event"] for line in logs]
 
 
 async def test_nothing_of_a_pending_epoch_shows_in_an_outcome_or_a_log(database, capsys):

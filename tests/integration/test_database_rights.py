@@ -122,6 +122,10 @@ REFUSED = {
         "delete from validation_audit",
         "insert into registry_snapshots default values",
         "update admin_commands set state = 'done'",
+        "insert into admin_commands (state) values ('done')",
+        "insert into admin_commands (outcome) values ('{}')",
+        "insert into request_refusals (id) overriding system value values (1)",
+        "insert into validation_audit (id) overriding system value values (1)",
         "update zipcodes set active = false",
         "select maintain_request_claims()",
     ],
@@ -149,6 +153,7 @@ REFUSED = {
         "insert into epoch_messages default values",
         "insert into registry_snapshots default values",
         "select * from request_refusals",
+        "insert into request_refusals (id) overriding system value values (1)",
         "select maintain_request_claims()",
     ],
 }

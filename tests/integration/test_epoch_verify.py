@@ -113,7 +113,7 @@ BENDS: tuple[tuple[str, Bend, str], ...] = (
         ),
         "inputs",
     ),
-    ("decoys", record_bent("update epoch_honeypots set content = '[]' where epoch_id = %(id)s"), "honeypots"),
+    ("decoys", record_bent("update epoch_honeypots set content = '[]' where epoch_id = %(id)s"), "selection"),
     ("order", message_bent(another_order), "order"),
     ("revealed seed", message_bent(replaced("revealedSeed")), "chain"),
     ("zipcode", message_bent(another_zipcode), "nonce"),
