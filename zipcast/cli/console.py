@@ -1,25 +1,47 @@
-"""Prints for the commands. No text is read as markup: names of files and cities come from users."""
+"""Prints for the commands. Texts come from files and servers: none is read as markup, and none reaches the
+terminal as a command to it."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 MAX_PIPED_WIDTH = 1_000
 
 
+def legible(text: str) -> str:
+    """The text, with each character escaped that does not print: terminals obey some of them. Line ends and
+    tabs stay."""
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
+    )
+
+
+class LegibleConsole(Console):
+    """Shows legible text alone, in tables too."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(legible(text), **options)
+
+
 def open_console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Return a console that prints text as it is: `[/old]` and `:house:` in it mean nothing."""
-    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+    return LegibleConsole(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
 out, err = open_console(), open_console(stderr=True)
 
 
+def echo(text: str, *, to_stderr: bool = False) -> None:
+    """Print lines as they are, however long."""
+    typer.echo(legible(text), err=to_stderr)
+
+
 def fail(message: str, status: int = 1) -> NoReturn:
     """Print one line in red on stderr and end with that exit status."""
-    err.print(message, style="red", soft_wrap=True)
+    err.print(" ".join(message.split("\n")), style="red", soft_wrap=True)
     raise typer.Exit(status)
 
 

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from zipcast import btauth
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.console import echo
 from zipcast.cli.session import (
     DEFAULT_READY,
     HotkeyOption,
@@ -244,7 +245,7 @@ class NatsSource:
 
 def _note(text: str) -> None:
     """What was not to be had, and why; the rest is checked all the same."""
-    typer.echo(text, err=True)
+    echo(text, to_stderr=True)
 
 
 def _predecessor(payload: bytes) -> str | None:

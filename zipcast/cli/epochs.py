@@ -13,7 +13,7 @@ from zipcast.calendar import parse_epoch_id
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
 from zipcast.cli.config import EnvFiles
-from zipcast.cli.console import out, show_table
+from zipcast.cli.console import echo, out, show_table
 from zipcast.cli.epoch_sources import Sourced, sourced
 from zipcast.cli.preview import show_preview
 from zipcast.cli.results import results
@@ -109,7 +109,7 @@ def next_epoch(
     with reported():
         answer = get(address_of(http, ready), "/api/v1/zipcode-assignments/stats")
         told = _Statistics.model_validate_json(answer)
-    typer.echo(told.next_start or "no epoch is running")
+    echo(told.next_start or "no epoch is running")
 
 
 class _Statistics(BaseModel):

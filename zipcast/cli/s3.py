@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+from rich.text import Text
 
 from zipcast.cli.config import EnvFiles, read_env_files
 from zipcast.cli.console import fail, out
@@ -43,8 +44,8 @@ async def _check(settings: "ObjectStoreSettings") -> int:
     failed = 0
     try:
         async for finding in check_object_store(settings.object_store, *buckets, _nobody(), SystemClock()):
-            mark = f"[{_COLOURS[finding.status]}]{finding.status:8}[/]"
-            out.print(f"{mark} {finding.subject}: {finding.told}", soft_wrap=True)
+            mark = Text(f"{finding.status:8}", _COLOURS[finding.status])
+            out.print(mark, f"{finding.subject}: {finding.told}", soft_wrap=True)
             if finding.fix:
                 out.print(f"         → {finding.fix}", soft_wrap=True)
             failed += finding.status is Status.FAILED

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-from zipcast.cli.console import err, fail
+from zipcast.cli.console import echo, err, fail
 from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database, server_packages
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
@@ -130,7 +130,7 @@ def _show_report(report: "ImportReport", as_json: bool) -> None:
         typer.echo(json.dumps(report.as_json()))
         return
     for rejection in report.rejected:
-        typer.echo(f"line {rejection.line}: {rejection.field} {rejection.rule}", err=True)
+        echo(f"line {rejection.line}: {rejection.field} {rejection.rule}", to_stderr=True)
     title = "no version" if report.import_id is None else f"version {report.import_id}"
     lines = [
         f"{title}: {report.added} added, {report.changed} changed, "
@@ -143,7 +143,7 @@ def _show_report(report: "ImportReport", as_json: bool) -> None:
             f"market tier derived from the home value: {report.tiers_derived}, "
             f"of these STANDARD for want of one: {report.tiers_defaulted}"
         )
-    typer.echo("\n".join(lines))
+    echo("\n".join(lines))
 
 
 @zipcodes_app.command("list")
@@ -168,7 +168,7 @@ def list_zipcodes(
     if as_json:
         typer.echo(json.dumps([stored.as_json() for stored in found]))
         return
-    typer.echo("\n".join(map(_line, found)) or "none")
+    echo("\n".join(map(_line, found)) or "none")
 
 
 @zipcodes_app.command("show")
@@ -195,9 +195,9 @@ def show_zipcode(
         typer.echo(json.dumps({**newest.as_json(), "revisions": history}))
         return
     for name, value in newest.as_json().items():
-        typer.echo(f"{name:<21} {'' if value is None else value}")
+        echo(f"{name:<21} {'' if value is None else value}")
     for stored, version in revisions:
-        typer.echo(f"\n{_version_line(version)}\n  {_line(stored)}")
+        echo(f"\n{_version_line(version)}\n  {_line(stored)}")
 
 
 @zipcodes_app.command("deactivate")
@@ -254,7 +254,7 @@ def list_imports(
     if as_json:
         typer.echo(json.dumps([version.as_json() for version in versions]))
         return
-    typer.echo("\n".join(map(_version_line, versions)) or "none")
+    echo("\n".join(map(_version_line, versions)) or "none")
 
 
 @imports_app.command("show")
@@ -289,9 +289,9 @@ def show_import(
         groups = {"byState": by_state, "byTier": by_tier, "zipcodes": [stored.as_json() for stored in rows]}
         typer.echo(json.dumps({**version.as_json(), **counts, **groups}))
         return
-    typer.echo(f"{_version_line(version)}\n{len(active)} active, {len(rows) - len(active)} not")
+    echo(f"{_version_line(version)}\n{len(active)} active, {len(rows) - len(active)} not")
     for counter in (by_state, by_tier):
-        typer.echo("  ".join(f"{name} {count}" for name, count in counter.items()))
+        echo("  ".join(f"{name} {count}" for name, count in counter.items()))
 
 
 def _line(stored: "StoredZipcode") -> str:
