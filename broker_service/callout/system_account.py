@@ -48,7 +48,8 @@ class _Sent(_Told):
 class _Disconnection(_Told):
     server: _Server
     client: _Client
-    received: _Sent = _Sent()
+    sent: _Sent = _Sent()
+    """By the client, as in nats-server's `AccountDisconnect`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,5 +119,5 @@ def _ended(told: _Disconnection) -> Ended:
     parsed = parse_connection_user(told.client.user)
     if parsed is None:
         return Ended(place, None, told.client.start)
-    traffic = Traffic(place, parsed[0], told.received.msgs, told.received.bytes)
+    traffic = Traffic(place, parsed[0], told.sent.msgs, told.sent.bytes)
     return Ended(place, traffic, told.client.start)
