@@ -43,7 +43,7 @@ def reading(chain: StandInChain, services: Services) -> tuple[Part, ...]:
         "BT_CHAIN_ENDPOINTS": chain.endpoint,
         "REGISTRY_READ_SECONDS": "1",
         "REGISTRY_CONFIRM_SECONDS": "0.5",
-        "REGISTRY_DEADLINE_SECONDS": "2",
+        "REGISTRY_DEADLINE_SECONDS": "5",
     }
     caches = sdk_environment(services.servers.state.root)
     return (replace(schedulers, environment=kept | chain_settings | caches), *others)

@@ -46,7 +46,7 @@ async def test_who_leaves_the_registry_after_that_is_refused_and_epochs_are_publ
             try:
                 await observer.watch("miner-2")
                 break
-            except nats.errors.Error:
+            except (nats.errors.Error, OSError):
                 continue  # the callout has not reconnected yet
         await wait_until(lambda: len(observer.heard) >= 2, 30)
         await refused_in_the_end(stack, leaving)

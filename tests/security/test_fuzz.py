@@ -234,7 +234,6 @@ async def test_with_the_limits_of_production_a_flood_is_refused_to_the_flooder_a
         over_nats = await answers_to_a_flood(limited, flooding, flooder.attacker)
         for _ in range(5):  # below ten a minute, which is what one hotkey has
             await flooder.ask_well(other, honest)
-        assert (await http.get("/rate-limits")).json()["error"] == "rate_limited"
     await asyncio.gather(flooding.close(), honest.close())
     assert over_http[:900] == [200] * 900
     assert 429 in over_http
