@@ -23,7 +23,7 @@ from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools, pool_request
 from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.identity import Arrival, Caller, Doorkeeper, VerifiedRefusalError
+from runtime.identity import Arrival, Caller, Doorkeeper, Proof, VerifiedRefusalError
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
 from runtime.probes import REMEMBERED_SECONDS
@@ -59,6 +59,7 @@ class Admitted:
 
     arrival: Arrival
     caller: Caller
+    proof: Proof
 
 
 @dataclass(slots=True)
@@ -93,12 +94,10 @@ class Bridge:
         arrival = await requests.arrival(request, verb)
         verified: Hotkey | None = None
         try:
+            admission = self.doorkeeper.admit_bridged(arrival, query)
             if verb in ANSWERED_HERE:
-                admission = self.doorkeeper.admit_bridged(arrival, query)
-                caller, verified = admission.caller, admission.caller.hotkey
-                await self.limits.charge(verb, caller.hotkey, admission.proof.request_key)
-            else:
-                caller = self.doorkeeper.recognise_bridged(arrival, query)
+                verified = admission.caller.hotkey
+                await self.limits.charge(verb, verified, admission.proof.request_key)
         except ServiceError as error:
             if isinstance(error, VerifiedRefusalError):
                 verified = error.hotkey
@@ -108,7 +107,7 @@ class Bridge:
                 verb=verb, error=error.code, hotkey=verified, source=source, request_id=arrival.request_id
             )
             raise
-        return Admitted(arrival, caller)
+        return Admitted(arrival, admission.caller, admission.proof)
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """The responder's answer to a request that was checked here first. Raises ServiceError."""
@@ -150,7 +149,7 @@ def build(bridge: Bridge) -> FastAPI:
     async def epoch_stream(request: Request) -> Response:
         """Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given."""
         admitted = await bridge.admit(request, Verb.EPOCH_STREAM, requests.single_parameters(request))
-        return bridge.listeners.respond(request, admitted.caller.hotkey)
+        return bridge.listeners.respond(request, admitted.caller.hotkey, admitted.proof)
 
     @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
     async def ended_epoch(epoch_id: str) -> Response:
