@@ -15,7 +15,7 @@ from http_bridge.current_reply import CurrentReply, is_known
 from http_bridge.description import describe
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
-from http_bridge.history import History
+from http_bridge.history import PublicHistory
 from http_bridge.pages import add_pages
 from http_bridge.schemas import Alive, CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
 from http_bridge.statistics import PublicStatistics, StatisticsReply
@@ -72,7 +72,7 @@ class Bridge:
     health: BridgeHealth
     statistics: PublicStatistics
     assignments: Assignments
-    history: History
+    history: PublicHistory
     pools: EpochPools
     results: EpochResultsReader
     listeners: Listeners
@@ -143,7 +143,7 @@ def build(bridge: Bridge) -> FastAPI:
     async def ended_epochs(request: Request) -> Response:
         """Epochs that have ended, newest first, as they were signed, with their seeds."""
         page = await bridge.history.page(requests.single_parameters(request))
-        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+        return page.response(request, "public, max-age=5")
 
     @app.get("/api/v1/epochs/stream", response_class=StreamingResponse)
     async def epoch_stream(request: Request) -> Response:
@@ -152,10 +152,10 @@ def build(bridge: Bridge) -> FastAPI:
         return bridge.listeners.respond(request, admitted.caller.hotkey, admitted.proof)
 
     @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
-    async def ended_epoch(epoch_id: str) -> Response:
+    async def ended_epoch(request: Request, epoch_id: str) -> Response:
         """One epoch that has ended."""
         reply = await bridge.history.one(epoch_id)
-        return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=60"})
+        return reply.response(request, "public, max-age=60")
 
     @app.get("/api/v1/epochs/{epoch_id}/pool", responses=_replies(EpochPoolReply))
     async def epoch_pool(request: Request, epoch_id: str) -> Response:
