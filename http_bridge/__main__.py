@@ -10,9 +10,10 @@ from http_bridge.feed import EpochFeed
 from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
 from http_bridge.front import front
 from http_bridge.health import BridgeHealth
-from http_bridge.history import History
+from http_bridge.history import History, PublicHistory
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.ops import NatsMonitor, Ops
+from http_bridge.ready_replies import ReadyReplies
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from http_bridge.stream import Listeners
@@ -83,7 +84,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         health=BridgeHealth(database, forwarder, doorway.registry, current, limits, clock),
         statistics=PublicStatistics(database, clock, current),
         assignments=Assignments(database, clock),
-        history=History(database),
+        history=PublicHistory(History(database), ReadyReplies(clock)),
         pools=EpochPools(database),
         results=EpochResultsReader(database, doorway.registry, shows_own=False),
         listeners=Listeners(feed, doorway.registry, clock),
@@ -95,7 +96,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
 def _ops(settings: BridgeSettings, doorway: Doorway, bridge: Bridge) -> Ops:
     return Ops(
         health=bridge.health,
-        history=bridge.history,
+        history=bridge.history.history,
         current=doorway.current,
         registry=doorway.registry,
         listeners=bridge.listeners,

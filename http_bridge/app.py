@@ -15,7 +15,7 @@ from http_bridge.current_reply import CurrentReply, is_known
 from http_bridge.description import describe
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
-from http_bridge.history import History
+from http_bridge.history import PublicHistory
 from http_bridge.pages import add_pages
 from http_bridge.schemas import Alive, CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
 from http_bridge.statistics import PublicStatistics, StatisticsReply
@@ -23,7 +23,7 @@ from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools, pool_request
 from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.identity import Arrival, Caller, Doorkeeper, VerifiedRefusalError
+from runtime.identity import Arrival, Caller, Doorkeeper, Proof, VerifiedRefusalError
 from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
 from runtime.probes import REMEMBERED_SECONDS
@@ -59,6 +59,7 @@ class Admitted:
 
     arrival: Arrival
     caller: Caller
+    proof: Proof
 
 
 @dataclass(slots=True)
@@ -71,7 +72,7 @@ class Bridge:
     health: BridgeHealth
     statistics: PublicStatistics
     assignments: Assignments
-    history: History
+    history: PublicHistory
     pools: EpochPools
     results: EpochResultsReader
     listeners: Listeners
@@ -93,12 +94,10 @@ class Bridge:
         arrival = await requests.arrival(request, verb)
         verified: Hotkey | None = None
         try:
+            admission = self.doorkeeper.admit_bridged(arrival, query)
             if verb in ANSWERED_HERE:
-                admission = self.doorkeeper.admit_bridged(arrival, query)
-                caller, verified = admission.caller, admission.caller.hotkey
-                await self.limits.charge(verb, caller.hotkey, admission.proof.request_key)
-            else:
-                caller = self.doorkeeper.recognise_bridged(arrival, query)
+                verified = admission.caller.hotkey
+                await self.limits.charge(verb, verified, admission.proof.request_key)
         except ServiceError as error:
             if isinstance(error, VerifiedRefusalError):
                 verified = error.hotkey
@@ -108,7 +107,7 @@ class Bridge:
                 verb=verb, error=error.code, hotkey=verified, source=source, request_id=arrival.request_id
             )
             raise
-        return Admitted(arrival, caller)
+        return Admitted(arrival, admission.caller, admission.proof)
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """The responder's answer to a request that was checked here first. Raises ServiceError."""
@@ -144,19 +143,19 @@ def build(bridge: Bridge) -> FastAPI:
     async def ended_epochs(request: Request) -> Response:
         """Epochs that have ended, newest first, as they were signed, with their seeds."""
         page = await bridge.history.page(requests.single_parameters(request))
-        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
+        return page.response(request, "public, max-age=5")
 
     @app.get("/api/v1/epochs/stream", response_class=StreamingResponse)
     async def epoch_stream(request: Request) -> Response:
         """Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given."""
         admitted = await bridge.admit(request, Verb.EPOCH_STREAM, requests.single_parameters(request))
-        return bridge.listeners.respond(request, admitted.caller.hotkey)
+        return bridge.listeners.respond(request, admitted.caller.hotkey, admitted.proof)
 
     @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
-    async def ended_epoch(epoch_id: str) -> Response:
+    async def ended_epoch(request: Request, epoch_id: str) -> Response:
         """One epoch that has ended."""
         reply = await bridge.history.one(epoch_id)
-        return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=60"})
+        return reply.response(request, "public, max-age=60")
 
     @app.get("/api/v1/epochs/{epoch_id}/pool", responses=_replies(EpochPoolReply))
     async def epoch_pool(request: Request, epoch_id: str) -> Response:

@@ -16,9 +16,11 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from http_bridge.access import METHOD_SENT, client_address, mark
+from http_bridge.current_reply import accepts_gzip
 from http_bridge.error_reply import error_reply
 from http_bridge.hot_path import HotPath
 from runtime.correlation import HTTP_HEADER
+from runtime.http_server import require_small_head
 from runtime.limits import Limits
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -52,7 +54,8 @@ def front(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Before anything of a request is believed: how many its address sends, and that it has one length."""
+    """Before anything of a request is believed: how many its address sends, that its head is small, and that
+    it has one length."""
 
     app: ASGIApp
     limits: Limits
@@ -61,6 +64,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await self.limits.charge_address(client_address(scope))
+            require_small_head(scope)
             _require_one_length(Headers(scope=scope))
         except ServiceError as error:
             mark(scope, error.code)
@@ -101,6 +105,9 @@ class CompressedGet:
         reads = scope["method"] == scope.get(METHOD_SENT, "GET") == "GET"
         # Assets are compressed already, where the client takes that.
         reads = reads and not scope["path"].startswith("/assets/")
+        if reads and not accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):
+            # Starlette takes `gzip;q=0` for a wish: what is refused, and made ready without, stays as it is.
+            scope["headers"] = [(n, value) for n, value in scope["headers"] if n != b"accept-encoding"]
         app = self._compressed if reads else self._plain
         await app(scope, receive, send)
 

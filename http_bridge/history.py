@@ -1,12 +1,17 @@
-"""`GET /api/v1/epochs` and `/api/v1/epochs/{id}`: ended epochs for anybody, from the record, without NATS."""
+"""`GET /api/v1/epochs` and `/api/v1/epochs/{id}`: ended epochs for anybody, from the record, without NATS.
+
+Owns what is shown of an epoch. How many strangers may ask at once is `ready_replies`'.
+"""
 
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from http_bridge.ready_replies import ReadyReplies, ReadyReply
 from runtime.asking import epoch_start, record_of
 from storage import history
 from storage.history import PastEpoch
@@ -20,28 +25,76 @@ _COUNT = re.compile(r"[1-9][0-9]{0,2}")
 
 
 @dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The newest `limit` epochs of those that started before `before`, or of all."""
+
+    limit: int
+    before: datetime | None
+
+    @classmethod
+    def of(cls, parameters: dict[str, str]) -> "PageRequest":
+        """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID)."""
+        limit = _limit(parameters.get("limit", str(DEFAULT_LIMIT)))
+        before = parameters.get("before")
+        return cls(limit, None if before is None else epoch_start("before", before))
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     database: AsyncEngine
 
-    async def page(self, parameters: dict[str, str]) -> EndedEpochsReply:
-        """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID | SERVICE_UNAVAILABLE)."""
-        limit = _limit(parameters.get("limit", str(DEFAULT_LIMIT)))
-        before = parameters.get("before")
-        start_at = None if before is None else epoch_start("before", before)
-        async with record_of(self.database) as connection:
-            found = await history.ended_epochs(connection, start_at, limit)
-        epochs = tuple(EndedEpoch.model_validate(_shown(past)) for past in found)
-        more = len(epochs) == limit
-        return EndedEpochsReply(epochs=epochs, next_before=epochs[-1].epoch_id if more else None)
+    async def page(self, asked: PageRequest) -> EndedEpochsReply:
+        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        return _page(asked.limit, await self.read_page(asked))
 
     async def one(self, epoch_id: str) -> EndedEpochReply:
         """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", epoch_id)
+        return _one(await self.read_one(epoch_id))
+
+    async def read_page(self, asked: PageRequest) -> list[PastEpoch]:
+        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        async with record_of(self.database) as connection:
+            return await history.ended_epochs(connection, asked.before, asked.limit)
+
+    async def read_one(self, epoch_id: str) -> PastEpoch:
+        """`epoch_id` is well-formed. Raises ServiceError(EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             found = await history.ended_epoch(connection, epoch_id)
         if found is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has ended.")
-        return EndedEpochReply.model_validate(_shown(found))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PublicHistory:
+    """The same for anybody, as finished bytes, a few at a time."""
+
+    history: History
+    replies: ReadyReplies
+
+    async def page(self, parameters: dict[str, str]) -> ReadyReply:
+        """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID | SERVICE_UNAVAILABLE)."""
+        asked = PageRequest.of(parameters)
+        read = partial(self.history.read_page, asked)
+        return await self.replies.reply(
+            f"{asked.limit} before {asked.before}", read, partial(_page, asked.limit)
+        )
+
+    async def one(self, epoch_id: str) -> ReadyReply:
+        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        epoch_start("epochId", epoch_id)
+        return await self.replies.reply(epoch_id, partial(self.history.read_one, epoch_id), _one)
+
+
+def _page(limit: int, found: list[PastEpoch]) -> EndedEpochsReply:
+    epochs = tuple(EndedEpoch.model_validate(_shown(past)) for past in found)
+    more = len(epochs) == limit
+    return EndedEpochsReply(epochs=epochs, next_before=epochs[-1].epoch_id if more else None)
+
+
+def _one(found: PastEpoch) -> EndedEpochReply:
+    return EndedEpochReply.model_validate(_shown(found))
 
 
 def _limit(text: str) -> int:

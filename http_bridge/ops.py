@@ -14,7 +14,7 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from http_bridge.health import BridgeHealth
-from http_bridge.history import History
+from http_bridge.history import History, PageRequest
 from http_bridge.metrics import REQUESTS
 from http_bridge.stream import Listeners
 from runtime import logs
@@ -31,7 +31,7 @@ log = logs.logger()
 
 REMEMBERED_SECONDS = 1.0
 PATIENCE_SECONDS = 1.5
-RECENT = "10"
+RECENT = 10
 _STATIC = files("http_bridge") / "static"
 _OWN = _STATIC / "own"
 
@@ -158,7 +158,7 @@ class Ops:
     async def _recent(self) -> tuple[OpsEndedEpoch, ...]:
         """None while the record is away, which its health says."""
         try:
-            page = await self.history.page({"limit": RECENT})
+            page = await self.history.page(PageRequest(RECENT, None))
         except ServiceError:
             return ()
         return tuple(

@@ -1,22 +1,25 @@
 """`GET /api/v1/epochs/stream`: epochs as server-sent events, for those who may not open a NATS connection.
 
-Owns one listener's life: a heartbeat, resuming by `Last-Event-ID`, how many there may be, and that it ends
-when its hotkey leaves the subnet. What is told, and when, is the feed's.
+Owns one listener's life: a heartbeat, resuming by `Last-Event-ID`, how many there may be, and its end: its
+hotkey left the subnet, its signature is a day old, or a request that was signed later needs its place. What
+is told, and when, is the feed's.
 """
 
+import asyncio
 import re
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from http_bridge.access import METHOD_SENT
 from http_bridge.feed import EpochFeed
 from runtime import logs
+from runtime.identity import Proof
 from runtime.registry import RegistryView
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
@@ -28,48 +31,77 @@ HEARTBEAT_SECONDS = 15.0
 # How long a hotkey that left may still listen.
 REGISTRY_SECONDS = 5.0
 MOST_OF_ONE, MOST_OF_ALL = 3, 2_000
+MAX_STREAM_LIFE = timedelta(hours=24)
+"""From the signed time on. Then the stream ends, and the client comes back with a new signature."""
+# How long the end of a stream may wait for a client that reads slowly.
+END_TIMEOUT_SECONDS = 5.0
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 HEARTBEAT = b": alive\n\n"
 BEGINNING = b"retry: 1000\n\n"
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One open stream. `life` ends it: in time, or at once when it is rescheduled."""
+
+    signed_at: datetime
+    life: asyncio.Timeout
+
+    def end(self) -> None:
+        self.life.reschedule(asyncio.get_running_loop().time())
+
+
 @dataclass(slots=True)
 class Listeners:
+    """Every open stream, by hotkey and by the request that was signed for it."""
+
     feed: EpochFeed
     registry: RegistryView
     clock: Clock
-    _listening: Counter[Hotkey] = field(default_factory=Counter)
+    _places: dict[tuple[Hotkey, str], _Place] = field(default_factory=dict)
 
-    def respond(self, request: Request, hotkey: Hotkey) -> Response:
+    def respond(self, request: Request, hotkey: Hotkey, proof: Proof) -> Response:
         """Return the stream of one listener. Raises ServiceError(MALFORMED_REQUEST)."""
         since = _last_event_id(request)
         if request.scope[METHOD_SENT] == "HEAD":
             return Response(headers=_HEADERS, media_type="text/event-stream")
-        return EventStream(self, hotkey, self._events(hotkey, since, request))
+        return EventStream(self, hotkey, proof, self._events(hotkey, since, request))
 
     def count(self) -> int:
-        return self._listening.total()
+        return len(self._places)
 
     @contextmanager
-    def place(self, hotkey: Hotkey) -> Iterator[None]:
-        """Take a place among the listeners while entered. Raises ServiceError(RATE_LIMITED)."""
-        self._require_room(hotkey)
-        self._listening[hotkey] += 1
+    def place(self, hotkey: Hotkey, proof: Proof) -> Iterator[asyncio.Timeout]:
+        """Take a place among the listeners while entered. The stream must run inside the timeout that is
+        yielded, entered at once. Raises ServiceError(RATE_LIMITED)."""
+        self._make_room(hotkey, proof)
+        left = proof.signed_at + MAX_STREAM_LIFE - self.clock.now()
+        key = hotkey, proof.request_key
+        place = self._places[key] = _Place(proof.signed_at, asyncio.timeout(max(0.0, left.total_seconds())))
         try:
-            yield
+            yield place.life
         finally:
-            self._listening[hotkey] -= 1
-            if not self._listening[hotkey]:
-                del self._listening[hotkey]
+            # An ended stream has lost its place already, perhaps to another one of the same text.
+            if self._places.get(key) is place:
+                del self._places[key]
 
-    def _require_room(self, hotkey: Hotkey) -> None:
-        if self._listening[hotkey] >= MOST_OF_ONE or self.count() >= MOST_OF_ALL:
-            raise ServiceError(
-                ErrorCode.RATE_LIMITED,
-                f"At most {MOST_OF_ONE} streams a hotkey, {MOST_OF_ALL} in all.",
-                retry_after_seconds=int(HEARTBEAT_SECONDS),
-            )
+    def _make_room(self, hotkey: Hotkey, proof: Proof) -> None:
+        """An observer can repeat a request but sign none: so a text opens one stream at a time, and only a
+        request that was signed later ends an earlier one."""
+        if (hotkey, proof.request_key) in self._places:
+            raise _refusal("This signature's stream is open already: sign a new request for another one.")
+        own = [key for key in self._places if key[0] == hotkey]
+        if len(own) >= MOST_OF_ONE:
+            oldest = min(own, key=lambda key: self._places[key].signed_at)
+            if proof.signed_at <= self._places[oldest].signed_at:
+                raise _refusal(
+                    f"At most {MOST_OF_ONE} streams a hotkey, and none of the open ones was signed earlier: "
+                    "sign a new request."
+                )
+            self._places.pop(oldest).end()
+        if self.count() >= MOST_OF_ALL:
+            raise _refusal(f"At most {MOST_OF_ALL} streams in all. Try again later.")
 
     async def _events(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         try:
@@ -100,14 +132,46 @@ class Listeners:
 class EventStream(StreamingResponse):
     """Takes its place before the first byte is sent, so that requests that come at once are counted."""
 
-    def __init__(self, listeners: Listeners, hotkey: Hotkey, events: AsyncIterator[bytes]) -> None:
+    def __init__(
+        self, listeners: Listeners, hotkey: Hotkey, proof: Proof, events: AsyncIterator[bytes]
+    ) -> None:
         super().__init__(events, 200, _HEADERS, "text/event-stream")
-        self._listeners, self._hotkey = listeners, hotkey
+        self._listeners, self._hotkey, self._proof = listeners, hotkey, proof
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events. Raises ServiceError(RATE_LIMITED) before anything is sent."""
-        with self._listeners.place(self._hotkey):
-            await super().__call__(scope, receive, send)
+        began = False
+
+        async def send_noted(message: Message) -> None:
+            nonlocal began
+            await send(message)
+            began = True
+
+        with self._listeners.place(self._hotkey, self._proof) as life:
+            try:
+                async with life:
+                    await super().__call__(scope, receive, send_noted)
+            except TimeoutError:
+                if not life.expired():
+                    raise
+        if not life.expired():
+            return
+        if not began:
+            raise _refusal("A request that was signed later took this stream's place.")
+        await self._end(send)
+
+    async def _end(self, send: Send) -> None:
+        """Finish the reply, unless the client reads nothing of it: then the server closes the connection."""
+        log.info("stream_ended", hotkey=self._hotkey, error="too_old_or_replaced")
+        try:
+            async with asyncio.timeout(END_TIMEOUT_SECONDS):
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            log.info("stream_cut", hotkey=self._hotkey)
+
+
+def _refusal(message: str) -> ServiceError:
+    return ServiceError(ErrorCode.RATE_LIMITED, message, retry_after_seconds=int(HEARTBEAT_SECONDS))
 
 
 def _last_event_id(request: Request) -> int | None:

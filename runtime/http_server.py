@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from h11 import DONE, MUST_CLOSE, SEND_BODY, Data, EndOfMessage, Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from zipcast.errors import ErrorCode, ServiceError
@@ -18,6 +18,18 @@ from zipcast.messages import error_body
 GRACE_SECONDS = 1
 # From the connection's start, or a request's first byte, to its last. uvicorn would wait for ever.
 ARRIVAL_SECONDS = 10.0
+MAX_HEAD_BYTES = 16 * 1024
+"""Of a request's head. h11 counts only while the head is incomplete, so `require_small_head` counts too."""
+
+
+def require_small_head(scope: Scope) -> None:
+    """Raises ServiceError(MALFORMED_REQUEST) if request line and headers take more than MAX_HEAD_BYTES."""
+    size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
+    if size > MAX_HEAD_BYTES:
+        raise ServiceError(
+            ErrorCode.MALFORMED_REQUEST, f"A request's head holds at most {MAX_HEAD_BYTES} bytes."
+        )
 
 
 class PunctualProtocol(H11Protocol):
@@ -100,7 +112,7 @@ class Server(uvicorn.Server):
                 forwarded_allow_ips=list(trusted_proxies),
                 server_header=False,
                 timeout_graceful_shutdown=grace_seconds,
-                h11_max_incomplete_event_size=16 * 1024,
+                h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
         )
 

@@ -7,11 +7,10 @@ NATS directly and the HTTP bridge, which hands over the original request for a s
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from pydantic import ValidationError
 
@@ -133,15 +132,6 @@ class Doorkeeper:
         identity stands in the body, or in the `query` of a GET.
 
         Raises ServiceError."""
-        caller, proof = self._bridged(arrival, query)
-        return Admission(caller, proof())
-
-    def recognise_bridged(self, arrival: Arrival, query: Fields | None = None) -> Caller:
-        """As `admit_bridged`, for what is answered without a claim: nothing has to be told apart from its
-        repetition. Raises ServiceError."""
-        return self._bridged(arrival, query)[0]
-
-    def _bridged(self, arrival: Arrival, query: Fields | None) -> tuple[Caller, Callable[[], Proof]]:
         if btauth.HEADER_HOTKEY in arrival.headers:
             hotkey, proof = self._bridged_btauth(arrival)
         else:
@@ -150,17 +140,17 @@ class Doorkeeper:
         with _refused_as(hotkey):
             if arrival.verb in NAMING_A_COLDKEY:
                 self._require_coldkey(hotkey, named_coldkey(parse_object(arrival.body)))
-            return self._caller(hotkey, arrival, bridged_source(arrival.headers)), proof
+            return Admission(self._caller(hotkey, arrival, bridged_source(arrival.headers)), proof)
 
-    def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Callable[[], Proof]]:
+    def _bridged_btauth(self, arrival: Arrival) -> tuple[Hotkey, Proof]:
         request = btauth.parse(arrival.headers)
         btauth.check_fresh(request, self._now_ns())
         self._require_registered(request.hotkey, arrival.verb)
         method, target = (arrival.headers.get(n, "") for n in (HEADER_HTTP_METHOD, HEADER_HTTP_TARGET))
         btauth.verify(request, method=method, path=target, body=arrival.body, receivers=self.receivers)
-        return request.hotkey, partial(_btauth_proof, request, arrival)
+        return request.hotkey, _btauth_proof(request, arrival)
 
-    def _bridged_commitment(self, verb: Verb, fields: Fields) -> tuple[Hotkey, Callable[[], Proof]]:
+    def _bridged_commitment(self, verb: Verb, fields: Fields) -> tuple[Hotkey, Proof]:
         rule = LEGACY_RULES.get(verb)
         if rule is None:
             raise ServiceError(
@@ -173,7 +163,7 @@ class Doorkeeper:
         hotkey, commitment = auth.verify_commitment(request, texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
-        return hotkey, partial(_legacy_proof, request, commitment, verb, fields)
+        return hotkey, _legacy_proof(request, commitment, verb, fields)
 
     def _require_coldkey(self, hotkey: Hotkey, coldkey: str) -> None:
         """Raises ServiceError(COLDKEY_MISMATCH)."""

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
+from zipcast.calendar import parse_epoch_id
 from zipcast.messages import EpochId, Proof, WireModel, WireTime
 from zipcast.pool_messages import EpochPool
 
@@ -31,8 +32,19 @@ class EndedEpochsReply(WireModel):
     """Newest first; `next_before` continues: pass it as `before`."""
 
     success: Literal[True] = True
-    epochs: tuple[EndedEpoch, ...]
+    epochs: Annotated[tuple[EndedEpoch, ...], FailFast()]
     next_before: EpochId | None
+
+    def following(self, before: str | None) -> str | None:
+        """Return the `before` of the page that follows this one, which was asked for with `before`; None
+        after the last. Raises ValueError where it is no earlier, so that pages never end."""
+        following = self.next_before
+        if following is None:
+            return None
+        start_at = parse_epoch_id(following)
+        if not self.epochs or (before is not None and start_at >= parse_epoch_id(before)):
+            raise ValueError(f"nextBefore {following} does not lead to earlier epochs")
+        return following
 
 
 class ExportedEpoch(EndedEpoch):

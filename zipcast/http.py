@@ -1,9 +1,11 @@
 """Opens HTTP clients that use the proxy settings of the environment, but never a proxy for loopback.
 
 Requests to the own machine carry credentials that no proxy should see, and most proxies could not reach it.
+Whoever answers may be hostile: `BoundedBody` decompresses no more of an answer than the caller allows.
 """
 
 import ipaddress
+import zlib
 from urllib.parse import urlsplit
 
 import httpx
@@ -11,6 +13,40 @@ import httpx
 
 class ProxySettingsError(OSError):
     """HTTP_PROXY, ALL_PROXY or NO_PROXY hold something that cannot be used; the message says what."""
+
+
+class AnswerTooLargeError(OSError):
+    """An answer holds more than the caller allows."""
+
+
+class AnswerEncodingError(OSError):
+    """An answer is compressed twice, in another way than gzip, or not as it states."""
+
+
+class BoundedBody:
+    """Decompresses a body piece by piece, up to `max_bytes` in all. httpx decompresses each piece as a whole,
+    and as often as the answer says: 64 KB of gzip in gzip hold 60 GB."""
+
+    def __init__(self, headers: httpx.Headers, max_bytes: int) -> None:
+        """Raises AnswerEncodingError for another encoding than gzip."""
+        encodings = [one.lower() for one in headers.get_list("content-encoding", split_commas=True)]
+        if encodings not in ([], ["identity"], ["gzip"], ["x-gzip"]):
+            raise AnswerEncodingError("the answer is compressed in another way than gzip")
+        gzipped = bool(encodings) and encodings != ["identity"]
+        self._gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if gzipped else None
+        self._max_bytes = self._spare_bytes = max_bytes
+
+    def decompress(self, piece: bytes) -> bytes:
+        """Return what the next piece holds. Raises AnswerTooLargeError, AnswerEncodingError."""
+        if self._gzip is not None:
+            try:
+                piece = self._gzip.decompress(piece, self._spare_bytes + 1)
+            except zlib.error:
+                raise AnswerEncodingError("the answer is not the gzip that it says it is") from None
+        self._spare_bytes -= len(piece)
+        if self._spare_bytes < 0:
+            raise AnswerTooLargeError(f"the answer holds more than {self._max_bytes} bytes")
+        return piece
 
 
 def open_client(url: str, timeout_seconds: float) -> httpx.AsyncClient:

@@ -5,9 +5,9 @@ A row is a JSON list, in the order of `PoolRow`: 42,000 of them take some 50 pag
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import FailFast, Field
 
 from zipcast.messages import EpochId, Sha256Hex, WireModel, WireTime, ZipcodeText
 from zipcast.selection import Candidate, MarketTier
@@ -109,8 +109,16 @@ class EpochPoolReply(WireModel):
     success: Literal[True] = True
     epoch_id: EpochId
     detail: PoolDetail | None
-    candidates: tuple[PoolRow, ...]
+    candidates: Annotated[tuple[PoolRow, ...], FailFast()]
     next_after: ZipcodeText | None
+
+    def following(self, after: str | None) -> str | None:
+        """Return the `after` of the page that follows this one, which was asked for with `after`; None after
+        the last. Raises ValueError where it is no later, so that pages never end."""
+        following = self.next_after
+        if following is not None and after is not None and following <= after:
+            raise ValueError(f"nextAfter {following} does not lead to later zipcodes")
+        return following
 
 
 class EpochPool(WireModel):

@@ -99,11 +99,11 @@ class Requests:
 
     async def pool(self, epoch_id: str) -> EpochPool:
         """What an epoch was chosen from, for validators, one epoch after its end. Raises ServiceError,
-        nats.errors.Error."""
+        nats.errors.Error, and ValueError for pages that never end."""
         pages: list[EpochPoolReply] = []
         after: str | None = None
         while not pages or after is not None:
             request = EpochPoolRequest(epoch_id=epoch_id, after=after)
             pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply))
-            after = pages[-1].next_after
+            after = pages[-1].following(after)
         return EpochPool.of(pages)

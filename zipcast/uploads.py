@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from zipcast.http import open_client
+from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_client
 from zipcast.result_messages import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
@@ -159,28 +159,31 @@ async def _body(url: str, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]
 
 async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
     """Yield the body in chunks. Raises TooLargeError, before reading where the size is stated."""
+    too_large = TooLargeError(f"the object holds more than {max_bytes} bytes: stream it with `download`")
     stated = answer.headers.get("Content-Length", "")
-    read = int(stated) if stated.isascii() and stated.isdigit() else 0
-    if read <= max_bytes:
-        read = 0
-        async for chunk in answer.aiter_bytes():
-            read += len(chunk)
-            if read > max_bytes:
-                break
-            yield chunk
-    if read > max_bytes:
-        raise TooLargeError(f"the object holds more than {max_bytes} bytes: stream it with `download`")
+    if stated.isascii() and stated.isdigit() and int(stated) > max_bytes:
+        raise too_large
+    try:
+        body = BoundedBody(answer.headers, max_bytes)
+        async for piece in answer.aiter_raw():
+            yield body.decompress(piece)
+    except AnswerTooLargeError:
+        raise too_large from None
+    except AnswerEncodingError as error:
+        raise UploadError(f"the object cannot be read: {error}") from None
 
 
 async def _refusal_words(answer: httpx.Response) -> str:
     """Return the first MAX_REFUSAL_BYTES of an answer as text; whoever answers may send without end."""
     words = bytearray()
-    async for chunk in answer.aiter_bytes(MAX_REFUSAL_BYTES):
-        words += chunk
-        if len(words) >= MAX_REFUSAL_BYTES:
-            break
+    try:
+        body = BoundedBody(answer.headers, MAX_REFUSAL_BYTES)
+        async for piece in answer.aiter_raw():
+            words += body.decompress(piece)
+    except (AnswerTooLargeError, AnswerEncodingError):
+        pass  # what was read so far says enough, or nothing does
     await answer.aclose()
-    return bytes(words[:MAX_REFUSAL_BYTES]).decode(errors="replace")
+    return bytes(words).decode(errors="replace")
 
 
 def _refusal(answer: httpx.Response, words: str, what: str) -> UploadError:

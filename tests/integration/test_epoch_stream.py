@@ -22,10 +22,10 @@ COMMITMENT = "zipcode:stream:{timestamp}"
 
 @asynccontextmanager
 async def listening(
-    ready: Ready, name: str, last_event_id: str | None = None
+    ready: Ready, name: str, last_event_id: str | None = None, query: dict[str, str] | None = None
 ) -> AsyncIterator[AsyncIterator[dict[str, str]]]:
-    """The events of one listener, as they come."""
-    query = legacy(keypair(ready, name), COMMITMENT)
+    """The events of one listener, as they come. `query`: what was signed; nothing: it is signed now."""
+    query = signed(ready, name) if query is None else query
     headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
     async with (
         httpx.AsyncClient(base_url=ready.http, timeout=30) as http,
@@ -34,6 +34,10 @@ async def listening(
         assert answer.status_code == 200, await answer.aread()
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield events(answer)
+
+
+def signed(ready: Ready, name: str, seconds_ago: int = 0) -> dict[str, str]:
+    return legacy(keypair(ready, name), COMMITMENT, seconds_ago=seconds_ago)
 
 
 async def events(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
@@ -87,28 +91,39 @@ async def test_long_ago_is_read_from_the_record_and_an_unknown_id_is_told_what_r
         assert int((await anext(stream))["id"]) >= newest
 
 
-async def test_a_hotkey_has_three_streams_and_others_are_not_in_its_way(
+async def test_of_more_than_three_streams_of_a_hotkey_the_one_signed_first_ends(
     ready: Ready, http: httpx.AsyncClient
 ):
     async with AsyncExitStack() as held:
-        streams = [await held.enter_async_context(listening(ready, "miner-4")) for _ in range(3)]
-        for stream in streams:
+
+        async def opened(query: dict[str, str]) -> AsyncIterator[dict[str, str]]:
+            stream = await held.enter_async_context(listening(ready, "miner-4", query=query))
             await anext(stream)
-        query = legacy(keypair(ready, "miner-4"), COMMITMENT)
-        refused = await http.get(PATH, params=query)
-        assert (refused.status_code, refused.json()["error"]) == (429, "rate_limited")
+            return stream
+
+        overheard = [signed(ready, "miner-4", seconds_ago) for seconds_ago in (200, 100, 50)]
+        streams = [await opened(query) for query in overheard]
+        repeated = await http.get(PATH, params=overheard[0])
+        assert (repeated.status_code, repeated.json()["error"]) == (429, "rate_limited")
+        fresh = await opened(signed(ready, "miner-4"))
+        async with asyncio.timeout(30):
+            async for _ in streams[0]:
+                pass  # ends, as a whole reply
+        older = await http.get(PATH, params=overheard[0])
+        assert (older.status_code, older.json()["error"]) == (429, "rate_limited")
         async with listening(ready, "miner-5") as other:
             await anext(other)
-    # Who has hung up is noticed within seconds; then there is room again.
+        for stream in (*streams[1:], fresh):
+            await anext(stream)
+    # A client that has hung up is noticed within seconds; then its text opens a stream again.
     for _ in range(100):
-        if await room(ready, "miner-4"):
+        if await has_room(ready, overheard[0]):
             return
         await asyncio.sleep(0.2)
     pytest.fail("no room again")
 
 
-async def room(ready: Ready, name: str) -> bool:
-    query = legacy(keypair(ready, name), COMMITMENT)
+async def has_room(ready: Ready, query: dict[str, str]) -> bool:
     async with (
         httpx.AsyncClient(base_url=ready.http) as http,
         http.stream("GET", PATH, params=query) as answer,

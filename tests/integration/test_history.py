@@ -8,12 +8,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
+from http_bridge.history import History, PublicHistory
+from http_bridge.ready_replies import MAX_PUBLIC_READS, ReadyReplies
+from storage.database import open_engine
 from tests.faults.evidence import read_stream
 from tests.integration.people import client
 from zipcast.cli import app
+from zipcast.clock import SystemClock
+from zipcast.errors import ErrorCode, ServiceError
 from zipcast.ready import Ready
 
 EPOCHS = "/api/v1/epochs"
@@ -76,6 +82,53 @@ async def test_what_has_not_ended_is_not_there(ready: Ready, http: httpx.AsyncCl
 async def test_what_is_wrong_is_named(http: httpx.AsyncClient, path: str, code: str):
     answer = await http.get(path)
     assert (answer.status_code, answer.json()["error"]) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [("?limit=1&before={}", "max-age=5"), ("?before={}", "max-age=5"), ("/{}", "max-age=60")],
+)
+async def test_what_is_told_is_the_same_compressed_or_plain(
+    ready: Ready, http: httpx.AsyncClient, path: str, kept: str
+):
+    path = EPOCHS + path.format((await some_ended(ready, http))[0]["epochId"])
+    plain = await http.get(path, headers={"Accept-Encoding": "identity"})
+    zipped = await http.get(path, headers={"Accept-Encoding": "gzip"})
+    assert plain.json() == zipped.json()
+    assert (plain.headers.get("content-encoding"), zipped.headers["content-encoding"]) == (None, "gzip")
+    assert int(plain.headers["content-length"]) == len(plain.content)
+    assert int(zipped.headers["content-length"]) < len(zipped.content)
+    for answer in (plain, zipped):
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.headers["vary"] == "Accept-Encoding"
+        assert answer.headers["cache-control"] == f"public, {kept}"
+        assert "etag" not in answer.headers
+
+
+async def test_however_many_strangers_read_others_find_a_connection(database_url: str):
+    """With the table of epochs locked, each read holds its connection."""
+    engine, other = (open_engine(database_url, application_name="test") for _ in range(2))
+    public = PublicHistory(History(engine), ReadyReplies(SystemClock()))
+    async with other.connect() as locking:
+        await locking.execute(text("lock table zipcast.epochs in access exclusive mode"))
+        pages = [asyncio.create_task(public.page({"limit": str(limit)})) for limit in range(1, 31)]
+        ones = [asyncio.create_task(public.one(f"2026-01-01T{hour:02}-00-00")) for hour in range(24)]
+        refused, _ = await asyncio.wait([*pages, *ones][MAX_PUBLIC_READS:])
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("select 1"))).scalar_one() == 1
+            waiting = text(
+                "select count(*) from pg_locks where not granted and database = "
+                "(select oid from pg_database where datname = current_database())"
+            )
+            assert (await connection.execute(waiting)).scalar_one() == MAX_PUBLIC_READS
+        for error in (task.exception() for task in refused):
+            assert isinstance(error, ServiceError)
+            assert (error.code, error.retry_after_seconds) == (ErrorCode.SERVICE_UNAVAILABLE, 2)
+        await locking.rollback()
+    served = await asyncio.gather(*pages[:MAX_PUBLIC_READS])
+    assert all(json.loads(page.plain)["epochs"] == [] for page in served)
+    await engine.dispose()
+    await other.dispose()
 
 
 async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found_out(

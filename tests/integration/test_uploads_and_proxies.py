@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -154,6 +155,22 @@ async def test_what_is_larger_than_allowed_is_left_where_it_is(stated: bool, tmp
         assert await download(url, path, max_bytes=5000) == 5000
         assert path.stat().st_size == 5000
         assert len(await fetch(url, max_bytes=5000)) == 5000
+
+
+async def test_a_small_object_that_decompresses_without_end_is_left_where_it_is(tmp_path: Path):
+    """httpx would decompress it twice, as it states, and each piece as a whole."""
+    packed = gzip.compress(gzip.compress(bytes(64 * 2**20)))
+    for encoding, content, error in (
+        ("gzip, gzip", packed, UploadError),
+        ("gzip", gzip.decompress(packed), TooLargeError),
+    ):
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nConnection: close\r\n\r\n".encode()
+        async with store(lambda head=head, content=content: head + content) as url:
+            with pytest.raises(error):
+                await download(url, tmp_path / "big", max_bytes=2**20)
+            with pytest.raises(error):
+                await fetch(url, max_bytes=2**20)
+    assert names(tmp_path) == []
 
 
 async def test_a_download_that_is_cut_leaves_nothing(tmp_path: Path):

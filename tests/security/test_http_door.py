@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
-from runtime.http_server import ARRIVAL_SECONDS
+from runtime.http_server import ARRIVAL_SECONDS, MAX_HEAD_BYTES
 from tests.integration.operator_view import granted_folder, log_lines, only_line
 from tests.integration.people import keypair
 from tests.security.raw_http import all_said, connected, http_request, statuses
@@ -185,6 +185,17 @@ async def test_a_body_of_a_megabyte_is_refused_before_it_is_held(ready: Ready, h
 async def test_headers_of_a_megabyte_are_refused(ready: Ready):
     heard = await all_said(ready, http_request("GET", "/health/live", X_Large="x" * 1_000_000))
     assert statuses(heard) in ([400], [])
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+async def test_a_head_has_its_limit_whether_it_comes_at_once_or_behind_another(
+    ready: Ready, *, pipelined: bool
+):
+    first = b"GET /health/live HTTP/1.1\r\nHost: bridge\r\n\r\n" if pipelined else b""
+    served = [200] if pipelined else []
+    for size, status in ((MAX_HEAD_BYTES - 1024, 200), (MAX_HEAD_BYTES + 4096, 400)):
+        request = http_request("GET", "/health/live", X_Large="x" * size)
+        assert statuses(await all_said(ready, first + request)) == [*served, status]
 
 
 DRIPPING = {

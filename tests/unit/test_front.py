@@ -17,6 +17,7 @@ from http_bridge.access import METHOD_SENT, Access
 from http_bridge.current_reply import CurrentReply, accepts_gzip, is_known
 from http_bridge.front import front
 from http_bridge.metrics import BridgeMetrics
+from runtime.http_server import MAX_HEAD_BYTES
 from runtime.limits import Limits
 from runtime.settings import LimitSettings
 from runtime.vitals import Vitals
@@ -100,11 +101,14 @@ async def test_a_wrong_method_is_told_the_right_ones(http: httpx.AsyncClient) ->
 
 
 async def test_what_is_read_is_compressed_and_what_mints_is_not(http: httpx.AsyncClient) -> None:
-    accepting, refusing = {"Accept-Encoding": "gzip"}, {"Accept-Encoding": "identity"}
+    accepting = {"Accept-Encoding": "gzip"}
     read = await http.get("/read", headers=accepting)
     assert read.headers["content-encoding"] == "gzip"
     assert read.json()["long"] == LONG
-    assert "content-encoding" not in (await http.get("/read", headers=refusing)).headers
+    for refusing in ({"Accept-Encoding": "identity"}, {"Accept-Encoding": "gzip;q=0, identity"}):
+        plain = await http.get("/read", headers=refusing)
+        assert "content-encoding" not in plain.headers
+        assert plain.headers["vary"] == "Accept-Encoding"
     assert "content-encoding" not in (await http.head("/read", headers=accepting)).headers
     assert "content-encoding" not in (await http.post("/mint", headers=accepting)).headers
 
@@ -207,3 +211,15 @@ def test_both_representations_are_the_same_body_under_tags_of_their_own() -> Non
     assert reply == again
     assert reply.plain.etag != reply.gzipped.etag
     assert reply.gzipped.headers["Vary"] == reply.plain.headers["Vary"] == "Accept-Encoding"
+
+
+@pytest.mark.parametrize("where", ["headers", "address"])
+async def test_a_large_head_is_refused(http: httpx.AsyncClient, where: str) -> None:
+    large = "x" * MAX_HEAD_BYTES
+    answer = await (
+        http.get("/read", headers={"X-Large": large}) if where == "headers" else http.get(f"/read?{large}")
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, "malformed_request")
+    assert answer.headers["connection"] == "close"
+    small = await http.get("/read", headers={"X-Large": large[:-1024]})
+    assert small.status_code == 200

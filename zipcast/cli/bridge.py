@@ -1,4 +1,5 @@
-"""Asking the bridge: where it is, and what it answers or refuses."""
+"""Asking the bridge: where it is, and what it answers or refuses. It may be anybody's: no answer is read
+beyond its limit."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,11 +9,16 @@ import typer
 
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.history_messages import EndedEpochsReply
-from zipcast.http import open_sync_client
+from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_sync_client
 from zipcast.messages import parse_error
 from zipcast.ready import NotReadyError, Ready
 
 TIMEOUT_SECONDS = 10.0
+MAX_ANSWER_BYTES = 8 * 2**20
+"""After decompression. Reading JSON may take thirty times that."""
+MAX_EPOCH_BYTES = 384 * 1024
+"""Of one epoch on a page: NATS carries none of more than 256 KB, and as a text in JSON it grows."""
+MAX_REFUSAL_BYTES = 64 * 1024
 HttpOption = Annotated[str | None, typer.Option("--http", help="The bridge's address.")]
 
 
@@ -24,9 +30,13 @@ def address_of(http: str | None, ready: Path) -> str:
         raise NotReadyError(f"{error}, or give --http") from None
 
 
-def get_page(address: str, parameters: dict[str, str]) -> EndedEpochsReply:
-    """Ended epochs, newest first. Raises ServiceError, OSError."""
-    return EndedEpochsReply.model_validate_json(get(address, "/api/v1/epochs", parameters=parameters))
+def get_page(address: str, limit: int, before: str | None = None) -> EndedEpochsReply:
+    """Return the newest `limit` ended epochs, of those that started before `before`. Raises ServiceError,
+    OSError."""
+    parameters = {"limit": str(limit)} | ({} if before is None else {"before": before})
+    max_bytes = max(MAX_ANSWER_BYTES, limit * MAX_EPOCH_BYTES)
+    answer = get(address, "/api/v1/epochs", parameters=parameters, max_bytes=max_bytes)
+    return EndedEpochsReply.model_validate_json(answer)
 
 
 def get(
@@ -35,17 +45,36 @@ def get(
     headers: dict[str, str] | None = None,
     *,
     parameters: dict[str, str] | None = None,
+    max_bytes: int = MAX_ANSWER_BYTES,
 ) -> bytes:
-    """Raises ServiceError as the bridge states it, and OSError where it does not answer."""
+    """Raises ServiceError as the bridge states it, and OSError where it does not answer, or with too much."""
     try:
-        with open_sync_client(address, TIMEOUT_SECONDS) as http:
-            answer = http.get(address + target, params=parameters, headers=headers)
+        with (
+            open_sync_client(address, TIMEOUT_SECONDS) as http,
+            http.stream(
+                "GET",
+                address + target,
+                params=parameters,
+                headers={**(headers or {}), "Accept-Encoding": "gzip"},
+            ) as answer,
+        ):
+            served = answer.status_code == httpx.codes.OK
+            content = _content(answer, max_bytes if served else MAX_REFUSAL_BYTES)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise OSError(f"{address} does not answer: {type(error).__name__}") from None
-    if answer.status_code == httpx.codes.OK:
-        return answer.content
+    except (AnswerTooLargeError, AnswerEncodingError) as error:
+        raise OSError(f"{address}{target} cannot be read: {error}") from None
+    if served:
+        return content
     try:
-        refused = parse_error(answer.content)
-    except (ValueError, AttributeError):
+        refused = parse_error(content)
+    except (ValueError, AttributeError, RecursionError):
         refused = ServiceError(ErrorCode.INTERNAL, f"the bridge answered {answer.status_code}")
     raise refused
+
+
+def _content(answer: httpx.Response, max_bytes: int) -> bytes:
+    body, content = BoundedBody(answer.headers, max_bytes), bytearray()
+    for piece in answer.iter_raw():
+        content += body.decompress(piece)
+    return bytes(content)

@@ -34,7 +34,12 @@ from zipcast.cli.session import (
 from zipcast.client import ZipcastClient
 from zipcast.envelope import Trust, UnverifiedEnvelope
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.history_messages import EndedEpoch, EndedEpochReply, ExportedEpoch, ExportedEpochs
+from zipcast.history_messages import (
+    EndedEpoch,
+    EndedEpochReply,
+    ExportedEpoch,
+    ExportedEpochs,
+)
 from zipcast.hotkeys import Signer
 from zipcast.messages import EpochMessage, Proof
 from zipcast.pool_messages import EpochPool, EpochPoolReply
@@ -45,6 +50,11 @@ MostOption = Annotated[
     int | None, typer.Option("--most", min=1, help="Of all epochs the newest so many; otherwise all.")
 ]
 
+PAGE = 20
+MAX_HISTORY_BYTES = 2**30
+"""All pages together, as JSON: some ten years of epochs."""
+MAX_POOL_BYTES = 256 * 2**20
+"""Of one epoch, as JSON: 42,000 zipcodes take 10 MB."""
 # What a validator is told of an epoch whose pool cannot be had, and anybody else of every epoch.
 _NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
 _NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
@@ -121,13 +131,19 @@ class HttpSource:
 
     def _newest(self, most: int) -> list[EndedEpoch]:
         found: list[EndedEpoch] = []
-        parameters = {"limit": str(min(most, 100))}
+        before: str | None = None
+        spare_bytes = MAX_HISTORY_BYTES
         while len(found) < most:
-            page = get_page(self.address, parameters)
+            page = get_page(self.address, min(most, PAGE), before)
+            before = page.following(before)
             found += page.epochs
-            if page.next_before is None:
+            spare_bytes -= sum(len(one.model_dump_json()) for one in page.epochs)
+            if spare_bytes < 0:
+                raise ValueError(
+                    f"the epochs hold more than {MAX_HISTORY_BYTES} bytes: ask for some by --most"
+                )
+            if before is None:
                 break
-            parameters["before"] = page.next_before
         return found[:most]
 
     def _with_predecessor(self, epoch_id: str) -> list[EndedEpoch]:
@@ -159,9 +175,15 @@ class HttpSource:
 
     def _pages(self, path: str, signer: Signer) -> list[EpochPoolReply]:
         pages: list[EpochPoolReply] = []
-        while not pages or pages[-1].next_after is not None:
-            target = path if not pages else f"{path}?after={pages[-1].next_after}"
-            pages.append(EpochPoolReply.model_validate_json(self._signed(target, signer)))
+        after: str | None = None
+        spare_bytes = MAX_POOL_BYTES
+        while not pages or after is not None:
+            answer = self._signed(path if after is None else f"{path}?after={after}", signer)
+            pages.append(EpochPoolReply.model_validate_json(answer))
+            after = pages[-1].following(after)
+            spare_bytes -= len(answer)
+            if spare_bytes < 0:
+                raise ValueError(f"{path} holds more than {MAX_POOL_BYTES} bytes")
         return pages
 
     def _signed(self, target: str, signer: Signer) -> bytes:
@@ -209,7 +231,10 @@ class NatsSource:
                     raise
                 return
             yield await self._exported(envelope, message.revealed_seed)
-            message = EpochMessage.model_validate_json(envelope.payload)
+            earlier = EpochMessage.model_validate_json(envelope.payload)
+            if earlier.epoch_start >= message.epoch_start:
+                raise ValueError(f"{earlier.epoch_id} is no epoch before {message.epoch_id}")
+            message = earlier
             most -= 1
 
     async def _exported(self, envelope: UnverifiedEnvelope, seed: str | None) -> ExportedEpoch:

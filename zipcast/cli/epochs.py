@@ -35,7 +35,7 @@ def list_epochs(
 ) -> None:
     """The newest epochs that have ended."""
     with reported():
-        page = get_page(address_of(http, ready), {"limit": str(limit)})
+        page = get_page(address_of(http, ready), limit)
     if as_json:
         typer.echo(page.to_bytes().decode())
         return
