@@ -5,7 +5,7 @@ each done once for each epoch by whichever replica comes first. What is found is
 nothing is done by it.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +23,9 @@ from zipcast.clock import Clock
 
 log = logs.logger()
 
+# After that many failures with an epoch its other signals are noted without those of its uploads.
+MAX_UPLOAD_ATTEMPTS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Signals:
@@ -30,18 +33,23 @@ class Signals:
     clock: Clock
     epoch_seconds: int
     settings: SignalSettings = field(default_factory=SignalSettings)
+    _failures: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
         """Until cancelled. What a database that is away delays is done when it is back."""
         pause = preparation_lead(self.epoch_seconds).total_seconds()
         while True:
-            try:
-                await self.flag()
-                while await self.look_next():
-                    pass
-            except (SQLAlchemyError, TimeoutError) as error:
-                log.warning("signals_failed", error=type(error).__name__)
+            for step in (self.flag, self.look_through):
+                try:
+                    await step()
+                except (SQLAlchemyError, TimeoutError) as error:
+                    log.warning("signals_failed", error=type(error).__name__)
             await self.clock.sleep(pause)
+
+    async def look_through(self) -> None:
+        """Look through all epochs that are due, up to the first that fails: it is the last one next time."""
+        while await self.look_next():
+            pass
 
     async def flag(self) -> None:
         async with self.database.begin() as connection:
@@ -50,15 +58,26 @@ class Signals:
             log.info("honeypots_compared", epochs=compared, hits=flagged)
 
     async def look_next(self) -> bool:
-        """Look through the oldest epoch that is due; False if none is."""
+        """Look through the oldest epoch that is due, or the next one if that failed more often; False if none
+        is due."""
         async with self.database.begin() as connection:
-            interval = await signal_evidence.next_unlooked(connection)
+            interval = await self._next(connection)
             if interval is None:
                 return False
+            self._failures[interval.epoch_id] += 1
             found = await self._found(connection, interval)
+            found += await self._of_uploads_if_possible(connection, interval.epoch_id)
             await signal_evidence.note_signals(connection, interval.epoch_id, found)
+        del self._failures[interval.epoch_id]
         log.info("signals_computed", epoch_id=interval.epoch_id, signals=len(found))
         return True
+
+    async def _next(self, connection: AsyncConnection) -> EpochInterval | None:
+        due = await signal_evidence.unlooked(connection)
+        for interval in sorted(due, key=lambda one: (self._failures[one.epoch_id], one.end_at)):
+            if await signal_evidence.lock_unlooked(connection, interval.epoch_id):
+                return interval
+        return None
 
     async def _found(self, connection: AsyncConnection, interval: EpochInterval) -> list[NewSignal]:
         found: list[NewSignal] = []
@@ -75,7 +94,19 @@ class Signals:
             history = [reports[epoch_id] for epoch_id in epoch_ids if epoch_id in reports]
             if history[0].epoch_id == interval.epoch_id:
                 found += self._of_reports(interval, history)
-        return found + await self._of_uploads(connection, interval.epoch_id)
+        return found
+
+    async def _of_uploads_if_possible(self, connection: AsyncConnection, epoch_id: str) -> list[NewSignal]:
+        """Return the signals of uploads; none, logged, if that failed MAX_UPLOAD_ATTEMPTS times. Raises
+        SQLAlchemyError before that."""
+        try:
+            async with connection.begin_nested():
+                return await self._of_uploads(connection, epoch_id)
+        except SQLAlchemyError as error:
+            if self._failures[epoch_id] < MAX_UPLOAD_ATTEMPTS:
+                raise
+            log.warning("upload_signals_failed", epoch_id=epoch_id, error=type(error).__name__)
+            return []
 
     async def _of_uploads(self, connection: AsyncConnection, epoch_id: str) -> list[NewSignal]:
         """Compare what miners uploaded with the honeypots: a report can leave them out, files show them."""

@@ -95,8 +95,8 @@ async def sealed_objects(
     return [SealedObject(*row) for row in (await connection.execute(query)).all()]
 
 
-async def next_unchecked(connection: AsyncConnection) -> str | None:
-    """The oldest sealed epoch that is revealed and was not yet looked through for later changes."""
+async def unchecked(connection: AsyncConnection) -> list[str]:
+    """Sealed epochs that are revealed and were not yet looked through for later changes, oldest first."""
     query = (
         select(Epoch.epoch_id)
         .join(UploadSeal, UploadSeal.epoch_id == Epoch.epoch_id)
@@ -106,9 +106,9 @@ async def next_unchecked(connection: AsyncConnection) -> str | None:
             func.zipcast.epoch_is_revealed(Epoch.epoch_id),
         )
         .order_by(Epoch.end_at)
-        .limit(1)
+        .limit(MOST_DUE)
     )
-    return (await connection.execute(query)).scalar()
+    return list((await connection.execute(query)).scalars())
 
 
 async def sealed_hotkeys(connection: AsyncConnection, epoch_id: str) -> list[str]:

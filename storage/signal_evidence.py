@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, Text, bindparam, exists, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables import Epoch, EpochAssignment, MinerSignal, RequestRefusal
+from storage import manifests
+from storage.tables import Epoch, EpochAssignment, MinerSignal, RequestRefusal, UploadSeal
 from zipcast.calendar import EpochInterval
 from zipcast.errors import ErrorCode
 from zipcast.subjects import Verb
 
 # Refusals are kept no longer.
 LOOK_BACK = timedelta(days=30)
+# After the end of an epoch: from then on its signals are computed without uploads if it is not sealed.
+MAX_SEAL_WAIT = timedelta(days=1)
+MOST_DUE = 500
+# What is searched for zipcodes: a miner's largest files of an epoch, and the end of each key. Otherwise long
+# keys full of numbers would take the database minutes.
+MAX_SEARCHED_FILES = 2_000
+MAX_SEARCHED_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +57,33 @@ class NewSignal:
     details: dict[str, Any]
 
 
-async def next_unlooked(connection: AsyncConnection) -> EpochInterval | None:
-    """The oldest revealed epoch that nobody has looked through; locked until the transaction ends."""
+async def unlooked(connection: AsyncConnection) -> list[EpochInterval]:
+    """Return the revealed epochs that nobody has looked through, oldest first. An epoch is waited for until
+    its uploads are sealed, but at most for MAX_SEAL_WAIT."""
+    now = func.clock_timestamp()
     query = (
         select(Epoch.start_at, Epoch.end_at)
         .where(
             Epoch.signals_computed_at.is_(None),
             Epoch.message_sha256.is_not(None),
-            Epoch.end_at > func.clock_timestamp() - LOOK_BACK,
+            Epoch.end_at > now - LOOK_BACK,
+            or_(exists().where(UploadSeal.epoch_id == Epoch.epoch_id), Epoch.end_at <= now - MAX_SEAL_WAIT),
             func.zipcast.epoch_is_revealed(Epoch.epoch_id),
         )
         .order_by(Epoch.end_at)
-        .limit(1)
+        .limit(MOST_DUE)
+    )
+    return [EpochInterval(row.start_at, row.end_at) for row in await connection.execute(query)]
+
+
+async def lock_unlooked(connection: AsyncConnection, epoch_id: str) -> bool:
+    """Lock the epoch until the transaction ends; False if another replica looks through it or has done so."""
+    query = (
+        select(Epoch.epoch_id)
+        .where(Epoch.epoch_id == epoch_id, Epoch.signals_computed_at.is_(None))
         .with_for_update(skip_locked=True, key_share=True)
     )
-    row = (await connection.execute(query)).one_or_none()
-    return None if row is None else EpochInterval(row.start_at, row.end_at)
+    return (await connection.execute(query)).first() is not None
 
 
 async def epochs_until(connection: AsyncConnection, start_at: datetime, count: int) -> list[str]:
@@ -117,30 +136,32 @@ async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -
     return [NonceRefusals(str(hotkey), int(count), int(left)) for hotkey, count, left in rows]
 
 
-# A key counts for a zipcode if that is the only one of the epoch's that its path names, beside the hotkey.
+# A file counts for a zipcode if that is the only one of the epoch's that the end of its key names, beside the
+# hotkey. A number that the end of the key cuts in two is none.
 _UPLOADS = text(
     """
-    select hotkey, zipcode, sum(size_bytes)::bigint from (
-        select object.hotkey, object.size_bytes, min(assigned.zipcode) as zipcode
-        from zipcast.upload_manifests as object
-        cross join lateral regexp_matches(
-            replace(object.object_key, object.hotkey, ''), '(?<![0-9])[0-9]{5}(?![0-9])', 'g') as named
-        join zipcast.epoch_assignments as assigned
-            on assigned.epoch_id = object.epoch_id and assigned.zipcode = named[1]
-        where object.epoch_id = :epoch
-        group by object.hotkey, object.object_key, object.size_bytes
-        having count(distinct assigned.zipcode) = 1
-    ) as keyed group by hotkey, zipcode
+    select named.zipcode, sum(file.size_bytes)::bigint as bytes from (
+        select right(replace(object_key, hotkey, ''), :characters) as key_end, size_bytes
+        from zipcast.upload_manifests where epoch_id = :epoch and hotkey = :hotkey
+        order by size_bytes desc, object_key limit :files
+    ) as file cross join lateral (
+        select min(found[1]) as zipcode, count(distinct found[1]) as zipcodes
+        from regexp_matches(file.key_end, '(?<=[^0-9])[0-9]{5}(?![0-9])', 'g') as found
+        where found[1] = any(array(
+            select zipcode from zipcast.epoch_assignments where epoch_id = :epoch))
+    ) as named where named.zipcodes = 1 group by named.zipcode
     """
-)
+).bindparams(characters=MAX_SEARCHED_CHARACTERS, files=MAX_SEARCHED_FILES)
 
 
 async def uploaded_bytes(connection: AsyncConnection, epoch_id: str) -> dict[str, dict[str, int]]:
     """Return by hotkey and zipcode how many bytes the epoch's manifest holds of files that name the
-    zipcode."""
+    zipcode. There is a statement for each miner: the time that one of them takes is bounded."""
     found: dict[str, dict[str, int]] = {}
-    for hotkey, zipcode, size in await connection.execute(_UPLOADS, {"epoch": epoch_id}):
-        found.setdefault(hotkey, {})[zipcode] = size
+    for hotkey in await manifests.sealed_hotkeys(connection, epoch_id):
+        rows = await connection.execute(_UPLOADS, {"epoch": epoch_id, "hotkey": hotkey})
+        if sizes := {row.zipcode: row.bytes for row in rows}:
+            found[hotkey] = sizes
     return found
 
 

@@ -4,13 +4,17 @@ Such a change counts for nothing, since the manifest names versions; it is a sig
 Owns what a change is: the newest version of a sealed key is another one than the manifest's.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_service.responder.miner_listings import ListingReader, MinerListing, Part
 from broker_service.responder.sealing import repeat
 from broker_service.responder.versions import newest_versions
 from runtime import logs
@@ -27,6 +31,8 @@ log = logs.logger()
 PAGE_ROWS = 1_000
 MOST_TOLD = 3
 LONGEST_NAME = 80
+# Of one miner, in one attempt.
+CHANGES_TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,9 @@ class ChangeWatch:
     database: AsyncEngine
     clock: Clock
     bucket: str
+    _failures: Counter[str] = field(default_factory=Counter)
+    # One miner at a time: nothing waits for this.
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run(self) -> None:
         """Until cancelled. What fails is never half-written."""
@@ -45,20 +54,41 @@ class ChangeWatch:
         await repeat(self.check_next, self.clock, failed)
 
     async def check_next(self) -> bool:
-        """Look through the oldest epoch that is due; False if none is.
+        """Look through the oldest epoch that is due, or the next one if that failed more often; False if none
+        is due. A miner whose listing fails while others' succeed is logged and left out.
 
         Raises ServiceError(SERVICE_UNAVAILABLE), ObjectStoreUnavailableError."""
         async with record_of(self.database) as connection:
-            epoch_id = await manifests.next_unchecked(connection)
-            hotkeys = [] if epoch_id is None else await manifests.sealed_hotkeys(connection, epoch_id)
-        if epoch_id is None:
+            due = await manifests.unchecked(connection)
+        if not due:
             return False
-        found = {hotkey: await self._changes(epoch_id, hotkey) for hotkey in hotkeys}
-        changes = {hotkey: details for hotkey, details in found.items() if details is not None}
+        # Of equals the first one: the oldest.
+        epoch_id = min(due, key=self._failures.__getitem__)
+        self._failures[epoch_id] += 1
+        await self._check(epoch_id, self._failures[epoch_id])
+        del self._failures[epoch_id]
+        return True
+
+    async def _check(self, epoch_id: str, attempt: int) -> None:
+        async with record_of(self.database) as connection:
+            hotkeys = await manifests.sealed_hotkeys(connection, epoch_id)
+        listings = [
+            MinerListing(
+                parse_hotkey(hotkey),
+                [Part(partial(self._changes, epoch_id, hotkey), CHANGES_TIMEOUT_SECONDS)],
+            )
+            for hotkey in hotkeys
+        ]
+        await ListingReader(self.store, self.clock, self.bucket, self._places).read(listings, attempt)
+        for listing in listings:
+            if not listing.is_complete():
+                log.warning("changes_unchecked", epoch_id=epoch_id, hotkey=listing.hotkey)
+        changes: dict[str, dict[str, Any]] = {
+            one.hotkey: details for one in listings for details in one.results if details is not None
+        }
         async with record_of(self.database) as connection:
             if await manifests.note_changes(connection, epoch_id, changes):
                 log.info("changes_checked", epoch_id=epoch_id, miners=len(hotkeys), changed=len(changes))
-        return True
 
     async def _changes(self, epoch_id: str, hotkey: str) -> dict[str, Any] | None:
         """Only of the folders that name the epoch: a file of another path may be replaced in a later

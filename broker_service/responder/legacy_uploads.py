@@ -6,7 +6,7 @@ its own there. Keys below an `epoch=` folder are not looked for here: `sealing` 
 directly.
 """
 
-from broker_service.responder.versions import keep_newest
+from broker_service.responder.versions import Listed, keep_newest
 from storage import policies
 from storage.object_store import Marker, ObjectStore, ObjectVersion
 from storage.policies import Folder, Scope
@@ -20,7 +20,7 @@ _SEGMENT = "epoch="
 
 async def uploads_without_epoch(
     store: ObjectStore, bucket: str, hotkey: Hotkey, interval: EpochInterval
-) -> tuple[dict[str, ObjectVersion], bool]:
+) -> Listed:
     """Return the newest version of each key that was stored while the epoch ran, and whether that is all.
 
     At most MAX_SWEEP_PAGES pages are read. Raises ObjectStoreUnavailableError."""

@@ -2,7 +2,8 @@
 
 For each key the newest version counts that was stored before the deadline, by the object store's clock: of
 the folders whose path names the epoch, and of what names none if it was stored while the epoch ran. A later
-change of the same key is another version and is in no manifest. Any number of replicas may try; the
+change of the same key is another version and is in no manifest. A miner whose listing fails again and again,
+while the store answers for others, is cut to what could be read of it. Any number of replicas may try; the
 first one writes the whole manifest in one transaction.
 """
 
@@ -11,12 +12,14 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker_service.responder.legacy_uploads import uploads_without_epoch
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.versions import MAX_OBJECTS, newest_versions
+from broker_service.responder.miner_listings import ListingReader, MinerListing, Part
+from broker_service.responder.versions import MAX_OBJECTS, Listed, newest_versions
 from runtime import logs
 from runtime.asking import record_of
 from storage import manifests, policies
@@ -36,6 +39,9 @@ AT_ONCE = 4
 # Of all miners in one epoch; beyond that those with most lose first. PostgreSQL takes 10,000 rows a second.
 MOST_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
+# Of one miner, in one attempt: each folder that names the epoch, and all that names none.
+FOLDER_TIMEOUT_SECONDS = 60.0
+SWEEP_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,25 +76,27 @@ class Sealer:
             return False
         interval = min(due, key=lambda one: (self._failures[one.epoch_id], one.end_at))
         self._failures[interval.epoch_id] += 1
-        await self._seal(interval)
+        await self._seal(interval, self._failures[interval.epoch_id])
         del self._failures[interval.epoch_id]
         return True
 
-    async def _seal(self, interval: EpochInterval) -> None:
-        found = await self._uploads(interval)
+    async def _seal(self, interval: EpochInterval, attempt: int) -> None:
+        found = await self._uploads(interval, attempt)
         async with record_of(self.database, WRITING_SECONDS) as connection:
             sealed = await manifests.seal(connection, interval.epoch_id, found)
         if sealed:
             self.metrics.sealed_epochs.inc()
             log.info("uploads_sealed", epoch_id=interval.epoch_id, objects=len(found))
 
-    async def _uploads(self, interval: EpochInterval) -> list[SealedObject]:
+    async def _uploads(self, interval: EpochInterval, attempt: int) -> list[SealedObject]:
         hotkeys = [named for folder in await self._folders() if (named := _owner(folder)) is not None]
-        by_miner = await asyncio.gather(*(self._uploads_of(hotkey, interval) for hotkey in hotkeys))
+        listings = [MinerListing(hotkey, self._parts(hotkey, interval)) for hotkey in hotkeys]
+        await ListingReader(self.store, self.clock, self.bucket, self._places).read(listings, attempt)
+        by_miner = [uploads_of(listing, interval.epoch_id) for listing in listings]
         level = highest_level([len(uploads) for uploads in by_miner], MOST_OF_AN_EPOCH)
         for hotkey, uploads in zip(hotkeys, by_miner, strict=True):
             if len(uploads) > level:
-                log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey)
+                log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey, reason="epoch_full")
         return [one for uploads in by_miner for one in uploads[:level]]
 
     async def _folders(self) -> list[str]:
@@ -99,28 +107,35 @@ class Sealer:
             folders += more
         return folders
 
-    async def _uploads_of(self, hotkey: Hotkey, interval: EpochInterval) -> list[SealedObject]:
-        """Return what counts of one miner: first what names the epoch, then what was stored while it ran."""
-        async with self._places:
-            parts = [
-                await newest_versions(self.store, scope, interval.end_at)
-                for scope in policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
-            ]
-            parts.append(await uploads_without_epoch(self.store, self.bucket, hotkey, interval))
-        found = [version for chosen, _ in parts for _, version in sorted(chosen.items())]
-        if len(found) > MAX_OBJECTS or not all(complete for _, complete in parts):
-            log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey)
-        return [
-            SealedObject(
-                hotkey,
-                version.key,
-                version.version_id,
-                version.size,
-                version.etag.strip('"'),
-                version.last_modified,
-            )
-            for version in found[:MAX_OBJECTS]
+    def _parts(self, hotkey: Hotkey, interval: EpochInterval) -> list[Part[Listed]]:
+        """Return what is to be read of one miner: first what names the epoch, then what was stored while it
+        ran."""
+        folders = [
+            Part(partial(newest_versions, self.store, scope, interval.end_at), FOLDER_TIMEOUT_SECONDS)
+            for scope in policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
         ]
+        sweep = partial(uploads_without_epoch, self.store, self.bucket, hotkey, interval)
+        return [*folders, Part(sweep, SWEEP_TIMEOUT_SECONDS)]
+
+
+def uploads_of(listing: MinerListing[Listed], epoch_id: str) -> list[SealedObject]:
+    """Return what counts of one miner, in the order of its parts; it is logged if that is not all."""
+    found = [version for chosen, _ in listing.results for _, version in sorted(chosen.items())]
+    if not listing.is_complete():
+        log.warning("manifest_cut", epoch_id=epoch_id, hotkey=listing.hotkey, reason="listing_failed")
+    elif len(found) > MAX_OBJECTS or not all(complete for _, complete in listing.results):
+        log.warning("manifest_cut", epoch_id=epoch_id, hotkey=listing.hotkey, reason="too_many_files")
+    return [
+        SealedObject(
+            listing.hotkey,
+            version.key,
+            version.version_id,
+            version.size,
+            version.etag.strip('"'),
+            version.last_modified,
+        )
+        for version in found[:MAX_OBJECTS]
+    ]
 
 
 async def repeat(

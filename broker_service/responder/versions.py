@@ -12,10 +12,11 @@ MAX_PAGES = 100
 # whole manifest from being written.
 MAX_KEY_BYTES = 1_024
 
+# The chosen version of each key, and whether that is all there is.
+Listed = tuple[dict[str, ObjectVersion], bool]
 
-async def newest_versions(
-    store: ObjectStore, scope: Scope, before: datetime
-) -> tuple[dict[str, ObjectVersion], bool]:
+
+async def newest_versions(store: ObjectStore, scope: Scope, before: datetime) -> Listed:
     """By key, and whether that is all there is. Versions of a key may straddle two pages, so choosing waits
     for the last."""
     chosen: dict[str, ObjectVersion] = {}

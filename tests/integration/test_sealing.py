@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -29,7 +31,7 @@ from storage.object_store import (
     ObjectVersion,
     VersionPage,
 )
-from storage.policies import Listing, Scope
+from storage.policies import Folder, Listing, Scope
 from storage.tables import Epoch, UploadManifest
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast.calendar import EpochInterval
@@ -70,6 +72,37 @@ class FailingFor(SmallPages):
         if self.epoch_id in scope.prefix:
             raise ObjectStoreUnavailableError("TimeoutError")
         return await super().list_versions(scope, after, page_size)
+
+
+class FailingBelow(SmallPages):
+    """Fails for one miner's listings of these prefixes, the first `times`; and for folders after that many
+    calls, if `folders` says so."""
+
+    def __init__(self, config: ObjectStoreConfig, prefixes: tuple[str, ...], times: int = 1_000) -> None:
+        super().__init__(config)
+        self.prefixes, self.times, self.folders = prefixes, times, 1_000_000
+
+    async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 3) -> VersionPage:
+        if scope.prefix in self.prefixes and self.times > 0:
+            self.times -= 1
+            raise ObjectStoreUnavailableError("TimeoutError")
+        return await super().list_versions(scope, after, page_size)
+
+    async def list_folders(
+        self, listing: Listing | Folder, after: str | None
+    ) -> tuple[list[str], str | None]:
+        if listing.prefix == "data/":
+            self.folders -= 1
+        if self.folders < 0:
+            raise ObjectStoreUnavailableError("TimeoutError")
+        return await super().list_folders(listing, after)
+
+
+class HurriedClock(SystemClock):
+    """Sleeps take no time."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
 
 
 class Lines:
@@ -132,7 +165,7 @@ def sealer(
     servers: Servers, store: ObjectStore, database: AsyncEngine, settle: timedelta = INSTANTLY
 ) -> Sealer:
     metrics = ResponderMetrics(CollectorRegistry())
-    return Sealer(store, database, SystemClock(), servers.s3_environment["S3_BUCKET"], settle, metrics)
+    return Sealer(store, database, HurriedClock(), servers.s3_environment["S3_BUCKET"], settle, metrics)
 
 
 async def an_epoch(
@@ -165,8 +198,14 @@ async def upload(servers: Servers, hotkey: str, epoch_id: str, name: str, body: 
 
 async def put(servers: Servers, key: str, body: bytes) -> tuple[str, str]:
     """The key, and the id of the version that it has now."""
+    bucket = servers.s3_environment["S3_BUCKET"]
+    stored = await asyncio.to_thread(client(servers).put_object, Bucket=bucket, Key=key, Body=body)
+    return key, stored["VersionId"]
+
+
+def client(servers: Servers) -> Any:
     environment = servers.s3_environment
-    s3 = boto3.client(
+    return boto3.client(
         "s3",
         endpoint_url=environment["S3_ENDPOINT_URL"],
         region_name=environment["S3_REGION"],
@@ -174,8 +213,6 @@ async def put(servers: Servers, key: str, body: bytes) -> tuple[str, str]:
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}),
     )
-    stored = await asyncio.to_thread(s3.put_object, Bucket=environment["S3_BUCKET"], Key=key, Body=body)
-    return key, stored["VersionId"]
 
 
 async def manifest(database: AsyncEngine, epoch_id: str) -> list[Any]:
@@ -266,6 +303,103 @@ async def test_an_epoch_that_cannot_be_sealed_keeps_none_after_it_from_being_sea
     assert not await of.seal_next()
 
 
+def prefixes_of(hotkey: str, epoch_id: str) -> tuple[str, str, str]:
+    """What is listed of a miner: the two folders that name the epoch, and all."""
+    own = f"data/hotkey={hotkey}/"
+    return f"{own}epoch={epoch_id}/", f"{own}{own}epoch={epoch_id}/", own
+
+
+async def two_miners(servers: Servers, database_url: str) -> tuple[EpochInterval, dict[str, set[str]]]:
+    """An epoch that has ended, and by miner the keys uploaded for it: one names it, the other does not. No
+    other test has uploads of these miners."""
+    interval = await an_epoch(database_url, ends_in=timedelta(seconds=3))
+    keys: dict[str, set[str]] = {}
+    for hotkey in (Keypair.create_from_uri(f"//{uuid4().hex}").ss58_address for _ in range(2)):
+        named, _ = await upload(servers, hotkey, interval.epoch_id, "a.json", b"x")
+        other, _ = await put(servers, f"data/hotkey={hotkey}/of-{interval.epoch_id}.json", b"x")
+        keys[hotkey] = {named, other}
+    await until(interval)
+    return interval, keys
+
+
+async def sealed_keys(database: AsyncEngine, epoch_id: str, hotkey: str) -> set[str]:
+    return {row.object_key for row in await manifest(database, epoch_id) if row.hotkey == hotkey}
+
+
+@pytest.mark.parametrize(("broken", "left"), [(slice(2, 3), 1), (slice(0, 1), 0)])
+async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_sealed(
+    servers: Servers, database: AsyncEngine, database_url: str, monkeypatch, broken: slice, left: int
+):
+    """As with very deep keys below its folder, or below the epoch's."""
+    interval, keys = await two_miners(servers, database_url)
+    deep, other = keys
+    failing = FailingBelow(config(servers), prefixes_of(deep, interval.epoch_id)[broken])
+    monkeypatch.setattr(sealing, "log", lines := Lines())
+    assert await sealer(servers, failing, database).seal_next()
+    failing.close()
+    assert await sealed_keys(database, interval.epoch_id, other) == keys[other]
+    found = await sealed_keys(database, interval.epoch_id, deep)
+    assert len(found) == left
+    assert found <= keys[deep]
+    assert [line for line in lines.told if line[0] == "manifest_cut"] == [("manifest_cut", deep)]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_keys_too_deep_for_the_store_to_list_keep_nobody_from_being_sealed(
+    servers: Servers, database: AsyncEngine, database_url: str
+):
+    """On the real store, which walks through every folder: 300 keys of 440 folders. In the validators'
+    bucket, whose miners nothing else lists: every other sealing would be slow from then on."""
+    bucket, s3 = servers.s3_environment["S3_VALIDATOR_BUCKET"], client(servers)
+    # Sealed while it still runs, so that no speed of uploading matters.
+    interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
+    deep, other = (Keypair.create_from_uri(f"//{name}").ss58_address for name in ("Deep", "Other"))
+    named = {hotkey: f"data/hotkey={hotkey}/epoch={interval.epoch_id}/a.json" for hotkey in (deep, other)}
+    keys = [f"data/hotkey={deep}/A{n:04d}/{'a/' * 440}x" for n in range(300)]
+
+    def put_all() -> None:
+        for key in [*named.values(), *keys]:
+            s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+
+    await asyncio.to_thread(put_all)
+    store = ObjectStore(config(servers))
+    of = replace(sealer(servers, store, database, timedelta(hours=-2)), bucket=bucket)
+    assert await of.seal_next()
+    store.close()
+    for hotkey, key in named.items():
+        assert key in await sealed_keys(database, interval.epoch_id, hotkey)
+
+
+async def test_a_listing_that_fails_for_less_than_a_minute_cuts_nobody(
+    servers: Servers, database: AsyncEngine, database_url: str, monkeypatch
+):
+    interval, keys = await two_miners(servers, database_url)
+    failing = FailingBelow(config(servers), prefixes_of(next(iter(keys)), interval.epoch_id)[2:], times=3)
+    monkeypatch.setattr(sealing, "log", lines := Lines())
+    assert await sealer(servers, failing, database).seal_next()
+    failing.close()
+    for hotkey, uploaded in keys.items():
+        assert await sealed_keys(database, interval.epoch_id, hotkey) == uploaded
+    assert "manifest_cut" not in {action for action, _ in lines.told}
+
+
+async def test_a_store_that_goes_away_while_a_miners_listing_fails_cuts_nobody(
+    servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
+):
+    interval, keys = await two_miners(servers, database_url)
+    failing = FailingBelow(config(servers), prefixes_of(next(iter(keys)), interval.epoch_id))
+    failing.folders = 2  # the miners' folders, and the store's answer after the first failure
+    with pytest.raises(ObjectStoreUnavailableError):
+        await sealer(servers, failing, database).seal_next()
+    failing.close()
+    async with database.connect() as connection:
+        assert not await manifests.is_sealed(connection, interval.epoch_id)
+    assert await sealer(servers, store, database).seal_next()
+    for hotkey, uploaded in keys.items():
+        assert await sealed_keys(database, interval.epoch_id, hotkey) == uploaded
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_more_files_than_the_record_takes_are_cut_where_most_are_and_sealed_by_one_replica(
@@ -289,7 +423,8 @@ async def test_uploads_under_way_are_waited_for(
     interval = await an_epoch(database_url, ends_in=timedelta(seconds=-30))
     assert not await sealer(servers, store, database, timedelta(seconds=60)).seal_next()
     assert await sealer(servers, store, database, timedelta(seconds=29)).seal_next()
-    assert await manifest(database, interval.epoch_id) == []
+    async with database.connect() as connection:
+        assert await manifests.is_sealed(connection, interval.epoch_id)
 
 
 async def test_uploads_without_an_epoch_belong_to_the_epoch_in_which_they_were_stored(

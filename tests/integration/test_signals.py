@@ -1,29 +1,38 @@
 """Signals in real PostgreSQL and with the real object store: computed once, when the epoch is revealed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
-from sqlalchemy import insert, select, update
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import DataError, ProgrammingError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker_service.responder.changes import ChangeWatch
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
-from schedulers.signals import Signals
-from storage import honeypots
+from schedulers.signals import MAX_UPLOAD_ATTEMPTS, Signals
+from storage import honeypots, signal_evidence
 from storage.database import open_engine
+from storage.object_store import (
+    Marker,
+    ObjectStore,
+    ObjectStoreConfig,
+    ObjectStoreUnavailableError,
+    VersionPage,
+)
+from storage.policies import Folder, Scope
 from storage.refusals import Refusal, record_refusals
 from storage.statistics import read_statistics
 from storage.submissions import Standing, Submission, store_submission
-from storage.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest
-from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide
+from storage.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
+from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
@@ -69,6 +78,47 @@ async def report(
     assert stored is Standing.NEWEST
 
 
+async def sealed_epoch(
+    side: ResultsSide, ends_in: timedelta = LONG_AGO, files: Mapping[str, Mapping[str, int]] | None = None
+) -> EpochInterval:
+    """One whose manifest holds these files: sizes by hotkey and name."""
+    interval = await side.epoch(ends_in)
+    await seal(side, interval, files)
+    return interval
+
+
+async def seal(
+    side: ResultsSide, interval: EpochInterval, files: Mapping[str, Mapping[str, int]] | None = None
+) -> None:
+    rows = [
+        {
+            "epoch_id": interval.epoch_id,
+            "hotkey": hotkey,
+            "object_key": f"data/hotkey={hotkey}/epoch={interval.epoch_id}/{name}",
+            "version_id": None,
+            "size_bytes": size,
+            "etag": "e",
+            "stored_at": interval.start_at,
+            "sealed_at": interval.end_at,
+        }
+        for hotkey, uploads in (files or {}).items()
+        for name, size in uploads.items()
+    ]
+    sealed = {"epoch_id": interval.epoch_id, "sealed_at": interval.end_at}
+    async with side.owner.begin() as connection:
+        await connection.execute(insert(UploadSeal), sealed)
+        if rows:
+            await connection.execute(insert(UploadManifest), rows)
+
+
+async def add_honeypot(side: ResultsSide, interval: EpochInterval, zipcode: str) -> None:
+    hidden = [honeypots.DrawnHoneypot(zipcode, 20, EXPECTED, "00", False, 50)]
+    revealing = update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(seed="00" * 32)
+    async with side.owner.begin() as connection:
+        await connection.execute(revealing)
+        await honeypots.store_honeypots(connection, interval.epoch_id, hidden)
+
+
 async def told(side: ResultsSide, interval: EpochInterval) -> dict[tuple[str, str], dict[str, Any]]:
     async with side.database.connect() as connection:
         found = await honeypots.signals(connection, interval.epoch_id)
@@ -104,7 +154,7 @@ async def test_a_later_report_takes_nothing_back_of_what_was_claimed(side: Resul
 async def test_who_is_complete_and_does_not_say_of_how_much_claims_all_of_it(
     side: ResultsSide, signals: Signals
 ):
-    interval = await side.epoch(LONG_AGO)
+    interval = await sealed_epoch(side)
     at_once = interval.start_at + timedelta(seconds=1)
     await report(side, interval, "silent", {}, reported_at=at_once, received_at=at_once)
     assert await signals.look_next()
@@ -113,7 +163,7 @@ async def test_who_is_complete_and_does_not_say_of_how_much_claims_all_of_it(
 
 
 async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSide, signals: Signals):
-    interval, secret = await side.epoch(LONG_AGO), await side.epoch()
+    interval, secret = await sealed_epoch(side), await sealed_epoch(side, timedelta(minutes=-1))
     exactly = dict.fromkeys(ZIPCODES, EXPECTED)
     roughly = {zipcode: EXPECTED - n - 1 for n, zipcode in enumerate(ZIPCODES)}
     early = interval.start_at + timedelta(seconds=20)
@@ -161,7 +211,7 @@ async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSid
 async def test_half_of_the_zipcodes_met_exactly_again_and_again(side: ResultsSide, signals: Signals):
     half = {zipcode: EXPECTED - (n % 2) for n, zipcode in enumerate(ZIPCODES[:4])}
     hour = timedelta(hours=1)
-    epochs = [await side.epoch(LONG_AGO - hour * back) for back in (4, 3, 1)]
+    epochs = [await sealed_epoch(side, LONG_AGO - hour * back) for back in (4, 3, 1)]
     for interval in epochs:
         await report(side, interval, MINER_HOTKEY, half)
         await report(side, interval, "once", half if interval is epochs[-1] else {})
@@ -185,7 +235,7 @@ async def test_who_completed_in_time_counts_whatever_is_reported_later(side: Res
 
 
 async def test_two_replicas_note_each_signal_once(side: ResultsSide, signals: Signals):
-    interval = await side.epoch(LONG_AGO)
+    interval = await sealed_epoch(side)
     await report(side, interval, MINER_HOTKEY, dict.fromkeys(ZIPCODES, EXPECTED))
     looked = await asyncio.gather(*(signals.look_next() for _ in range(4)))
     assert sum(looked) == 1
@@ -250,9 +300,7 @@ async def test_the_responder_notes_that_one_signal_and_of_revealed_epochs_alone(
 
 
 async def test_files_of_a_honeypot_are_a_hit_whatever_was_reported(side: ResultsSide, signals: Signals):
-    interval = await side.epoch(LONG_AGO)
     trap, *genuine = ZIPCODES
-    hidden = [honeypots.DrawnHoneypot(trap, 20, EXPECTED, "00", False, 50)]
     files = {
         **{f"listings/{zipcode}.json": EXPECTED * 100 for zipcode in genuine},
         f"listings/{trap}.json": EXPECTED * 90,
@@ -260,26 +308,8 @@ async def test_files_of_a_honeypot_are_a_hit_whatever_was_reported(side: Results
         f"about/1{trap}.json": 10**9,
     }
     honest = {**files, f"listings/{trap}.json": 2_100}
-    rows = [
-        {
-            "epoch_id": interval.epoch_id,
-            "hotkey": hotkey,
-            "object_key": f"data/hotkey={hotkey}/epoch={interval.epoch_id}/{name}",
-            "version_id": None,
-            "size_bytes": size,
-            "etag": "e",
-            "stored_at": interval.start_at,
-            "sealed_at": interval.end_at,
-        }
-        for hotkey, uploads in ((MINER_HOTKEY, files), (STRANGER_HOTKEY, honest))
-        for name, size in uploads.items()
-    ]
-    async with side.owner.begin() as connection:
-        await connection.execute(
-            update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(seed="00" * 32)
-        )
-        await honeypots.store_honeypots(connection, interval.epoch_id, hidden)
-        await connection.execute(insert(UploadManifest), rows)
+    interval = await sealed_epoch(side, files={MINER_HOTKEY: files, STRANGER_HOTKEY: honest})
+    await add_honeypot(side, interval, trap)
     assert await signals.look_next()
     found = await told(side, interval)
     assert set(found) == {(MINER_HOTKEY, "honeypot_hit")}
@@ -292,3 +322,143 @@ async def test_files_of_a_honeypot_are_a_hit_whatever_was_reported(side: Results
             "publishedListings": EXPECTED,
         }
     ]
+
+
+async def test_signals_wait_for_the_manifest(side: ResultsSide, signals: Signals):
+    trap, *genuine = ZIPCODES
+    files = {f"{zipcode}.json": EXPECTED * 100 for zipcode in genuine} | {f"{trap}.json": EXPECTED * 90}
+    interval = await side.epoch(LONG_AGO)
+    await add_honeypot(side, interval, trap)
+    assert not await signals.look_next()
+    await seal(side, interval, {MINER_HOTKEY: files})
+    assert await signals.look_next()
+    assert set(await told(side, interval)) == {(MINER_HOTKEY, "honeypot_hit")}
+
+
+async def test_signals_do_not_wait_for_a_manifest_for_more_than_a_day(side: ResultsSide, signals: Signals):
+    interval = await side.epoch(-signal_evidence.MAX_SEAL_WAIT)
+    await report(side, interval, MINER_HOTKEY, dict.fromkeys(ZIPCODES, EXPECTED))
+    assert await signals.look_next()
+    assert set(await told(side, interval)) == {(MINER_HOTKEY, "exact_target")}
+
+
+async def test_many_long_keys_full_of_zipcodes_silence_no_signal(side: ResultsSide, signals: Signals):
+    """As two miners could upload: 10,000 files each, whose keys name a zipcode 160 times."""
+    trap, *genuine = ZIPCODES
+    files = {f"{zipcode}.json": EXPECTED * 100 for zipcode in genuine} | {f"{trap}.json": EXPECTED * 90}
+    interval = await sealed_epoch(side, files={MINER_HOTKEY: files})
+    await add_honeypot(side, interval, trap)
+    await report(side, interval, MINER_HOTKEY, dict.fromkeys(ZIPCODES, EXPECTED))
+    flood = text(
+        """
+        insert into zipcast.upload_manifests
+            (epoch_id, hotkey, object_key, version_id, size_bytes, etag, stored_at, sealed_at)
+        select :epoch, hotkey,
+            left('data/hotkey=' || hotkey || '/' || repeat(:zipcode || '-', 160), 1000) || n,
+            null, 10, 'e', now(), now()
+        from (values (repeat('A', 48)), (repeat('B', 48))) as miner (hotkey), generate_series(1, 10000) as n
+        """
+    )
+    async with side.owner.begin() as connection:
+        await connection.execute(text("set local statement_timeout = 0"))
+        await connection.execute(flood, {"epoch": interval.epoch_id, "zipcode": genuine[0]})
+    assert await signals.look_next()
+    kinds = {(MINER_HOTKEY, "honeypot_hit"), (MINER_HOTKEY, "exact_target")}
+    assert set(await told(side, interval)) == kinds
+
+
+async def test_a_miners_largest_files_count_by_the_ends_of_their_keys(side: ResultsSide):
+    first, second, third, *_ = ZIPCODES
+    limit, characters = signal_evidence.MAX_SEARCHED_FILES, signal_evidence.MAX_SEARCHED_CHARACTERS
+    rest = characters - len(first)
+    files = {
+        f"{first}/{'x' * (rest - 2)}": 4 * limit,  # the end begins with a slash and the zipcode
+        f"{second}/{'x' * (rest - 1)}": 4 * limit,  # it begins with the zipcode, perhaps of a longer number
+        f"9{third}/{'x' * (rest - 1)}": 4 * limit,
+        **{f"{n}-{third}.json": n for n in range(1, limit)},
+    }
+    interval = await sealed_epoch(side, files={MINER_HOTKEY: files, STRANGER_HOTKEY: {"a.json": 1}})
+    async with side.owner.connect() as connection:
+        found = await signal_evidence.uploaded_bytes(connection, interval.epoch_id)
+    # All but the two smallest: there are two files more than are searched.
+    assert found == {MINER_HOTKEY: {first: 4 * limit, third: sum(range(3, limit))}}
+
+
+async def test_an_epoch_that_fails_holds_up_no_other_and_keeps_its_other_signals(
+    side: ResultsSide, signals: Signals, monkeypatch
+):
+    older, newer = await sealed_epoch(side, LONG_AGO * 2), await sealed_epoch(side)
+    for interval in (older, newer):
+        await add_honeypot(side, interval, ZIPCODES[0])
+        await report(side, interval, MINER_HOTKEY, dict.fromkeys(ZIPCODES, EXPECTED))
+    uploaded_bytes = signal_evidence.uploaded_bytes
+
+    async def failing(connection: AsyncConnection, epoch_id: str) -> dict[str, dict[str, int]]:
+        if epoch_id == older.epoch_id:
+            await connection.execute(text("select 1 / 0"))
+        return await uploaded_bytes(connection, epoch_id)
+
+    monkeypatch.setattr(signal_evidence, "uploaded_bytes", failing)
+    with pytest.raises(DataError):
+        await signals.look_next()
+    assert await signals.look_next()
+    assert set(await told(side, newer)) == {(MINER_HOTKEY, "exact_target")}
+    assert await told(side, older) == {}
+    for _ in range(MAX_UPLOAD_ATTEMPTS - 2):
+        with pytest.raises(DataError):
+            await signals.look_next()
+    assert await signals.look_next()
+    assert set(await told(side, older)) == {(MINER_HOTKEY, "exact_target")}
+    assert not await signals.look_next()
+
+
+class FailingFor(ObjectStore):
+    """Fails for listings whose prefix contains one of these."""
+
+    def __init__(self, config: ObjectStoreConfig, *names: str) -> None:
+        super().__init__(config)
+        self.names = names
+
+    async def list_versions(
+        self, scope: Scope | Folder, after: Marker | None, page_size: int = 500
+    ) -> VersionPage:
+        if any(name in scope.prefix for name in self.names):
+            raise ObjectStoreUnavailableError("TimeoutError")
+        return await super().list_versions(scope, after, page_size)
+
+
+class HurriedClock(SystemClock):
+    """Sleeps take no time."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+async def test_a_miner_whose_listing_fails_hides_no_changes_of_others(side: ResultsSide, servers: Servers):
+    gone = {hotkey: {"gone.json": 1} for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY)}
+    interval = await sealed_epoch(side, files=gone)
+    store = FailingFor(object_store_config(servers), STRANGER_HOTKEY)
+    bucket = servers.s3_environment["S3_BUCKET"]
+    of = ChangeWatch(store, side.database, HurriedClock(), bucket)
+    assert await of.check_next()
+    store.close()
+    kind = "changed_after_deadline"
+    assert set(await told(side, interval)) == {(MINER_HOTKEY, kind), (VALIDATOR_HOTKEY, kind)}
+
+
+async def test_an_epoch_that_cannot_be_checked_keeps_no_other_from_being_checked(
+    side: ResultsSide, servers: Servers
+):
+    gone = {MINER_HOTKEY: {"gone.json": 1}}
+    older, newer = await sealed_epoch(side, LONG_AGO * 2, gone), await sealed_epoch(side, LONG_AGO, gone)
+    store = FailingFor(object_store_config(servers), older.epoch_id)
+    of = ChangeWatch(store, side.database, HurriedClock(), servers.s3_environment["S3_BUCKET"])
+    with pytest.raises(ObjectStoreUnavailableError):
+        await of.check_next()
+    assert await of.check_next()
+    assert set(await told(side, newer)) == {(MINER_HOTKEY, "changed_after_deadline")}
+    store.names = ()
+    assert await of.check_next()
+    store.close()
+    assert set(await told(side, older)) == {(MINER_HOTKEY, "changed_after_deadline")}
+    assert not await of.check_next()

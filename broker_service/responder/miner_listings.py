@@ -1,0 +1,100 @@
+"""Reads a listing for each miner, and tells a miner whose listing fails from a store that is away.
+
+A miner can upload keys that no store lists in time, and that must not hold up anybody else: after several
+attempts it is left out. A store that is away fails for all miners, and then nothing may be concluded from
+what was read. What becomes of a miner that is left out is the caller's to decide.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from runtime import logs
+from storage import policies
+from storage.object_store import ObjectStore, ObjectStoreUnavailableError
+from zipcast.clock import Clock
+from zipcast.hotkeys import Hotkey
+
+log = logs.logger()
+
+Result = TypeVar("Result")
+
+# Pauses between the attempts at one miner: more than a minute in all, so that a short outage cuts nobody.
+RETRY_AFTER_SECONDS = (2.0, 20.0, 40.0)
+# Where more than half of the miners fail, the store is probably ill: they are cut only if that many attempts
+# at the whole, each with all its pauses, ended alike.
+MOST_FAIL_ATTEMPTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[Result]):
+    """One step of a miner's listing. `read` may raise ObjectStoreUnavailableError."""
+
+    read: Callable[[], Awaitable[Result]]
+    timeout_seconds: float
+
+
+@dataclass(slots=True)
+class MinerListing(Generic[Result]):
+    """The steps of one miner's listing, and the `results` of those that succeeded, in the same order."""
+
+    hotkey: Hotkey
+    parts: Sequence[Part[Result]]
+    results: list[Result] = field(default_factory=list)
+
+    def is_complete(self) -> bool:
+        return len(self.results) == len(self.parts)
+
+    async def read(self) -> None:
+        """Read the parts that are missing, up to the first one that fails."""
+        for part in self.parts[len(self.results) :]:
+            try:
+                async with asyncio.timeout(part.timeout_seconds):
+                    self.results.append(await part.read())
+            except (ObjectStoreUnavailableError, TimeoutError) as error:
+                log.warning("miner_listing_failed", hotkey=self.hotkey, error=type(error).__name__)
+                return
+
+
+@dataclass(frozen=True, slots=True)
+class ListingReader:
+    """`places`: how many miners are read at the same time."""
+
+    store: ObjectStore
+    clock: Clock
+    bucket: str
+    places: asyncio.Semaphore
+
+    async def read(self, listings: Sequence[MinerListing[Result]], attempt: int) -> None:
+        """Complete the listings. Those that are incomplete afterwards failed again and again while the store
+        answered for other miners. `attempt` counts the attempts at the whole, from 1.
+
+        Raises ObjectStoreUnavailableError if the store is away, or may be: its folders cannot be listed, no
+        miner's listing succeeds, or most fail."""
+        for pause in (0.0, *RETRY_AFTER_SECONDS):
+            failed = [listing for listing in listings if not listing.is_complete()]
+            if not failed:
+                return
+            if pause:
+                await self.clock.sleep(pause)
+            await self._read_once(failed)
+            failed = [listing for listing in failed if not listing.is_complete()]
+            if len(failed) == len(listings):
+                raise ObjectStoreUnavailableError("no miner's listing succeeds")
+            if failed:
+                await self.store.list_folders(policies.all_miners(self.bucket), None)
+        if 2 * len(failed) > len(listings) and attempt < MOST_FAIL_ATTEMPTS:
+            raise ObjectStoreUnavailableError("most miners' listings fail")
+
+    async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> None:
+        async def in_turn(listing: MinerListing[Result]) -> None:
+            async with self.places:
+                await listing.read()
+
+        tasks = [asyncio.create_task(in_turn(listing)) for listing in listings]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
