@@ -51,6 +51,14 @@ class CurrentEpoch:
                 return held
         raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
 
+    def has_heard_of(self, epoch_id: str) -> bool:
+        """Whether it is one of the two newest epochs of which a message came, and has started."""
+        now = self.clock.now()
+        return any(
+            held is not None and held.message.epoch_id == epoch_id and held.message.epoch_start <= now
+            for held in (self._newest, self._previous)
+        )
+
     async def awaited(self) -> VerifiedEpoch:
         """As `running`; in the first second after an epoch's end it waits for the next one. Who asks at the
         very start would else be told that there is none, and may take that for an answer.

@@ -54,7 +54,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     clock, database, current = doorway.clock, doorway.database, doorway.current
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
-    record = Record(database)
+    record = Record(database, current)
     client = HardenedClient()
     intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
     gate = Gate(

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker_service.responder.sessions import SessionScope
 from runtime.asking import epoch_start, record_of, statements_of
+from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller, Proof
 from storage import epochs, manifests, opt_outs, results, submissions
 from storage.epochs import StoredEpoch
@@ -19,21 +20,39 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.subjects import Verb
 
+OPENING_SECONDS, OPENING_LOOKS = 2.0, 20
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
+    """`current`: what was heard of the newest epochs, which may be ahead of the record."""
+
     database: AsyncEngine
+    current: CurrentEpoch | None = None
 
     async def started(self, epoch_id: str) -> StoredEpoch:
         """The epoch, if it exists and has started; one that has not started does not exist here.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", epoch_id)
-        async with record_of(self.database) as connection:
-            stored = await epochs.started_epoch(connection, epoch_id)
+        stored = await self._started(epoch_id)
+        if stored is None and self.current is not None and self.current.has_heard_of(epoch_id):
+            # The message goes out while the record opens the epoch. Who acts on it at once waits a moment.
+            for _ in range(OPENING_LOOKS):
+                await self.current.clock.sleep(OPENING_SECONDS / OPENING_LOOKS)
+                stored = await self._started(epoch_id)
+                if stored is not None:
+                    return stored
+            raise ServiceError(
+                ErrorCode.SERVICE_UNAVAILABLE, "The epoch is not on record yet.", retry_after_seconds=1
+            )
         if stored is None:
             raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
         return stored
+
+    async def _started(self, epoch_id: str) -> StoredEpoch | None:
+        async with record_of(self.database) as connection:
+            return await epochs.started_epoch(connection, epoch_id)
 
     async def is_sealed(self, epoch_id: str) -> bool:
         """Whether the epoch's manifest is written. Raises ServiceError(SERVICE_UNAVAILABLE)."""

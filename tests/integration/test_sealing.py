@@ -408,6 +408,8 @@ async def test_more_files_than_the_record_takes_are_cut_where_most_are_and_seale
     interval = await an_epoch(database_url, ends_in=timedelta(seconds=-1))
     crowded = CrowdedStore(config(servers))
     replicas = [sealer(servers, crowded, database) for _ in range(2)]
+    async with database.connect(), database.connect():  # while the loop has time for it
+        pass
     assert await asyncio.gather(*(of.seal_next() for of in replicas)) == [True, True]
     crowded.close()
     query = select(UploadManifest.hotkey, func.count()).where(UploadManifest.epoch_id == interval.epoch_id)
