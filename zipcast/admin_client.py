@@ -40,7 +40,8 @@ class AdminClient:
     def __init__(
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
     ) -> None:
-        """Raises ValueError (a server's address), MalformedHotkeyError."""
+        """Take the servers' addresses and the admin's key. Raises ValueError (an address),
+        MalformedHotkeyError."""
         self._signer = signer
         self._trust = trust
         clock = clock or SystemClock()

@@ -105,7 +105,7 @@ class ConnectionsOutcome(WireModel):
 
 
 class KickOutcome(WireModel):
-    """How many connections there were to kick. Their clients may connect again at once."""
+    """The number of connections that were kicked. Their clients may connect again at once."""
 
     kind: Literal["kick"] = "kick"
     hotkey: str

@@ -1,4 +1,4 @@
-"""Which epochs a client has seen: the newest verified one, and those not handed out yet.
+"""Keeps the epochs that a client has seen: the newest verified one, and those not handed out yet.
 
 Owns the rules beyond the signature: never an epoch older than one already seen, and, while none
 was seen, none that ended more than its own length ago. Old epochs stay validly signed for ever, so
@@ -67,7 +67,7 @@ class Arrivals:
         return epoch
 
     def take(self) -> ReceivedEpoch | None:
-        """The next epoch nobody took, or None."""
+        """Return the next epoch that was not taken yet, or None."""
         return self._untaken.popleft() if self._untaken else None
 
 

@@ -1,4 +1,4 @@
-"""What is signed for what: connections, and the legacy commitments of the HTTP contract.
+"""Spells the texts that are signed: for connections, and the legacy commitments of the HTTP contract.
 
 Owns the exact texts and their windows of time. `btauth/1` requests are in `btauth.py`.
 """
@@ -26,7 +26,8 @@ LOOPBACK_AUDIENCE = "loopback"
 
 
 def connection_text(network: str, netuid: int, audience: str, hotkey: str, nonce: str) -> bytes:
-    """What proves a connection: bound to the server's nonce and to the name the client verified.
+    """Return the text whose signature proves a connection: it names the server's nonce and the name that the
+    client verified.
 
     Raises ValueError for a nonce no nats-server makes."""
     if not _SERVER_NONCE.fullmatch(nonce):

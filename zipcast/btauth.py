@@ -42,7 +42,7 @@ _NONCE = re.compile(r"^[1-9][0-9]{0,19}$")
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedRequest:
-    """Well-shaped headers that nobody has checked yet."""
+    """Well-shaped headers that are not checked yet."""
 
     hotkey: Hotkey
     receiver: str

@@ -82,7 +82,7 @@ class EpochInterval:
         return format_epoch_id(self.start_at)
 
     def contains(self, instant: datetime) -> bool:
-        """Whether the epoch runs at `instant`: at its start yes, at its end no longer."""
+        """Return whether the epoch runs at `instant`: at its start it does, at its end no longer."""
         return self.start_at <= as_utc(instant) < self.end_at
 
 
@@ -137,7 +137,7 @@ class EpochCalendar:
 
 
 def preparation_lead(epoch_seconds: int) -> timedelta:
-    """How long before its start an epoch is prepared: 300 s, or half an epoch if that is less.
+    """Return how long before its start an epoch is prepared: 300 s, or half an epoch if that is less.
 
     ValueError unless `epoch_seconds` is a divisor of 86,400.
     """

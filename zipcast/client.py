@@ -36,7 +36,7 @@ from zipcast.subjects import Verb
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 PUSH_GRACE_SECONDS = 5.0
-"""How long after an epoch's end the next one may take to be pushed before it is asked for."""
+"""After an epoch's end the next one may take so long to be pushed before it is asked for."""
 SUBSCRIBE_TIMEOUT_SECONDS = 5
 
 __all__ = ["ReceivedEpoch", "ZipcastClient"]
@@ -107,7 +107,7 @@ class ZipcastClient(Requests):
 
     @property
     def is_informed(self) -> bool:
-        """Whether the running epoch is known, as far as that can be: none is being asked for."""
+        """Return whether the running epoch is known, as far as that can be: none is being asked for."""
         return self._informed_for_seconds() > 0
 
     async def _dial(self, server: Server, on_close: Callback) -> Client:

@@ -210,6 +210,13 @@ class ConsensusReply(WireModel):
     signals: tuple[ToldSignal, ...]
     next_offset: int | None
 
+    def following(self, offset: int) -> int | None:
+        """Return the `offset` of the page that follows this one, which was asked for with `offset`; None
+        after the last. Raises ValueError where it is no larger, so that pages never end."""
+        if self.next_offset is not None and self.next_offset <= offset:
+            raise ValueError(f"nextOffset {self.next_offset} does not lead to further reports")
+        return self.next_offset
+
 
 class EpochResults(WireModel):
     """All pages of one epoch."""

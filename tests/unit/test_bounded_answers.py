@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from tests.contract.documents import ended_epochs, epoch_message, pool_reply
+from tests.contract.documents import consensus_reply, ended_epochs, epoch_message, pool_reply
 from tests.unit.fakes import SIGNER
 from zipcast.cli.epoch_sources import NatsSource
 from zipcast.envelope import UnverifiedEnvelope, seal
@@ -90,6 +90,15 @@ def test_pages_of_a_pool_lead_to_later_zipcodes() -> None:
     for after in (following, "99950"):
         with pytest.raises(ValueError, match="nextAfter"):
             page.following(after)
+
+
+def test_pages_of_reports_lead_to_further_reports() -> None:
+    page = consensus_reply().model_copy(update={"next_offset": 100})
+    assert page.following(0) == page.following(99) == 100
+    for offset in (100, 200):
+        with pytest.raises(ValueError, match="nextOffset"):
+            page.following(offset)
+    assert page.model_copy(update={"next_offset": None}).following(100) is None
 
 
 @dataclass

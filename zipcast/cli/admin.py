@@ -1,4 +1,4 @@
-"""What the operator's admins run: `zipcast admin …`, over NATS, with an admin's wallet.
+"""Defines `zipcast admin …`: commands of the operator's admins, over NATS, with an admin's wallet.
 
 Owns options and output. A command that failed is one line and exit status 1.
 """
@@ -75,7 +75,7 @@ async def connections(
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many, the oldest.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Who is connected to NATS, oldest first; a page of 500."""
+    """List the connections to NATS, oldest first; a page of 500."""
     async with session.admin() as client:
         _show(await client.connections(whom, offset), as_json)
 

@@ -1,4 +1,4 @@
-"""What miners and validators run: `watch`, `current`, `upload`."""
+"""Defines the commands of miners and validators: `watch`, `current`, `upload`."""
 
 import hashlib
 import json

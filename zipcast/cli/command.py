@@ -1,4 +1,4 @@
-"""What the commands of miners and validators share: the session's options, and one line for an error."""
+"""Gives the commands of miners and validators the session's options, and one line for an error."""
 
 import asyncio
 import functools

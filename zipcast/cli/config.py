@@ -1,4 +1,4 @@
-"""`zipcast config`: what the processes would be told by this environment, before they are started."""
+"""Defines `zipcast config`, which shows the settings that processes would read from this environment."""
 
 import os
 from importlib import import_module
@@ -41,7 +41,7 @@ def read_env_files(paths: list[Path] | None) -> None:
 
 
 def env_values(path: Path) -> dict[str, str]:
-    """What a file of settings says. Exits naming a file that cannot be read."""
+    """Return the settings in a file. Exits naming a file that cannot be read."""
     with server_packages():
         from dotenv import dotenv_values
     try:

@@ -13,7 +13,7 @@ from zipcast.wallets import load_hotkey, wallet_names
 
 
 async def describe_current(ready: Ready) -> str:
-    """What runs now, through the SDK with the first dev wallet."""
+    """Describe the running epoch, asked for through the SDK with the first dev wallet."""
     wallets = Path(ready.wallets)
     trust = Trust(frozenset({parse_hotkey(ready.signer)}), ready.network, ready.netuid)
     signer = load_hotkey(wallets, wallet_names(wallets)[0])

@@ -1,4 +1,4 @@
-"""Which database an operator's command uses, and what can go wrong with it as one line each.
+"""Finds the database of an operator's command, and turns each of its faults into one line.
 
 The server's packages are not in the wheel that miners install, so they are imported when called.
 """
@@ -65,7 +65,7 @@ def database_faults() -> Iterator[None]:
 
 
 def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any, Result]]) -> Result:
-    """What `work` returns, given an engine that is closed afterwards."""
+    """Return what `work` returns, given an engine that is closed afterwards."""
 
     async def run() -> Result:
         engine = open_engine(url, application_name="zipcast-operator", pool_size=2)

@@ -1,4 +1,4 @@
-"""Where ended epochs come from: the bridge, NATS, or a file that was exported from either.
+"""Reads ended epochs from the bridge, from NATS, or from a file that was exported from either.
 
 Owns what is asked for, which is all that the caller may see: with a validator's wallet the pools too. Nothing
 here is believed; that is `zipcast.verification`'s.
@@ -269,12 +269,12 @@ class NatsSource:
 
 
 def _note(text: str) -> None:
-    """What was not to be had, and why; the rest is checked all the same."""
+    """Say what could not be read, and why; the rest is checked all the same."""
     echo(text, to_stderr=True)
 
 
 def _predecessor(payload: bytes) -> str | None:
-    """As an unverified message says; whoever verifies it finds out if that is wrong."""
+    """Return what an unverified message says; verifying it finds out if that is wrong."""
     try:
         return EpochMessage.model_validate_json(payload).previous_epoch_id
     except ValidationError:

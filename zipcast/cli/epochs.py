@@ -102,7 +102,7 @@ def next_epoch(
     http: HttpOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """When the next epoch starts; with --preview also what it assigns, which nobody else may see."""
+    """Show when the next epoch starts; with --preview also what it assigns, for the operator alone."""
     if preview:
         show_preview(env_file, as_json=as_json)
         return
@@ -113,7 +113,7 @@ def next_epoch(
 
 
 class _Statistics(BaseModel):
-    """What is shown of the bridge's statistics, in its own words."""
+    """The part of the bridge's statistics that is shown."""
 
     next_start: str | None = Field(validation_alias=AliasPath("epochStatus", "nextEpoch", "startTime"))
 

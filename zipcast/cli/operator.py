@@ -1,4 +1,4 @@
-"""What the operator runs: `up`, `demo`, `migrate`. They need the server's packages, which the
+"""Defines the operator's `up`, `demo` and `migrate`. They need the server's packages, which the
 wheel that miners install does not bring; without them each says what is missing."""
 
 import asyncio

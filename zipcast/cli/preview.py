@@ -1,4 +1,4 @@
-"""What the next epoch assigns, for the operator alone: `zipcast epoch next --preview`.
+"""Shows the operator what the next epoch assigns: `zipcast epoch next --preview`.
 
 Asks no service. It reads the scheduler's own settings, with the secret behind the seeds, and its database:
 whoever has these knows the future anyway, and nobody else can learn it from here.

@@ -78,7 +78,7 @@ def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
 
 @s3_app.command("revoked")
 def revoked(env_file: EnvFiles = None) -> None:
-    """Who is denied, one hotkey a line."""
+    """List the hotkeys that are denied, one a line."""
     with _provider_faults():
         from storage.bucket_policies import BucketPolicies
 

@@ -1,4 +1,4 @@
-"""Which service and which hotkey a command uses: options, else the local stack's ready.json."""
+"""Finds the service and the hotkey of a command: by options, else by the local stack's ready.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,7 +76,9 @@ class _Chosen:
 
 
 def trust_of(ready: Path, signers: str | None, network: str | None, netuid: int | None) -> Trust:
-    """Whose epochs to believe. Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    """Return the signers whose epochs are believed.
+
+    Raises NotReadyError, and typer.BadParameter naming what is missing."""
     chosen = _Chosen.of(ready)
     try:
         trusted = frozenset(

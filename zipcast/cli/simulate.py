@@ -1,4 +1,4 @@
-"""`zipcast simulate`: what the rules of selection do with a pool, before they are put in force.
+"""Defines `zipcast simulate`, which shows what rules of selection do with a pool before they are in force.
 
 Needs no running service and no secret; a checkout, since it reads zipcode files as the import does.
 """

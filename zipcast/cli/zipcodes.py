@@ -1,4 +1,4 @@
-"""What the operator does with zipcode data: `import`, `zipcodes …`, `imports …`.
+"""Defines the operator's commands on zipcode data: `import`, `zipcodes …`, `imports …`.
 
 Owns options and output; `storage` owns what happens.
 """
@@ -266,7 +266,7 @@ def show_import(
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """One version, rebuilt: what was in force then, by state and by tier."""
+    """Show one version, rebuilt: the zipcodes that were in force then, by state and by tier."""
     with server_packages():
         from storage import zipcode_versions
 
