@@ -76,7 +76,7 @@ def write_keys(folder: Path, keys: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def read_keys(folder: Path) -> dict[str, dict[str, str]]:
-    """What `write_keys` wrote."""
+    """Read what `write_keys` wrote."""
     return {
         path.stem: dict(line.split("=", 1) for line in path.read_text().splitlines() if line)
         for path in sorted(folder.glob("*.env"))

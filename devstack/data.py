@@ -1,4 +1,4 @@
-"""What the database holds before our processes start: every migration, and zipcodes to select from."""
+"""Fills the database before our processes start: every migration, and zipcodes to select from."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""What a person may choose about a stack, checked before anything starts."""
+"""Holds the options of a stack, and checks them before anything starts."""
 
 import re
 from collections.abc import Container, Iterable, Mapping

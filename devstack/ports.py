@@ -1,4 +1,4 @@
-"""Which TCP ports of 127.0.0.1 the stack listens on.
+"""Chooses the TCP ports of 127.0.0.1 on which the stack listens.
 
 Owns the choice: consecutive from a base, or the ones of the last run as far as they are free, so
 that addresses in a shell's history keep working; and that no two stacks on a machine choose the same
@@ -71,7 +71,7 @@ def _claim(port: int, claims: ExitStack) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1:`port` now."""
+    """Return whether a server could listen on 127.0.0.1:`port` now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -74,7 +74,7 @@ def database_url(state: State, ports: Ports, database: str = DATABASE) -> str:
 
 
 def server_user() -> tuple[int, int] | None:
-    """Whom PostgreSQL runs as: (uid, gid) of `nobody` under root, otherwise ourselves."""
+    """Return whom PostgreSQL runs as: (uid, gid) of `nobody` under root, otherwise ourselves."""
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")
@@ -134,14 +134,14 @@ async def create_database(url: str, name: str, *, template: str = "template1") -
 
 
 async def drop_database(url: str, name: str) -> None:
-    """Drop `name`, cutting whoever is connected."""
+    """Drop `name`, ending all its connections."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         command = sql.SQL("drop database if exists {} with (force)")
         await connection.execute(command.format(sql.Identifier(name)))
 
 
 async def accepts_connections(url: str) -> bool:
-    """Whether a login works within 2 s."""
+    """Return whether a login works within 2 s."""
     try:
         async with await psycopg.AsyncConnection.connect(url, connect_timeout=2):
             return True

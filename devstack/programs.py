@@ -15,7 +15,8 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE",
 
 
 def inherited_environment() -> dict[str, str]:
-    """What any child gets of our environment: never credentials, proxies or other people's settings."""
+    """Return what a child process gets of our environment: no credentials, proxies or other people's
+    settings."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""What the demonstration expects and what came: the live table and the verdict.
+"""Keeps what the demonstration expects and what came: the live table and the verdict.
 
 Owns counting. A cell that stays empty is a failure, and so is an epoch received before its start.
 """
@@ -27,7 +27,7 @@ class Scoreboard:
     _cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
 
     def counts(self, epoch_id: str) -> bool:
-        """Whether this epoch belongs to the demonstration: the first ones that are pushed."""
+        """Return whether this epoch belongs to the demonstration: the first ones that are pushed."""
         if epoch_id not in self.epoch_ids and len(self.epoch_ids) < self.epochs:
             self.epoch_ids.append(epoch_id)
         return epoch_id in self.epoch_ids

@@ -20,7 +20,7 @@ _TEMPLATE = "zipcast_template"
 
 
 def ignore(_: Event) -> None:
-    """A report nobody reads."""
+    """Drop a report."""
 
 
 class Servers:

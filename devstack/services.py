@@ -1,4 +1,4 @@
-"""Our own four processes as parts: what each is told, and how it says that it is ready.
+"""Makes parts of our own four processes: their settings, and how each says that it is ready.
 
 Owns their environments. Each gets the variables it needs and nothing of anybody else's.
 """

@@ -1,4 +1,4 @@
-"""How many connection attempts of one source address are looked at. No I/O.
+"""Limits how many connection attempts of one source address are looked at. No I/O.
 
 Owns two buckets an address: of attempts, wide enough for a farm behind one NAT to come back at once, and of
 false proofs, the only ones that cost cryptography, much tighter. What is beyond either gets no answer: an
@@ -21,7 +21,7 @@ MOST_ADDRESSES = 20_000
 
 
 class Limit(StrEnum):
-    """Which bucket was empty."""
+    """The bucket that was empty."""
 
     ATTEMPTS = "attempts"
     FAILURES = "failures"

@@ -1,4 +1,4 @@
-"""Which connections of hotkeys there are, and which of them must go. No I/O.
+"""Keeps the connections of hotkeys, and finds those that must be ended. No I/O.
 
 Owns the table that is kept from our own grants, nats-server's word that a connection ended, and its full
 listing every few seconds, which has the last word. A connection carries the role it was granted for in its
@@ -19,7 +19,7 @@ SETTLING = timedelta(seconds=3)
 
 
 class Role(StrEnum):
-    """What a connection was granted for. An admin may be registered besides, or not."""
+    """The rights that a connection was granted. An admin may be registered besides, or not."""
 
     MINER = "miner"
     VALIDATOR = "validator"
@@ -37,7 +37,7 @@ class Role(StrEnum):
 
 
 def role_of(hotkey: Hotkey, registry: RegistryView, admins: frozenset[Hotkey]) -> Role | None:
-    """The role it has now; None for a stranger."""
+    """The role that the hotkey has now; None for one that is not registered."""
     neuron = registry.find(hotkey)
     if neuron is None:
         return Role.ADMIN if hotkey in admins else None
@@ -55,7 +55,7 @@ class KickReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a connection is: unique as long as that server runs, whose id is new at each start."""
+    """The place of a connection: unique as long as its server runs, which has a new id at each start."""
 
     server_id: str
     client_id: int
@@ -81,7 +81,7 @@ def connection_user(hotkey: Hotkey, role: Role) -> str:
 
 
 def parse_connection_user(name: str) -> tuple[Hotkey, Role] | None:
-    """None for a service user, whose name is his nkey."""
+    """None for a service user, whose name is its nkey."""
     role, _, hotkey = name.partition(".")
     try:
         return parse_hotkey(hotkey), Role(role)
@@ -98,7 +98,7 @@ class Connections:
     _live: dict[Hotkey, dict[Place, Connection]] = field(default_factory=dict)
     _owners: dict[Place, Hotkey] = field(default_factory=dict)
     _ended: set[Place] | None = None
-    """What ended while a listing is under way, and may yet be on it."""
+    """Connections that ended during a listing, which may still show them."""
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -125,7 +125,8 @@ class Connections:
             self._add(connection)
 
     def kicks(self, registry: RegistryView) -> list[Kick]:
-        """What has no right to be there any more; it leaves the table, and is listed again if it stays."""
+        """Return the connections that have lost their right. They leave the table, and come back with the next
+        listing if they stay."""
         kicks = self._against_registry(registry)
         for kick in kicks:
             self._remove(kick.connection.place)

@@ -1,4 +1,4 @@
-"""Who may connect, and what they may do then. No I/O.
+"""Decides who may connect, and with which rights. No I/O.
 
 Owns both credential forms and the permissions of each role. The signed texts are `zipcast.auth`'s.
 """
@@ -57,7 +57,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Decides one connection at a time against the registry in force."""
+    """Decides about one connection at a time, by the registry in force."""
 
     registry: RegistryView
     network: str

@@ -26,7 +26,7 @@ class ExchangeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What a client offered, still unverified, as our nats-server tells it."""
+    """The unverified proof that a client offered, as our nats-server passes it on."""
 
     server_id: str
     user_nkey: str

@@ -1,4 +1,4 @@
-"""What the callout measures of the connections it decides about. A reason of a refusal is one of
+"""Metrics of the connections that the callout decides about. A reason of a refusal is one of
 `decision`'s, of a kick one of `connections`', of a question that gets no answer one of `addresses`'."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

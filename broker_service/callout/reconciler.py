@@ -61,7 +61,7 @@ class Reconciler:
             await self.kick(self._connections.kicks(self._registry))
 
     async def kick(self, kicks: Iterable[Kick]) -> None:
-        """What cannot be kicked now is on the next listing again."""
+        """A connection that cannot be kicked now is on the next listing again."""
         for kick in kicks:
             try:
                 await self._account.kick(kick.connection.place)

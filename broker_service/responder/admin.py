@@ -1,4 +1,4 @@
-"""What admins ask: a row in the queue, which a scheduler works off, and what it came to.
+"""Queues admins' commands for the schedulers, and shows what became of them.
 
 Owns how long a reply waits for the outcome, and which requests are one command. Executes nothing: the
 responder has neither the signer nor the rights.
@@ -85,7 +85,7 @@ class AdminDesk:
 
 
 def command_id_of(admission: Admission) -> UUID:
-    """The same for the same signed request, so that sending it again, by whomever, does nothing twice."""
+    """Return the same id for the same signed request: sent again, it does nothing twice."""
     proof = admission.proof
     named = f"{admission.caller.hotkey}\n{proof.request_key}\n{proof.body_sha256}"
     return UUID(bytes=hashlib.sha256(named.encode()).digest()[:16], version=4)

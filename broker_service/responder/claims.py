@@ -94,7 +94,7 @@ class Claims:
     async def _take(
         self, connection: AsyncConnection, key: ClaimKey, found: Claim | None, admission: Admission
     ) -> datetime:
-        """The instant of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is somebody else's."""
+        """Return the time of our claim. Raises ServiceError(REQUEST_UNDER_WAY) if it is claimed already."""
         now = self.clock.now()
         if found is not None:
             taken = await claims.take_again(connection, key, found, admission.proof.body_sha256, now)
@@ -174,7 +174,7 @@ class Once:
 
 @contextmanager
 def _refunded(quota: Quota) -> Iterator[None]:
-    """What was charged for, if it comes to nothing."""
+    """Give back what was charged, if nothing comes of it."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""Whether the files of a validator's report are there, and are what he says.
+"""Checks that the files of a validator's report are there, and are as it says.
 
 Owns what is checked: place, size, required metadata, SHA-256. By the checksum that the store kept of an
 upload where there is one, else by reading the object, up to a bound for each report. Nothing is taken on the
@@ -28,7 +28,7 @@ from zipcast.result_messages import ReportedFile
 # From a report's arrival; the bridge waits eight seconds for an answer, and the record needs some of them.
 PATIENCE_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
-# How far ahead of our clock a validator's may be.
+# A validator's clock may be so far ahead of ours.
 AHEAD = timedelta(minutes=5)
 TIMESTAMP = "validation-timestamp"
 _STAMP = re.compile(
@@ -153,7 +153,7 @@ def mismatch(key: str, fault: str) -> ServiceError:
 def metadata_fault(
     metadata: Mapping[str, str], hotkey: Hotkey, interval: EpochInterval, now: datetime
 ) -> str | None:
-    """What is wrong with an upload's metadata, if anything."""
+    """Return what is wrong with an upload's metadata; None if nothing is."""
     # The timestamp stands in for itself: any plausible one will do.
     for name, required in required_metadata(hotkey, interval.epoch_id, now).items():
         value = metadata.get(name)

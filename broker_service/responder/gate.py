@@ -138,7 +138,7 @@ class Gate:
     async def _answer(
         self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
     ) -> Any:
-        """What the handler says. What mints is charged once per signed request, by the handler's `once`."""
+        """Return the handler's reply. Minting is charged once per signed request, by the handler's `once`."""
         claimed = verb in CLAIMED_VERBS
         request_key = None if claimed else admission.proof.request_key
         quota = Quota(self._limits, verb, admission.caller.hotkey, request_key)

@@ -1,4 +1,4 @@
-"""What the responder tells of its own dependencies: the two buckets."""
+"""Reports how the responder reaches its two buckets."""
 
 from broker_service.responder.settings import ResponderSettings
 from runtime.probes import Check, Finding, Probes

@@ -1,4 +1,4 @@
-"""What the responder measures of the requests it answers. Labels are verbs, doors and codes: no hotkey."""
+"""Metrics of the requests that the responder answers. Labels are verbs, doors and codes: no hotkey."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 

@@ -1,4 +1,4 @@
-"""Reads a listing for each miner, and tells a miner whose listing fails from a store that is away.
+"""Reads a listing for each miner, and distinguishes a miner whose listing fails from a store that is away.
 
 A miner can upload keys that no store lists in time, and that must not hold up anybody else: after several
 attempts it is left out. A store that is away fails for all miners, and then nothing may be concluded from
@@ -20,7 +20,7 @@ log = logs.logger()
 
 Result = TypeVar("Result")
 
-# Pauses between the attempts at one miner: more than a minute in all, so that a short outage cuts nobody.
+# Pauses between the attempts at one miner: more than a minute in all, so that a short outage cuts no miner.
 RETRY_AFTER_SECONDS = (2.0, 20.0, 40.0)
 # Where more than half of the miners fail, the store is probably ill: they are cut only if that many attempts
 # at the whole, each with all its pauses, ended alike.

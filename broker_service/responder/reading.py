@@ -1,4 +1,4 @@
-"""What validators may read of miners' uploads: of ended epochs, exactly the versions of the manifest.
+"""Lets validators read miners' uploads: of ended epochs, exactly the versions of the manifest.
 
 Owns the page and its token. The manifest is the sealer's; here nothing asks the object store, so that
 reading goes on while it is away. Signing a page takes 100 ms of processor time: one thread does it, page by
@@ -98,7 +98,7 @@ class Reader:
         return await self.sessions.credentials(caller.hotkey, epoch_id, "read", scope)
 
     def _page(self, bucket: str, found: list[SealedObject]) -> tuple[ReadableObject, ...]:
-        """As many as a message has room for, and at least one if there are any."""
+        """Return as many as a message has room for, and at least one if there are any."""
         objects: list[ReadableObject] = []
         spare_bytes = PAGE_BYTES
         for one in found:
@@ -122,7 +122,7 @@ class Reader:
 
 
 def make_token(last: SealedObject) -> str:
-    """Where the next page begins."""
+    """Return a token that says where the next page begins."""
     return base64.urlsafe_b64encode(f"{last.hotkey}\n{last.object_key}".encode()).decode()
 
 

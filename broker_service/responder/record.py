@@ -25,7 +25,7 @@ OPENING_SECONDS, OPENING_LOOKS = 2.0, 20
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`current`: what was heard of the newest epochs, which may be ahead of the record."""
+    """`current`: the newest epochs by their messages, which may be ahead of the record."""
 
     database: AsyncEngine
     current: CurrentEpoch | None = None
@@ -55,7 +55,7 @@ class Record:
             return await epochs.started_epoch(connection, epoch_id)
 
     async def is_sealed(self, epoch_id: str) -> bool:
-        """Whether the epoch's manifest is written. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return whether the epoch's manifest is written. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await manifests.is_sealed(connection, epoch_id)
 

@@ -1,4 +1,4 @@
-"""Miners' status reports: whose nonce is right is believed, late ones are kept and told apart."""
+"""Takes miners' status reports: the nonce must be right; late reports are kept and marked."""
 
 from dataclasses import dataclass
 
@@ -67,7 +67,7 @@ class Reports:
 
 
 def _most_claimed(report: StatusRequest, message: EpochMessage) -> dict[str, int]:
-    """By zipcode of the epoch; of one that is named twice the larger count."""
+    """Return the claimed count for each zipcode of the epoch; of one that is named twice, the larger."""
     published = {one.zipcode for one in message.zipcodes}
     claimed: dict[str, int] = {}
     for one in report.zipcodes_completed or ():

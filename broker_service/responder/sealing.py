@@ -168,7 +168,7 @@ def highest_level(counts: Sequence[int], most: int) -> int:
 
 
 def _owner(folder: str) -> Hotkey | None:
-    """Whose `data/hotkey=…/` it is; None for what no form of ours can have made."""
+    """Return the owner of a `data/hotkey=…/`; None for a folder that no form of ours can have made."""
     try:
         return parse_hotkey(folder.removeprefix("data/hotkey=").removesuffix("/"))
     except MalformedHotkeyError:

@@ -23,7 +23,7 @@ Purpose = Literal["upload", "read"]
 
 @dataclass(frozen=True, slots=True)
 class SessionScope:
-    """What a session opens: `prefix` describes it to the reader, `policy` to the provider."""
+    """The scope of a session: `prefix` describes it to the reader, `policy` to the provider."""
 
     bucket: str
     prefix: str
@@ -93,7 +93,7 @@ class Sessions:
 
 
 def store_down() -> ServiceError:
-    """What a client is told when the object store or STS fails; nothing of why."""
+    """Return the error for a client when the object store or STS fails. It says nothing of the cause."""
     return ServiceError(
         ErrorCode.CREDENTIALS_UNAVAILABLE, "The object store does not answer.", retry_after_seconds=5
     )

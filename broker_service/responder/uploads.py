@@ -89,14 +89,14 @@ class Issuer:
             await self.record.started(epoch_id)
 
     def _runs(self, epoch_id: str) -> bool:
-        """Whether memory knows it as the running epoch, so that the record need not be asked."""
+        """Return whether memory has it as the running epoch, so that the record need not be asked."""
         try:
             return self.current.running().message.epoch_id == epoch_id
         except ServiceError:
             return False
 
     async def _deadline(self, epoch_id: str | None) -> tuple[str, datetime]:
-        """Of that epoch, or of the running one."""
+        """Return id and deadline of that epoch, or of the running one."""
         if epoch_id is None or self._runs(epoch_id):
             message = (await self.current.awaited()).message
             return message.epoch_id, message.submission_deadline
@@ -171,7 +171,7 @@ def _until(deadline: datetime, now: datetime) -> timedelta:
 
 
 def required_metadata(hotkey: Hotkey, epoch_id: str, issued_at: datetime) -> dict[str, str]:
-    """What every validator upload must carry as x-amz-meta-*; the form holds it filled in."""
+    """Return the x-amz-meta-* fields that every validator upload must carry; the form has them filled in."""
     return {
         "epoch-id": epoch_id,
         "validator-hotkey": hotkey,

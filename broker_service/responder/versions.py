@@ -17,8 +17,8 @@ Listed = tuple[dict[str, ObjectVersion], bool]
 
 
 async def newest_versions(store: ObjectStore, scope: Scope, before: datetime) -> Listed:
-    """By key, and whether that is all there is. Versions of a key may straddle two pages, so choosing waits
-    for the last."""
+    """Return the chosen version of each key, and whether that is all there is. Versions of a key may straddle
+    two pages, so choosing waits for the last."""
     chosen: dict[str, ObjectVersion] = {}
     marker: Marker | None = None
     for _ in range(MAX_PAGES):
