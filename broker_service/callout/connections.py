@@ -125,7 +125,7 @@ class Connections:
             self._add(connection)
 
     def kicks(self, registry: RegistryView) -> list[Kick]:
-        """Return the connections that have lost their right. They leave the table, and come back with the next
+        """Return the connections that have lost their right. They leave the table, and come back with a later
         listing if they stay."""
         kicks = self._against_registry(registry)
         for kick in kicks:
