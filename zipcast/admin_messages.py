@@ -105,7 +105,7 @@ class ConnectionsOutcome(WireModel):
 
 
 class KickOutcome(WireModel):
-    """The number of connections that were kicked. Their clients may connect again at once."""
+    """How many connections there were to kick. Their clients may connect again at once."""
 
     kind: Literal["kick"] = "kick"
     hotkey: str
