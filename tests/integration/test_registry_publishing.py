@@ -30,6 +30,7 @@ from tests.integration.registry_side import (
     scheduler_connection,
 )
 from tests.unit.fakes import START_AT, FakeClock, neuron, snapshot
+from zipcast.messages import RegisteredNeuron
 from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 MANY = tuple(neuron(f"hotkey-{uid}", uid=uid) for uid in range(10))
@@ -257,10 +258,22 @@ async def test_garbage_in_kv_is_replaced(own_servers, database):
         assert (await side.in_kv()).block_number == 1002
 
 
+def crowd_of(count: int) -> tuple[RegisteredNeuron, ...]:
+    """Neurons with keys that compress as little as real ones."""
+    letters = random.Random(1)  # noqa: S311
+
+    def key() -> str:
+        return "".join(letters.choices(ascii_letters, k=48))
+
+    one = MANY[0]
+    return tuple(
+        one.model_copy(update={"uid": uid, "hotkey": key(), "coldkey": key()}) for uid in range(count)
+    )
+
+
 async def test_ten_thousand_neurons_are_published_in_parts_and_followed(own_servers, database):
     """Real keys do not compress: 10,000 neurons take several messages."""
-    letters = random.Random(1)  # noqa: S311
-    crowd = tuple(neuron("".join(letters.choices(ascii_letters, k=48)), uid=uid) for uid in range(10_000))
+    crowd = crowd_of(10_000)
     source = ScriptedSource(crowd)
     async with replica(own_servers, database, source) as side:
         view = RegistryView(NETWORK, NETUID, 1000)
@@ -293,9 +306,7 @@ async def test_parts_that_are_being_replaced_are_not_taken_for_a_snapshot(own_se
 
 async def test_a_snapshot_that_cannot_be_published_shows_in_the_health(own_servers, database, monkeypatch):
     monkeypatch.setattr("runtime.registry_parts.PART_BYTES", 1_000_000)
-    letters = random.Random(2)  # noqa: S311
-    crowd = tuple(neuron("".join(letters.choices(ascii_letters, k=48)), uid=uid) for uid in range(10_000))
-    async with replica(own_servers, database, ScriptedSource(crowd)) as side:
+    async with replica(own_servers, database, ScriptedSource(crowd_of(10_000))) as side:
         await side.step()
         assert side.reader.failing == {"registry_publishing": "MaxPayloadError"}
         monkeypatch.undo()
