@@ -47,7 +47,9 @@ async def test_a_status_report_may_be_sent_again_word_for_word(
     body = report(ready, current, "miner-2", status="COMPLETED", seconds_ago=3)
     answers = [await http.post(STATUS, json=body) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200] * 3
-    assert len({answer.json()["message"] for answer in answers}) == 1
+    # The epoch may end meanwhile.
+    messages = {answer.json()["message"] for answer in answers}
+    assert messages <= {"Recorded.", "Recorded, after the deadline."}
 
 
 async def test_an_earlier_text_with_a_wrong_nonce_is_not_its_signers_mistake(
