@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from runtime.sys_account import ClientConnection, ListingError, client_connections, kick_connection
 from schedulers import plan
 from schedulers.prepare import EpochNotPendingError, Preparer, RegenerationDiffersError
+from schedulers.target_override import TargetUnreachableError, require_reachable
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.admin_commands import Command
 from zipcast.admin_messages import (
@@ -33,7 +34,6 @@ from zipcast.admin_messages import (
 from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.messages import WireModel
-from zipcast.selection import PoolTooSmallError
 from zipcast.subjects import Verb
 
 
@@ -105,8 +105,8 @@ class AdminActions:
                 f"{first.epoch_id}"
             )
         try:
-            await self.preparer.require_reachable(connection, request.target_listings)
-        except PoolTooSmallError:
+            await require_reachable(connection, self.preparer.settings, request.target_listings)
+        except TargetUnreachableError:
             raise CommandRefusedError(
                 f"no choice of the zipcodes in force comes to {request.target_listings} listings"
             ) from None

@@ -16,39 +16,31 @@ from schedulers.choosing import ChosenEpoch, choose_epoch, publish_import
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.seed_secrets import Secrets
+from schedulers.target_override import import_in_force, settings_of
 from storage import (
-    admin_commands,
     epoch_changes,
     epoch_inputs,
     epochs,
     pending_epochs,
     published_zipcodes,
 )
-from storage.candidates import load_real_candidates
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
-from storage.zipcode_import import newest_import_id
 from zipcast import envelope, fairness
 from zipcast.calendar import EpochCalendar, EpochInterval
 from zipcast.honeypots import Choice, HoneypotSettings
 from zipcast.hotkeys import Hotkey, Signer
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.selection import MAX_TARGET_LISTINGS, PoolTooSmallError, SelectionSettings, select
-from zipcast.subjects import Verb
+from zipcast.selection import SelectionSettings
 
 log = logs.logger()
 
 # An epoch that starts within this time is left as it is: its readers are about to look.
 REGENERATION_MARGIN = timedelta(seconds=1)
 # Whether a target can be reached does not depend on the seed.
-_ANY_SEED = bytes(32)
 # nats.conf allows 256 KB a message, headers included.
 MAX_PAYLOAD_BYTES = 200_000
-
-
-class NothingImportedError(Exception):
-    """There is no zipcode data yet: `zipcast import FILE` first."""
 
 
 class EpochEndedError(Exception):
@@ -145,16 +137,6 @@ class Preparer:
                 raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
         log.info("epoch_regenerated", epoch_id=epoch_id)
 
-    async def require_reachable(self, connection: AsyncConnection, target_listings: int) -> None:
-        """Raises NothingImportedError; ValueError for a target out of range; PoolTooSmallError unless today's
-        zipcodes come to that target."""
-        if not 1 <= target_listings <= MAX_TARGET_LISTINGS:
-            raise ValueError(f"the target must be 1 to {MAX_TARGET_LISTINGS}")
-        now = await epochs.database_now(connection)
-        candidates = await load_real_candidates(connection, await _import_in_force(connection))
-        settings = replace(self.settings, target_listings=target_listings)
-        await asyncio.to_thread(select, candidates, settings, _ANY_SEED, now)
-
     async def build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
         """The epoch as it would be prepared now; of all that, only its inputs are written. The caller holds
         the lock under which epochs are prepared."""
@@ -221,12 +203,11 @@ class Preparer:
         self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
     ) -> SelectionInputs:
         """What the epoch would be committed to now, with the epochs `including` in its history."""
-        import_id = await _import_in_force(connection)
+        import_id = await import_in_force(connection)
         keys = fairness.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
         await publish_import(connection, import_id, self.settings, self.honeypots, keys)
         zipcodes = await published_zipcodes.load(connection, import_id, {})
         self.metrics.honeypots_opened.set(await published_zipcodes.opened_share(connection, import_id))
-        target = await self._overridden_target(connection, interval.epoch_id)
         start = interval.start_at
         history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
         return SelectionInputs(
@@ -234,24 +215,11 @@ class Preparer:
             import_id=import_id,
             secret_id=secret_id,
             history_epoch_ids=tuple(sorted({*history, *including})),
-            settings=self.settings if target is None else replace(self.settings, target_listings=target),
+            settings=await settings_of(connection, self.settings, interval.epoch_id),
             honeypots=self.honeypots,
             salt=self._salt(interval.epoch_id, secret_id),
             zipcodes_sha256=await asyncio.to_thread(fairness.zipcodes_hash, zipcodes),
         )
-
-    async def _overridden_target(self, connection: AsyncConnection, epoch_id: str) -> int | None:
-        """The one that an admin gave the epoch. The zipcodes may have changed since: a target that they no
-        longer come to would stop this epoch and all that follow it."""
-        target = await admin_commands.overridden_target(connection, epoch_id, Verb.TARGET_OVERRIDE)
-        if target is None:
-            return None
-        try:
-            await self.require_reachable(connection, target)
-        except (PoolTooSmallError, ValueError):
-            log.error("target_override_unreachable", epoch_id=epoch_id, target_listings=target)
-            return None
-        return target
 
     async def _choose(
         self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs
@@ -305,13 +273,6 @@ class Preparer:
             next_signer=self.next_signer,
             issued_at=issued_at,
         )
-
-
-async def _import_in_force(connection: AsyncConnection) -> int:
-    import_id = await newest_import_id(connection)
-    if import_id is None:
-        raise NothingImportedError("no zipcodes have been imported yet")
-    return import_id
 
 
 def _without_links(message: EpochMessage) -> EpochMessage:

@@ -34,9 +34,10 @@ def show_preview(env_files: list[Path] | None, *, as_json: bool) -> None:
 def _preview(env_files: list[Path] | None) -> "Preview":
     with server_packages():
         from runtime.settings import load
-        from schedulers.prepare import MessageTooLargeError, NothingImportedError
+        from schedulers.prepare import MessageTooLargeError
         from schedulers.seed_secrets import UnknownSecretError
         from schedulers.settings import SchedulerSettings
+        from schedulers.target_override import NothingImportedError
         from zipcast.selection import PoolTooSmallError
     read_env_files(env_files)
     settings = load(SchedulerSettings)

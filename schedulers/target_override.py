@@ -1,0 +1,68 @@
+"""Finds the target that an admin gave an epoch in place of the usual one, if the zipcodes come to it."""
+
+import asyncio
+from dataclasses import replace
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from runtime import logs
+from storage import admin_commands, epochs
+from storage.candidates import load_real_candidates
+from storage.zipcode_import import newest_import_id
+from zipcast.selection import MAX_TARGET_LISTINGS, PoolTooSmallError, SelectionSettings, select
+from zipcast.subjects import Verb
+
+log = logs.logger()
+
+_ANY_SEED = bytes(32)
+
+
+class NothingImportedError(Exception):
+    """There is no zipcode data yet: `zipcast import FILE` first."""
+
+
+class TargetUnreachableError(Exception):
+    """No choice of the zipcodes in force comes to that target."""
+
+
+async def import_in_force(connection: AsyncConnection) -> int:
+    """Raises NothingImportedError."""
+    import_id = await newest_import_id(connection)
+    if import_id is None:
+        raise NothingImportedError("no zipcodes have been imported yet")
+    return import_id
+
+
+async def require_reachable(
+    connection: AsyncConnection, settings: SelectionSettings, target_listings: int
+) -> None:
+    """Raises NothingImportedError, and TargetUnreachableError unless today's zipcodes come to that target."""
+    if not 1 <= target_listings <= MAX_TARGET_LISTINGS:
+        raise TargetUnreachableError(f"the target must be 1 to {MAX_TARGET_LISTINGS}")
+    now = await epochs.database_now(connection)
+    candidates = await load_real_candidates(connection, await import_in_force(connection))
+    wanted = replace(settings, target_listings=target_listings)
+    try:
+        await asyncio.to_thread(select, candidates, wanted, _ANY_SEED, now)
+    except PoolTooSmallError as error:
+        raise TargetUnreachableError(str(error)) from error
+
+
+async def settings_of(
+    connection: AsyncConnection, settings: SelectionSettings, epoch_id: str
+) -> SelectionSettings:
+    """Return the settings with the epoch's own target, if an admin gave it one.
+
+    The zipcodes may have changed since: a target that they no longer come to is dropped, or it would stop
+    this epoch and all that follow it.
+
+    Raises NothingImportedError."""
+    target = await admin_commands.overridden_target(connection, epoch_id, Verb.TARGET_OVERRIDE)
+    if target is None:
+        return settings
+    try:
+        await require_reachable(connection, settings, target)
+    except TargetUnreachableError:
+        log.error("target_override_unreachable", epoch_id=epoch_id, target_listings=target)
+        return settings
+    return replace(settings, target_listings=target)
