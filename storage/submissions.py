@@ -63,22 +63,33 @@ class Standing(Enum):
     SUPERSEDED = "signed earlier than the stored one"
 
 
-async def standing(
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`is_late`: whether the report that is stored came after the deadline."""
+
+    standing: Standing
+    is_late: bool
+
+
+async def compare(
     connection: AsyncConnection, epoch_id: str, hotkey: str, reported_at: datetime, body_sha256: str
-) -> Standing:
+) -> Comparison:
     """Return how a report signed at `reported_at` compares with the stored one; nothing is written."""
-    query = select(MinerSubmission.reported_at, MinerSubmission.body_sha256).where(
+    query = select(MinerSubmission.reported_at, MinerSubmission.body_sha256, MinerSubmission.is_late).where(
         MinerSubmission.epoch_id == epoch_id, MinerSubmission.hotkey == hotkey
     )
     row = (await connection.execute(query)).one_or_none()
-    if row is None or row.reported_at < reported_at:
-        return Standing.NEWEST
+    if row is None:
+        return Comparison(Standing.NEWEST, is_late=False)
+    if row.reported_at < reported_at:
+        return Comparison(Standing.NEWEST, row.is_late)
     if row.reported_at > reported_at:
-        return Standing.SUPERSEDED
-    return Standing.REPEATED if row.body_sha256 == body_sha256 else Standing.CONFLICTING
+        return Comparison(Standing.SUPERSEDED, row.is_late)
+    same = row.body_sha256 == body_sha256
+    return Comparison(Standing.REPEATED if same else Standing.CONFLICTING, row.is_late)
 
 
-async def store_submission(connection: AsyncConnection, submission: Submission) -> Standing:
+async def store_submission(connection: AsyncConnection, submission: Submission) -> Comparison:
     """Store the report if it was signed strictly later than the stored one, and return how it compares.
 
     Only NEWEST was written: one signed text stands for one body."""
@@ -99,8 +110,8 @@ async def store_submission(connection: AsyncConnection, submission: Submission) 
         where=report.excluded.reported_at > MinerSubmission.reported_at,
     ).returning(MinerSubmission.hotkey)
     if (await connection.execute(newer)).first() is not None:
-        return Standing.NEWEST
-    return await standing(
+        return Comparison(Standing.NEWEST, submission.is_late)
+    return await compare(
         connection,
         submission.epoch_id,
         submission.hotkey,

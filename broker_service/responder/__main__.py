@@ -45,7 +45,7 @@ USER = "responder"
 
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
-    """Answer until told to stop."""
+    """Answer requests until the process is to stop."""
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
     doorway = Doorway.of(settings, USER, life, pool_size=20)

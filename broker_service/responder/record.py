@@ -15,7 +15,7 @@ from storage.issuances import Issuance, record_issuance
 from storage.manifests import SealedObject
 from storage.policies import Listing, Scope
 from storage.results import NewResult, RecordedResult
-from storage.submissions import Standing, Submission, store_submission
+from storage.submissions import Comparison, Standing, Submission, store_submission
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.subjects import Verb
@@ -66,7 +66,7 @@ class Record:
         async with record_of(self.database) as connection:
             return await manifests.sealed_objects(connection, epoch_id, hotkey, after, limit)
 
-    async def submission(self, submission: Submission) -> Standing:
+    async def submission(self, submission: Submission) -> Comparison:
         """Store a status report, unless one signed as late is there.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
@@ -78,9 +78,10 @@ class Record:
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
-            return await submissions.standing(
+            compared = await submissions.compare(
                 connection, epoch_id, caller.hotkey, proof.signed_at, proof.body_sha256
             )
+        return compared.standing
 
     async def known_result(self, epoch_id: str, caller: Caller, proof: Proof) -> RecordedResult | None:
         """The report that this request has made already. Raises ServiceError(SERVICE_UNAVAILABLE)."""

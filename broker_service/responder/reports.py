@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
 from runtime.identity import Caller, Proof
-from storage.submissions import Standing, Submission
+from storage.submissions import Comparison, Standing, Submission
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import EpochMessage
@@ -35,7 +35,7 @@ class Reports:
                 raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")
             raise _reused()
         is_late = now >= message.submission_deadline
-        standing = await self.record.submission(
+        compared = await self.record.submission(
             Submission(
                 epoch_id=report.epoch_id,
                 hotkey=caller.hotkey,
@@ -54,12 +54,12 @@ class Reports:
                 most_claimed=_most_claimed(report, message),
             )
         )
-        if standing is Standing.CONFLICTING:
+        if compared.standing is Standing.CONFLICTING:
             raise _reused()
-        if standing is Standing.NEWEST:
+        if compared.standing is Standing.NEWEST:
             self.metrics.miner_reports.labels(report.status, str(is_late).lower()).inc()
         return StatusReply(
-            message=_told(standing, is_late=is_late),
+            message=_told(compared),
             epoch_id=report.epoch_id,
             status=report.status,
             timestamp=now,
@@ -83,7 +83,7 @@ def _reused() -> ServiceError:
     )
 
 
-def _told(standing: Standing, *, is_late: bool) -> str:
-    if standing is Standing.SUPERSEDED:
+def _told(compared: Comparison) -> str:
+    if compared.standing is Standing.SUPERSEDED:
         return "A report signed later is stored already."
-    return "Recorded, after the deadline." if is_late else "Recorded."
+    return "Recorded, after the deadline." if compared.is_late else "Recorded."

@@ -75,7 +75,7 @@ async def report(
     }
     async with side.database.begin() as connection:
         stored = await store_submission(connection, Submission(**values | changed))
-    assert stored is Standing.NEWEST
+    assert stored.standing is Standing.NEWEST
 
 
 async def sealed_epoch(
