@@ -234,6 +234,8 @@ async def test_with_the_limits_of_production_a_flood_is_refused_to_the_flooder_a
         over_nats = await answers_to_a_flood(limited, flooding, flooder.attacker)
         for _ in range(5):  # below ten a minute, which is what one hotkey has
             await flooder.ask_well(other, honest)
+        again = [await http.get("/rate-limits") for _ in range(1_500)]
+        assert "rate_limited" in {answer.json().get("error") for answer in again}
     await asyncio.gather(flooding.close(), honest.close())
     assert over_http[:900] == [200] * 900
     assert 429 in over_http

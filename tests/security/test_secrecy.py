@@ -129,4 +129,4 @@ async def test_bucket_kv_holds_the_registry_and_nothing_of_an_epoch(ready: Ready
         if stream["name"] == "KV_registry"
     )
     # The head, and one part in each of the two places.
-    assert registry["state"]["num_subjects"] <= 3
+    assert registry["state"]["num_subjects"] in {2, 3}
