@@ -1,4 +1,4 @@
-"""What honest miners wait while somebody floods: `python -m bench.floods [KIND]`.
+"""Measures how long honest miners wait during a flood: `python -m bench.floods [KIND]`.
 
 The whole system on this machine. Seven miners take turns with requests over NATS and HTTP: before the flood,
 from five seconds into it, and after it. Printed are the 50th and 99th percentiles of the quiet times and of

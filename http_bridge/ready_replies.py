@@ -89,6 +89,8 @@ class ReadyReplies:
         building = self._building.get(key)
         if building is None:
             building = self._building[key] = asyncio.create_task(self._build(key, read, make))
+            # Where every client has hung up, asyncio would log an error as one that was not seen.
+            building.add_done_callback(lambda done: done.cancelled() or done.exception())
         # A client that hangs up does not end what others wait for.
         return await asyncio.shield(building)
 

@@ -29,7 +29,7 @@ class Role(StrEnum):
 
     @property
     def verbs(self) -> frozenset[Verb]:
-        """What it may ask."""
+        """The verbs that it may use."""
         verbs: frozenset[Verb] = ADMIN_VERBS if self.startswith("admin") else frozenset()
         if self in {Role.MINER, Role.ADMIN_MINER}:
             return verbs | MINER_VERBS

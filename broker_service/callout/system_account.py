@@ -49,7 +49,7 @@ class _Disconnection(_Told):
     server: _Server
     client: _Client
     sent: _Sent = _Sent()
-    """By the client, as in nats-server's `AccountDisconnect`."""
+    """The client sent this: nats-server's `AccountDisconnect` counts from the client's side."""
 
 
 @dataclass(frozen=True, slots=True)

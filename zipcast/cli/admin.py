@@ -19,7 +19,7 @@ from zipcast.admin_messages import (
     OverrideOutcome,
 )
 from zipcast.cli.command import admin_command
-from zipcast.cli.console import err, out
+from zipcast.cli.console import fail, out
 from zipcast.cli.session import Session
 
 admin_app = typer.Typer(no_args_is_help=True, help="For the hotkeys of ADMIN_HOTKEYS.")
@@ -113,8 +113,7 @@ def _show(reply: AdminCommandReply, as_json: bool) -> None:
     else:
         _describe(reply)
     if isinstance(reply.outcome, FailedOutcome):
-        err.print(f"failed: {reply.outcome.reason}", style="red")
-        raise typer.Exit(1)
+        fail(f"failed: {reply.outcome.reason}")
 
 
 def _describe(reply: AdminCommandReply) -> None:
