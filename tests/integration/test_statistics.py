@@ -2,6 +2,7 @@
 
 import httpx
 
+from tests.integration.operator_view import until
 from tests.integration.people import client
 from zipcast.ready import Ready
 
@@ -14,7 +15,15 @@ async def test_stats_describe_the_running_epoch_and_the_pool(ready: Ready, http:
             if received.via == "push":
                 break
         message = (await connected.current()).message
-        answer = await http.get(PATH)
+        answers: list[httpx.Response] = []
+
+        async def is_on_record() -> bool:
+            """The message goes out while the record opens the epoch."""
+            answers.append(await http.get(PATH))
+            return bool(answers[-1].json()["recentPerformance"][0]["epochId"] == message.epoch_id)
+
+        await until(is_on_record, ready.epoch_seconds)
+    answer = answers[-1]
     told = answer.json()
     assert answer.status_code == 200
     current = told["epochStatus"]["currentEpoch"]
