@@ -41,8 +41,8 @@ PURE := tests/simulation tests/unit
 
 test-long: env test-browser
 	$(RUN)/python -m pytest -m long $(ALONE)
-	nice -n 19 $(RUN)/python -m pytest -q -m long $(PURE) & pure=$$!; \
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m long $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
+	nice -n 19 $(RUN)/python -m pytest -q -m "long and not soak" $(PURE) & pure=$$!; \
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m "long and not soak" $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
 	served=$$?; wait $$pure && exit $$served
 
 schemathesis: env
@@ -66,7 +66,7 @@ crash-matrix: env
 	$(RUN)/python -m tests.faults.crash_matrix --write docs/reliability.md
 
 soak: env
-	$(RUN)/python -m pytest -m soak tests/unit
+	$(RUN)/python -m pytest -m soak tests/unit tests/simulation
 	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs 1000 --faults 400
 
 # Selection under other Pythons, which need nothing installed: the same bytes, or it fails.

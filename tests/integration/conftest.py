@@ -12,7 +12,7 @@ from tests.integration.scheduling import database_with_sample
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """With the sample imported."""
+    """With a part of the sample imported."""
     database = await database_with_sample(database_url)
     yield database
     await database.dispose()

@@ -1,7 +1,9 @@
 """A scheduler's parts on real servers, driven step by step by tests."""
 
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pydantic import SecretStr
 from sqlalchemy import select, update
@@ -53,8 +55,13 @@ def preparer(database: AsyncEngine, secrets: Secrets = FIRST, **settings: int) -
 
 
 async def database_with_sample(url: str) -> AsyncEngine:
+    """With every fifth zipcode of the sample: enough for days of epochs, and imported in a fifth of the time."""
     database = open_engine(url, application_name="test")
-    await import_zipcodes(database, SAMPLE_ZIPCODES, now=datetime.now(UTC))
+    header, *rows = SAMPLE_ZIPCODES.read_text().splitlines(keepends=True)
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "zipcodes.csv"
+        part.write_text(header + "".join(rows[::5]))
+        await import_zipcodes(database, part, now=datetime.now(UTC))
     return database
 
 

@@ -90,6 +90,7 @@ def histories(seed: int, probability: float, found: Found) -> None:
             found[name][is_honeypot].append((value, chance))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("probability", [0.3, 0.5])
 def test_what_imports_publish_does_not_tell_honeypots(probability: float) -> None:
     """Of nine worlds with fixed seeds, so that the few honeypots of one weigh little."""

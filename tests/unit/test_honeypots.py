@@ -156,6 +156,7 @@ def test_a_honeypot_rests_as_others_do() -> None:
     assert drawn == {"00001"}
 
 
+@pytest.mark.long
 def test_a_honeypot_is_drawn_as_often_as_others_at_any_probability() -> None:
     """20 of 400 like zipcodes are drawn, so as many honeypots as 20 x probability come into 400 draws."""
     pool = [candidate(f"{number:05d}", 50) for number in range(400)]
