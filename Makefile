@@ -35,15 +35,14 @@ test: env
 
 # Outages, frozen parts and floods. These want the machine for themselves:
 ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py tests/faults/test_frozen_parts.py \
-  tests/faults/test_outages_over_a_start.py tests/security/test_floods.py
-# Those without servers fill what time the processors have left.
+  tests/faults/test_outages_over_a_start.py tests/integration/test_many_credentials.py tests/security/test_floods.py
+# Those without servers keep a processor busy each.
 PURE := tests/simulation tests/unit
 
 test-long: env test-browser
 	$(RUN)/python -m pytest -m long $(ALONE)
-	nice -n 19 $(RUN)/python -m pytest -q -m "long and not soak" $(PURE) & pure=$$!; \
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m "long and not soak" $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser); \
-	served=$$?; wait $$pure && exit $$served
+	$(RUN)/python -m pytest -n 2 --dist worksteal -m "long and not soak" $(PURE)
+	$(RUN)/python -m pytest -n 2 --dist loadfile -m "long and not soak" $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser)
 
 schemathesis: env
 	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py

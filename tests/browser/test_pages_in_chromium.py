@@ -26,7 +26,7 @@ from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY
 from zipcast import auth, btauth
 from zipcast.ready import Ready
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 
 ARTEFACTS = REPOSITORY / ".artefacts"
 CHROMIUM = "/usr/bin/chromium"

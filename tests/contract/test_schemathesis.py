@@ -29,7 +29,7 @@ MORE = dict.fromkeys(("LIMIT_EPOCH_PER_HOUR", "LIMIT_STATUS_PER_HOUR", "LIMIT_PO
 @pytest_asyncio.fixture(loop_scope="session")
 async def patient(tmp_path: Path) -> AsyncIterator[Stack]:
     """Epochs longer than a run, and no limit in the way."""
-    options = StackOptions(epoch_seconds=600, state=tmp_path / "state", settings=GENEROUS | MORE)
+    options = StackOptions(epoch_seconds=14_400, state=tmp_path / "state", settings=GENEROUS | MORE)
     async with Stack.running(options) as stack:
         yield stack
 

@@ -94,7 +94,7 @@ async def _play_once(system: CrashSystem, cell: Cell) -> Played:
 
 
 async def _bury_and_raise(system: CrashSystem, cell: Cell) -> None:
-    await wait_until(lambda: any(not one.is_alive for one in system.schedulers.values()), 5)
+    await wait_until(lambda: any(not one.is_alive for one in system.schedulers.values()))
     victim = next(name for name, one in system.schedulers.items() if not one.is_alive)
     other = next(name for name in system.schedulers if name != victim)
     names = {VICTIM: victim, OTHER: other}

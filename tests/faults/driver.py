@@ -67,7 +67,7 @@ class Watchers:
         runs = [*(watcher.run() for watcher in self.nats), self.sdk.run(), self.http.run()]
         tasks = [asyncio.create_task(run) for run in runs]
         try:
-            await wait_until(self.all_connected, 20)
+            await wait_until(self.all_connected)
             yield
             for task in tasks:
                 if task.done():

@@ -25,7 +25,7 @@ from tests.faults.access import (
 from tests.integration.people import keypair, raw_connection
 from tests.integration.processes import wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.long
 RAO_PER_ALPHA = 10**9
 
 
@@ -59,7 +59,7 @@ async def everyone_is_served(stack: Stack) -> bool:
 
 
 async def served_in_the_end(stack: Stack) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await everyone_is_served(stack):
             continue  # each try takes about half a second
 
@@ -68,7 +68,7 @@ async def leaves(chain: StandInChain, stack: Stack, name: str) -> None:
     """That wallet is deregistered, and refused once the scheduler has read it."""
     signer = keypair(stack.ready, name)
     chain.neurons = tuple(n for n in chain.neurons if n.hotkey != signer.ss58_address)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 connection = await raw_connection(stack.ready, signer)
@@ -94,7 +94,7 @@ async def test_while_the_chain_is_gone_everyone_who_could_work_still_can(tmp_pat
         assert await everyone_is_served(stack)
         chain.mood = Mood.SILENT
         await chain.start()
-        await wait_until(lambda: chain.unanswered >= 2, 30)
+        await wait_until(lambda: chain.unanswered >= 2)
         assert await everyone_is_served(stack)
         chain.mood = Mood.WELL
         await leaves(chain, stack, "miner-8")

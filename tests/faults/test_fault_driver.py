@@ -27,6 +27,5 @@ async def test_forty_epochs_survive_sixteen_faults(tmp_path: Path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(120)
 async def test_eight_epochs_survive_four_faults(tmp_path: Path):
     await assert_all_held(SHORT_SEED, 8, 4, tmp_path / "state")

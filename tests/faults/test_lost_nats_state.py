@@ -14,7 +14,7 @@ from tests.integration.people import keypair, raw_connection
 from tests.integration.processes import wait_until
 from zipcast.hotkeys import Keypair
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.long
 
 
 async def refused_in_the_end(stack: Stack, signer: Keypair) -> None:
@@ -48,7 +48,7 @@ async def test_who_leaves_the_registry_after_that_is_refused_and_epochs_are_publ
                 break
             except (nats.errors.Error, OSError):
                 continue  # the callout has not reconnected yet
-        await wait_until(lambda: len(observer.heard) >= 2, 30)
+        await wait_until(lambda: len(observer.heard) >= 2)
         await refused_in_the_end(stack, leaving)
         observer.check()
         await observer.close()

@@ -27,7 +27,7 @@ from zipcast.clock import SystemClock
 from zipcast.messages import EpochMessage
 from zipcast.subjects import Verb
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.long
 EPOCH_SECONDS = 6
 CALENDAR = EpochCalendar(EPOCH_SECONDS)
 

@@ -9,8 +9,8 @@ from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.integration.people import client
 
-LONGEST_RESTART = timedelta(seconds=20)
-pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
+LONGEST_RESTART = timedelta(minutes=2)
+pytestmark = pytest.mark.long
 
 
 async def stream_messages(stack: Stack) -> int:
@@ -23,7 +23,7 @@ async def stream_messages(stack: Stack) -> int:
 
 
 async def test_a_restart_in_the_middle_of_an_epoch_publishes_what_is_due_exactly_once(tmp_path):
-    options = StackOptions(epoch_seconds=30, state=tmp_path / "state")
+    options = StackOptions(epoch_seconds=14_400, state=tmp_path / "state")
     async with Stack.running(options) as stack:
         signer = stack.ready.signer
         async with client(stack.ready, "miner-1") as connected:

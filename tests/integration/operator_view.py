@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.stack import Stack
 from tests.integration.people import coldkey, keypair, legacy
-from tests.integration.processes import wait_until
+from tests.integration.processes import PATIENCE_SECONDS, wait_until
 from zipcast.ready import Ready
 
 PROCESSES = ("schedulers", "responder", "callout", "http_bridge")
@@ -19,7 +19,7 @@ Internal = dict[str, httpx.AsyncClient]
 """Clients of the internal listeners, by process."""
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not await condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -74,7 +74,7 @@ async def ask(
     seconds_ago = float(changed.pop("seconds_ago", 0))  # type: ignore[arg-type]
     headers = signed_headers(ready, signer, subject, body, seconds_ago=seconds_ago)
     headers |= {name: str(value) for name, value in changed.get("headers", {}).items()}  # type: ignore[attr-defined]
-    return await connection.request(subject, body, timeout=5, headers=headers)
+    return await connection.request(subject, body, timeout=30, headers=headers)
 
 
 def legacy(signer: Keypair, commitment: str, *, seconds_ago: int = 0, wrap: bool = False) -> dict[str, str]:
@@ -104,7 +104,7 @@ async def fresh_grant(connected: ZipcastClient) -> MinerUploadReply:
 
 async def read_sealed(validator: ZipcastClient, epoch_id: str, **asked: object) -> ValidatorReadReply:
     """The first page of an epoch, as soon as its manifest is written."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await validator.validator_read(epoch_id, **asked)  # type: ignore[arg-type]

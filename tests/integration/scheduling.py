@@ -55,7 +55,7 @@ def preparer(database: AsyncEngine, secrets: Secrets = FIRST, **settings: int) -
 
 
 async def database_with_sample(url: str) -> AsyncEngine:
-    """With every fifth zipcode of the sample: enough for days of epochs, and imported in a fifth of the time."""
+    """With every fifth zipcode of the sample: enough for days of epochs, and imported in no time."""
     database = open_engine(url, application_name="test")
     header, *rows = SAMPLE_ZIPCODES.read_text().splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -196,7 +196,7 @@ async def test_a_kicked_client_comes_back_and_the_others_notice_nothing(ready: R
         }
         reply = await asking.kick(kicked)
         assert reply.outcome == KickOutcome(hotkey=kicked, kicked=page.total)
-        await wait_until(lambda: miner.connections == 2 and miner.is_informed, 15)
+        await wait_until(lambda: miner.connections == 2 and miner.is_informed)
         assert (await miner.current()).message.epoch_id
         assert bystander.connections == 1
 

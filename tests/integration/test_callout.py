@@ -35,7 +35,7 @@ from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.long
 PER_HOTKEY = 3
 
 
@@ -97,7 +97,7 @@ async def test_a_hotkey_that_leaves_the_subnet_is_kicked_and_our_own_users_are_n
     leaving = [await raw_connection(twofold.ready, signer(twofold, "miner-8")) for _ in range(2)]
     staying = await raw_connection(twofold.ready, signer(twofold, "miner-7"))
     change_registry(twofold.servers.state.registry, hotkey, gone=True)
-    await wait_until(lambda: all(one.is_closed for one in leaving), 20)
+    await wait_until(lambda: all(one.is_closed for one in leaving))
     await refused(raw_connection(twofold.ready, signer(twofold, "miner-8")))
     await staying.flush()
     assert not staying.is_closed
@@ -126,7 +126,7 @@ async def test_a_change_of_role_is_a_change_of_rights_on_every_connection(
     assert [await may_ask(each, ask) for each in (one, other)] == [not permit] * 2
     async with client(twofold.ready, name) as connected:
         change_registry(twofold.servers.state.registry, hotkey, validator_permit=permit, alpha_stake=5000)
-        await wait_until(lambda: one.is_closed and other.is_closed, 20)
+        await wait_until(lambda: one.is_closed and other.is_closed)
         await wait_until(lambda: connected.connections >= 2, 20)  # the SDK is back by itself
     again = await raw_connection(twofold.ready, pair)
     assert await may_ask(again, ask) is permit
@@ -140,7 +140,7 @@ async def test_a_change_of_role_is_a_change_of_rights_on_every_connection(
 async def test_one_connection_too_many_ends_the_oldest_and_the_new_one_gets_in(twofold: Stack):
     pair = signer(twofold, "miner-5")
     opened = [await raw_connection(twofold.ready, pair) for _ in range(PER_HOTKEY + 2)]
-    await wait_until(lambda: sum(one.is_closed for one in opened) >= 2, 20)
+    await wait_until(lambda: sum(one.is_closed for one in opened) >= 2)
     await opened[-1].flush()
     # Two callouts each know at first of what they let in themselves; the listing then settles it.
     assert not opened[-1].is_closed
@@ -172,7 +172,7 @@ async def test_a_hotkey_that_floods_is_kicked_and_kept_out_by_every_replica(twof
     subject = subjects.request(parse_hotkey(pair.ss58_address), Verb.MINER_STATUS)
     async with proven(twofold.ready, pair) as raw:
         await raw.send(publication(subject, b"x" * 160) * 5000)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             with suppress(ConnectionError):
                 await raw.reader.read()  # until it is cut off
     await wait_until(lambda: all(pair.ss58_address in kept_out(twofold, name) for name in CALLOUTS))
@@ -249,7 +249,7 @@ async def test_a_junk_flood_that_names_a_hotkey_keeps_neither_it_nor_others_out(
     names = [f"miner-{number}" for number in range(1, 5)]
     flood = Flood(twofold.ready, signer(twofold, names[0]).ss58_address, "127.0.0.2", each_second=400)
     running = asyncio.create_task(flood.run())
-    await wait_until(lambda: flood.attempts > 400, 30)
+    await wait_until(lambda: flood.attempts > 400)
     for _ in range(5):
         at_once = await asyncio.gather(*(gets_in(twofold.ready, signer(twofold, name)) for name in names))
         await asyncio.gather(*(one.close() for one in at_once))

@@ -126,7 +126,7 @@ async def test_a_reading_that_is_cancelled_while_it_connects_leaves_nothing_behi
         await reading
     await source.close()
     # A connection that was being made is given up by its own deadline at the latest.
-    await wait_until(lambda: chain.held == 0, 30)
+    await wait_until(lambda: chain.held == 0)
 
 
 async def test_a_node_that_is_too_busy_says_when_to_come_back(chain: StandInChain):

@@ -97,7 +97,7 @@ async def test_a_certificate_that_is_refused_is_one_error_in_time(
 ):
     async with certificates.server(certificate) as port:
         with pytest.raises(CertificateError, match=rf"tls://127\.0\.0\.1:{port} was refused: .*({reason})"):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await client(port).__aenter__()
 
 
@@ -121,7 +121,7 @@ async def test_a_certificate_is_named_over_websocket_too(certificates: Certifica
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
         url = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         with pytest.raises(CertificateError, match="certificate has expired"):
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 await ZipcastClient([url], MINER, TRUST).__aenter__()
 
 
@@ -133,9 +133,9 @@ async def test_a_client_that_meets_a_bad_certificate_comes_back(
         connected = await client(port).__aenter__()
     try:
         async with certificates.server("expired", port):
-            await wait_until(lambda: any("certificate has expired" in line for line in caplog.messages), 20)
+            await wait_until(lambda: any("certificate has expired" in line for line in caplog.messages))
         async with certificates.server("good", port):
-            await wait_until(lambda: connected.connections == 2, 20)
+            await wait_until(lambda: connected.connections == 2)
     finally:
         await connected.__aexit__(None, None, None)
 

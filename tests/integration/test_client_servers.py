@@ -23,8 +23,6 @@ from zipcast.encrypted import EncryptedClient, UnencryptedServerError
 from zipcast.hotkeys import Keypair
 from zipcast.ready import Ready
 
-pytestmark = pytest.mark.timeout(90)
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(tmp_path_factory) -> AsyncIterator[Stack]:
@@ -62,7 +60,7 @@ async def test_the_next_server_is_tried_at_once_where_nothing_listens(ready: Rea
     async with server_saying({}) as (url, _):
         pass
     # Well below the minutes for which nats-py would go on trying.
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         with pytest.raises(nats.errors.NoServersError):
             await ZipcastClient([url, url], Keypair.create_from_uri("//Alice"), trust_of(ready)).__aenter__()
 
@@ -130,7 +128,7 @@ async def test_the_running_epoch_arrives_once_the_responder_is_back(victim: Stac
     async with client(victim.ready, "miner-1") as connected:
         await wait_until(lambda: connected.unanswered_questions >= 2)
         await supervisor.bring_up("responder")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             received = await anext(connected.epochs())
         assert received.via == "request"
         assert (await connected.current()).envelope == received.epoch.envelope
@@ -140,16 +138,16 @@ async def test_the_running_epoch_arrives_once_the_responder_is_back(victim: Stac
 async def test_it_is_asked_for_again_on_a_new_connection(victim: Stack):
     supervisor = victim.servers.supervisor
     async with client(victim.ready, "miner-1") as connected:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             await anext(connected.epochs())
         await supervisor.take_down("responder")
         await supervisor.take_down("nats")
         unanswered = connected.unanswered_questions
         await supervisor.bring_up("nats")
-        await wait_until(lambda: connected.connections == 2, 20)
-        await wait_until(lambda: connected.unanswered_questions > unanswered, 20)
+        await wait_until(lambda: connected.connections == 2)
+        await wait_until(lambda: connected.unanswered_questions > unanswered)
         await supervisor.bring_up("responder")
-        await wait_until(lambda: connected.connections >= 2 and connected.is_informed, 20)
+        await wait_until(lambda: connected.connections >= 2 and connected.is_informed)
 
 
 @pytest.mark.long
@@ -160,6 +158,6 @@ async def test_a_responder_that_says_it_is_ready_can_be_asked(victim: Stack):
         for _ in range(4):
             await supervisor.take_down("responder")
             starting = asyncio.create_task(supervisor.bring_up("responder"))
-            await wait_until(mark.exists, every=0)
+            await wait_until(mark.exists, every=0.001)
             assert (await connected.current()).message.epoch_id
             await starting

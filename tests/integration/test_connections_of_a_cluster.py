@@ -26,7 +26,7 @@ from tests.integration.processes import wait_until
 from zipcast.hotkeys import Hotkey, Keypair, parse_hotkey
 from zipcast.subjects import AUTH_CALLOUT, service_inbox_prefix
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.long
 
 
 def node(state: State, ports: Ports, other: Ports) -> Part:

@@ -8,7 +8,7 @@ import pytest
 
 from devstack.programs import REPOSITORY
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.long
 
 
 def test_the_demonstration_passes_and_says_what_it_saw() -> None:

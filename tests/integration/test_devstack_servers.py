@@ -23,7 +23,7 @@ from tests.integration.processes import wait_until
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.long
 
 
 class Revived:
@@ -171,7 +171,7 @@ async def test_postgres_killed_comes_back_with_what_it_acknowledged(servers, rev
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("create table kept as select 7 as value")
         os.kill(servers.supervisor.pids["postgres"], signal.SIGKILL)
-    await wait_until(lambda: "postgres" in revived.pids, 20)
+    await wait_until(lambda: "postgres" in revived.pids)
     async with await psycopg.AsyncConnection.connect(url) as connection:
         assert await (await connection.execute("select value from kept")).fetchone() == (7,)
 
@@ -179,7 +179,7 @@ async def test_postgres_killed_comes_back_with_what_it_acknowledged(servers, rev
 @pytest.mark.parametrize("name", ["nats", "object_store"])
 async def test_the_other_servers_come_back_as_well(servers, revived, name):
     os.kill(servers.supervisor.pids[name], signal.SIGKILL)
-    await wait_until(lambda: name in revived.pids, 20)
+    await wait_until(lambda: name in revived.pids)
     if name == "nats":
         await (await connect_schedulers(servers)).close()
         return

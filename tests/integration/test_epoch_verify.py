@@ -25,7 +25,7 @@ from zipcast.cli import app
 from zipcast.hotkeys import Keypair
 from zipcast.messages import EpochMessage
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.long
 
 EPOCHS = 12
 Record = psycopg.AsyncConnection[tuple[Any, ...]]

@@ -11,7 +11,7 @@ from devstack.stack import Stack
 from tests.integration.people import client
 from tests.integration.processes import GENEROUS, wait_until
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 
 AT_ONCE = 200
 ROUNDS = 3

@@ -16,7 +16,7 @@ from devstack.servers import Servers
 from storage.database import open_engine
 from storage.tables import EpochAssignment
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.long
 
 EPOCHS = 5_000
 # They hold one row a zipcode, and `stats` counts these, once in ten seconds for everybody.

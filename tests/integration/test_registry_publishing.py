@@ -6,7 +6,6 @@ from contextlib import suppress
 from itertools import pairwise
 from string import ascii_letters
 
-import pytest
 import pytest_asyncio
 from nats.js.errors import NotFoundError
 from sqlalchemy import func, select, text
@@ -197,7 +196,6 @@ async def test_a_replica_that_loses_the_lock_lets_go_of_the_chain(own_servers, d
         assert (source.readings, source.closed) == (1, closed + 1)
 
 
-@pytest.mark.timeout(90)
 async def test_without_postgresql_the_registry_is_still_read_and_published(own_servers, database):
     source, idle_source, clock = ScriptedSource(MANY), ScriptedSource(MANY, 1500), FakeClock()
     async with (

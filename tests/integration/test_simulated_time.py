@@ -28,7 +28,7 @@ from zipcast.calendar import EpochCalendar
 from zipcast.selection import SelectionSettings
 from zipcast.verification import Evidence, verify_epochs
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.long
 CALENDAR = EpochCalendar(4 * 3600)
 # With a 29th of February, and America's change to summer time.
 BEGIN = datetime(2024, 2, 20, tzinfo=UTC)

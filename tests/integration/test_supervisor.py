@@ -97,7 +97,7 @@ async def test_parts_that_ignore_every_request_are_gone(tmp_path, supervisor):
     for name in ("server", "client"):
         await supervisor.start(make_part(tmp_path, STUBBORN, name))
     pids = supervisor.pids
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await supervisor.stop()
     assert not any(map(is_alive, pids.values()))
 

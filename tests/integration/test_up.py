@@ -15,7 +15,6 @@ from zipcast.ready import Ready
 
 pytestmark = [
     pytest.mark.long,
-    pytest.mark.timeout(120),
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 PARTS = {"nats", "postgres", "object_store", "schedulers", "responder", "callout", "http_bridge"}
@@ -85,7 +84,7 @@ async def test_a_signal_to_the_parent_alone_stops_all_of_it(tmp_path, number):
 
 async def test_a_signal_during_the_start_leaves_nothing(tmp_path):
     running = await Running.start(tmp_path / "state")
-    await wait_until((running.state / "logs" / "nats.log").exists, 20)
+    await wait_until((running.state / "logs" / "nats.log").exists)
     await running.end_with(signal.SIGINT)
     await running.output()
     assert working_below(running.state) == set()
@@ -101,7 +100,7 @@ async def test_killed_outright_it_leaves_no_process_and_starts_again_with_its_da
         await connection.execute("create table kept as select 7 as value")
     processes = everything_of(before, state)
     await first.end_with(signal.SIGKILL)
-    await wait_until(lambda: not any(map(is_alive, processes)), 5)
+    await wait_until(lambda: not any(map(is_alive, processes)))
     await first.output()
 
     second = await Running.start(state)

@@ -21,7 +21,7 @@ async def replica(stack: Stack, name: str, folder: Path) -> AsyncIterator[Path]:
             *part.argv, cwd=part.folder, env=environment, stdout=out, stderr=out
         )
     try:
-        await wait_until(lambda: mark.exists() or process.returncode is not None, 20)
+        await wait_until(lambda: mark.exists() or process.returncode is not None)
         assert process.returncode is None, log.read_text()
         yield log
     finally:

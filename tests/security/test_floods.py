@@ -40,7 +40,6 @@ async def honest(attacked: Stack) -> AsyncIterator[Honest]:
         yield miners
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_a_flood_is_nobody_elses_trouble(attacked: Stack, honest: Honest, kind: str):
     lost = losses(attacked)

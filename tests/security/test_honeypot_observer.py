@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from sqlalchemy import select
 
 from devstack.logins import login_url
@@ -19,7 +18,6 @@ from zipcast.honeypots import HoneypotSettings
 FIRST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=12)
 
 
-@pytest.mark.timeout(180)
 async def test_no_public_number_moves_with_a_honeypot(servers, database_url: str, tmp_path):
     """By the bridge's own login, after each of ten epochs, some of which have honeypots."""
     owner = await database_with_sample(database_url)

@@ -27,7 +27,7 @@ class NoPreparer:
 
 
 async def run_until(running: "asyncio.Task[None]", done: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await done.wait()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
