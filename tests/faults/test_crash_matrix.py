@@ -1,4 +1,4 @@
-"""A third of the crash matrix that docs/reliability.md shows; `make crash-matrix` plays it all."""
+"""A fifth of the crash matrix that docs/reliability.md shows; `make crash-matrix` plays it all."""
 
 from pathlib import Path
 
@@ -11,5 +11,5 @@ from tests.faults.matrix import all_cells
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_whatever_dies_at_whatever_step_every_epoch_is_out_once_and_none_early(tmp_path: Path):
-    found = await run_matrix(all_cells()[::3], tmp_path, say)
+    found = await run_matrix(all_cells()[::5], tmp_path, say)
     assert {str(cell): sentences for cell, sentences in found.items() if sentences} == {}

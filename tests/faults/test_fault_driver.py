@@ -22,8 +22,8 @@ async def assert_all_held(seed: int, epochs: int, faults: int, state: Path) -> N
 
 @pytest.mark.long
 @pytest.mark.timeout(500)
-async def test_forty_epochs_survive_sixteen_faults(tmp_path: Path):
-    await assert_all_held(LONG_SEED, 40, 16, tmp_path / "state")
+async def test_two_dozen_epochs_survive_ten_faults(tmp_path: Path):
+    await assert_all_held(LONG_SEED, 24, 10, tmp_path / "state")
 
 
 @pytest.mark.long

@@ -32,7 +32,7 @@ from zipcast.subjects import Verb
 CURRENT = "/api/v1/zipcode-assignments/current"
 PER_SECOND = 20_000
 REQUESTS = 50
-KEPT_OUT_SECONDS = 15
+KEPT_OUT_SECONDS = 10
 FALSE_PROOFS = 3
 PROXY = "127.0.0.9"
 # Over HTTP an address has a limit too.

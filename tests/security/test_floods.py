@@ -43,7 +43,7 @@ async def honest(attacked: Stack) -> AsyncIterator[Honest]:
 @pytest.mark.parametrize("kind", FLOODS)
 async def test_a_flood_is_nobody_elses_trouble(attacked: Stack, honest: Honest, kind: str):
     lost = losses(attacked)
-    seen = await watch_flood(attacked.ready, honest, kind)
+    seen = await watch_flood(attacked.ready, honest, kind, rounds=1)
     assert (seen.quiet + seen.at_once + seen.later).failures == []
     assert losses(attacked) == lost
     for outcome in seen.outcomes.values():
