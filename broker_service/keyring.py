@@ -24,6 +24,7 @@ SERVICE_USERS = {
     "CALLOUT_FOLLOW": "callout",
     "CALLOUT_SYS": "callout",
     "BRIDGE": "bridge",
+    "BRIDGE_FOLLOW": "bridge",
 }
 
 

@@ -38,12 +38,15 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     doorway = Doorway.of(settings, USER, life)
     if not await doorway.has_safe_rights():
         return
-    link = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
+    asking = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
+    following = Link(settings.nats_url, f"{USER}-follow", settings.bridge_follow_nats_seed, life)
     feed = EpochFeed(doorway.database, doorway.current.trust, doorway.clock)
-    life.spawn(_stay_linked(link, doorway, feed), "nats")
-    await doorway.follow(link.connection)
+    # What the record alone can answer is answered before NATS is there, and while it is not.
+    life.spawn(_stay_linked(asking, life), "nats")
+    life.spawn(_follow_epochs(following, doorway, feed), "nats-follow")
+    await doorway.follow(following.connection)
     life.spawn(feed.run(), "feed")
-    bridge = _bridge(doorway, Forwarder(link.connection, metrics), feed)
+    bridge = _bridge(doorway, Forwarder(asking.connection, metrics), feed)
     app = build(bridge)
     life.vitals.pages.update(_ops(settings, doorway, bridge).pages())
     fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins, hot=CURRENT_PATH)
@@ -63,12 +66,17 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     server.should_exit = True
     await asyncio.wait({serving}, timeout=FINISH_SECONDS)
     await life.end_tasks()
-    await link.connection.close()
+    await asking.connection.close()
+    await following.connection.close()
     await doorway.close()
 
 
-async def _stay_linked(link: Link, doorway: Doorway, feed: EpochFeed) -> None:
-    """What the record alone can answer is answered before NATS is there, and while it is not."""
+async def _stay_linked(link: Link, life: Lifecycle) -> None:
+    await link.open()
+    await life.wait()
+
+
+async def _follow_epochs(link: Link, doorway: Doorway, feed: EpochFeed) -> None:
     await link.open()
     await doorway.hear(link.connection)
     await link.connection.subscribe(EPOCH, cb=feed.hear)

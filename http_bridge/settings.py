@@ -17,6 +17,7 @@ class BridgeSettings(DoorwaySettings):
     internal_port: InternalPort = 9104
 
     bridge_nats_seed: SecretStr = Field(description="nkey seed of the NATS user BRIDGE")
+    bridge_follow_nats_seed: SecretStr = Field(description="nkey seed of the user BRIDGE_FOLLOW")
     bridge_host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
     bridge_trusted_proxies: str = Field(
         default="",

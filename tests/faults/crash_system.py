@@ -79,8 +79,8 @@ class Listener:
 
         connection = await nats.connect(
             self._servers.nats_url,
-            nkeys_seed_str=self._servers.keys["bridge"]["BRIDGE_NATS_SEED"],
-            inbox_prefix=service_inbox_prefix("bridge"),
+            nkeys_seed_str=self._servers.keys["bridge"]["BRIDGE_FOLLOW_NATS_SEED"],
+            inbox_prefix=service_inbox_prefix("bridge-follow"),
             allow_reconnect=False,
             error_cb=quiet,
             closed_cb=on_close,

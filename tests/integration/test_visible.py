@@ -136,7 +136,7 @@ async def test_each_process_tells_how_it_is(internal: Internal):
         "schedulers": {"schedulers", "schedulers-sys"},
         "responder": {"responder", "responder-follow"},
         "callout": {"callout", "callout-follow", "callout-sys"},
-        "http_bridge": {"bridge"},
+        "http_bridge": {"bridge", "bridge-follow"},
     }
     for process, http in internal.items():
         told = (await http.get("/health")).json()
@@ -165,6 +165,7 @@ async def test_every_connection_to_nats_has_a_name(ready: Ready):
         "callout-follow",
         "callout-sys",
         "bridge",
+        "bridge-follow",
     )
     assert {f"zipcast-{user}" for user in users} <= set(names)
     assert f"zipcast-sdk-{keypair(ready, 'miner-1').ss58_address[:8]}" in names

@@ -51,7 +51,15 @@ def parsed() -> dict[str, Any]:
 
 
 CONF = parsed()
-USERS = {user["nkey"].removeprefix("$NATS_USER_"): user for user in CONF["accounts"]["APP"]["users"]}
+USERS = {
+    user["nkey"].removeprefix("$NATS_USER_"): user
+    for account in ("STREAMS", "FOLLOW", "SPENT", "APP")
+    for user in CONF["accounts"][account]["users"]
+}
+
+
+def named(account: str) -> set[str]:
+    return {user["nkey"].removeprefix("$NATS_USER_") for user in CONF["accounts"][account]["users"]}
 
 
 def allowed(user: str, direction: str) -> list[str]:
@@ -152,12 +160,30 @@ def test_nobody_publishes_to_the_public_subject_or_empties_a_stream(subject: str
 def test_every_service_user_that_reads_the_registry_may_do_so_directly() -> None:
     read = f"$JS.API.DIRECT.GET.KV_{subjects.REGISTRY_BUCKET}.$KV.{subjects.REGISTRY_BUCKET}.snapshot"
     readers = {user for user in USERS if may(user, "publish", read)}
-    assert readers == {"SCHEDULERS", "RESPONDER_FOLLOW", "CALLOUT_FOLLOW", "BRIDGE"}
+    assert readers == {"SCHEDULERS", "RESPONDER_FOLLOW", "CALLOUT_FOLLOW", "BRIDGE_FOLLOW"}
+
+
+def test_no_answer_of_jetstream_can_reach_a_stream_of_epochs_or_a_client() -> None:
+    """It goes to any reply subject within the account of who asks."""
+    accounts = CONF["accounts"]
+    streams = {name for name, one in accounts.items() if one.get("jetstream") == "enabled"}
+    assert streams == {"STREAMS", "SPENT"}
+    asking = {user for user in USERS if [p for p in allowed(user, "publish") if meets(p, "$JS.API.>")]}
+    writing = {user for user in USERS if [p for p in allowed(user, "publish") if meets(p, "$KV.>")]}
+    homes = {account: sorted(named(account) & (asking | writing)) for account in accounts}
+    assert homes == {
+        "AUTH": [],
+        "SYS": [],
+        "STREAMS": ["SCHEDULERS"],
+        "FOLLOW": ["BRIDGE_FOLLOW", "RESPONDER_FOLLOW"],
+        "SPENT": ["CALLOUT_FOLLOW"],
+        "APP": [],
+    }
 
 
 def test_those_who_follow_epochs_may_hear_them() -> None:
     hears = {user for user in USERS if may(user, "subscribe", subjects.EPOCH)}
-    assert hears == {"RESPONDER_FOLLOW", "BRIDGE"}
+    assert hears == {"RESPONDER_FOLLOW", "BRIDGE_FOLLOW"}
 
 
 def test_every_service_user_has_an_inbox_of_his_own_and_hears_no_other() -> None:
@@ -212,7 +238,7 @@ def test_the_bucket_of_spent_passwords_is_the_callouts_alone() -> None:
 
 
 def test_clients_are_placed_in_the_account_of_the_services() -> None:
-    assert CONF["accounts"][ACCOUNT]["jetstream"] == "enabled"
+    assert {"RESPONDER", "BRIDGE"} == named(ACCOUNT)
 
 
 def test_every_key_the_file_names_is_one_that_is_made() -> None:

@@ -43,7 +43,7 @@ LEAST: dict[type[EnvironmentSettings], dict[str, str]] = {
         "CALLOUT_XKEY_SEED": SECRET,
         "CALLOUT_AUDIENCES": "nats.zipcast.io",
     },
-    BridgeSettings: SIGNED | {"BRIDGE_NATS_SEED": SECRET},
+    BridgeSettings: SIGNED | {"BRIDGE_NATS_SEED": SECRET, "BRIDGE_FOLLOW_NATS_SEED": SECRET},
 }
 CLASSES = list(LEAST)
 

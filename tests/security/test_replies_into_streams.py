@@ -1,0 +1,60 @@
+"""A request to JetStream may name any reply subject: no answer becomes an epoch, the registry, or a client's
+request."""
+
+import pytest
+from pydantic import SecretStr
+
+from broker_service.callout.spent import SpentPasswords
+from devstack.stack import Stack
+from runtime import nats_connection
+from runtime.process import Lifecycle
+from schedulers.stream import EpochStream
+from tests.integration.people import client, keypair
+from tests.unit.fakes import MINER_HOTKEY
+from zipcast import subjects
+from zipcast.hotkeys import parse_hotkey
+from zipcast.subjects import Verb
+
+REGISTRY_PART = "$KV.registry.snapshot.1.0"
+READS_IT = f"$JS.API.DIRECT.GET.KV_{subjects.REGISTRY_BUCKET}.{REGISTRY_PART}"
+# Who asks, with which key, and what: answered by a part of the registry, or by a receipt.
+ASKERS = {
+    "bridge-follow": ("bridge", "BRIDGE_FOLLOW_NATS_SEED", READS_IT),
+    "responder-follow": ("responder", "RESPONDER_FOLLOW_NATS_SEED", READS_IT),
+    "callout-follow": ("callout", "CALLOUT_FOLLOW_NATS_SEED", "$KV.spent_passwords.5HotKey.1"),
+}
+
+
+@pytest.mark.parametrize("user", ASKERS)
+async def test_no_answer_of_jetstream_leaves_the_account_of_who_asked(stack: Stack, user: str):
+    process, name, subject = ASKERS[user]
+    servers, life = stack.servers, Lifecycle(None)
+    asker = await nats_connection.connect(
+        servers.nats_url, user=user, seed=SecretStr(servers.keys[process][name]), life=life
+    )
+    seed = SecretStr(servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"])
+    scheduler = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
+    life.stop()
+    if user == "callout-follow":
+        await SpentPasswords(asker.jetstream(timeout=10)).spend(MINER_HOTKEY, 1)  # which makes the bucket
+    assert (await asker.request(subject, b"", timeout=10)).data  # who asks as meant is answered
+    replies = (subjects.EPOCH_INGEST, subjects.EPOCH_REBUILD, REGISTRY_PART)
+    for reply in replies:
+        await asker.publish(subject, b"", reply=reply)
+    victim = parse_hotkey(keypair(stack.ready, "miner-1").ss58_address)
+    for _ in range(2_000):  # more than its own requests may be
+        await asker.publish(subject, b"", reply=subjects.request(victim, Verb.EPOCH_CURRENT))
+    await asker.flush()
+    async with client(stack.ready, "miner-1") as miner:
+        assert (await miner.current()).message.epoch_id
+        pushed = await anext(one async for one in miner.epochs() if one.via == "push")
+    epochs = EpochStream(scheduler.jetstream(timeout=2))
+    newest = await epochs.last()
+    assert newest is not None
+    assert newest.epoch_id >= pushed.epoch.message.epoch_id
+    stream = await scheduler.jetstream().stream_info(subjects.EPOCH_STREAM)
+    for number in range(stream.state.first_seq, stream.state.last_seq + 1):
+        stored = await scheduler.jetstream().get_msg(subjects.EPOCH_STREAM, number)
+        assert (stored.headers or {}).keys() >= {"Nats-Msg-Id"}, stored
+    await asker.close()
+    await scheduler.close()
