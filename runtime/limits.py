@@ -186,7 +186,13 @@ class Limits:
         if request_key is not None and self._is_repeated(rule, hotkey, request_key):
             await self._charge(rule, f"{hotkey} {request_key}")
         elif not self._spend_credit(rule, hotkey):
-            await self._charge(rule, hotkey)
+            try:
+                await self._charge(rule, hotkey)
+            except ServiceError:
+                # It was not charged: sent again, it is no repetition of one that was.
+                if request_key is not None:
+                    self._charged.pop((rule.name, hotkey, request_key), None)
+                raise
 
     def _is_repeated(self, rule: Rule, hotkey: str, request_key: str) -> bool:
         """Return whether that request came before, and remember it."""

@@ -16,7 +16,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
 from runtime import logs
-from zipcast.encrypted import EncryptedClient
+from zipcast.encrypted import MAX_MESSAGE_BYTES, EncryptedClient
 
 log = logs.logger()
 
@@ -93,7 +93,10 @@ class MessageParser(Parser):
                 position = start
                 continue
             parts = line.split(b" ")
-            end = start + _number(parts[-1])
+            size = _number(parts[-1])
+            if size > MAX_MESSAGE_BYTES:
+                raise ProtocolError("nats: a message that is too large")
+            end = start + size
             if len(buffer) < end + len(_LINE_END):
                 break
             position = end + len(_LINE_END)

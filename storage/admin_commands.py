@@ -60,7 +60,6 @@ async def queue(
         upsert(AdminCommand)
         .values(
             id=command_id,
-            requested_at=func.clock_timestamp(),
             hotkey=hotkey,
             command=command,
             arguments=arguments,

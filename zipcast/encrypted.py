@@ -1,16 +1,39 @@
-"""`tls://` means TLS: nats-py goes by what the server says before anything is encrypted, so who stands
-between could take that word out and be signed to in clear."""
+"""A NATS client that does not take a hostile server's word.
+
+`tls://` means TLS: nats-py goes by what the server says before anything is encrypted, so who stands
+between could take that word out and be signed to in clear. And a message that is said to be endless is not
+waited for.
+"""
 
 import nats.errors
 from nats.aio.client import Client
+from nats.errors import ProtocolError
+from nats.protocol.parser import Parser
+
+# Four times what nats.conf lets anybody publish.
+MAX_MESSAGE_BYTES = 1 << 20
 
 
 class UnencryptedServerError(nats.errors.Error):
     """The server of a `tls://` address wants no TLS: nothing was signed, and nothing sent."""
 
 
+class BoundedParser(Parser):
+    """nats-py's, which would keep as much of a message as the server says that it has."""
+
+    async def parse(self, data: bytes = b"") -> None:
+        """Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES."""
+        await super().parse(data)
+        if self.needed > MAX_MESSAGE_BYTES:
+            raise ProtocolError("nats: a message that is too large")
+
+
 class EncryptedClient(Client):
     """A client that proves itself to a `tls://` address over TLS alone, at each connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = BoundedParser(self)
 
     def _connect_command(self) -> bytes:
         server = self._current_server

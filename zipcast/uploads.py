@@ -26,6 +26,7 @@ MAX_FETCHED_BYTES = 64 * 2**20
 MAX_DOWNLOADED_BYTES = 5 * 2**30
 """S3's own limit for one upload, so that no honest file is larger."""
 MAX_REFUSAL_BYTES = 64 * 1024
+REFUSAL_SECONDS = 10.0
 _S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
 
 
@@ -178,9 +179,10 @@ async def _refusal_words(answer: httpx.Response) -> str:
     words = bytearray()
     try:
         body = BoundedBody(answer.headers, MAX_REFUSAL_BYTES)
-        async for piece in answer.aiter_raw():
-            words += body.decompress(piece)
-    except (AnswerTooLargeError, AnswerEncodingError):
+        async with asyncio.timeout(REFUSAL_SECONDS):
+            async for piece in answer.aiter_raw():
+                words += body.decompress(piece)
+    except (AnswerTooLargeError, AnswerEncodingError, TimeoutError):
         pass  # what was read so far says enough, or nothing does
     await answer.aclose()
     return bytes(words).decode(errors="replace")

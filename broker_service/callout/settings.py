@@ -56,7 +56,7 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         default=50, gt=0, description="messages a hotkey may send, on all its connections together"
     )
     callout_flood_bytes_per_second: float = Field(
-        default=1_000_000, gt=0, description="bytes a hotkey may send, on all its connections together"
+        default=250_000, gt=0, description="bytes a hotkey may send, on all its connections together"
     )
     callout_flood_burst_seconds: float = Field(
         default=20, ge=1, description="of both, so many seconds' worth at once; beyond, it is kicked"

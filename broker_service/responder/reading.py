@@ -1,7 +1,7 @@
 """Lets validators read miners' uploads: of ended epochs, exactly the versions of the manifest.
 
 Owns the page and its token. The manifest is the sealer's; here nothing asks the object store, so that
-reading goes on while it is away. Signing a page takes 100 ms of processor time: one thread does it, page by
+reading goes on while it is away. Signing a page takes 25 ms of processor time: one thread does it, page by
 page, while the event loop answers others.
 """
 

@@ -13,7 +13,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table('admin_commands',
     sa.Column('id', sa.Uuid(), nullable=False),
-    sa.Column('requested_at', sa.DateTime(timezone=True), nullable=False),
+    sa.Column('requested_at', sa.DateTime(timezone=True), server_default=sa.text('clock_timestamp()'), nullable=False),
     sa.Column('hotkey', sa.Text(), nullable=False),
     sa.Column('command', sa.Text(), nullable=False),
     sa.Column('arguments', postgresql.JSONB(astext_type=sa.Text()), nullable=False),
@@ -24,6 +24,7 @@ def upgrade() -> None:
     sa.Column('outcome', postgresql.JSONB(astext_type=sa.Text()), nullable=True),
     sa.CheckConstraint("(state = 'queued') = (finished_at is null)", name=op.f('ck_admin_commands_finished')),
     sa.CheckConstraint("state in ('queued', 'done', 'failed')", name=op.f('ck_admin_commands_state')),
+    sa.CheckConstraint("least(requested_at, finished_at) >= '2000-01-01 00:00+00' and greatest(requested_at, finished_at) < '3000-01-01 00:00+00'", name=op.f('ck_admin_commands_times')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_admin_commands')),
     schema='zipcast'
     )
@@ -44,6 +45,7 @@ def upgrade() -> None:
     sa.Column('source', sa.Text(), nullable=False),
     sa.CheckConstraint("role in ('miner', 'validator')", name=op.f('ck_credential_issuances_role')),
     sa.CheckConstraint('issued_at < expires_at', name=op.f('ck_credential_issuances_lifetime')),
+    sa.CheckConstraint("least(issued_at, expires_at) >= '2000-01-01 00:00+00' and greatest(issued_at, expires_at) < '3000-01-01 00:00+00'", name=op.f('ck_credential_issuances_times')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_credential_issuances')),
     schema='zipcast'
     )
@@ -70,6 +72,7 @@ def upgrade() -> None:
     sa.Column('hotkey', sa.Text(), nullable=False),
     sa.Column('opted_out_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('request_id', sa.Text(), nullable=False),
+    sa.CheckConstraint("least(opted_out_at) >= '2000-01-01 00:00+00' and greatest(opted_out_at) < '3000-01-01 00:00+00'", name=op.f('ck_legacy_opt_outs_times')),
     sa.PrimaryKeyConstraint('hotkey', name=op.f('pk_legacy_opt_outs')),
     schema='zipcast'
     )
@@ -112,6 +115,7 @@ def upgrade() -> None:
     sa.CheckConstraint("body_sha256 ~ '^[0-9a-f]{64}$'", name=op.f('ck_request_claims_body_sha256')),
     sa.CheckConstraint("state in ('claimed', 'answered', 'failed')", name=op.f('ck_request_claims_state')),
     sa.CheckConstraint('claimed_at < expires_at', name=op.f('ck_request_claims_lifetime')),
+    sa.CheckConstraint("least(claimed_at, expires_at) >= '2000-01-01 00:00+00' and greatest(claimed_at, expires_at) < '3000-01-01 00:00+00'", name=op.f('ck_request_claims_times')),
     sa.PrimaryKeyConstraint('signed_on', 'hotkey', 'request_key', name=op.f('pk_request_claims')),
     schema='zipcast',
     postgresql_partition_by='RANGE (signed_on)'
@@ -127,6 +131,7 @@ def upgrade() -> None:
     sa.Column('request_id', sa.Text(), nullable=False),
     sa.Column('suppressed', sa.Integer(), server_default=sa.text('0'), nullable=False),
     sa.CheckConstraint('suppressed >= 0', name=op.f('ck_request_refusals_suppressed')),
+    sa.CheckConstraint("least(refused_at) >= '2000-01-01 00:00+00' and greatest(refused_at) < '3000-01-01 00:00+00'", name=op.f('ck_request_refusals_times')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_request_refusals')),
     schema='zipcast'
     )
@@ -314,6 +319,7 @@ def upgrade() -> None:
     sa.Column('computed_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint("kind ~ '^[a-z_]+$'", name=op.f('ck_miner_signals_kind')),
     sa.ForeignKeyConstraint(['epoch_id'], ['zipcast.epochs.epoch_id'], name=op.f('fk_miner_signals_epoch_id')),
+    sa.CheckConstraint("least(computed_at) >= '2000-01-01 00:00+00' and greatest(computed_at) < '3000-01-01 00:00+00'", name=op.f('ck_miner_signals_times')),
     sa.PrimaryKeyConstraint('epoch_id', 'hotkey', 'kind', name=op.f('pk_miner_signals')),
     schema='zipcast'
     )
@@ -336,6 +342,7 @@ def upgrade() -> None:
     sa.CheckConstraint("status in ('IN_PROGRESS', 'COMPLETED', 'FAILED', 'TIMEOUT')", name=op.f('ck_miner_submissions_status')),
     sa.CheckConstraint('listings_scraped >= 0', name=op.f('ck_miner_submissions_listings')),
     sa.ForeignKeyConstraint(['epoch_id'], ['zipcast.epochs.epoch_id'], name=op.f('fk_miner_submissions_epoch_id')),
+    sa.CheckConstraint("least(reported_at, received_at, s3_upload_at, first_completed_at) >= '2000-01-01 00:00+00' and greatest(reported_at, received_at, s3_upload_at, first_completed_at) < '3000-01-01 00:00+00'", name=op.f('ck_miner_submissions_times')),
     sa.PrimaryKeyConstraint('epoch_id', 'hotkey', name=op.f('pk_miner_submissions')),
     schema='zipcast'
     )
@@ -350,6 +357,7 @@ def upgrade() -> None:
     sa.Column('sealed_at', sa.DateTime(timezone=True), nullable=False),
     sa.CheckConstraint('size_bytes >= 0', name=op.f('ck_upload_manifests_size')),
     sa.ForeignKeyConstraint(['epoch_id'], ['zipcast.epochs.epoch_id'], name=op.f('fk_upload_manifests_epoch_id')),
+    sa.CheckConstraint("least(stored_at, sealed_at) >= '2000-01-01 00:00+00' and greatest(stored_at, sealed_at) < '3000-01-01 00:00+00'", name=op.f('ck_upload_manifests_times')),
     sa.PrimaryKeyConstraint('epoch_id', 'hotkey', 'object_key', name=op.f('pk_upload_manifests')),
     schema='zipcast'
     )
@@ -358,6 +366,7 @@ def upgrade() -> None:
     sa.Column('sealed_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('changes_checked_at', sa.DateTime(timezone=True), nullable=True),
     sa.ForeignKeyConstraint(['epoch_id'], ['zipcast.epochs.epoch_id'], name=op.f('fk_upload_seals_epoch_id')),
+    sa.CheckConstraint("least(sealed_at, changes_checked_at) >= '2000-01-01 00:00+00' and greatest(sealed_at, changes_checked_at) < '3000-01-01 00:00+00'", name=op.f('ck_upload_seals_times')),
     sa.PrimaryKeyConstraint('epoch_id', name=op.f('pk_upload_seals')),
     schema='zipcast'
     )
@@ -385,6 +394,7 @@ def upgrade() -> None:
     sa.CheckConstraint('listings_validated >= 0', name=op.f('ck_validator_results_listings')),
     sa.CheckConstraint('miners_evaluated >= 0', name=op.f('ck_validator_results_miners')),
     sa.ForeignKeyConstraint(['epoch_id'], ['zipcast.epochs.epoch_id'], name=op.f('fk_validator_results_epoch_id')),
+    sa.CheckConstraint("least(reported_at, received_at, superseded_at, started_at) >= '2000-01-01 00:00+00' and greatest(reported_at, received_at, superseded_at, started_at) < '3000-01-01 00:00+00'", name=op.f('ck_validator_results_times')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_validator_results')),
     schema='zipcast'
     )

@@ -58,8 +58,8 @@ GRANTS = {
         f'insert ({REFUSAL_COLUMNS})': 'request_refusals',
         'insert (result_id, epoch_id, miner_hotkey, zipcode, validation_type, result, score, listings_checked, '
         'issues)': 'validation_audit',
-        # What became of a command is the scheduler's to say.
-        'insert (id, requested_at, hotkey, command, arguments, request_id, source)': 'admin_commands',
+        # When a command was asked for is the database's to say, and what became of it the scheduler's.
+        'insert (id, hotkey, command, arguments, request_id, source)': 'admin_commands',
         'insert, delete': 'legacy_opt_outs',
         'update (changes_checked_at)': 'upload_seals',
         'update (body_sha256, state, claimed_at, expires_at, request_id, sealed_answer)': 'request_claims',
@@ -177,7 +177,10 @@ create function zipcast.revealed_audit(id text) returns setof zipcast.validation
 language plpgsql stable {DEFINER} as $$
 begin
     if zipcast.epoch_is_revealed(id) then
-        return query select * from zipcast.validation_audit where epoch_id = $1;
+        -- Of the reports that count alone: a validator may have sent many before.
+        return query select * from zipcast.validation_audit where result_id in (
+            select distinct on (hotkey, is_late) one.id from zipcast.validator_results as one where one.epoch_id = $1
+            order by hotkey, is_late, received_at desc, one.id);
     end if;
 end $$
 """

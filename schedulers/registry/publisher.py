@@ -67,6 +67,8 @@ class RegistryPublisher:
         except (KeyNotFoundError, ValueError):
             log.error("registry_snapshot_unreadable", revision=entry.revision)
             self.held = await self._recall()
+            if self.held is not None:
+                await self._put(bucket, self.held)
 
     async def publish(self, reading: Reading, now: datetime) -> None:
         """Raises nats.errors.Error, and SQLAlchemyError for a source without blocks."""

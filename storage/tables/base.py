@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, DateTime, MetaData, Text
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
@@ -33,3 +33,14 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB(),
         list[dict[str, Any]]: JSONB(),
     }
+
+
+def readable_times(*columns: str) -> CheckConstraint:
+    """Times that Python can hold, for tables that one login writes and another reads.
+
+    PostgreSQL's reach from 4713 BC to infinity: a row that cannot be decoded would stop whoever reads it."""
+    listed = ", ".join(columns)
+    return CheckConstraint(
+        f"least({listed}) >= '2000-01-01 00:00+00' and greatest({listed}) < '3000-01-01 00:00+00'",
+        name="times",
+    )

@@ -4,10 +4,10 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from storage.tables.base import SHA256_RULE, Base
+from storage.tables.base import SHA256_RULE, Base, readable_times
 
 
 class CredentialIssuance(Base):
@@ -26,6 +26,7 @@ class CredentialIssuance(Base):
     request_id: Mapped[str]
     source: Mapped[str]
     __table_args__ = (
+        readable_times("issued_at", "expires_at"),
         CheckConstraint("role in ('miner', 'validator')", name="role"),
         CheckConstraint("issued_at < expires_at", name="lifetime"),
         Index(None, "hotkey", "issued_at"),
@@ -52,6 +53,7 @@ class RequestClaim(Base):
     sealed_answer: Mapped[bytes | None]
     """The answer, readable with the responder's key only."""
     __table_args__ = (
+        readable_times("claimed_at", "expires_at"),
         CheckConstraint("state in ('claimed', 'answered', 'failed')", name="state"),
         CheckConstraint("(state = 'answered') = (sealed_answer is not null)", name="answer"),
         CheckConstraint(f"body_sha256 ~ '{SHA256_RULE}'", name="body_sha256"),
@@ -75,6 +77,7 @@ class RequestRefusal(Base):
     request_id: Mapped[str]
     suppressed: Mapped[int] = mapped_column(server_default=text("0"))
     __table_args__ = (
+        readable_times("refused_at"),
         CheckConstraint("suppressed >= 0", name="suppressed"),
         Index(None, "refused_at"),
         Index(None, "hotkey", "refused_at"),
@@ -88,6 +91,7 @@ class LegacyOptOut(Base):
     hotkey: Mapped[str] = mapped_column(primary_key=True)
     opted_out_at: Mapped[datetime]
     request_id: Mapped[str]
+    __table_args__ = (readable_times("opted_out_at"),)
 
 
 EPOCH_OF_OUTCOME = "(outcome ->> 'epochId')"
@@ -98,7 +102,8 @@ class AdminCommand(Base):
 
     __tablename__ = "admin_commands"
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    requested_at: Mapped[datetime]
+    # The database's own, so that nobody asks in the past or in the future.
+    requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     hotkey: Mapped[str]
     command: Mapped[str]
     arguments: Mapped[dict[str, Any]]
@@ -108,6 +113,7 @@ class AdminCommand(Base):
     finished_at: Mapped[datetime | None]
     outcome: Mapped[dict[str, Any] | None]
     __table_args__ = (
+        readable_times("requested_at", "finished_at"),
         CheckConstraint("state in ('queued', 'done', 'failed')", name="state"),
         CheckConstraint("(state = 'queued') = (finished_at is null)", name="finished"),
         Index(None, "requested_at"),

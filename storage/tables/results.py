@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
+from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base, readable_times
 
 
 class MinerSubmission(Base):
@@ -31,6 +31,7 @@ class MinerSubmission(Base):
     first_completed_listings: Mapped[int | None]
     most_claimed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     __table_args__ = (
+        readable_times("reported_at", "received_at", "s3_upload_at", "first_completed_at"),
         CheckConstraint("status in ('IN_PROGRESS', 'COMPLETED', 'FAILED', 'TIMEOUT')", name="status"),
         CheckConstraint("listings_scraped >= 0", name="listings"),
     )
@@ -46,7 +47,7 @@ class MinerSignal(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     details: Mapped[dict[str, Any]]
     computed_at: Mapped[datetime]
-    __table_args__ = (CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"),)
+    __table_args__ = (readable_times("computed_at"), CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"))
 
 
 class UploadSeal(Base):
@@ -57,6 +58,7 @@ class UploadSeal(Base):
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
     sealed_at: Mapped[datetime]
     changes_checked_at: Mapped[datetime | None]
+    __table_args__ = (readable_times("sealed_at", "changes_checked_at"),)
 
 
 class UploadManifest(Base):
@@ -71,7 +73,10 @@ class UploadManifest(Base):
     etag: Mapped[str]
     stored_at: Mapped[datetime]
     sealed_at: Mapped[datetime]
-    __table_args__ = (CheckConstraint("size_bytes >= 0", name="size"),)
+    __table_args__ = (
+        readable_times("stored_at", "sealed_at"),
+        CheckConstraint("size_bytes >= 0", name="size"),
+    )
 
 
 class ValidatorResult(Base):
@@ -98,6 +103,7 @@ class ValidatorResult(Base):
     request_key: Mapped[str | None]
     """What was signed, as with claims: the same request again is the same report."""
     __table_args__ = (
+        readable_times("reported_at", "received_at", "superseded_at", "started_at"),
         CheckConstraint("duration_seconds >= 0", name="duration"),
         CheckConstraint("miners_evaluated >= 0", name="miners"),
         CheckConstraint("listings_validated >= 0", name="listings"),

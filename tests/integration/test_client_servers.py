@@ -14,12 +14,12 @@ import pytest_asyncio
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from runtime.nats_client import HardenedClient
-from tests.integration.people import client, keypair, trust_of
+from tests.integration.people import client, keypair, quiet, trust_of
 from tests.integration.processes import wait_until
 from zipcast import keeper
 from zipcast.client import ZipcastClient
 from zipcast.connection import RefusedError, Server, StrangeServerError
-from zipcast.encrypted import EncryptedClient, UnencryptedServerError
+from zipcast.encrypted import MAX_MESSAGE_BYTES, EncryptedClient, UnencryptedServerError
 from zipcast.hotkeys import Keypair
 from zipcast.ready import Ready
 
@@ -81,6 +81,26 @@ async def test_nobody_signs_for_a_tls_address_that_does_not_encrypt(ready: Ready
             await own.close()
         await wait_until(lambda: len(heard) == 3)
         assert heard == [b"", b"", b""]
+
+
+async def test_a_message_without_end_is_not_waited_for():
+    """What the server sends of it would be kept in memory."""
+    info, endless = {"headers": True, "max_payload": 1 << 18}, b"x" * (MAX_MESSAGE_BYTES + 1)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
+        await reader.readuntil(b"PING\r\n")
+        writer.write(b"PONG\r\nMSG zipcast.v1.epoch 1 99999999999999\r\n" + endless)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        own = EncryptedClient()
+        await own.connect(
+            f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}", allow_reconnect=False, error_cb=quiet
+        )
+        await wait_until(lambda: own.is_closed)
+    assert isinstance(own.last_error, nats.errors.ProtocolError)
 
 
 async def test_a_stranger_is_told_that_he_is_refused(ready: Ready):

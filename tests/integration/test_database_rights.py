@@ -124,6 +124,7 @@ REFUSED = {
         "update admin_commands set state = 'done'",
         "insert into admin_commands (state) values ('done')",
         "insert into admin_commands (outcome) values ('{}')",
+        "insert into admin_commands (requested_at) values ('4000-01-01 BC')",
         "insert into request_refusals (id) overriding system value values (1)",
         "insert into validation_audit (id) overriding system value values (1)",
         "update zipcodes set active = false",
@@ -163,6 +164,19 @@ REFUSED = {
 async def test_what_a_process_does_not_need_it_may_not(url_of, process, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await ask(url_of(process), statement)
+
+
+@pytest.mark.parametrize("time", ["4000-01-01 BC", "10000-01-01", "infinity", "-infinity"])
+async def test_no_time_that_python_cannot_hold_is_written_for_others_to_read(url_of, time: str):
+    """Whoever read such a row would fail, at each attempt."""
+    statements = [
+        f"insert into legacy_opt_outs values ('5X', '{time}', 'r')",
+        "insert into request_refusals (refused_at, process, verb, error, source, request_id) "
+        f"values ('{time}', 'responder', 'epoch.current', 'not_registered', 'nats', 'r')",
+    ]
+    for statement in statements:
+        with pytest.raises(psycopg.errors.CheckViolation, match="times"):
+            await ask(url_of("responder"), statement)
 
 
 @pytest.mark.parametrize("process", READERS)

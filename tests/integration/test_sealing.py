@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
+from devstack.state import State
 from storage import manifests
 from storage.database import open_engine
 from storage.object_store import (
@@ -350,30 +351,28 @@ async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_seal
 
 @pytest.mark.long
 async def test_keys_too_deep_for_the_store_to_list_keep_nobody_from_being_sealed(
-    servers: Servers, database: AsyncEngine, database_url: str
+    database: AsyncEngine, database_url: str, tmp_path: Path
 ):
-    """On the real store, which walks through every folder: 300 keys of 440 folders. In the validators'
-    bucket, whose miners nothing else lists: every other sealing would be slow from then on."""
-    bucket, s3 = servers.s3_environment["S3_VALIDATOR_BUCKET"], client(servers)
+    """On the real store, which walks through every folder: 300 keys of 440 folders. A store of its own: every
+    other listing would be slow from then on."""
     # Sealed while it still runs, so that no speed of uploading matters.
     interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     deep, other = (Keypair.create_from_uri(f"//{name}").ss58_address for name in ("Deep", "Other"))
     named = {hotkey: f"data/hotkey={hotkey}/epoch={interval.epoch_id}/a.json" for hotkey in (deep, other)}
     keys = [f"data/hotkey={deep}/A{n:04d}/{'a/' * 440}x" for n in range(300)]
 
-    def put_all() -> None:
+    def put_all(s3: Any, bucket: str) -> None:
         for key in [*named.values(), *keys]:
             s3.put_object(Bucket=bucket, Key=key, Body=b"x")
 
-    await asyncio.to_thread(put_all)
-    store = ObjectStore(config(servers))
-    of = replace(sealer(servers, store, database, timedelta(hours=-2)), bucket=bucket)
-    # As a responder does: again, where the store is still busy with a listing that was given up.
-    async with asyncio.TaskGroup() as running:
-        sealing = running.create_task(of.run())
+    async with Servers.running(State(tmp_path / "state")) as own, asyncio.TaskGroup() as running:
+        await asyncio.to_thread(put_all, client(own), own.s3_environment["S3_BUCKET"])
+        store = ObjectStore(config(own))
+        # As a responder does: again, where the store is still busy with a listing that was given up.
+        sealing = running.create_task(sealer(own, store, database, timedelta(hours=-2)).run())
         await until(lambda: is_sealed(database, interval.epoch_id), 200)
         sealing.cancel()
-    store.close()
+        store.close()
     for hotkey, key in named.items():
         assert key in await sealed_keys(database, interval.epoch_id, hotkey)
 

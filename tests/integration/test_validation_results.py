@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from devstack.servers import Servers
 from runtime.epoch_results import EpochResultsReader
 from storage.registry import store_snapshot
+from storage.results import revealed_audit
 from storage.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
 from tests.integration.results_side import (
     CONTENT,
@@ -124,6 +125,19 @@ async def test_a_second_report_supersedes_the_first_which_stays_in_the_trail(sid
     assert [row.miners_evaluated for row in found] == [0, 1, 2]
     assert [row.superseded_at for row in found] == [found[1].received_at, found[2].received_at, None]
     assert len(await rows(side, ValidationAudit)) == 3
+
+
+async def test_reports_that_no_longer_count_make_nothing_slower_to_read(side: ResultsSide):
+    """What everybody reads of an epoch counts the audits of one report in time and one late one of each."""
+    interval = await side.epoch()
+    zipcodes = [audit_row(zipcode=zipcode) for zipcode in ("19101", "19102", "19103")]
+    for number in (3, 2, 1):
+        await side.report(a_report(interval, audit=zipcodes[:number]))
+    await side.move(interval, datetime.now(UTC) - timedelta(days=9))
+    counted = select(func.count()).select_from(revealed_audit(interval.epoch_id))
+    async with side.owner.connect() as connection:
+        assert (await connection.execute(counted)).scalar() == 1
+    assert len(await rows(side, ValidationAudit)) == 6
 
 
 async def test_a_report_that_was_signed_earlier_supersedes_nothing(side: ResultsSide):

@@ -37,7 +37,7 @@ FALSE_PROOFS = 3
 PROXY = "127.0.0.9"
 # Over HTTP an address has a limit too.
 ADDRESSES = count(1)
-FLOODERS = [f"//Flooder{number}" for number in range(14)]
+FLOODERS = [f"//Flooder{number}" for number in range(18)]
 SETTINGS = {
     "LIMIT_CURRENT_PER_MINUTE": "1000",
     "DAILY_LIMIT_PER_MINER": "1000",
@@ -151,10 +151,10 @@ async def honest_miners(ready: Ready) -> AsyncIterator[Honest]:
         yield Honest(ready, connections, http)
 
 
-def own(ready: Ready, name: str, verb: Verb) -> bytes:
+def own(ready: Ready, name: str, verb: Verb, size: int = 160) -> bytes:
     hotkey = parse_hotkey(Keypair.create_from_uri(name).ss58_address)
     reply = f"{subjects.inbox_prefix(hotkey)}.flood".encode()
-    return publication(subjects.request(hotkey, verb), b"x" * 160, reply=reply)
+    return publication(subjects.request(hotkey, verb), b"x" * size, reply=reply)
 
 
 def unsigned(ready: Ready, name: str) -> bytes:
@@ -177,13 +177,19 @@ def replayed(ready: Ready, name: str) -> bytes:
     return publication(subject, b"{}", reply=f"{subjects.inbox_prefix(hotkey)}.x".encode(), headers=headers)
 
 
-FLOODS: dict[str, tuple[Callable[[Ready, str], bytes], int]] = {
-    "its own subject": (unsigned, 1),
-    "epoch.current": (current, 1),
-    "refused subjects": (refused, 1),
-    "signed once, sent again": (replayed, 1),
-    "ten miners together": (unsigned, 10),
+def large(ready: Ready, name: str) -> bytes:
+    return own(ready, name, Verb.MINER_STATUS, 248_000)
+
+
+FLOODS: dict[str, tuple[Callable[[Ready, str], bytes], int, int]] = {
+    "its own subject": (unsigned, 1, PER_SECOND),
+    "epoch.current": (current, 1, PER_SECOND),
+    "refused subjects": (refused, 1, PER_SECOND),
+    "signed once, sent again": (replayed, 1, PER_SECOND),
+    "ten miners together": (unsigned, 10, PER_SECOND),
+    "large messages of four": (large, 4, 400),
 }
+"""What is sent, by how many miners, and how many messages a second of all of them."""
 
 
 @dataclass
@@ -199,12 +205,12 @@ class Seen:
 
 async def watch_flood(ready: Ready, honest: Honest, kind: str, rounds: int = 3) -> Seen:
     """Flood for half as long again as a flooder is kept out."""
-    message, miners = FLOODS[kind]
-    first = list(FLOODS).index(kind)
+    message, miners, per_second = FLOODS[kind]
+    first = sum(FLOODS[one][1] for one in list(FLOODS)[: list(FLOODS).index(kind)])
     messages = {name: message(ready, name) for name in FLOODERS[first : first + miners]}
     await honest.requests()  # opens connections
     before = await honest.requests(rounds)
-    async with flooding(ready, messages, PER_SECOND // miners) as flood:
+    async with flooding(ready, messages, per_second // miners) as flood:
         began = time.monotonic()
         at_once = await honest.requests()
         await asyncio.sleep(max(0.0, began + 5 - time.monotonic()))

@@ -178,6 +178,15 @@ async def test_a_request_that_is_repeated_by_a_stranger_uses_no_quota() -> None:
     await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", "one too many"))
 
 
+async def test_a_request_that_was_refused_is_refused_again_when_it_is_repeated() -> None:
+    counting = limits()
+    for number in range(10):
+        await counting.charge(Verb.EPOCH_CURRENT, "a", f"own-{number}")
+    for number in range(40):
+        for _ in range(2):
+            await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", f"too many-{number}"))
+
+
 async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated() -> None:
     clock = FakeClock()
     counting = Limits.of(LimitSettings(), clock)

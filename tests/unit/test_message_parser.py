@@ -63,8 +63,16 @@ def test_a_stream_yields_the_same_messages_however_it_is_cut(cuts: list[int]) ->
 @pytest.mark.parametrize(
     "line",
     [
-        *(b"MSG a", b"MSG 5", b"MSG a 1 b c 5", b"MSG a 1 -5", b"MSG a 1 1_0", b"MSG a x 5"),
-        *(b"HMSG a 1 5", b"HMSG a 1 b c 5 5", b"junk"),
+        *(
+            b"MSG a",
+            b"MSG 5",
+            b"MSG a 1 b c 5",
+            b"MSG a 1 -5",
+            b"MSG a 1 1_0",
+            b"MSG a x 5",
+            b"MSG a 1 1048577",
+        ),
+        *(b"HMSG a 1 5", b"HMSG a 1 b c 5 5", b"HMSG a 1 5 1048577", b"junk"),
     ],
 )
 async def test_what_no_nats_server_says_ends_the_connection(line: bytes) -> None:

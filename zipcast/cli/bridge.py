@@ -1,6 +1,7 @@
 """Asking the bridge: where it is, and what it answers or refuses. It may be anybody's: no answer is read
 beyond its limit."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from zipcast.messages import parse_error
 from zipcast.ready import NotReadyError, Ready
 
 TIMEOUT_SECONDS = 10.0
+WHOLE_ANSWER_SECONDS = 120.0
+"""From its head to its end, however little comes at a time."""
 MAX_ANSWER_BYTES = 8 * 2**20
 """After decompression. Reading JSON may take thirty times that."""
 MAX_EPOCH_BYTES = 384 * 1024
@@ -74,7 +77,11 @@ def get(
 
 
 def _content(answer: httpx.Response, max_bytes: int) -> bytes:
+    """Raises AnswerTooLargeError, AnswerEncodingError, httpx.ReadTimeout."""
     body, content = BoundedBody(answer.headers, max_bytes), bytearray()
+    give_up_at = time.monotonic() + WHOLE_ANSWER_SECONDS
     for piece in answer.iter_raw():
+        if time.monotonic() > give_up_at:
+            raise httpx.ReadTimeout("the answer does not end")
         content += body.decompress(piece)
     return bytes(content)
