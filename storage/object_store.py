@@ -35,8 +35,8 @@ PAGE_SIZE = 500
 # AssumeRole takes 15 minutes to 12 hours (AWS STS).
 SHORTEST_SESSION_SECONDS = 900
 
-# How a call fails. ResponseParserError and KeyError: something else answered in the store's place, as a proxy
-# does with a page of its own.
+# The errors of a failed call. ResponseParserError and KeyError: something else answered in the store's place,
+# such as a proxy with a page of its own.
 STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, KeyError, TimeoutError)
 
 
@@ -128,7 +128,7 @@ class ObjectStore:
 
     @property
     def has_sts(self) -> bool:
-        """Whether sessions are to be had."""
+        """True if the provider has STS, which gives sessions."""
         return self._sts is not None
 
     def post_form(
@@ -149,7 +149,7 @@ class ObjectStore:
         return PostForm(self._address(scope.bucket), signed)
 
     def list_url(self, scope: Scope | Listing, lifetime_seconds: int, start_after: str | None = None) -> str:
-        """A presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys or folders."""
+        """Return a presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys or folders."""
         # Keys come encoded, since XML cannot hold every character that they can.
         query = {"list-type": "2", "prefix": scope.prefix, "encoding-type": "url"}
         if isinstance(scope, Listing) and scope.delimiter is not None:
@@ -159,13 +159,13 @@ class ObjectStore:
         return self._signer.url(self._address(scope.bucket), query, self._clock.now(), lifetime_seconds)
 
     def get_url(self, bucket: str, key: str, version_id: str | None, lifetime_seconds: int) -> str:
-        """A presigned GET of exactly that version, or of what is there where none was kept."""
+        """Return a presigned GET of exactly that version; without one, of the newest."""
         query = {} if version_id is None else {"versionId": version_id}
         address = address_of(self._address(bucket), key)
         return self._signer.url(address, query, self._clock.now(), lifetime_seconds)
 
     def _address(self, bucket: str) -> str:
-        """The bucket's, which boto3 knows for each provider and region."""
+        """Return the bucket's address, which boto3 knows for each provider and region."""
         if bucket not in self._addresses:
             self._addresses[bucket] = self._s3.generate_presigned_post(bucket, "key")["url"]
         return self._addresses[bucket]

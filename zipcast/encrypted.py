@@ -1,4 +1,4 @@
-"""A NATS client that does not take a hostile server's word.
+"""A NATS client for servers that may be hostile.
 
 `tls://` means TLS: nats-py goes by what the server says before anything is encrypted, so who stands
 between could take that word out and be signed to in clear. And a message that is said to be endless is not
@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-# Four times what nats.conf lets anybody publish.
+# Four times the largest message that nats.conf allows.
 MAX_MESSAGE_BYTES = 1 << 20
 
 
@@ -22,7 +22,7 @@ class BoundedParser(Parser):
     """nats-py's, which would keep as much of a message as the server says that it has."""
 
     async def parse(self, data: bytes = b"") -> None:
-        """Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES."""
+        """Parse what was received. Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES."""
         await super().parse(data)
         if self.needed > MAX_MESSAGE_BYTES:
             raise ProtocolError("nats: a message that is too large")

@@ -175,7 +175,7 @@ async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[byte
 
 
 async def _refusal_words(answer: httpx.Response) -> str:
-    """Return the first MAX_REFUSAL_BYTES of an answer as text; whoever answers may send without end."""
+    """Return the first MAX_REFUSAL_BYTES of an answer as text, read for REFUSAL_SECONDS at most."""
     words = bytearray()
     try:
         body = BoundedBody(answer.headers, MAX_REFUSAL_BYTES)
@@ -189,7 +189,7 @@ async def _refusal_words(answer: httpx.Response) -> str:
 
 
 def _refusal(answer: httpx.Response, words: str, what: str) -> UploadError:
-    """With S3's own code and sentence, such as EntityTooSmall, where it gave one."""
+    """Return an error with S3's own code and sentence, such as EntityTooSmall, if there are any."""
     found = _S3_ERROR.search(words)
     reason = ": ".join(part for part in found.groups() if part) if found else str(answer.status_code)
     return UploadError(f"the object store refused {what}: {reason}", answer.status_code)

@@ -1,4 +1,4 @@
-"""What was asked and by whom: credentials issued, requests claimed and refused, admin commands."""
+"""Tables of requests: credentials issued, requests claimed and refused, admin commands."""
 
 from datetime import date, datetime
 from typing import Any
@@ -98,11 +98,13 @@ EPOCH_OF_OUTCOME = "(outcome ->> 'epochId')"
 
 
 class AdminCommand(Base):
-    """What an admin asked the scheduler to do, taken in the order of asking; `source` as with credentials."""
+    """A command of an admin for the scheduler, which takes them in the order of asking.
+
+    `source` as with credentials."""
 
     __tablename__ = "admin_commands"
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    # The database's own, so that nobody asks in the past or in the future.
+    # The database sets it, so that no writer can put a command first or last.
     requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     hotkey: Mapped[str]
     command: Mapped[str]

@@ -1,4 +1,4 @@
-"""What miners reported and uploaded, and what validators found."""
+"""Tables of results: reports and uploads of miners, findings of validators."""
 
 from datetime import datetime
 from typing import Any

@@ -18,7 +18,7 @@ async def stream_messages(stack: Stack) -> int:
         answer = await http.get(
             f"{stack.ready.monitoring}/jsz", params={"streams": "true", "accounts": "true"}
         )
-    (account,) = answer.json()["account_details"]
+    account = next(one for one in answer.json()["account_details"] if one["name"] == "STREAMS")
     return next(s["state"]["messages"] for s in account["stream_detail"] if s["name"] == "EPOCHS")
 
 

@@ -1,5 +1,4 @@
-"""Asking the bridge: where it is, and what it answers or refuses. It may be anybody's: no answer is read
-beyond its limit."""
+"""Requests to the bridge, which may be a hostile one: no answer is read beyond its limit."""
 
 import time
 from pathlib import Path
@@ -16,11 +15,11 @@ from zipcast.ready import NotReadyError, Ready
 
 TIMEOUT_SECONDS = 10.0
 WHOLE_ANSWER_SECONDS = 120.0
-"""From its head to its end, however little comes at a time."""
+"""The limit from the head of an answer to its end, even if bytes keep coming."""
 MAX_ANSWER_BYTES = 8 * 2**20
 """After decompression. Reading JSON may take thirty times that."""
 MAX_EPOCH_BYTES = 384 * 1024
-"""Of one epoch on a page: NATS carries none of more than 256 KB, and as a text in JSON it grows."""
+"""The limit of one epoch on a page: NATS carries at most 256 KB, which grow as a string in JSON."""
 MAX_REFUSAL_BYTES = 64 * 1024
 HttpOption = Annotated[str | None, typer.Option("--http", help="The bridge's address.")]
 
