@@ -287,15 +287,15 @@ async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says
     maker = with_cooldown(database)
     first_kept_at = first_kept(now)
     await completed_epochs(database, maker, first_kept_at - 3 * DAY, 1)  # of version 1, to be archived
-    second = await set_active(database, ["19104"], active=False, now=now, reason="two")
+    second = await set_active(database, ["15001"], active=False, now=now, reason="two")
     # Its inputs: version 1 was promised by nobody for it, so it is made from version 2.
     (kept,) = await completed_epochs(database, maker, first_kept_at + timedelta(hours=5), 1)
-    third = await set_active(database, ["19104"], active=True, now=now, reason="three")
+    third = await set_active(database, ["15001"], active=True, now=now, reason="three")
     async with database.connect() as connection:
         whole = await rebuild_version(connection, second.import_id)
     revisions = await count(database, ZipcodeRevision)
     await keeper.tidy()
-    # One revision of 19104, version 1's, was superseded by version 2, the oldest that is needed.
+    # One revision of 15001, version 1's, was superseded by version 2, the oldest that is needed.
     assert await count(database, ZipcodeRevision) == revisions - 1
     async with database.connect() as connection:
         assert await rebuild_version(connection, second.import_id) == whole
