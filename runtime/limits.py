@@ -149,6 +149,7 @@ class Limits:
     """By rule and hotkey: until when each refund counts."""
     _charged: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """Requests that were charged, by rule, hotkey and key, and when they may be forgotten; oldest first."""
+    _being_charged: dict[tuple[str, str, str], asyncio.Event] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: LimitSettings, clock: Clock) -> "Limits":
@@ -183,29 +184,37 @@ class Limits:
                 raise
 
     async def _charge_once(self, rule: Rule, hotkey: str, request_key: str | None) -> None:
-        if request_key is not None and self._is_repeated(rule, hotkey, request_key):
+        if request_key is None:
+            await self._charge_hotkey(rule, hotkey)
+            return
+        key = (rule.name, hotkey, request_key)
+        # A copy that comes meanwhile waits: only of a request that was charged is it a repetition.
+        while (decided := self._being_charged.get(key)) is not None:
+            await decided.wait()
+        if self._was_charged(key):
             await self._charge(rule, f"{hotkey} {request_key}")
-        elif not self._spend_credit(rule, hotkey):
-            try:
-                await self._charge(rule, hotkey)
-            except ServiceError:
-                # It was not charged: sent again, it is no repetition of one that was.
-                if request_key is not None:
-                    self._charged.pop((rule.name, hotkey, request_key), None)
-                raise
+            return
+        decided = self._being_charged[key] = asyncio.Event()
+        try:
+            await self._charge_hotkey(rule, hotkey)
+            self._charged[key] = self.clock.monotonic() + REMEMBERED_SECONDS
+        finally:
+            del self._being_charged[key]
+            decided.set()
 
-    def _is_repeated(self, rule: Rule, hotkey: str, request_key: str) -> bool:
-        """Return whether that request came before, and remember it."""
-        now, key = self.clock.monotonic(), (rule.name, hotkey, request_key)
+    async def _charge_hotkey(self, rule: Rule, hotkey: str) -> None:
+        if not self._spend_credit(rule, hotkey):
+            await self._charge(rule, hotkey)
+
+    def _was_charged(self, key: tuple[str, str, str]) -> bool:
+        """Return whether that request was charged, and forget those that can no longer be repeated."""
+        now = self.clock.monotonic()
         while self._charged:
             oldest = next(iter(self._charged))
             if self._charged[oldest] > now and len(self._charged) < MAX_REMEMBERED:
                 break
             del self._charged[oldest]
-        if key in self._charged:
-            return True
-        self._charged[key] = now + REMEMBERED_SECONDS
-        return False
+        return key in self._charged
 
     async def _charge_total(self, hotkey: str) -> None:
         """First from what is reserved for the hotkey, so that a few cannot use up what all need."""

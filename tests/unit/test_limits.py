@@ -1,6 +1,8 @@
 """The limits of the contract, counted in memory."""
 
+import asyncio
 import time
+from unittest.mock import patch
 
 import pytest
 
@@ -185,6 +187,23 @@ async def test_a_request_that_was_refused_is_refused_again_when_it_is_repeated()
     for number in range(40):
         for _ in range(2):
             await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", f"too many-{number}"))
+
+
+async def test_of_copies_sent_at_once_none_is_a_repetition_of_one_that_is_refused() -> None:
+    """As with a store that takes time to count: a copy comes before it is known what becomes of the first."""
+    counting = limits()
+    counted = counting._own.refusal
+
+    async def slowly(*arguments: object) -> int | None:
+        await asyncio.sleep(0.001)
+        return await counted(*arguments)  # type: ignore[arg-type]
+
+    with patch.object(counting._own, "refusal", slowly):
+        copies = (counting.charge(Verb.EPOCH_CURRENT, "a", f"{number // 2}") for number in range(40))
+        outcomes = await asyncio.gather(*copies, return_exceptions=True)
+    served = {number // 2 for number, outcome in enumerate(outcomes) if outcome is None}
+    assert len(served) == 10
+    assert sum(outcome is None for outcome in outcomes) == 20  # each of the ten, and its repetition
 
 
 async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated() -> None:
