@@ -42,18 +42,16 @@ class RegistryPublisher:
     _kept_block: int = field(default=0, init=False)
 
     async def look(self) -> None:
-        """What KV holds now: another replica may have published. If KV has lost it, it is published
-        again, from memory or from PostgreSQL. Raises nats.errors.Error."""
+        """Read what KV holds now: another replica may have published. A snapshot that is lost or cannot be
+        read is published again, from memory or from PostgreSQL. Raises nats.errors.Error."""
         bucket, remembered = await self._bucket(), self.held
         try:
             entry = await bucket.get(REGISTRY_KEY)
         except KeyNotFoundError as error:
             # A key that was deleted has a revision, which counts in the compare-and-set.
             self._revision = 0 if error.entry is None else error.entry.revision or 0
-            self.held, self._head = None, b""
-            kept = remembered or await self._recall()
-            if kept is not None:
-                await self._put(bucket, kept)
+            self._head = b""
+            await self._put_back(bucket, remembered)
             return
         self._revision, value = entry.revision or 0, entry.value or b""
         # By content: a bucket that was lost and made anew counts its revisions from one again.
@@ -66,9 +64,13 @@ class RegistryPublisher:
             self.held = await read_parts(bucket, head)
         except (KeyNotFoundError, ValueError):
             log.error("registry_snapshot_unreadable", revision=entry.revision)
-            self.held = await self._recall()
-            if self.held is not None:
-                await self._put(bucket, self.held)
+            await self._put_back(bucket, remembered)
+
+    async def _put_back(self, bucket: KeyValue, remembered: RegistrySnapshot | None) -> None:
+        self.held = None
+        kept = remembered or await self._recall()
+        if kept is not None:
+            await self._put(bucket, kept)
 
     async def publish(self, reading: Reading, now: datetime) -> None:
         """Raises nats.errors.Error, and SQLAlchemyError for a source without blocks."""
