@@ -1,7 +1,7 @@
 """The object store: presigned forms and addresses, listings, and STS sessions, without blocking.
 
 Owns the boto3 calls of issuing and sealing; looking at single objects is `object_reading`'s. Signing is
-arithmetic (`presigning`, 0.05 ms) and done in place, so that it works while the store does not; what talks to
+arithmetic (`presigning`, 0.1 ms) and done in place, so that it works while the store does not; what talks to
 the store runs in one of a few threads under a deadline, since boto3 is synchronous. The documents themselves
 come from `policies`.
 """

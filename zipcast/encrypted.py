@@ -7,7 +7,6 @@ waited for.
 
 import nats.errors
 from nats.aio.client import Client
-from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
 # Four times the largest message that nats.conf allows.
@@ -25,7 +24,7 @@ class BoundedParser(Parser):
         """Parse what was received. Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES."""
         await super().parse(data)
         if self.needed > MAX_MESSAGE_BYTES:
-            raise ProtocolError("nats: a message that is too large")
+            raise nats.errors.ProtocolError("nats: a message that is too large")
 
 
 class EncryptedClient(Client):

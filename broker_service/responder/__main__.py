@@ -52,7 +52,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     if not await doorway.has_safe_rights():
         return
     clock, database, current = doorway.clock, doorway.database, doorway.current
-    store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
+    store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc, clock=doorway.clock)
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database, current)
     client = HardenedClient()

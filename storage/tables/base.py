@@ -36,9 +36,10 @@ class Base(DeclarativeBase):
 
 
 def readable_times(*columns: str) -> CheckConstraint:
-    """Times that Python can hold, for tables that one login writes and another reads.
+    """Return a constraint that these columns hold times that Python can hold; null is allowed.
 
-    PostgreSQL's reach from 4713 BC to infinity: a row that cannot be decoded would stop whoever reads it."""
+    For tables that one login writes and another reads. PostgreSQL's times reach from 4713 BC to infinity, and
+    a reader fails at a row that it cannot decode, each time it tries."""
     listed = ", ".join(columns)
     return CheckConstraint(
         f"least({listed}) >= '2000-01-01 00:00+00' and greatest({listed}) < '3000-01-01 00:00+00'",
