@@ -77,9 +77,17 @@ async def ask(
     return await connection.request(subject, body, timeout=30, headers=headers)
 
 
-def legacy(signer: Keypair, commitment: str, *, seconds_ago: int = 0, wrap: bool = False) -> dict[str, str]:
-    """The identity fields of a legacy request; `commitment` holds `{timestamp}`."""
-    timestamp = int(time.time()) - seconds_ago
+def legacy(
+    signer: Keypair,
+    commitment: str,
+    *,
+    seconds_ago: int = 0,
+    timestamp: int | None = None,
+    wrap: bool = False,
+) -> dict[str, str]:
+    """The identity fields of a legacy request; `commitment` holds `{timestamp}`. Who signs several texts that
+    must differ gives a `timestamp`: of two `seconds_ago` the seconds may be the same."""
+    timestamp = int(time.time()) - seconds_ago if timestamp is None else timestamp
     text = commitment.format(timestamp=timestamp)
     signed = f"<Bytes>{text}</Bytes>" if wrap else text
     return {

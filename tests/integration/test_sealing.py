@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from tests.integration.operator_view import until
 from tests.integration.processes import wait_until
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast.calendar import EpochInterval
-from zipcast.clock import SystemClock
+from zipcast.clock import Clock, SystemClock
 from zipcast.hotkeys import Keypair
 
 VERSIONS = 4
@@ -102,10 +103,13 @@ class FailingBelow(SmallPages):
 
 
 class HurriedClock(SystemClock):
-    """Sleeps take no time."""
+    """Sleeps take that part of their time."""
+
+    def __init__(self, part: float = 0) -> None:
+        self._part = part
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(seconds * self._part)
 
 
 class Lines:
@@ -165,10 +169,14 @@ async def database(servers: Servers, database_url: str) -> AsyncIterator[AsyncEn
 
 
 def sealer(
-    servers: Servers, store: ObjectStore, database: AsyncEngine, settle: timedelta = INSTANTLY
+    servers: Servers,
+    store: ObjectStore,
+    database: AsyncEngine,
+    settle: timedelta = INSTANTLY,
+    clock: Clock | None = None,
 ) -> Sealer:
-    metrics = ResponderMetrics(CollectorRegistry())
-    return Sealer(store, database, HurriedClock(), servers.s3_environment["S3_BUCKET"], settle, metrics)
+    metrics, bucket = ResponderMetrics(CollectorRegistry()), servers.s3_environment["S3_BUCKET"]
+    return Sealer(store, database, clock or HurriedClock(), bucket, settle, metrics)
 
 
 async def an_epoch(
@@ -354,13 +362,13 @@ async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_seal
 async def test_keys_too_deep_for_the_store_to_list_keep_nobody_from_being_sealed(
     database: AsyncEngine, database_url: str, tmp_path: Path
 ):
-    """On the real store, which walks through every folder: 100 keys of 440 folders. A store of its own: every
+    """On the real store, which walks through every folder: 50 keys of 440 folders. A store of its own: every
     other listing would be slow from then on."""
     # Sealed while it still runs, so that no speed of uploading matters.
     interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     deep, other = (Keypair.create_from_uri(f"//{name}").ss58_address for name in ("Deep", "Other"))
     named = {hotkey: f"data/hotkey={hotkey}/epoch={interval.epoch_id}/a.json" for hotkey in (deep, other)}
-    keys = [f"data/hotkey={deep}/A{n:04d}/{'a/' * 440}x" for n in range(100)]
+    keys = [f"data/hotkey={deep}/A{n:04d}/{'a/' * 440}x" for n in range(50)]
 
     def put_all(s3: Any, bucket: str) -> None:
         for key in [*named.values(), *keys]:
@@ -368,9 +376,10 @@ async def test_keys_too_deep_for_the_store_to_list_keep_nobody_from_being_sealed
 
     async with Servers.running(State(tmp_path / "state")) as own, asyncio.TaskGroup() as running:
         await asyncio.to_thread(put_all, client(own), own.s3_environment["S3_BUCKET"])
-        store = ObjectStore(config(own))
-        # As a responder does: again, where the store is still busy with a listing that was given up.
-        sealing = running.create_task(sealer(own, store, database, timedelta(hours=-2)).run())
+        store = ObjectStore(replace(config(own), deadline_seconds=20))
+        # As a responder does: with pauses, in which the store ends a listing that was given up, and again.
+        work = sealer(own, store, database, timedelta(hours=-2), HurriedClock(1 / 5))
+        sealing = running.create_task(work.run())
         await until(lambda: is_sealed(database, interval.epoch_id), 200)
         sealing.cancel()
         store.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import unquote
@@ -112,18 +113,18 @@ async def test_a_list_of_an_ended_epoch_goes_on_after_a_thousand_keys(stack: Sta
 async def test_a_legacy_client_reads_all_keys(stack: Stack, ready: Ready, http: httpx.AsyncClient):
     miner, signer = keypair(ready, "miner-7").ss58_address, keypair(ready, "validator-1")
     names = await thousand_and_five(stack, ready, f"data/hotkey={miner}/many/")
-    ago = iter(range(1, 50))
+    signed_at = iter(range(int(time.time()) - 50, int(time.time())))  # a text of its own for each page
 
     async def of_the_miner(after: str | None) -> str:
         text = auth.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
-        body = legacy(signer, text, seconds_ago=next(ago)) | {"miner_hotkey": miner}
+        body = legacy(signer, text, timestamp=next(signed_at)) | {"miner_hotkey": miner}
         more = {} if after is None else {"start_after": after}
         reply = await http.post("/get-miner-specific-access", json=body | more)
         assert reply.status_code == 200, reply.text
         return str(reply.json()["miner_url"])
 
     async def of_all(after: str | None) -> str:
-        body = legacy(signer, auth.VALIDATOR_ACCESS_COMMITMENT, seconds_ago=next(ago))
+        body = legacy(signer, auth.VALIDATOR_ACCESS_COMMITMENT, timestamp=next(signed_at))
         more = {} if after is None else {"start_after": after}
         reply = await http.post("/get-validator-access", json=body | more)
         assert reply.status_code == 200, reply.text

@@ -5,27 +5,31 @@ Owns the judgement; where is looked is `places`'.
 
 import base64
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 
 import psycopg
 
 from tests.integration.unopened import unopened
 
-# So many zipcodes of it close to each other are no coincidence; a single one may be a port or a count, and
-# the table of all zipcodes holds them apart.
-TELLING_ZIPCODES, CLOSE_BYTES = 3, 1500
+# So many of its zipcodes close to each other are no coincidence, nor are fewer with no other zipcode between
+# them; a single one may be a port or a count. In the table of all zipcodes, one of about 100 is the epoch's.
+CLOSE_BYTES, TELLING_ZIPCODES, TELLING_ALONE = 1500, 8, 4
 _NUMBER = re.compile(rb"(?<![0-9.])[0-9]{5}(?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """`secrets` by what they are: hashes in hex, or the bytes themselves."""
+    """`secrets` by what they are: hashes in hex, or the bytes themselves. `others`: the zipcodes that it does
+    not name."""
 
     epoch_id: str
     start_at: datetime
     zipcodes: frozenset[bytes]
+    others: frozenset[bytes]
     secrets: Mapping[str, bytes]
 
 
@@ -50,7 +54,9 @@ async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) ->
     # The hash of the inputs is public: the epoch before commits to it. So is that of the seed.
     secrets["inputs"] = bytes(inputs)
     zipcodes = frozenset(zipcode.encode() for zipcode in found.zipcodes)
-    return Pending(found.epoch_id, found.start_at, zipcodes, secrets)
+    rows = await (await record.execute("select zipcode from zipcodes")).fetchall()
+    others = frozenset(zipcode.encode() for (zipcode,) in rows) - zipcodes
+    return Pending(found.epoch_id, found.start_at, zipcodes, others, secrets)
 
 
 def leaks(places: Mapping[str, bytes], pending: Pending) -> Iterator[str]:
@@ -60,15 +66,20 @@ def leaks(places: Mapping[str, bytes], pending: Pending) -> Iterator[str]:
         for what, form in forms.items():
             if form in shown:
                 yield f"{place}: {what}"
-        if _tells_zipcodes(shown, pending.zipcodes):
+        if _tells_zipcodes(shown, pending):
             yield f"{place}: zipcodes"
 
 
-def _tells_zipcodes(shown: bytes, zipcodes: frozenset[bytes]) -> bool:
-    found = [(match.start(), match.group()) for match in _NUMBER.finditer(shown) if match.group() in zipcodes]
-    for number, (position, _) in enumerate(found):
-        close = {zipcode for at, zipcode in found[number:] if at - position <= CLOSE_BYTES}
-        if len(close) >= TELLING_ZIPCODES:
+def _tells_zipcodes(shown: bytes, pending: Pending) -> bool:
+    named = pending.zipcodes | pending.others
+    numbers = [(one.start(), one.group()) for one in _NUMBER.finditer(shown) if one.group() in named]
+    positions = [position for position, _ in numbers]
+    for number, (position, first) in enumerate(numbers):
+        if first not in pending.zipcodes:
+            continue
+        close = [zipcode for _, zipcode in numbers[number : bisect_right(positions, position + CLOSE_BYTES)]]
+        alone = set(takewhile(pending.zipcodes.__contains__, close))
+        if len(alone) >= TELLING_ALONE or len(pending.zipcodes.intersection(close)) >= TELLING_ZIPCODES:
             return True
     return False
 

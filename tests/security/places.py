@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 
 from devstack.stack import Stack
 from tests.integration.people import coldkey, keypair, raw_connection, signed_headers
-from zipcast import btauth, subjects
+from zipcast import auth, btauth, subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.ready import Ready
 from zipcast.subjects import Verb
@@ -132,7 +132,7 @@ async def _over_http(
         for method, role in product(operations, ROLES):
             signer = _signer(ready, ROLES[role])
             texts = {one["format"] for one in formats if one["endpoint"] == f"{method.upper()} {path}"}
-            for text in texts or {one["format"] for one in formats}:
+            for text in texts or {auth.CURRENT_COMMITMENT}:
                 request = _legacy_request(ready, http, signer, method, path, text, epoch_id)
                 asked.append(ask(f"{method} {path} by {role} with {text}", request))
             request = _btauth_request(ready, http, signer, method, path, epoch_id)

@@ -6,6 +6,7 @@ each database login in test_database_rights.py; here are the doors that a signat
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass
 
 import httpx
@@ -94,9 +95,10 @@ async def test_a_pending_epoch_is_refused_in_the_words_for_one_that_never_was(
     statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
     current = statistics["epochStatus"]["currentEpoch"]["id"]
     upcoming = calendar.after(calendar.after(calendar.starting(current))).epoch_id
-    signer, told = keypair(ready, "validator-1"), []
+    signer, told, now = keypair(ready, "validator-1"), [], int(time.time())
     for n, epoch_id in enumerate((upcoming, "2099-01-01T00-00-00")):
-        body = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=n + 70) | {"epochId": epoch_id}
+        identity = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT, timestamp=now - 70 - n)
+        body = identity | {"epochId": epoch_id}
         answer = await http.post(UPLOAD, json=body, headers={"X-Request-Id": "same"})
         told.append({k: v for k, v in answer.json().items() if k != "serverTime"})
         assert answer.status_code == 404
