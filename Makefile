@@ -38,11 +38,16 @@ ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py tes
   tests/faults/test_outages_over_a_start.py tests/integration/test_many_credentials.py tests/security/test_floods.py
 # Those without servers keep a processor busy each.
 PURE := tests/simulation tests/unit
+# Files that take minutes begin first, so that no worker is left alone with them at the end.
+SLOW := tests/security/test_nothing_leaks.py tests/integration/test_simulated_time.py tests/faults/test_full_disk.py \
+  tests/integration/test_sealing.py tests/integration/test_up.py tests/faults/test_killed_parts.py \
+  tests/integration/test_callout.py tests/security/test_fuzz.py tests/contract/test_schemathesis.py
+OTHERS := $(filter-out $(ALONE) $(SLOW) tests/browser/% $(addsuffix /%,$(PURE)),$(wildcard tests/*/test_*.py))
 
 test-long: env test-browser
 	$(RUN)/python -m pytest -m long $(ALONE)
 	$(RUN)/python -m pytest -n 2 --dist worksteal -m "long and not soak" $(PURE)
-	$(RUN)/python -m pytest -n 2 --dist loadfile -m "long and not soak" $(addprefix --ignore=,$(ALONE) $(PURE) tests/browser)
+	$(RUN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "long and not soak" $(SLOW) $(OTHERS)
 
 schemathesis: env
 	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py
