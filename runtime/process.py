@@ -9,7 +9,7 @@ import gc
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ log = logs.logger()
 
 GRACE_SECONDS = 2.0
 CANCEL_SECONDS = 0.2
+CANCEL_AGAIN_SECONDS = 0.5
 
 
 class Lifecycle:
@@ -89,14 +90,22 @@ class Lifecycle:
 
     async def end_tasks(self) -> None:
         """Cancel what `spawn` began, and wait until it has ended."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
 
     def withdraw(self) -> None:
         self.vitals.serving = False
         if self._ready_file is not None:
             self._ready_file.unlink(missing_ok=True)
+
+
+async def end(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    """Cancel the tasks until all have ended. Once is not always enough: `wait_for` of Python 3.11, which
+    nats-py uses, may lose a cancellation."""
+    running = set(tasks)
+    while running:
+        for task in running:
+            task.cancel()
+        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_SECONDS)
 
 
 def run(

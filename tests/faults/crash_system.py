@@ -28,6 +28,7 @@ from devstack.servers import Servers, ignore
 from devstack.services import Services
 from devstack.state import State
 from devstack.supervisor import Supervisor
+from runtime.process import end
 from schedulers.fault_points import FaultPoint
 from storage.database import open_engine
 from tests.faults.forked_scheduler import ForkedScheduler
@@ -129,9 +130,7 @@ class CrashSystem:
                 scheduler.start()
             await system.all_ready()
             yield system
-            for task in listening:
-                task.cancel()
-            await asyncio.gather(*listening, return_exceptions=True)
+            await end(listening)
             for scheduler in system.schedulers.values():
                 scheduler.kill()
                 await scheduler.ended()

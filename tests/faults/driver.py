@@ -21,6 +21,7 @@ from pathlib import Path
 from devstack.keeper import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
+from runtime.process import end
 from schedulers.timing import sleep_until
 from storage.database import open_engine
 from tests.faults import invariants
@@ -73,9 +74,7 @@ class Watchers:
                 if task.done():
                     task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     def all_connected(self) -> bool:
         return all(watcher.connected.is_set() for watcher in self.nats)

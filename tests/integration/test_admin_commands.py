@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from devstack.logins import login_url
 from devstack.servers import Servers
+from runtime.process import end
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import TOO_OLD, AdminQueue
 from schedulers.prepare import REGENERATION_MARGIN, Preparer
@@ -281,9 +282,7 @@ async def test_two_replicas_execute_each_command_once(database, replicas):
     await wait_until(lambda: len(counted.executed) == 2)  # both are at one, neither at the other's
     counted.released.set()
     await until(lambda: none_is_queued(database))
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(tasks)
     assert sorted(counted.executed) == sorted(asked)
     assert await states(database) == ["done"] * 20
 

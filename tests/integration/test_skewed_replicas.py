@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from runtime.process import end
 from schedulers.engine import EpochEngine
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
@@ -56,9 +57,7 @@ async def replicas(database: AsyncEngine, nats_server: PlainNats, *skews: timede
     try:
         yield stream
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def lateness(stream: EpochStream) -> list[timedelta]:
