@@ -52,10 +52,10 @@ test-long: env test-browser
 schemathesis: env
 	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py
 
-# Debian's Chromium and Node.js, installed where they are missing; pictures are kept in .artefacts.
+# Debian's Chromium, Node.js and PgBouncer, installed where they are missing; pictures are kept in .artefacts.
 test-browser: env
-	@test -x /usr/bin/chromium && command -v node >/dev/null || \
-	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nodejs >/dev/null; }
+	@test -x /usr/bin/chromium && test -x /usr/sbin/pgbouncer && command -v node >/dev/null || \
+	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nodejs pgbouncer >/dev/null; }
 	$(RUN)/python -m pytest -m long tests/browser
 
 # `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.

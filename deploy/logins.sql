@@ -32,3 +32,11 @@ select format('alter role %I in database %I reset all', login, current_database(
 from unnest(array['schedulers', 'responder', 'bridge']) as login \gexec
 select format('alter role %I in database %I set search_path = zipcast, pg_temp', login, current_database())
 from unnest(array['schedulers', 'responder', 'bridge', current_user::text]) as login \gexec
+
+-- Days are days in UTC. No statement or transaction of a service holds others up for long. A process checks all of
+-- these when it starts; they belong to the login, since behind a pooler nothing can be set for a session.
+select format('alter role %I in database %I set timezone = %L', login, current_database(), 'UTC')
+from unnest(array['schedulers', 'responder', 'bridge', current_user::text]) as login \gexec
+select format('alter role %I in database %I set %s = %L', login, current_database(), name, value)
+from unnest(array['schedulers', 'responder', 'bridge']) as login,
+    (values ('statement_timeout', '10s'), ('idle_in_transaction_session_timeout', '30s')) as setting (name, value) \gexec

@@ -7,20 +7,24 @@ to nothing and upgrades again. Exit status 1 names each difference.
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect
+from sqlalchemy import Connection, inspect, text
 
 from devstack.ports import chosen_ports
 from devstack.postgres import create_database, database_url, postgres_part
 from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from storage.database import sqlalchemy_url
+from storage.database import open_engine
 from storage.migrate import migrate
 from storage.tables import SCHEMA, Base
+
+Result = TypeVar("Result")
 
 
 def _is_declared(name: str | None, kind: str, parents: object) -> bool:
@@ -31,43 +35,47 @@ def _is_declared(name: str | None, kind: str, parents: object) -> bool:
     return not (kind == "table" and name is not None and name.startswith(undeclared))
 
 
-def differences(url: str) -> list[object]:
+def differences(connection: Connection) -> list[object]:
     """What alembic would still change."""
     # A table of the default schema would be compared as one without a schema.
-    engine = create_engine(sqlalchemy_url(url), connect_args={"options": "-c search_path=pg_catalog"})
-    try:
-        with engine.connect() as connection:
-            options = {
-                "compare_type": True,
-                "compare_server_default": True,
-                "include_name": _is_declared,
-                "include_schemas": True,
-                "version_table_schema": SCHEMA,
-            }
-            found: list[object] = compare_metadata(
-                MigrationContext.configure(connection, opts=options), Base.metadata
-            )
-            return found
-    finally:
-        engine.dispose()
+    connection.execute(text("set search_path = pg_catalog"))
+    connection.dialect.default_schema_name = "pg_catalog"
+    options = {
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": _is_declared,
+        "include_schemas": True,
+        "version_table_schema": SCHEMA,
+    }
+    found: list[object] = compare_metadata(
+        MigrationContext.configure(connection, opts=options), Base.metadata
+    )
+    return found
 
 
-def leftovers(url: str) -> list[str]:
+def leftovers(connection: Connection) -> list[str]:
     """Tables that a downgrade to nothing left behind."""
-    engine = create_engine(sqlalchemy_url(url))
+    return sorted(set(inspect(connection).get_table_names(SCHEMA)) - {"alembic_version", "migration_lock"})
+
+
+async def asked(url: str, question: Callable[[Connection], Result]) -> Result:
+    engine = open_engine(url, application_name="check-migrations", pool_size=1)
     try:
-        return sorted(set(inspect(engine).get_table_names(SCHEMA)) - {"alembic_version", "migration_lock"})
+        async with engine.connect() as connection:
+            return await connection.run_sync(question)
     finally:
-        engine.dispose()
+        await engine.dispose()
 
 
-def check(url: str) -> list[str]:
+async def check(url: str) -> list[str]:
     """Up, compare, down, up: every complaint."""
-    migrate(url)
-    complaints = [f"the models differ from the migrations: {change}" for change in differences(url)]
-    migrate(url, "base", down=True)
-    complaints += [f"a downgrade leaves table {name}" for name in leftovers(url)]
-    migrate(url)
+    await asyncio.to_thread(migrate, url)
+    complaints = [
+        f"the models differ from the migrations: {change}" for change in await asked(url, differences)
+    ]
+    await asyncio.to_thread(migrate, url, "base", down=True)
+    complaints += [f"a downgrade leaves table {name}" for name in await asked(url, leftovers)]
+    await asyncio.to_thread(migrate, url)
     return complaints
 
 
@@ -80,7 +88,7 @@ async def main() -> int:
             try:
                 await supervisor.start(postgres_part(state, ports))
                 await create_database(database_url(state, ports, "postgres"), "checked")
-                complaints = await asyncio.to_thread(check, database_url(state, ports, "checked"))
+                complaints = await check(database_url(state, ports, "checked"))
             finally:
                 await supervisor.stop()
     sys.stdout.writelines(f"{complaint}\n" for complaint in complaints or ["migrations match the models"])

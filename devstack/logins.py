@@ -5,13 +5,13 @@ the logins need it before the first migration has run.
 """
 
 import secrets
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import psycopg
-from psycopg import sql
-
+from devstack.postgres import quoted, superuser
 from devstack.state import State
-from storage.tables import SEARCH_PATH
+from storage.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
 
 # Together less than what `devstack.postgres` allows: none of them keeps the others out.
 MOST_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
@@ -34,31 +34,25 @@ def login_url(state: State, url: str, process: str) -> str:
 async def ensure_logins(state: State, url: str) -> None:
     """Make roles and logins that are missing; `url` is the superuser's."""
     passwords = _passwords(state)
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+    async with superuser(url) as connection:
         for process, role in ROLES.items():
-            await _ensure(connection, role, sql.SQL("nologin"))
-            login = sql.SQL("login in role {} password {} connection limit {}").format(
-                sql.Identifier(role),
-                sql.Literal(passwords[_variable(process)]),
-                sql.Literal(MOST_CONNECTIONS[process]),
-            )
-            await _ensure(connection, _login(process), login)
-            await _fix_search_path(connection, _login(process))
-        await _fix_search_path(connection, unquote(urlsplit(url).username or ""))
+            await _ensure(connection, role, "nologin")
+            login = f"login in role {role} connection limit {MOST_CONNECTIONS[process]}"
+            await _ensure(connection, _login(process), f"{login} password '{passwords[_variable(process)]}'")
+            await _set(connection, _login(process), SESSION_SETTINGS)
+        await _set(connection, unquote(urlsplit(url).username or ""), OPERATOR_SETTINGS)
 
 
-async def _ensure(
-    connection: psycopg.AsyncConnection[tuple[object, ...]], role: str, how: sql.Composable
-) -> None:
-    found = await connection.execute("select 1 from pg_roles where rolname = %s", (role,))
-    if await found.fetchone() is None:
-        await connection.execute(sql.SQL("create role {} {}").format(sql.Identifier(role), how))
+async def _ensure(connection: Any, role: str, how: str) -> None:
+    if await connection.fetchrow("select from pg_roles where rolname = $1", role) is None:
+        await connection.execute(f"create role {role} {how}")
 
 
-async def _fix_search_path(connection: psycopg.AsyncConnection[tuple[object, ...]], login: str) -> None:
-    """Set it as deploy/logins.sql does, but for every database, since each test makes one."""
-    for command in ("alter role {} reset all", f"alter role {{}} set search_path = {SEARCH_PATH}"):
-        await connection.execute(sql.SQL(command).format(sql.Identifier(login)))
+async def _set(connection: Any, login: str, settings: Mapping[str, str]) -> None:
+    """As deploy/logins.sql does, but for every database, since each test makes one."""
+    await connection.execute(f"alter role {quoted(login)} reset all")
+    for name, value in settings.items():
+        await connection.execute(f"alter role {quoted(login)} set {assignment(name, value)}")
 
 
 def _passwords(state: State) -> dict[str, str]:

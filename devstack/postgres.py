@@ -11,10 +11,12 @@ import secrets
 import shutil
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
-import psycopg
-from psycopg import sql
+import asyncpg
 
 from devstack.errors import PartFailedError
 from devstack.part import Part, launch_command, log_tail
@@ -126,27 +128,39 @@ async def _initdb(state: State, data: Path, password_file: Path) -> None:
 
 async def create_database(url: str, name: str, *, template: str = "template1") -> None:
     """Create `name` from `template` unless it exists; `url` is the superuser's."""
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        found = await connection.execute("select 1 from pg_database where datname = %s", (name,))
-        if await found.fetchone() is None:
-            command = sql.SQL("create database {} template {}")
-            await connection.execute(command.format(sql.Identifier(name), sql.Identifier(template)))
+    async with superuser(url) as connection:
+        if await connection.fetchrow("select from pg_database where datname = $1", name) is None:
+            await connection.execute(f"create database {quoted(name)} template {quoted(template)}")
 
 
 async def drop_database(url: str, name: str) -> None:
     """Drop `name`, ending all its connections."""
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        command = sql.SQL("drop database if exists {} with (force)")
-        await connection.execute(command.format(sql.Identifier(name)))
+    async with superuser(url) as connection:
+        await connection.execute(f"drop database if exists {quoted(name)} with (force)")
 
 
 async def accepts_connections(url: str) -> bool:
     """Return whether a login works within 2 s."""
     try:
-        async with await psycopg.AsyncConnection.connect(url, connect_timeout=2):
+        async with asyncio.timeout(2), superuser(url):
             return True
-    except psycopg.OperationalError:
+    except (OSError, asyncpg.PostgresError):
         return False
+
+
+@asynccontextmanager
+async def superuser(url: str) -> AsyncIterator[Any]:
+    """A connection of asyncpg, where each statement is a transaction of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def quoted(name: str) -> str:
+    """An identifier as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def clear_leftovers(data: Path) -> None:

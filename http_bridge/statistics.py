@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.history import came_too_late
 from runtime import logs
 from runtime.current_epoch import CurrentEpoch
+from storage.database import DATABASE_ERRORS
 from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
 from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
@@ -142,7 +142,7 @@ class PublicStatistics:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 self._known = await read_statistics(connection)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             log.warning("statistics_unread", error=type(error).__name__)
             self._known_until = self.clock.monotonic() + RETRY_SECONDS
             return

@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage.database import DATABASE_ERRORS
 from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 
 PATIENCE_SECONDS = 5.0
 # What fails when the record is away, for those who go on without it.
-RECORD_ERRORS = (SQLAlchemyError, TimeoutError)
+RECORD_ERRORS = DATABASE_ERRORS
 
 
 @asynccontextmanager

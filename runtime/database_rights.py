@@ -1,4 +1,4 @@
-"""A process runs only with a database login of few rights, whose search path is fixed.
+"""A process runs only with a database login of few rights, whose settings are fixed.
 
 A process that only reads epochs refuses, in production, a login that could read them before they start,
 rather than trust itself alone not to.
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
-from storage.rights import may_read_pending, misled_search_path
+from storage.rights import SESSION_SETTINGS, may_read_pending, old_pooler, wrong_setting
 
 log = logs.logger()
 
@@ -21,13 +21,13 @@ async def unfit(database: AsyncEngine, *, reader_of: str | None) -> str | None:
     pass, and the log says so: reads go on without it."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
-            misled = await misled_search_path(connection)
-            wide = reader_of is not None and misled is None and await may_read_pending(connection)
+            wrong = await old_pooler(connection) or await wrong_setting(connection, SESSION_SETTINGS)
+            wide = reader_of is not None and wrong is None and await may_read_pending(connection)
     except RECORD_ERRORS as error:
         log.warning("database_rights_unchecked", error=type(error).__name__)
         return None
-    if misled is not None:
-        return f"DATABASE_URL: {misled}"
+    if wrong is not None:
+        return f"DATABASE_URL: {wrong}"
     if wide:
         return (
             f"DATABASE_URL: its login may read epochs before they start; use a member of {reader_of} instead"

@@ -9,12 +9,13 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from runtime.token_buckets import Bucket
+from storage.database import refuses_row
 from storage.refusals import Refusal, record_refusals
 from zipcast.clock import Clock
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
@@ -28,8 +29,6 @@ ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
 MOST_WAITING = 1000
 ACCEPTED = "accepted"
-# The row itself is at fault, so that writing it again would fail again.
-UNWRITABLE = (DataError, IntegrityError, ProgrammingError)
 
 
 @dataclass(slots=True)
@@ -92,7 +91,9 @@ class RefusalTrail:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
                     await record_refusals(connection, batch)
-            except UNWRITABLE:
+            except DBAPIError as error:
+                if not refuses_row(error):
+                    raise
                 await self._write_each(batch)
                 return
         except RECORD_ERRORS as error:
@@ -106,7 +107,9 @@ class RefusalTrail:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
                     await record_refusals(connection, [refusal])
-            except UNWRITABLE as error:
+            except DBAPIError as error:
+                if not refuses_row(error):
+                    raise
                 self.lost += 1
                 log.error("refusal_dropped", verb=refusal.verb, error=type(error).__name__)
             self._forget(1)

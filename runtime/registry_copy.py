@@ -6,10 +6,10 @@ Apart from `registry.py`, so that the callout, which has no database, does not i
 from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from storage.database import DATABASE_ERRORS
 from storage.registry import newest_snapshot
 from zipcast.messages import RegistrySnapshot
 
@@ -25,7 +25,7 @@ def recall_from(
         try:
             async with database.connect() as connection:
                 return await newest_snapshot(connection, network, netuid)
-        except (SQLAlchemyError, ValidationError) as error:
+        except (*DATABASE_ERRORS, ValidationError) as error:
             log.warning("registry_copy_unread", error=type(error).__name__)
             return None
 

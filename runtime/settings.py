@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.unsafe import objection
-from storage.database import sqlalchemy_url
+from storage.database import driver_arguments
 from zipcast.hotkeys import Hotkey, parse_hotkey
 
 
@@ -97,7 +97,7 @@ class DatabaseSettings(EnvironmentSettings):
     @field_validator("database_url")
     @classmethod
     def _postgresql(cls, value: SecretStr) -> SecretStr:
-        sqlalchemy_url(value.get_secret_value())
+        driver_arguments(value.get_secret_value())
         return value
 
 

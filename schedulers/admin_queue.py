@@ -8,7 +8,6 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
@@ -17,6 +16,7 @@ from schedulers.admin_actions import AdminActions, CommandRefusedError
 from schedulers.metrics import SchedulerMetrics
 from storage import admin_commands
 from storage.admin_commands import Command
+from storage.database import DATABASE_ERRORS
 from zipcast.admin_messages import FailedOutcome
 from zipcast.clock import Clock
 from zipcast.messages import WireModel
@@ -43,7 +43,7 @@ class AdminQueue:
             try:
                 while await self.work_off_one():
                     continue
-            except (SQLAlchemyError, TimeoutError) as error:
+            except DATABASE_ERRORS as error:
                 if not failing:
                     log.warning("admin_commands_unread", error=type(error).__name__)
                 failing = True

@@ -43,7 +43,7 @@ class Adoption:
     async def reconcile(self, newest: Recorded, *, thoroughly: bool) -> None:
         """Compare back from the stream's newest message, to where both agree or, thoroughly, as far as a
         rebuilt stream reaches; then adopt what differs, oldest first. Raises nats.errors.Error,
-        SQLAlchemyError."""
+        DATABASE_ERRORS."""
         async with self.preparer.database.connect() as connection:
             rows = await epoch_publications.newest_rows(connection, newest.epoch_id, MOST_PUT_BACK)
         differing: list[tuple[Recorded, Recorded | None]] = []

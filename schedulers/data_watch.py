@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.vitals import Vitals
 from schedulers.metrics import SchedulerMetrics
 from storage.data_age import read_data_now
+from storage.database import DATABASE_ERRORS
 from zipcast.clock import Clock
 from zipcast.health import HealthStatus
 
@@ -34,7 +34,7 @@ class DataWatch:
         while True:
             try:
                 await self.look()
-            except (SQLAlchemyError, TimeoutError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("zipcode_data_unread", error=type(error).__name__)
             await self.clock.sleep(EVERY_SECONDS)
 

@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers.metrics import SchedulerMetrics
 from storage import housekeeping
+from storage.database import DATABASE_ERRORS
 from storage.housekeeping import Retention
 from zipcast.clock import Clock
 
@@ -35,7 +35,7 @@ class Housekeeping:
         while True:
             try:
                 await self.tidy()
-            except (SQLAlchemyError, TimeoutError) as error:
+            except DATABASE_ERRORS as error:
                 log.warning("housekeeping_failed", error=type(error).__name__)
                 await self.clock.sleep(RETRY_SECONDS)
             else:

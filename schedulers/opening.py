@@ -8,13 +8,13 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.timing import NEAR, StartGate
 from storage import pending_epochs
+from storage.database import DATABASE_ERRORS
 from storage.epochs import database_now
 from storage.locks import limit_waiting
 from zipcast.calendar import EpochInterval
@@ -41,7 +41,7 @@ class Opening:
         while True:
             try:
                 await self.step()
-            except (SQLAlchemyError, TimeoutError, OSError) as error:
+            except DATABASE_ERRORS as error:
                 if "opening" not in self.failing:
                     log.warning("epochs_not_opened", error=type(error).__name__)
                 self.failing["opening"] = type(error).__name__

@@ -10,7 +10,6 @@ beside it. Which of record and stream is right where they disagree, and how the 
 import asyncio
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
@@ -21,6 +20,7 @@ from schedulers.prepare import Preparer
 from schedulers.rebuild import Rebuild
 from schedulers.stream import EpochStream, Recorded
 from storage import epoch_changes, epochs
+from storage.database import DATABASE_ERRORS
 from storage.epochs import StoredEpoch
 from storage.locks import limit_waiting
 from storage.pending_epochs import open_epoch
@@ -57,7 +57,7 @@ class Publisher:
     async def open(self) -> None:
         """The stream is there and whole, its newest message is known, and the record has what it holds.
 
-        Raises nats.errors.Error and SQLAlchemyError when a server is out of reach: call again."""
+        Raises nats.errors.Error and DATABASE_ERRORS when a server is out of reach: call again."""
         rebuilt = await self._rebuild.ensure_whole()
         self._last = await self._stream.last()
         thoroughly = rebuilt or not self._compared
@@ -76,7 +76,7 @@ class Publisher:
     async def publish(self, stored: StoredEpoch) -> None:
         """Exactly once, however often it is called and by however many replicas.
 
-        The caller has waited for the start. Raises nats.errors.Error and SQLAlchemyError when a
+        The caller has waited for the start. Raises nats.errors.Error and DATABASE_ERRORS when a
         server is out of reach: call again."""
         stored = await self._in_force(stored)
         recorded = None
@@ -104,7 +104,7 @@ class Publisher:
         try:
             async with self._database.connect() as connection:
                 return await epochs.prepared_epoch(connection, epoch_id)
-        except (SQLAlchemyError, OSError) as error:
+        except DATABASE_ERRORS as error:
             log.warning("record_unread", epoch_id=epoch_id, error=type(error).__name__)
             return None
 

@@ -31,7 +31,7 @@ class Rebuild:
 
     async def ensure_whole(self) -> bool:
         """The stream is there, is open, and holds the newest epoch that the record knows to be published.
-        True if that took more than a look. Raises nats.errors.Error, SQLAlchemyError."""
+        True if that took more than a look. Raises nats.errors.Error, DATABASE_ERRORS."""
         done_something = False
         while not await self._is_whole():
             done_something = True

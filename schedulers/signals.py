@@ -9,13 +9,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from schedulers import signal_rules
 from schedulers.signal_rules import LOOKED_BACK, Exactness, SignalSettings
 from storage import honeypots, signal_evidence
+from storage.database import DATABASE_ERRORS
 from storage.honeypots import flag_hits
 from storage.signal_evidence import MinerFacts, NewSignal
 from zipcast.calendar import EpochInterval, preparation_lead
@@ -42,7 +42,7 @@ class Signals:
             for step in (self.flag, self.look_through):
                 try:
                     await step()
-                except (SQLAlchemyError, TimeoutError) as error:
+                except DATABASE_ERRORS as error:
                     log.warning("signals_failed", error=type(error).__name__)
             await self.clock.sleep(pause)
 
@@ -98,11 +98,11 @@ class Signals:
 
     async def _of_uploads_if_possible(self, connection: AsyncConnection, epoch_id: str) -> list[NewSignal]:
         """Return the signals of uploads; none, logged, if that failed MAX_UPLOAD_ATTEMPTS times. Raises
-        SQLAlchemyError before that."""
+        DATABASE_ERRORS before that."""
         try:
             async with connection.begin_nested():
                 return await self._of_uploads(connection, epoch_id)
-        except SQLAlchemyError as error:
+        except DATABASE_ERRORS as error:
             if self._failures[epoch_id] < MAX_UPLOAD_ATTEMPTS:
                 raise
             log.warning("upload_signals_failed", epoch_id=epoch_id, error=type(error).__name__)

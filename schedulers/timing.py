@@ -84,7 +84,7 @@ class StartGate:
         """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`; where the clocks differ
         by more than `TOLERATED_OFFSET`, not before two seconds after it, so that others go first.
 
-        Raises TimeoutError, SQLAlchemyError if PostgreSQL has never told its time."""
+        Raises TimeoutError, DATABASE_ERRORS if PostgreSQL has never told its time."""
         alarmed = False
         while True:
             await sleep_until(self._clock, start_at - NEAR)

@@ -1,53 +1,127 @@
 """Opening PostgreSQL: the one place that turns DATABASE_URL into an engine.
 
-Accepts what managed providers print (`postgres://…`, `postgresql://…?sslmode=require`):
-psycopg understands libpq's parameters, so only the scheme is rewritten.
+Accepts what managed providers print for libpq (`postgres://…`, `…?sslmode=require`, two hosts), and works
+through PgBouncer from 1.21 on in transaction mode: nothing is set for a session, since the next transaction
+may be in another (deploy/logins.sql sets it for the login).
 """
 
 import re
+import socket
+import ssl
+from asyncio import AbstractEventLoop, Transport
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+import asyncpg
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+# How a statement fails, and a connection that cannot be made.
+DATABASE_ERRORS = (SQLAlchemyError, OSError)
+CONNECT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
+# Of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS those that the driver
+# knows ...
+_UNDERSTOOD = {
+    *("host", "port", "dbname", "user", "password", "passfile", "options", "target_session_attrs"),
+    *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
+    *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+}
+# ... and those that change nothing here, or that we decide.
+_LEFT_OUT = {
+    *("application_name", "channel_binding", "client_encoding", "connect_timeout", "gssencmode"),
+    *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    *("sslcompression", "tcp_user_timeout"),
+}
 
 
 class DatabaseUrlError(ValueError):
     """DATABASE_URL is not a PostgreSQL URL. The message never repeats the URL: it holds a password."""
 
 
-def sqlalchemy_url(database_url: str) -> str:
-    """The same URL for SQLAlchemy's psycopg dialect. Raises DatabaseUrlError."""
+class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
+    """Notices within 10 s that the server has vanished without a word, rather than by TCP's own patience."""
+
+    def __init__(self, protocol: Any, transport: Transport, loop: AbstractEventLoop, *rest: Any) -> None:
+        super().__init__(protocol, transport, loop, *rest)
+        raw = transport.get_extra_info("socket")
+        if raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEPALIVE.items():
+                if hasattr(socket, name):  # each system has its own
+                    raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
+
+
+def driver_arguments(database_url: str) -> dict[str, Any]:
+    """What `asyncpg.connect` is given for that URL. Raises DatabaseUrlError."""
     if not _SCHEME.match(database_url):
         raise DatabaseUrlError("must start with postgresql://")
-    url = _SCHEME.sub("postgresql+psycopg://", database_url, count=1)
     try:
-        make_url(url)
-    except (ValueError, ArgumentError):
+        parts = urlsplit(_SCHEME.sub("postgresql://", database_url, count=1))
+        query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        for host in parts.netloc.rpartition("@")[2].split(","):
+            _ = urlsplit(f"//{host}").port  # raises ValueError for what is no port
+    except ValueError:
         raise DatabaseUrlError("must be a URL whose port, if any, is a number") from None
-    return url
+    unknown = sorted(query.keys() - _UNDERSTOOD - _LEFT_OUT)
+    if unknown:
+        raise DatabaseUrlError(f"has a parameter that is not understood: {unknown[0]}")
+    arguments: dict[str, Any] = {}
+    root = query.get("sslrootcert")
+    if root == "system":
+        del query["sslrootcert"]
+        arguments["ssl"] = ssl.create_default_context()
+    elif root is not None and not Path(root).is_file():
+        raise DatabaseUrlError(f"names a file that is not there: sslrootcert={root}")
+    kept = {name: value for name, value in query.items() if name in _UNDERSTOOD}
+    return {"dsn": urlunsplit(parts._replace(query=urlencode(kept))), **arguments}
 
 
 def open_engine(database_url: str, *, application_name: str, pool_size: int = 10) -> AsyncEngine:
     """An engine of at most `pool_size` connections, which name themselves, give up after 5 s, and hide
-    parameters in errors."""
+    parameters in errors. Its statements raise DATABASE_ERRORS. Raises DatabaseUrlError."""
+    arguments = driver_arguments(database_url)
     return create_async_engine(
-        sqlalchemy_url(database_url),
+        "postgresql+asyncpg://",
+        async_creator=partial(_connect, arguments, application_name),
         pool_size=pool_size,
         # What overflows is closed again after one use: connecting costs more than waiting for a turn.
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
         hide_parameters=True,
-        connect_args={
-            "application_name": application_name,
-            "connect_timeout": 5,
-            # A server that vanished without a word is noticed within 10 s, not by TCP's own patience.
-            "keepalives_idle": 5,
-            "keepalives_interval": 2,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 10_000,
-            "options": "-c timezone=UTC -c statement_timeout=10s -c idle_in_transaction_session_timeout=30s",
-        },
     )
+
+
+async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.Connection:
+    """Raises DATABASE_ERRORS: of what the server answers here, SQLAlchemy makes none of its own."""
+    try:
+        return await asyncpg.connect(
+            **arguments,
+            timeout=CONNECT_SECONDS,
+            server_settings={"application_name": application_name},
+            connection_class=_Connection,
+        )
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise OperationalError("connect", None, error) from error
+
+
+def refuses_row(error: DBAPIError) -> bool:
+    """Return whether what was to be written is at fault, so that writing it again would fail again."""
+    # Data that no column takes, a broken constraint, a right that is missing, by the first two characters:
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg refuses some data by itself.
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return state[:2] in {"22", "23", "42"} or isinstance(
+        getattr(error.orig, "__cause__", None), asyncpg.DataError
+    )
+
+
+async def driver_of(connection: AsyncConnection) -> Any:
+    """The asyncpg connection below."""
+    return (await connection.get_raw_connection()).driver_connection

@@ -7,9 +7,9 @@ import asyncio
 from datetime import timedelta
 
 from sqlalchemy import bindparam, func, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from storage.database import DATABASE_ERRORS
 from storage.tables import SchedulerLock
 
 ANSWER_SECONDS = 3.0
@@ -51,8 +51,8 @@ class Lease:
         self._holder = holder
 
     async def held(self) -> bool:
-        """Take or renew the lease; whether it is this holder's now. Raises SQLAlchemyError or TimeoutError
-        when PostgreSQL does not tell."""
+        """Take or renew the lease; whether it is this holder's now. Raises DATABASE_ERRORS when
+        PostgreSQL does not tell."""
         async with asyncio.timeout(ANSWER_SECONDS), self._database.connect() as session:
             connection = await session.execution_options(isolation_level="AUTOCOMMIT")
             taken = await connection.execute(_TAKE, {"name": self._name, "holder": self._holder})
@@ -68,5 +68,5 @@ class Lease:
         try:
             async with asyncio.timeout(ANSWER_SECONDS), self._database.begin() as connection:
                 await connection.execute(ended)
-        except (SQLAlchemyError, TimeoutError):
+        except DATABASE_ERRORS:
             return

@@ -1,13 +1,15 @@
 """Brings a database to the current shape in one transaction, under a lock so that replicas may all try."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from storage.database import sqlalchemy_url
+from storage.database import open_engine
 from storage.tables import SCHEMA, SEARCH_PATH
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
@@ -31,42 +33,49 @@ def migrate(database_url: str, revision: str = "head", *, down: bool = False) ->
     finished.
 
     Raises ForeignSchemaError."""
-    engine = create_engine(sqlalchemy_url(database_url), hide_parameters=True)
+    asyncio.run(_migrate(database_url, command.downgrade if down else command.upgrade, revision))
+
+
+async def _migrate(database_url: str, run: Callable[[Config, str], None], revision: str) -> None:
+    engine = open_engine(database_url, application_name="zipcast-migrate", pool_size=1)
     try:
-        _make_schema(engine.connect())
-        with engine.begin() as connection:
-            # Objects of other schemas must not stand in for ours, or for PostgreSQL's operators.
-            _set(connection, "search_path", SEARCH_PATH)
-            connection.execute(text(f"lock table {SCHEMA}.migration_lock in exclusive mode"))
-            _set(connection, "lock_timeout", "5s")
-            _set(connection, "statement_timeout", "10min")
-            run = command.downgrade if down else command.upgrade
-            run(alembic_config(connection), revision)
+        async with engine.connect() as connection:
+            await connection.run_sync(_make_schema)
+        async with engine.begin() as connection:
+            await connection.run_sync(_run, run, revision)
     finally:
-        engine.dispose()
+        await engine.dispose()
+
+
+def _run(connection: Connection, run: Callable[[Config, str], None], revision: str) -> None:
+    # Objects of other schemas must not stand in for ours, or for PostgreSQL's operators.
+    _set(connection, "search_path", SEARCH_PATH)
+    connection.execute(text(f"lock table {SCHEMA}.migration_lock in exclusive mode"))
+    _set(connection, "lock_timeout", "5s")
+    _set(connection, "statement_timeout", "10min")
+    run(alembic_config(connection), revision)
 
 
 def _make_schema(connection: Connection) -> None:
     """The schema and the table that is locked while migrating, to which no other login has any right."""
-    with connection:
-        for attempt in ("first", "second"):
-            try:
-                with connection.begin():
-                    connection.execute(text(f"create schema if not exists {SCHEMA}"))
-                    connection.execute(text(f"create table if not exists {SCHEMA}.migration_lock ()"))
-                break
-            except DBAPIError:  # another migration has made them in this very moment
-                if attempt == "second":
-                    raise
-        owned = text(
-            "select nspowner = (select oid from pg_catalog.pg_roles where rolname = current_user) "
-            "from pg_catalog.pg_namespace where nspname = :name"
+    for attempt in ("first", "second"):
+        try:
+            with connection.begin():
+                connection.execute(text(f"create schema if not exists {SCHEMA}"))
+                connection.execute(text(f"create table if not exists {SCHEMA}.migration_lock ()"))
+            break
+        except DBAPIError:  # another migration has made them in this very moment
+            if attempt == "second":
+                raise
+    owned = text(
+        "select nspowner = (select oid from pg_catalog.pg_roles where rolname = current_user) "
+        "from pg_catalog.pg_namespace where nspname = :name"
+    )
+    if not connection.execute(owned, {"name": SCHEMA}).scalar():
+        raise ForeignSchemaError(
+            f"the schema {SCHEMA} belongs to another login: migrate with that login if it is yours, "
+            "or drop the schema"
         )
-        if not connection.execute(owned, {"name": SCHEMA}).scalar():
-            raise ForeignSchemaError(
-                f"the schema {SCHEMA} belongs to another login: migrate with that login if it is yours, "
-                "or drop the schema"
-            )
 
 
 def _set(connection: Connection, name: str, value: str) -> None:

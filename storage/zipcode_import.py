@@ -7,7 +7,7 @@ only the rejections and which zipcode stood in which line are held in memory.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -15,7 +15,6 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from psycopg import AsyncConnection as DriverConnection
 from sqlalchemy import Boolean, Column, MetaData, Table, and_, func, insert, literal, not_, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -23,6 +22,7 @@ from sqlalchemy.schema import CreateTable
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningInsert
 
+from storage.database import driver_of
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_file import FileFormat, ZipcodeFile
 from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
@@ -165,8 +165,8 @@ async def import_zipcodes(
 
     `now` is aware: the time of the import, and of every row without last_scraped. `progress`
     is told how many bytes were read. Imports wait for each other. Raises ImportFileError if the
-    file cannot be read, is broken, or has no acceptable row; SQLAlchemyError or psycopg.Error
-    if the database fails.
+    file cannot be read, is broken, or has no acceptable row; DATABASE_ERRORS or
+    asyncpg.PostgresError if the database fails.
     """
     options = options or ImportOptions()
     rules = RowRules(now, options.restore_leading_zeros)
@@ -216,20 +216,21 @@ async def _receive(
 ) -> _Received:
     """Copies the accepted rows to a temporary table. Reading happens beside the event loop."""
     await connection.execute(CreateTable(INCOMING))
-    driver = (await connection.get_raw_connection()).driver_connection
-    if not isinstance(driver, DriverConnection):
-        raise TypeError("COPY needs psycopg's asynchronous connection")
+    driver = await driver_of(connection)
     received = _Received(fresh_from)
     outcomes = check_rows(file.rows(), rules)
-    async with driver.cursor() as cursor, cursor.copy("copy incoming_zipcodes from stdin") as copy:
+
+    async def accepted() -> AsyncIterator[tuple[Any, ...]]:
         while batch := await asyncio.to_thread(lambda: tuple(islice(outcomes, BATCH_ROWS))):
             for outcome in batch:
                 if isinstance(outcome, Rejection):
                     received.rejected.append(outcome)
                 else:
                     received.count(outcome)
-                    await copy.write_row(_INCOMING_VALUES(outcome))
+                    yield _INCOMING_VALUES(outcome)
             progress(file.bytes_read)
+
+    await driver.copy_records_to_table(INCOMING.name, records=accepted())
     if received.rows:
         return received
     if received.rejected:

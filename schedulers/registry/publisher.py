@@ -73,7 +73,7 @@ class RegistryPublisher:
             await self._put(bucket, kept)
 
     async def publish(self, reading: Reading, now: datetime) -> None:
-        """Raises nats.errors.Error, and SQLAlchemyError for a source without blocks."""
+        """Raises nats.errors.Error, and DATABASE_ERRORS for a source without blocks."""
         block = await self._next_block() if reading.block_number is None else reading.block_number
         snapshot = RegistrySnapshot(
             network=self.network,
@@ -86,7 +86,7 @@ class RegistryPublisher:
 
     async def keep(self) -> None:
         """The last good copy, in PostgreSQL, where old ones are dropped a few at a time. Apart from
-        publishing: its failure repeats no publication. Raises SQLAlchemyError."""
+        publishing: its failure repeats no publication. Raises DATABASE_ERRORS."""
         held = self.held
         if held is None or held.block_number == self._kept_block:
             return

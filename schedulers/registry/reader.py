@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from nats.errors import Error as NatsError
-from sqlalchemy.exc import SQLAlchemyError
 
 from runtime import logs
 from schedulers.registry.confirmation import judge
 from schedulers.registry.publisher import RegistryPublisher
 from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadableError
 from schedulers.registry.turn import ReaderTurn
+from storage.database import DATABASE_ERRORS
 from zipcast.clock import Clock
 
 log = logs.logger()
@@ -84,7 +84,7 @@ class RegistryReader:
             if self.publisher.held is not None and not self.source.certain:
                 self.settled.set()
             await self._read_if_due()
-        except (NatsError, SQLAlchemyError, TimeoutError) as error:
+        except (NatsError, *DATABASE_ERRORS) as error:
             self._complain("publishing", error)
         else:
             self._worked("publishing")
@@ -186,7 +186,7 @@ class RegistryReader:
         try:
             async with asyncio.timeout(STEP_SECONDS):
                 await self.publisher.keep()
-        except (SQLAlchemyError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             self._complain("keeping", error)
         else:
             self._worked("keeping")

@@ -8,9 +8,8 @@ what is published shows that nobody does.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from runtime import logs
+from storage.database import DATABASE_ERRORS
 from storage.locks import Lease
 from zipcast.clock import Clock
 
@@ -44,7 +43,7 @@ class ReaderTurn:
     async def _check(self) -> None:
         try:
             held = await self.lock.held()
-        except (SQLAlchemyError, TimeoutError) as error:
+        except DATABASE_ERRORS as error:
             if self._known:
                 log.warning("registry_turn_unknown", error=type(error).__name__, ours=self._held)
             self._known = False

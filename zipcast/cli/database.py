@@ -46,10 +46,10 @@ def chosen_database(database_url: str | None, ready: Path) -> str:
 def database_faults() -> Iterator[None]:
     """Turns what PostgreSQL says into one line. None of it repeats the URL, which has a password."""
     with server_packages():
-        import psycopg
-        from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+        import asyncpg
+        from sqlalchemy.exc import DBAPIError
 
-        from storage.database import DatabaseUrlError
+        from storage.database import DATABASE_ERRORS, DatabaseUrlError
         from storage.migrate import ForeignSchemaError
     try:
         yield
@@ -57,9 +57,11 @@ def database_faults() -> Iterator[None]:
         fail(str(error))
     except DatabaseUrlError as error:
         fail(f"--database-url {error}")
-    except (SQLAlchemyError, psycopg.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        if isinstance(cause, psycopg.errors.UndefinedTable | psycopg.errors.InvalidSchemaName):
+    except (*DATABASE_ERRORS, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        cause: BaseException = error
+        if isinstance(error, DBAPIError) and error.orig is not None:
+            cause = error.orig.__cause__ or error.orig
+        if isinstance(cause, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
             fail("the database has no tables yet: run `zipcast migrate`")
         fail(f"the database failed: {str(cause).partition(chr(10))[0] or type(cause).__name__}")
 
@@ -71,15 +73,15 @@ def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any
         engine = open_engine(url, application_name="zipcast-operator", pool_size=2)
         try:
             async with engine.connect() as connection:
-                misled = await misled_search_path(connection)
-            if misled is not None:
-                fail(f"--database-url: {misled}")
+                wrong = await old_pooler(connection) or await wrong_setting(connection, OPERATOR_SETTINGS)
+            if wrong is not None:
+                fail(f"--database-url: {wrong}")
             return await work(engine)
         finally:
             await engine.dispose()
 
     with database_faults():
         from storage.database import open_engine
-        from storage.rights import misled_search_path
+        from storage.rights import OPERATOR_SETTINGS, old_pooler, wrong_setting
 
         return asyncio.run(run())
