@@ -67,7 +67,7 @@ def current_requests(ready: Ready) -> list[str]:
 
 
 def folder_requests(ready: Ready) -> list[str]:
-    """Each once: the same again would be answered from the claims."""
+    """Each once: the same again would be a repetition."""
     coldkeys = {
         one["hotkey"]: one["coldkey"]
         for one in json.loads((Path(ready.wallets).parent / "registry.json").read_text())

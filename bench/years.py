@@ -14,6 +14,8 @@ from zipcast.selection import SelectionSettings
 
 ASSIGNED = 40
 ZIPCODES = 42_000
+# As many as the audit trail is kept for.
+ISSUANCE_DAYS = 365
 
 FILL = """
 -- Keys are right by construction; checking each of a million rows takes a minute.
@@ -64,9 +66,20 @@ insert into miner_submissions (epoch_id, hotkey, status, reported_at, received_a
                                body_sha256, request_id)
     select epoch_id, 'miner-' || m, 'COMPLETED', end_at, end_at, false, true, '', 'r'
     from made, generate_series(1, 10) m where n > 0;
-insert into credential_issuances (id, issued_at, expires_at, hotkey, role, kind, bucket, prefix, request_id, source)
-    select gen_random_uuid(), start_at, end_at, 'miner-' || m, 'miner', 's3.miner-upload', 'b', 'p', 'r', 'nats'
-    from made, generate_series(1, 10) m;
+do $$
+declare day date;
+begin
+    for day in select (now() at time zone 'UTC')::date - n from generate_series(2, {days}) n loop
+        execute format('create table credential_issuances_%s partition of credential_issuances '
+                       'for values from (%L) to (%L)', to_char(day, 'YYYYMMDD'), day, day + 1);
+    end loop;
+end $$;
+insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, role, kind,
+                                  bucket, prefix, request_id, source)
+    select (start_at at time zone 'UTC')::date, 'miner-' || m, epoch_id, repeat('0', 64), start_at, end_at, 'miner',
+           's3.miner-upload', 'b', 'p', 'r', 'nats'
+    from made, generate_series(1, 10) m
+    where start_at > (now() at time zone 'UTC')::date - {days} + 1 and start_at < now();
 insert into request_refusals (refused_at, process, verb, error, hotkey, source, request_id)
     select start_at, 'responder', 'epoch.current', 'bad_signature', 'miner-' || m, 'nats', 'r'
     from made, generate_series(1, 10) m;
@@ -86,7 +99,7 @@ async def fill(url: str, epochs: int) -> None:
     for name, value in settings.items():
         settings[name] = int(value.total_seconds()) if isinstance(value, timedelta) else value
     statements = FILL.format(
-        epochs=epochs, zipcodes=ZIPCODES, assigned=ASSIGNED, settings=json.dumps(settings)
+        epochs=epochs, days=ISSUANCE_DAYS, zipcodes=ZIPCODES, assigned=ASSIGNED, settings=json.dumps(settings)
     )
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute(statements.encode())

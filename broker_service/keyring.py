@@ -57,7 +57,6 @@ def _add_signer_and_secret(keys: dict[str, dict[str, str]]) -> None:
         "SCHEDULERS_SIGNER_SEED": seed.hex(),
         "ZIPCODE_SECRET_KEY": secrets.token_hex(32),
     }
-    keys["responder"]["RESPONDER_SEAL_KEY"] = secrets.token_hex(32)
     for process in ("responder", "bridge"):
         keys[process]["ZIPCAST_SIGNERS"] = signer
 

@@ -31,7 +31,7 @@ def _is_declared(name: str | None, kind: str, parents: object) -> bool:
     """Partitions are made day by day, and the lock is the migrations' own: neither is declared."""
     if kind == "schema":
         return name == SCHEMA
-    undeclared = ("request_claims_", "migration_lock")
+    undeclared = ("credential_issuances_", "migration_lock")
     return not (kind == "table" and name is not None and name.startswith(undeclared))
 
 

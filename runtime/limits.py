@@ -37,6 +37,7 @@ MAX_HOTKEYS = 256
 # Longer than any signed request may be repeated: it arrives at most 300 s before or after the time it states.
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
+MAX_REPETITIONS = 10
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -64,6 +65,8 @@ class Rules:
     reserved: Rule | None
     """Credentials that a hotkey gets whatever others use up; None where `total` is too small to share."""
     by_verb: dict[Verb, Rule]
+    repetitions: Rule
+    """Of one signed request that was granted access: each gets the same."""
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "Rules":
@@ -100,6 +103,7 @@ class Rules:
                 Verb.S3_VALIDATOR_ACCESS: reading,
                 Verb.S3_MINER_ACCESS: reading,
             },
+            repetitions=Rule("repetitions", MAX_REPETITIONS, int(REMEMBERED_SECONDS), "request"),
         )
 
     @property
@@ -169,31 +173,34 @@ class Limits:
         """Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.statistics, counted_as(address))
 
-    async def charge(self, verb: Verb, hotkey: str, request_key: str | None = None) -> None:
-        """Charge a request whose signature was verified. `request_key` names the signed request if it may be
-        repeated: a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it. It
-        has the same limit for itself. Raises ServiceError(RATE_LIMITED)."""
+    async def charge(self, verb: Verb, hotkey: str, request_key: str) -> bool:
+        """Charge a request whose signature was verified. Return False if this process has charged it before:
+        a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it. It has a limit
+        of its own. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
-        if rule is not None:
-            await self._charge_once(rule, hotkey, request_key)
+        if rule is not None and not await self._charge_once(verb, rule, hotkey, request_key):
+            return False
         if verb in MINTING_VERBS:
             try:
                 await self._charge_total(hotkey)
             except ServiceError:
-                self.refund(verb, hotkey)
+                self.refund(verb, hotkey, request_key)
                 raise
+        return True
 
-    async def _charge_once(self, rule: Rule, hotkey: str, request_key: str | None) -> None:
-        if request_key is None:
-            await self._charge_hotkey(rule, hotkey)
-            return
+    async def charge_repetition(self, verb: Verb, hotkey: str, request_key: str) -> None:
+        """Raises ServiceError(RATE_LIMITED)."""
+        rule = self.rules.repetitions if verb in MINTING_VERBS else self.rules.by_verb[verb]
+        await self._charge(rule, f"{hotkey} {request_key}")
+
+    async def _charge_once(self, verb: Verb, rule: Rule, hotkey: str, request_key: str) -> bool:
         key = (rule.name, hotkey, request_key)
         # A copy that comes meanwhile waits: only of a request that was charged is it a repetition.
         while (decided := self._being_charged.get(key)) is not None:
             await decided.wait()
         if self._was_charged(key):
-            await self._charge(rule, f"{hotkey} {request_key}")
-            return
+            await self.charge_repetition(verb, hotkey, request_key)
+            return False
         decided = self._being_charged[key] = asyncio.Event()
         try:
             await self._charge_hotkey(rule, hotkey)
@@ -201,6 +208,7 @@ class Limits:
         finally:
             del self._being_charged[key]
             decided.set()
+        return True
 
     async def _charge_hotkey(self, rule: Rule, hotkey: str) -> None:
         if not self._spend_credit(rule, hotkey):
@@ -225,7 +233,7 @@ class Limits:
         if retry_after is not None:
             raise _refused(self.rules.total, retry_after)
 
-    def refund(self, verb: Verb, hotkey: str) -> None:
+    def refund(self, verb: Verb, hotkey: str, request_key: str) -> None:
         """What was charged came to nothing by no fault of the hotkey's: its next request is free.
 
         Remembered by this process alone, and no longer than the charge counts. The total of all is not
@@ -236,6 +244,7 @@ class Limits:
             self._credits = {kept: [at for at in ends if at > now] for kept, ends in self._credits.items()}
             self._credits = {kept: ends for kept, ends in self._credits.items() if ends}
             self._credits.setdefault((rule.name, hotkey), []).append(now + rule.seconds)
+            self._charged.pop((rule.name, hotkey, request_key), None)
 
     def _spend_credit(self, rule: Rule, whom: str) -> bool:
         ends = self._credits.get((rule.name, whom), [])
@@ -293,19 +302,23 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One request's share of a hotkey's limit. `request_key`: as for `Limits.charge`."""
+    """One request's share of a hotkey's limit; its methods are those of `Limits`."""
 
     limits: Limits
     verb: Verb
     hotkey: str
-    request_key: str | None = None
+    request_key: str
 
-    async def charge(self) -> None:
+    async def charge(self) -> bool:
         """Raises ServiceError(RATE_LIMITED)."""
-        await self.limits.charge(self.verb, self.hotkey, self.request_key)
+        return await self.limits.charge(self.verb, self.hotkey, self.request_key)
+
+    async def charge_repetition(self) -> None:
+        """Raises ServiceError(RATE_LIMITED)."""
+        await self.limits.charge_repetition(self.verb, self.hotkey, self.request_key)
 
     def refund(self) -> None:
-        self.limits.refund(self.verb, self.hotkey)
+        self.limits.refund(self.verb, self.hotkey, self.request_key)
 
 
 def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:

@@ -44,10 +44,12 @@ class Housekeeping:
     async def tidy(self) -> None:
         """Everything that is due now, batch by batch."""
         async with self.database.begin() as connection:
-            await housekeeping.keep_claims_partitioned(connection)
+            await housekeeping.add_issuance_days(connection)
         refused_before = self.clock.now() - self.retention.refusals
         await self._drop("refusals", lambda one: housekeeping.drop_refusals(one, refused_before))
         audited_before = self.clock.now() - self.retention.audit
+        async with self.database.begin() as connection:
+            await housekeeping.drop_issuance_days(connection, audited_before)
         await self._drop("audit", lambda one: housekeeping.drop_audit(one, audited_before))
         await self._archive()
 

@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # How a statement fails, and a connection that cannot be made.
 DATABASE_ERRORS = (SQLAlchemyError, OSError)
-CONNECT_SECONDS = 5
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+CONNECT_SECONDS = STATEMENT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
 # Of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS those that the driver
@@ -99,6 +100,25 @@ def open_engine(database_url: str, *, application_name: str, pool_size: int = 10
     )
 
 
+async def open_pool(database_url: str, *, application_name: str, size: int) -> "asyncpg.Pool":
+    """A pool of at most `size` connections for fixed statements, which SQLAlchemy would make several times as
+    slow. It connects at the first use. Its statements raise DRIVER_ERRORS. Raises DatabaseUrlError."""
+    return await asyncpg.create_pool(
+        **driver_arguments(database_url),
+        min_size=0,
+        max_size=size,
+        timeout=CONNECT_SECONDS,
+        command_timeout=STATEMENT_SECONDS,
+        server_settings={"application_name": application_name},
+        connection_class=_Connection,
+        reset=_keep,
+    )
+
+
+async def _keep(_connection: asyncpg.Connection) -> None:
+    """Nothing is set for a session, so there is nothing to reset when a connection is given back."""
+
+
 async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.Connection:
     """Raises DATABASE_ERRORS: of what the server answers here, SQLAlchemy makes none of its own."""
     try:
@@ -112,13 +132,14 @@ async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.
         raise OperationalError("connect", None, error) from error
 
 
-def refuses_row(error: DBAPIError) -> bool:
+def refuses_row(error: Exception) -> bool:
     """Return whether what was to be written is at fault, so that writing it again would fail again."""
     # Data that no column takes, a broken constraint, a right that is missing, by the first two characters:
     # https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg refuses some data by itself.
-    state = str(getattr(error.orig, "sqlstate", None) or "")
-    return state[:2] in {"22", "23", "42"} or isinstance(
-        getattr(error.orig, "__cause__", None), asyncpg.DataError
+    cause = getattr(error, "orig", error)
+    state = str(getattr(cause, "sqlstate", None) or "")
+    return state[:2] in {"22", "23", "42"} or any(
+        isinstance(one, asyncpg.DataError) for one in (cause, cause.__cause__)
     )
 
 

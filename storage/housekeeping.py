@@ -57,9 +57,14 @@ class Needed:
     import_id: int | None
 
 
-async def keep_claims_partitioned(connection: AsyncConnection) -> None:
-    """Partitions for the coming week; those of days that are over go."""
-    await connection.execute(select(func.zipcast.maintain_request_claims()))
+async def add_issuance_days(connection: AsyncConnection) -> None:
+    """Make the partitions of the coming week: what is signed on a day without one is refused."""
+    await connection.execute(select(func.zipcast.add_issuance_days()))
+
+
+async def drop_issuance_days(connection: AsyncConnection, before: datetime) -> int:
+    """Drop the credentials that were signed on days before then. Return how many days went."""
+    return int((await connection.execute(select(func.zipcast.drop_issuance_days(before)))).scalar_one())
 
 
 async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[str]:
@@ -107,7 +112,7 @@ async def drop_reports(connection: AsyncConnection, before_id: str) -> int:
 
 
 async def drop_audit(connection: AsyncConnection, before: datetime) -> int:
-    """Credentials, admin commands and validators' results from before then; how many rows went."""
+    """Admin commands and validators' results from before then; how many rows went."""
     return await _call(connection, func.zipcast.drop_audit_trail(before, BATCH))
 
 

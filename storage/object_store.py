@@ -22,7 +22,6 @@ from pydantic import SecretStr
 from storage import policies
 from storage.policies import Folder, Listing, Scope
 from storage.presigning import Signer, address_of
-from zipcast.clock import Clock, SystemClock
 from zipcast.http import is_loopback
 
 if TYPE_CHECKING:
@@ -103,11 +102,9 @@ class ObjectStore:
         self,
         config: ObjectStoreConfig,
         on_error: Callable[[], None] = lambda: None,
-        clock: Clock = SystemClock(),  # noqa: B008 - without state
     ) -> None:
         """`on_error` is called once for every call that fails."""
         self._config = config
-        self._clock = clock
         self._signer = Signer(config.access_key_id, config.secret_access_key, config.region)
         self._addresses: dict[str, str] = {}
         self._on_error = on_error
@@ -135,36 +132,43 @@ class ObjectStore:
         self,
         scope: Scope,
         metadata: dict[str, str],
+        at: datetime,
         lifetime_seconds: int,
         *,
         with_checksum: bool = False,
         least_bytes: int = policies.MIN_UPLOAD_BYTES,
     ) -> PostForm:
-        """A presigned POST for keys below `scope`; `fields["key"]` ends in `${filename}`."""
+        """A presigned POST for keys below `scope`, good from `at` on; `fields["key"]` ends in
+        `${filename}`."""
         fields, conditions = policies.upload_form(
             scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
         )
-        key, now = scope.prefix + "${filename}", self._clock.now()
-        signed = self._signer.form(scope.bucket, key, fields, conditions, now, lifetime_seconds)
-        return PostForm(self._address(scope.bucket), signed)
+        key = scope.prefix + "${filename}"
+        signed = self._signer.form(scope.bucket, key, fields, conditions, at, lifetime_seconds)
+        return PostForm(self.address(scope.bucket), signed)
 
-    def list_url(self, scope: Scope | Listing, lifetime_seconds: int, start_after: str | None = None) -> str:
-        """Return a presigned ListObjectsV2 of `scope`: one page of at most 1,000 keys or folders."""
+    def list_url(
+        self, scope: Scope | Listing, at: datetime, lifetime_seconds: int, start_after: str | None = None
+    ) -> str:
+        """Return a presigned ListObjectsV2 of `scope`, good from `at` on: one page of at most 1,000 keys or
+        folders."""
         # Keys come encoded, since XML cannot hold every character that they can.
         query = {"list-type": "2", "prefix": scope.prefix, "encoding-type": "url"}
         if isinstance(scope, Listing) and scope.delimiter is not None:
             query["delimiter"] = scope.delimiter
         if start_after is not None:
             query["start-after"] = start_after
-        return self._signer.url(self._address(scope.bucket), query, self._clock.now(), lifetime_seconds)
+        return self._signer.url(self.address(scope.bucket), query, at, lifetime_seconds)
 
-    def get_url(self, bucket: str, key: str, version_id: str | None, lifetime_seconds: int) -> str:
-        """Return a presigned GET of exactly that version; without one, of the newest."""
+    def get_url(
+        self, bucket: str, key: str, version_id: str | None, at: datetime, lifetime_seconds: int
+    ) -> str:
+        """Return a presigned GET of exactly that version, good from `at` on; without one, of the newest."""
         query = {} if version_id is None else {"versionId": version_id}
-        address = address_of(self._address(bucket), key)
-        return self._signer.url(address, query, self._clock.now(), lifetime_seconds)
+        address = address_of(self.address(bucket), key)
+        return self._signer.url(address, query, at, lifetime_seconds)
 
-    def _address(self, bucket: str) -> str:
+    def address(self, bucket: str) -> str:
         """Return the bucket's address, which boto3 knows for each provider and region."""
         if bucket not in self._addresses:
             self._addresses[bucket] = self._s3.generate_presigned_post(bucket, "key")["url"]

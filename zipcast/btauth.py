@@ -3,7 +3,7 @@
 Owns the headers and the signed text. The format is that of `bittensor.http_auth` (interoperation
 is tested both ways); it is written out here because importing `bittensor` takes a second and
 100 MB, and because we accept less: no ed25519, no other network's addresses, no white space or
-Unicode digits. Replay protection is the caller's (claims), not this module's.
+Unicode digits. Replay protection is the caller's, not this module's.
 """
 
 import hashlib

@@ -13,11 +13,11 @@ from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
 from broker_service.responder.changes import ChangeWatch
-from broker_service.responder.claims import Claims
 from broker_service.responder.files import FileChecker
 from broker_service.responder.gate import Gate, decode
 from broker_service.responder.health import bucket_probes
 from broker_service.responder.intake import HotkeyIntake
+from broker_service.responder.issuing import IssuanceWriter
 from broker_service.responder.listing import Lister
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.reading import Reader
@@ -35,6 +35,7 @@ from runtime.epoch_results import EpochResultsReader
 from runtime.nats_client import HardenedClient
 from runtime.process import Lifecycle
 from runtime.settings import load
+from storage.database import open_pool
 from storage.object_reading import ObjectReader
 from storage.object_store import ObjectStore
 from zipcast.subjects import service_inbox_prefix
@@ -42,6 +43,8 @@ from zipcast.subjects import service_inbox_prefix
 log = logs.logger()
 
 USER = "responder"
+# One for the writer of rows, and one for what is looked up beside it.
+POOL_SIZE = 2
 
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
@@ -52,15 +55,17 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     if not await doorway.has_safe_rights():
         return
     clock, database, current = doorway.clock, doorway.database, doorway.current
-    store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc, clock=doorway.clock)
+    store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database, current)
+    url = settings.database_url.get_secret_value()
+    writer = IssuanceWriter(await open_pool(url, application_name=f"zipcast-{USER}", size=POOL_SIZE))
     client = HardenedClient()
     intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
     gate = Gate(
         doorway.doorkeeper,
         doorway.limits,
-        Claims(database, clock, bytes.fromhex(settings.responder_seal_key.get_secret_value())),
+        writer,
         doorway.refusals,
         metrics,
         intake,
@@ -80,6 +85,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     life.spawn(sealer.run(), "sealing")
     life.spawn(ChangeWatch(store, database, clock, settings.s3_bucket).run(), "changes")
 
+    life.spawn(writer.run(), "issuances")
     life.spawn(intake.run(), "intake")
     broker = make_broker(settings, gate, life, client)
     handlers.register(broker, current, issuer, reader)
@@ -103,6 +109,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await life.end_tasks()
     await follow.close()
     await doorway.close()
+    await writer.pool.close()
     store.close()
     object_reader.close()
     reader.close()

@@ -16,8 +16,8 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from broker_service.responder.claims import CLAIMED_VERBS, Claims, Once
 from broker_service.responder.intake import HotkeyIntake
+from broker_service.responder.issuing import IssuanceWriter, ProvenRequest
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from broker_service.responder.proven import answering
 from runtime import identity, logs
@@ -36,7 +36,7 @@ from zipcast.messages import (
     first_fault,
 )
 from zipcast.strict_json import parse_object
-from zipcast.subjects import Verb
+from zipcast.subjects import MINTING_VERBS, Verb
 
 log = logs.logger()
 
@@ -56,14 +56,14 @@ class Gate:
         self,
         doorkeeper: Doorkeeper,
         limits: Limits,
-        claims: Claims,
+        writer: IssuanceWriter,
         refusals: RefusalTrail,
         metrics: ResponderMetrics,
         intake: HotkeyIntake,
     ) -> None:
         self._doorkeeper = doorkeeper
         self._limits = limits
-        self._claims = claims
+        self._writer = writer
         self._refusals = refusals
         self._metrics = metrics
         self._intake = intake
@@ -101,8 +101,8 @@ class Gate:
             caller = admission.caller
             sender = _Sender(caller.hotkey, caller.source)
 
-            async def handle(once: Once) -> Any:
-                with answering(once):
+            async def handle(request: ProvenRequest) -> Any:
+                with answering(request):
                     return await call_next(message)
 
             reply = await self._answer(Verb(verb), admission, handle)
@@ -136,15 +136,13 @@ class Gate:
         return self._refusal(refused, request_id)
 
     async def _answer(
-        self, verb: Verb, admission: Admission, handle: Callable[[Once], Awaitable[Any]]
+        self, verb: Verb, admission: Admission, handle: Callable[[ProvenRequest], Awaitable[Any]]
     ) -> Any:
-        """Return the handler's reply. Minting is charged once per signed request, by the handler's `once`."""
-        claimed = verb in CLAIMED_VERBS
-        request_key = None if claimed else admission.proof.request_key
-        quota = Quota(self._limits, verb, admission.caller.hotkey, request_key)
-        if not claimed:
+        """Return the handler's reply. What grants access charges when it writes the row."""
+        quota = Quota(self._limits, verb, admission.caller.hotkey, admission.proof.request_key)
+        if verb not in MINTING_VERBS:
             await quota.charge()
-        return await handle(Once(self._claims, admission, quota))
+        return await handle(ProvenRequest(admission, quota, self._writer, self._clock))
 
     @property
     def _clock(self) -> Clock:

@@ -57,34 +57,23 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
     @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_upload(body: MinerUploadRequest) -> MinerUploadReply:
         """A form for the caller's folder of one epoch, until the epoch's deadline."""
-        request = this_request()
-        await issuer.require_open(body.epoch_id)
-        return await request.once(
-            MinerUploadReply, lambda: issuer.miner_upload(request.caller, body.epoch_id)
-        )
+        return await issuer.miner_upload(this_request(), body.epoch_id)
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_upload(body: ValidatorUploadRequest) -> ValidatorUploadReply:
         """A form and session credentials for the validator's folder of one epoch, for four hours."""
-        request = this_request()
-        await issuer.require_started(body.epoch_id)
-        return await request.once(
-            ValidatorUploadReply,
-            lambda: issuer.validator_upload(request.caller, body.epoch_id, with_checksum=body.with_checksum),
-        )
+        return await issuer.validator_upload(this_request(), body.epoch_id, with_checksum=body.with_checksum)
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def folder_access(body: FolderAccessRequest) -> FolderAccessReply:
         """A form for the caller's whole folder, for 24 hours."""
-        request = this_request()
-        return await request.once(FolderAccessReply, lambda: issuer.folder_access(request.caller))
+        return await issuer.folder_access(this_request())
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_read(body: ValidatorReadRequest) -> ValidatorReadReply:
         """What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each."""
-        request = this_request()
-        return await reader.objects(request.caller, body)
+        return await reader.objects(this_request(), body)
 
 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
@@ -93,26 +82,19 @@ def register_lists(broker: NatsBroker, lister: Lister) -> None:
     @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_list(body: MinerListRequest) -> MinerListReply:
         """A list of one miner's folder of an epoch that has ended, as it is now."""
-        request = this_request()
         miner = named_miner(body.model_dump())
-        return await lister.miner_list(request.caller, miner, body.epoch_id, body.start_after)
+        return await lister.miner_list(this_request(), miner, body.epoch_id, body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_access(body: ValidatorAccessRequest) -> ValidatorAccessReply:
         """Lists of all that miners uploaded, for 24 hours."""
-        request = this_request()
-        return await request.once(
-            ValidatorAccessReply, lambda: lister.validator_access(request.caller, body.start_after)
-        )
+        return await lister.validator_access(this_request(), body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_access(body: MinerAccessRequest) -> MinerAccessReply:
         """A list of one miner's uploads, for 24 hours."""
-        request = this_request()
         miner = named_miner(body.model_dump())
-        return await request.once(
-            MinerAccessReply, lambda: lister.miner_access(request.caller, miner, body.start_after)
-        )
+        return await lister.miner_access(this_request(), miner, body.start_after)
 
 
 def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> None:

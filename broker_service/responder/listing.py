@@ -7,8 +7,8 @@ the running epoch. What counts for an epoch is in its manifest (`reading`): a li
 from dataclasses import dataclass
 from datetime import timedelta
 
+from broker_service.responder.issuing import ProvenRequest, Terms
 from broker_service.responder.record import Record
-from runtime.identity import Caller
 from storage import policies
 from storage.object_store import ObjectStore
 from zipcast.clock import Clock
@@ -24,11 +24,11 @@ from zipcast.legacy_messages import (
     ValidatorLists,
 )
 from zipcast.messages import MinerListReply
-from zipcast.subjects import Verb
 
 LIFETIME = timedelta(hours=24)
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
 PAGE_LIFETIME = timedelta(hours=3)
+PAGE_LIFETIME_SECONDS = int(PAGE_LIFETIME.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +38,25 @@ class Lister:
     clock: Clock
     miner_bucket: str
 
-    async def validator_access(self, caller: Caller, start_after: str | None = None) -> ValidatorAccessReply:
-        """Return lists of all that miners uploaded, one page after `start_after`.
-
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        everything = policies.all_uploads(self.miner_bucket)
-        now = self.clock.now()
-        await self.record.issuance(caller, Verb.S3_VALIDATOR_ACCESS, everything, None, now, now + LIFETIME)
-        folders = policies.all_miners(self.miner_bucket)
+    async def validator_access(
+        self, request: ProvenRequest, start_after: str | None = None
+    ) -> ValidatorAccessReply:
+        """Return lists of all that miners uploaded, one page after `start_after`. Raises as `granted`."""
+        everything, folders = policies.all_uploads(self.miner_bucket), policies.all_miners(self.miner_bucket)
+        async with request.granted(Terms(everything, None, lifetime=LIFETIME)) as granted:
+            at = granted.issued_at
         return ValidatorAccessReply(
             bucket=self.miner_bucket,
             region=self.store.region,
-            validator_hotkey=caller.hotkey,
-            expiry=now + LIFETIME,
+            validator_hotkey=request.caller.hotkey,
+            expiry=granted.expires_at,
             expiry_seconds=LIFETIME_SECONDS,
             urls=ValidatorLists(
                 global_=GlobalLists(
-                    list_all_data=self.store.list_url(everything, LIFETIME_SECONDS, start_after)
+                    list_all_data=self.store.list_url(everything, at, LIFETIME_SECONDS, start_after)
                 ),
                 miners=MinerLists(
-                    list_all_miners=self.store.list_url(folders, LIFETIME_SECONDS, start_after)
+                    list_all_miners=self.store.list_url(folders, at, LIFETIME_SECONDS, start_after)
                 ),
             ),
             structure_info=StructureInfo(
@@ -69,42 +68,37 @@ class Lister:
         )
 
     async def miner_list(
-        self, caller: Caller, miner: Hotkey, epoch_id: str, start_after: str | None
+        self, request: ProvenRequest, miner: Hotkey, epoch_id: str, start_after: str | None
     ) -> MinerListReply:
         """Return a list of one miner's folder of an epoch that has ended, as it is now.
 
-        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | SERVICE_UNAVAILABLE)."""
-        now = self.clock.now()
-        if now < (await self.record.started(epoch_id)).interval.end_at:
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED), and as `granted`."""
+        if self.clock.now() < (await self.record.started(epoch_id)).interval.end_at:
             raise ServiceError(
                 ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs: its uploads are shown once it has ended."
             )
         scope = policies.miner_scope(self.miner_bucket, miner, epoch_id)
-        expires_at = now + PAGE_LIFETIME
-        await self.record.issuance(caller, Verb.S3_MINER_LIST, scope, epoch_id, now, expires_at)
-        return MinerListReply(
-            epoch_id=epoch_id,
-            miner_hotkey=miner,
-            bucket=scope.bucket,
-            prefix=scope.prefix,
-            url=self.store.list_url(scope, int(PAGE_LIFETIME.total_seconds()), start_after),
-            expires_at=expires_at,
-        )
+        async with request.granted(Terms(scope, epoch_id, lifetime=PAGE_LIFETIME)) as granted:
+            return MinerListReply(
+                epoch_id=epoch_id,
+                miner_hotkey=miner,
+                bucket=scope.bucket,
+                prefix=scope.prefix,
+                url=self.store.list_url(scope, granted.issued_at, PAGE_LIFETIME_SECONDS, start_after),
+                expires_at=granted.expires_at,
+            )
 
     async def miner_access(
-        self, caller: Caller, miner: Hotkey, start_after: str | None = None
+        self, request: ProvenRequest, miner: Hotkey, start_after: str | None = None
     ) -> MinerAccessReply:
-        """Return a list of one miner's uploads, one page after `start_after`.
-
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return a list of one miner's uploads, one page after `start_after`. Raises as `granted`."""
         scope = policies.miner_folder_scope(self.miner_bucket, miner)
-        now = self.clock.now()
-        await self.record.issuance(caller, Verb.S3_MINER_ACCESS, scope, None, now, now + LIFETIME)
-        return MinerAccessReply(
-            bucket=scope.bucket,
-            region=self.store.region,
-            miner_hotkey=miner,
-            miner_url=self.store.list_url(scope, LIFETIME_SECONDS, start_after),
-            prefix=scope.prefix,
-            expiry=now + LIFETIME,
-        )
+        async with request.granted(Terms(scope, None, lifetime=LIFETIME)) as granted:
+            return MinerAccessReply(
+                bucket=scope.bucket,
+                region=self.store.region,
+                miner_hotkey=miner,
+                miner_url=self.store.list_url(scope, granted.issued_at, LIFETIME_SECONDS, start_after),
+                prefix=scope.prefix,
+                expiry=granted.expires_at,
+            )

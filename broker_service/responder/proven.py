@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from broker_service.responder.claims import Once
+from broker_service.responder.issuing import ProvenRequest
 
-_UNDER_WAY: ContextVar[Once] = ContextVar("request under way")
+_UNDER_WAY: ContextVar[ProvenRequest] = ContextVar("request under way")
 
 
 @contextmanager
-def answering(request: Once) -> Iterator[None]:
+def answering(request: ProvenRequest) -> Iterator[None]:
     """While it is entered, `this_request` in this task is that one."""
     token = _UNDER_WAY.set(request)
     try:
@@ -23,6 +23,6 @@ def answering(request: Once) -> Iterator[None]:
         _UNDER_WAY.reset(token)
 
 
-def this_request() -> Once:
+def this_request() -> ProvenRequest:
     """Raises LookupError outside a handler."""
     return _UNDER_WAY.get()

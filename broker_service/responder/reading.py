@@ -10,12 +10,12 @@ import base64
 import binascii
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from broker_service.responder.issuing import ProvenRequest, Terms
 from broker_service.responder.record import Record
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
-from runtime.identity import Caller
 from storage import policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore
@@ -23,8 +23,7 @@ from storage.policies import Listing, Scope
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
-from zipcast.messages import ReadableObject, S3Credentials, ValidatorReadReply, ValidatorReadRequest
-from zipcast.subjects import Verb
+from zipcast.messages import ReadableObject, ValidatorReadReply, ValidatorReadRequest
 
 LIFETIME = timedelta(hours=1)
 PAGE_SIZE = 500
@@ -47,31 +46,37 @@ class Reader:
     def close(self) -> None:
         self._signing.shutdown(wait=False, cancel_futures=True)
 
-    async def objects(self, caller: Caller, request: ValidatorReadRequest) -> ValidatorReadReply:
+    async def objects(self, proven: ProvenRequest, request: ValidatorReadRequest) -> ValidatorReadReply:
         """One page of what a miner, or all of them, had uploaded, with a presigned GET each; and on request
         credentials that read all of it.
 
         Raises ServiceError(MALFORMED_HOTKEY | MALFORMED_EPOCH_ID | MALFORMED_REQUEST | EPOCH_NOT_FOUND |
-        EPOCH_NOT_ENDED | CREDENTIALS_UNAVAILABLE | SERVICE_UNAVAILABLE)."""
+        EPOCH_NOT_ENDED | CREDENTIALS_UNAVAILABLE), and as `granted`."""
         miner = _named(request.miner_hotkey)
         after = None if request.page_token is None else parse_token(request.page_token)
         epoch_id = request.epoch_id
         await self._require_sealed(epoch_id)
-        now = self.clock.now()
-        scope = self._scope(miner, epoch_id)
-        await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, epoch_id, now, now + LIFETIME)
-        found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
-        loop = asyncio.get_running_loop()
-        page = await loop.run_in_executor(self._signing, self._page, scope.bucket, found)
-        more = len(page) < len(found) or len(found) == PAGE_SIZE
-        return ValidatorReadReply(
-            epoch_id=epoch_id,
-            miner_hotkey=miner,
-            objects=page,
-            next_page_token=make_token(found[len(page) - 1]) if more else None,
-            expires_at=now + LIFETIME,
-            s3_credentials=await self._credentials(caller, epoch_id) if request.with_credentials else None,
-        )
+        session = self._session_scope(epoch_id) if request.with_credentials and self.store.has_sts else None
+        terms = Terms(self._scope(miner, epoch_id), epoch_id, lifetime=LIFETIME)
+        if session is not None:  # it opens more than the addresses of one miner, or of all, and for longer
+            terms = Terms(session, epoch_id, lifetime=SESSION_LIFETIME)
+        async with proven.granted(terms) as granted:
+            found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
+            loop = asyncio.get_running_loop()
+            page = await loop.run_in_executor(self._signing, self._page, granted.issued_at, found)
+            more = len(page) < len(found) or len(found) == PAGE_SIZE
+            return ValidatorReadReply(
+                epoch_id=epoch_id,
+                miner_hotkey=miner,
+                objects=page,
+                next_page_token=make_token(found[len(page) - 1]) if more else None,
+                expires_at=granted.issued_at + LIFETIME,
+                s3_credentials=None
+                if session is None
+                else await self.sessions.credentials(
+                    proven.caller.hotkey, epoch_id, "read", session, granted.expires_at
+                ),
+            )
 
     async def _require_sealed(self, epoch_id: str) -> None:
         end_at = (await self.record.started(epoch_id)).interval.end_at
@@ -85,31 +90,23 @@ class Reader:
             return policies.all_uploads(self.miner_bucket)
         return policies.miner_scope(self.miner_bucket, miner, epoch_id)
 
-    async def _credentials(self, caller: Caller, epoch_id: str) -> S3Credentials | None:
-        """Reading credentials for that epoch's uploads, where the provider has STS."""
+    def _session_scope(self, epoch_id: str) -> SessionScope:
         policy = policies.reading_session_policy(self.miner_bucket, epoch_id)
-        scope = SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
-        if not self.store.has_sts:
-            return None
-        # A row of its own: it opens more than one miner's folder, and for longer than the addresses.
-        now = self.clock.now()
-        expires_at = now + SESSION_LIFETIME
-        await self.record.issuance(caller, Verb.S3_VALIDATOR_READ, scope, epoch_id, now, expires_at)
-        return await self.sessions.credentials(caller.hotkey, epoch_id, "read", scope)
+        return SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
 
-    def _page(self, bucket: str, found: list[SealedObject]) -> tuple[ReadableObject, ...]:
+    def _page(self, at: datetime, found: list[SealedObject]) -> tuple[ReadableObject, ...]:
         """Return as many as a message has room for, and at least one if there are any."""
         objects: list[ReadableObject] = []
         spare_bytes = PAGE_BYTES
         for one in found:
-            readable = self._readable(bucket, one)
+            readable = self._readable(at, one)
             spare_bytes -= len(readable.to_bytes()) + 1
             if objects and spare_bytes < 0:
                 break
             objects.append(readable)
         return tuple(objects)
 
-    def _readable(self, bucket: str, one: SealedObject) -> ReadableObject:
+    def _readable(self, at: datetime, one: SealedObject) -> ReadableObject:
         seconds = int(LIFETIME.total_seconds())
         return ReadableObject(
             key=one.object_key,
@@ -117,7 +114,7 @@ class Reader:
             etag=one.etag,
             last_modified=one.stored_at,
             version_id=one.version_id,
-            url=self.store.get_url(bucket, one.object_key, one.version_id, seconds),
+            url=self.store.get_url(self.miner_bucket, one.object_key, one.version_id, at, seconds),
         )
 
 

@@ -1,24 +1,20 @@
-"""The responder's use of PostgreSQL: looking up started epochs, and a row per issuance."""
+"""The responder's use of PostgreSQL, but for the rows of access that is granted."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from broker_service.responder.sessions import SessionScope
-from runtime.asking import epoch_start, record_of, statements_of
+from runtime.asking import epoch_start, record_of
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller, Proof
 from storage import epochs, manifests, opt_outs, results, submissions
 from storage.epochs import StoredEpoch
-from storage.issuances import Issuance, record_issuance
 from storage.manifests import SealedObject
-from storage.policies import Listing, Scope
 from storage.results import NewResult, RecordedResult
 from storage.submissions import Comparison, Standing, Submission, store_submission
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
-from zipcast.subjects import Verb
 
 OPENING_SECONDS, OPENING_LOOKS = 2.0, 20
 
@@ -102,30 +98,3 @@ class Record:
                 await opt_outs.opt_in(connection, caller.hotkey)
             else:
                 await opt_outs.opt_out(connection, caller.hotkey, now, caller.request_id)
-
-    async def issuance(
-        self,
-        caller: Caller,
-        kind: Verb,
-        scope: Scope | Listing | SessionScope,
-        epoch_id: str | None,
-        issued_at: datetime,
-        expires_at: datetime,
-    ) -> None:
-        """Written before anything is signed: a credential without a row must not exist.
-
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        issuance = Issuance(
-            issued_at=issued_at,
-            expires_at=expires_at,
-            hotkey=caller.hotkey,
-            role=caller.role,
-            kind=kind,
-            bucket=scope.bucket,
-            prefix=scope.prefix,
-            epoch_id=epoch_id,
-            request_id=caller.request_id,
-            source=caller.source,
-        )
-        async with statements_of(self.database) as connection:
-            await record_issuance(connection, issuance)

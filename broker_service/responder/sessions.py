@@ -52,14 +52,15 @@ class Sessions:
     _held: dict[tuple[Hotkey, str, Purpose], _Held] = field(default_factory=dict)
 
     async def credentials(
-        self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope
+        self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> S3Credentials | None:
-        """For that scope, which hotkey, epoch and purpose determine; None where the provider has no STS.
+        """For that scope, which hotkey, epoch and purpose determine, until `ends_at` at the latest, or until
+        the end of what the same hotkey was granted later; None where the provider has no STS.
 
         Raises ServiceError(CREDENTIALS_UNAVAILABLE)."""
         try:
             # Who asks while another waits for the same session waits with it, and cancels nobody's waiting.
-            session = await asyncio.shield(self._asked(hotkey, epoch_id, purpose, scope))
+            session = await asyncio.shield(self._asked(hotkey, epoch_id, purpose, scope, ends_at))
         except ObjectStoreUnavailableError:
             raise store_down() from None
         if session is None:
@@ -76,12 +77,12 @@ class Sessions:
         )
 
     def _asked(
-        self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope
+        self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> "asyncio.Task[SessionCredentials | None]":
         now, key = self.clock.now(), (hotkey, epoch_id, purpose)
         held = self._held.get(key)
         if held is None or not held.is_fresh(now):
-            name, seconds = policies.session_name(hotkey), int(LIFETIME.total_seconds())
+            name, seconds = policies.session_name(hotkey), int((ends_at - now).total_seconds())
             held = _Held(asyncio.create_task(self.store.session(scope.policy, name, seconds)), now)
             self._forget(now)
             self._held[key] = held

@@ -1,6 +1,5 @@
 """Settings of the responder process."""
 
-import re
 from datetime import timedelta
 from typing import ClassVar, Self
 
@@ -10,8 +9,6 @@ from runtime.object_store_settings import ObjectStoreSettings
 from runtime.settings import DoorwaySettings, InternalPort
 from zipcast.calendar import scaled
 
-_HEX_KEY = re.compile(r"[0-9a-f]{64}")
-
 
 class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
@@ -19,9 +16,6 @@ class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
 
     responder_nats_seed: SecretStr = Field(description="nkey seed of the NATS user RESPONDER")
     responder_follow_nats_seed: SecretStr = Field(description="nkey seed of the user RESPONDER_FOLLOW")
-    responder_seal_key: SecretStr = Field(
-        description="seals stored answers, the same for all replicas; 64 hex digits"
-    )
 
     s3_seal_after_seconds: float = Field(
         default=60,
@@ -39,8 +33,6 @@ class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not _HEX_KEY.fullmatch(self.responder_seal_key.get_secret_value()):
-            raise ValueError("RESPONDER_SEAL_KEY must be 64 hex digits")
         plain = (self.s3_endpoint_url or "").startswith("http://")
         if plain and self.zipcast_environment == "production":
             raise ValueError("S3_ENDPOINT_URL must be https:// in ZIPCAST_ENVIRONMENT=production")

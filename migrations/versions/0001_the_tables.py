@@ -32,10 +32,12 @@ def upgrade() -> None:
     op.create_index('ix_admin_commands_queued', 'admin_commands', ['requested_at'], unique=False, schema='zipcast', postgresql_where=sa.text("state = 'queued'"))
     op.create_index(op.f('ix_admin_commands_requested_at'), 'admin_commands', ['requested_at'], unique=False, schema='zipcast')
     op.create_table('credential_issuances',
-    sa.Column('id', sa.Uuid(), nullable=False),
+    sa.Column('signed_on', sa.Date(), nullable=False),
+    sa.Column('hotkey', sa.Text(), nullable=False),
+    sa.Column('request_key', sa.Text(), nullable=False),
+    sa.Column('body_sha256', sa.Text(), nullable=False),
     sa.Column('issued_at', sa.DateTime(timezone=True), nullable=False),
     sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
-    sa.Column('hotkey', sa.Text(), nullable=False),
     sa.Column('role', sa.Text(), nullable=False),
     sa.Column('kind', sa.Text(), nullable=False),
     sa.Column('bucket', sa.Text(), nullable=False),
@@ -43,11 +45,14 @@ def upgrade() -> None:
     sa.Column('epoch_id', sa.Text(), nullable=True),
     sa.Column('request_id', sa.Text(), nullable=False),
     sa.Column('source', sa.Text(), nullable=False),
+    sa.Column('outcome', sa.Text(), nullable=True),
+    sa.CheckConstraint("body_sha256 ~ '^[0-9a-f]{64}$'", name=op.f('ck_credential_issuances_body_sha256')),
     sa.CheckConstraint("role in ('miner', 'validator')", name=op.f('ck_credential_issuances_role')),
     sa.CheckConstraint('issued_at < expires_at', name=op.f('ck_credential_issuances_lifetime')),
     sa.CheckConstraint("least(issued_at, expires_at) >= '2000-01-01 00:00+00' and greatest(issued_at, expires_at) < '3000-01-01 00:00+00'", name=op.f('ck_credential_issuances_times')),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_credential_issuances')),
-    schema='zipcast'
+    sa.PrimaryKeyConstraint('signed_on', 'hotkey', 'request_key', name=op.f('pk_credential_issuances')),
+    schema='zipcast',
+    postgresql_partition_by='RANGE (signed_on)'
     )
     op.create_index(op.f('ix_credential_issuances_hotkey_issued_at'), 'credential_issuances', ['hotkey', 'issued_at'], unique=False, schema='zipcast')
     op.create_index(op.f('ix_credential_issuances_issued_at'), 'credential_issuances', ['issued_at'], unique=False, schema='zipcast')
@@ -100,25 +105,6 @@ def upgrade() -> None:
     sa.Column('slot', sa.SmallInteger(), autoincrement=False, nullable=False),
     sa.PrimaryKeyConstraint('slot', name=op.f('pk_report_locks')),
     schema='zipcast'
-    )
-    op.create_table('request_claims',
-    sa.Column('signed_on', sa.Date(), nullable=False),
-    sa.Column('hotkey', sa.Text(), nullable=False),
-    sa.Column('request_key', sa.Text(), nullable=False),
-    sa.Column('body_sha256', sa.Text(), nullable=False),
-    sa.Column('state', sa.Text(), nullable=False),
-    sa.Column('claimed_at', sa.DateTime(timezone=True), nullable=False),
-    sa.Column('expires_at', sa.DateTime(timezone=True), nullable=False),
-    sa.Column('request_id', sa.Text(), nullable=False),
-    sa.Column('sealed_answer', sa.LargeBinary(), nullable=True),
-    sa.CheckConstraint("(state = 'answered') = (sealed_answer is not null)", name=op.f('ck_request_claims_answer')),
-    sa.CheckConstraint("body_sha256 ~ '^[0-9a-f]{64}$'", name=op.f('ck_request_claims_body_sha256')),
-    sa.CheckConstraint("state in ('claimed', 'answered', 'failed')", name=op.f('ck_request_claims_state')),
-    sa.CheckConstraint('claimed_at < expires_at', name=op.f('ck_request_claims_lifetime')),
-    sa.CheckConstraint("least(claimed_at, expires_at) >= '2000-01-01 00:00+00' and greatest(claimed_at, expires_at) < '3000-01-01 00:00+00'", name=op.f('ck_request_claims_times')),
-    sa.PrimaryKeyConstraint('signed_on', 'hotkey', 'request_key', name=op.f('pk_request_claims')),
-    schema='zipcast',
-    postgresql_partition_by='RANGE (signed_on)'
     )
     op.create_table('request_refusals',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -456,7 +442,6 @@ def downgrade() -> None:
     op.drop_index(op.f('ix_request_refusals_refused_at'), table_name='request_refusals', schema='zipcast')
     op.drop_index(op.f('ix_request_refusals_hotkey_refused_at'), table_name='request_refusals', schema='zipcast')
     op.drop_table('request_refusals', schema='zipcast')
-    op.drop_table('request_claims', schema='zipcast')
     op.drop_table('report_locks', schema='zipcast')
     op.drop_table('registry_snapshots', schema='zipcast')
     op.drop_table('pending_epochs', schema='zipcast')

@@ -49,11 +49,11 @@ GRANTS = {
         'delete': 'request_refusals',
     },
     RESPONDER: {
-        'select': f'{SHARED}, credential_issuances, request_claims, request_refusals, admin_commands, '
+        'select': f'{SHARED}, credential_issuances, request_refusals, admin_commands, '
         'legacy_opt_outs, validator_results, validation_audit, report_locks',
         f'select ({EPOCH_COLUMNS})': 'epochs',
         'insert': 'credential_issuances, upload_manifests, upload_seals, '
-        'miner_signals, request_claims, miner_submissions, validator_results',
+        'miner_signals, miner_submissions, validator_results',
         # Numbers that PostgreSQL gives are nobody's to choose: a range taken beforehand would stop the others' rows.
         f'insert ({REFUSAL_COLUMNS})': 'request_refusals',
         'insert (result_id, epoch_id, miner_hotkey, zipcode, validation_type, result, score, listings_checked, '
@@ -62,7 +62,7 @@ GRANTS = {
         'insert (id, hotkey, command, arguments, request_id, source)': 'admin_commands',
         'insert, delete': 'legacy_opt_outs',
         'update (changes_checked_at)': 'upload_seals',
-        'update (body_sha256, state, claimed_at, expires_at, request_id, sealed_answer)': 'request_claims',
+        'update (outcome)': 'credential_issuances',
         'update (status, reported_at, received_at, is_late, listings_scraped, zipcodes_completed, '
         's3_upload_complete, s3_upload_at, request_id, body_sha256, first_completed_at, first_completed_listings, '
         'most_claimed)': 'miner_submissions',
@@ -80,8 +80,10 @@ REPORT_LOCKS = 64
 
 DEFINER = 'security definer set search_path = pg_catalog, pg_temp'
 
+# A request is signed at most five minutes before or after it comes, by our clock. What has no partition is refused, so
+# a week of them is made ahead.
 PARTITIONS = f"""
-create function zipcast.maintain_request_claims() returns void
+create function zipcast.add_issuance_days() returns void
 language plpgsql {DEFINER} set lock_timeout = '2s' as $$
 declare
     today constant date := (now() at time zone 'UTC')::date;
@@ -91,24 +93,32 @@ begin
     -- One caller at a time; replicas may all call.
     perform from zipcast.scheduler_locks where name = 'partitions' for update;
     for day in select today + n from generate_series(-1, 7) n loop
-        partition := 'request_claims_' || to_char(day, 'YYYYMMDD');
-        if to_regclass('zipcast.' || partition) is null
-           and not exists (select from zipcast.request_claims_default where signed_on = day) then
-            execute format('create table zipcast.%I partition of zipcast.request_claims for values from (%L) to (%L)',
-                           partition, day, day + 1);
+        partition := 'credential_issuances_' || to_char(day, 'YYYYMMDD');
+        if to_regclass('zipcast.' || partition) is null then
+            execute format('create table zipcast.%I partition of zipcast.credential_issuances '
+                           'for values from (%L) to (%L)', partition, day, day + 1);
         end if;
     end loop;
+end $$
+"""
+
+DROPPED_PARTITIONS = f"""
+create function zipcast.drop_issuance_days(before timestamptz) returns integer
+language plpgsql {DEFINER} set lock_timeout = '2s' as $$
+declare
+    bound constant date := (least(before, now() - interval '30 days') at time zone 'UTC')::date;
+    partition text;
+    gone integer := 0;
+begin
     for partition in
         select child.relname from pg_inherits i join pg_class child on child.oid = i.inhrelid
-        where i.inhparent = 'zipcast.request_claims'::regclass
-          and child.relname ~ '^request_claims_[0-9]{{8}}$'
-          and to_date(right(child.relname, 8), 'YYYYMMDD') < today - 2
+        where i.inhparent = 'zipcast.credential_issuances'::regclass
+          and to_date(right(child.relname, 8), 'YYYYMMDD') < bound
     loop
         execute format('drop table zipcast.%I', partition);
+        gone := gone + 1;
     end loop;
-    delete from zipcast.request_claims_default where signed_on < today - 2;
-    -- A sealed answer is of no use once the request itself is too old to be sent again.
-    delete from zipcast.request_claims where expires_at < now();
+    return gone;
 end $$
 """
 
@@ -221,11 +231,6 @@ declare
     left_over integer := batch;
     gone integer;
 begin
-    delete from zipcast.credential_issuances where ctid = any (array(
-        select ctid from zipcast.credential_issuances where issued_at < bound
-        order by issued_at limit left_over for update skip locked));
-    get diagnostics gone = row_count;
-    left_over := left_over - gone;
     -- A target may be overridden long before its epoch is committed to.
     delete from zipcast.admin_commands where ctid = any (array(
         select ctid from zipcast.admin_commands
@@ -297,7 +302,8 @@ end $$
 
 # {signature: (definition, roles that may call it)}
 FUNCTIONS = {
-    'maintain_request_claims()': (PARTITIONS, SCHEDULERS),
+    'add_issuance_days()': (PARTITIONS, SCHEDULERS),
+    'drop_issuance_days(timestamptz)': (DROPPED_PARTITIONS, SCHEDULERS),
     'epoch_is_revealed(text)': (REVEALED, EVERYONE),
     'next_epoch_is_prepared()': (NEXT_PREPARED, EVERYONE),
     'started_inputs(text)': (INPUTS, EVERYONE),
@@ -325,7 +331,6 @@ def upgrade() -> None:
         'do $$ begin execute format('
         "'revoke create, temporary on database %I from public', current_database()); end $$"
     )
-    op.execute('create table zipcast.request_claims_default partition of zipcast.request_claims default')
     # Never compressed, so that a size tells nothing of the content.
     op.execute('alter table zipcast.pending_epochs alter content set storage external')
     op.execute('alter table zipcast.epoch_honeypots alter content set storage external')
@@ -343,7 +348,7 @@ def upgrade() -> None:
         for right, tables in grants.items():
             op.execute(f'grant {right} on {_qualified(tables)} to {role}')
     _bind_rows_to_their_writer()
-    op.execute('select zipcast.maintain_request_claims()')
+    op.execute('select zipcast.add_issuance_days()')
 
 
 def _qualified(tables: str) -> str:
@@ -385,4 +390,3 @@ def downgrade() -> None:
         op.execute(f'revoke usage on schema zipcast from {role}')
     for table in ('scheduler_locks', 'report_locks'):
         op.execute(f'delete from zipcast.{table}')
-    op.execute('drop table zipcast.request_claims_default')

@@ -40,20 +40,18 @@ async def check_object_store(
                     yield finding
                     if finding.status is Status.FAILED and finding.subject.endswith("reachable"):
                         return
-                async for finding in check_form(config, store, http, scope):
+                async for finding in check_form(config, store, http, scope, clock):
                     yield finding
-            yield await _clocks(store, http, miners, clock)
+            yield await _clocks(store, http, miners.bucket, clock)
             async for finding in check_sessions(config, store, miners, results, probe, clock):
                 yield finding
     finally:
         store.close()
 
 
-async def _clocks(
-    store: ObjectStore, http: httpx.AsyncClient, scope: policies.Scope, clock: Clock
-) -> Finding:
+async def _clocks(store: ObjectStore, http: httpx.AsyncClient, bucket: str, clock: Clock) -> Finding:
     try:
-        stated = parsedate_to_datetime((await http.get(store.post_form(scope, {}, 60).url)).headers["date"])
+        stated = parsedate_to_datetime((await http.get(store.address(bucket))).headers["date"])
     except (KeyError, ValueError):
         stated = None
     if stated is None or stated.tzinfo is None:

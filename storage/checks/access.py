@@ -42,10 +42,10 @@ _SESSION_FIXES = {
 
 
 async def check_form(
-    config: ObjectStoreConfig, store: ObjectStore, http: httpx.AsyncClient, scope: Scope
+    config: ObjectStoreConfig, store: ObjectStore, http: httpx.AsyncClient, scope: Scope, clock: Clock
 ) -> AsyncIterator[Finding]:
     """A file arrives where the form says, and nowhere else."""
-    form = store.post_form(scope, {}, 60)
+    form = store.post_form(scope, {}, clock.now(), 60)
 
     async def post(key: str, content: bytes = CONTENT) -> tuple[str | None, str]:
         answer = await http.post(form.url, data={**form.fields, "key": key}, files={"file": content})

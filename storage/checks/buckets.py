@@ -6,7 +6,6 @@ import httpx
 
 from storage.checks.probing import UNKNOWN_TO_PROVIDER, Finding, Status, attempt, client
 from storage.object_store import ObjectStore, ObjectStoreConfig
-from storage.policies import Scope
 
 _UNREACHABLE = {
     "404": "create it, or correct S3_BUCKET and S3_VALIDATOR_BUCKET",
@@ -73,7 +72,7 @@ async def _ownership(config: ObjectStoreConfig, bucket: str) -> Finding:
 
 async def _anonymous(store: ObjectStore, http: httpx.AsyncClient, bucket: str) -> Finding:
     subject = f"{bucket}: closed to the public"
-    address = store.post_form(Scope(bucket, "data/x/"), {}, 60).url
+    address = store.address(bucket)
     answer = await http.get(address, params={"list-type": "2"})
     if answer.status_code in {401, 403}:
         return Finding(subject, Status.OK, "an unsigned list is refused")

@@ -16,13 +16,7 @@ from storage.tables.epochs import (
 )
 from storage.tables.locks import ReportLock, SchedulerLock
 from storage.tables.registry import RegistrySnapshot
-from storage.tables.requests import (
-    AdminCommand,
-    CredentialIssuance,
-    LegacyOptOut,
-    RequestClaim,
-    RequestRefusal,
-)
+from storage.tables.requests import AdminCommand, CredentialIssuance, LegacyOptOut, RequestRefusal
 from storage.tables.results import (
     MinerSignal,
     MinerSubmission,
@@ -61,7 +55,6 @@ __all__ = [
     "PublishedZipcode",
     "RegistrySnapshot",
     "ReportLock",
-    "RequestClaim",
     "RequestRefusal",
     "RetiredHoneypot",
     "SchedulerLock",

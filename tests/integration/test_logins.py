@@ -48,7 +48,7 @@ async def test_each_login_has_the_rights_of_its_process_alone(servers: Servers, 
     for process in ("responder", "bridge"):
         assert not await may(url, process, "second", "select seed from epochs")
         assert await may(url, process, "second", "select epoch_id from epochs")
-    assert not await may(url, "bridge", "second", "select * from request_claims")
+    assert not await may(url, "bridge", "second", "select * from credential_issuances")
     for process in PROCESSES:
         # The search path that names the schema is part of the login.
         assert not await may(url, process, "second", "create temporary table mine (id int)")

@@ -77,7 +77,7 @@ async def by_session(side: ResultsSide, interval: EpochInterval, folder: Path, *
 async def by_form(side: ResultsSide, interval: EpochInterval, folder: Path, *, checksum: bool) -> str:
     scope = side.scope(interval)
     needed = required_metadata(VALIDATOR_HOTKEY, interval.epoch_id, datetime.now(UTC))
-    form = side.store.post_form(scope, needed, 60, with_checksum=checksum)
+    form = side.store.post_form(scope, needed, datetime.now(UTC), 60, with_checksum=checksum)
     key = scope.prefix + "audit/results.json"
     more = {"x-amz-checksum-sha256": base64_sha256()} if checksum else {}
     async with httpx.AsyncClient() as http:
@@ -90,7 +90,7 @@ async def by_form(side: ResultsSide, interval: EpochInterval, folder: Path, *, c
 async def by_curl(side: ResultsSide, interval: EpochInterval, folder: Path, *, checksum: bool) -> str:
     scope = side.scope(interval)
     needed = required_metadata(VALIDATOR_HOTKEY, interval.epoch_id, datetime.now(UTC))
-    form = side.store.post_form(scope, needed, 60, with_checksum=checksum)
+    form = side.store.post_form(scope, needed, datetime.now(UTC), 60, with_checksum=checksum)
     key = scope.prefix + "by curl.json"
     fields = {**form.fields, "key": key}
     if checksum:

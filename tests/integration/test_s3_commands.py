@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -169,7 +169,7 @@ async def test_who_is_revoked_loses_form_and_session_at_once_and_gets_them_back(
     mine = policies.miner_scope(buckets[0], MINER_HOTKEY, EPOCH_ID)
     results = policies.validator_scope(buckets[1], VALIDATOR_HOTKEY, EPOCH_ID)
     session = await store.session(policies.upload_session_policy(results), "zipcast-test", 3600)
-    form, others = store.post_form(mine, {}, 600), store.post_form(results, {}, 600)
+    form, others = (store.post_form(scope, {}, datetime.now(UTC), 600) for scope in (mine, results))
 
     async def post(form_of, key: str) -> int:
         async with httpx.AsyncClient() as http:

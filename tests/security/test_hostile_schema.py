@@ -45,7 +45,7 @@ create function public.epoch_is_revealed(id text) returns boolean language plpgs
     $$ begin perform public.trap('revealed'); return true; end $$;
 create function public.next_epoch_is_prepared() returns boolean language plpgsql as
     $$ begin perform public.trap('prepared'); return true; end $$;
-create function public.maintain_request_claims() returns void language plpgsql as
+create function public.add_issuance_days() returns void language plpgsql as
     $$ begin perform public.trap('partitions'); end $$;
 create function public.started_inputs(id varchar) returns bytea language plpgsql as
     $$ begin perform public.trap('inputs'); return null; end $$;

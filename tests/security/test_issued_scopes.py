@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -48,7 +49,7 @@ async def held(servers: Servers) -> AsyncIterator[Held]:
     owner = admin_client(servers.state, servers.s3_environment["S3_ENDPOINT_URL"])
     for scope in (MINE, SIBLING, THEIRS):
         await asyncio.to_thread(owner.put_object, Bucket=scope.bucket, Key=f"{scope.prefix}a", Body=CONTENT)
-    yield Held(client(config(servers), session), owner, store.post_form(FOLDER, {}, 600))
+    yield Held(client(config(servers), session), owner, store.post_form(FOLDER, {}, datetime.now(UTC), 600))
     store.close()
 
 
@@ -198,7 +199,7 @@ async def test_dots_in_a_forms_key_lead_nowhere(held: Held, key: str):
 
 async def test_an_expired_form_is_refused(servers: Servers):
     store = ObjectStore(config(servers))
-    form = store.post_form(Scope(MINER_BUCKET, FOLDER.prefix), {}, 1)
+    form = store.post_form(Scope(MINER_BUCKET, FOLDER.prefix), {}, datetime.now(UTC), 1)
     await asyncio.sleep(2.1)  # not synchronisation: the form's life
     assert await post(form, {**form.fields, "key": f"{FOLDER.prefix}late"}) == 403
     store.close()

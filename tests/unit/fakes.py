@@ -5,7 +5,8 @@ The keys come from public development phrases: they open nothing.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
@@ -13,13 +14,17 @@ from bittensor_core import CRYPTO_ED25519
 from dateutil.tz import tzutc
 from pydantic import SecretStr
 
+from broker_service.responder.issuing import Terms
+from runtime.identity import Caller
 from runtime.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch
+from storage.issuances import Granted
 from storage.manifests import SealedObject
 from storage.object_store import PostForm, SessionCredentials
 from storage.policies import Scope
 from zipcast.calendar import EpochInterval, parse_epoch_id
+from zipcast.clock import Clock
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.hotkeys import Hotkey, Keypair, parse_hotkey
 from zipcast.messages import EpochMessage, RegisteredNeuron, RegistrySnapshot
@@ -112,11 +117,10 @@ class FakeCurrent:
 
 
 class FakeRecord:
-    """A record in which every epoch has started, four hours long; it keeps what was issued. `manifest` is
-    every epoch's, None as long as none is sealed."""
+    """A record in which every epoch has started, four hours long. `manifest` is every epoch's, None as long
+    as none is sealed."""
 
     def __init__(self, manifest: Iterable[SealedObject] | None = ()) -> None:
-        self.issued: list[tuple[object, ...]] = []
         self._manifest = (
             None if manifest is None else sorted(manifest, key=attrgetter("hotkey", "object_key"))
         )
@@ -135,8 +139,20 @@ class FakeRecord:
         interval = EpochInterval(start_at, start_at + timedelta(hours=4))
         return StoredEpoch(interval, "active", UnverifiedEnvelope(b"", "", "", epoch_id), start_at)
 
-    async def issuance(self, *columns: object) -> None:
-        self.issued.append(columns)
+
+class FakeRequest:
+    """A proven request, granted what it asks for at the clock's time; it keeps the terms."""
+
+    def __init__(self, caller: Caller, clock: Clock) -> None:
+        self.caller = caller
+        self.terms: list[Terms] = []
+        self._clock = clock
+
+    @asynccontextmanager
+    async def granted(self, terms: Terms) -> AsyncIterator[Granted]:
+        self.terms.append(terms)
+        at = self._clock.now().replace(microsecond=0)
+        yield Granted("0" * 64, at, terms.ends_at or at + (terms.lifetime or timedelta(0)), None)
 
 
 class FakeObjectStore:
@@ -157,6 +173,7 @@ class FakeObjectStore:
         self,
         scope: Scope,
         metadata: dict[str, str],
+        at: datetime,
         lifetime_seconds: int,
         *,
         with_checksum: bool = False,
@@ -165,17 +182,21 @@ class FakeObjectStore:
         fields, conditions = policies.upload_form(
             scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
         )
-        document = {"conditions": conditions, "lifetime": lifetime_seconds}
+        document = {"conditions": conditions, "at": at.isoformat(), "lifetime": lifetime_seconds}
         signed = {"key": scope.prefix + "${filename}", "policy": json.dumps(document)}
         return PostForm(f"https://s3.example.org/{scope.bucket}", fields | signed)
 
-    def list_url(self, scope: Scope, lifetime_seconds: int, start_after: str | None = None) -> str:
+    def list_url(
+        self, scope: Scope, at: datetime, lifetime_seconds: int, start_after: str | None = None
+    ) -> str:
         after = "" if start_after is None else f"&start-after={start_after}"
         return (
             f"https://s3.example.org/{scope.bucket}?prefix={scope.prefix}{after}&expires={lifetime_seconds}"
         )
 
-    def get_url(self, bucket: str, key: str, version_id: str | None, lifetime_seconds: int) -> str:
+    def get_url(
+        self, bucket: str, key: str, version_id: str | None, at: datetime, lifetime_seconds: int
+    ) -> str:
         return f"https://s3.example.org/{bucket}/{key}?v={version_id}&expires={lifetime_seconds}"
 
     async def session(self, policy: str, name: str, lifetime_seconds: int) -> SessionCredentials | None:

@@ -2,18 +2,22 @@
 
 import asyncio
 import time
+from itertools import count
 from unittest.mock import patch
 
 import pytest
 
 from http_bridge.limits import rate_limits
-from runtime.limits import MAX_HOTKEYS, REMEMBERED_SECONDS, Limits, Rule, Rules
+from runtime.limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
 from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.subjects import Verb
+
+# Each of a request of its own.
+KEYS = (f"btauth:{number}" for number in count())
 
 
 def rules(**changes: object) -> Rules:
@@ -65,21 +69,21 @@ def test_hours_and_days_shrink_with_short_epochs_and_minutes_do_not() -> None:
 async def test_one_more_than_allowed_is_refused_and_told_when_to_come_again() -> None:
     counting = limits()
     for _ in range(10):
-        await counting.charge(Verb.EPOCH_CURRENT, "a")
-    refused = await refusal(counting.charge(Verb.EPOCH_CURRENT, "a"))
+        await counting.charge(Verb.EPOCH_CURRENT, "a", next(KEYS))
+    refused = await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", next(KEYS)))
     assert 0 < refused.retry_after_seconds <= 60
     assert "At most 10 in 60 s per hotkey (current)." in refused.message
-    await counting.charge(Verb.EPOCH_CURRENT, "b")
+    await counting.charge(Verb.EPOCH_CURRENT, "b", next(KEYS))
 
 
 async def test_verbs_are_counted_apart_and_all_that_mints_together() -> None:
     counting = limits(total_daily_limit=3)
-    await counting.charge(Verb.S3_MINER_UPLOAD, "a")
-    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b")
-    await counting.charge(Verb.S3_FOLDER_ACCESS, "c")
-    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_READ, "d"))
+    await counting.charge(Verb.S3_MINER_UPLOAD, "a", next(KEYS))
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b", next(KEYS))
+    await counting.charge(Verb.S3_FOLDER_ACCESS, "c", next(KEYS))
+    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_READ, "d", next(KEYS)))
     assert "(credentials)" in refused.message
-    await counting.charge(Verb.EPOCH_CURRENT, "d")
+    await counting.charge(Verb.EPOCH_CURRENT, "d", next(KEYS))
 
 
 async def test_a_window_moves_on() -> None:
@@ -111,22 +115,22 @@ def test_what_is_in_force_is_published() -> None:
 
 async def test_a_refund_is_good_for_one_request_of_that_hotkey_and_verb() -> None:
     counting = limits(limit_upload_per_hour=1)
-    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a")
-    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a")
-    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b")
-    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b"))
-    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a")
-    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a"))
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b", next(KEYS))
+    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "b", next(KEYS)))
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS))
+    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS)))
 
 
 async def test_a_refund_lasts_no_longer_than_the_charge_it_takes_back() -> None:
     clock = FakeClock()
     counting = Limits.of(LimitSettings(limit_upload_per_hour=1), clock)
-    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a")
-    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a")
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
     await clock.sleep(3600)
-    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a"))
-    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "b")
+    await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS)))
+    counting.refund(Verb.S3_VALIDATOR_UPLOAD, "b", "other")
     assert len(counting._credits) == 1  # what has run out is not kept
 
 
@@ -180,6 +184,22 @@ async def test_a_request_that_is_repeated_by_a_stranger_uses_no_quota() -> None:
     await refusal(counting.charge(Verb.EPOCH_CURRENT, "a", "one too many"))
 
 
+async def test_a_request_that_was_granted_access_may_be_repeated_ten_times() -> None:
+    counting = limits(limit_upload_per_hour=1)
+    assert await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+    for _ in range(MAX_REPETITIONS):
+        assert not await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first"))
+    assert "At most 10 in 600 s per request (repetitions)." in refused.message
+
+
+async def test_what_was_refunded_is_charged_when_it_comes_again() -> None:
+    counting = limits(limit_upload_per_hour=1)
+    for _ in range(3):
+        assert await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+        counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
+
+
 async def test_a_request_that_was_refused_is_refused_again_when_it_is_repeated() -> None:
     counting = limits()
     for number in range(10):
@@ -201,9 +221,9 @@ async def test_of_copies_sent_at_once_none_is_a_repetition_of_one_that_is_refuse
     with patch.object(counting._own, "refusal", slowly):
         copies = (counting.charge(Verb.EPOCH_CURRENT, "a", f"{number // 2}") for number in range(40))
         outcomes = await asyncio.gather(*copies, return_exceptions=True)
-    served = {number // 2 for number, outcome in enumerate(outcomes) if outcome is None}
-    assert len(served) == 10
-    assert sum(outcome is None for outcome in outcomes) == 20  # each of the ten, and its repetition
+    served = [n // 2 for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+    assert len(set(served)) == 10
+    assert len(served) == 20  # each of the ten, and its repetition
 
 
 async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated() -> None:
@@ -223,19 +243,19 @@ async def test_a_few_hotkeys_cannot_use_up_the_credentials_of_a_day() -> None:
     shared = counting.rules.shared.amount
     assert shared == MAX_HOTKEYS * 3
     for number in range(shared + 2 * 3):
-        await counting.charge(Verb.S3_VALIDATOR_READ, f"greedy-{number % 2}")
-    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_READ, "greedy-0"))
+        await counting.charge(Verb.S3_VALIDATOR_READ, f"greedy-{number % 2}", next(KEYS))
+    refused = await refusal(counting.charge(Verb.S3_VALIDATOR_READ, "greedy-0", next(KEYS)))
     assert "At most 1536 in 86400 s per service (credentials)" in refused.message
     for number in range(5):
         for _ in range(3):
-            await counting.charge(Verb.S3_MINER_UPLOAD, f"honest-{number}")
-        await refusal(counting.charge(Verb.S3_MINER_UPLOAD, f"honest-{number}"))
+            await counting.charge(Verb.S3_MINER_UPLOAD, f"honest-{number}", next(KEYS))
+        await refusal(counting.charge(Verb.S3_MINER_UPLOAD, f"honest-{number}", next(KEYS)))
 
 
 async def test_what_the_total_refuses_does_not_count_against_the_hotkey() -> None:
     counting = limits(total_daily_limit=1, daily_limit_per_miner=1)
-    await counting.charge(Verb.S3_MINER_UPLOAD, "a")
-    await refusal(counting.charge(Verb.S3_MINER_UPLOAD, "b"))
+    await counting.charge(Verb.S3_MINER_UPLOAD, "a", next(KEYS))
+    await refusal(counting.charge(Verb.S3_MINER_UPLOAD, "b", next(KEYS)))
     assert ("miner-upload", "b") in counting._credits
 
 

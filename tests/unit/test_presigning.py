@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from storage.object_store import ObjectStore, ObjectStoreConfig, open_client
 from storage.policies import Listing, Scope, upload_form
-from tests.unit.fakes import MINER_HOTKEY, FakeClock
+from tests.unit.fakes import MINER_HOTKEY
 
 SCOPE = Scope("uploads", f"data/hotkey={MINER_HOTKEY}/epoch=2026-11-22T04-00-00/")
 TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1)).map(  # noqa: DTZ001
@@ -26,8 +26,7 @@ CONFIGS = [
     for endpoint in (None, "http://127.0.0.1:9000", "https://nyc3.digitaloceanspaces.com")
     for region in ("us-east-1", "eu-central-1")
 ]
-CLOCK = FakeClock()
-STORES = [(ObjectStore(config, clock=CLOCK), open_client(config, "s3")) for config in CONFIGS]
+STORES = [(ObjectStore(config), open_client(config, "s3")) for config in CONFIGS]
 KEYS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60
 ).filter(
@@ -38,8 +37,7 @@ KEYS = st.text(
 
 @contextmanager
 def at_that_time(at: datetime) -> Iterator[None]:
-    """Of our clock and of botocore's, which takes no time but the system's."""
-    CLOCK.wall = at
+    """Of botocore's clock, which takes no time but the system's."""
 
     def now(*, remove_tzinfo: bool = True) -> datetime:
         return at.replace(tzinfo=None) if remove_tzinfo else at
@@ -63,7 +61,7 @@ def test_an_object_is_addressed_as_botocore_does(store, client, at, key, version
     params = {"Bucket": "uploads", "Key": f"data/{key}"} | ({} if version is None else {"VersionId": version})
     with at_that_time(at):
         expected = client.generate_presigned_url("get_object", params, seconds)
-        found = store.get_url("uploads", f"data/{key}", version, seconds)
+        found = store.get_url("uploads", f"data/{key}", version, at, seconds)
     assert taken_apart(found) == taken_apart(expected)
 
 
@@ -77,7 +75,7 @@ def test_a_list_is_addressed_as_botocore_does(store, client, at, after, folders)
     params |= {} if after is None else {"StartAfter": after}
     with at_that_time(at):
         expected = client.generate_presigned_url("list_objects_v2", params, 60)
-        found = store.list_url(listing, 60, after)
+        found = store.list_url(listing, at, 60, after)
     assert taken_apart(found) == taken_apart(expected)
 
 
@@ -90,7 +88,7 @@ def test_a_form_binds_to_what_botocore_would(store, client, at, with_checksum, v
         expected = client.generate_presigned_post(
             SCOPE.bucket, SCOPE.prefix + "${filename}", dict(fields), list(conditions), 60
         )
-        found = store.post_form(SCOPE, {"note": value}, 60, with_checksum=with_checksum)
+        found = store.post_form(SCOPE, {"note": value}, at, 60, with_checksum=with_checksum)
     assert found.url == expected["url"]
     assert found.fields.keys() == expected["fields"].keys()
     policies = [json.loads(base64.b64decode(one["policy"])) for one in (found.fields, expected["fields"])]

@@ -21,12 +21,17 @@ from tests.unit.fakes import (
     FakeClock,
     FakeObjectStore,
     FakeRecord,
+    FakeRequest,
 )
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import ValidatorReadRequest
 
 END_AT = START_AT + timedelta(hours=4)
 CALLER = Caller(VALIDATOR_HOTKEY, "validator", "request-1", "nats")
+
+
+def by_validator() -> FakeRequest:
+    return FakeRequest(CALLER, FakeClock(END_AT))
 
 
 def uploaded(name: str, hotkey: str = MINER_HOTKEY) -> SealedObject:
@@ -44,15 +49,18 @@ def read_request(**changes: object) -> ValidatorReadRequest:
 
 
 async def refusal(of: Reader, request: ValidatorReadRequest) -> ErrorCode:
+    """Of what is refused, nothing is granted."""
+    proven = by_validator()
     with pytest.raises(ServiceError) as refused:
-        await of.objects(CALLER, request)
+        await of.objects(proven, request)
+    assert proven.terms == []
     return refused.value.code
 
 
 async def read_all(of: Reader, **changes: object) -> list[str]:
     keys, token = [], None
     while True:
-        page = await of.objects(CALLER, read_request(page_token=token, **changes))
+        page = await of.objects(by_validator(), read_request(page_token=token, **changes))
         keys += [one.key for one in page.objects]
         token = page.next_page_token
         if token is None:
@@ -60,27 +68,22 @@ async def read_all(of: Reader, **changes: object) -> list[str]:
 
 
 async def test_nothing_of_a_running_epoch_is_read_until_its_very_end() -> None:
-    record = FakeRecord()
-    before = reader(FakeClock(END_AT - timedelta.resolution), record)
+    before = reader(FakeClock(END_AT - timedelta.resolution))
     assert await refusal(before, read_request()) is ErrorCode.EPOCH_NOT_ENDED
-    assert record.issued == []
-    reply = await reader(FakeClock(END_AT), record).objects(CALLER, read_request())
-    assert reply.objects == ()
-    assert len(record.issued) == 1
+    proven = by_validator()
+    assert (await reader(FakeClock(END_AT)).objects(proven, read_request())).objects == ()
+    assert len(proven.terms) == 1
 
 
 async def test_nothing_is_read_before_the_manifest_is_written() -> None:
     record = FakeRecord(manifest=None)
     assert await refusal(reader(FakeClock(END_AT), record), read_request()) is ErrorCode.EPOCH_NOT_ENDED
-    assert record.issued == []
 
 
 @pytest.mark.parametrize("hotkey", ["", "*", f"{MINER_HOTKEY}/", ZERO_KEY])
-async def test_a_malformed_miner_is_refused_and_nothing_is_recorded(hotkey: str) -> None:
-    record = FakeRecord()
+async def test_a_malformed_miner_is_refused_and_nothing_is_granted(hotkey: str) -> None:
     request = read_request(miner_hotkey=hotkey)
-    assert await refusal(reader(FakeClock(END_AT), record), request) is ErrorCode.MALFORMED_HOTKEY
-    assert record.issued == []
+    assert await refusal(reader(FakeClock(END_AT)), request) is ErrorCode.MALFORMED_HOTKEY
 
 
 @pytest.mark.parametrize("token", ["x", "bm9uZQ==", "Y\n", "\u00e9", "////", "YQBiCmtleQ=="])
@@ -99,7 +102,7 @@ async def test_a_key_may_hold_a_line_end_and_the_pages_go_on(monkeypatch: pytest
 
 async def test_addresses_open_exactly_the_versions_of_the_manifest() -> None:
     record = FakeRecord([uploaded("a.json")])
-    (only,) = (await reader(FakeClock(END_AT), record).objects(CALLER, read_request())).objects
+    (only,) = (await reader(FakeClock(END_AT), record).objects(by_validator(), read_request())).objects
     assert (only.version_id, only.etag, only.last_modified) == ("v-a.json", "etag", START_AT)
     assert "v=v-a.json" in only.url
 
@@ -116,19 +119,27 @@ async def test_every_object_is_on_one_page_of_any_size(size: int, monkeypatch: p
 
 
 async def test_reading_credentials_come_on_request_where_there_is_sts() -> None:
-    of = reader(FakeClock(END_AT))
-    assert (await of.objects(CALLER, read_request())).s3_credentials is None
-    given = (await of.objects(CALLER, read_request(with_credentials=True))).s3_credentials
+    of, proven = reader(FakeClock(END_AT)), by_validator()
+    assert (await of.objects(proven, read_request())).s3_credentials is None
+    given = (await of.objects(proven, read_request(with_credentials=True))).s3_credentials
     assert given is not None
+    # The row says what is opened at the widest, and until when at the latest.
+    addresses, session = proven.terms
+    assert (addresses.scope.prefix, addresses.lifetime) == (
+        f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/",
+        timedelta(hours=1),
+    )
+    assert (session.scope.prefix, session.lifetime) == (given.prefix, timedelta(hours=4))
     assert given.prefix == f"data/hotkey=*/epoch={EPOCH_ID}/*"
-    without = await reader(FakeClock(END_AT), sts=False).objects(CALLER, read_request(with_credentials=True))
+    of = reader(FakeClock(END_AT), sts=False)
+    without = await of.objects(by_validator(), read_request(with_credentials=True))
     assert without.s3_credentials is None
 
 
 async def test_a_page_fits_into_a_message_however_long_its_keys_are() -> None:
     everything = [uploaded(f"{number:04}/{'x' * 900}") for number in range(400)]
     of = reader(FakeClock(END_AT), FakeRecord(everything))
-    first = await of.objects(CALLER, read_request())
+    first = await of.objects(by_validator(), read_request())
     assert 0 < len(first.to_bytes()) <= 256 * 1024
     assert await read_all(of) == [one.object_key for one in everything]
 
@@ -150,7 +161,7 @@ async def test_the_event_loop_goes_on_while_a_page_is_signed_and_one_is_signed_a
     clock, store = FakeClock(END_AT), SlowStore()
     record = FakeRecord(manifest=[uploaded("a"), uploaded("b")])
     signing = Reader(store, record, Sessions(store, clock), clock, "miners")
-    pages = await asyncio.gather(*(signing.objects(CALLER, read_request()) for _ in range(5)))
+    pages = await asyncio.gather(*(signing.objects(by_validator(), read_request()) for _ in range(5)))
     signing.close()
     assert [len(page.objects) for page in pages] == [2] * 5
     assert most == 1

@@ -41,7 +41,8 @@ def make(failures: int = 0) -> tuple[Sessions, CountingStore, FakeClock]:
 async def one(
     sessions: Sessions, hotkey: str = VALIDATOR_HOTKEY, epoch: str = EPOCH_ID, purpose: str = "upload"
 ) -> S3Credentials:
-    found = await sessions.credentials(hotkey, epoch, purpose, SCOPE)  # type: ignore[arg-type]
+    ends_at = sessions.clock.now() + LIFETIME
+    found = await sessions.credentials(hotkey, epoch, purpose, SCOPE, ends_at)  # type: ignore[arg-type]
     assert found is not None
     return found
 
@@ -56,6 +57,14 @@ async def test_a_session_is_handed_out_again_until_half_its_life_and_not_beyond(
     assert renewed.access_key != first.access_key
     assert renewed.expiry - clock.now() == LIFETIME
     assert store.asked == 2
+
+
+async def test_a_session_ends_with_the_grant_that_it_is_made_for() -> None:
+    sessions, _, clock = make()
+    ends_at = clock.now() + LIFETIME - timedelta(minutes=9)
+    found = await sessions.credentials(VALIDATOR_HOTKEY, EPOCH_ID, "upload", SCOPE, ends_at)
+    assert found is not None
+    assert found.expiry == ends_at
 
 
 async def test_nobody_is_given_anothers_session() -> None:

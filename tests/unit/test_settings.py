@@ -29,7 +29,6 @@ LEAST: dict[type[EnvironmentSettings], dict[str, str]] = {
     | {
         "RESPONDER_NATS_SEED": SECRET,
         "RESPONDER_FOLLOW_NATS_SEED": SECRET,
-        "RESPONDER_SEAL_KEY": "0123456789abcdef" * 4,
         "S3_BUCKET": "miners",
         "AWS_ACCESS_KEY_ID": "AKIA",
         "AWS_SECRET_ACCESS_KEY": SECRET,

@@ -1,0 +1,293 @@
+"""A signed request is granted access once, whichever door it comes by and however often it is sent."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+import pytest_asyncio
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from broker_service.responder.issuing import IssuanceWriter, ProvenRequest, Terms
+from devstack.logins import login_url
+from devstack.servers import Servers
+from runtime.identity import Admission, Caller, Proof
+from runtime.limits import MAX_REPETITIONS, Limits, Quota
+from runtime.settings import LimitSettings
+from storage.database import open_engine, open_pool
+from storage.issuances import Granted
+from storage.policies import Scope
+from storage.tables import CredentialIssuance
+from tests.integration.people import keypair, legacy, raw_connection, signed_headers
+from tests.integration.test_folder_access import PATH, asked
+from tests.unit.fakes import MINER_HOTKEY
+from zipcast import auth
+from zipcast.clock import SystemClock
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import parse_hotkey
+from zipcast.ready import Ready
+from zipcast.subjects import EPOCH, Verb, request
+
+UPLOAD = "/api/v1/s3-access/validator-upload"
+
+
+async def issuances(ready: Ready, hotkey: str) -> int:
+    engine = open_engine(ready.postgres, application_name="test")
+    query = select(func.count()).select_from(CredentialIssuance).where(CredentialIssuance.hotkey == hotkey)
+    async with engine.connect() as connection:
+        found = (await connection.execute(query)).scalar_one()
+    await engine.dispose()
+    return found
+
+
+async def running(ready: Ready, http: httpx.AsyncClient) -> str:
+    statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
+    return str(statistics["epochStatus"]["currentEpoch"]["id"])
+
+
+async def test_the_same_request_again_gets_the_identical_answer_and_one_row(
+    ready: Ready, http: httpx.AsyncClient
+):
+    signer, body = keypair(ready, "miner-8"), asked(ready, "miner-8")
+    before = await issuances(ready, signer.ss58_address)
+    first = await http.post(PATH, json=body)
+    assert first.status_code == 200
+    again = [await http.post(PATH, json=body) for _ in range(3)]
+    assert [answer.content for answer in again] == [first.content] * 3
+    assert await issuances(ready, signer.ss58_address) == before + 1
+
+
+async def test_the_same_text_in_its_other_form_is_the_same_request(ready: Ready, http: httpx.AsyncClient):
+    body = asked(ready, "miner-7", seconds_ago=20)
+    text = f"s3:data:access:{body['coldkey']}:{body['hotkey']}:{body['timestamp']}"
+    wrapped = keypair(ready, "miner-7").sign(f"<Bytes>{text}</Bytes>".encode()).hex()
+    first = await http.post(PATH, json=body)
+    second = await http.post(PATH, json=body | {"signature": "0x" + wrapped})
+    assert (first.status_code, second.content) == (200, first.content)
+
+
+async def test_sts_credentials_come_again_as_they_were(ready: Ready, http: httpx.AsyncClient):
+    body = legacy(keypair(ready, "validator-2"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=30)
+    body["epochId"] = await running(ready, http)
+    first = await http.post(UPLOAD, json=body)
+    assert first.json()["s3Credentials"]["sessionToken"]
+    assert (await http.post(UPLOAD, json=body)).content == first.content
+
+
+async def test_another_body_under_the_same_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
+    body = legacy(keypair(ready, "validator-1"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=40)
+    body["epochId"] = await running(ready, http)
+    assert (await http.post(UPLOAD, json=body)).status_code == 200
+    other = await http.post(UPLOAD, json={**body, "purpose": "another"})
+    assert (other.status_code, other.json()["error"]) == (409, "request_reused")
+
+
+async def test_a_request_that_was_refused_may_be_sent_again(ready: Ready, http: httpx.AsyncClient):
+    body = legacy(keypair(ready, "validator-1"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=50)
+    body["epochId"] = "2020-01-01T00-00-00"
+    answers = [await http.post(UPLOAD, json=body) for _ in range(2)]
+    assert [answer.json()["error"] for answer in answers] == ["epoch_not_found"] * 2
+    # Nothing was minted for that text, so that it is still good for something else.
+    body["epochId"] = await running(ready, http)
+    assert (await http.post(UPLOAD, json=body)).status_code == 200
+
+
+async def test_twins_at_the_same_instant_get_the_same_and_one_row(ready: Ready, http: httpx.AsyncClient):
+    signer = keypair(ready, "miner-5")
+    before = await issuances(ready, signer.ss58_address)
+    body = asked(ready, "miner-5")
+    answers = await asyncio.gather(*(http.post(PATH, json=body) for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert await issuances(ready, signer.ss58_address) == before + 1
+
+
+async def test_over_nats_a_nonce_mints_once_too(ready: Ready):
+    signer = keypair(ready, "miner-6")
+    connection = await raw_connection(ready, signer)
+    subject, body = request(parse_hotkey(signer.ss58_address), Verb.S3_MINER_UPLOAD), b"{}"
+    begun = await connection.subscribe(EPOCH)
+    await begun.next_msg(timeout=2 * ready.epoch_seconds)  # in an epoch's last second none is issued
+    headers = signed_headers(ready, signer, subject, body)
+    answers = [await connection.request(subject, body, timeout=5, headers=headers) for _ in range(3)]
+    assert b'"success":true' in answers[0].data
+    assert [answer.data for answer in answers] == [answers[0].data] * 3
+    await connection.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def writers(servers: Servers, database_url: str):
+    """Of two replicas."""
+    url = login_url(servers.state, database_url, "responder")
+    replicas = [IssuanceWriter(await open_pool(url, application_name="test", size=2)) for _ in range(2)]
+    tasks = [asyncio.create_task(replica.run()) for replica in replicas]
+    yield replicas
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for replica in replicas:
+        await replica.pool.close()
+
+
+SCOPE = Scope("uploads", f"data/hotkey={MINER_HOTKEY}/")
+TERMS = Terms(SCOPE, None, lifetime=timedelta(hours=1))
+
+
+def quota_of(key: str = "btauth:1", **limits: int) -> Quota:
+    """A validator's, of a process that has counted nothing yet."""
+    counting = Limits.of(LimitSettings(**limits), SystemClock())
+    return Quota(counting, Verb.S3_VALIDATOR_UPLOAD, MINER_HOTKEY, key)
+
+
+def proven(
+    writer: IssuanceWriter, key: str = "btauth:1", body: str = "0" * 64, quota: Quota | None = None
+) -> ProvenRequest:
+    caller = Caller(MINER_HOTKEY, "miner", "request-1", "nats")
+    admission = Admission(caller, Proof(key, datetime.now(UTC), body))
+    quota = quota_of(key) if quota is None else replace(quota, request_key=key)
+    return ProvenRequest(admission, quota, writer, SystemClock())
+
+
+async def grant(request: ProvenRequest, terms: Terms = TERMS) -> Granted:
+    async with request.granted(terms) as granted:
+        return granted
+
+
+async def refusal(request: ProvenRequest, terms: Terms = TERMS) -> ErrorCode:
+    with pytest.raises(ServiceError) as refused:
+        await grant(request, terms)
+    return refused.value.code
+
+
+async def rows(database_url: str) -> list[CredentialIssuance]:
+    engine = open_engine(database_url, application_name="test")
+    async with AsyncSession(engine) as session:
+        found = list((await session.execute(select(CredentialIssuance))).scalars())
+    await engine.dispose()
+    return found
+
+
+async def test_every_replica_grants_what_the_first_one_did(writers, database_url):
+    first = await grant(proven(writers[0]))
+    assert first.expires_at - first.issued_at == timedelta(hours=1)
+    assert first.issued_at.microsecond == 0
+    assert abs(first.issued_at - datetime.now(UTC)) < timedelta(minutes=1)
+    assert [await grant(proven(writer)) for writer in writers] == [first, first]
+    (row,) = await rows(database_url)
+    assert (row.issued_at, row.expires_at, row.prefix) == (first.issued_at, first.expires_at, SCOPE.prefix)
+    assert (row.hotkey, row.role, row.kind, row.outcome) == (
+        *(MINER_HOTKEY, "miner", Verb.S3_VALIDATOR_UPLOAD, None),
+    )
+
+
+async def test_many_at_once_share_statements_and_each_gets_its_own(writers, database_url):
+    """Twins among them, at both replicas, in another order each."""
+    keys = [f"btauth:{number % 150}" for number in range(300)]
+    tasks = [grant(proven(writers[n % 2 if n < 150 else 1 - n % 2], key)) for n, key in enumerate(keys)]
+    granted = await asyncio.gather(*tasks)
+    assert granted[:150] == granted[150:]
+    assert len(await rows(database_url)) == 150
+
+
+async def test_who_gives_up_takes_no_other_with_him(writers):
+    asking = [asyncio.create_task(grant(proven(writers[0], f"btauth:{n}"))) for n in range(20)]
+    await asyncio.sleep(0)
+    for task in asking[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert all(isinstance(answer, Granted) for answer in answers[1::2])
+
+
+async def test_one_row_that_is_at_fault_does_not_refuse_the_others(writers, database_url):
+    bad = Terms(Scope("uploads", "data/x/"), "no\0text", lifetime=timedelta(hours=1))
+    asked_for = [(f"btauth:{n}", bad if n == 5 else TERMS) for n in range(10)]
+    answers = await asyncio.gather(
+        *(grant(proven(writers[0], key), terms) for key, terms in asked_for), return_exceptions=True
+    )
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, ServiceError)] == [5]
+    assert len(await rows(database_url)) == 9
+
+
+async def test_nothing_is_granted_whose_end_has_passed_by_the_databases_clock(writers, database_url):
+    ended = Terms(SCOPE, None, ends_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert await refusal(proven(writers[0]), ended) is ErrorCode.EPOCH_NOT_OPEN
+    assert await rows(database_url) == []
+
+
+async def test_what_has_run_out_is_not_granted_again(writers):
+    at = datetime.now(UTC) + timedelta(seconds=2)
+    granted = await grant(proven(writers[0]), Terms(SCOPE, None, ends_at=at))
+    assert granted.expires_at == at
+    await asyncio.sleep((at - datetime.now(UTC)).total_seconds() + 0.01)
+    assert await refusal(proven(writers[1]), Terms(SCOPE, None, ends_at=at)) is ErrorCode.EPOCH_NOT_OPEN
+
+
+async def test_another_body_is_a_conflict_at_every_replica(writers):
+    await grant(proven(writers[0]))
+    for writer in writers:
+        assert await refusal(proven(writer, body="1" * 64)) is ErrorCode.REQUEST_REUSED
+
+
+async def test_what_could_not_be_handed_out_is_noted_charged_to_nobody_and_may_be_sent_again(
+    writers, database_url
+):
+    quota = quota_of(limit_upload_per_hour=1)
+    for _ in range(3):
+        with pytest.raises(ServiceError, match="Away"):
+            async with proven(writers[0], quota=quota).granted(TERMS):
+                raise ServiceError(ErrorCode.CREDENTIALS_UNAVAILABLE, "Away.", retry_after_seconds=5)
+        assert [row.outcome for row in await rows(database_url)] == ["credentials_unavailable"]
+    await grant(proven(writers[0], quota=quota))
+    assert [row.outcome for row in await rows(database_url)] == [None]
+    assert await grant(proven(writers[0], "btauth:2", quota=quota))
+    assert await refusal(proven(writers[0], "btauth:3", quota=quota)) is ErrorCode.RATE_LIMITED
+
+
+async def test_repetitions_are_not_charged_also_where_the_quota_is_used_up(writers):
+    quotas = [quota_of(limit_upload_per_hour=1) for _ in writers]
+    first = await grant(proven(writers[0], quota=quotas[0]))
+    for _ in range(3):
+        for writer, quota in zip(writers, quotas, strict=True):
+            assert await grant(proven(writer, quota=quota)) == first
+    # At the second replica nothing was charged; at the first one the hotkey has no more.
+    assert await refusal(proven(writers[0], "btauth:2", quota=quotas[0])) is ErrorCode.RATE_LIMITED
+    assert await grant(proven(writers[1], "btauth:3", quota=quotas[1]))
+    assert await refusal(proven(writers[1], "btauth:4", quota=quotas[1])) is ErrorCode.RATE_LIMITED
+    assert await grant(proven(writers[1], quota=quotas[1])) == first
+
+
+async def test_one_request_is_repeated_ten_times_at_most(writers):
+    quota = quota_of()
+    for _ in range(1 + MAX_REPETITIONS):
+        await grant(proven(writers[0], quota=quota))
+    assert await refusal(proven(writers[0], quota=quota)) is ErrorCode.RATE_LIMITED
+
+
+async def test_a_record_that_is_away_refuses_and_charges_nothing(writers, servers, database_url):
+    quota = quota_of(limit_upload_per_hour=1)
+    await grant(proven(writers[0]))
+    await ask_owner(
+        database_url,
+        "select pg_terminate_backend(pid) from pg_stat_activity "
+        "where application_name = 'test' and pid <> pg_backend_pid()",
+    )
+    answers = [await outcome(proven(writers[0], "btauth:2", quota=quota)) for _ in range(3)]
+    assert set(answers[:-1]) <= {ErrorCode.SERVICE_UNAVAILABLE, None}
+    assert answers[-1] is None
+
+
+async def outcome(request: ProvenRequest) -> ErrorCode | None:
+    try:
+        await grant(request)
+    except ServiceError as error:
+        return error.code
+    return None
+
+
+async def ask_owner(database_url: str, statement: str) -> None:
+    engine = open_engine(database_url, application_name="owner")
+    async with engine.begin() as connection:
+        await connection.execute(text(statement))
+    await engine.dispose()
