@@ -18,9 +18,15 @@ import asyncpg
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-# How a statement fails, and a connection that cannot be made.
-DATABASE_ERRORS = (SQLAlchemyError, OSError)
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# How a statement fails, and a connection that cannot be made. Where the server has just closed the connection,
+# asyncpg calls it a fault of its own, and SQLAlchemy passes that on.
+DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# Of those, what a connection ends with that the server has closed.
+CLOSED_ERRORS = (
+    *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
+    *(asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError),
+)
 CONNECT_SECONDS = STATEMENT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")

@@ -18,7 +18,7 @@ from runtime import logs
 from runtime.identity import Admission, Caller, Proof
 from runtime.limits import Quota
 from storage import issuances
-from storage.database import DRIVER_ERRORS, refuses_row
+from storage.database import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 from storage.issuances import Granted, NewIssuance, RequestId
 from storage.policies import Listing, Scope
 from zipcast.clock import Clock
@@ -45,6 +45,9 @@ class Row:
 
     granted: Granted
     is_new: bool
+
+
+_Rows = tuple[dict[RequestId, Granted], dict[RequestId, Granted]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class IssuanceWriter:
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         first = {one.new.request: one for one in reversed(batch)}
         try:
-            written, found = await self._write([one.new for one in first.values()])
+            written, found = await self._written([one.new for one in first.values()])
         except DRIVER_ERRORS as error:
             if refuses_row(error) and len(batch) > 1:
                 for one in batch:  # one row is at fault, and the others must not suffer from it
@@ -112,9 +115,14 @@ class IssuanceWriter:
             if not one.answer.done():
                 one.answer.set_result(row)
 
-    async def _write(
-        self, new: Sequence[NewIssuance]
-    ) -> tuple[dict[RequestId, Granted], dict[RequestId, Granted]]:
+    async def _written(self, new: Sequence[NewIssuance]) -> _Rows:
+        """As `_write`, and once more if the connection turns out to be closed: nothing is written twice."""
+        try:
+            return await self._write(new)
+        except CLOSED_ERRORS:
+            return await self._write(new)
+
+    async def _write(self, new: Sequence[NewIssuance]) -> _Rows:
         """Return the rows that are new, and those that were there. Raises DRIVER_ERRORS."""
         async with self.pool.acquire() as connection:
             written = await issuances.write(connection, new)

@@ -45,6 +45,7 @@ from tests.unit.fakes import (
     FakeCurrent,
     FakeObjectStore,
     FakeRecord,
+    FakeRequest,
     neuron,
     snapshot,
 )
@@ -177,11 +178,13 @@ def current_reply() -> bytes:
     return CurrentReply.of(VerifiedEpoch(message, envelope)).plain.body
 
 
-def issuer(store: FakeObjectStore, *, record: FakeRecord | None = None) -> Issuer:
-    clock = FakeClock(MIDWAY)
-    current = FakeCurrent(epoch_message())
-    sessions = Sessions(store, clock)
-    return Issuer(store, sessions, record or FakeRecord(), current, clock, "miners", "validators")
+def issuer(store: FakeObjectStore) -> Issuer:
+    clock, current = FakeClock(MIDWAY), FakeCurrent(epoch_message())
+    return Issuer(store, Sessions(store, clock), FakeRecord(), current, clock, "miners", "validators")
+
+
+def asked_by(caller: Caller, at: datetime = MIDWAY) -> FakeRequest:
+    return FakeRequest(caller, FakeClock(at))
 
 
 async def read_reply() -> WireModel:
@@ -196,7 +199,7 @@ async def read_reply() -> WireModel:
     store, clock = FakeObjectStore(), FakeClock(AFTERWARDS)
     reader = Reader(store, FakeRecord([uploaded]), Sessions(store, clock), clock, "miners")
     return await reader.objects(
-        VALIDATOR,
+        asked_by(VALIDATOR, AFTERWARDS),
         ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, with_credentials=True),
     )
 
@@ -530,15 +533,16 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "epoch-message-first", first.to_bytes()
     yield "current-reply", current_reply()
     store = FakeObjectStore()
-    yield "miner-upload-reply", (await issuer(store).miner_upload(MINER, None)).to_bytes()
-    with_sts = await issuer(store).validator_upload(VALIDATOR, EPOCH_ID)
+    yield "miner-upload-reply", (await issuer(store).miner_upload(asked_by(MINER), None)).to_bytes()
+    with_sts = await issuer(store).validator_upload(asked_by(VALIDATOR), EPOCH_ID)
     yield "validator-upload-reply", with_sts.to_bytes()
-    without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(VALIDATOR, EPOCH_ID)
+    without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(asked_by(VALIDATOR), EPOCH_ID)
     yield "validator-upload-reply-without-sts", without_sts.to_bytes()
-    yield "folder-access-reply", (await issuer(store).folder_access(MINER)).to_bytes()
+    yield "folder-access-reply", (await issuer(store).folder_access(asked_by(MINER))).to_bytes()
     lister = Lister(store, FakeRecord(), FakeClock(MIDWAY), "miners")
-    yield "validator-access-reply", (await lister.validator_access(VALIDATOR)).to_bytes()
-    yield "miner-access-reply", (await lister.miner_access(VALIDATOR, parse_hotkey(MINER_HOTKEY))).to_bytes()
+    yield "validator-access-reply", (await lister.validator_access(asked_by(VALIDATOR))).to_bytes()
+    lists = await lister.miner_access(asked_by(VALIDATOR), parse_hotkey(MINER_HOTKEY))
+    yield "miner-access-reply", lists.to_bytes()
     yield "epoch-reply-running", epoch_reply(MIDWAY)
     yield "epoch-reply-revealed", epoch_reply(START_AT + timedelta(hours=8))
     yield "epoch-pool-reply", pool_reply().to_bytes()

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from uuid import uuid4
 
@@ -10,8 +10,8 @@ import psycopg
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
-from sqlalchemy import func, insert, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
@@ -204,8 +204,9 @@ def old_rows(epoch_id: str, ended: datetime) -> list[tuple[type, dict]]:
         ),
         (
             CredentialIssuance,
-            {"id": uuid4(), "issued_at": ended, "expires_at": ended + DAY, "hotkey": "5X", "role": "miner"}
-            | {"kind": "k", "bucket": "b", "prefix": "p", "request_id": "r", "source": "nats"},
+            {"signed_on": ended.date(), "hotkey": "5X", "request_key": "k", "body_sha256": digest}
+            | {"issued_at": ended, "expires_at": ended + DAY, "role": "miner", "kind": "k", "bucket": "b"}
+            | {"prefix": "p", "request_id": "r", "source": "nats"},
         ),
         (
             AdminCommand,
@@ -219,6 +220,16 @@ def old_rows(epoch_id: str, ended: datetime) -> list[tuple[type, dict]]:
             | {"request_id": "r", "source": "nats", "state": "done", "finished_at": ended, "outcome": {}},
         ),
     ]
+
+
+async def add_day(connection: AsyncConnection, day: date) -> None:
+    """A partition of a day that is over, as one was made when it was to come."""
+    await connection.execute(
+        text(
+            f"create table if not exists credential_issuances_{day:%Y%m%d} partition of credential_issuances "
+            f"for values from ('{day}') to ('{day + DAY}')"
+        )
+    )
 
 
 TABLES = (MinerSubmission, UploadManifest, ValidatorResult, ValidationAudit, CredentialIssuance, AdminCommand)
@@ -238,6 +249,8 @@ async def test_reports_and_the_audit_trail_are_kept_for_as_long_as_is_set(databa
     (epoch_id,) = await completed_epochs(database, with_cooldown(database), now - ago, 1)
     async with database.begin() as connection:
         for table, row in old_rows(epoch_id, now - ago):
+            if table is CredentialIssuance:
+                await add_day(connection, row["signed_on"])
             await connection.execute(insert(table), [row])
     await keeper.tidy()
     assert [await count(database, table) for table in TABLES] == left
@@ -261,10 +274,13 @@ async def test_what_is_recent_a_scheduler_cannot_drop_whatever_it_asks(database,
     (epoch_id,) = await completed_epochs(database, with_cooldown(database), now - 3 * DAY, 1)
     async with database.begin() as connection:
         for table, row in old_rows(epoch_id, now - 3 * DAY):
+            if table is CredentialIssuance:
+                await add_day(connection, row["signed_on"])
             await connection.execute(insert(table), [row])
     async with keeper.database.begin() as connection:
         assert await housekeeping.drop_reports(connection, "9999") == 0
         assert await housekeeping.drop_audit(connection, now + DAY) == 0
+        assert await housekeeping.drop_issuance_days(connection, now + DAY) == 0
     assert [await count(database, table) for table in TABLES] == [1] * len(TABLES)
 
 
@@ -272,7 +288,10 @@ async def test_what_is_recent_a_scheduler_cannot_drop_whatever_it_asks(database,
 @pytest.mark.parametrize("process", ["responder", "http_bridge"])
 @pytest.mark.parametrize(
     "call",
-    ["drop_epoch_reports('9999', 1)", "drop_audit_trail(now(), 1)", "drop_zipcode_revisions(1, 1)"],
+    [
+        *("drop_epoch_reports('9999', 1)", "drop_audit_trail(now(), 1)", "drop_zipcode_revisions(1, 1)"),
+        "drop_issuance_days(now())",
+    ],
 )
 async def test_nobody_else_may_drop_anything(servers: Servers, database_url: str, process: str, call: str):
     url = login_url(servers.state, database_url, process)

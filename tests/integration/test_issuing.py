@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from devstack.logins import login_url
 from devstack.servers import Servers
 from runtime.identity import Admission, Caller, Proof
 from runtime.limits import MAX_REPETITIONS, Limits, Quota
+from runtime.process import end
 from runtime.settings import LimitSettings
 from storage.database import open_engine, open_pool
 from storage.issuances import Granted
@@ -124,9 +126,7 @@ async def writers(servers: Servers, database_url: str):
     replicas = [IssuanceWriter(await open_pool(url, application_name="test", size=2)) for _ in range(2)]
     tasks = [asyncio.create_task(replica.run()) for replica in replicas]
     yield replicas
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(tasks)
     for replica in replicas:
         await replica.pool.close()
 
@@ -265,25 +265,28 @@ async def test_one_request_is_repeated_ten_times_at_most(writers):
     assert await refusal(proven(writers[0], quota=quota)) is ErrorCode.RATE_LIMITED
 
 
-async def test_a_record_that_is_away_refuses_and_charges_nothing(writers, servers, database_url):
+async def test_connections_that_the_server_has_closed_are_replaced(writers, database_url):
+    for number in range(40):
+        await grant(proven(writers[0], f"before:{number}"))
+        await ask_owner(
+            database_url,
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test'",
+        )
+        await grant(proven(writers[0], f"after:{number}"))
+    assert len(await rows(database_url)) == 80
+
+
+async def test_a_record_that_is_away_refuses_all_who_wait_and_charges_nobody(servers, database_url):
+    """Nothing listens at that port."""
+    away = database_url.replace(str(urlsplit(database_url).port), "9")
+    writer = IssuanceWriter(await open_pool(away, application_name="test", size=1))
+    running = asyncio.create_task(writer.run())
     quota = quota_of(limit_upload_per_hour=1)
-    await grant(proven(writers[0]))
-    await ask_owner(
-        database_url,
-        "select pg_terminate_backend(pid) from pg_stat_activity "
-        "where application_name = 'test' and pid <> pg_backend_pid()",
-    )
-    answers = [await outcome(proven(writers[0], "btauth:2", quota=quota)) for _ in range(3)]
-    assert set(answers[:-1]) <= {ErrorCode.SERVICE_UNAVAILABLE, None}
-    assert answers[-1] is None
-
-
-async def outcome(request: ProvenRequest) -> ErrorCode | None:
-    try:
-        await grant(request)
-    except ServiceError as error:
-        return error.code
-    return None
+    for _ in range(2):
+        asked_for = [refusal(proven(writer, f"btauth:{n}")) for n in range(10)]
+        asked_for.append(refusal(proven(writer, "btauth:last", quota=quota)))
+        assert set(await asyncio.gather(*asked_for)) == {ErrorCode.SERVICE_UNAVAILABLE}
+    await end([running])
 
 
 async def ask_owner(database_url: str, statement: str) -> None:
