@@ -67,8 +67,8 @@ def _report(epoch_id: str, at: datetime) -> Submission:
 
 async def _found(connection: AsyncConnection, moment: Moment) -> object:
     """The rows of 64 requests; their insertion reads nothing but the keys of its conflicts."""
-    keys = [[moment.now.date()] * 64, ["bench"] * 64, [f"btauth:{number}" for number in range(64)]]
-    return await connection.exec_driver_sql(FIND, tuple(keys))
+    keys = [f"btauth:{number}" for number in range(64)]
+    return await connection.exec_driver_sql(FIND, (moment.now.date(), ["bench"] * 64, keys))
 
 
 async def _override(connection: AsyncConnection, moment: Moment) -> object:

@@ -18,7 +18,7 @@ import asyncpg
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-# How a statement fails, and a connection that cannot be made. Where the server has just closed the connection,
+# How a statement fails, and a connection that cannot be made. Where the server has just closed a connection,
 # asyncpg calls it a fault of its own, and SQLAlchemy passes that on.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import insert
 from typer.testing import CliRunner
 
 from storage.database import open_engine
-from storage.issuances import Issuance, record_issuance
+from storage.issuances import Issuance
+from storage.tables import CredentialIssuance
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.cli import app
 
@@ -26,6 +29,7 @@ def issuance(hotkey: str, hours_ago: float, lasts_hours: float) -> Issuance:
         epoch_id=None,
         request_id=f"{hotkey[:4]}-{hours_ago}",
         source="nats",
+        outcome=None,
     )
 
 
@@ -45,7 +49,9 @@ async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: s
     listing = issuance(MINER_HOTKEY, 2.4, 0.5)  # the form is over, its list address is not
     async with engine.begin() as connection:
         for one in (old, new, other, listing):
-            await record_issuance(connection, one)
+            signed = {"signed_on": datetime.now(UTC).date(), "request_key": one.request_id}
+            row = asdict(one) | signed | {"body_sha256": "0" * 64}
+            await connection.execute(insert(CredentialIssuance), [row])
     await engine.dispose()
     assert await listed(database_url) == [one.request_id for one in (new, other, listing, old)]
     assert await listed(database_url, "--hotkey", MINER_HOTKEY) == [

@@ -55,14 +55,16 @@ def list_issuances(
     if as_json:
         typer.echo(json.dumps({"issuances": [_as_json(issuance) for issuance in found]}))
         return
-    table = Table("issued", "until", "hotkey", "kind", "prefix", "from", "request", box=None, pad_edge=False)
+    table = Table(
+        "issued", "until", "hotkey", "kind", "prefix", "from", "request", "failed", box=None, pad_edge=False
+    )
     for issuance in found:
         shown = _as_json(issuance)
-        table.add_row(*(str(shown[name]) for name in _SHOWN))
+        table.add_row(*(str(shown[name] or "") for name in _SHOWN))
     show_table(table)
 
 
-_SHOWN = ("issuedAt", "expiresAt", "hotkey", "kind", "prefix", "source", "requestId")
+_SHOWN = ("issuedAt", "expiresAt", "hotkey", "kind", "prefix", "source", "requestId", "outcome")
 
 
 def _as_json(issuance: "Issuance") -> dict[str, str | None]:
@@ -77,4 +79,5 @@ def _as_json(issuance: "Issuance") -> dict[str, str | None]:
         "epochId": issuance.epoch_id,
         "requestId": issuance.request_id,
         "source": issuance.source,
+        "outcome": issuance.outcome,
     }
