@@ -79,7 +79,11 @@ insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, i
     select (start_at at time zone 'UTC')::date, 'miner-' || m, epoch_id, repeat('0', 64), start_at, end_at, 'miner',
            's3.miner-upload', 'b', 'p', 'r', 'nats'
     from made, generate_series(1, 10) m
-    where start_at > (now() at time zone 'UTC')::date - {days} + 1 and start_at < now();
+    where start_at > (now() at time zone 'UTC')::date - {days} + 1 and start_at < now()
+    union all
+    select (now() at time zone 'UTC')::date, 'miner-' || m % 256, 'btauth:' || m, repeat('0', 64), now(),
+           now() + interval '4 h', 'miner', 's3.miner-upload', 'b', 'p', 'r', 'nats'
+    from generate_series(1, 5000) m;
 insert into request_refusals (refused_at, process, verb, error, hotkey, source, request_id)
     select start_at, 'responder', 'epoch.current', 'bad_signature', 'miner-' || m, 'nats', 'r'
     from made, generate_series(1, 10) m;
