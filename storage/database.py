@@ -18,11 +18,11 @@ import asyncpg
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-# How a statement fails, and a connection that cannot be made. Where the server has just closed a connection,
-# asyncpg calls it a fault of its own, and SQLAlchemy passes that on.
+# Raised by statements and by connecting, through SQLAlchemy. For a connection that the server has just
+# closed, asyncpg raises its InternalClientError, and SQLAlchemy passes that on.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-# Of those, what a connection ends with that the server has closed.
+# Those of them that a connection raises once the server has closed it.
 CLOSED_ERRORS = (
     *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
     *(asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError),

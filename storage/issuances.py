@@ -18,8 +18,8 @@ from storage.tables import CredentialIssuance
 from zipcast.subjects import Verb
 
 LIST_WITH_UPLOAD = timedelta(hours=3)
-"""How long the list address works that comes with a miner's form; it may outlive the form, whose end the row
-has."""
+"""How long the list address works that comes with a miner's form. The row has the end of the form, which may
+be earlier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class RequestId:
 
 @dataclass(frozen=True, slots=True)
 class NewIssuance:
-    """What is to be granted: until `ends_at`, or for `lifetime` from the time of the row; one of them is
-    None."""
+    """A row to be written. The access ends at `ends_at`, or `lifetime` after the time of the row; exactly one
+    of the two is set."""
 
     request: RequestId
     body_sha256: str
@@ -69,7 +69,8 @@ class NewIssuance:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The row of a request: in force from `issued_at` (whole seconds, by the database's clock) on."""
+    """What a request was granted, as its row says. `issued_at` is by the database's clock, in whole
+    seconds."""
 
     body_sha256: str
     issued_at: datetime
@@ -81,7 +82,7 @@ class Granted:
         return int((self.expires_at - self.issued_at).total_seconds())
 
 
-# Rows in the order of their key, so that two replicas that write the same ones do not block each other.
+# Ordered by key, so that two replicas that write the same rows do not deadlock.
 _INSERT = """
 with instant as materialized (select date_trunc('second', clock_timestamp()) as now)
 insert into zipcast.credential_issuances (signed_on, hotkey, request_key, body_sha256, role, kind, bucket,
@@ -99,7 +100,7 @@ on conflict do nothing
 returning signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome
 """
 
-# Of one day, so that PostgreSQL plans for one partition and not for hundreds.
+# For one day, so that PostgreSQL plans for one partition and not for hundreds.
 FIND = """
 select signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome
 from zipcast.credential_issuances

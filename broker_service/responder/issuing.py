@@ -1,8 +1,8 @@
-"""Grants access once for each signed request: who sends the same request again gets the same access.
+"""Grants access once for each signed request; the same request sent again gets the same access.
 
-A grant is a row that is committed before anything is signed. What is handed out follows from the row, byte
-for byte where nothing but this service signs it, so that no answer needs to be kept. Rows that are asked for
-while one statement is under way share the next one, and its commit.
+A row of `credential_issuances` is committed before anything is signed. Forms and addresses are signed from
+the row, for the row's time, so that a repetition gets them byte for byte and no answer has to be stored.
+Requests that arrive while one statement runs share the next statement and its commit.
 """
 
 import asyncio
@@ -27,11 +27,13 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 MAX_BATCH = 64
+PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is to be granted: until `ends_at`, or for `lifetime` from now on; the other one is None."""
+    """The access that a request asks for. It ends at `ends_at`, or `lifetime` after the time of the row;
+    exactly one of the two is set."""
 
     scope: Scope | Listing | SessionScope
     epoch_id: str | None
@@ -41,7 +43,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is on record for a request, and whether this request wrote it."""
+    """The row of a request. `is_new`: this request wrote it, so it is no repetition."""
 
     granted: Granted
     is_new: bool
@@ -58,13 +60,13 @@ class _Waiting:
 
 @dataclass(slots=True)
 class IssuanceWriter:
-    """Writes rows, one batch at a time; `run` does the work."""
+    """Writes rows in batches, one batch at a time. `run` must be running."""
 
     pool: asyncpg.Pool
     _queue: "asyncio.Queue[_Waiting]" = field(default_factory=asyncio.Queue)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Write batch after batch until cancelled."""
         while True:
             batch = [await self._queue.get()]
             while len(batch) < MAX_BATCH and not self._queue.empty():
@@ -72,22 +74,26 @@ class IssuanceWriter:
             await self._answer(batch)
 
     async def write(self, new: NewIssuance) -> Row | None:
-        """Return what is on record for the request; None if its `ends_at` has passed. Who is cancelled
-        meanwhile cancels no other.
+        """Return the request's row; None if its `ends_at` has passed, in which case there is none. The row
+        may be written even if the caller is cancelled or gives up; the other requests of the batch go on.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        Raises ServiceError(SERVICE_UNAVAILABLE) if there is no answer in PATIENCE_SECONDS."""
         answer: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(_Waiting(new, answer))
-        return await answer
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await answer
+        except TimeoutError:
+            raise _unavailable() from None
 
     async def find(self, request: RequestId) -> Granted | None:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return the row of a request, if it has one. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         with _in_our_words():
             async with self.pool.acquire() as connection:
                 return (await issuances.find(connection, [request])).get(request)
 
     async def note(self, request: RequestId, outcome: str | None) -> None:
-        """Say on the row why nothing could be handed out; None: something is.
+        """Write on the row why nothing could be handed out, or None if the access is handed out.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
         with _in_our_words():
@@ -100,7 +106,7 @@ class IssuanceWriter:
             written, found = await self._written([one.new for one in first.values()])
         except DRIVER_ERRORS as error:
             if refuses_row(error) and len(batch) > 1:
-                for one in batch:  # one row is at fault, and the others must not suffer from it
+                for one in batch:  # one row is refused; the others are written without it
                     await self._answer([one])
                 return
             log.warning("issuances_not_written", error=type(error).__name__)
@@ -116,14 +122,16 @@ class IssuanceWriter:
                 one.answer.set_result(row)
 
     async def _written(self, new: Sequence[NewIssuance]) -> _Rows:
-        """As `_write`, and once more if the connection turns out to be closed: nothing is written twice."""
+        """Call `_write`, twice if the server has closed the connection. The key keeps a row from being
+        written twice."""
         try:
             return await self._write(new)
         except CLOSED_ERRORS:
             return await self._write(new)
 
     async def _write(self, new: Sequence[NewIssuance]) -> _Rows:
-        """Return the rows that are new, and those that were there. Raises DRIVER_ERRORS."""
+        """Return the rows that were written, and the older rows of the other requests. Raises
+        DRIVER_ERRORS."""
         async with self.pool.acquire() as connection:
             written = await issuances.write(connection, new)
             rest = [one.request for one in new if one.request not in written]
@@ -133,7 +141,7 @@ class IssuanceWriter:
 
 @dataclass(frozen=True, slots=True)
 class ProvenRequest:
-    """A request whose sender is proven, as its handler has it."""
+    """A request whose sender is proven, as handlers receive it."""
 
     admission: Admission
     quota: Quota
@@ -150,12 +158,12 @@ class ProvenRequest:
 
     @asynccontextmanager
     async def granted(self, terms: Terms) -> AsyncIterator[Granted]:
-        """Grant those terms, or find what the same request was granted before. In the block it is handed out;
-        if that fails, the row says so, and nothing is charged.
+        """Grant the terms, or find the row of the same request sent before. The block makes the credentials;
+        if it fails with a ServiceError, the row notes the error and the request is not charged.
 
-        What is refused whoever asks, such as an epoch that is not there, is to be refused before this: it
-        must not use the request up. Raises ServiceError(RATE_LIMITED | REQUEST_REUSED | EPOCH_NOT_OPEN |
-        SERVICE_UNAVAILABLE)."""
+        Refuse before this call whatever does not depend on the caller, such as an epoch that does not exist:
+        the client may then correct the request under the same signature. Raises ServiceError(RATE_LIMITED |
+        REQUEST_REUSED | EPOCH_NOT_OPEN | SERVICE_UNAVAILABLE)."""
         request = RequestId(self.proof.signed_at.date(), self.caller.hotkey, self.proof.request_key)
         row = await self._row(request, terms)
         if not row.is_new:
@@ -175,7 +183,7 @@ class ProvenRequest:
         try:
             charged = await self.quota.charge()
         except ServiceError:
-            # Also the last request for which there was room may come again, at any replica.
+            # The last request within the quota may be repeated, at any replica.
             granted = await self.writer.find(request)
             if granted is None:
                 raise
@@ -189,7 +197,7 @@ class ProvenRequest:
                 self.quota.refund()
         if row is None:
             raise _deadline_passed()
-        if charged and not row.is_new:  # another replica wrote it, or this one before it was restarted
+        if charged and not row.is_new:  # the row is another replica's, or older than this process
             await self.quota.charge_repetition()
         return Row(self._the_same(row.granted), row.is_new)
 
@@ -210,10 +218,12 @@ class ProvenRequest:
         )
 
     def _the_same(self, granted: Granted) -> Granted:
-        """Return it if it was granted to this very request, and is in force. Raises ServiceError."""
+        """Return the grant if it belongs to this body and has not ended.
+
+        Raises ServiceError(REQUEST_REUSED | EPOCH_NOT_OPEN)."""
         if granted.body_sha256 != self.proof.body_sha256:
             raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
-        # A request is admitted for minutes, and all but an epoch's form is good for an hour at least.
+        # Requests are accepted for minutes, and all other access lasts an hour or longer.
         if granted.expires_at <= self.clock.now():
             raise _deadline_passed()
         return granted

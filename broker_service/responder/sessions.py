@@ -54,8 +54,9 @@ class Sessions:
     async def credentials(
         self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> S3Credentials | None:
-        """For that scope, which hotkey, epoch and purpose determine, until `ends_at` at the latest, or until
-        the end of what the same hotkey was granted later; None where the provider has no STS.
+        """Return credentials for the scope, which hotkey, epoch and purpose determine; None where the
+        provider has no STS. They end at `ends_at` or earlier, unless the hotkey has asked again since: then
+        they may be those of its later request.
 
         Raises ServiceError(CREDENTIALS_UNAVAILABLE)."""
         try:
