@@ -29,16 +29,20 @@ class Housekeeping:
     clock: Clock
     retention: Retention
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
+    failing: dict[str, str] = field(default_factory=dict)
+    """The tasks that fail at present, as health shows them."""
 
     async def run(self) -> None:
-        """Until cancelled. A database that is away is asked again in a minute."""
+        """Tidy once an hour until cancelled. What failed is done again in a minute."""
         while True:
             try:
                 await self.tidy()
             except DATABASE_ERRORS as error:
+                self.failing["housekeeping"] = type(error).__name__
                 log.warning("housekeeping_failed", error=type(error).__name__)
                 await self.clock.sleep(RETRY_SECONDS)
             else:
+                self.failing.pop("housekeeping", None)
                 await self.clock.sleep(EVERY_SECONDS)
 
     async def tidy(self) -> None:
@@ -48,10 +52,12 @@ class Housekeeping:
         refused_before = self.clock.now() - self.retention.refusals
         await self._drop("refusals", lambda one: housekeeping.drop_refusals(one, refused_before))
         audited_before = self.clock.now() - self.retention.audit
-        async with self.database.begin() as connection:
-            await housekeeping.drop_issuance_days(connection, audited_before)
         await self._drop("audit", lambda one: housekeeping.drop_audit(one, audited_before))
         await self._archive()
+        # Last, since whoever reads the table at length makes it fail.
+        async with self.database.begin() as connection:
+            gone = await housekeeping.drop_issuance_days(connection, audited_before)
+        self.metrics.rows_dropped.labels("issuance_days").inc(gone)
 
     async def _archive(self) -> None:
         before = self.clock.now() - self.retention.epochs

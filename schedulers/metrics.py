@@ -32,7 +32,7 @@ class SchedulerMetrics:
         )
         self.rows_dropped = Counter(
             "zipcast_rows_dropped",
-            "Rows dropped because they were kept for long enough, by kind.",
+            "Rows dropped because they were kept for long enough, by kind; of issuance_days, partitions.",
             ["kind"],
             registry=registry,
         )

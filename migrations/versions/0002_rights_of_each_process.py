@@ -81,7 +81,7 @@ REPORT_LOCKS = 64
 DEFINER = 'security definer set search_path = pg_catalog, pg_temp'
 
 # A request is signed at most five minutes before or after it comes, by our clock. What has no partition is refused, so
-# a week of them is made ahead.
+# a week of them is made ahead. Attached, since to create a partition in place waits for everybody who reads the table.
 PARTITIONS = f"""
 create function zipcast.add_issuance_days() returns void
 language plpgsql {DEFINER} set lock_timeout = '2s' as $$
@@ -95,7 +95,8 @@ begin
     for day in select today + n from generate_series(-1, 7) n loop
         partition := 'credential_issuances_' || to_char(day, 'YYYYMMDD');
         if to_regclass('zipcast.' || partition) is null then
-            execute format('create table zipcast.%I partition of zipcast.credential_issuances '
+            execute format('create table zipcast.%I (like zipcast.credential_issuances including all)', partition);
+            execute format('alter table zipcast.credential_issuances attach partition zipcast.%I '
                            'for values from (%L) to (%L)', partition, day, day + 1);
         end if;
     end loop;

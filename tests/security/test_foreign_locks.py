@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 import pytest_asyncio
+from sqlalchemy import func, select, text
 
 from devstack.logins import MOST_CONNECTIONS, ROLES, login_url
 from devstack.servers import Servers
@@ -141,6 +142,9 @@ async def test_every_step_of_the_scheduler_goes_on_while_another_login_holds_all
     of = preparer(database)
     first, second, third, _, fifth = upcoming(5)
     owner = open_engine(database_url, application_name="test")
+    async with owner.begin() as connection:  # a day that housekeeping has to make
+        to_come = (datetime.now(UTC) + timedelta(days=7)).strftime("%Y%m%d")
+        await connection.execute(text(f"drop table credential_issuances_{to_come}"))
     async with everything_locked(login_url(servers.state, database_url, process), process) as held:
         assert held
 
@@ -184,6 +188,9 @@ async def test_every_step_of_the_scheduler_goes_on_while_another_login_holds_all
         path = servers.state.logs / f"locked-{process}.csv"
         path.write_text(zipcodes)
         await step("importing", import_zipcodes(owner, path, now=datetime.now(UTC)))
+    async with owner.connect() as connection:
+        made = await connection.execute(select(func.to_regclass(f"zipcast.credential_issuances_{to_come}")))
+        assert made.scalar() is not None
     await owner.dispose()
     found = await statuses(database)
     assert [found[one.epoch_id] for one in (first, second, third)] == ["active", "active", "pending"]
