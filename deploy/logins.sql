@@ -17,8 +17,8 @@ from (values ('schedulers', 'zipcast_schedulers'), ('responder', 'zipcast_respon
     as wanted (login, role)
 where not exists (select from pg_roles where rolname = login) \gexec
 
--- Ten connections for each replica; together less than the 97 that PostgreSQL leaves by default, so that none of them
--- keeps the others out.
+-- A replica of the responder opens 18 connections, one of the others 10. Together the limits are below the 97 that
+-- PostgreSQL leaves by default, so that none of the logins keeps the others out.
 alter role schedulers connection limit 30 password :'schedulers_password';
 alter role responder connection limit 40 password :'responder_password';
 alter role bridge connection limit 20 password :'bridge_password';

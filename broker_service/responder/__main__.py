@@ -43,15 +43,16 @@ from zipcast.subjects import service_inbox_prefix
 log = logs.logger()
 
 USER = "responder"
-# One for the writer of rows, and one for what is looked up beside it.
-POOL_SIZE = 2
+# Two replicas stay below the 40 connections that deploy/logins.sql gives the login. The writer of
+# credentials' rows uses one of its two at a time.
+POOL_SIZE, WRITER_POOL_SIZE = 16, 2
 
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     """Answer requests until the process is to stop."""
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
-    doorway = Doorway.of(settings, USER, life, pool_size=20)
+    doorway = Doorway.of(settings, USER, life, pool_size=POOL_SIZE)
     if not await doorway.has_safe_rights():
         return
     clock, database, current = doorway.clock, doorway.database, doorway.current
@@ -59,7 +60,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database, current)
     url = settings.database_url.get_secret_value()
-    writer = IssuanceWriter(await open_pool(url, application_name=f"zipcast-{USER}", size=POOL_SIZE))
+    writer = IssuanceWriter(await open_pool(url, application_name=f"zipcast-{USER}", size=WRITER_POOL_SIZE))
     client = HardenedClient()
     intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
     gate = Gate(
