@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.asking import epoch_start, record_of
+from runtime.asking import epoch_start, record_of, statements_of
 from runtime.current_epoch import CurrentEpoch
 from runtime.identity import Caller, Proof
 from storage import epochs, manifests, opt_outs, results, submissions
@@ -66,7 +66,7 @@ class Record:
         """Store a status report, unless one signed as late is there.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        async with record_of(self.database) as connection:
+        async with statements_of(self.database) as connection:
             return await store_submission(connection, submission)
 
     async def submission_standing(self, epoch_id: str, caller: Caller, proof: Proof) -> Standing:

@@ -12,21 +12,20 @@ from zipcast.messages import EpochMessage
 from zipcast.status_messages import StatusReply, StatusRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reports:
     record: Record
     clock: Clock
     metrics: ResponderMetrics
+    _running: EpochMessage | None = None
+    """The newest epoch that was read from the record while it ran."""
 
     async def status(self, caller: Caller, proof: Proof, report: StatusRequest) -> StatusReply:
         """Store a miner's report, unless one that was signed as late or later is stored.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | ARCHIVED | NONCE_MISMATCH |
         REQUEST_REUSED | SERVICE_UNAVAILABLE)."""
-        stored = await self.record.started(report.epoch_id)
-        if stored.status == "archived":
-            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
-        message = EpochMessage.model_validate_json(stored.envelope.payload)
+        message = await self._message(report.epoch_id)
         now = self.clock.now()
         if report.nonce != message.nonce:
             # A legacy text does not cover the nonce. Sent again by somebody else with a wrong one, it must
@@ -64,6 +63,19 @@ class Reports:
             status=report.status,
             timestamp=now,
         )
+
+    async def _message(self, epoch_id: str) -> EpochMessage:
+        """Read the epoch from the record, but the running one only once: nearly all reports are about it."""
+        running = self._running
+        if running is not None and running.epoch_id == epoch_id and self.clock.now() < running.epoch_end:
+            return running
+        stored = await self.record.started(epoch_id)
+        if stored.status == "archived":
+            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+        message = EpochMessage.model_validate_json(stored.envelope.payload)
+        if self.clock.now() < message.epoch_end:
+            self._running = message
+        return message
 
 
 def _most_claimed(report: StatusRequest, message: EpochMessage) -> dict[str, int]:
