@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 from sqlalchemy import insert, select, text, update
-from sqlalchemy.exc import DataError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from broker_service.responder.changes import ChangeWatch
@@ -399,13 +399,13 @@ async def test_an_epoch_that_fails_holds_up_no_other_and_keeps_its_other_signals
         return await uploaded_bytes(connection, epoch_id)
 
     monkeypatch.setattr(signal_evidence, "uploaded_bytes", failing)
-    with pytest.raises(DataError):
+    with pytest.raises(DBAPIError):
         await signals.look_next()
     assert await signals.look_next()
     assert set(await told(side, newer)) == {(MINER_HOTKEY, "exact_target")}
     assert await told(side, older) == {}
     for _ in range(MAX_UPLOAD_ATTEMPTS - 2):
-        with pytest.raises(DataError):
+        with pytest.raises(DBAPIError):
             await signals.look_next()
     assert await signals.look_next()
     assert set(await told(side, older)) == {(MINER_HOTKEY, "exact_target")}
