@@ -226,6 +226,8 @@ class Limits:
 
     async def _charge_total(self, hotkey: str) -> None:
         """First from what is reserved for the hotkey, so that a few cannot use up what all need."""
+        if self._spend_credit(self.rules.total, hotkey):
+            return
         reserved = self.rules.reserved
         if reserved is not None and await self._refusal(reserved, hotkey) is None:
             return
@@ -240,11 +242,21 @@ class Limits:
         refunded: it is there to bound work, which was done."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None:
-            now = self.clock.monotonic()
-            self._credits = {kept: [at for at in ends if at > now] for kept, ends in self._credits.items()}
-            self._credits = {kept: ends for kept, ends in self._credits.items() if ends}
-            self._credits.setdefault((rule.name, hotkey), []).append(now + rule.seconds)
+            self._credit(rule, hotkey)
             self._charged.pop((rule.name, hotkey, request_key), None)
+
+    def take_back(self, verb: Verb, hotkey: str) -> None:
+        """What was charged turned out to be a repetition, of which this process did not know: nothing of it
+        counts, for the hotkey or in the total. It stays known."""
+        for rule in (self.rules.by_verb.get(verb), self.rules.total if verb in MINTING_VERBS else None):
+            if rule is not None:
+                self._credit(rule, hotkey)
+
+    def _credit(self, rule: Rule, hotkey: str) -> None:
+        now = self.clock.monotonic()
+        self._credits = {kept: [at for at in ends if at > now] for kept, ends in self._credits.items()}
+        self._credits = {kept: ends for kept, ends in self._credits.items() if ends}
+        self._credits.setdefault((rule.name, hotkey), []).append(now + rule.seconds)
 
     def _spend_credit(self, rule: Rule, whom: str) -> bool:
         ends = self._credits.get((rule.name, whom), [])
@@ -319,6 +331,9 @@ class Quota:
 
     def refund(self) -> None:
         self.limits.refund(self.verb, self.hotkey, self.request_key)
+
+    def take_back(self) -> None:
+        self.limits.take_back(self.verb, self.hotkey)
 
 
 def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:

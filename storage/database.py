@@ -81,6 +81,11 @@ def driver_arguments(database_url: str) -> dict[str, Any]:
         raise DatabaseUrlError(f"has a parameter that is not understood: {unknown[0]}")
     arguments: dict[str, Any] = {}
     root = query.get("sslrootcert")
+    verified = root == "system" or query.get("sslmode", "").startswith("verify-")
+    if query.get("channel_binding") == "require" and not verified:
+        raise DatabaseUrlError(
+            "has channel_binding=require, which is not supported: use sslmode=verify-full and sslrootcert"
+        )
     if root == "system":
         del query["sslrootcert"]
         arguments["ssl"] = ssl.create_default_context()

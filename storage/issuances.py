@@ -82,9 +82,13 @@ class Granted:
         return int((self.expires_at - self.issued_at).total_seconds())
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. A row that another
+# transaction has written and not committed is waited for; not for long, since a whole batch waits.
 _INSERT = """
-with instant as materialized (select date_trunc('second', clock_timestamp()) as now)
+with instant as materialized (
+    select date_trunc('second', clock_timestamp()) as now, set_config('lock_timeout', '100ms', true) as
+    patience
+)
 insert into zipcast.credential_issuances (signed_on, hotkey, request_key, body_sha256, role, kind, bucket,
     prefix, epoch_id, request_id, source, issued_at, expires_at)
 select new.signed_on, new.hotkey, new.request_key, new.body_sha256, new.role, new.kind, new.bucket,
@@ -94,7 +98,7 @@ from unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text
         $9::text[], $10::text[], $11::text[], $12::timestamptz[], $13::interval[])
     as new(signed_on, hotkey, request_key, body_sha256, role, kind, bucket, prefix, epoch_id, request_id,
         source, ends_at, lifetime), instant
-where coalesce(new.ends_at > instant.now, true)
+where coalesce(new.ends_at > instant.now, true) and instant.patience <> ''
 order by new.signed_on, new.hotkey, new.request_key
 on conflict do nothing
 returning signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome

@@ -105,7 +105,8 @@ class IssuanceWriter:
         try:
             written, found = await self._written([one.new for one in first.values()])
         except DRIVER_ERRORS as error:
-            if refuses_row(error) and len(batch) > 1:
+            alone = refuses_row(error) or isinstance(error, asyncpg.LockNotAvailableError)
+            if alone and len(batch) > 1:
                 for one in batch:  # one row is refused; the others are written without it
                     await self._answer([one])
                 return
@@ -193,11 +194,12 @@ class ProvenRequest:
         try:
             row = await self.writer.write(self._new(request, terms))
         finally:
-            if charged and (row is None or not row.is_new):
+            if charged and row is None:
                 self.quota.refund()
         if row is None:
             raise _deadline_passed()
         if charged and not row.is_new:  # the row is another replica's, or older than this process
+            self.quota.take_back()
             await self.quota.charge_repetition()
         return Row(self._the_same(row.granted), row.is_new)
 

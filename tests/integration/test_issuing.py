@@ -1,6 +1,7 @@
 """A signed request is granted access once, whichever door it comes by and however often it is sent."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -161,6 +162,14 @@ async def refusal(request: ProvenRequest, terms: Terms = TERMS) -> ErrorCode:
     return refused.value.code
 
 
+async def outcome(request: ProvenRequest) -> ErrorCode | None:
+    try:
+        await grant(request)
+    except ServiceError as error:
+        return error.code
+    return None
+
+
 async def rows(database_url: str) -> list[CredentialIssuance]:
     engine = open_engine(database_url, application_name="test")
     async with AsyncSession(engine) as session:
@@ -263,6 +272,46 @@ async def test_one_request_is_repeated_ten_times_at_most(writers):
     for _ in range(1 + MAX_REPETITIONS):
         await grant(proven(writers[0], quota=quota))
     assert await refusal(proven(writers[0], quota=quota)) is ErrorCode.RATE_LIMITED
+
+
+async def test_a_row_that_another_transaction_keeps_refuses_its_own_request_alone(
+    writers, servers, database_url
+):
+    """As a thief of the responder's login could do it: rows of requests to come, never committed."""
+    engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="thief")
+    async with engine.connect() as thief:
+        await thief.execute(
+            text(
+                "insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, "
+                "expires_at, role, kind, bucket, prefix, request_id, source) values ((now() at time zone "
+                "'UTC')::date, :hotkey, 'btauth:5', repeat('0', 64), now(), now() + interval '1 h', 'miner', "
+                "'k', 'b', 'p', 'r', 'nats')"
+            ),
+            {"hotkey": MINER_HOTKEY},
+        )
+        asked_for = (outcome(proven(writers[0], f"btauth:{n}")) for n in range(20))
+        outcomes = await asyncio.gather(*asked_for)
+        await thief.rollback()
+    await engine.dispose()
+    assert [n for n, found in enumerate(outcomes) if found is not None] == [5]
+    assert outcomes[5] is ErrorCode.SERVICE_UNAVAILABLE
+    assert await outcome(proven(writers[0], "btauth:5")) is None
+
+
+async def test_copies_of_what_another_replica_granted_use_up_no_total(writers):
+    """A stranger who repeats an overheard request, or a hotkey that signs one nonce for several verbs."""
+    counting = Limits.of(LimitSettings(total_daily_limit=20), SystemClock())
+    for key in ("btauth:1", "btauth:2"):
+        await grant(proven(writers[0], key))
+        for number in range(15):
+            quota = Quota(counting, Verb.S3_VALIDATOR_UPLOAD, MINER_HOTKEY, key)
+            body = "0" * 64 if number % 2 else "1" * 64
+            with suppress(ServiceError):
+                await grant(proven(writers[1], key, body, quota))
+    # Each of the two was charged once, and that is kept for the hotkey's own next requests.
+    askers = [f"other-{number}" for number in range(18)] + [MINER_HOTKEY] * 2
+    for number, asker in enumerate(askers):
+        await Quota(counting, Verb.S3_MINER_UPLOAD, asker, f"own:{number}").charge()
 
 
 async def test_connections_that_the_server_has_closed_are_replaced(writers, database_url):
