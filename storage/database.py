@@ -15,12 +15,14 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import asyncpg
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # Raised by statements and by connecting, through SQLAlchemy. For a connection that the server has just
 # closed, asyncpg raises its InternalClientError, and SQLAlchemy passes that on.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
+_FailedConnect: Any = AsyncAdapt_asyncpg_dbapi.OperationalError  # it is untyped
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # Those of them that a connection raises once the server has closed it.
 CLOSED_ERRORS = (
@@ -131,7 +133,7 @@ async def _keep(_connection: asyncpg.Connection) -> None:
 
 
 async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.Connection:
-    """Raises DATABASE_ERRORS: of what the server answers here, SQLAlchemy makes none of its own."""
+    """Raise all failures alike, so that SQLAlchemy makes its OperationalError of them, and counts them."""
     try:
         return await asyncpg.connect(
             **arguments,
@@ -139,8 +141,8 @@ async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.
             server_settings={"application_name": application_name},
             connection_class=_Connection,
         )
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise OperationalError("connect", None, error) from error
+    except DRIVER_ERRORS as error:
+        raise _FailedConnect(str(error) or type(error).__name__, error) from error
 
 
 def refuses_row(error: Exception) -> bool:

@@ -77,28 +77,31 @@ async def test_an_epoch_is_rebuilt_from_the_database_after_more_imports_and_epoc
     assert len(set(pools)) == len(pools)
 
 
-async def test_what_is_published_of_an_import_is_decided_once_and_changes_with_the_next(database, tmp_path):
+async def test_what_is_published_of_an_import_is_decided_once_and_changes_with_the_next(
+    database, database_url: str, tmp_path
+):
     of = hiding(database)
     first, second, third = upcoming(3)
     await of.prepare(first)
     counts = "select import_id, zipcode, expected_listings from published_zipcodes order by 1, 2"
-    url = database.url.render_as_string(hide_password=False).replace("+psycopg", "")
-    published = await ask(url, counts)
+    published = await ask(database_url, counts)
     await replace(of, honeypots=HoneypotSettings(probability=0)).prepare(second)
-    assert await ask(url, counts) == published
+    assert await ask(database_url, counts) == published
     more = tmp_path / "zipcodes.csv"
     more.write_text("zipcode,state,recently_sold_listings\n19123,PA,900\n")
     await import_zipcodes(database, more, now=datetime.now(UTC))
     await of.prepare(third)
-    after = await ask(url, counts)
+    after = await ask(database_url, counts)
     assert after[: len(published)] == published
     (old,), (new,) = ({one[0] for one in rows} for rows in (published, after[len(published) :]))
     assert new == old + 1
-    secret = await ask(url, "select import_id, count(*) from zipcode_honeypots group by 1 order by 1")
+    secret = await ask(
+        database_url, "select import_id, count(*) from zipcode_honeypots group by 1 order by 1"
+    )
     assert [one for one, _ in secret] == [old, new]
     assert secret[0][1] == secret[1][1] > 0
     # What epochs can still be made of stays.
-    assert await ask(url, "select drop_published_zipcodes(%s, 5000)", old) == [(0,)]
+    assert await ask(database_url, "select drop_published_zipcodes(%s, 5000)", old) == [(0,)]
 
 
 async def test_a_message_from_the_stream_gets_its_honeypots_from_what_it_was_committed_to(database):

@@ -27,7 +27,7 @@ async def start(module: str, environment: dict[str, str]) -> asyncio.subprocess.
 
 def scheduler_environment(servers: Servers) -> dict[str, str]:
     return {
-        "DATABASE_URL": servers.database_url,
+        "DATABASE_URL": servers.database_url_of("schedulers"),
         "NATS_URL": "nats://127.0.0.1:9",
         "BT_NETWORK": "local",
         "ZIPCAST_ENVIRONMENT": "development",
