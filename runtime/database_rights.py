@@ -21,8 +21,10 @@ async def unfit(database: AsyncEngine, *, reader_of: str | None) -> str | None:
     pass, and the log says so: reads go on without it."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
-            wrong = await old_pooler(connection) or await wrong_setting(connection, SESSION_SETTINGS)
+            wrong = await old_pooler(connection)
             wide = reader_of is not None and wrong is None and await may_read_pending(connection)
+            if not wide:
+                wrong = wrong or await wrong_setting(connection, SESSION_SETTINGS)
     except RECORD_ERRORS as error:
         log.warning("database_rights_unchecked", error=type(error).__name__)
         return None

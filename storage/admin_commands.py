@@ -4,12 +4,13 @@ Owns every statement on `admin_commands`. A command is taken under a row lock th
 written in the same transaction: replicas skip it meanwhile, and it is free again if its taker dies.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, func, literal_column, select, update
+from sqlalchemy import Text, bindparam, cast, func, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,13 +20,14 @@ from storage.tables.requests import EPOCH_OF_OUTCOME
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One row. `outcome` is a wire model of `zipcast.admin_messages` as JSON."""
+    """One row. `arguments` is None if they cannot be decoded: another process writes them. `outcome` is a
+    wire model of `zipcast.admin_messages` as JSON."""
 
     id: UUID
     requested_at: datetime
     hotkey: str
     command: str
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] | None
     request_id: str
     state: str
     finished_at: datetime | None
@@ -37,7 +39,7 @@ _COLUMNS = (
     AdminCommand.requested_at,
     AdminCommand.hotkey,
     AdminCommand.command,
-    AdminCommand.arguments,
+    cast(AdminCommand.arguments, Text),
     AdminCommand.request_id,
     AdminCommand.state,
     AdminCommand.finished_at,
@@ -72,12 +74,12 @@ async def queue(
 
 async def find(connection: AsyncConnection, command_id: UUID) -> Command | None:
     row = (await connection.execute(select(*_COLUMNS).where(AdminCommand.id == command_id))).first()
-    return None if row is None else Command(*row)
+    return None if row is None else _command(*row)
 
 
 async def newest(connection: AsyncConnection, count: int) -> list[Command]:
     query = select(*_COLUMNS).order_by(AdminCommand.requested_at.desc(), AdminCommand.id).limit(count)
-    return [Command(*row) for row in (await connection.execute(query)).all()]
+    return [_command(*row) for row in (await connection.execute(query)).all()]
 
 
 async def take(connection: AsyncConnection) -> Command | None:
@@ -90,7 +92,17 @@ async def take(connection: AsyncConnection) -> Command | None:
         .with_for_update(skip_locked=True)
     )
     row = (await connection.execute(query)).first()
-    return None if row is None else Command(*row)
+    return None if row is None else _command(*row)
+
+
+def _command(
+    command_id: UUID, requested_at: datetime, hotkey: str, command: str, arguments: str, *rest: Any
+) -> Command:
+    try:
+        decoded = json.loads(arguments)
+    except (ValueError, RecursionError):  # a number of 5,000 digits, or lists in lists in lists
+        decoded = None
+    return Command(command_id, requested_at, hotkey, command, decoded, *rest)
 
 
 async def is_older_than(connection: AsyncConnection, command: Command, age: timedelta) -> bool:

@@ -124,7 +124,9 @@ _HITS = text(
         where not discarded
     ), reported as (
         select due.epoch_id, hotkey, due.zipcode, due.real_listings, due.published_listings, due.threshold,
-            (most_claimed ->> due.zipcode)::bigint as reported, is_late as late
+            case when jsonb_typeof(most_claimed -> due.zipcode) = 'number'
+                then least((most_claimed ->> due.zipcode)::numeric, 2147483647)::bigint end as reported,
+            is_late as late
         from due join zipcast.miner_submissions using (epoch_id)
         where most_claimed ? due.zipcode
     ), flagged as (

@@ -110,7 +110,7 @@ def _recorded(command: Command) -> RecordedCommand:
             "command_id": str(command.id),
             "hotkey": command.hotkey,
             "command": command.command,
-            "arguments": command.arguments,
+            "arguments": command.arguments or {},
             "state": command.state,
             "requested_at": command.requested_at,
             "finished_at": command.finished_at,

@@ -8,7 +8,7 @@ Requests that arrive while one statement runs share the next statement and its c
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -47,6 +47,7 @@ class Row:
 
     granted: Granted
     is_new: bool
+    is_charged: bool = False
 
 
 _Rows = tuple[dict[RequestId, Granted], dict[RequestId, Granted]]
@@ -169,12 +170,12 @@ class ProvenRequest:
         row = await self._row(request, terms)
         if not row.is_new:
             log.info("request_answered_again", hotkey=self.caller.hotkey)
-        if row.granted.outcome is not None:
-            await self.writer.note(request, None)
         try:
+            if row.granted.outcome is not None:
+                await self.writer.note(request, None)
             yield row.granted
         except BaseException as error:
-            if row.is_new:
+            if row.is_charged:
                 self.quota.refund()
             if isinstance(error, ServiceError):
                 await self._note_failure(request, error.code)
@@ -186,10 +187,10 @@ class ProvenRequest:
         except ServiceError:
             # The last request within the quota may be repeated, at any replica.
             granted = await self.writer.find(request)
-            if granted is None:
+            if granted is None or granted.outcome is not None:
                 raise
             await self.quota.charge_repetition()
-            return Row(self._the_same(granted), is_new=False)
+            return Row(self._the_same(granted, terms), is_new=False)
         row = None
         try:
             row = await self.writer.write(self._new(request, terms))
@@ -198,10 +199,12 @@ class ProvenRequest:
                 self.quota.refund()
         if row is None:
             raise _deadline_passed()
-        if charged and not row.is_new:  # the row is another replica's, or older than this process
+        # What another replica has handed out, or this one before it was restarted, is charged already.
+        if charged and not row.is_new and row.granted.outcome is None:
             self.quota.take_back()
+            charged = False
             await self.quota.charge_repetition()
-        return Row(self._the_same(row.granted), row.is_new)
+        return Row(self._the_same(row.granted, terms), row.is_new, charged)
 
     def _new(self, request: RequestId, terms: Terms) -> NewIssuance:
         caller = self.caller
@@ -219,12 +222,15 @@ class ProvenRequest:
             lifetime=terms.lifetime,
         )
 
-    def _the_same(self, granted: Granted) -> Granted:
-        """Return the grant if it belongs to this body and has not ended.
+    def _the_same(self, granted: Granted, terms: Terms) -> Granted:
+        """Return the grant if it belongs to this body and has not ended. It ends no later than the terms say,
+        even if somebody with the responder's login wrote the row.
 
         Raises ServiceError(REQUEST_REUSED | EPOCH_NOT_OPEN)."""
         if granted.body_sha256 != self.proof.body_sha256:
             raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
+        ends_at = terms.ends_at or granted.issued_at + (terms.lifetime or timedelta(0))
+        granted = replace(granted, expires_at=min(granted.expires_at, ends_at))
         # Requests are accepted for minutes, and all other access lasts an hour or longer.
         if granted.expires_at <= self.clock.now():
             raise _deadline_passed()

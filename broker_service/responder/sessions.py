@@ -18,6 +18,8 @@ from zipcast.hotkeys import Hotkey
 from zipcast.messages import S3Credentials
 
 LIFETIME = timedelta(hours=4)
+# Providers refuse a session that is longer than the role allows: our clock may be behind the database's.
+LIFETIME_SECONDS = int(LIFETIME.total_seconds())
 Purpose = Literal["upload", "read"]
 
 
@@ -83,7 +85,8 @@ class Sessions:
         now, key = self.clock.now(), (hotkey, epoch_id, purpose)
         held = self._held.get(key)
         if held is None or not held.is_fresh(now):
-            name, seconds = policies.session_name(hotkey), int((ends_at - now).total_seconds())
+            name = policies.session_name(hotkey)
+            seconds = min(int((ends_at - now).total_seconds()), LIFETIME_SECONDS)
             held = _Held(asyncio.create_task(self.store.session(scope.policy, name, seconds)), now)
             self._forget(now)
             self._held[key] = held

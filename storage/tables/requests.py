@@ -37,7 +37,13 @@ class CredentialIssuance(Base):
     __table_args__ = (
         readable_times("issued_at", "expires_at"),
         CheckConstraint("role in ('miner', 'validator')", name="role"),
-        CheckConstraint("issued_at < expires_at", name="lifetime"),
+        # Nothing is granted for longer, whatever the responder's login writes.
+        CheckConstraint(
+            "expires_at > issued_at and expires_at <= issued_at + interval '24 hours'", name="lifetime"
+        ),
+        CheckConstraint(
+            "(issued_at at time zone 'UTC')::date between signed_on - 1 and signed_on + 1", name="signed_on"
+        ),
         CheckConstraint(f"body_sha256 ~ '{SHA256_RULE}'", name="body_sha256"),
         Index(None, "hotkey", "issued_at"),
         Index(None, "issued_at"),

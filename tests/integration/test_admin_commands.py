@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from structlog.testing import capture_logs
 
@@ -314,6 +314,18 @@ async def test_a_command_that_waited_for_too_long_is_not_executed(database, repl
     command = await found(database, command_id)
     assert (command.state, counted.executed) == ("failed", [])
     assert "ten minutes" in command.outcome["reason"]
+
+
+@pytest.mark.parametrize("value", ["1e5000", "[" * 3000 + "]" * 3000])
+async def test_a_command_that_cannot_be_decoded_is_failed_and_the_next_goes_on(database, value):
+    """As somebody with the responder's login could write it."""
+    command_id = await ask(database, Verb.TARGET_OVERRIDE)
+    async with database.begin() as connection:
+        statement = "update admin_commands set arguments = cast(:arguments as jsonb)"
+        await connection.execute(text(statement), {"arguments": f'{{"epochId": {value}}}'})
+    assert await queue_of(database).work_off_one()
+    assert (await found(database, command_id)).state == "failed"
+    assert (await done(database, Verb.EPOCH_GENERATE)).state == "done"
 
 
 async def test_a_command_that_breaks_is_failed_with_nothing_of_why_and_the_next_goes_on(database):

@@ -241,6 +241,14 @@ async def test_who_reports_more_for_a_honeypot_than_its_threshold_is_flagged_onc
     await report(database_url, epoch_id, "honest", [(genuine, 700), (decoy, 50)])
     await report(database_url, epoch_id, "afterwards", [(decoy, 60)], late=True)
     await report(database_url, epoch_id, "nothing", [])
+    # As somebody with the responder's login could write it.
+    for hotkey, claimed in (("text", "x"), ("list", [1]), ("null", None)):
+        await report(database_url, epoch_id, hotkey, [])
+        await ask(
+            database_url,
+            "update miner_submissions set most_claimed = %s where hotkey = %s",
+            *(json.dumps({decoy: claimed}), hotkey),
+        )
     scheduler = login_url(servers.state, database_url, "schedulers")
     own = open_engine(scheduler, application_name="test")
     signals = Signals(own, SystemClock(), 3600)

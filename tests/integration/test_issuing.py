@@ -10,6 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from broker_service.responder.issuing import IssuanceWriter, ProvenRequest, Terms
@@ -250,8 +251,34 @@ async def test_what_could_not_be_handed_out_is_noted_charged_to_nobody_and_may_b
         assert [row.outcome for row in await rows(database_url)] == ["credentials_unavailable"]
     await grant(proven(writers[0], quota=quota))
     assert [row.outcome for row in await rows(database_url)] == [None]
-    assert await grant(proven(writers[0], "btauth:2", quota=quota))
-    assert await refusal(proven(writers[0], "btauth:3", quota=quota)) is ErrorCode.RATE_LIMITED
+    assert await refusal(proven(writers[0], "btauth:2", quota=quota)) is ErrorCode.RATE_LIMITED
+
+
+async def test_what_is_handed_out_at_last_is_charged(writers):
+    quota = quota_of(limit_upload_per_hour=2)
+    for number in range(5):
+        with pytest.raises(ServiceError, match="Away"):
+            async with proven(writers[0], f"btauth:{number}", quota=quota).granted(TERMS):
+                raise ServiceError(ErrorCode.CREDENTIALS_UNAVAILABLE, "Away.", retry_after_seconds=5)
+    outcomes = [await outcome(proven(writers[0], f"btauth:{number}", quota=quota)) for number in range(5)]
+    assert outcomes == [None, None] + [ErrorCode.RATE_LIMITED] * 3
+
+
+async def test_a_row_that_says_more_than_was_asked_for_grants_no_more(writers, servers, database_url):
+    """As a thief of the responder's login could write it beforehand."""
+    url = login_url(servers.state, database_url, "responder")
+    forged = (
+        "insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, "
+        "expires_at, role, kind, bucket, prefix, request_id, source) values "
+        "((now() at time zone 'UTC')::date, '{hotkey}', 'btauth:1', repeat('0', 64), date_trunc('second', now()) {issued}, now() {ends}, "
+        "'miner', 'k', 'b', 'p', 'r', 'nats')"
+    )
+    for issued, ends in (("", "+ interval '25 h'"), ("+ interval '9 d'", "+ interval '9 d 1 h'")):
+        with pytest.raises(DBAPIError, match="violates check constraint"):
+            await ask_as(url, forged.format(hotkey=MINER_HOTKEY, issued=issued, ends=ends))
+    await ask_as(url, forged.format(hotkey=MINER_HOTKEY, issued="", ends="+ interval '23 h'"))
+    granted = await grant(proven(writers[0]))
+    assert granted.expires_at - granted.issued_at == timedelta(hours=1)
 
 
 async def test_repetitions_are_not_charged_also_where_the_quota_is_used_up(writers):
@@ -317,7 +344,7 @@ async def test_copies_of_what_another_replica_granted_use_up_no_total(writers):
 async def test_connections_that_the_server_has_closed_are_replaced(writers, database_url):
     for number in range(40):
         await grant(proven(writers[0], f"before:{number}"))
-        await ask_owner(
+        await ask_as(
             database_url,
             "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test'",
         )
@@ -338,8 +365,10 @@ async def test_a_record_that_is_away_refuses_all_who_wait_and_charges_nobody(ser
     await end([running])
 
 
-async def ask_owner(database_url: str, statement: str) -> None:
-    engine = open_engine(database_url, application_name="owner")
-    async with engine.begin() as connection:
-        await connection.execute(text(statement))
-    await engine.dispose()
+async def ask_as(url: str, statement: str) -> None:
+    engine = open_engine(url, application_name="other")
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text(statement))
+    finally:
+        await engine.dispose()

@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 import pytest_asyncio
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from storage.migrate import ForeignSchemaError, migrate
 from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
@@ -69,7 +69,7 @@ async def test_up_down_and_up_again_keep_every_row(old_database: str):
 async def test_a_table_that_is_held_stops_the_migration_which_changes_nothing(old_database: str):
     async with await psycopg.AsyncConnection.connect(old_database) as holder:
         await holder.execute("lock table pending_epochs in access share mode")
-        with pytest.raises(OperationalError, match="lock timeout"):
+        with pytest.raises(DBAPIError, match="lock timeout"):
             await asyncio.to_thread(migrate, old_database)
         await holder.rollback()
     assert await revision(old_database) == FIRST

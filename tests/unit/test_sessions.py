@@ -67,6 +67,14 @@ async def test_a_session_ends_with_the_grant_that_it_is_made_for() -> None:
     assert found.expiry == ends_at
 
 
+async def test_no_session_is_longer_than_the_role_allows_if_our_clock_is_behind() -> None:
+    sessions, _, clock = make()
+    ends_at = clock.now() + LIFETIME + timedelta(seconds=2)
+    found = await sessions.credentials(VALIDATOR_HOTKEY, EPOCH_ID, "upload", SCOPE, ends_at)
+    assert found is not None
+    assert found.expiry - clock.now() == LIFETIME
+
+
 async def test_nobody_is_given_anothers_session() -> None:
     sessions, store, _ = make()
     keys = [
