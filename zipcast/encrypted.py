@@ -1,7 +1,7 @@
 """A NATS client for servers that may be hostile.
 
 `tls://` means TLS: nats-py goes by what the server says before anything is encrypted, so who stands
-between could take that word out and be signed to in clear. And a message that is said to be endless is not
+between could take that word out and be signed to in clear. And a message or a line that does not end is not
 waited for.
 """
 
@@ -11,6 +11,8 @@ from nats.protocol.parser import Parser
 
 # Four times the largest message that nats.conf allows.
 MAX_MESSAGE_BYTES = 1 << 20
+# What is kept of the connection before it is parsed: a whole message and what was read with it.
+MAX_BUFFER_BYTES = MAX_MESSAGE_BYTES + (1 << 16)
 
 
 class UnencryptedServerError(nats.errors.Error):
@@ -21,9 +23,10 @@ class BoundedParser(Parser):
     """nats-py's, which would keep as much of a message as the server says that it has."""
 
     async def parse(self, data: bytes = b"") -> None:
-        """Parse what was received. Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES."""
+        """Parse what was received. Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES, and for
+        a line that does not end."""
         await super().parse(data)
-        if self.needed > MAX_MESSAGE_BYTES:
+        if self.needed > MAX_MESSAGE_BYTES or len(self.buf) > MAX_BUFFER_BYTES:
             raise nats.errors.ProtocolError("nats: a message that is too large")
 
 

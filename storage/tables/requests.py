@@ -33,7 +33,8 @@ class CredentialIssuance(Base):
     request_id: Mapped[str]
     source: Mapped[str]
     outcome: Mapped[str | None]
-    """Why nothing could be handed out; None unless that happened."""
+    """Why the access could not be handed out; None unless that happened. A copy of the request may have been
+    answered by another replica at the same moment."""
     __table_args__ = (
         readable_times("issued_at", "expires_at"),
         CheckConstraint("role in ('miner', 'validator')", name="role"),

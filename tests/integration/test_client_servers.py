@@ -83,14 +83,18 @@ async def test_nobody_signs_for_a_tls_address_that_does_not_encrypt(ready: Ready
         assert heard == [b"", b"", b""]
 
 
-async def test_a_message_without_end_is_not_waited_for():
+@pytest.mark.parametrize(
+    "begun",
+    [b"MSG zipcast.v1.epoch 1 99999999999999\r\n", b"", b"HMSG zipcast.v1.epoch 1 99999999999999 9\r\n"],
+)
+async def test_a_message_or_line_without_end_is_not_waited_for(begun: bytes):
     """What the server sends of it would be kept in memory."""
-    info, endless = {"headers": True, "max_payload": 1 << 18}, b"x" * (MAX_MESSAGE_BYTES + 1)
+    info, endless = {"headers": True, "max_payload": 1 << 18}, b"x" * (2 * MAX_MESSAGE_BYTES)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"INFO " + json.dumps(info).encode() + b"\r\n")
         await reader.readuntil(b"PING\r\n")
-        writer.write(b"PONG\r\nMSG zipcast.v1.epoch 1 99999999999999\r\n" + endless)
+        writer.write(b"PONG\r\n" + begun + endless)
         await reader.read()
         writer.close()
 

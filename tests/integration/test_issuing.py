@@ -270,7 +270,8 @@ async def test_a_row_that_says_more_than_was_asked_for_grants_no_more(writers, s
     forged = (
         "insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, "
         "expires_at, role, kind, bucket, prefix, request_id, source) values "
-        "((now() at time zone 'UTC')::date, '{hotkey}', 'btauth:1', repeat('0', 64), date_trunc('second', now()) {issued}, now() {ends}, "
+        "((now() at time zone 'UTC')::date, '{hotkey}', 'btauth:1', repeat('0', 64), "
+        "date_trunc('second', now()) {issued}, now() {ends}, "
         "'miner', 'k', 'b', 'p', 'r', 'nats')"
     )
     for issued, ends in (("", "+ interval '25 h'"), ("+ interval '9 d'", "+ interval '9 d 1 h'")):
