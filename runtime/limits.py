@@ -151,6 +151,8 @@ class Limits:
     _ask_again_at: float = field(default=float("-inf"))
     _credits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     """By rule and hotkey: until when each refund counts."""
+    _spent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    """Refunds that were used up, in the same way."""
     _charged: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """Requests that were charged, by rule, hotkey and key, and when they may be forgotten; oldest first."""
     _being_charged: dict[tuple[str, str, str], asyncio.Event] = field(default_factory=dict)
@@ -253,16 +255,18 @@ class Limits:
                 self._credit(rule, hotkey)
 
     def _credit(self, rule: Rule, hotkey: str) -> None:
-        now = self.clock.monotonic()
-        self._credits = {kept: [at for at in ends if at > now] for kept, ends in self._credits.items()}
-        self._credits = {kept: ends for kept, ends in self._credits.items() if ends}
-        self._credits.setdefault((rule.name, hotkey), []).append(now + rule.seconds)
+        now, key = self.clock.monotonic(), (rule.name, hotkey)
+        self._credits, self._spent = _lasting(self._credits, now), _lasting(self._spent, now)
+        # What was paid by a credit is given back for as long as that one would have lasted.
+        spent = self._spent.get(key)
+        self._credits.setdefault(key, []).append(spent.pop(0) if spent else now + rule.seconds)
 
     def _spend_credit(self, rule: Rule, whom: str) -> bool:
-        ends = self._credits.get((rule.name, whom), [])
-        now = self.clock.monotonic()
+        key = (rule.name, whom)
+        ends, now = self._credits.get(key, []), self.clock.monotonic()
         while ends:
-            if ends.pop(0) > now:
+            if (end := ends.pop(0)) > now:
+                self._spent.setdefault(key, []).append(end)
                 return True
         return False
 
@@ -334,6 +338,11 @@ class Quota:
 
     def take_back(self) -> None:
         self.limits.take_back(self.verb, self.hotkey)
+
+
+def _lasting(ends: dict[tuple[str, str], list[float]], now: float) -> dict[tuple[str, str], list[float]]:
+    lasting = {key: [end for end in some if end > now] for key, some in ends.items()}
+    return {key: some for key, some in lasting.items() if some}
 
 
 def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:

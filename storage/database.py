@@ -5,6 +5,7 @@ through PgBouncer from 1.21 on in transaction mode: nothing is set for a session
 may be in another (deploy/logins.sql sets it for the login).
 """
 
+import json
 import re
 import socket
 import ssl
@@ -110,7 +111,19 @@ def open_engine(database_url: str, *, application_name: str, pool_size: int = 10
         pool_timeout=5,
         pool_pre_ping=True,
         hide_parameters=True,
+        json_deserializer=_decoded,
     )
+
+
+class UnreadableJsonError(SQLAlchemyError):
+    """A column holds JSON that Python does not decode, such as a number of 5,000 digits."""
+
+
+def _decoded(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableJsonError(type(error).__name__) from None
 
 
 async def open_pool(database_url: str, *, application_name: str, size: int) -> "asyncpg.Pool":

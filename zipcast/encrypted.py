@@ -5,6 +5,8 @@ between could take that word out and be signed to in clear. And a message or a l
 waited for.
 """
 
+from typing import Any
+
 import nats.errors
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
@@ -36,6 +38,10 @@ class EncryptedClient(Client):
     def __init__(self) -> None:
         super().__init__()
         self._ps = BoundedParser(self)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Never go to servers that this one names: ours name none, and a list of thousands takes minutes."""
+        await super()._process_info({**info, "connect_urls": []}, initial_connection)
 
     def _connect_command(self) -> bytes:
         server = self._current_server

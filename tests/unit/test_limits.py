@@ -134,6 +134,18 @@ async def test_a_refund_lasts_no_longer_than_the_charge_it_takes_back() -> None:
     assert len(counting._credits) == 1  # what has run out is not kept
 
 
+async def test_refunds_of_what_a_refund_paid_last_no_longer_than_the_first_charge() -> None:
+    clock = FakeClock()
+    counting = Limits.of(LimitSettings(limit_upload_per_hour=1), clock)
+    for number in range(6):
+        assert await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", f"btauth:{number}")
+        counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", f"btauth:{number}")
+        await clock.sleep(500)
+    # The charge counts for an hour by the wall clock, and 3,000 s have passed; its refund ends with it.
+    await clock.sleep(601)
+    assert not counting._spend_credit(counting.rules.by_verb[Verb.S3_VALIDATOR_UPLOAD], "a")
+
+
 async def test_many_addresses_cost_no_sweep_at_each_request() -> None:
     counting = MemoryCounts()
     for number in range(2_000):
