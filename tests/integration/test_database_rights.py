@@ -219,8 +219,8 @@ async def test_no_login_is_more_than_a_member_of_its_role(url_of, process):
 PARTITION = "credential_issuances_' || to_char({day}, 'YYYYMMDD')"
 ISSUED = (
     "insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, "
-    "role, kind, bucket, prefix, request_id, source) values ({}, 'h', 'n', repeat('0', 64), now(), "
-    "now() + interval '1 h', 'miner', 's3.miner-upload', 'b', 'p', 'r', 'nats')"
+    "role, kind, bucket, prefix, request_id, source) values ({day}, 'h', 'n', repeat('0', 64), {day}, "
+    "{day} + interval '1 h', 'miner', 's3.miner-upload', 'b', 'p', 'r', 'nats')"
 )
 TODAY = "(now() at time zone 'UTC')::date"
 
@@ -241,8 +241,8 @@ async def test_a_day_of_credentials_is_dropped_as_a_whole_and_none_of_the_last_t
             f"credential_issuances for values from (' || quote_literal({day}) || ') to (' || "
             f"quote_literal({day} + 1) || ')'; end $$",
         )
-        await ask(database_url, ISSUED.format(day))
-    await ask(database_url, ISSUED.format(TODAY))
+        await ask(database_url, ISSUED.format(day=day))
+    await ask(database_url, ISSUED.format(day=TODAY))
     assert await ask(url_of("schedulers"), "select drop_issuance_days(now())") == [(1,)]
     query = f"select {TODAY} - signed_on from credential_issuances order by 1"
     assert await ask(database_url, query) == [(0,), (29,)]

@@ -14,7 +14,7 @@ import pytest_asyncio
 from botocore.config import Config
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from broker_service.responder import legacy_uploads, sealing
@@ -233,14 +233,23 @@ async def manifest(database: AsyncEngine, epoch_id: str) -> list[Any]:
         return list((await connection.execute(query.order_by(UploadManifest.object_key))).all())
 
 
-async def its_end(interval: EpochInterval) -> None:
-    await asyncio.sleep(max(0.0, (interval.end_at - datetime.now(UTC)).total_seconds()))
+async def its_end(database_url: str, interval: EpochInterval) -> EpochInterval:
+    """Let the epoch end now, whenever that is, so that what was uploaded is in time on any machine."""
+    end_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
+    owner = open_engine(database_url, application_name="test")
+    async with owner.begin() as connection:
+        await connection.execute(
+            update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(end_at=end_at)
+        )
+    await owner.dispose()
+    await asyncio.sleep(max(0.0, (end_at - datetime.now(UTC)).total_seconds()))
+    return replace(interval, end_at=end_at)
 
 
 async def test_of_each_key_the_newest_version_in_time_is_sealed_once_and_for_all(
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=6))
+    interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     of = sealer(servers, store, database)
     expected = []
     for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY):
@@ -249,9 +258,8 @@ async def test_of_each_key_the_newest_version_in_time_is_sealed_once_and_for_all
                 body = b"x" * (number + 1)
                 key, version_id = await upload(servers, hotkey, interval.epoch_id, name, body)
             expected.append((hotkey, key, version_id, VERSIONS))
-    assert datetime.now(UTC) < interval.end_at
     assert not await of.seal_next()  # it still runs
-    await its_end(interval)
+    interval = await its_end(database_url, interval)
     await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"afterwards")
     await upload(servers, MINER_HOTKEY, interval.epoch_id, "late.json", b"afterwards")
     assert await of.seal_next()
@@ -264,9 +272,9 @@ async def test_of_each_key_the_newest_version_in_time_is_sealed_once_and_for_all
 async def test_replicas_that_seal_at_once_write_one_manifest(
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=4))
+    interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     key, version_id = await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"x")
-    await its_end(interval)
+    interval = await its_end(database_url, interval)
     replicas = [sealer(servers, store, database) for _ in range(4)]
     await asyncio.gather(*(of.seal_next() for of in replicas))
     assert await manifest(database, interval.epoch_id) == [(MINER_HOTKEY, key, version_id, 1)]
@@ -277,10 +285,10 @@ async def test_replicas_that_seal_at_once_write_one_manifest(
 async def test_a_store_that_fails_midway_leaves_nothing_and_the_next_attempt_seals(
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=4))
+    interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     for hotkey in (MINER_HOTKEY, STRANGER_HOTKEY):
         await upload(servers, hotkey, interval.epoch_id, "a.json", b"x")
-    await its_end(interval)
+    interval = await its_end(database_url, interval)
     failing = FailingStore(config(servers))
     with pytest.raises(ObjectStoreUnavailableError):
         await sealer(servers, failing, database).seal_next()
@@ -295,10 +303,10 @@ async def test_an_epoch_that_cannot_be_sealed_keeps_none_after_it_from_being_sea
     servers: Servers, store: SmallPages, database: AsyncEngine, database_url: str
 ):
     first = await an_epoch(database_url, starts_in=timedelta(minutes=-3), ends_in=timedelta(minutes=-2))
-    second = await an_epoch(database_url, ends_in=timedelta(seconds=4))
+    second = await an_epoch(database_url, ends_in=timedelta(hours=1))
     for interval in (first, second):
         await upload(servers, MINER_HOTKEY, interval.epoch_id, "a.json", b"x")
-    await its_end(second)
+    second = await its_end(database_url, second)
     failing = FailingFor(config(servers), first.epoch_id)
     of = sealer(servers, failing, database)
     with pytest.raises(ObjectStoreUnavailableError):
@@ -321,13 +329,13 @@ def prefixes_of(hotkey: str, epoch_id: str) -> tuple[str, str, str]:
 async def two_miners(servers: Servers, database_url: str) -> tuple[EpochInterval, dict[str, set[str]]]:
     """An epoch that has ended, and by miner the keys uploaded for it: one names it, the other does not. No
     other test has uploads of these miners."""
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=3))
+    interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     keys: dict[str, set[str]] = {}
     for hotkey in (Keypair.create_from_uri(f"//{uuid4().hex}").ss58_address for _ in range(2)):
         named, _ = await upload(servers, hotkey, interval.epoch_id, "a.json", b"x")
         other, _ = await put(servers, f"data/hotkey={hotkey}/of-{interval.epoch_id}.json", b"x")
         keys[hotkey] = {named, other}
-    await its_end(interval)
+    interval = await its_end(database_url, interval)
     return interval, keys
 
 
@@ -456,7 +464,7 @@ async def test_uploads_without_an_epoch_belong_to_the_epoch_in_which_they_were_s
     before = await put(servers, f"{folder}job_id=0/before.parquet", b"x" * 10)
     replaced = await put(servers, f"{folder}job_id=1/data.parquet", b"x" * 10)
     await asyncio.sleep(1.1)  # the store dates objects in whole seconds
-    interval = await an_epoch(database_url, starts_in=timedelta(0), ends_in=timedelta(seconds=4))
+    interval = await an_epoch(database_url, starts_in=timedelta(0), ends_in=timedelta(hours=1))
     other = "2020-01-01T00-00-00"
     expected = [
         await put(servers, f"{folder}{folder}epoch={interval.epoch_id}/doubled.parquet", b"x" * 11),
@@ -471,7 +479,7 @@ async def test_uploads_without_an_epoch_belong_to_the_epoch_in_which_they_were_s
         await put(servers, f"{folder}epoch={other}/{number}.json", b"x")
         await put(servers, f"{folder}{folder}epoch={other}/{number}.json", b"x")
     await put(servers, f"{folder}job_id=2/epoch={other}/elsewhere.json", b"x")
-    await its_end(interval)
+    interval = await its_end(database_url, interval)
     await asyncio.sleep(1.1)
     await put(servers, replaced[0], b"too late")
     await put(servers, f"{folder}late.json", b"too late")
@@ -485,10 +493,10 @@ async def test_more_than_the_sweep_reads_is_reported(
     servers: Servers, database_url: str, database: AsyncEngine, store: SmallPages, monkeypatch
 ):
     hotkey = Keypair.create_from_uri("//Crowd").ss58_address
-    interval = await an_epoch(database_url, ends_in=timedelta(seconds=1))
+    interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     for number in range(8):
         await put(servers, f"data/hotkey={hotkey}/{number}.json", b"x")
-    await its_end(interval)
+    interval = await its_end(database_url, interval)
     monkeypatch.setattr(legacy_uploads, "MAX_SWEEP_PAGES", 1)
     monkeypatch.setattr(sealing, "log", lines := Lines())
     assert await sealer(servers, store, database).seal_next()
