@@ -24,6 +24,7 @@ from storage.database import open_engine, open_pool
 from storage.issuances import Granted
 from storage.policies import Scope
 from storage.tables import CredentialIssuance
+from tests.integration.operator_view import until
 from tests.integration.people import keypair, legacy, raw_connection, signed_headers
 from tests.integration.test_folder_access import PATH, asked
 from tests.unit.fakes import MINER_HOTKEY
@@ -47,8 +48,17 @@ async def issuances(ready: Ready, hotkey: str) -> int:
 
 
 async def running(ready: Ready, http: httpx.AsyncClient) -> str:
-    statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
-    return str(statistics["epochStatus"]["currentEpoch"]["id"])
+    """The running epoch's id. Between two epochs, statistics of a moment ago may show none."""
+    shown: list[str] = []
+
+    async def is_shown() -> bool:
+        statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
+        current = statistics["epochStatus"]["currentEpoch"]
+        shown.extend([] if current is None else [current["id"]])
+        return bool(shown)
+
+    await until(is_shown)
+    return shown[0]
 
 
 async def test_the_same_request_again_gets_the_identical_answer_and_one_row(

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from devstack.stack import Stack
 from tests.integration.people import ask, keypair, legacy, raw_connection
+from tests.integration.test_issuing import running
 from tests.integration.unopened import unopened
 from zipcast import auth
 from zipcast.calendar import EpochCalendar
@@ -92,8 +93,7 @@ async def test_a_pending_epoch_is_refused_in_the_words_for_one_that_never_was(
     ready: Ready, http: httpx.AsyncClient
 ):
     calendar = EpochCalendar(ready.epoch_seconds)
-    statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
-    current = statistics["epochStatus"]["currentEpoch"]["id"]
+    current = await running(ready, http)
     upcoming = calendar.after(calendar.after(calendar.starting(current))).epoch_id
     signer, told, now = keypair(ready, "validator-1"), [], int(time.time())
     for n, epoch_id in enumerate((upcoming, "2099-01-01T00-00-00")):
