@@ -18,6 +18,9 @@ from zipcast.messages import error_body
 GRACE_SECONDS = 1
 # From the connection's start, or a request's first byte, to its last. uvicorn would wait for ever.
 ARRIVAL_SECONDS = 10.0
+# Longer than httpx (5 s) and aiohttp (15 s) keep an idle connection: a request that meets its end gets no
+# answer.
+KEEP_ALIVE_SECONDS = 20
 MAX_HEAD_BYTES = 16 * 1024
 """Of a request's head. h11 counts only while the head is incomplete, so `require_small_head` counts too."""
 
@@ -112,6 +115,7 @@ class Server(uvicorn.Server):
                 forwarded_allow_ips=list(trusted_proxies),
                 server_header=False,
                 timeout_graceful_shutdown=grace_seconds,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             )
         )
