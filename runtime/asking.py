@@ -10,13 +10,13 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage.database import DATABASE_ERRORS
+from storage.database import DATABASE_ERRORS, DRIVER_ERRORS
 from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 
 PATIENCE_SECONDS = 5.0
 # What fails when the record is away, for those who go on without it.
-RECORD_ERRORS = DATABASE_ERRORS
+RECORD_ERRORS = (*DATABASE_ERRORS, *DRIVER_ERRORS)
 
 
 @asynccontextmanager
@@ -26,7 +26,7 @@ async def record_of(
     """A transaction of at most so long, committed at the end of the block.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
-    with _in_our_words():
+    with in_our_words():
         async with asyncio.timeout(patience_seconds), database.begin() as connection:
             yield connection
 
@@ -36,19 +36,24 @@ async def statements_of(database: AsyncEngine) -> AsyncIterator[AsyncConnection]
     """As `record_of`, but each statement is a transaction of its own: a third of the round trips.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
-    with _in_our_words():
+    with in_our_words():
         async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
             yield await connection.execution_options(isolation_level="AUTOCOMMIT")
 
 
 @contextmanager
-def _in_our_words() -> Iterator[None]:
+def in_our_words() -> Iterator[None]:
+    """Turn errors of PostgreSQL into one that shows nothing of them to clients.
+
+    Raises ServiceError(SERVICE_UNAVAILABLE)."""
     try:
         yield
     except RECORD_ERRORS as error:
-        raise ServiceError(
-            ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2
-        ) from error
+        raise unavailable() from error
+
+
+def unavailable() -> ServiceError:
+    return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2)
 
 
 def epoch_start(name: str, epoch_id: str) -> datetime:

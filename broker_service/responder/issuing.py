@@ -6,8 +6,8 @@ Requests that arrive while one statement runs share the next statement and its c
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,6 +15,7 @@ import asyncpg
 
 from broker_service.responder.sessions import SessionScope
 from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, in_our_words, unavailable
 from runtime.identity import Admission, Caller, Proof
 from runtime.limits import Quota
 from storage import issuances
@@ -27,7 +28,6 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 MAX_BATCH = 64
-PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,11 @@ class IssuanceWriter:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 return await answer
         except TimeoutError:
-            raise _unavailable() from None
+            raise unavailable() from None
 
     async def find(self, request: RequestId) -> Granted | None:
         """Return the row of a request, if it has one. Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        with _in_our_words():
+        with in_our_words():
             async with self.pool.acquire() as connection:
                 return (await issuances.find(connection, [request])).get(request)
 
@@ -97,7 +97,7 @@ class IssuanceWriter:
         """Write on the row why nothing could be handed out, or None if the access is handed out.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        with _in_our_words():
+        with in_our_words():
             async with self.pool.acquire() as connection:
                 await issuances.note(connection, request, outcome)
 
@@ -114,7 +114,7 @@ class IssuanceWriter:
             log.warning("issuances_not_written", error=type(error).__name__)
             for one in batch:
                 if not one.answer.done():
-                    one.answer.set_exception(_unavailable())
+                    one.answer.set_exception(unavailable())
             return
         for one in batch:
             request = one.new.request
@@ -241,18 +241,6 @@ class ProvenRequest:
             await self.writer.note(request, outcome)
         except ServiceError:
             log.warning("outcome_not_noted", outcome=outcome)
-
-
-@contextmanager
-def _in_our_words() -> Iterator[None]:
-    try:
-        yield
-    except DRIVER_ERRORS as error:
-        raise _unavailable() from error
-
-
-def _unavailable() -> ServiceError:
-    return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2)
 
 
 def _deadline_passed() -> ServiceError:

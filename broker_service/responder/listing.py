@@ -45,27 +45,27 @@ class Lister:
         everything, folders = policies.all_uploads(self.miner_bucket), policies.all_miners(self.miner_bucket)
         async with request.granted(Terms(everything, None, lifetime=LIFETIME)) as granted:
             at = granted.issued_at
-        return ValidatorAccessReply(
-            bucket=self.miner_bucket,
-            region=self.store.region,
-            validator_hotkey=request.caller.hotkey,
-            expiry=granted.expires_at,
-            expiry_seconds=LIFETIME_SECONDS,
-            urls=ValidatorLists(
-                global_=GlobalLists(
-                    list_all_data=self.store.list_url(everything, at, LIFETIME_SECONDS, start_after)
+            return ValidatorAccessReply(
+                bucket=self.miner_bucket,
+                region=self.store.region,
+                validator_hotkey=request.caller.hotkey,
+                expiry=granted.expires_at,
+                expiry_seconds=LIFETIME_SECONDS,
+                urls=ValidatorLists(
+                    global_=GlobalLists(
+                        list_all_data=self.store.list_url(everything, at, LIFETIME_SECONDS, start_after)
+                    ),
+                    miners=MinerLists(
+                        list_all_miners=self.store.list_url(folders, at, LIFETIME_SECONDS, start_after)
+                    ),
                 ),
-                miners=MinerLists(
-                    list_all_miners=self.store.list_url(folders, at, LIFETIME_SECONDS, start_after)
+                structure_info=StructureInfo(
+                    folder_structure=FOLDER_STRUCTURE + "{path}",
+                    description="Miners upload below their own folder. A list shows one page of 1,000 "
+                    "entries; ask again with the last of them as `start_after` for the next.",
+                    example=FOLDER_STRUCTURE + "epoch=2026-11-22T04-00-00/listings/19103.parquet",
                 ),
-            ),
-            structure_info=StructureInfo(
-                folder_structure=FOLDER_STRUCTURE + "{path}",
-                description="Miners upload below their own folder. A list shows one page of 1,000 entries; "
-                "ask again with the last of them as `start_after` for the next.",
-                example=FOLDER_STRUCTURE + "epoch=2026-11-22T04-00-00/listings/19103.parquet",
-            ),
-        )
+            )
 
     async def miner_list(
         self, request: ProvenRequest, miner: Hotkey, epoch_id: str, start_after: str | None
