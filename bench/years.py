@@ -14,7 +14,7 @@ from zipcast.selection import SelectionSettings
 
 ASSIGNED = 40
 ZIPCODES = 42_000
-# As many as the audit trail is kept for.
+# The audit trail is kept for a year.
 ISSUANCE_DAYS = 365
 
 FILL = """

@@ -66,7 +66,7 @@ class Rules:
     """Credentials that a hotkey gets whatever others use up; None where `total` is too small to share."""
     by_verb: dict[Verb, Rule]
     repetitions: Rule
-    """Of one signed request that was granted access: each gets the same."""
+    """For copies of one signed request that was granted access. Each copy gets the same access."""
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "Rules":
@@ -176,9 +176,9 @@ class Limits:
         await self._charge(self.rules.statistics, counted_as(address))
 
     async def charge(self, verb: Verb, hotkey: str, request_key: str) -> bool:
-        """Charge a request whose signature was verified. Return False if this process has charged it before:
-        a repetition uses up nothing of the hotkey's quota, since a stranger may have sent it. It has a limit
-        of its own. Raises ServiceError(RATE_LIMITED)."""
+        """Charge a request whose signature was verified. Return False if this process has charged it before.
+        Such a repetition has a limit of its own and does not count against the hotkey: a stranger may have
+        sent it. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None and not await self._charge_once(verb, rule, hotkey, request_key):
             return False
@@ -248,8 +248,8 @@ class Limits:
             self._charged.pop((rule.name, hotkey, request_key), None)
 
     def take_back(self, verb: Verb, hotkey: str) -> None:
-        """What was charged turned out to be a repetition, of which this process did not know: nothing of it
-        counts, for the hotkey or in the total. It stays known."""
+        """Give back the charge for a request that another process had charged already, to the hotkey and in
+        the total. The request stays known, so that its next copy is a repetition."""
         for rule in (self.rules.by_verb.get(verb), self.rules.total if verb in MINTING_VERBS else None):
             if rule is not None:
                 self._credit(rule, hotkey)

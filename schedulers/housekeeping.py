@@ -54,7 +54,7 @@ class Housekeeping:
         audited_before = self.clock.now() - self.retention.audit
         await self._drop("audit", lambda one: housekeeping.drop_audit(one, audited_before))
         await self._archive()
-        # Last, since whoever reads the table at length makes it fail.
+        # Last, because a long read of the table makes it fail.
         async with self.database.begin() as connection:
             gone = await housekeeping.drop_issuance_days(connection, audited_before)
         self.metrics.rows_dropped.labels("issuance_days").inc(gone)

@@ -69,7 +69,7 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER
 
 
 def driver_arguments(database_url: str) -> dict[str, Any]:
-    """What `asyncpg.connect` is given for that URL. Raises DatabaseUrlError."""
+    """Return the arguments of `asyncpg.connect` for that URL. Raises DatabaseUrlError."""
     if not _SCHEME.match(database_url):
         raise DatabaseUrlError("must start with postgresql://")
     try:

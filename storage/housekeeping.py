@@ -58,7 +58,7 @@ class Needed:
 
 
 async def add_issuance_days(connection: AsyncConnection) -> None:
-    """Make the partitions of the coming week: what is signed on a day without one is refused."""
+    """Make the partitions of the coming week. A request signed on a day without one is refused."""
     await connection.execute(select(func.zipcast.add_issuance_days()))
 
 
