@@ -16,6 +16,7 @@ COPY --from=build /venv /venv
 WORKDIR /app
 COPY migrations ./migrations
 COPY storage ./storage
+COPY access ./access
 COPY runtime ./runtime
 COPY schedulers ./schedulers
 COPY broker_service ./broker_service

@@ -25,7 +25,7 @@ from storage import (
 from storage.issuances import FIND
 from storage.submissions import Submission, store_submission
 from zipcast.calendar import EpochCalendar, format_epoch_id
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 HOUR = timedelta(hours=1)
 Ask = Callable[[AsyncConnection, "Moment"], Awaitable[object]]

@@ -3,8 +3,9 @@
 import asyncio
 import sys
 
+from access.doorway import Doorway
 from http_bridge.access import Access
-from http_bridge.app import CURRENT_PATH, Bridge, build
+from http_bridge.app import Bridge, build
 from http_bridge.assignments import Assignments
 from http_bridge.feed import EpochFeed
 from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
@@ -18,13 +19,13 @@ from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from http_bridge.stream import Listeners
 from runtime import process
-from runtime.doorway import Doorway
 from runtime.epoch_pools import EpochPools
 from runtime.epoch_results import EpochResultsReader
 from runtime.http_server import Server
 from runtime.nats_connection import Link
 from runtime.process import Lifecycle
 from runtime.settings import load
+from zipcast.protocol.verbs import VERBS, Verb
 from zipcast.subjects import EPOCH
 
 USER = "bridge"
@@ -49,7 +50,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     bridge = _bridge(doorway, Forwarder(asking.connection, metrics), feed)
     app = build(bridge)
     life.vitals.pages.update(_ops(settings, doorway, bridge).pages())
-    fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins, hot=CURRENT_PATH)
+    fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins, hot=_current_path())
     server = Server(
         Access(fronted, metrics, doorway.clock),
         host=settings.bridge_host,
@@ -71,6 +72,11 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await doorway.close()
 
 
+def _current_path() -> str | None:
+    http = VERBS[Verb.EPOCH_CURRENT].http
+    return None if http is None else http.path
+
+
 async def _stay_linked(link: Link, life: Lifecycle) -> None:
     await link.open()
     await life.wait()
@@ -86,7 +92,7 @@ async def _follow_epochs(link: Link, doorway: Doorway, feed: EpochFeed) -> None:
 def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
     database, clock, current, limits = doorway.database, doorway.clock, doorway.current, doorway.limits
     return Bridge(
-        doorkeeper=doorway.doorkeeper,
+        pipeline=doorway.pipeline,
         current=current,
         forwarder=forwarder,
         health=BridgeHealth(database, forwarder, doorway.registry, current, limits, clock),

@@ -1,72 +1,45 @@
-"""The bridge's endpoints (contract-http): each a few lines over what memory and responder hold."""
+"""The bridge's endpoints: each a few lines over what this process holds, or what the responder answers."""
 
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from access.legacy_authentication import named_epoch
+from access.pipeline import Pipeline
+from access.requests import Admission, Arrival, Fields, VerifiedRefusalError
 from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
-from http_bridge.admin import add_admin
 from http_bridge.assignments import Assignments
 from http_bridge.current_reply import CurrentReply, is_known
-from http_bridge.description import describe
+from http_bridge.documentation import Endpoint, add_public, add_verb, describe
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
-from http_bridge.history import PublicHistory
+from http_bridge.history import EndedEpochsQuery, PublicHistory
 from http_bridge.pages import add_pages
-from http_bridge.schemas import Alive, CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools, pool_request
 from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.identity import Arrival, Caller, Doorkeeper, Proof, VerifiedRefusalError
-from runtime.legacy_rules import Fields, named_epoch
 from runtime.limits import Limits, Rules
 from runtime.probes import REMEMBERED_SECONDS
 from runtime.refusals import RefusalTrail, note_admin_request
-from zipcast.errors import ServiceError
-from zipcast.health import HealthStatus
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.health import Alive, HealthStatus
 from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
 from zipcast.hotkeys import Hotkey
-from zipcast.legacy_messages import FolderAccessReply, MinerAccessReply, ValidatorAccessReply
-from zipcast.messages import HEADER_CLIENT_ADDRESS, LegacyChoiceReply, ValidatorUploadReply, WireModel
-from zipcast.pool_messages import EpochPoolReply
-from zipcast.result_messages import ConsensusReply, ResultsReply
-from zipcast.status_messages import StatusReply
-from zipcast.subjects import Verb
+from zipcast.messages import WireModel
+from zipcast.protocol.verbs import OF_AN_EPOCH, VERBS, Verb
 
 JSON = "application/json"
-CURRENT_PATH = "/api/v1/zipcode-assignments/current"
-# Counted here; the responder counts what it answers.
-ANSWERED_HERE = frozenset(
-    {
-        Verb.EPOCH_CURRENT,
-        Verb.EPOCH_POOL,
-        Verb.EPOCH_STREAM,
-        Verb.EPOCH_VALIDATION,
-        Verb.VALIDATOR_CONSENSUS,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Admitted:
-    """A request that may go on, and who was proven to send it."""
-
-    arrival: Arrival
-    caller: Caller
-    proof: Proof
 
 
 @dataclass(slots=True)
 class Bridge:
     """What the endpoints work with."""
 
-    doorkeeper: Doorkeeper
+    pipeline: Pipeline
     current: CurrentEpoch
     forwarder: Forwarder
     health: BridgeHealth
@@ -87,43 +60,62 @@ class Bridge:
             self._reply = CurrentReply.of(epoch)
         return self._reply
 
-    async def admit(self, request: Request, verb: Verb, query: Fields | None = None) -> Admitted:
-        """Who asks. What is refused here is noted here; the responder notes what it refuses itself.
-
-        Raises ServiceError."""
-        arrival = await requests.arrival(request, verb)
-        verified: Hotkey | None = None
-        try:
-            admission = self.doorkeeper.admit_bridged(arrival, query)
-            if verb in ANSWERED_HERE:
-                verified = admission.caller.hotkey
-                await self.limits.charge(verb, verified, admission.proof.request_key)
-        except ServiceError as error:
-            if isinstance(error, VerifiedRefusalError):
-                verified = error.hotkey
-            source = arrival.headers[HEADER_CLIENT_ADDRESS]
-            note_admin_request(verb, verified, source, error.code)
-            self.refusals.note(
-                verb=verb, error=error.code, hotkey=verified, source=source, request_id=arrival.request_id
-            )
-            raise
-        return Admitted(arrival, admission.caller, admission.proof)
+    async def admit(self, request: Request, verb: Verb, query: Fields) -> Admission:
+        """Return who asks for what the bridge answers itself. Raises ServiceError."""
+        return await self._admit(await requests.arrival(request, verb, query))
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
-        """The responder's answer to a request that was checked here first. Raises ServiceError."""
-        admitted = await self.admit(request, verb)
-        body = await self.forwarder.forward(admitted.arrival, admitted.caller.hotkey)
+        """Return the responder's answer to a request that was checked here first. The responder checks and
+        charges it again, and notes what it refuses itself. Raises ServiceError."""
+        arrival = await requests.arrival(request, verb)
+        admission = await self._admit(arrival)
+        body = await self.forwarder.forward(arrival, admission.caller.hotkey)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
+
+    async def _admit(self, arrival: Arrival) -> Admission:
+        """Admit the request, or note why it is refused. Raises ServiceError."""
+        try:
+            return await self.pipeline.admit(arrival, charge=not VERBS[arrival.verb].is_forwarded)
+        except ServiceError as error:
+            verified: Hotkey | None = error.hotkey if isinstance(error, VerifiedRefusalError) else None
+            note_admin_request(arrival.verb, verified, arrival.source, error.code)
+            self.refusals.note(
+                verb=arrival.verb,
+                error=error.code,
+                hotkey=verified,
+                source=arrival.source,
+                request_id=arrival.request_id,
+            )
+            raise
 
 
 def build(bridge: Bridge) -> FastAPI:
     """The application; everything it needs is in `bridge`."""
     app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    errors.install(app, bridge.doorkeeper.clock)
+    errors.install(app, bridge.pipeline.clock)
+    # The stream's path comes before `/epochs/{epoch_id}`, which would take it for an id.
+    _add_current(app, bridge)
+    _add_for_validators(app, bridge)
+    for verb, spec in VERBS.items():
+        if spec.is_forwarded:
+            add_verb(app, verb, _forwarding(bridge, verb))
+    _add_history(app, bridge)
+    add_pages(app)
+    _add_facts(app, bridge.limits.rules)
+    _add_health(app, bridge.health)
+    describe(app)
+    return app
 
-    @app.get(CURRENT_PATH, responses=_replies(CurrentAssignmentReply))
+
+def _forwarding(bridge: Bridge, verb: Verb) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return await bridge.forwarded(request, verb)
+
+    return endpoint
+
+
+def _add_current(app: FastAPI, bridge: Bridge) -> None:
     async def current_assignment(request: Request) -> Response:
-        """The running epoch, with the signed text it was published as."""
         await bridge.admit(request, Verb.EPOCH_CURRENT, requests.single_parameters(request))
         reply = await bridge.current_reply()
         shown = reply.for_encodings(request.headers.get("accept-encoding", ""))
@@ -132,147 +124,145 @@ def build(bridge: Bridge) -> FastAPI:
             return Response(status_code=304, headers=shown.headers | age)
         return Response(shown.body, media_type=JSON, headers=shown.headers | age)
 
-    @app.get("/api/v1/zipcode-assignments/stats", responses=_replies(StatisticsReply))
+    async def epoch_stream(request: Request) -> Response:
+        admission = await bridge.admit(request, Verb.EPOCH_STREAM, requests.single_parameters(request))
+        return bridge.listeners.respond(request, admission.caller.hotkey, admission.proof)
+
+    add_verb(app, Verb.EPOCH_CURRENT, current_assignment)
+    add_verb(app, Verb.EPOCH_STREAM, epoch_stream)
+
+
+def _add_for_validators(app: FastAPI, bridge: Bridge) -> None:
+    async def epoch_assignment(request: Request, epoch_id: str) -> Response:
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        await bridge.admit(request, Verb.EPOCH_VALIDATION, asked)
+        named_epoch(asked)
+        return _private(await bridge.assignments.body(epoch_id))
+
+    async def epoch_pool(request: Request, epoch_id: str) -> Response:
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        await bridge.admit(request, Verb.EPOCH_POOL, asked)
+        return _private((await bridge.pools.page(pool_request(asked))).to_bytes())
+
+    async def epoch_results(request: Request, epoch_id: str) -> Response:
+        asked = requests.single_parameters(request) | {"epochId": epoch_id}
+        caller = (await bridge.admit(request, Verb.VALIDATOR_CONSENSUS, asked)).caller
+        return _private((await bridge.results.page(caller.hotkey, consensus_request(asked))).to_bytes())
+
+    add_verb(app, Verb.EPOCH_VALIDATION, epoch_assignment)
+    add_verb(app, Verb.EPOCH_POOL, epoch_pool)
+    add_verb(app, Verb.VALIDATOR_CONSENSUS, epoch_results)
+
+
+def _private(body: bytes) -> Response:
+    return Response(body, media_type=JSON, headers={"Cache-Control": "private"})
+
+
+def _add_history(app: FastAPI, bridge: Bridge) -> None:
     async def statistics(request: Request) -> Response:
-        """Public numbers of epochs that have started, and of the zipcodes."""
         await bridge.limits.charge_statistics(client_address(request.scope))
         reply = await bridge.statistics.reply()
         return Response(reply.to_bytes(), media_type=JSON, headers={"Cache-Control": "public, max-age=5"})
 
-    @app.get("/api/v1/epochs", responses=_replies(EndedEpochsReply))
     async def ended_epochs(request: Request) -> Response:
-        """Epochs that have ended, newest first, as they were signed, with their seeds."""
         page = await bridge.history.page(requests.single_parameters(request))
         return page.response(request, "public, max-age=5")
 
-    @app.get("/api/v1/epochs/stream", response_class=StreamingResponse)
-    async def epoch_stream(request: Request) -> Response:
-        """Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given."""
-        admitted = await bridge.admit(request, Verb.EPOCH_STREAM, requests.single_parameters(request))
-        return bridge.listeners.respond(request, admitted.caller.hotkey, admitted.proof)
-
-    @app.get("/api/v1/epochs/{epoch_id}", responses=_replies(EndedEpochReply))
     async def ended_epoch(request: Request, epoch_id: str) -> Response:
-        """One epoch that has ended."""
         reply = await bridge.history.one(epoch_id)
         return reply.response(request, "public, max-age=60")
 
-    @app.get("/api/v1/epochs/{epoch_id}/pool", responses=_replies(EpochPoolReply))
-    async def epoch_pool(request: Request, epoch_id: str) -> Response:
-        """What an epoch was chosen from, for validators, one epoch after its end; page by page."""
-        asked = requests.single_parameters(request) | {"epochId": epoch_id}
-        await bridge.admit(request, Verb.EPOCH_POOL, asked)
-        page = await bridge.pools.page(pool_request(asked))
-        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "private"})
-
-    @app.get(
-        "/api/v1/zipcode-assignments/epoch/{epoch_id}",
-        responses=_replies(EpochAssignmentReply | RevealedEpochReply),
+    add_public(
+        app,
+        "/api/v1/zipcode-assignments/stats",
+        statistics,
+        title="Public numbers",
+        text="Public numbers of epochs that have started, and of the zipcodes.",
+        reply=StatisticsReply,
+        errors={ErrorCode.SERVICE_UNAVAILABLE},
     )
-    async def epoch_assignment(request: Request, epoch_id: str) -> Response:
-        """An epoch that has started, for validators; one epoch after its end with its seed."""
-        asked = requests.single_parameters(request) | {"epochId": epoch_id}
-        await bridge.admit(request, Verb.EPOCH_VALIDATION, asked)
-        named_epoch(asked)
-        body = await bridge.assignments.body(epoch_id)
-        return Response(body, media_type=JSON, headers={"Cache-Control": "private"})
-
-    _add_forwarded(app, bridge)
-    _add_results(app, bridge)
-    add_admin(app, bridge.forwarded)
-    add_pages(app)
-    _add_facts(app, bridge.limits.rules)
-    _add_health(app, bridge.health)
-    describe(app)
-    return app
-
-
-def _add_forwarded(app: FastAPI, bridge: Bridge) -> None:
-    @app.post("/api/v1/zipcode-assignments/status", responses=_replies(StatusReply))
-    async def status(request: Request) -> Response:
-        """How far a miner is with an epoch."""
-        return await bridge.forwarded(request, Verb.MINER_STATUS)
-
-    @app.post("/api/v1/s3-access/validator-upload", responses=_replies(ValidatorUploadReply))
-    async def validator_upload(request: Request) -> Response:
-        """A form and session credentials for one validator's folder of one epoch."""
-        return await bridge.forwarded(request, Verb.S3_VALIDATOR_UPLOAD)
-
-    @app.post("/get-folder-access", responses=_replies(FolderAccessReply))
-    async def folder_access(request: Request) -> Response:
-        """A form for one miner's whole folder, for 24 hours."""
-        return await bridge.forwarded(request, Verb.S3_FOLDER_ACCESS)
-
-    @app.post("/get-validator-access", responses=_replies(ValidatorAccessReply))
-    async def validator_access(request: Request) -> Response:
-        """Lists of all that miners uploaded, for validators, for 24 hours."""
-        return await bridge.forwarded(request, Verb.S3_VALIDATOR_ACCESS)
-
-    @app.post("/get-miner-specific-access", responses=_replies(MinerAccessReply))
-    async def miner_access(request: Request) -> Response:
-        """A list of one miner's uploads, for validators, for 24 hours."""
-        return await bridge.forwarded(request, Verb.S3_MINER_ACCESS)
-
-    @app.post("/api/v1/auth/legacy", responses=_replies(LegacyChoiceReply))
-    async def legacy_choice(request: Request) -> Response:
-        """Whether legacy commitments count for the hotkey that signs this, which takes `btauth/1`."""
-        return await bridge.forwarded(request, Verb.AUTH_LEGACY)
-
-
-def _add_results(app: FastAPI, bridge: Bridge) -> None:
-    @app.post("/api/v1/validation-results", responses=_replies(ResultsReply))
-    async def validation_results(request: Request) -> Response:
-        """What a validator found in an epoch that has ended; the files that it names are checked."""
-        return await bridge.forwarded(request, Verb.VALIDATOR_RESULTS)
-
-    @app.get("/api/v1/validation-results/{epoch_id}", responses=_replies(ConsensusReply))
-    async def epoch_results(request: Request, epoch_id: str) -> Response:
-        """What validators found in an epoch, and their consensus, once it is revealed; page by page."""
-        asked = requests.single_parameters(request) | {"epochId": epoch_id}
-        caller = (await bridge.admit(request, Verb.VALIDATOR_CONSENSUS, asked)).caller
-        page = await bridge.results.page(caller.hotkey, consensus_request(asked))
-        return Response(page.to_bytes(), media_type=JSON, headers={"Cache-Control": "private"})
+    add_public(
+        app,
+        "/api/v1/epochs",
+        ended_epochs,
+        title="Epochs that have ended",
+        text="Epochs that have ended, newest first, as they were signed, with their seeds.",
+        reply=EndedEpochsReply,
+        errors={ErrorCode.MALFORMED_EPOCH_ID, ErrorCode.SERVICE_UNAVAILABLE},
+        query=EndedEpochsQuery,
+    )
+    add_public(
+        app,
+        "/api/v1/epochs/{epoch_id}",
+        ended_epoch,
+        title="One epoch that has ended",
+        text="One epoch that has ended, as it was signed, with its seed.",
+        reply=EndedEpochReply,
+        errors=OF_AN_EPOCH,
+    )
 
 
 def _add_facts(app: FastAPI, rules: Rules) -> None:
-    @app.get("/commitment-formats")
-    async def commitment_formats() -> facts.CommitmentFormatsReply:
-        """What to sign for which endpoint."""
-        return facts.commitment_formats()
+    _add_constant(
+        app,
+        "/commitment-formats",
+        "What to sign for what",
+        "What to sign for which endpoint.",
+        facts.commitment_formats(),
+    )
+    _add_constant(app, "/structure-info", "Where files go", "Where files go.", facts.structure_info())
+    _add_constant(
+        app, "/rate-limits", "Limits in force", "How much may be asked for.", limits.rate_limits(rules)
+    )
 
-    @app.get("/structure-info")
-    async def structure_info() -> facts.StructureInfoReply:
-        """Where files go."""
-        return facts.structure_info()
 
-    @app.get("/rate-limits")
-    async def rate_limits() -> limits.RateLimitsReply:
-        """How much may be asked for."""
-        return limits.rate_limits(rules)
+def _add_constant(app: FastAPI, path: str, title: str, text: str, reply: WireModel) -> None:
+    body = reply.to_bytes()
+
+    async def constant() -> Response:
+        return Response(body, media_type=JSON)
+
+    add_public(app, path, constant, title=title, text=text, reply=type(reply))
 
 
 def _add_health(app: FastAPI, health: BridgeHealth) -> None:
-    @app.get("/healthcheck", responses=_replies(HealthcheckReply))
     async def healthcheck() -> Response:
-        """How each part is, at most five seconds ago; 503 if the assignment cannot be served."""
         reply = await health.reply()
         headers = {"Cache-Control": "no-store"}
         if reply.status is not HealthStatus.UNHEALTHY:
             return Response(reply.to_bytes(), 200, headers, JSON)
         return Response(reply.to_bytes(), 503, headers | {"Retry-After": str(int(REMEMBERED_SECONDS))}, JSON)
 
-    @app.get("/health/live", responses=_replies(Alive))
-    async def live() -> dict[str, str]:
-        """Whether this process answers at all; says nothing of what it depends on."""
-        return {"status": "ok"}
+    async def live() -> Response:
+        return Response(Alive().to_bytes(), media_type=JSON)
 
-    @app.get("/health/ready", responses=_replies(Alive))
-    async def ready() -> dict[str, str]:
-        """Whether it can serve the current assignment."""
+    async def ready() -> Response:
         await health.require_ready()
-        return {"status": "ok"}
+        return await live()
 
-
-def _replies(model: type[WireModel] | UnionType) -> dict[int | str, dict[str, Any]]:
-    """What the description says of an endpoint that answers with ready-made bytes."""
-    return {200: {"model": model}}
+    add_public(
+        app,
+        "/healthcheck",
+        healthcheck,
+        title="How everything is",
+        text="How each part is, at most five seconds ago; 503 if the assignment cannot be served.",
+        reply=HealthcheckReply,
+        is_reply_when_unavailable=True,
+    )
+    add_public(
+        app,
+        "/health/live",
+        live,
+        title="Whether the process answers",
+        text="Whether this process answers at all; says nothing of what it depends on.",
+        reply=Alive,
+    )
+    add_public(
+        app,
+        "/health/ready",
+        ready,
+        title="Whether assignments can be served",
+        text="Whether it can serve the current assignment.",
+        reply=Alive,
+        errors={ErrorCode.REGISTRY_UNAVAILABLE, ErrorCode.SERVICE_UNAVAILABLE},
+    )

@@ -5,22 +5,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from zipcast.assignment_messages import ASSIGNMENT_FIELDS
 from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.messages import EpochMessage, Proof
-
-# The contract's fields of the epoch message, in its order; the rest travels inside `proof`.
-ASSIGNMENT_FIELDS = {
-    "epoch_id",
-    "epoch_start",
-    "epoch_end",
-    "nonce",
-    "target_listings",
-    "tolerance_percent",
-    "submission_deadline",
-    "zipcodes",
-    "assignments",
-    "metadata",
-}
 
 
 @dataclass(frozen=True, slots=True)

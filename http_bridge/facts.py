@@ -1,80 +1,56 @@
 """What the code itself knows and clients ask: what to sign for what, and where files go.
 
-Owns the shape of `/commitment-formats` and `/structure-info`; the texts are `zipcast.auth`'s.
+Owns the shape of `/commitment-formats` and `/structure-info`; the texts stand in `VERBS`.
 """
 
-from zipcast import auth
-from zipcast.auth import API_WINDOW, GET_WINDOW, Window
+from pydantic import Field
+
 from zipcast.legacy_messages import FOLDER_STRUCTURE, StructureInfo, UnderscoredModel
 from zipcast.messages import WireModel
+from zipcast.protocol.verbs import VERBS, Asker
 
 
 class CommitmentFormat(WireModel):
     """Sign the UTF-8 text of `format` with sr25519, raw or as `<Bytes>…</Bytes>`; seconds accepted."""
 
-    endpoint: str
-    format: str
-    validators_only: bool
-    past_seconds: int
-    future_seconds: int
+    endpoint: str = Field(description="Method and path.")
+    format: str = Field(description="The text, with the fields that are put into it.")
+    validators_only: bool = Field(description="Whether only validators may ask.")
+    past_seconds: int = Field(description="How long ago it may have been signed, seconds.", examples=[300])
+    future_seconds: int = Field(description="How far ahead the signer's clock may be, seconds.")
 
 
 class CommitmentFormatsReply(WireModel):
-    formats: tuple[CommitmentFormat, ...]
-    signature: str = "hex of the sr25519 signature, with or without 0x"
-    accepted: tuple[str, str] = ("{text}", "<Bytes>{text}</Bytes>")
+    formats: tuple[CommitmentFormat, ...] = Field(description="What to sign for which endpoint.")
+    signature: str = Field(
+        default="hex of the sr25519 signature, with or without 0x", description="How the signature is sent."
+    )
+    accepted: tuple[str, str] = Field(
+        default=("{text}", "<Bytes>{text}</Bytes>"), description="In which wrappings the text may be signed."
+    )
 
 
 class StructureInfoReply(UnderscoredModel):
     """The folders of miners and of validators."""
 
-    miners: StructureInfo
-    validators: StructureInfo
+    miners: StructureInfo = Field(description="Folder of a miner.")
+    validators: StructureInfo = Field(description="Folder of a validator.")
 
 
 def commitment_formats() -> CommitmentFormatsReply:
     return CommitmentFormatsReply(
-        formats=(
-            _format("GET /api/v1/zipcode-assignments/current", auth.CURRENT_COMMITMENT, API_WINDOW),
-            _format("GET /api/v1/epochs/stream", auth.STREAM_COMMITMENT, API_WINDOW),
-            _format(
-                "POST /api/v1/s3-access/validator-upload",
-                auth.VALIDATOR_UPLOAD_COMMITMENT,
-                API_WINDOW,
-                validators_only=True,
-            ),
-            _format(
-                "GET /api/v1/zipcode-assignments/epoch/{epoch_id}",
-                auth.VALIDATION_COMMITMENT,
-                API_WINDOW,
-                validators_only=True,
-            ),
-            _format("POST /api/v1/zipcode-assignments/status", auth.STATUS_COMMITMENT, API_WINDOW),
-            _format("POST /api/v1/zipcode-assignments/status", auth.MINER_STATUS_COMMITMENT, API_WINDOW),
-            _format("POST /get-folder-access", auth.FOLDER_ACCESS_COMMITMENT, GET_WINDOW),
-            _format(
-                "POST /get-validator-access",
-                auth.VALIDATOR_ACCESS_COMMITMENT,
-                GET_WINDOW,
-                validators_only=True,
-            ),
-            _format(
-                "POST /get-miner-specific-access",
-                auth.MINER_ACCESS_COMMITMENT,
-                GET_WINDOW,
-                validators_only=True,
-            ),
+        formats=tuple(
+            CommitmentFormat(
+                endpoint=f"{spec.http.method} {spec.http.path}",
+                format=text,
+                validators_only=spec.who is Asker.VALIDATOR,
+                past_seconds=spec.window.past_seconds,
+                future_seconds=spec.window.future_seconds,
+            )
+            for spec in VERBS.values()
+            if spec.http is not None
+            for text in spec.commitments
         )
-    )
-
-
-def _format(endpoint: str, text: str, window: Window, *, validators_only: bool = False) -> CommitmentFormat:
-    return CommitmentFormat(
-        endpoint=endpoint,
-        format=text,
-        validators_only=validators_only,
-        past_seconds=window.past_seconds,
-        future_seconds=window.future_seconds,
     )
 
 

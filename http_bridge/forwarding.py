@@ -9,9 +9,9 @@ from nats.aio.client import Client
 from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 
+from access.requests import Arrival
 from http_bridge.metrics import BridgeMetrics
 from runtime import logs
-from runtime.identity import Arrival
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.health import HealthReply
 from zipcast.hotkeys import Hotkey
@@ -32,7 +32,7 @@ class Forwarder:
     async def forward(self, arrival: Arrival, caller: Hotkey) -> bytes:
         """Return the responder's reply to a request that `caller` was verified to have signed. Raises the
         ServiceError it states, or SERVICE_UNAVAILABLE."""
-        headers = arrival.headers | {HEADER_REQUEST_ID: arrival.request_id, HEADER_CALLER: caller}
+        headers = {**arrival.headers, HEADER_REQUEST_ID: arrival.request_id, HEADER_CALLER: caller}
         if not self.connection.is_connected:
             self.metrics.unanswered.inc()
             raise _unavailable()

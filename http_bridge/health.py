@@ -34,22 +34,24 @@ FEATURES = ("currentAssignment", "epochProofs", "validatorUpload", "folderAccess
 
 
 class RunningEpoch(WireModel):
-    id: str
-    start_time: WireTime
-    end_time: WireTime
+    id: str = Field(description="The epoch's id.", examples=["2026-11-22T04-00-00"])
+    start_time: WireTime = Field(description="First instant, UTC.")
+    end_time: WireTime = Field(description="First instant after it, UTC.")
 
 
 class HealthcheckReply(WireModel):
     """`uptime` in seconds."""
 
-    status: HealthStatus
-    timestamp: WireTime
-    uptime: float
-    version: str
-    folder_structure: str = Field(alias="folder_structure")
-    services: dict[str, ServiceHealth]
-    current_epoch: RunningEpoch | None
-    features: dict[str, bool]
+    status: HealthStatus = Field(description="How far it is.", examples=["degraded"])
+    timestamp: WireTime = Field(description="When it was put together, UTC.")
+    uptime: float = Field(description="Seconds since the process started.", examples=[12.5])
+    version: str = Field(description="Version of the software.", examples=["0.1.0"])
+    folder_structure: str = Field(
+        alias="folder_structure", description="Pattern of a key.", examples=["data/hotkey={hotkey}/"]
+    )
+    services: dict[str, ServiceHealth] = Field(description="Each part, as it was at most five seconds ago.")
+    current_epoch: RunningEpoch | None = Field(description="The epoch that runs now; null where none does.")
+    features: dict[str, bool] = Field(description="What this service can do.")
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Literal
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.ready_replies import ReadyReplies, ReadyReply
@@ -18,10 +19,17 @@ from storage.history import PastEpoch
 from zipcast.calendar import EpochInterval
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.messages import Proof
+from zipcast.messages import Proof, WireModel
 
-DEFAULT_LIMIT, MOST = 20, 100
+DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 _COUNT = re.compile(r"[1-9][0-9]{0,2}")
+
+
+class EndedEpochsQuery(WireModel):
+    """The parameters of the list of ended epochs."""
+
+    limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Epochs per page.")
+    before: str | None = Field(default=None, description="Only epochs that began before this one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +106,8 @@ def _one(found: PastEpoch) -> EndedEpochReply:
 
 
 def _limit(text: str) -> int:
-    if not _COUNT.fullmatch(text) or int(text) > MOST:
-        raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"limit must be a number from 1 to {MOST}.")
+    if not _COUNT.fullmatch(text) or int(text) > MAX_LIMIT:
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"limit must be a number from 1 to {MAX_LIMIT}.")
     return int(text)
 
 

@@ -1,5 +1,7 @@
 """`GET /rate-limits`: the limits in force, as `runtime.limits` counts them."""
 
+from pydantic import Field
+
 from runtime.limits import Rule, Rules
 from zipcast.messages import WireModel
 
@@ -7,15 +9,17 @@ from zipcast.messages import WireModel
 class LimitInForce(WireModel):
     """At most `amount` in any `seconds`, counted per hotkey, per client address, or for the whole service."""
 
-    name: str
-    amount: int
-    seconds: int
-    per: str
+    name: str = Field(description="Name of the limit.", examples=["address"])
+    amount: int = Field(description="How many in any window.", examples=[1000])
+    seconds: int = Field(description="Length of the window, seconds.", examples=[60])
+    per: str = Field(description="For whom it counts: hotkey, address or service.", examples=["address"])
 
 
 class RateLimitsReply(WireModel):
-    limits: tuple[LimitInForce, ...]
-    note: str = "Only requests whose signature was verified count against a hotkey."
+    limits: tuple[LimitInForce, ...] = Field(description="Limits in force.")
+    note: str = Field(
+        default="Only requests whose signature was verified count against a hotkey.", description="A remark."
+    )
 
 
 def rate_limits(rules: Rules) -> RateLimitsReply:

@@ -1,7 +1,6 @@
-"""Swagger UI, ReDoc and the page of the NATS subjects, with all assets served by the bridge itself.
+"""Serves Swagger UI, ReDoc and the AsyncAPI viewer, with all their assets.
 
-Owns the pages. The policy on each page keeps a browser from asking anybody else, such as ReDoc's own
-logo, which its script would load from elsewhere.
+The policy on each page keeps a browser from loading anything from elsewhere, such as ReDoc's own logo.
 """
 
 import json
@@ -13,31 +12,32 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from http_bridge import asyncapi
 from http_bridge.assets import Asset, AssetFolder
+from http_bridge.documentation import JSON, Schema
 
 OPENAPI = "/openapi.json"
 ASYNCAPI = "/asyncapi.json"
-ASSETS, OWN_ASSETS = "/assets/docs", "/assets/own"
+ASSETS, ASYNCAPI_ASSETS = "/assets/docs", "/assets/asyncapi"
 STATIC = files("http_bridge") / "static"
 # ReDoc would load its maker's logo from elsewhere.
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _NO_LOGO = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
-JSON = "application/json"
 # Both pages start by a line of inline script; ReDoc searches in a worker it makes itself.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
 )
-OWN_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
+ASYNCAPI_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
 def add_pages(app: FastAPI) -> None:
-    """`/docs` and `/redoc` over the application's `/openapi.json`; `/asyncapi` over the kept description."""
+    """`/docs` and `/redoc` over `/openapi.json`; `/asyncapi` over `/asyncapi.json`."""
     documentation = AssetFolder.of(files("fastapi_offline") / "static")
     redoc_script = documentation.assets["redoc.standalone.js"].plain.replace(_LOGO, _NO_LOGO)
     scripts = {**documentation.assets, "redoc.standalone.js": Asset.of(redoc_script, "text/javascript")}
     app.mount(ASSETS, AssetFolder(scripts))
-    app.mount(OWN_ASSETS, AssetFolder.of(STATIC / "own"))
+    app.mount(ASYNCAPI_ASSETS, AssetFolder.of(files("asyncapi_viewer") / "static"))
     _add_descriptions(app)
 
     @app.get("/docs", include_in_schema=False)
@@ -67,24 +67,31 @@ def add_pages(app: FastAPI) -> None:
 
 def _add_descriptions(app: FastAPI) -> None:
     page = (STATIC / "asyncapi.html").read_text()
-    subjects = Asset.of((STATIC / "asyncapi.json").read_bytes(), JSON)
 
     @cache
     def endpoints() -> Asset:
         """Made at the first request, when every endpoint is there."""
-        return Asset.of(json.dumps(app.openapi(), separators=(",", ":")).encode(), JSON)
+        return _json(app.openapi())
+
+    @cache
+    def subjects() -> Asset:
+        return _json(asyncapi.document())
 
     @app.get(OPENAPI, include_in_schema=False)
     async def openapi_json(request: Request) -> Response:
         return endpoints().response(request)
 
     @app.get("/asyncapi", include_in_schema=False)
-    async def asyncapi() -> Response:
-        return HTMLResponse(page, headers={"Content-Security-Policy": OWN_POLICY})
+    async def asyncapi_page() -> Response:
+        return HTMLResponse(page, headers={"Content-Security-Policy": ASYNCAPI_POLICY})
 
     @app.get(ASYNCAPI, include_in_schema=False)
     async def asyncapi_json(request: Request) -> Response:
-        return subjects.response(request)
+        return subjects().response(request)
+
+
+def _json(document: Schema) -> Asset:
+    return Asset.of(json.dumps(document, separators=(",", ":")).encode(), JSON)
 
 
 def _guarded(page: HTMLResponse) -> Response:

@@ -9,16 +9,13 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from access.requests import Arrival, Fields
 from http_bridge.access import METHOD_SENT, client_address, correlation_of
-from runtime.identity import Arrival
 from zipcast import btauth
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import VERBS, Verb
 
-MAX_BODY_BYTES = 64 * 1024
-# A report with its audit fills a NATS message, of 256 KB with the headers.
-LARGER_BODIES = {Verb.VALIDATOR_RESULTS: 240 * 1024, Verb.MINER_STATUS: 160 * 1024}
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 _MOST_FIELDS = 64
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
@@ -27,11 +24,13 @@ LONGEST_TARGET = 2048
 _TARGET = re.compile(rf"^[\x21-\x7e]{{1,{LONGEST_TARGET}}}$")
 
 
-async def arrival(request: Request, verb: Verb) -> Arrival:
-    """Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST)."""
+async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> Arrival:
+    """Read a request. `query`: where the legacy identity of a GET stands.
+
+    Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST | MALFORMED_AUTH)."""
     # From the request line: `request.url` is made with the Host header, which the client chooses.
-    query = request.scope["query_string"].decode("latin-1")
-    target = request.scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
+    query_text = request.scope["query_string"].decode("latin-1")
+    target = request.scope["raw_path"].decode("latin-1") + (f"?{query_text}" if query_text else "")
     if not _TARGET.fullmatch(target):
         raise ServiceError(
             ErrorCode.MALFORMED_REQUEST, f"The address holds at most {LONGEST_TARGET} plain characters."
@@ -53,10 +52,10 @@ async def arrival(request: Request, verb: Verb) -> Arrival:
         if not _PRINTABLE.fullmatch(value):
             raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
     headers[HEADER_HTTP_TARGET] = target
-    body = await _bounded_body(request, LARGER_BODIES.get(verb, MAX_BODY_BYTES))
+    body = await _bounded_body(request, VERBS[verb].max_body_bytes)
     if body:
         body = _as_json(request.headers.get("content-type", ""), body, signed=signed)
-    return Arrival(verb, body, headers, correlation_of(request.scope))
+    return Arrival(verb, body, headers, correlation_of(request.scope), query=query)
 
 
 def _as_json(content_type: str, body: bytes, *, signed: bool) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.history import came_too_late
@@ -19,7 +20,7 @@ from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.health import HealthStatus
-from zipcast.messages import WireModel, WireTime
+from zipcast.messages import Success, WireModel, WireTime
 
 log = logs.logger()
 
@@ -31,76 +32,91 @@ Status = Literal["ACTIVE", "COMPLETED", "LATE", "ARCHIVED", "MISSED"]
 
 
 class CurrentEpochStatus(WireModel):
-    id: str
-    status: Status
-    start_time: WireTime
-    end_time: WireTime
-    zipcode_count: int
-    target_listings: int | None
-    actual_expected: int | None
+    id: str = Field(description="The epoch's id.", examples=["2026-11-22T04-00-00"])
+    status: Status = Field(description="Where the epoch is in its life.", examples=["ACTIVE"])
+    start_time: WireTime = Field(description="First instant, UTC.")
+    end_time: WireTime = Field(description="First instant after it, UTC.")
+    zipcode_count: int = Field(description="How many zipcodes the epoch has.", examples=[2])
+    target_listings: int | None = Field(
+        description="Listings the zipcodes of the epoch should hold together."
+    )
+    actual_expected: int | None = Field(
+        description="Listings that the epoch's zipcodes hold together, as published."
+    )
 
 
 class Timing(WireModel):
     """Whole seconds; null while no epoch runs."""
 
-    time_until_epoch_end: int | None
-    time_until_next_epoch: int | None
-    epoch_duration_hours: float | None
+    time_until_epoch_end: int | None = Field(description="Whole seconds; null while no epoch runs.")
+    time_until_next_epoch: int | None = Field(description="Whole seconds; null while no epoch runs.")
+    epoch_duration_hours: float | None = Field(description="Length of an epoch, hours.", examples=[4.0])
 
 
 class NextEpoch(WireModel):
-    start_time: WireTime | None
+    start_time: WireTime | None = Field(description="First instant, UTC.")
 
 
 class EpochStatus(WireModel):
-    current_epoch: CurrentEpochStatus | None
-    timing: Timing
-    next_epoch: NextEpoch
+    current_epoch: CurrentEpochStatus | None = Field(
+        description="The epoch that runs now; null where none does."
+    )
+    timing: Timing = Field(description="What is left of the epoch.")
+    next_epoch: NextEpoch = Field(description="When the next epoch begins.")
 
 
 class Configuration(WireModel):
     """What the newest epoch was committed to, never the weights."""
 
-    target_listings: int
-    tolerance_percent: int
-    min_zipcode_listings: int
-    max_zipcode_listings: int
-    cooldown_hours: float
-    epoch_duration_hours: float
+    target_listings: int = Field(description="Listings the zipcodes of the epoch should hold together.")
+    tolerance_percent: int = Field(description="How far the sum may lie from the target, percent.")
+    min_zipcode_listings: int = Field(description="Least listings of a zipcode that may be drawn.")
+    max_zipcode_listings: int = Field(description="Most listings of a zipcode that may be drawn.")
+    cooldown_hours: float = Field(description="How long a zipcode rests after it was drawn, hours.")
+    epoch_duration_hours: float = Field(description="Length of an epoch, hours.", examples=[4.0])
 
 
 class ZipcodeStatistics(WireModel):
     """The distributions count active zipcodes. `eligible_zipcodes` may be drawn, whatever their age and
     cooldown: this number changes with an import only."""
 
-    total_zipcodes: int
-    active_zipcodes: int
-    eligible_zipcodes: int | None
-    state_distribution: dict[str, int]
-    tier_distribution: dict[str, int]
-    configuration: Configuration | None
+    total_zipcodes: int = Field(description="All zipcodes that are known.", examples=[900])
+    active_zipcodes: int = Field(description="Those that may be drawn at all.", examples=[850])
+    eligible_zipcodes: int | None = Field(
+        description="Those that may be drawn, whatever their age and cooldown; changes with an import only. "
+        "Null where no epoch was committed to."
+    )
+    state_distribution: dict[str, int] = Field(description="Active zipcodes by state.")
+    tier_distribution: dict[str, int] = Field(description="Active zipcodes by market tier.")
+    configuration: Configuration | None = Field(description="Rules of the newest epoch, without weights.")
 
 
 class EpochPerformance(WireModel):
     """`miners_participated` reported on the epoch; `completion_rate` of those, 0 to 1, completed it in
     time."""
 
-    epoch_id: str
-    status: Status
-    zipcodes_assigned: int
-    target_listings: int | None
-    actual_expected: int | None
-    miners_participated: int
-    completion_rate: float
+    epoch_id: str = Field(description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time.")
+    status: Status = Field(description="Where the epoch is in its life.", examples=["ACTIVE"])
+    zipcodes_assigned: int = Field(description="How many zipcodes the epoch had.", examples=[2])
+    target_listings: int | None = Field(
+        description="Listings the zipcodes of the epoch should hold together."
+    )
+    actual_expected: int | None = Field(
+        description="Listings that the epoch's zipcodes hold together, as published."
+    )
+    miners_participated: int = Field(description="Miners that reported on the epoch.", examples=[3])
+    completion_rate: float = Field(description="Share of those that completed it, 0 to 1.")
 
 
 class StatisticsReply(WireModel):
-    success: Literal[True] = True
-    current_time: WireTime
-    system_status: HealthStatus
-    epoch_status: EpochStatus
-    zipcode_statistics: ZipcodeStatistics
-    recent_performance: tuple[EpochPerformance, ...]
+    success: Success = True
+    current_time: WireTime = Field(description="Now, UTC.")
+    system_status: HealthStatus = Field(description="`degraded` while no epoch runs.", examples=["ok"])
+    epoch_status: EpochStatus = Field(description="The running epoch and when the next begins.")
+    zipcode_statistics: ZipcodeStatistics = Field(description="Numbers of zipcodes.")
+    recent_performance: tuple[EpochPerformance, ...] = Field(
+        description="The newest epochs that have started, newest first."
+    )
 
 
 @dataclass(slots=True)

@@ -16,10 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
+from access.requests import Proof
 from http_bridge.access import METHOD_SENT
 from http_bridge.feed import EpochFeed
 from runtime import logs
-from runtime.identity import Proof
 from runtime.registry import RegistryView
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError

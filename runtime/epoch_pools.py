@@ -3,13 +3,13 @@
 Owns when it is shown, and how large a page is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime.asking import epoch_start, record_of
-from runtime.legacy_rules import Fields
 from storage import epoch_pools, epochs
 from storage.epoch_pools import RevealedPool
 from zipcast.errors import ErrorCode, ServiceError
@@ -42,7 +42,7 @@ class EpochPools:
             return await _page(connection, request)
 
 
-def pool_request(asked: Fields) -> EpochPoolRequest:
+def pool_request(asked: Mapping[str, object]) -> EpochPoolRequest:
     """From an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
     try:
         return EpochPoolRequest.model_validate(asked)

@@ -5,7 +5,7 @@ epoch was revealed. Until then each validator sees its own alone, over NATS: the
 no right to read reports before that. The arithmetic is `zipcast.consensus`'s.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime.asking import epoch_start, record_of
-from runtime.legacy_rules import Fields
 from runtime.registry import RegistryView
 from storage import epochs, honeypots
 from storage.coverage import Covered, read_covered
@@ -99,7 +98,7 @@ class EpochResultsReader:
         )
 
 
-def consensus_request(asked: Fields) -> ConsensusRequest:
+def consensus_request(asked: Mapping[str, object]) -> ConsensusRequest:
     """From an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
     try:
         return ConsensusRequest.model_validate(asked)

@@ -23,7 +23,7 @@ from runtime.source_addresses import counted_as
 from zipcast.calendar import scaled
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.subjects import MINTING_VERBS, Verb
+from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()
 
@@ -38,7 +38,7 @@ MAX_HOTKEYS = 256
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,6 @@ class Rules:
             length = window if window == MINUTE else scaled(window, settings.epoch_seconds)
             return Rule(name, amount, max(1, int(length.total_seconds())), per)
 
-        miner = settings.daily_limit_per_miner
-        reading = rule("validator-read", settings.daily_limit_per_validator, DAY, "hotkey")
         reserved = settings.total_daily_limit // (2 * MAX_HOTKEYS)
         return cls(
             address=rule("address", settings.limit_address_per_minute, MINUTE, "address"),
@@ -83,25 +81,11 @@ class Rules:
             total=rule("credentials", settings.total_daily_limit, DAY, "service"),
             reserved=rule("credentials-reserved", reserved, DAY, "hotkey") if reserved else None,
             by_verb={
-                Verb.EPOCH_CURRENT: rule("current", settings.limit_current_per_minute, MINUTE, "hotkey"),
-                Verb.EPOCH_STREAM: rule("stream", settings.limit_current_per_minute, MINUTE, "hotkey"),
-                Verb.EPOCH_GET: rule("epoch-get", settings.limit_status_per_hour, HOUR, "hotkey"),
-                Verb.EPOCH_POOL: rule("epoch-pool", settings.limit_pool_per_hour, HOUR, "hotkey"),
-                Verb.EPOCH_VALIDATION: rule("epoch", settings.limit_epoch_per_hour, HOUR, "hotkey"),
-                Verb.MINER_STATUS: rule("status", settings.limit_status_per_hour, HOUR, "hotkey"),
-                Verb.VALIDATOR_RESULTS: rule("results", settings.limit_results_per_hour, HOUR, "hotkey"),
-                Verb.VALIDATOR_CONSENSUS: rule(
-                    "consensus", settings.limit_consensus_per_hour, HOUR, "hotkey"
-                ),
-                Verb.S3_FOLDER_ACCESS: rule("folder-access", miner, DAY, "hotkey"),
-                Verb.S3_MINER_UPLOAD: rule("miner-upload", miner, DAY, "hotkey"),
-                Verb.S3_VALIDATOR_UPLOAD: rule(
-                    "validator-upload", settings.limit_upload_per_hour, HOUR, "hotkey"
-                ),
-                Verb.S3_VALIDATOR_READ: reading,
-                Verb.S3_MINER_LIST: reading,
-                Verb.S3_VALIDATOR_ACCESS: reading,
-                Verb.S3_MINER_ACCESS: reading,
+                verb: rule(
+                    spec.limit.name, getattr(settings, spec.limit.setting), spec.limit.window, "hotkey"
+                )
+                for verb, spec in VERBS.items()
+                if spec.limit is not None
             },
             repetitions=Rule("repetitions", MAX_REPETITIONS, int(REMEMBERED_SECONDS), "request"),
         )
@@ -182,7 +166,7 @@ class Limits:
         rule = self.rules.by_verb.get(verb)
         if rule is not None and not await self._charge_once(verb, rule, hotkey, request_key):
             return False
-        if verb in MINTING_VERBS:
+        if VERBS[verb].mints:
             try:
                 await self._charge_total(hotkey)
             except ServiceError:
@@ -192,7 +176,7 @@ class Limits:
 
     async def charge_repetition(self, verb: Verb, hotkey: str, request_key: str) -> None:
         """Raises ServiceError(RATE_LIMITED)."""
-        rule = self.rules.repetitions if verb in MINTING_VERBS else self.rules.by_verb[verb]
+        rule = self.rules.repetitions if VERBS[verb].mints else self.rules.by_verb[verb]
         await self._charge(rule, f"{hotkey} {request_key}")
 
     async def _charge_once(self, verb: Verb, rule: Rule, hotkey: str, request_key: str) -> bool:
@@ -250,7 +234,7 @@ class Limits:
     def take_back(self, verb: Verb, hotkey: str) -> None:
         """Give back the charge for a request that another process had charged already, to the hotkey and in
         the total. The request stays known, so that its next copy is a repetition."""
-        for rule in (self.rules.by_verb.get(verb), self.rules.total if verb in MINTING_VERBS else None):
+        for rule in (self.rules.by_verb.get(verb), self.rules.total if VERBS[verb].mints else None):
             if rule is not None:
                 self._credit(rule, hotkey)
 

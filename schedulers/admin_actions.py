@@ -34,7 +34,7 @@ from zipcast.admin_messages import (
 from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.messages import WireModel
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 
 class CommandRefusedError(Exception):

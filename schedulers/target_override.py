@@ -9,8 +9,8 @@ from runtime import logs
 from storage import admin_commands, epochs
 from storage.candidates import load_real_candidates
 from storage.zipcode_import import newest_import_id
+from zipcast.protocol.verbs import Verb
 from zipcast.selection import MAX_TARGET_LISTINGS, PoolTooSmallError, SelectionSettings, select
-from zipcast.subjects import Verb
 
 log = logs.logger()
 

@@ -15,7 +15,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import CredentialIssuance
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 LIST_WITH_UPLOAD = timedelta(hours=3)
 """How long the list address works that comes with a miner's form. The row has the end of the form, which may

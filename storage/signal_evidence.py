@@ -16,7 +16,7 @@ from storage import manifests
 from storage.tables import Epoch, EpochAssignment, MinerSignal, RequestRefusal, UploadSeal
 from zipcast.calendar import EpochInterval
 from zipcast.errors import ErrorCode
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 # Refusals are kept no longer.
 LOOK_BACK = timedelta(days=30)

@@ -27,8 +27,8 @@ from zipcast.envelope import Trust
 from zipcast.hotkeys import Signer
 from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import WireModel
+from zipcast.protocol.verbs import Verb
 from zipcast.requester import Requester
-from zipcast.subjects import Verb
 
 
 class AdminClient:

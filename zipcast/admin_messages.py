@@ -9,13 +9,17 @@ from pydantic import AfterValidator, Field, StrictInt, StringConstraints
 
 from zipcast.calendar import parse_epoch_id
 from zipcast.hotkeys import parse_hotkey
-from zipcast.messages import EpochId, WireModel, WireTime
+from zipcast.messages import EpochId, HotkeyText, Success, WireModel, WireTime
 from zipcast.selection import MAX_TARGET_LISTINGS
 
 CONNECTIONS_PER_PAGE = 500
 COMMANDS_LISTED = 50
 
-CommandId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+CommandId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"),
+    Field(description="UUID of the command.", examples=["6f1c2b9e-3d4a-4c5b-8e7f-0a1b2c3d4e5f"]),
+]
 CommandState = Literal["queued", "done", "failed"]
 
 
@@ -37,25 +41,31 @@ class EpochRegenerateRequest(WireModel):
 class EpochGenerateRequest(WireModel):
     """Prepare the running epoch if it is missing, else the next one; no other."""
 
-    epoch_id: NamedEpoch | None = None
+    epoch_id: NamedEpoch | None = Field(
+        default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
+    )
 
 
 class TargetOverrideRequest(WireModel):
     """Another target for one epoch that is not committed to yet."""
 
     epoch_id: NamedEpoch
-    target_listings: StrictInt = Field(ge=1, le=MAX_TARGET_LISTINGS)
+    target_listings: StrictInt = Field(
+        ge=1, le=MAX_TARGET_LISTINGS, description="Listings the zipcodes of the epoch should hold together."
+    )
 
 
 class ConnectionsListRequest(WireModel):
     """From the `offset`-th on, oldest first."""
 
-    hotkey: NamedHotkey | None = None
-    offset: StrictInt = Field(default=0, ge=0, le=1_000_000)
+    hotkey: NamedHotkey | None = Field(default=None, description="Hotkey, SS58 with prefix 42.")
+    offset: StrictInt = Field(
+        default=0, ge=0, le=1_000_000, description="How many to pass over, oldest first.", examples=[0]
+    )
 
 
 class ConnectionsKickRequest(WireModel):
-    hotkey: NamedHotkey
+    hotkey: NamedHotkey = Field(description="Hotkey, SS58 with prefix 42.")
 
 
 class CommandsListRequest(WireModel):
@@ -67,49 +77,49 @@ class CommandsGetRequest(WireModel):
 
 
 class FailedOutcome(WireModel):
-    kind: Literal["failed"] = "failed"
-    reason: str
+    kind: Literal["failed"] = Field(default="failed", description="Which outcome this is.")
+    reason: str = Field(description="Why it failed.")
 
 
 class EpochOutcome(WireModel):
     """`changed`: whether this command did it, or it was so before."""
 
-    kind: Literal["epoch"] = "epoch"
+    kind: Literal["epoch"] = Field(default="epoch", description="Which outcome this is.")
     epoch_id: EpochId
-    changed: bool
+    changed: bool = Field(description="Whether this command did it, or it was so before.")
 
 
 class OverrideOutcome(WireModel):
-    kind: Literal["override"] = "override"
+    kind: Literal["override"] = Field(default="override", description="Which outcome this is.")
     epoch_id: EpochId
-    target_listings: int
+    target_listings: int = Field(description="Listings the zipcodes of the epoch should hold together.")
 
 
 class ListedConnection(WireModel):
     """Messages are counted as nats-server does: `messages_in` came from the client."""
 
-    hotkey: str
-    address: str
-    since: WireTime
-    messages_in: int
-    messages_out: int
+    hotkey: HotkeyText
+    address: str = Field(description="IP address of the client.", examples=["192.0.2.7"])
+    since: WireTime = Field(description="Since when, UTC.")
+    messages_in: int = Field(description="Messages that came from the client.", examples=[3])
+    messages_out: int = Field(description="Messages that went to the client.", examples=[40])
 
 
 class ConnectionsOutcome(WireModel):
     """One page; `next_offset` where there is another."""
 
-    kind: Literal["connections"] = "connections"
-    total: int
-    connections: tuple[ListedConnection, ...]
-    next_offset: int | None
+    kind: Literal["connections"] = Field(default="connections", description="Which outcome this is.")
+    total: int = Field(description="How many there are in all.", examples=[501])
+    connections: tuple[ListedConnection, ...] = Field(description="NATS connections.")
+    next_offset: int | None = Field(description="Pass it as `offset` for the next page; null on the last.")
 
 
 class KickOutcome(WireModel):
     """How many connections there were to kick. Their clients may connect again at once."""
 
-    kind: Literal["kick"] = "kick"
-    hotkey: str
-    kicked: int
+    kind: Literal["kick"] = Field(default="kick", description="Which outcome this is.")
+    hotkey: HotkeyText
+    kicked: int = Field(description="How many connections were ended.", examples=[2])
 
 
 Outcome = Annotated[
@@ -121,30 +131,34 @@ Outcome = Annotated[
 class AdminCommandReply(WireModel):
     """`outcome` is null as long as the command is queued."""
 
-    success: Literal[True] = True
+    success: Success = True
     command_id: CommandId
-    command: str
-    state: CommandState
-    requested_at: WireTime
-    finished_at: WireTime | None
-    outcome: Outcome | None
+    command: str = Field(description="What was asked.", examples=["epoch.generate"])
+    state: CommandState = Field(description="queued, done or failed.", examples=["done"])
+    requested_at: WireTime = Field(description="When it was asked, UTC.")
+    finished_at: WireTime | None = Field(
+        description="When it was done or failed, UTC; null while it is queued."
+    )
+    outcome: Outcome | None = Field(description="What it came to; null while it is queued.")
 
 
 class RecordedCommand(WireModel):
     """One command of the list; `reason` where it failed."""
 
     command_id: CommandId
-    hotkey: str
-    command: str
-    arguments: dict[str, Any]
-    state: CommandState
-    requested_at: WireTime
-    finished_at: WireTime | None
-    reason: str | None
+    hotkey: HotkeyText
+    command: str = Field(description="What was asked.", examples=["target.override"])
+    arguments: dict[str, Any] = Field(description="What it was asked with.")
+    state: CommandState = Field(description="queued, done or failed.", examples=["done"])
+    requested_at: WireTime = Field(description="When it was asked, UTC.")
+    finished_at: WireTime | None = Field(
+        description="When it was done or failed, UTC; null while it is queued."
+    )
+    reason: str | None = Field(description="Why it failed.")
 
 
 class CommandsListReply(WireModel):
     """Newest first."""
 
-    success: Literal[True] = True
-    commands: tuple[RecordedCommand, ...]
+    success: Success = True
+    commands: tuple[RecordedCommand, ...] = Field(description="Newest first, of all admins.")

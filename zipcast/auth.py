@@ -64,42 +64,6 @@ VALIDATOR_ACCESS_COMMITMENT = "s3:validator:access:{timestamp}"
 MINER_ACCESS_COMMITMENT = "s3:validator:miner:{miner_hotkey}:{timestamp}"
 
 
-def current_commitment(timestamp: int) -> str:
-    return CURRENT_COMMITMENT.format(timestamp=timestamp)
-
-
-def stream_commitment(timestamp: int) -> str:
-    return STREAM_COMMITMENT.format(timestamp=timestamp)
-
-
-def validator_upload_commitment(timestamp: int) -> str:
-    return VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=timestamp)
-
-
-def folder_access_commitment(coldkey: str, hotkey: str, timestamp: int) -> str:
-    return FOLDER_ACCESS_COMMITMENT.format(coldkey=coldkey, hotkey=hotkey, timestamp=timestamp)
-
-
-def validation_commitment(epoch_id: str, timestamp: int) -> str:
-    return VALIDATION_COMMITMENT.format(epoch_id=epoch_id, timestamp=timestamp)
-
-
-def status_commitment(epoch_id: str, timestamp: int) -> str:
-    return STATUS_COMMITMENT.format(epoch_id=epoch_id, timestamp=timestamp)
-
-
-def miner_status_commitment(hotkey: str, epoch_id: str, timestamp: int) -> str:
-    return MINER_STATUS_COMMITMENT.format(hotkey=hotkey, epoch_id=epoch_id, timestamp=timestamp)
-
-
-def validator_access_commitment(timestamp: int) -> str:
-    return VALIDATOR_ACCESS_COMMITMENT.format(timestamp=timestamp)
-
-
-def miner_access_commitment(miner_hotkey: str, timestamp: int) -> str:
-    return MINER_ACCESS_COMMITMENT.format(miner_hotkey=miner_hotkey, timestamp=timestamp)
-
-
 @dataclass(frozen=True, slots=True)
 class UnverifiedCommitment:
     """A legacy request's identity fields, well-shaped, unchecked."""

@@ -29,9 +29,9 @@ from zipcast.errors import ServiceError
 from zipcast.hotkeys import Hotkey, Signer
 from zipcast.keeper import ConnectionKeeper
 from zipcast.messages import HEADER_STORED_AT
+from zipcast.protocol.verbs import Verb
 from zipcast.requester import ConnectionLostError, Requester
 from zipcast.requests import Requests
-from zipcast.subjects import Verb
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0

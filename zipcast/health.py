@@ -4,6 +4,7 @@ Reasons are our own words or an error's type; never a driver's text, an address 
 """
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -20,19 +21,19 @@ class ServiceHealth(WireModel):
     """One part, asked at most some seconds ago. `since` is when `status` became what it is, as far as
     the asking process saw; `last_error` stays after a recovery."""
 
-    status: HealthStatus
-    latency_ms: float
-    last_error: str | None
-    since: WireTime
-    note: str | None = None
+    status: HealthStatus = Field(description="How far it is.", examples=["ok"])
+    latency_ms: float = Field(description="How long the part took to answer, milliseconds.")
+    last_error: str | None = Field(description="What went wrong last, also after a recovery.")
+    since: WireTime = Field(description="Since when, UTC.")
+    note: str | None = Field(default=None, description="A remark.", examples=["limits are in memory"])
 
 
 class LastError(WireModel):
     """What was logged as an error last: the action, and the exception's type where there was one."""
 
-    action: str
-    at: WireTime
-    error: str | None
+    action: str = Field(description="What was being done.")
+    at: WireTime = Field(description="When, UTC.")
+    error: str | None = Field(description="Type of the exception.")
 
 
 class ProcessHealth(WireModel):
@@ -41,19 +42,32 @@ class ProcessHealth(WireModel):
     in vain at present, with the type of the error; `parts` is what it watches besides, such as the age of the
     zipcode data."""
 
-    process: str
-    status: HealthStatus
-    uptime: float
-    counts: dict[str, int]
-    problems: dict[str, int]
-    last_error: LastError | None
-    connections: dict[str, str]
-    failing: dict[str, str] = Field(default_factory=dict)
-    parts: dict[str, ServiceHealth] = Field(default_factory=dict)
+    process: str = Field(description="Name of the process, or how the responder that answered is.")
+    status: HealthStatus = Field(description="How far it is.")
+    uptime: float = Field(description="Seconds since the process started.")
+    counts: dict[str, int] = Field(description="What the process did since its start.")
+    problems: dict[str, int] = Field(description="Warnings and errors since its start, by action.")
+    last_error: LastError | None = Field(description="What went wrong last, also after a recovery.")
+    connections: dict[str, str] = Field(description="NATS connections.")
+    failing: dict[str, str] = Field(
+        default_factory=dict,
+        description="What the process tries in vain at present, with the type of the error.",
+    )
+    parts: dict[str, ServiceHealth] = Field(
+        default_factory=dict, description="What it watches besides, such as the age of the zipcode data."
+    )
+
+
+class Alive(WireModel):
+    """The process answers."""
+
+    status: Literal["ok"] = Field(default="ok", description="Always ok.")
 
 
 class HealthReply(WireModel):
     """What the responder can see and the bridge cannot; `process` is the responder that answered."""
 
-    services: dict[str, ServiceHealth]
-    process: ProcessHealth | None = None
+    services: dict[str, ServiceHealth] = Field(description="Each part, as it was at most five seconds ago.")
+    process: ProcessHealth | None = Field(
+        default=None, description="Name of the process, or how the responder that answered is."
+    )

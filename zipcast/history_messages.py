@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import FailFast, Field
 
 from zipcast.calendar import parse_epoch_id
-from zipcast.messages import EpochId, Proof, WireModel, WireTime
+from zipcast.messages import EpochId, Proof, Success, WireModel, WireTime
 from zipcast.pool_messages import EpochPool
 
 
@@ -15,25 +15,40 @@ class EndedEpoch(WireModel):
     clock; None if it was not published."""
 
     epoch_id: EpochId
-    epoch_start: WireTime
-    epoch_end: WireTime
-    status: Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]
-    late_seconds: Annotated[float, Field(ge=0)] | None
-    seed: str | None
-    seed_commitment: str
-    proof: Proof | None
+    epoch_start: WireTime = Field(description="First instant of the epoch, UTC.")
+    epoch_end: WireTime = Field(description="First instant after the epoch, UTC.")
+    status: Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"] = Field(
+        description="COMPLETED, LATE (published after its end: nobody could work on it), ARCHIVED (detail no "
+        "longer kept) or MISSED (nobody prepared it)."
+    )
+    late_seconds: Annotated[float, Field(ge=0)] | None = Field(
+        description="Seconds from the epoch's start to its publication; null if it was not published."
+    )
+    seed: str | None = Field(
+        description="Seed that the commitment was made for, hex; null until it is revealed."
+    )
+    seed_commitment: str = Field(
+        description="SHA-256 of the epoch's seed, published before anybody could know it; hex."
+    )
+    proof: Proof | None = Field(
+        description="The signed text as it was published, for anyone to check; null if nothing was."
+    )
 
 
 class EndedEpochReply(EndedEpoch):
-    success: Literal[True] = True
+    success: Success = True
 
 
 class EndedEpochsReply(WireModel):
     """Newest first; `next_before` continues: pass it as `before`."""
 
-    success: Literal[True] = True
-    epochs: Annotated[tuple[EndedEpoch, ...], FailFast()]
-    next_before: EpochId | None
+    success: Success = True
+    epochs: Annotated[tuple[EndedEpoch, ...], FailFast()] = Field(
+        description="Epochs that have ended, newest first."
+    )
+    next_before: EpochId | None = Field(
+        description="Pass it as `before` for the next page; null on the last."
+    )
 
     def following(self, before: str | None) -> str | None:
         """Return the `before` of the page that follows this one, which was asked for with `before`; None
@@ -50,10 +65,12 @@ class EndedEpochsReply(WireModel):
 class ExportedEpoch(EndedEpoch):
     """With the pool, where a validator asked for it."""
 
-    pool: EpochPool | None = None
+    pool: EpochPool | None = Field(
+        default=None, description="The epoch's pool, where a validator asked for it."
+    )
 
 
 class ExportedEpochs(WireModel):
     """What `zipcast epoch export` writes. `zipcast epoch list --json` can be read as one without pools."""
 
-    epochs: tuple[ExportedEpoch, ...]
+    epochs: tuple[ExportedEpoch, ...] = Field(description="Epochs that have ended, newest first.")

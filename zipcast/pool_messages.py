@@ -5,11 +5,11 @@ A row is a JSON list, in the order of `PoolRow`: 42,000 of them take some 50 pag
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import FailFast, Field
 
-from zipcast.messages import EpochId, Sha256Hex, WireModel, WireTime, ZipcodeText
+from zipcast.messages import EpochId, HotkeyText, Sha256Hex, Success, WireModel, WireTime, ZipcodeText
 from zipcast.selection import Candidate, MarketTier
 
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,19 +67,19 @@ class ToldHoneypot(WireModel):
     commitment. `discarded`: only a discarded draw had it, and the epoch did not assign it."""
 
     zipcode: ZipcodeText
-    real_listings: int = Field(ge=0)
-    published_listings: int = Field(ge=0)
-    salt: Sha256Hex
-    discarded: bool
+    real_listings: int = Field(ge=0, description="Listings that the zipcode really has.", examples=[31])
+    published_listings: int = Field(ge=0, description="Listings that were published for it.", examples=[810])
+    salt: Sha256Hex = Field(description="Opens the commitment to the real listings.")
+    discarded: bool = Field(description="Only a discarded draw had it; the epoch did not assign it.")
 
 
 class ToldSignal(WireModel):
     """Something about a miner to look at; `kind` says what, `details` on what grounds."""
 
-    hotkey: str
-    kind: str
-    details: dict[str, Any]
-    computed_at: WireTime
+    hotkey: HotkeyText
+    kind: str = Field(description="What was found.", examples=["honeypot_hit"])
+    details: dict[str, Any] = Field(description="On what grounds.")
+    computed_at: WireTime = Field(description="When it was found, UTC.")
 
 
 class PoolDetail(WireModel):
@@ -87,30 +87,44 @@ class PoolDetail(WireModel):
     `relaxed_age_days` says by how many days data was too old; `signals_left_out`, which the page has no room
     for, come with the epoch's results."""
 
-    inputs: str
-    seed: Sha256Hex
-    relaxed_age_days: int = Field(ge=0)
-    relaxed_cooldown: tuple[ZipcodeText, ...]
-    honeypots: tuple[ToldHoneypot, ...]
-    signals: tuple[ToldSignal, ...] = ()
-    signals_left_out: int = 0
+    inputs: str = Field(description="Text whose SHA-256 the message before promised.")
+    seed: Sha256Hex = Field(
+        description="Seed that the commitment was made for, hex; null until it is revealed."
+    )
+    relaxed_age_days: int = Field(
+        ge=0, description="By how many days data was too old, since there was too little other; 0 as a rule."
+    )
+    relaxed_cooldown: tuple[ZipcodeText, ...] = Field(
+        description="Zipcodes drawn although they rested, since there were too few others."
+    )
+    honeypots: tuple[ToldHoneypot, ...] = Field(description="Zipcodes with false counts that were drawn.")
+    signals: tuple[ToldSignal, ...] = Field(
+        default=(), description="Findings about miners that a validator may look into."
+    )
+    signals_left_out: int = Field(default=0, description="How many signals there are beyond those told here.")
 
 
 class EpochPoolRequest(WireModel):
     """Without `after` the first page."""
 
     epoch_id: EpochId
-    after: ZipcodeText | None = None
+    after: ZipcodeText | None = Field(
+        default=None, description="The zipcode after which the page begins; none: the first page."
+    )
 
 
 class EpochPoolReply(WireModel):
     """One page. `detail` is on the first only; `next_after`, if there is more, is the next one's `after`."""
 
-    success: Literal[True] = True
+    success: Success = True
     epoch_id: EpochId
-    detail: PoolDetail | None
-    candidates: Annotated[tuple[PoolRow, ...], FailFast()]
-    next_after: ZipcodeText | None
+    detail: PoolDetail | None = Field(description="What goes with the candidates; on the first page only.")
+    candidates: Annotated[tuple[PoolRow, ...], FailFast()] = Field(
+        description="Active zipcodes, each a list in this order."
+    )
+    next_after: ZipcodeText | None = Field(
+        description="Pass it as `after` for the next page; null on the last."
+    )
 
     def following(self, after: str | None) -> str | None:
         """Return the `after` of the page that follows this one, which was asked for with `after`; None after
@@ -124,8 +138,8 @@ class EpochPoolReply(WireModel):
 class EpochPool(WireModel):
     """All pages of one epoch."""
 
-    detail: PoolDetail
-    candidates: tuple[PoolRow, ...]
+    detail: PoolDetail = Field(description="What goes with the candidates; on the first page only.")
+    candidates: tuple[PoolRow, ...] = Field(description="Active zipcodes, each a list in this order.")
 
     @classmethod
     def of(cls, pages: Iterable[EpochPoolReply]) -> "EpochPool":

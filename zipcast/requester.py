@@ -21,7 +21,7 @@ from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey, Signer, parse_hotkey
 from zipcast.messages import HEADER_ERROR, WireModel, parse_error, stated_server_time
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0
 RETRY_PAUSE_SECONDS = 0.1

@@ -15,6 +15,7 @@ from zipcast.messages import (
     ValidatorUploadRequest,
 )
 from zipcast.pool_messages import EpochPool, EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.verbs import Verb
 from zipcast.requester import Requester
 from zipcast.result_messages import (
     ConsensusReply,
@@ -24,7 +25,6 @@ from zipcast.result_messages import (
     ResultsRequest,
 )
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
-from zipcast.subjects import Verb
 
 
 class Requests:

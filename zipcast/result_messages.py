@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from zipcast.hotkeys import parse_hotkey
-from zipcast.messages import EpochId, Sha256Hex, WireModel, WireTime, ZipcodeText
+from zipcast.messages import EpochId, HotkeyText, Sha256Hex, Success, WireModel, WireTime, ZipcodeText
 from zipcast.pool_messages import ToldSignal
 from zipcast.status_messages import Listings, StatedTime
 
@@ -60,28 +60,36 @@ AuditResult = Annotated[Literal["pass", "fail", "partial"], BeforeValidator(_low
 class TopMiner(WireModel):
     """`score` on the validator's own scale; only the order is compared between validators."""
 
-    hotkey: SaidHotkey
-    score: Score
+    hotkey: SaidHotkey = Field(description="Hotkey, SS58 with prefix 42.")
+    score: Score = Field(
+        description="On the validator's own scale; only the order is compared between validators."
+    )
 
 
 class ReportedFile(WireModel):
     """One object that the validator uploaded for the epoch, below his own prefix."""
 
-    key: ObjectKey
-    size_bytes: int = Field(ge=0, le=MOST_FILE_BYTES)
-    sha256: Sha256Hex
+    key: ObjectKey = Field(description="Key of the object.")
+    size_bytes: int = Field(ge=0, le=MOST_FILE_BYTES, description="Bytes.", examples=[4096])
+    sha256: Sha256Hex = Field(description="SHA-256 of the file, lower-case hex.")
 
 
 class AuditRow(WireModel):
     """One miner's zipcode as the validator checked it."""
 
-    miner_hotkey: SaidHotkey
+    miner_hotkey: SaidHotkey = Field(description="Miner whose zipcode was checked, SS58.")
     zipcode: ZipcodeText
-    type: AuditType
-    result: AuditResult
-    score: Score
-    listings_checked: Listings = 0
-    issues: Annotated[tuple[Issue, ...], Field(max_length=MOST_ISSUES)] = ()
+    type: AuditType = Field(description="How it was checked: basic, spot_check or full.")
+    result: AuditResult = Field(description="What came of it: pass, fail or partial.", examples=["partial"])
+    score: Score = Field(
+        description="On the validator's own scale; only the order is compared between validators."
+    )
+    listings_checked: Listings = Field(
+        default=0, description="How many listings were looked at.", examples=[20]
+    )
+    issues: Annotated[tuple[Issue, ...], Field(max_length=MOST_ISSUES)] = Field(
+        default=(), description="What was found wrong, in words."
+    )
 
 
 class ResultsRequest(WireModel):
@@ -89,13 +97,25 @@ class ResultsRequest(WireModel):
     many rows as fit the message."""
 
     epoch_id: EpochId
-    started_at: StatedTime | None = None
-    duration_seconds: Annotated[float, Field(ge=0, le=LONGEST_DURATION_SECONDS, allow_inf_nan=False)]
-    miners_evaluated: int = Field(ge=0, le=MOST_MINERS)
-    top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MOST_TOP)]
-    listings_validated: Listings
-    files: Annotated[tuple[ReportedFile, ...], Field(max_length=MOST_FILES)] = ()
-    audit: tuple[AuditRow, ...] = ()
+    started_at: StatedTime | None = Field(
+        default=None, description="When the validation began; UTC where no zone is given."
+    )
+    duration_seconds: Annotated[float, Field(ge=0, le=LONGEST_DURATION_SECONDS, allow_inf_nan=False)] = Field(
+        description="How long the validation took, seconds."
+    )
+    miners_evaluated: int = Field(
+        ge=0, le=MOST_MINERS, description="How many miners were evaluated.", examples=[12]
+    )
+    top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MOST_TOP)] = Field(
+        description="At most three miners, the best first."
+    )
+    listings_validated: Listings = Field(description="How many listings were validated.", examples=[640])
+    files: Annotated[tuple[ReportedFile, ...], Field(max_length=MOST_FILES)] = Field(
+        default=(), description="What the validator uploaded for the epoch, below his own folder."
+    )
+    audit: tuple[AuditRow, ...] = Field(
+        default=(), description="What was checked, a row for each miner's zipcode."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -115,9 +135,11 @@ class CheckedFile(WireModel):
     """A file as it was found: `version_id` where the bucket keeps versions. `checked_by`: the SHA-256 that
     the store kept of the upload, or its content, read and hashed."""
 
-    key: str
-    version_id: str | None
-    checked_by: Literal["checksum", "content"]
+    key: str = Field(description="Key of the object.")
+    version_id: str | None = Field(description="Version of the object; null where the bucket has none.")
+    checked_by: Literal["checksum", "content"] = Field(
+        description="By the checksum that the store kept of the upload, or by its content."
+    )
 
 
 class ResultsReply(WireModel):
@@ -125,23 +147,25 @@ class ResultsReply(WireModel):
     `superseded_reports` counts his earlier ones, which stay on record. A `late` one came when the epoch had
     been revealed: it is kept, and counts for nothing."""
 
-    success: Literal[True] = True
-    message: str
-    result_id: str
+    success: Success = True
+    message: str = Field(description="One sentence for a person.", examples=["Recorded."])
+    result_id: str = Field(description="UUID of the report.")
     epoch_id: EpochId
-    received_at: WireTime
-    in_force: bool
-    late: bool
-    superseded_reports: int
-    audit_rows: int
-    files: tuple[CheckedFile, ...]
+    received_at: WireTime = Field(description="When it was received, UTC.")
+    in_force: bool = Field(description="Whether it is the validator's newest.")
+    late: bool = Field(
+        description="Whether it came when the epoch had been revealed: it is kept and counts for nothing."
+    )
+    superseded_reports: int = Field(description="How many earlier ones it took the place of.", examples=[1])
+    audit_rows: int = Field(description="How many rows of audit it holds.", examples=[1])
+    files: tuple[CheckedFile, ...] = Field(description="The files as they were found.")
 
 
 class ConsensusRequest(WireModel):
     """`offset` continues an earlier reply: its `next_offset`."""
 
     epoch_id: EpochId
-    offset: int = Field(default=0, ge=0, le=MOST_MINERS)
+    offset: int = Field(default=0, ge=0, le=MOST_MINERS, description="How many to pass over, oldest first.")
 
 
 class ToldReport(WireModel):
@@ -149,52 +173,63 @@ class ToldReport(WireModel):
     one that consensus is made of. `agreement` with the other counted reports, 0 to 1; null where there is no
     other."""
 
-    hotkey: str
-    result_id: str
-    alpha_stake_rao: int
-    reported_at: WireTime
-    received_at: WireTime
-    in_force: bool
-    counted: bool
-    late: bool
-    superseded_reports: int
-    duration_seconds: float
-    miners_evaluated: int
-    listings_validated: int
-    top_miners: tuple[TopMiner, ...]
-    files: int
-    audit_rows: int
-    agreement: float | None = None
-    outlier: bool = False
+    hotkey: HotkeyText
+    result_id: str = Field(description="UUID of the report.")
+    alpha_stake_rao: int = Field(description="Stake in rao, 1e-9 alpha.", examples=[1000000000000])
+    reported_at: WireTime = Field(description="When it was signed, UTC.")
+    received_at: WireTime = Field(description="When it was received, UTC.")
+    in_force: bool = Field(description="Whether it is the validator's newest.")
+    counted: bool = Field(
+        description="Whether consensus is made of it: the validator's newest that came in time."
+    )
+    late: bool = Field(
+        description="Whether it came when the epoch had been revealed: it is kept and counts for nothing."
+    )
+    superseded_reports: int = Field(description="How many earlier ones it took the place of.", examples=[0])
+    duration_seconds: float = Field(description="How long the validation took, seconds.", examples=[1800.5])
+    miners_evaluated: int = Field(description="How many miners were evaluated.", examples=[12])
+    listings_validated: int = Field(description="How many listings were validated.", examples=[640])
+    top_miners: tuple[TopMiner, ...] = Field(description="At most three miners, the best first.")
+    files: int = Field(description="How many files the report names.", examples=[0])
+    audit_rows: int = Field(description="How many rows of audit it holds.", examples=[1])
+    agreement: float | None = Field(
+        default=None,
+        description="Overlap of rankings weighted by stake, 0 to 1; null where there is nothing to compare.",
+    )
+    outlier: bool = Field(default=False, description="Whether it stands apart from the others, who agree.")
 
 
 class ConsensusMiner(WireModel):
     """`support`: 1 if every validator ranks this miner first, 0 if none names it; weighted by stake."""
 
-    hotkey: str
-    support: float
+    hotkey: HotkeyText
+    support: float = Field(
+        description="1 if every validator ranks this miner first, 0 if none names it; weighted by stake."
+    )
 
 
 class Coverage(WireModel):
     """How much of the epoch counted reports cover. `stake_share` is of the stake of all validators, 0 to 1;
     miners of the epoch are those who reported or uploaded."""
 
-    validators_reported: int
-    validators: int
-    stake_share: float
-    miners_audited: int
-    miners: int
-    zipcodes_audited: int
-    zipcodes: int
+    validators_reported: int = Field(description="Validators whose reports count.", examples=[2])
+    validators: int = Field(description="All validators.", examples=[3])
+    stake_share: float = Field(description="Of all validators' stake, that of those who reported, 0 to 1.")
+    miners_audited: int = Field(description="Miners that were checked.", examples=[1])
+    miners: int = Field(description="Miners that reported or uploaded.", examples=[4])
+    zipcodes_audited: int = Field(description="Zipcodes of the epoch that were checked.", examples=[1])
+    zipcodes: int = Field(description="Zipcodes of the epoch.", examples=[2])
 
 
 class Consensus(WireModel):
     """`agreement` of the counted reports with each other, 0 to 1; null where there are fewer than two."""
 
-    top_miners: tuple[ConsensusMiner, ...]
-    agreement: float | None
-    outliers: tuple[str, ...]
-    coverage: Coverage
+    top_miners: tuple[ConsensusMiner, ...] = Field(description="At most three miners, the best first.")
+    agreement: float | None = Field(
+        description="Overlap of rankings weighted by stake, 0 to 1; null where there is nothing to compare."
+    )
+    outliers: tuple[str, ...] = Field(description="Validators whose reports stand apart.")
+    coverage: Coverage = Field(description="How much of the epoch the counted reports cover.")
 
 
 class ConsensusReply(WireModel):
@@ -202,13 +237,19 @@ class ConsensusReply(WireModel):
     `signals`. `consensus` is on the first page; `next_offset`, if there is more, is the next one's
     `offset`."""
 
-    success: Literal[True] = True
+    success: Success = True
     epoch_id: EpochId
-    revealed: bool
-    consensus: Consensus | None
-    reports: tuple[ToldReport, ...]
-    signals: tuple[ToldSignal, ...]
-    next_offset: int | None
+    revealed: bool = Field(
+        description="Whether the epoch is revealed; before that, validators see their own reports alone."
+    )
+    consensus: Consensus | None = Field(
+        description="What the counted reports say together; on the first page only."
+    )
+    reports: tuple[ToldReport, ...] = Field(description="Validators' reports.")
+    signals: tuple[ToldSignal, ...] = Field(
+        description="Findings about miners that a validator may look into."
+    )
+    next_offset: int | None = Field(description="Pass it as `offset` for the next page; null on the last.")
 
     def following(self, offset: int) -> int | None:
         """Return the `offset` of the page that follows this one, which was asked for with `offset`; None
@@ -222,10 +263,16 @@ class EpochResults(WireModel):
     """All pages of one epoch."""
 
     epoch_id: EpochId
-    revealed: bool
-    consensus: Consensus | None
-    reports: tuple[ToldReport, ...]
-    signals: tuple[ToldSignal, ...]
+    revealed: bool = Field(
+        description="Whether the epoch is revealed; before that, validators see their own reports alone."
+    )
+    consensus: Consensus | None = Field(
+        description="What the counted reports say together; on the first page only."
+    )
+    reports: tuple[ToldReport, ...] = Field(description="Validators' reports.")
+    signals: tuple[ToldSignal, ...] = Field(
+        description="Findings about miners that a validator may look into."
+    )
 
     @classmethod
     def of(cls, pages: list[ConsensusReply]) -> "EpochResults":

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from zipcast.messages import EpochId, WireModel, WireTime, ZipcodeText
+from zipcast.messages import EpochId, Success, WireModel, WireTime, ZipcodeText
 
 MOST_LISTINGS = 1_000_000_000
 MOST_ZIPCODES = 1000
@@ -44,30 +44,40 @@ Listings = Annotated[int, Field(ge=0, le=MOST_LISTINGS)]
 
 class ZipcodeProgress(WireModel):
     zipcode: ZipcodeText
-    listings_scraped: Listings = 0
-    completed_at: StatedTime | None = None
+    listings_scraped: Listings = Field(default=0, description="Listings collected so far.", examples=[1960])
+    completed_at: StatedTime | None = Field(
+        default=None, description="When it was done; UTC where no zone is given."
+    )
 
 
 class StatusRequest(WireModel):
     """How far a miner is with an epoch. `nonce` is the epoch's, which proves that it was received."""
 
     epoch_id: EpochId
-    nonce: Annotated[str, StringConstraints(max_length=128)]
-    status: Status
-    listings_scraped: Listings | None = None
-    zipcodes_completed: Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES)] | None = None
-    s3_upload_complete: bool = False
-    s3_upload_timestamp: StatedTime | None = None
+    nonce: Annotated[str, StringConstraints(max_length=128)] = Field(
+        description="The epoch's nonce, which proves that it was received."
+    )
+    status: Status = Field(description="How far it is.", examples=["COMPLETED"])
+    listings_scraped: Listings | None = Field(
+        default=None, description="Listings collected so far.", examples=[1960]
+    )
+    zipcodes_completed: Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES)] | None = (
+        Field(default=None, description="Zipcodes that are done.")
+    )
+    s3_upload_complete: bool = Field(default=False, description="Whether all is uploaded.")
+    s3_upload_timestamp: StatedTime | None = Field(
+        default=None, description="When the upload ended; UTC where no zone is given."
+    )
 
 
 class StatusReply(WireModel):
     """`timestamp`: when it was received."""
 
-    success: Literal[True] = True
-    message: str
+    success: Success = True
+    message: str = Field(description="One sentence for a person.", examples=["Recorded."])
     epoch_id: EpochId
-    status: Status
-    timestamp: WireTime
+    status: Status = Field(description="How far it is.", examples=["COMPLETED"])
+    timestamp: WireTime = Field(description="When the report was received, UTC.")
 
 
 class EpochGetRequest(WireModel):

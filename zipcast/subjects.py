@@ -6,9 +6,9 @@ subject only parsed (base58 holds no dot, star or arrow).
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 
 EPOCH_STREAM = "EPOCHS"
 EPOCH_INGEST = "zipcast.ingest.epoch"
@@ -31,61 +31,6 @@ _REQUEST_PREFIX = "zipcast.v1"
 ADMIN_PREFIX = "zipcast.admin.v1"
 BRIDGE_REQUEST_PREFIX = "zipcast.bridge.v1."
 BRIDGE_HEALTH = f"{BRIDGE_REQUEST_PREFIX}health"
-
-
-class Verb(StrEnum):
-    """What can be requested; the last two tokens of a request subject."""
-
-    EPOCH_CURRENT = "epoch.current"
-    S3_MINER_UPLOAD = "s3.miner-upload"
-    S3_VALIDATOR_UPLOAD = "s3.validator-upload"
-    S3_VALIDATOR_READ = "s3.validator-read"
-    S3_MINER_LIST = "s3.miner-list"
-    S3_FOLDER_ACCESS = "s3.folder-access"  # a legacy request: over the bridge only
-    S3_VALIDATOR_ACCESS = "s3.validator-access"  # so are these three
-    S3_MINER_ACCESS = "s3.miner-access"
-    EPOCH_VALIDATION = "epoch.validation"
-    EPOCH_STREAM = "epoch.stream"  # over HTTP only
-    EPOCH_GET = "epoch.get"
-    EPOCH_POOL = "epoch.pool"
-    MINER_STATUS = "miner.status"
-    VALIDATOR_RESULTS = "validator.results"
-    VALIDATOR_CONSENSUS = "validator.consensus"
-    AUTH_LEGACY = "auth.legacy"
-    EPOCH_GENERATE = "epoch.generate"
-    EPOCH_REGENERATE = "epoch.regenerate"
-    TARGET_OVERRIDE = "target.override"
-    CONNECTIONS_LIST = "connections.list"
-    CONNECTIONS_KICK = "connections.kick"
-    COMMANDS_LIST = "commands.list"
-    COMMANDS_GET = "commands.get"
-
-
-MINER_VERBS = frozenset(
-    {Verb.EPOCH_CURRENT, Verb.EPOCH_GET, Verb.S3_MINER_UPLOAD, Verb.MINER_STATUS, Verb.AUTH_LEGACY}
-)
-# What these answer opens buckets; they are spelled `s3.`.
-MINTING_VERBS = frozenset(verb for verb in Verb if verb.startswith("s3."))
-VALIDATOR_VERBS = MINER_VERBS | {
-    Verb.EPOCH_POOL,
-    Verb.S3_VALIDATOR_UPLOAD,
-    Verb.S3_VALIDATOR_READ,
-    Verb.S3_MINER_LIST,
-    Verb.VALIDATOR_RESULTS,
-    Verb.VALIDATOR_CONSENSUS,
-}
-# What an admin asks, registered on the subnet or not; it has subjects of its own.
-ADMIN_VERBS = frozenset(
-    {
-        Verb.EPOCH_GENERATE,
-        Verb.EPOCH_REGENERATE,
-        Verb.TARGET_OVERRIDE,
-        Verb.CONNECTIONS_LIST,
-        Verb.CONNECTIONS_KICK,
-        Verb.COMMANDS_LIST,
-        Verb.COMMANDS_GET,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import sys
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
+from access.doorway import Doorway
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
@@ -29,7 +30,6 @@ from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
 from runtime import logs, nats_connection, process
-from runtime.doorway import Doorway
 from runtime.epoch_pools import EpochPools
 from runtime.epoch_results import EpochResultsReader
 from runtime.nats_client import HardenedClient
@@ -63,14 +63,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     writer = IssuanceWriter(await open_pool(url, application_name=f"zipcast-{USER}", size=WRITER_POOL_SIZE))
     client = HardenedClient()
     intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
-    gate = Gate(
-        doorway.doorkeeper,
-        doorway.limits,
-        writer,
-        doorway.refusals,
-        metrics,
-        intake,
-    )
+    gate = Gate(doorway.pipeline, writer, doorway.refusals, metrics, intake)
     sessions = Sessions(store, clock)
     issuer = Issuer(store, sessions, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
     reader = Reader(store, record, sessions, clock, settings.s3_bucket)

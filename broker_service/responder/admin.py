@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from access.requests import Admission
 from runtime.asking import record_of
-from runtime.identity import Admission
 from storage import admin_commands
 from storage.admin_commands import Command
 from zipcast.admin_messages import (
@@ -26,7 +26,7 @@ from zipcast.admin_messages import (
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import WireModel
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 OUTCOME_SECONDS = 3.0
 LOOK_SECONDS = 0.1

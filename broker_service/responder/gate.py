@@ -16,31 +16,32 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
+from access.pipeline import Pipeline
+from access.requests import Admission, Arrival, VerifiedRefusalError
 from broker_service.responder.intake import HotkeyIntake
 from broker_service.responder.issuing import IssuanceWriter, ProvenRequest
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from broker_service.responder.proven import answering
-from runtime import identity, logs
+from runtime import logs
 from runtime.correlation import correlated, correlation_id
-from runtime.identity import Admission, Arrival, Doorkeeper, VerifiedRefusalError
-from runtime.limits import Limits, Quota
 from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
+from runtime.source_addresses import stated_address
 from zipcast import subjects
 from zipcast.btauth import SIGNED_NAME_PREFIX
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import (
+    HEADER_CLIENT_ADDRESS,
     HEADER_ERROR,
     HEADER_REQUEST_ID,
     error_body,
     first_fault,
 )
+from zipcast.protocol.verbs import VERBS, Verb
 from zipcast.strict_json import parse_object
-from zipcast.subjects import MINTING_VERBS, Verb
 
 log = logs.logger()
 
-MAX_HEADER_BYTES = 4096
 Next = Callable[[StreamMessage[Msg]], Awaitable[Any]]
 
 
@@ -54,15 +55,13 @@ class Gate:
 
     def __init__(
         self,
-        doorkeeper: Doorkeeper,
-        limits: Limits,
+        pipeline: Pipeline,
         writer: IssuanceWriter,
         refusals: RefusalTrail,
         metrics: ResponderMetrics,
         intake: HotkeyIntake,
     ) -> None:
-        self._doorkeeper = doorkeeper
-        self._limits = limits
+        self._pipeline = pipeline
         self._writer = writer
         self._refusals = refusals
         self._metrics = metrics
@@ -101,11 +100,8 @@ class Gate:
             caller = admission.caller
             sender = _Sender(caller.hotkey, caller.source)
 
-            async def handle(request: ProvenRequest) -> Any:
-                with answering(request):
-                    return await call_next(message)
-
-            reply = await self._answer(Verb(verb), admission, handle)
+            with answering(ProvenRequest(Verb(verb), admission, self._writer, self._clock)):
+                reply = await call_next(message)
         except (ServiceError, ValidationError) as error:
             refused = error if isinstance(error, ServiceError) else first_fault(error)
             if isinstance(error, VerifiedRefusalError):
@@ -135,18 +131,9 @@ class Gate:
         )
         return self._refusal(refused, request_id)
 
-    async def _answer(
-        self, verb: Verb, admission: Admission, handle: Callable[[ProvenRequest], Awaitable[Any]]
-    ) -> Any:
-        """Return the handler's reply. What grants access charges when it writes the row."""
-        quota = Quota(self._limits, verb, admission.caller.hotkey, admission.proof.request_key)
-        if verb not in MINTING_VERBS:
-            await quota.charge()
-        return await handle(ProvenRequest(admission, quota, self._writer, self._clock))
-
     @property
     def _clock(self) -> Clock:
-        return self._doorkeeper.clock
+        return self._pipeline.clock
 
     def _measure(self, message: StreamMessage[Msg], result: str, began: float) -> None:
         bridged = message.raw_message.subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
@@ -154,26 +141,13 @@ class Gate:
         self._metrics.request(_verb_text(message), "bridge" if bridged else "nats", result, took)
 
     async def _admit(self, message: StreamMessage[Msg], request_id: str) -> Admission:
-        subject, reply = message.raw_message.subject, message.raw_message.reply
-        headers = dict(message.headers)
-        if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
-            if not subjects.reply_is_own(reply, subjects.BRIDGE_INBOX):
-                raise _HostileReplyError
-            _check_headers(message)
-            verb = subjects.parse_bridge_request(subject)
-            return self._doorkeeper.admit_bridged(Arrival(verb, message.body, headers, request_id))
-        try:
-            request = subjects.parse_request(subject)
-        except ValueError:
-            # The callout lets nobody publish here but that token's owner; no reply can be his.
-            raise _HostileReplyError from None
-        if not subjects.reply_is_own(reply, subjects.inbox_prefix(request.hotkey)):
+        """Raises ServiceError, and _HostileReplyError if the reply would not go to the sender."""
+        arrival = _arrival(message, request_id)
+        inbox = subjects.BRIDGE_INBOX if arrival.owner is None else subjects.inbox_prefix(arrival.owner)
+        if not subjects.reply_is_own(message.raw_message.reply, inbox):
             raise _HostileReplyError
-        # Only its owner can publish here, so this counts against nobody else.
-        await self._limits.charge_sender(request.hotkey)
-        _check_headers(message)
-        arrival = Arrival(request.verb, message.body, headers, request_id)
-        return self._doorkeeper.admit_direct(arrival, subject, request.hotkey)
+        # What mints is charged together with its row.
+        return await self._pipeline.admit(arrival, charge=not VERBS[arrival.verb].mints)
 
     def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:
         body = error_body(error, server_time=self._clock.now())
@@ -204,6 +178,18 @@ class _HostileReplyError(Exception):
     """The reply subject is not under the caller's own inbox."""
 
 
+def _arrival(message: StreamMessage[Msg], request_id: str) -> Arrival:
+    """Raises _HostileReplyError for a subject on which nobody may publish, who then has no inbox either."""
+    subject, headers = message.raw_message.subject, dict(message.headers)
+    if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
+        return Arrival(subjects.parse_bridge_request(subject), message.body, headers, request_id)
+    try:
+        request = subjects.parse_request(subject)
+    except ValueError:
+        raise _HostileReplyError from None
+    return Arrival(request.verb, message.body, headers, request_id, owner=request.hotkey)
+
+
 def _asks_for_health(message: StreamMessage[Msg]) -> bool:
     """The bridge's own question: no client stands behind it, and it opens nothing."""
     if message.raw_message.subject != subjects.BRIDGE_HEALTH:
@@ -228,19 +214,13 @@ def _sender(message: StreamMessage[Msg]) -> _Sender:
     names a hotkey, which anybody can do: it is not noted, since refusals that are noted count against it."""
     subject = message.raw_message.subject
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
-        return _Sender(None, identity.bridged_source(message.headers))
+        return _Sender(None, stated_address(message.headers.get(HEADER_CLIENT_ADDRESS, "")))
     return _Sender(subjects.named_owner(subject), "nats")
 
 
 def _is_legacy(message: StreamMessage[Msg]) -> bool:
     """Return whether the request carries no `btauth` signature, which would cover its body."""
     return not any(name.lower().startswith(SIGNED_NAME_PREFIX) for name in message.headers)
-
-
-def _check_headers(message: StreamMessage[Msg]) -> None:
-    size = sum(len(name) + len(value) for name, value in message.headers.items())
-    if size > MAX_HEADER_BYTES:
-        raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"Headers hold at most {MAX_HEADER_BYTES} bytes.")
 
 
 def _verb_text(message: StreamMessage[Msg]) -> str:

@@ -2,6 +2,7 @@
 
 from faststream.nats import NatsBroker, NatsResponse
 
+from access.legacy_authentication import named_miner
 from broker_service.responder.intake import MAX_AT_ONCE
 from broker_service.responder.listing import Lister
 from broker_service.responder.proven import this_request
@@ -13,7 +14,6 @@ from broker_service.responder.uploads import Issuer
 from runtime.current_epoch import CurrentEpoch
 from runtime.epoch_pools import EpochPools
 from runtime.epoch_results import EpochResultsReader
-from runtime.legacy_rules import named_miner
 from runtime.opt_outs import LegacyOptOuts
 from runtime.probes import Probes
 from runtime.vitals import Vitals
@@ -40,9 +40,10 @@ from zipcast.messages import (
     ValidatorUploadRequest,
 )
 from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.verbs import Verb
 from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
 from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
-from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, Verb, bridge_request, requests
+from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, bridge_request, requests
 
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:
@@ -50,29 +51,24 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
 
     @broker.subscriber(requests(Verb.EPOCH_CURRENT), RESPONDER_QUEUE)
     async def epoch_current() -> NatsResponse:
-        """The running epoch: the signed bytes and headers, identical to what was published."""
         envelope = (await current.awaited()).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
     @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_upload(body: MinerUploadRequest) -> MinerUploadReply:
-        """A form for the caller's folder of one epoch, until the epoch's deadline."""
         return await issuer.miner_upload(this_request(), body.epoch_id)
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_upload(body: ValidatorUploadRequest) -> ValidatorUploadReply:
-        """A form and session credentials for the validator's folder of one epoch, for four hours."""
         return await issuer.validator_upload(this_request(), body.epoch_id, with_checksum=body.with_checksum)
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def folder_access(body: FolderAccessRequest) -> FolderAccessReply:
-        """A form for the caller's whole folder, for 24 hours."""
         return await issuer.folder_access(this_request())
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_read(body: ValidatorReadRequest) -> ValidatorReadReply:
-        """What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each."""
         return await reader.objects(this_request(), body)
 
 
@@ -81,18 +77,15 @@ def register_lists(broker: NatsBroker, lister: Lister) -> None:
 
     @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_list(body: MinerListRequest) -> MinerListReply:
-        """A list of one miner's folder of an epoch that has ended, as it is now."""
         miner = named_miner(body.model_dump())
         return await lister.miner_list(this_request(), miner, body.epoch_id, body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_access(body: ValidatorAccessRequest) -> ValidatorAccessReply:
-        """Lists of all that miners uploaded, for 24 hours."""
         return await lister.validator_access(this_request(), body.start_after)
 
     @broker.subscriber(bridge_request(Verb.S3_MINER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_access(body: MinerAccessRequest) -> MinerAccessReply:
-        """A list of one miner's uploads, for 24 hours."""
         miner = named_miner(body.model_dump())
         return await lister.miner_access(this_request(), miner, body.start_after)
 
@@ -103,13 +96,11 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
     @broker.subscriber(requests(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def status(body: StatusRequest) -> StatusReply:
-        """A miner's status report; the newest by the time it was signed stays."""
         request = this_request()
         return await reports.status(request.caller, request.proof, body)
 
     @broker.subscriber(requests(Verb.EPOCH_GET), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_get(body: EpochGetRequest) -> NatsResponse:
-        """An epoch that has started: the signed bytes and headers, identical to what was published."""
         envelope = (await record.started(body.epoch_id)).envelope
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
@@ -120,13 +111,11 @@ def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResult
     @broker.subscriber(requests(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_results(body: ResultsRequest) -> ResultsReply:
-        """A validator's report of an ended epoch, whose files are checked; it supersedes his earlier one."""
         request = this_request()
         return await desk.report(request.caller, request.proof, body)
 
     @broker.subscriber(requests(Verb.VALIDATOR_CONSENSUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_consensus(body: ConsensusRequest) -> ConsensusReply:
-        """What validators reported of an epoch, once it is revealed; before that, the caller's own."""
         request = this_request()
         return await results.page(request.caller.hotkey, body)
 
@@ -136,7 +125,6 @@ def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
 
     @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:
-        """One page of an epoch's pool, one epoch after its end."""
         return await pools.page(body)
 
 
@@ -146,7 +134,6 @@ def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOut
     @broker.subscriber(requests(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
     @broker.subscriber(bridge_request(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
     async def legacy(body: LegacyChoiceRequest) -> LegacyChoiceReply:
-        """Whether legacy commitments count for the caller; in force everywhere within two seconds."""
         request = this_request()
         await record.legacy_choice(request.caller, accepted=body.accepted, now=clock.now())
         await opted_out.read()

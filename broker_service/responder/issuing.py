@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from access.requests import Admission, Caller, Proof
 from broker_service.responder.sessions import SessionScope
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, in_our_words, unavailable
-from runtime.identity import Admission, Caller, Proof
 from runtime.limits import Quota
 from storage import issuances
 from storage.database import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
@@ -24,6 +24,7 @@ from storage.issuances import Granted, NewIssuance, RequestId
 from storage.policies import Listing, Scope
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.verbs import Verb
 
 log = logs.logger()
 
@@ -145,8 +146,8 @@ class IssuanceWriter:
 class ProvenRequest:
     """A request whose sender is proven, as handlers receive it."""
 
+    verb: Verb
     admission: Admission
-    quota: Quota
     writer: IssuanceWriter
     clock: Clock
 
@@ -157,6 +158,10 @@ class ProvenRequest:
     @property
     def proof(self) -> Proof:
         return self.admission.proof
+
+    @property
+    def quota(self) -> Quota:
+        return self.admission.quota
 
     @asynccontextmanager
     async def granted(self, terms: Terms) -> AsyncIterator[Granted]:
@@ -212,7 +217,7 @@ class ProvenRequest:
             request=request,
             body_sha256=self.proof.body_sha256,
             role=caller.role,
-            kind=self.quota.verb,
+            kind=self.verb,
             bucket=terms.scope.bucket,
             prefix=terms.scope.prefix,
             epoch_id=terms.epoch_id,

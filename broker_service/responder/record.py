@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from access.requests import Caller, Proof
 from runtime.asking import epoch_start, record_of, statements_of
 from runtime.current_epoch import CurrentEpoch
-from runtime.identity import Caller, Proof
 from storage import epochs, manifests, opt_outs, results, submissions
 from storage.epochs import StoredEpoch
 from storage.manifests import SealedObject

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from access.requests import Caller, Proof
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
-from runtime.identity import Caller, Proof
 from storage.submissions import Comparison, Standing, Submission
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError

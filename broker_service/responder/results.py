@@ -6,10 +6,10 @@ checked again. The files are `files`' to check.
 
 from dataclasses import dataclass
 
+from access.requests import Caller, Proof
 from broker_service.responder.files import FileChecker
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
-from runtime.identity import Caller, Proof
 from runtime.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch

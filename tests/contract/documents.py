@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from access.requests import Caller
+from access.requests import Proof as SignedRequest
 from broker_service.responder.listing import Lister
 from broker_service.responder.reading import Reader
 from broker_service.responder.results import reply_of
@@ -23,8 +25,6 @@ from http_bridge.health import HealthcheckReply, RunningEpoch
 from http_bridge.limits import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
 from runtime.epoch_results import summary_of
-from runtime.identity import Caller
-from runtime.identity import Proof as SignedRequest
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from storage.epochs import StoredEpoch

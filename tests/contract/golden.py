@@ -6,26 +6,20 @@ meant, and read the difference: clients in the field will meet it.
 
 import asyncio
 import json
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from tests.contract.documents import MIDWAY, SIGNATURE, documents
-from tests.unit.fakes import MINER_HOTKEY
+from tests.contract.documents import documents
 
 FOLDER = Path(__file__).parent / "golden"
-EXAMPLES = Path(__file__).parents[2] / "http_bridge" / "static" / "examples.json"
-"""The same documents in one file, for the description that the bridge serves."""
 
 
 def readable(document: bytes) -> str:
     return json.dumps(json.loads(document), indent=2, ensure_ascii=False) + "\n"
 
 
-def examples(documents: Mapping[str, bytes]) -> str:
-    """What `EXAMPLES` holds: with an identity for requests, which sign nothing themselves here."""
-    identity = {"hotkey": MINER_HOTKEY, "timestamp": int(MIDWAY.timestamp()), "signature": SIGNATURE}
-    parsed = {name: json.loads(document) for name, document in documents.items()}
-    return json.dumps({"identity": identity, **parsed}, indent=1, ensure_ascii=False) + "\n"
+def golden(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text())
 
 
 async def rewrite() -> None:
@@ -35,7 +29,6 @@ async def rewrite() -> None:
     made = {name: document async for name, document in documents()}
     for name, document in made.items():
         (FOLDER / f"{name}.json").write_text(readable(document))
-    EXAMPLES.write_text(examples(made))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,26 +12,54 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from openapi_spec_validator import validate
 
-from http_bridge import glossary, schemas
 from http_bridge.app import Bridge, build
-from http_bridge.operations import OPERATIONS
 from runtime.limits import Rules
 from runtime.settings import LimitSettings
-from tests.contract.test_golden import golden
+from tests.contract.golden import golden
 from tests.unit.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY, FakeClock
 from zipcast import auth, btauth
 from zipcast.errors import ERRORS
-from zipcast.messages import WireModel
+from zipcast.protocol.verbs import VERBS, Verb
 
 NOW = 1_795_320_000
+IDENTITY = {"hotkey": MINER_HOTKEY, "timestamp": NOW, "signature": "0" * 128}
+PATHS = {verb: f"{one.http.method} {one.http.path} " for verb, one in VERBS.items() if one.http is not None}
+GOLDEN = {
+    Verb.EPOCH_CURRENT: ("current-reply",),
+    Verb.EPOCH_VALIDATION: ("epoch-reply-running", "epoch-reply-revealed"),
+    Verb.EPOCH_POOL: ("epoch-pool-reply",),
+    Verb.VALIDATOR_CONSENSUS: ("consensus-reply",),
+    Verb.VALIDATOR_RESULTS: ("results-reply",),
+    Verb.MINER_STATUS: ("status-reply",),
+    Verb.S3_VALIDATOR_UPLOAD: ("validator-upload-reply", "validator-upload-reply-without-sts"),
+    Verb.S3_FOLDER_ACCESS: ("folder-access-reply",),
+    Verb.S3_VALIDATOR_ACCESS: ("validator-access-reply",),
+    Verb.S3_MINER_ACCESS: ("miner-access-reply",),
+    Verb.AUTH_LEGACY: ("legacy-choice-reply",),
+    Verb.EPOCH_GENERATE: ("admin-reply-epoch", "admin-reply-queued", "admin-reply-failed"),
+    Verb.TARGET_OVERRIDE: ("admin-reply-override",),
+    Verb.CONNECTIONS_LIST: ("admin-reply-connections",),
+    Verb.CONNECTIONS_KICK: ("admin-reply-kick",),
+    Verb.COMMANDS_LIST: ("admin-commands-reply",),
+}
+SENT = {
+    Verb.VALIDATOR_RESULTS: "request-results",
+    Verb.MINER_STATUS: "request-status",
+    Verb.S3_VALIDATOR_UPLOAD: "request-validator-upload",
+    Verb.S3_VALIDATOR_ACCESS: "request-validator-access",
+    Verb.S3_MINER_ACCESS: "request-miner-access",
+    Verb.AUTH_LEGACY: "request-legacy-choice",
+    Verb.EPOCH_GENERATE: "request-admin-epoch-generate",
+    Verb.TARGET_OVERRIDE: "request-admin-target-override",
+    Verb.CONNECTIONS_KICK: "request-admin-connections-kick",
+}
 
 
 def application() -> FastAPI:
     """With nothing behind its endpoints: none of them is asked."""
     parts = {
-        "doorkeeper": SimpleNamespace(clock=FakeClock()),
+        "pipeline": SimpleNamespace(clock=FakeClock()),
         "limits": SimpleNamespace(rules=Rules.of(LimitSettings())),
-        "forwarded": None,
         "health": None,
     }
     return build(cast(Bridge, SimpleNamespace(**parts)))
@@ -67,50 +96,67 @@ def test_it_is_a_valid_description(told: dict[str, Any]) -> None:
     validate(told)
 
 
-def test_every_endpoint_is_in_the_table_and_no_others(told: dict[str, Any]) -> None:
-    assert {name for name, _ in operations(told)} == {f"{method} {path}" for method, path in OPERATIONS}
+def test_every_request_over_http_is_described(told: dict[str, Any]) -> None:
+    described = {name for name, _ in operations(told)}
+    assert {f"{one.http.method} {one.http.path}" for one in VERBS.values() if one.http} < described
     for name, operation in operations(told):
         assert operation["summary"] and operation["description"], name
 
 
-# What no golden document shows with all its fields.
-UNSEEN = {"ErrorReply", "Alive"}
-
-
-def test_every_field_has_a_meaning_and_an_example(told: dict[str, Any]) -> None:
-    missing = []
-    for name, schema in told["components"]["schemas"].items():
-        for field, one in schema.get("properties", {}).items():
-            assert one["description"].endswith("."), (name, field)
-            elsewhere = one["description"].startswith(("Other spelling", "Taken, and not read"))
-            if "examples" not in one and not elsewhere and name not in UNSEEN:
-                missing.append((name, field))
+def test_every_field_has_a_meaning(told: dict[str, Any]) -> None:
+    missing = [
+        (name, field)
+        for name, schema in told["components"]["schemas"].items()
+        for field, one in schema.get("properties", {}).items()
+        if not one.get("description", "").endswith(".")
+    ]
     assert missing == []
 
 
 def test_every_example_is_what_its_schema_says(told: dict[str, Any]) -> None:
     seen = 0
     for name, content in contents(told):
-        shown = list(content.get("examples", {}).values())
-        shown += [{"value": content["example"]}] if "example" in content else []
-        for one in shown:
-            value = one["value"] if "value" in one else golden("errors")[one["$ref"].rpartition("/")[2]]
-            fault = best_match(judge(told, content["schema"]).iter_errors(value))
+        for one in content.get("examples", {}).values():
+            fault = best_match(judge(told, content["schema"]).iter_errors(one["value"]))
             assert fault is None, (name, fault.message, list(fault.path))
             seen += 1
-        if name.endswith("request"):
-            assert shown, name
-    assert seen > 200
+    for name, schema in told["components"]["schemas"].items():
+        for field, one in schema.get("properties", {}).items():
+            for example in one.get("examples", ()):
+                fault = best_match(judge(told, one).iter_errors(example))
+                assert fault is None, (name, field, fault.message)
+                seen += 1
+    assert seen > 400
+
+
+def test_golden_documents_are_what_is_described(told: dict[str, Any]) -> None:
+    seen = set()
+    for name, content in contents(told):
+        verb = next((verb for verb, path in PATHS.items() if name.startswith(path)), None)
+        if verb is None:
+            continue
+        valid = judge(told, content["schema"])
+        for document in GOLDEN.get(verb, ()) if name.endswith(" 200") else ():
+            fault = best_match(valid.iter_errors(golden(document)))
+            assert fault is None, (name, fault.message, list(fault.path))
+            seen.add(document)
+        if name.endswith(" request") and verb in SENT:
+            sent = golden(SENT[verb])
+            is_form = "anyOf" not in content["schema"] and VERBS[verb].commitments
+            assert valid.is_valid(sent | IDENTITY) and (is_form or valid.is_valid(sent)), name
+            seen.add(SENT[verb])
+    assert seen == {*SENT.values(), *chain.from_iterable(GOLDEN.values())}
 
 
 def test_every_error_is_told_with_its_status_and_its_headers(told: dict[str, Any]) -> None:
-    for (method, path), operation in OPERATIONS.items():
-        responses = told["paths"][path][method.lower()]["responses"]
-        for code in operation.errors:
+    for spec in VERBS.values():
+        if spec.http is None:
+            continue
+        responses = told["paths"][spec.http.path][spec.http.method.lower()]["responses"]
+        for code in spec.errors:
             refusal = responses[str(ERRORS[code].status)]
-            if path != "/healthcheck" or ERRORS[code].status != 503:
-                assert f"`{code}`" in refusal["description"]
-                assert str(code) in refusal["content"]["application/json"]["examples"]
+            assert f"`{code}`" in refusal["description"]
+            assert str(code) in refusal["content"]["application/json"]["examples"]
             assert ("Retry-After" in refusal["headers"]) == ERRORS[code].retryable
     for name, operation in operations(told):
         for response in operation["responses"].values():
@@ -125,34 +171,6 @@ def test_a_reply_that_lacks_a_field_is_not_what_is_described(told: dict[str, Any
         assert not judge(told, schema).is_valid({key: one for key, one in reply.items() if key != name})
 
 
-def test_both_spellings_that_are_described_are_read() -> None:
-    asked = {operation.request for operation in OPERATIONS.values() if operation.request is not None}
-    for model in asked:
-        for name in model.model_json_schema()["properties"] if model.model_fields else ():
-            assert {name, schemas.other_spelling(name)} & set(model.model_fields), (model, name)
-    body = {"minerHotkey": MINER_HOTKEY}
-    model = next(one for one in asked if one.__name__ == "MinerAccessRequest")
-    assert model.model_validate(body).miner_hotkey == MINER_HOTKEY
-
-
-def test_no_meaning_is_left_over() -> None:
-    """Of a model that is gone, say."""
-    used = set()
-    for model in _all_models(WireModel):
-        for name, field in model.model_fields.items():
-            known = str(field.alias or name)
-            used |= {known, f"{model.__name__}.{known}"}
-    used |= {"PoolRow.state", "population", "baseWeight", "lastScrapedAt", "lastAssignedAt"}
-    used |= {"commitment"}
-    assert [name for name in glossary.names() if name not in used] == []
-
-
-def _all_models(model: type[WireModel]) -> Iterator[type[WireModel]]:
-    for one in model.__subclasses__():
-        yield one
-        yield from _all_models(one)
-
-
 def blocks(told: dict[str, Any], language: str) -> str:
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", told["info"]["description"], re.S))
 
@@ -162,7 +180,7 @@ def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
     exec(compile(blocks(told, "python"), "guide.md", "exec"), guide)  # noqa: S102 - our own page
     sent = guide["parameters"](MINER, NOW)
     request = auth.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
-    assert auth.verify_commitment(request, [auth.current_commitment(NOW)])[0] == MINER_HOTKEY
+    assert auth.verify_commitment(request, [auth.CURRENT_COMMITMENT.format(timestamp=NOW)])[0] == MINER_HOTKEY
     body = b'{"accepted":false}'
     headers = guide["btauth_headers"](MINER, "POST", "/api/v1/auth/legacy", body, NOW * 10**9, SIGNER_HOTKEY)
     verified = btauth.verify(

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from http_bridge.health import HealthcheckReply
 from http_bridge.statistics import StatisticsReply
 from tests.contract.documents import documents, epoch_message, requests
-from tests.contract.golden import EXAMPLES, FOLDER, examples, readable
+from tests.contract.golden import FOLDER, golden, readable
 from zipcast.errors import ErrorCode
 from zipcast.health import HealthReply
 from zipcast.legacy_messages import FolderAccessReply
@@ -45,13 +45,8 @@ READERS = {
 } | {name: type(request) for name, request in requests()}
 
 
-def golden(name: str) -> Any:
-    return json.loads((FOLDER / f"{name}.json").read_text())
-
-
 async def test_every_document_is_its_golden_file_and_no_file_is_left_over() -> None:
     bodies = {name: document async for name, document in documents()}
-    assert EXAMPLES.read_text() == examples(bodies)
     made = {f"{name}.json": readable(document) for name, document in bodies.items()}
     committed = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
     assert sorted(made) == sorted(committed)

@@ -17,7 +17,7 @@ from tests.faults.observer import Observer
 from tests.integration.people import ask, client, keypair, raw_connection
 from tests.integration.processes import is_alive, wait_until
 from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 PARTS = ["schedulers", "responder", "callout", "http_bridge"]
 pytestmark = pytest.mark.long

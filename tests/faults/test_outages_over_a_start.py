@@ -25,7 +25,7 @@ from tests.integration.test_http_bridge import CURRENT, current_query
 from zipcast.calendar import EpochCalendar, EpochInterval, format_epoch_id
 from zipcast.clock import SystemClock
 from zipcast.messages import EpochMessage
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 pytestmark = pytest.mark.long
 EPOCH_SECONDS = 6

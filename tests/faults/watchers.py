@@ -18,8 +18,8 @@ from tests.integration.test_http_bridge import CURRENT, current_query
 from zipcast import subjects
 from zipcast.envelope import UnverifiedEnvelope
 from zipcast.messages import HEADER_ERROR
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 _PAUSE_SECONDS = 0.2
 _POLL_SECONDS = 0.15

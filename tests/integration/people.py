@@ -16,8 +16,8 @@ from zipcast.envelope import Trust
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.messages import MinerUploadReply, ValidatorReadReply
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 from zipcast.wallets import load_hotkey
 
 

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from access.requests import Caller, Proof
 from broker_service.responder.files import FileChecker
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
@@ -24,7 +25,6 @@ from broker_service.responder.results import ResultsDesk
 from broker_service.responder.uploads import required_metadata
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.identity import Caller, Proof
 from runtime.registry import RegistryView
 from storage import policies
 from storage.database import open_engine

@@ -40,7 +40,7 @@ from zipcast import envelope
 from zipcast.admin_messages import EpochOutcome
 from zipcast.clock import SystemClock
 from zipcast.messages import EpochMessage, WireModel
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 
 async def ask(database: AsyncEngine, verb: Verb, **arguments: object) -> UUID:

@@ -36,8 +36,8 @@ from zipcast.admin_messages import (
 from zipcast.cli import app
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 from zipcast.ready import Ready
-from zipcast.subjects import ADMIN_VERBS, Verb
 
 MALFORMED = [
     (Verb.EPOCH_REGENERATE, {}),

@@ -32,8 +32,8 @@ from tests.integration.processes import wait_until
 from tests.security.raw_nats import proven, publication
 from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 pytestmark = pytest.mark.long
 PER_HOTKEY = 3

@@ -8,19 +8,18 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from http_bridge.operations import OPERATIONS
-from http_bridge.requests import LARGER_BODIES
 from tests.integration.people import keypair, legacy
 from tests.unit.fakes import SIGNER_HOTKEY
 from zipcast import btauth
 from zipcast.errors import ERRORS, ErrorCode
 from zipcast.hotkeys import Keypair
+from zipcast.protocol.verbs import ADMIN_VERBS, VERBS
 from zipcast.ready import Ready
-from zipcast.subjects import ADMIN_VERBS
 
 STRANGER = Keypair.create_from_uri("//Stranger")
 UNKNOWN_EPOCH = "2000-01-01T00-00-00"
-SIGNED = sorted(key for key, one in OPERATIONS.items() if one.verb is not None)
+OPERATIONS = {(one.http.method, one.http.path): one for one in VERBS.values() if one.http is not None}
+SIGNED = sorted(OPERATIONS)
 STALE_SECONDS = 3_600
 
 
@@ -43,7 +42,7 @@ def refusals(ready: Ready, method: str, path: str) -> Iterator[tuple[ErrorCode, 
     yield ErrorCode.MALFORMED_HOTKEY, signed(miner) | {btauth.HEADER_HOTKEY: "nobody"}, b"{}"
     yield ErrorCode.MALFORMED_AUTH, signed(miner) | {btauth.HEADER_VERSION: "2"}, b"{}"
     yield ErrorCode.MALFORMED_REQUEST, {btauth.HEADER_HOTKEY: "x" * 600}, b"{}"
-    yield ErrorCode.PAYLOAD_TOO_LARGE, {}, b" " * (max(LARGER_BODIES.values()) + 1)
+    yield ErrorCode.PAYLOAD_TOO_LARGE, {}, b" " * (max(one.max_body_bytes for one in VERBS.values()) + 1)
 
 
 def _pattern(path: str) -> str:

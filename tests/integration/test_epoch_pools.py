@@ -18,8 +18,8 @@ from zipcast.cli import app
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import parse_error
 from zipcast.pool_messages import EpochPool, EpochPoolReply
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 from zipcast.verification import CHECKS, Evidence, verify_epochs
 
 EPOCHS = "/api/v1/epochs"

@@ -13,10 +13,10 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from access.requests import Admission, Caller, Proof
 from broker_service.responder.issuing import IssuanceWriter, ProvenRequest, Terms
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.identity import Admission, Caller, Proof
 from runtime.limits import MAX_REPETITIONS, Limits, Quota
 from runtime.process import end
 from runtime.settings import LimitSettings
@@ -32,8 +32,9 @@ from zipcast import auth
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import EPOCH, Verb, request
+from zipcast.subjects import EPOCH, request
 
 UPLOAD = "/api/v1/s3-access/validator-upload"
 
@@ -157,9 +158,9 @@ def proven(
     writer: IssuanceWriter, key: str = "btauth:1", body: str = "0" * 64, quota: Quota | None = None
 ) -> ProvenRequest:
     caller = Caller(MINER_HOTKEY, "miner", "request-1", "nats")
-    admission = Admission(caller, Proof(key, datetime.now(UTC), body))
     quota = quota_of(key) if quota is None else replace(quota, request_key=key)
-    return ProvenRequest(admission, quota, writer, SystemClock())
+    admission = Admission(caller, Proof(key, datetime.now(UTC), body), quota)
+    return ProvenRequest(Verb.S3_VALIDATOR_UPLOAD, admission, writer, SystemClock())
 
 
 async def grant(request: ProvenRequest, terms: Terms = TERMS) -> Granted:

@@ -16,8 +16,8 @@ from storage.tables import CredentialIssuance, MinerSubmission
 from tests.integration.people import ask, client, keypair, legacy, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
 from zipcast import auth, fairness
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 from zipcast.uploads import fetch
 
 EPOCH = "/api/v1/zipcode-assignments/epoch/"

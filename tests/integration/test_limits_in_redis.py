@@ -11,7 +11,7 @@ from runtime.limits import Limits
 from runtime.settings import LimitSettings
 from tests.unit.test_limits import KEYS, refusal
 from zipcast.clock import SystemClock
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 
 @pytest_asyncio.fixture(loop_scope="session")

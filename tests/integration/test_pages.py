@@ -5,8 +5,8 @@ import re
 import httpx
 import pytest
 
+from zipcast.protocol.verbs import ADMIN_VERBS
 from zipcast.ready import Ready
-from zipcast.subjects import ADMIN_VERBS
 
 _LOADED = re.compile(r"""(?:src|href|spec-url)=["']([^"']+)["']|url: ?["']([^"']+)["']""")
 

@@ -16,9 +16,9 @@ from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.messages import parse_error, stated_server_time
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 from zipcast.status_messages import StatusRequest
-from zipcast.subjects import Verb
 
 
 async def refusal(ready: Ready, name: str, verb: Verb, body: bytes, **changed: object) -> ErrorCode:

@@ -27,8 +27,8 @@ from tests.integration.people import ask, client, keypair, raw_connection, signe
 from tests.integration.unopened import unopened
 from zipcast import subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -26,8 +26,8 @@ from tests.security.flooder import Outcome, flooding
 from tests.security.raw_nats import publication
 from zipcast import auth, subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 PER_SECOND = 20_000

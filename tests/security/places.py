@@ -23,8 +23,8 @@ from devstack.stack import Stack
 from tests.integration.people import coldkey, keypair, raw_connection, signed_headers
 from zipcast import auth, btauth, subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 Places = dict[str, bytes]
 ROLES = {"a stranger": None, "a miner": "miner-1", "a validator": "validator-1"}

@@ -12,8 +12,8 @@ from tests.integration.operator_view import refused_folder, until
 from tests.integration.people import ask, keypair, raw_connection
 from zipcast.clock import SystemClock
 from zipcast.messages import parse_error
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 __all__ = ["database"]
 

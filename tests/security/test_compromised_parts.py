@@ -14,8 +14,8 @@ from tests.integration.processes import GENEROUS, wait_until
 from tests.integration.test_folder_access import asked
 from zipcast import subjects
 from zipcast.messages import parse_error
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 # By process: parts of the names of secrets that only other processes have.
 FOREIGN = {

@@ -30,8 +30,8 @@ from zipcast import auth, btauth, subjects
 from zipcast.errors import ERRORS
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.messages import HEADER_ERROR
+from zipcast.protocol.verbs import MINER_VERBS, Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -129,7 +129,7 @@ class NatsFuzzer:
     def __init__(self, fuzzer: Fuzzer, listening) -> None:
         self.fuzzer, self.listening = fuzzer, listening
         self.hotkey = parse_hotkey(fuzzer.attacker.ss58_address)
-        self.subjects = [subjects.request(self.hotkey, verb) for verb in sorted(subjects.MINER_VERBS)]
+        self.subjects = [subjects.request(self.hotkey, verb) for verb in sorted(MINER_VERBS)]
         self.answers: dict[int, str] = {}
 
     async def listen(self) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.integration.people import ask, keypair, quiet
 from zipcast.connection import InsecureServerError, Server, connect
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 
 @asynccontextmanager

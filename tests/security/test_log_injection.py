@@ -13,8 +13,8 @@ from tests.integration.test_folder_access import PATH, asked
 from tests.security.raw_http import all_said, http_request
 from tests.security.raw_nats import raw_nats
 from zipcast import auth
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 FORGED = '{"at": "x", "level": "error", "process": "responder", "action": "injected_line"}'
 TEXTS = {

@@ -9,8 +9,8 @@ from tests.integration.processes import wait_until
 from tests.security.raw_nats import proven, publication
 from zipcast import subjects
 from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 HEADERS = {
     "no line end": b"NATS/1.0",

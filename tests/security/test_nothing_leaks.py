@@ -19,7 +19,7 @@ from tests.integration.people import keypair, quiet, raw_connection
 from tests.integration.processes import GENEROUS
 from tests.security.pending_epoch import TELLING_ZIPCODES, Pending, leaks, pending_epoch
 from tests.security.places import ROLES, Overheard, Places, look_everywhere
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 # It is prepared half of this before its start: time to look everywhere.

@@ -11,8 +11,8 @@ from tests.security.raw_nats import RawNats, proven, publication, raw_nats
 from zipcast import subjects
 from zipcast.connection import Server, connect
 from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 DENIED = b"Permissions Violation"
 

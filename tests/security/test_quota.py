@@ -13,8 +13,8 @@ from tests.integration.operator_view import until
 from tests.integration.people import ask, keypair, legacy, raw_connection
 from tests.integration.test_folder_access import PATH, asked
 from zipcast import auth
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 pytestmark = pytest.mark.long  # stacks with the limits of production
 

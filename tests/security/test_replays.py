@@ -19,8 +19,8 @@ from tests.security.replicas import actions, replica
 from zipcast import auth, btauth, subjects
 from zipcast.hotkeys import parse_hotkey
 from zipcast.messages import parse_error
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 pytestmark = pytest.mark.long  # two replicas of everything
 

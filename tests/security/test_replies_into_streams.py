@@ -13,7 +13,7 @@ from tests.integration.people import client, keypair
 from tests.unit.fakes import MINER_HOTKEY
 from zipcast import subjects
 from zipcast.hotkeys import parse_hotkey
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 REGISTRY_PART = "$KV.registry.snapshot.1.0"
 READS_IT = f"$JS.API.DIRECT.GET.KV_{subjects.REGISTRY_BUCKET}.{REGISTRY_PART}"

@@ -20,8 +20,8 @@ from tests.integration.test_issuing import running
 from tests.integration.unopened import unopened
 from zipcast import auth
 from zipcast.calendar import EpochCalendar
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 UPLOAD = "/api/v1/s3-access/validator-upload"

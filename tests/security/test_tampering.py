@@ -13,8 +13,8 @@ from tests.security.test_connecting import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE,
 from zipcast import auth, btauth, subjects
 from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.messages import parse_error
+from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.subjects import Verb
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 UPLOAD = "/api/v1/s3-access/validator-upload"

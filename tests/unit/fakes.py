@@ -14,8 +14,8 @@ from bittensor_core import CRYPTO_ED25519
 from dateutil.tz import tzutc
 from pydantic import SecretStr
 
+from access.requests import Caller
 from broker_service.responder.issuing import Terms
-from runtime.identity import Caller
 from runtime.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch

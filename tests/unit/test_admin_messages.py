@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
+from access.requests import Admission, Caller, Proof
 from broker_service.responder.admin import command_id_of
-from runtime.identity import Admission, Caller, Proof
+from runtime.limits import Limits, Quota
+from runtime.settings import LimitSettings
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
 from zipcast.admin_messages import (
     CommandsGetRequest,
@@ -16,8 +18,10 @@ from zipcast.admin_messages import (
     EpochRegenerateRequest,
     TargetOverrideRequest,
 )
+from zipcast.clock import SystemClock
 from zipcast.hotkeys import Hotkey
 from zipcast.messages import WireModel
+from zipcast.protocol.verbs import Verb
 
 REFUSED = [
     (EpochRegenerateRequest, {}),
@@ -49,7 +53,8 @@ def test_what_is_not_exactly_a_request_is_refused(model: type[WireModel], body: 
 
 def admission(hotkey: Hotkey = MINER_HOTKEY, key: str = "btauth:1", body: str = "0" * 64) -> Admission:
     proof = Proof(key, datetime(2026, 11, 22, tzinfo=UTC), body)
-    return Admission(Caller(hotkey, "admin", "request-1", "nats"), proof)
+    quota = Quota(Limits.of(LimitSettings(), SystemClock()), Verb.EPOCH_GENERATE, hotkey, key)
+    return Admission(Caller(hotkey, "admin", "request-1", "nats"), proof, quota)
 
 
 def test_the_same_signed_request_is_the_same_command_and_every_other_is_another() -> None:

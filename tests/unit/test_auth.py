@@ -8,7 +8,7 @@ from zipcast.auth import API_WINDOW, GET_WINDOW, UnverifiedCommitment, Window
 from zipcast.errors import ErrorCode, ServiceError
 
 NOW = 1_795_320_000
-SIGNATURE = MINER.sign(auth.current_commitment(NOW).encode())
+SIGNATURE = MINER.sign(auth.CURRENT_COMMITMENT.format(timestamp=NOW).encode())
 
 
 def test_a_connection_proof_names_subnet_audience_hotkey_and_the_servers_nonce() -> None:
@@ -51,8 +51,8 @@ def test_a_nonce_that_no_nats_server_makes_is_never_signed(nonce: str) -> None:
 
 
 def test_commitments_are_those_of_the_http_contract() -> None:
-    assert auth.current_commitment(NOW) == "zipcode:assignment:current:1795320000"
-    assert auth.validator_upload_commitment(NOW) == "s3:validator:upload:1795320000"
+    assert auth.CURRENT_COMMITMENT.format(timestamp=NOW) == "zipcode:assignment:current:1795320000"
+    assert auth.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW) == "s3:validator:upload:1795320000"
 
 
 def test_windows_are_those_of_the_http_contract() -> None:
@@ -93,7 +93,7 @@ def test_the_second_at_the_edge_counts_as_a_whole() -> None:
 @pytest.mark.parametrize("prefix", ["", "0x"])
 @pytest.mark.parametrize("wrapping", [b"%b", b"<Bytes>%b</Bytes>"])
 def test_a_commitment_is_accepted_raw_or_wrapped_with_or_without_0x(prefix: str, wrapping: bytes) -> None:
-    commitment = auth.current_commitment(NOW)
+    commitment = auth.CURRENT_COMMITMENT.format(timestamp=NOW)
     signature = prefix + MINER.sign(wrapping % commitment.encode()).hex()
     request = auth.parse_commitment(MINER_HOTKEY, str(NOW), signature)
     assert auth.verify_commitment(request, ("another", commitment)) == (MINER_HOTKEY, commitment)
@@ -102,12 +102,12 @@ def test_a_commitment_is_accepted_raw_or_wrapped_with_or_without_0x(prefix: str,
 def test_a_commitment_of_another_endpoint_time_or_hotkey_is_refused() -> None:
     request = auth.parse_commitment(MINER_HOTKEY, str(NOW), SIGNATURE.hex())
     stolen = auth.parse_commitment(STRANGER_HOTKEY, str(NOW), SIGNATURE.hex())
-    text = auth.current_commitment(NOW)
+    text = auth.CURRENT_COMMITMENT.format(timestamp=NOW)
     assert auth.verify_commitment(request, (text,)) == (MINER_HOTKEY, text)
     for presented, commitment in (
-        (request, auth.validator_upload_commitment(NOW)),
-        (request, auth.current_commitment(NOW + 1)),
-        (stolen, auth.current_commitment(NOW)),
+        (request, auth.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW)),
+        (request, auth.CURRENT_COMMITMENT.format(timestamp=NOW + 1)),
+        (stolen, auth.CURRENT_COMMITMENT.format(timestamp=NOW)),
     ):
         with pytest.raises(ServiceError) as refused:
             auth.verify_commitment(presented, (commitment,))

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import pytest
 from starlette.requests import Request
 
-from http_bridge.requests import LONGEST_TARGET, MAX_BODY_BYTES, arrival
+from http_bridge.requests import LONGEST_TARGET, arrival
 from zipcast import btauth
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import VERBS, Verb
 
 PATH = "/api/v1/s3-access/validator-upload"
 
@@ -76,7 +76,7 @@ async def test_signed_headers_are_named_as_the_responder_looks_for_them_and_no_o
 
 
 async def test_a_body_of_the_limit_passes_and_one_byte_more_does_not() -> None:
-    whole = b"x" * MAX_BODY_BYTES
+    whole = b"x" * VERBS[Verb.S3_VALIDATOR_UPLOAD].max_body_bytes
     assert (await arrival(request(whole), Verb.S3_VALIDATOR_UPLOAD)).body == whole
     assert await refusal(request(whole, b"x")) is ErrorCode.PAYLOAD_TOO_LARGE
     assert await refusal(request(whole + b"x")) is ErrorCode.PAYLOAD_TOO_LARGE

@@ -22,8 +22,8 @@ from zipcast import btauth, subjects
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.messages import HEADER_ERROR, MinerUploadReply, MinerUploadRequest, error_body
+from zipcast.protocol.verbs import Verb
 from zipcast.requester import Requester
-from zipcast.subjects import Verb
 
 Answer = Callable[[dict[str, str]], Awaitable[Msg]]
 TWO_SIGNERS = frozenset({SIGNER_HOTKEY, VALIDATOR_HOTKEY})

@@ -16,7 +16,8 @@ from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
 from zipcast import subjects
 from zipcast.hotkeys import Hotkey
 from zipcast.messages import HEADER_CALLER
-from zipcast.subjects import BRIDGE_HEALTH, Verb, bridge_request
+from zipcast.protocol.verbs import Verb
+from zipcast.subjects import BRIDGE_HEALTH, bridge_request
 
 PER_MINUTE = 300
 BURST = 30

@@ -14,7 +14,7 @@ from runtime.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import Verb
 
 # Each of a request of its own.
 KEYS = (f"btauth:{number}" for number in count())

@@ -10,9 +10,9 @@ import pytest_asyncio
 from starlette.requests import Request
 from starlette.types import Message
 
+from access.requests import Proof
 from http_bridge.access import METHOD_SENT
 from http_bridge.stream import MAX_STREAM_LIFE, MOST_OF_ONE, Listeners
-from runtime.identity import Proof
 from tests.unit.fakes import MINER_HOTKEY, START_AT, VALIDATOR_HOTKEY, FakeClock, registry
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey

@@ -12,7 +12,7 @@ from broker_service.keyring import SERVICE_USERS, create_keys
 from runtime.sys_account import ACCOUNT
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast import subjects
-from zipcast.subjects import Verb
+from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 
 TEXT = (Path(__file__).parents[2] / "nats.conf").read_text()
 _TOKEN = re.compile(r'#[^\n]*|"([^"]*)"|([{}\[\]])|[,:\s]+|([^\s{}\[\],:"]+)')
@@ -252,7 +252,7 @@ def test_the_server_gives_up_before_nats_py_mistakes_its_ping_for_the_answer() -
 
 def test_an_admins_rights_beyond_its_role_are_its_own_admin_subjects() -> None:
     granted = permissions(MINER_HOTKEY, Role.ADMIN)
-    assert set(granted.publish) == {subjects.request(MINER_HOTKEY, verb) for verb in subjects.ADMIN_VERBS}
+    assert set(granted.publish) == {subjects.request(MINER_HOTKEY, verb) for verb in ADMIN_VERBS}
     assert all(covers(f"zipcast.admin.v1.{MINER_HOTKEY}.>", pattern) for pattern in granted.publish)
     assert set(granted.subscribe) == {subjects.EPOCH, f"_INBOX.{MINER_HOTKEY}.>"}
     for validator in (False, True):

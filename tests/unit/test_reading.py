@@ -6,10 +6,10 @@ from threading import Event
 
 import pytest
 
+from access.requests import Caller
 from broker_service.responder import reading
 from broker_service.responder.reading import Reader
 from broker_service.responder.sessions import Sessions
-from runtime.identity import Caller
 from storage.manifests import SealedObject
 from tests.unit.fakes import (
     EPOCH_ID,

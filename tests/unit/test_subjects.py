@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, ZERO_KEY
 from zipcast import subjects
-from zipcast.subjects import RequestSubject, Verb
+from zipcast.protocol.verbs import ADMIN_VERBS, Verb
+from zipcast.subjects import RequestSubject
 
 OWN = f"_INBOX.{MINER_HOTKEY}"
 
@@ -14,7 +15,7 @@ OWN = f"_INBOX.{MINER_HOTKEY}"
 @pytest.mark.parametrize("verb", Verb)
 def test_a_request_subject_parses_back(verb: Verb) -> None:
     subject = subjects.request(MINER_HOTKEY, verb)
-    prefix = "zipcast.admin.v1" if verb in subjects.ADMIN_VERBS else "zipcast.v1"
+    prefix = "zipcast.admin.v1" if verb in ADMIN_VERBS else "zipcast.v1"
     assert subject == f"{prefix}.{MINER_HOTKEY}.{verb}"
     assert subjects.named_owner(subject) == MINER_HOTKEY
     assert subjects.parse_request(subject) == RequestSubject(MINER_HOTKEY, verb)

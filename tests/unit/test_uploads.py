@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from access.requests import Caller
 from broker_service.responder.issuing import Terms
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.uploads import Issuer
-from runtime.identity import Caller
 from storage.object_store import ObjectStoreUnavailableError
 from storage.policies import Scope
 from tests.contract.documents import epoch_message

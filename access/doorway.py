@@ -1,7 +1,7 @@
 """What both processes that let requests in, responder and bridge, are built on.
 
 Owns the wiring of who is known (registry, admins, opt-outs), what runs now, what is limited and what was
-refused: from settings to a `Doorkeeper`, and the tasks that keep it up to date.
+refused: from settings to a `Pipeline`, and the tasks that keep it up to date.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from typing import Self
 from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from access.pipeline import Pipeline
 from runtime import database_rights
 from runtime.current_epoch import CurrentEpoch
-from runtime.identity import Doorkeeper
 from runtime.limits import Limits
 from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
 from runtime.opt_outs import LegacyOptOuts
@@ -42,7 +42,7 @@ class Doorway:
     opted_out: LegacyOptOuts
     refusals: RefusalTrail
     limits: Limits
-    doorkeeper: Doorkeeper
+    pipeline: Pipeline
 
     @classmethod
     def of(cls, settings: DoorwaySettings, name: str, life: Lifecycle, *, pool_size: int = 10) -> Self:
@@ -59,7 +59,7 @@ class Doorway:
         )
         RegistryMetrics(vitals.registry, registry, clock)
         CurrentEpochMetrics(vitals.registry, current)
-        opted_out = LegacyOptOuts(database, clock)
+        opted_out, limits = LegacyOptOuts(database, clock), Limits.of(settings, clock)
         return cls(
             settings=settings,
             role=f"zipcast_{name}",
@@ -70,8 +70,8 @@ class Doorway:
             current=current,
             opted_out=opted_out,
             refusals=RefusalTrail(name, database, clock),
-            limits=Limits.of(settings, clock),
-            doorkeeper=Doorkeeper(registry, settings.signers, clock, opted_out, settings.admins),
+            limits=limits,
+            pipeline=Pipeline(registry, settings.signers, limits, clock, opted_out, settings.admins),
         )
 
     async def has_safe_rights(self) -> bool:

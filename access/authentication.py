@@ -1,0 +1,53 @@
+"""Reads and verifies requests that are signed with `btauth/1`."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from access.requests import Arrival, Proof
+from zipcast import btauth
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey
+from zipcast.protocol.verbs import Verb
+
+UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A `btauth/1` request for one of `receivers`."""
+
+    arrival: Arrival
+    receivers: frozenset[Hotkey]
+    unverified: btauth.UnverifiedRequest
+
+    @classmethod
+    def read(cls, arrival: Arrival, receivers: frozenset[Hotkey]) -> "SignedRequest":
+        """Raises ServiceError(MALFORMED_AUTH | MALFORMED_HOTKEY), and BAD_SIGNATURE if the subject it came on
+        belongs to another hotkey."""
+        unverified = btauth.parse(arrival.headers)
+        if arrival.owner not in {None, unverified.hotkey}:
+            raise ServiceError(ErrorCode.BAD_SIGNATURE, "The subject belongs to another hotkey.")
+        return cls(arrival, receivers, unverified)
+
+    @property
+    def hotkey(self) -> Hotkey:
+        return self.unverified.hotkey
+
+    def require_fresh(self, now: datetime) -> None:
+        """Raises ServiceError(STALE_REQUEST)."""
+        btauth.check_fresh(self.unverified, int(now.timestamp() * 1_000_000_000))
+
+    def verify(self) -> Proof:
+        """Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE)."""
+        arrival, nonce_ns = self.arrival, self.unverified.nonce_ns
+        method, path = arrival.method_and_path
+        btauth.verify(self.unverified, method=method, path=path, body=arrival.body, receivers=self.receivers)
+        # To the microsecond, so that two reports signed in one second have an order.
+        signed_at = UNIX_EPOCH + timedelta(microseconds=nonce_ns // 1000)
+        return Proof(f"btauth:{nonce_ns}", signed_at, digest(arrival.verb, arrival.body))
+
+
+def digest(verb: Verb, body: bytes) -> str:
+    """Return the SHA-256 by which two bodies under one signed text are told apart, lower-case hex."""
+    return hashlib.sha256(f"{verb}\n".encode() + body).hexdigest()

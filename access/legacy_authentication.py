@@ -1,0 +1,118 @@
+"""Reads and verifies requests of legacy clients, which sign a short text instead of the request.
+
+The identity stands in the body, or in the query of a GET. `VERBS` says which texts count for which request;
+the fields that a text names are checked before they are put into it.
+"""
+
+import json
+from collections.abc import Container
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from access.authentication import digest
+from access.requests import Arrival, Fields, Proof
+from runtime.asking import epoch_start
+from zipcast import auth, btauth
+from zipcast.auth import UnverifiedCommitment
+from zipcast.errors import ErrorCode, ServiceError
+from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.messages import LegacyIdentity, first_fault
+from zipcast.protocol.verbs import VERBS, Verb
+from zipcast.strict_json import parse_object
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyRequest:
+    """A request with the identity and the fields of a legacy client. The texts may have been signed by any
+    hotkey but those in `opted_out`."""
+
+    verb: Verb
+    fields: Fields
+    unverified: UnverifiedCommitment
+    texts: tuple[str, ...]
+    opted_out: Container[str]
+
+    @classmethod
+    def read(cls, arrival: Arrival, opted_out: Container[str]) -> "LegacyRequest":
+        """Raises ServiceError(MALFORMED_AUTH | MALFORMED_REQUEST | MALFORMED_HOTKEY | MALFORMED_EPOCH_ID)."""
+        fields = parse_object(arrival.body) if arrival.query is None else arrival.query
+        templates = VERBS[arrival.verb].commitments
+        if not templates:
+            raise ServiceError(
+                ErrorCode.MALFORMED_AUTH, f"This needs btauth/1: {btauth.HEADER_HOTKEY} is missing."
+            )
+        unverified = _identity(fields)
+        texts = tuple(_filled(template, unverified, fields) for template in templates)
+        return cls(arrival.verb, fields, unverified, texts, opted_out)
+
+    @property
+    def hotkey(self) -> Hotkey:
+        return self.unverified.hotkey
+
+    def require_fresh(self, now: datetime) -> None:
+        """Raises ServiceError(STALE_REQUEST)."""
+        auth.check_commitment_fresh(self.unverified, VERBS[self.verb].window, now.timestamp())
+
+    def verify(self) -> Proof:
+        """Raises ServiceError(BAD_SIGNATURE | LEGACY_REFUSED)."""
+        hotkey, text = auth.verify_commitment(self.unverified, self.texts)
+        if hotkey in self.opted_out:
+            raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
+        # Without the signature: signing the same text again gives another one.
+        asked = {name: value for name, value in self.fields.items() if name != "signature"}
+        body = json.dumps(asked, sort_keys=True).encode()
+        signed_at = datetime.fromtimestamp(self.unverified.timestamp, UTC)
+        return Proof(f"legacy:{text}", signed_at, digest(self.verb, body))
+
+
+def named_coldkey(fields: Fields) -> Hotkey:
+    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
+    return _address(fields, "coldkey", "coldkey")
+
+
+def named_miner(fields: Fields) -> Hotkey:
+    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
+    return _address(fields, "miner_hotkey", "minerHotkey")
+
+
+def named_epoch(fields: Fields) -> str:
+    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID)."""
+    epoch_id = fields.get("epochId", fields.get("epoch_id"))
+    if not isinstance(epoch_id, str):
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "epochId: must be an epoch id.")
+    epoch_start("epochId", epoch_id)
+    return epoch_id
+
+
+_FIELDS_IN_TEXTS = {"epoch_id": named_epoch, "coldkey": named_coldkey, "miner_hotkey": named_miner}
+
+
+def _filled(template: str, unverified: UnverifiedCommitment, fields: Fields) -> str:
+    """Return the text that must have been signed."""
+    named = {name: read(fields) for name, read in _FIELDS_IN_TEXTS.items() if f"{{{name}}}" in template}
+    return template.format(hotkey=unverified.hotkey, timestamp=unverified.timestamp, **named)
+
+
+def _identity(fields: Fields) -> UnverifiedCommitment:
+    """Raises ServiceError naming the field."""
+    if fields.get("signature") is None:
+        raise ServiceError(
+            ErrorCode.MALFORMED_AUTH, "signature is missing: send hotkey, timestamp and signature."
+        )
+    try:
+        identity = LegacyIdentity.model_validate(fields)
+    except ValidationError as error:
+        raise first_fault(error) from None
+    return auth.parse_commitment(identity.hotkey, str(identity.timestamp), identity.signature)
+
+
+def _address(fields: Fields, name: str, alias: str) -> Hotkey:
+    address = fields.get(name, fields.get(alias))
+    if not isinstance(address, str):
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name}: must be an SS58 address.")
+    try:
+        return parse_hotkey(address)
+    except MalformedHotkeyError as error:
+        raise ServiceError(ErrorCode.MALFORMED_HOTKEY, f"{name} {error}.") from None

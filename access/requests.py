@@ -1,0 +1,104 @@
+"""A request on its way through the checks: as it arrived, and as it was proven."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from runtime.limits import Quota
+from runtime.source_addresses import stated_address
+from zipcast import subjects
+from zipcast.errors import ServiceError
+from zipcast.hotkeys import Hotkey
+from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from zipcast.protocol.verbs import Verb
+
+Fields = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request as it arrived, unchecked. `owner` is the hotkey that owns the NATS subject it came on; None
+    for a request over HTTP, whose method, target and client address are in `headers`. `query`: the
+    parameters of a GET."""
+
+    verb: Verb
+    body: bytes
+    headers: Mapping[str, str]
+    request_id: str
+    owner: Hotkey | None = None
+    query: Fields | None = None
+
+    @property
+    def source(self) -> str:
+        """`nats`, the HTTP client's address as the bridge states it, or `unknown`."""
+        if self.owner is not None:
+            return "nats"
+        return stated_address(self.headers.get(HEADER_CLIENT_ADDRESS, ""))
+
+    @property
+    def method_and_path(self) -> tuple[str, str]:
+        """What a `btauth/1` signature must name."""
+        if self.owner is not None:
+            return "NATS", subjects.request(self.owner, self.verb)
+        return self.headers.get(HEADER_HTTP_METHOD, ""), self.headers.get(HEADER_HTTP_TARGET, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Identifies the request that was proven: the nonce or text that was signed, when, and what it asked for.
+    The same text signed again, raw or in `<Bytes>`, is the same request: signatures are randomised."""
+
+    request_key: str
+    signed_at: datetime
+    body_sha256: str
+
+
+class Unverified(Protocol):
+    """A well-shaped request whose signature is not verified yet."""
+
+    @property
+    def hotkey(self) -> Hotkey: ...
+
+    def require_fresh(self, now: datetime) -> None:
+        """Raises ServiceError(STALE_REQUEST)."""
+
+    def verify(self) -> Proof:
+        """Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE | LEGACY_REFUSED)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The proven sender. `role` is `miner`, `validator` or `admin`; `source` as in `Arrival`."""
+
+    hotkey: Hotkey
+    role: str
+    request_id: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that passed the checks, and its share of its sender's limit."""
+
+    caller: Caller
+    proof: Proof
+    quota: Quota
+
+
+class VerifiedRefusalError(ServiceError):
+    """A refusal of a request whose signature was verified: `hotkey` is its sender."""
+
+    def __init__(self, refusal: ServiceError, hotkey: Hotkey) -> None:
+        super().__init__(refusal.code, refusal.message, retry_after_seconds=refusal.retry_after_seconds)
+        self.hotkey = hotkey
+
+
+@contextmanager
+def refused_as(hotkey: Hotkey) -> Iterator[None]:
+    """Name the verified sender in every refusal of the block."""
+    try:
+        yield
+    except ServiceError as refusal:
+        raise VerifiedRefusalError(refusal, hotkey) from refusal

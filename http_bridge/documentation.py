@@ -1,0 +1,274 @@
+"""Describes the bridge's endpoints, so that FastAPI can write `/openapi.json`.
+
+Endpoints take a bare request and answer with ready-made bytes, so the framework knows nothing of them but
+what is said here: from `VERBS` for requests that are signed, from the call for the public ones.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import reduce
+from importlib.metadata import version
+from importlib.resources import files
+from operator import or_
+from typing import Any, Literal
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel, Field, create_model
+from pydantic.json_schema import models_json_schema
+from starlette.responses import Response
+
+from runtime.correlation import HTTP_HEADER
+from zipcast import btauth
+from zipcast.errors import ERRORS, ErrorCode, ServiceError
+from zipcast.messages import EmptyRequest, ErrorReply, LegacyIdentity, WireModel, error_body
+from zipcast.protocol.verbs import ANY_REQUEST, VERBS, Verb, VerbSpec
+
+Schema = dict[str, Any]
+Endpoint = Callable[..., Awaitable[Response]]
+
+JSON, FORM, EVENTS = "application/json", "application/x-www-form-urlencoded", "text/event-stream"
+REF_TEMPLATE = "#/components/schemas/{model}"
+_GUIDE = files("http_bridge") / "static" / "guide.md"
+SIGNING_HEADERS = {
+    btauth.HEADER_VERSION: "Always 1.",
+    btauth.HEADER_HOTKEY: "Hotkey that signs, SS58.",
+    btauth.HEADER_RECEIVER: "Hotkey that signs the epochs.",
+    btauth.HEADER_NONCE: "When it is signed, Unix nanoseconds.",
+    btauth.HEADER_SIGNATURE: "sr25519 signature over the eight lines, hex.",
+}
+_TEXT: Schema = {"type": "string"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_REQUEST_ID = {HTTP_HEADER: {"description": "Id of the request, in our logs as well.", "schema": _TEXT}}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": _COUNT}}
+_CACHED = {
+    "ETag": {"description": "Of these bytes; send it as If-None-Match.", "schema": _TEXT},
+    "Age": {
+        "description": "Seconds since memory was last confirmed; 0 unless NATS and PostgreSQL are both away.",
+        "schema": _COUNT,
+    },
+    "Cache-Control": {"description": "Always `private`.", "schema": _TEXT},
+}
+_NOT_MODIFIED = {"description": "The client has these bytes already.", "headers": _REQUEST_ID | _CACHED}
+_EVENT = 'id: 17\ndata: {"epochId":"2026-11-22T04-00-00","payload":"…","signer":"…","signature":"…"}\n\n'
+_STREAM = {
+    "description": "Each epoch is an event: `id` is its sequence, `data` one line of JSON with `epochId`, "
+    "`payload`, `signer` and `signature` as in `proof`. The running epoch comes at once; with "
+    "`Last-Event-ID`, all after that one. A comment every 15 s keeps the connection. Sign afresh to "
+    "reconnect. It ends when the hotkey leaves the subnet.",
+    "headers": _REQUEST_ID,
+    "content": {EVENTS: {"schema": _TEXT, "example": _EVENT}},
+}
+_HEADERS_READ = {
+    Verb.EPOCH_CURRENT: ("If-None-Match", "ETag of a reply that the client holds."),
+    Verb.EPOCH_STREAM: ("Last-Event-ID", "Id of the last event that the client received."),
+}
+
+
+def add_verb(app: FastAPI, verb: Verb, endpoint: Endpoint) -> None:
+    """Route the verb's method and path to the endpoint, described by its entry in `VERBS`."""
+    spec = VERBS[verb]
+    http = spec.http
+    if http is None:
+        raise ValueError(f"{verb} has no endpoint over HTTP")
+    by_headers: dict[str, list[str]] = {name: [] for name in SIGNING_HEADERS}
+    more: Schema = {"security": [{}, by_headers] if spec.commitments else [by_headers]}
+    if http.method == "GET":
+        more["parameters"] = _parameters(verb, spec)
+    else:
+        more["requestBody"] = _body(spec)
+    responses = _responses(spec.http_replies or (spec.reply,), spec.errors)
+    if verb is Verb.EPOCH_STREAM:
+        responses[200] = _STREAM
+    if verb is Verb.EPOCH_CURRENT:
+        responses[200]["headers"] = _REQUEST_ID | _CACHED
+        responses[304] = _NOT_MODIFIED
+    app.add_api_route(
+        http.path,
+        endpoint,
+        methods=[http.method],
+        name=verb,
+        operation_id=verb,
+        summary=spec.title,
+        description=_text(spec),
+        responses=responses,
+        response_class=Response,
+        response_model=None,
+        openapi_extra=more,
+    )
+
+
+def add_public(
+    app: FastAPI,
+    path: str,
+    endpoint: Endpoint,
+    *,
+    title: str,
+    text: str,
+    reply: type[WireModel],
+    errors: Iterable[ErrorCode] = (),
+    query: type[WireModel] | None = None,
+    is_reply_when_unavailable: bool = False,
+) -> None:
+    """Route a GET that nobody signs to the endpoint. `query` is a model of its parameters.
+    `is_reply_when_unavailable`: with status 503, too, it answers with `reply`."""
+    responses = _responses((reply,), ANY_REQUEST | frozenset(errors))
+    if is_reply_when_unavailable:
+        headers = _REQUEST_ID | _RETRY_AFTER
+        responses[503] = {"model": reply, "description": "It cannot serve.", "headers": headers}
+    app.add_api_route(
+        path,
+        endpoint,
+        methods=["GET"],
+        summary=title,
+        description=text,
+        responses=responses,
+        response_class=Response,
+        response_model=None,
+        openapi_extra=None if query is None else {"parameters": _of_query(query)},
+    )
+
+
+def describe(app: FastAPI) -> None:
+    """Let the application answer with this description, made when it is first asked for."""
+
+    def openapi() -> Schema:
+        if app.openapi_schema is None:
+            app.openapi_schema = _openapi(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _openapi(app: FastAPI) -> Schema:
+    found = get_openapi(
+        title=app.title,
+        version=version("zipcast"),
+        description=_GUIDE.read_text(),
+        license_info={"name": "MIT", "identifier": "MIT"},
+        servers=[{"url": "/"}],
+        routes=app.routes,
+    )
+    for methods in found["paths"].values():
+        for operation in methods.values():
+            _forget_framework_errors(operation["responses"])
+    components = found["components"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        del components["schemas"][name]
+    components["schemas"] = schemas(_bodies(), "validation") | components["schemas"]
+    components["securitySchemes"] = {
+        name: {"type": "apiKey", "in": "header", "name": name, "description": f"btauth/1. {text}"}
+        for name, text in SIGNING_HEADERS.items()
+    }
+    return found
+
+
+def _forget_framework_errors(responses: Schema) -> None:
+    """FastAPI describes errors of its own for every parameter; the bridge reads parameters itself."""
+    refused = responses.get("422")
+    if refused is not None and "HTTPValidationError" in str(refused):
+        del responses["422"]
+
+
+def schemas(models: Iterable[type[BaseModel]], mode: Literal["validation", "serialization"]) -> Schema:
+    """Return the JSON schemas of the models and of those they are made of, by name."""
+    _, found = models_json_schema([(model, mode) for model in models], ref_template=REF_TEMPLATE)
+    return dict(found["$defs"])
+
+
+def refusals(codes: Iterable[ErrorCode]) -> str:
+    """Return one line of Markdown per code: what it means and what to do."""
+    return "\n".join(f"- `{code}`: {ERRORS[code].meaning} {ERRORS[code].remedy}" for code in sorted(codes))
+
+
+def error_example(code: ErrorCode) -> Schema:
+    """Return the body of such an error."""
+    wait = 2 if ERRORS[code].retryable else None
+    return error_body(ServiceError(code, ERRORS[code].meaning, retry_after_seconds=wait))
+
+
+def _text(spec: VerbSpec) -> str:
+    if not spec.commitments:
+        return f"{spec.text}\n\nSigned with `btauth/1` only."
+    return f"{spec.text}\n\nLegacy clients sign {_signed_texts(spec)}."
+
+
+def _signed_texts(spec: VerbSpec) -> str:
+    return " or ".join(f"`{text}`" for text in spec.commitments)
+
+
+def _responses(replies: Sequence[type[WireModel]], codes: Iterable[ErrorCode]) -> dict[int | str, Any]:
+    reply = reduce(or_, replies)
+    found: dict[int | str, Any] = {200: {"model": reply, "headers": _REQUEST_ID}}
+    for status in sorted({ERRORS[code].status for code in codes}):
+        stated = sorted(code for code in codes if ERRORS[code].status == status)
+        examples = {str(code): {"value": error_example(code)} for code in stated}
+        found[status] = {
+            "model": ErrorReply,
+            "description": refusals(stated),
+            "headers": _REQUEST_ID | (_RETRY_AFTER if status in {429, 503} else {}),
+            "content": {JSON: {"schema": _stating(status, stated), "examples": examples}},
+        }
+    return found
+
+
+def _stating(status: int, codes: Iterable[ErrorCode]) -> Schema:
+    """Return what a body with this status states; FastAPI adds the model's own schema."""
+    return {"properties": {"error": {"enum": [str(code) for code in codes]}, "code": {"const": status}}}
+
+
+def _bodies() -> list[type[BaseModel]]:
+    """Every model of a body that is sent."""
+    specs = [spec for spec in VERBS.values() if spec.http is not None and spec.http.method == "POST"]
+    return [spec.request for spec in specs] + [_legacy_body(spec) for spec in specs if spec.commitments]
+
+
+def _legacy_body(spec: VerbSpec) -> type[BaseModel]:
+    """Return the model of a body that carries its own identity."""
+    ignored: dict[str, Any] = {
+        name: (Any, Field(default=None, description="Accepted and not read."))
+        for name in (spec.http.ignored_fields if spec.http is not None else ())
+    }
+    return create_model(
+        f"Legacy{spec.request.__name__}",
+        __base__=(LegacyIdentity, spec.request),
+        __doc__=f"{spec.request.__doc__ or ''}\n\nSigned: {_signed_texts(spec)}.",
+        **ignored,
+    )
+
+
+def _body(spec: VerbSpec) -> Schema:
+    name = spec.request.__name__
+    own, legacy = _ref(name), _ref(f"Legacy{name}")
+    needed = any(field.is_required() for field in spec.request.model_fields.values())
+    if not spec.commitments:
+        return {"required": needed, "content": {JSON: {"schema": own}}}
+    content = {JSON: {"schema": {"anyOf": [legacy, own]}}}
+    if all("array" not in str(one) for one in spec.request.model_json_schema()["properties"].values()):
+        content[FORM] = {"schema": legacy}
+    return {"required": needed, "content": content}
+
+
+def _parameters(verb: Verb, spec: VerbSpec) -> list[Schema]:
+    identity = _of_query(LegacyIdentity) if spec.commitments else []
+    for one in identity:
+        one["description"] += " Not needed with `X-Bittensor-*`."
+    named = spec.http.query if spec.http is not None else ()
+    own = [one for one in _of_query(spec.request) if one["name"] in named]
+    header = _HEADERS_READ.get(verb)
+    if header is not None:
+        own.append({"name": header[0], "in": "header", "description": header[1], "schema": _TEXT})
+    return identity + own
+
+
+def _of_query(model: type[WireModel]) -> list[Schema]:
+    """Return the model's fields as parameters of a query, none of which is required."""
+    if model is EmptyRequest:
+        return []
+    return [
+        {"name": name, "in": "query", "description": schema["description"], "schema": schema}
+        for name, schema in model.model_json_schema()["properties"].items()
+    ]
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": REF_TEMPLATE.format(model=name)}

@@ -1,0 +1,49 @@
+"""Wire models of an epoch as HTTP clients receive it: the fields of the epoch message, and its proof."""
+
+from typing import Any, Literal
+
+from pydantic import Field, create_model
+
+from zipcast.messages import EpochMessage, Proof, Sha256Hex, Success, WireModel, ZipcodeText
+
+ASSIGNMENT_FIELDS = {
+    "epoch_id",
+    "epoch_start",
+    "epoch_end",
+    "nonce",
+    "target_listings",
+    "tolerance_percent",
+    "submission_deadline",
+    "zipcodes",
+    "assignments",
+    "metadata",
+}
+"""Fields of the epoch message that the reply repeats (docs: HTTP contract). The others travel inside
+`proof`."""
+
+
+class _Assignment(WireModel):
+    success: Success = True
+
+
+_FIELDS: dict[str, Any] = {
+    name: (field.annotation, field)
+    for name, field in EpochMessage.model_fields.items()
+    if name in ASSIGNMENT_FIELDS
+} | {"proof": (Proof, Field(description="The signed text as it was published, for anyone to check."))}
+CurrentAssignmentReply = create_model(
+    "CurrentAssignmentReply", __base__=_Assignment, __doc__="The running epoch.", **_FIELDS
+)
+
+
+class EpochAssignmentReply(CurrentAssignmentReply):
+    """An epoch whose seed is not revealed yet."""
+
+    status: Literal["ACTIVE", "COMPLETED", "ARCHIVED"] = Field(description="Where the epoch is in its life.")
+
+
+class RevealedEpochReply(EpochAssignmentReply):
+    """An epoch whose seed is revealed, with its seed and its honeypots."""
+
+    honeypots: tuple[ZipcodeText, ...] = Field(description="Zipcodes that were published with false counts.")
+    seed: Sha256Hex = Field(description="Seed that the epoch's commitment was made for, hex.")

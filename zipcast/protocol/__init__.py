@@ -1,0 +1,1 @@
+"""What clients and the service agree on."""

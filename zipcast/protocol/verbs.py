@@ -1,0 +1,447 @@
+"""Lists every request that can be made: who may make it, how, and what it answers.
+
+One entry of `VERBS` per verb. Subjects, permissions, limits, the order of checks, `/commitment-formats`,
+`/rate-limits`, OpenAPI and AsyncAPI are made from these entries. To add a verb, add an entry here, a handler
+in `broker_service.responder.handlers`, and a test.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal
+
+from zipcast import admin_messages as admin
+from zipcast import auth
+from zipcast.assignment_messages import CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
+from zipcast.auth import API_WINDOW, GET_WINDOW, Window
+from zipcast.errors import ErrorCode as E
+from zipcast.legacy_messages import (
+    FolderAccessReply,
+    FolderAccessRequest,
+    MinerAccessReply,
+    MinerAccessRequest,
+    ValidatorAccessReply,
+    ValidatorAccessRequest,
+)
+from zipcast.messages import (
+    EmptyRequest,
+    EpochMessage,
+    LegacyChoiceReply,
+    LegacyChoiceRequest,
+    MinerListReply,
+    MinerListRequest,
+    MinerUploadReply,
+    MinerUploadRequest,
+    ValidatorReadReply,
+    ValidatorReadRequest,
+    ValidatorUploadReply,
+    ValidatorUploadRequest,
+    WireModel,
+)
+from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
+from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
+from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
+
+
+class Verb(StrEnum):
+    """What can be requested; the last two tokens of a request subject."""
+
+    EPOCH_CURRENT = "epoch.current"
+    EPOCH_GET = "epoch.get"
+    EPOCH_POOL = "epoch.pool"
+    EPOCH_STREAM = "epoch.stream"
+    EPOCH_VALIDATION = "epoch.validation"
+    S3_MINER_UPLOAD = "s3.miner-upload"
+    S3_VALIDATOR_UPLOAD = "s3.validator-upload"
+    S3_VALIDATOR_READ = "s3.validator-read"
+    S3_MINER_LIST = "s3.miner-list"
+    S3_FOLDER_ACCESS = "s3.folder-access"
+    S3_VALIDATOR_ACCESS = "s3.validator-access"
+    S3_MINER_ACCESS = "s3.miner-access"
+    MINER_STATUS = "miner.status"
+    VALIDATOR_RESULTS = "validator.results"
+    VALIDATOR_CONSENSUS = "validator.consensus"
+    AUTH_LEGACY = "auth.legacy"
+    EPOCH_GENERATE = "epoch.generate"
+    EPOCH_REGENERATE = "epoch.regenerate"
+    TARGET_OVERRIDE = "target.override"
+    CONNECTIONS_LIST = "connections.list"
+    CONNECTIONS_KICK = "connections.kick"
+    COMMANDS_LIST = "commands.list"
+    COMMANDS_GET = "commands.get"
+
+
+class Asker(StrEnum):
+    """Who may make a request."""
+
+    HOTKEY = "hotkey"
+    """Any hotkey that is registered on the subnet."""
+    VALIDATOR = "validator"
+    """A registered hotkey with a validator permit and enough stake."""
+    ADMIN = "admin"
+    """A hotkey in the service's list of admins, registered or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpEndpoint:
+    """Where a verb is found over HTTP. `is_forwarded`: the bridge hands the request to the responder;
+    otherwise it answers itself. `query`: parameters beside the legacy identity."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    is_forwarded: bool = True
+    query: tuple[str, ...] = ()
+    ignored_fields: tuple[str, ...] = ()
+    """Fields that clients in the field send and that are not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most so many requests of one hotkey in any `window`. `setting` names the setting with the number;
+    two verbs with the same `name` share one limit."""
+
+    name: str
+    setting: str
+    window: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerbSpec:
+    """All that is known of one verb.
+
+    `over_nats`: hotkeys have a subject of their own for it. `commitments`: legacy texts of which one may be
+    signed instead of `btauth/1`, and `window` is for how long they count. `names_coldkey`: the body names a
+    coldkey, which must own the hotkey. `mints`: the reply grants access to a bucket. `own_errors`: codes
+    beside those that follow from who may ask."""
+
+    title: str
+    text: str
+    who: Asker
+    request: type[WireModel]
+    reply: type[WireModel]
+    http_replies: tuple[type[WireModel], ...] = ()
+    http: HttpEndpoint | None = None
+    over_nats: bool = True
+    commitments: tuple[str, ...] = ()
+    window: Window = API_WINDOW
+    names_coldkey: bool = False
+    mints: bool = False
+    limit: Limit | None = None
+    max_body_bytes: int = 64 * 1024
+    own_errors: frozenset[E] = frozenset()
+
+    @property
+    def is_forwarded(self) -> bool:
+        return self.http is not None and self.http.is_forwarded
+
+    @property
+    def errors(self) -> frozenset[E]:
+        """Every code that the verb can be refused with."""
+        return ANY_REQUEST | self.own_errors | frozenset(self._errors_of_sender())
+
+    def _errors_of_sender(self) -> Iterator[E]:
+        yield from SIGNED_REQUEST
+        yield E.ADMIN_REQUIRED if self.who is Asker.ADMIN else E.NOT_REGISTERED
+        if self.commitments:
+            yield E.LEGACY_REFUSED
+        if self.who is Asker.VALIDATOR:
+            yield E.VALIDATOR_REQUIRED
+        if self.names_coldkey:
+            yield E.COLDKEY_MISMATCH
+        if self.mints:
+            yield from (E.REQUEST_REUSED, E.SERVICE_UNAVAILABLE)
+
+
+ANY_REQUEST = frozenset({E.MALFORMED_REQUEST, E.RATE_LIMITED, E.INTERNAL})
+SIGNED_REQUEST = frozenset(
+    {
+        *(E.MALFORMED_AUTH, E.MALFORMED_HOTKEY, E.BAD_SIGNATURE, E.STALE_REQUEST, E.WRONG_RECEIVER),
+        *(E.PAYLOAD_TOO_LARGE, E.REGISTRY_UNAVAILABLE),
+    }
+)
+OF_AN_EPOCH = frozenset({E.MALFORMED_EPOCH_ID, E.EPOCH_NOT_FOUND, E.SERVICE_UNAVAILABLE})
+
+_MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+_OF_MINERS = "daily_limit_per_miner"
+_READING = Limit("validator-read", "daily_limit_per_validator", _DAY)
+# A report with many rows fills a NATS message, which holds 256 KB with its headers.
+_STATUS_BYTES, _RESULTS_BYTES = 160 * 1024, 240 * 1024
+_API = "/api/v1"
+_ASSIGNMENTS = f"{_API}/zipcode-assignments"
+
+_EPOCHS = {
+    Verb.EPOCH_CURRENT: VerbSpec(
+        title="The running epoch",
+        text="The running epoch: the signed bytes and headers, identical to what was published.",
+        who=Asker.HOTKEY,
+        request=EmptyRequest,
+        reply=EpochMessage,
+        http_replies=(CurrentAssignmentReply,),
+        http=HttpEndpoint("GET", f"{_ASSIGNMENTS}/current", is_forwarded=False),
+        commitments=(auth.CURRENT_COMMITMENT,),
+        limit=Limit("current", "limit_current_per_minute", _MINUTE),
+        own_errors=frozenset({E.NO_CURRENT_EPOCH}),
+    ),
+    Verb.EPOCH_GET: VerbSpec(
+        title="The signed bytes of an epoch that has started",
+        text="An epoch that has started: the signed bytes and headers, identical to what was published.",
+        who=Asker.HOTKEY,
+        request=EpochGetRequest,
+        reply=EpochMessage,
+        limit=Limit("epoch-get", "limit_status_per_hour", _HOUR),
+        own_errors=OF_AN_EPOCH,
+    ),
+    Verb.EPOCH_STREAM: VerbSpec(
+        title="Epochs as they start, as server-sent events",
+        text="Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given.",
+        who=Asker.HOTKEY,
+        request=EmptyRequest,
+        reply=EpochMessage,
+        http=HttpEndpoint("GET", f"{_API}/epochs/stream", is_forwarded=False),
+        over_nats=False,
+        commitments=(auth.STREAM_COMMITMENT,),
+        limit=Limit("stream", "limit_current_per_minute", _MINUTE),
+    ),
+    Verb.EPOCH_VALIDATION: VerbSpec(
+        title="One epoch, for validators",
+        text="An epoch that has started, for validators; one epoch after its end with its seed.",
+        who=Asker.VALIDATOR,
+        request=EmptyRequest,
+        reply=EpochAssignmentReply,
+        http_replies=(EpochAssignmentReply, RevealedEpochReply),
+        http=HttpEndpoint("GET", f"{_ASSIGNMENTS}/epoch/{{epoch_id}}", is_forwarded=False),
+        over_nats=False,
+        commitments=(auth.VALIDATION_COMMITMENT,),
+        limit=Limit("epoch", "limit_epoch_per_hour", _HOUR),
+        own_errors=OF_AN_EPOCH | {E.ARCHIVED},
+    ),
+    Verb.EPOCH_POOL: VerbSpec(
+        title="What an epoch was chosen from",
+        text="The pool that an epoch was chosen from, page by page, one epoch after its end.",
+        who=Asker.VALIDATOR,
+        request=EpochPoolRequest,
+        reply=EpochPoolReply,
+        http=HttpEndpoint("GET", f"{_API}/epochs/{{epoch_id}}/pool", is_forwarded=False, query=("after",)),
+        limit=Limit("epoch-pool", "limit_pool_per_hour", _HOUR),
+        own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NOT_YET_REVEALED},
+    ),
+}
+_UPLOADS = {
+    Verb.S3_MINER_UPLOAD: VerbSpec(
+        title="Upload a miner's files of one epoch",
+        text="A form for the caller's folder of one epoch, until the epoch's deadline.",
+        who=Asker.HOTKEY,
+        request=MinerUploadRequest,
+        reply=MinerUploadReply,
+        mints=True,
+        limit=Limit("miner-upload", _OF_MINERS, _DAY),
+        own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE, E.NO_CURRENT_EPOCH, E.EPOCH_NOT_OPEN},
+    ),
+    Verb.S3_FOLDER_ACCESS: VerbSpec(
+        title="Upload a miner's files",
+        text="A form for one miner's whole folder, for 24 hours.",
+        who=Asker.HOTKEY,
+        request=FolderAccessRequest,
+        reply=FolderAccessReply,
+        http=HttpEndpoint("POST", "/get-folder-access", ignored_fields=("expiry",)),
+        over_nats=False,
+        commitments=(auth.FOLDER_ACCESS_COMMITMENT,),
+        window=GET_WINDOW,
+        names_coldkey=True,
+        mints=True,
+        limit=Limit("folder-access", _OF_MINERS, _DAY),
+    ),
+    Verb.S3_VALIDATOR_UPLOAD: VerbSpec(
+        title="Upload a validator's results",
+        text="A form and session credentials for the validator's folder of one epoch, for four hours.",
+        who=Asker.VALIDATOR,
+        request=ValidatorUploadRequest,
+        reply=ValidatorUploadReply,
+        http=HttpEndpoint(
+            "POST",
+            f"{_API}/s3-access/validator-upload",
+            ignored_fields=("purpose", "estimatedDataSizeMb", "retentionDays"),
+        ),
+        commitments=(auth.VALIDATOR_UPLOAD_COMMITMENT,),
+        mints=True,
+        limit=Limit("validator-upload", "limit_upload_per_hour", _HOUR),
+        own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE},
+    ),
+}
+_READS = {
+    Verb.S3_VALIDATOR_READ: VerbSpec(
+        title="Read what was uploaded for an ended epoch",
+        text="What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each.",
+        who=Asker.VALIDATOR,
+        request=ValidatorReadRequest,
+        reply=ValidatorReadReply,
+        mints=True,
+        limit=_READING,
+        own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE, E.EPOCH_NOT_ENDED, E.ARCHIVED},
+    ),
+    Verb.S3_MINER_LIST: VerbSpec(
+        title="List uploads as they are",
+        text="A list of one miner's folder of an epoch that has ended, as it is now.",
+        who=Asker.VALIDATOR,
+        request=MinerListRequest,
+        reply=MinerListReply,
+        mints=True,
+        limit=_READING,
+        own_errors=OF_AN_EPOCH | {E.EPOCH_NOT_ENDED},
+    ),
+    Verb.S3_VALIDATOR_ACCESS: VerbSpec(
+        title="List all that miners uploaded",
+        text="Lists of all that miners uploaded, for 24 hours.",
+        who=Asker.VALIDATOR,
+        request=ValidatorAccessRequest,
+        reply=ValidatorAccessReply,
+        http=HttpEndpoint("POST", "/get-validator-access"),
+        over_nats=False,
+        commitments=(auth.VALIDATOR_ACCESS_COMMITMENT,),
+        window=GET_WINDOW,
+        mints=True,
+        limit=_READING,
+    ),
+    Verb.S3_MINER_ACCESS: VerbSpec(
+        title="List one miner's uploads",
+        text="A list of one miner's uploads, for 24 hours.",
+        who=Asker.VALIDATOR,
+        request=MinerAccessRequest,
+        reply=MinerAccessReply,
+        http=HttpEndpoint("POST", "/get-miner-specific-access"),
+        over_nats=False,
+        commitments=(auth.MINER_ACCESS_COMMITMENT,),
+        window=GET_WINDOW,
+        mints=True,
+        limit=_READING,
+    ),
+}
+_REPORTS = {
+    Verb.MINER_STATUS: VerbSpec(
+        title="Report on an epoch",
+        text="A miner's status report on an epoch; the newest by the time it was signed stays.",
+        who=Asker.HOTKEY,
+        request=StatusRequest,
+        reply=StatusReply,
+        http=HttpEndpoint("POST", f"{_ASSIGNMENTS}/status"),
+        commitments=(auth.STATUS_COMMITMENT, auth.MINER_STATUS_COMMITMENT),
+        limit=Limit("status", "limit_status_per_hour", _HOUR),
+        max_body_bytes=_STATUS_BYTES,
+        own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NONCE_MISMATCH, E.REQUEST_REUSED},
+    ),
+    Verb.VALIDATOR_RESULTS: VerbSpec(
+        title="Report what a validator found",
+        text="A validator's report on an ended epoch, whose files are checked; it supersedes an earlier one.",
+        who=Asker.VALIDATOR,
+        request=ResultsRequest,
+        reply=ResultsReply,
+        http=HttpEndpoint("POST", f"{_API}/validation-results"),
+        limit=Limit("results", "limit_results_per_hour", _HOUR),
+        max_body_bytes=_RESULTS_BYTES,
+        own_errors=OF_AN_EPOCH
+        | {E.EPOCH_NOT_ENDED, E.ARCHIVED, E.FILE_MISMATCH, E.CHECKSUM_REQUIRED, E.REQUEST_UNDER_WAY}
+        | {E.CREDENTIALS_UNAVAILABLE},
+    ),
+    Verb.VALIDATOR_CONSENSUS: VerbSpec(
+        title="What validators found in an epoch",
+        text="What validators reported on an epoch and their consensus, page by page, once it is revealed; "
+        "before that, over NATS, the caller's own reports.",
+        who=Asker.VALIDATOR,
+        request=ConsensusRequest,
+        reply=ConsensusReply,
+        http=HttpEndpoint(
+            "GET", f"{_API}/validation-results/{{epoch_id}}", is_forwarded=False, query=("offset",)
+        ),
+        limit=Limit("consensus", "limit_consensus_per_hour", _HOUR),
+        own_errors=OF_AN_EPOCH | {E.EPOCH_NOT_ENDED, E.ARCHIVED},
+    ),
+    Verb.AUTH_LEGACY: VerbSpec(
+        title="Accept or refuse legacy commitments",
+        text="Whether legacy commitments count for the caller; in force everywhere within two seconds.",
+        who=Asker.HOTKEY,
+        request=LegacyChoiceRequest,
+        reply=LegacyChoiceReply,
+        http=HttpEndpoint("POST", f"{_API}/auth/legacy"),
+        own_errors=frozenset({E.SERVICE_UNAVAILABLE}),
+    ),
+}
+
+
+def _admin(
+    verb: Verb,
+    text: str,
+    request: type[WireModel],
+    *own_errors: E,
+    reply: type[WireModel] = admin.AdminCommandReply,
+) -> VerbSpec:
+    return VerbSpec(
+        title=f"Admin: {verb}",
+        text=text,
+        who=Asker.ADMIN,
+        request=request,
+        reply=reply,
+        http=HttpEndpoint("POST", f"{_API}/admin/{verb}"),
+        own_errors=frozenset({E.SERVICE_UNAVAILABLE, *own_errors}),
+    )
+
+
+_QUEUED = (E.REQUEST_REUSED, E.REQUEST_UNDER_WAY)
+_ADMIN = {
+    Verb.EPOCH_GENERATE: _admin(
+        Verb.EPOCH_GENERATE,
+        "Prepare the running epoch if it is missing, else the next one.",
+        admin.EpochGenerateRequest,
+        *_QUEUED,
+    ),
+    Verb.EPOCH_REGENERATE: _admin(
+        Verb.EPOCH_REGENERATE,
+        "Make the message of an epoch that has not started anew, from its committed inputs.",
+        admin.EpochRegenerateRequest,
+        *_QUEUED,
+    ),
+    Verb.TARGET_OVERRIDE: _admin(
+        Verb.TARGET_OVERRIDE,
+        "Set another target for one epoch that is not committed to yet.",
+        admin.TargetOverrideRequest,
+        *_QUEUED,
+    ),
+    Verb.CONNECTIONS_LIST: _admin(
+        Verb.CONNECTIONS_LIST,
+        "List the NATS connections of all hotkeys or of one.",
+        admin.ConnectionsListRequest,
+        *_QUEUED,
+    ),
+    Verb.CONNECTIONS_KICK: _admin(
+        Verb.CONNECTIONS_KICK,
+        "End all connections of a hotkey.",
+        admin.ConnectionsKickRequest,
+        *_QUEUED,
+    ),
+    Verb.COMMANDS_LIST: _admin(
+        Verb.COMMANDS_LIST,
+        "List the newest commands of all admins.",
+        admin.CommandsListRequest,
+        reply=admin.CommandsListReply,
+    ),
+    Verb.COMMANDS_GET: _admin(
+        Verb.COMMANDS_GET,
+        "Show one command and its outcome.",
+        admin.CommandsGetRequest,
+        E.COMMAND_NOT_FOUND,
+    ),
+}
+
+VERBS = MappingProxyType(_EPOCHS | _UPLOADS | _READS | _REPORTS | _ADMIN)
+
+
+def _over_nats(*askers: Asker) -> frozenset[Verb]:
+    return frozenset(verb for verb, spec in VERBS.items() if spec.over_nats and spec.who in askers)
+
+
+MINER_VERBS = _over_nats(Asker.HOTKEY)
+"""Verbs that every registered hotkey may use over NATS."""
+VALIDATOR_VERBS = _over_nats(Asker.HOTKEY, Asker.VALIDATOR)
+ADMIN_VERBS = _over_nats(Asker.ADMIN)
+"""Their subjects begin with a prefix of their own."""
