@@ -5,9 +5,11 @@ import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import h11
 import uvicorn
-from h11 import DONE, MUST_CLOSE, SEND_BODY, Data, EndOfMessage, Response
+from h11 import DONE, IDLE, MUST_CLOSE, SEND_BODY, SEND_RESPONSE, Data, EndOfMessage, Request, Response
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -25,6 +27,13 @@ MAX_HEAD_BYTES = 16 * 1024
 """Of a request's head. h11 counts only while the head is incomplete, so `require_small_head` counts too."""
 
 
+MAX_CHUNKS = 128
+"""Of a body that is sent in chunks. Each costs 25 us of parsing, however small it is, and a read of 64 KB can
+hold 11,000 of them. The largest body we take has 60 chunks of 4 KB."""
+MAX_UNREAD_BYTES = 1024**2
+"""Of a body, also of one that is not read because its request was refused at once."""
+
+
 def require_small_head(scope: Scope) -> None:
     """Raises ServiceError(MALFORMED_REQUEST) if request line and headers take more than MAX_HEAD_BYTES."""
     size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
@@ -35,10 +44,35 @@ def require_small_head(scope: Scope) -> None:
         )
 
 
+class BoundedConnection(h11.Connection):
+    """h11's parser, for which a body of too many chunks or bytes is not well-formed."""
+
+    _is_chunked = False
+    _parts = 0
+    _bytes = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Raises h11.RemoteProtocolError."""
+        event = super().next_event()
+        if isinstance(event, Request):
+            self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+            self._parts = self._bytes = 0
+        elif isinstance(event, Data):
+            self._parts += self._is_chunked
+            self._bytes += len(event.data)
+            if self._parts > MAX_CHUNKS or self._bytes > MAX_UNREAD_BYTES:
+                raise h11.RemoteProtocolError("the body has too many chunks or bytes")
+        return event
+
+
 class PunctualProtocol(H11Protocol):
     """One connection, which is cut when a request does not arrive in time."""
 
     _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.conn = BoundedConnection(h11.SERVER, MAX_HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -61,9 +95,17 @@ class PunctualProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Of what is no HTTP, or has too large a head: in the shape of all errors, ahead of our layers."""
+        """Refuse what is no HTTP, or has too large a head or too many chunks, in the shape of all errors. If
+        its answer has begun, only close the connection."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state not in {IDLE, SEND_RESPONSE}:
+            self.transport.close()
+            return
         error = ServiceError(
-            ErrorCode.MALFORMED_REQUEST, "The request is not well-formed HTTP, or its head is too large."
+            ErrorCode.MALFORMED_REQUEST,
+            "The request is not well-formed HTTP, or its head or the number of its chunks is too large.",
         )
         body = json.dumps(error_body(error)).encode()
         headers = [

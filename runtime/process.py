@@ -1,7 +1,7 @@
 """Starting and stopping one process: signals, the ready file, the internal listener, and what ends it.
 
-A process that cannot go on ends with status 1 and is started again by whatever supervises it; no
-part tries to repair itself in place.
+A process that cannot go on ends with status 1 and is started again by whatever supervises it. Work that it
+can do without is begun again in place (`spawn_beside`).
 """
 
 import asyncio
@@ -25,6 +25,7 @@ log = logs.logger()
 GRACE_SECONDS = 2.0
 CANCEL_SECONDS = 0.2
 CANCEL_AGAIN_SECONDS = 0.5
+BEGIN_AGAIN_SECONDS = 5.0
 
 
 class Lifecycle:
@@ -87,6 +88,20 @@ class Lifecycle:
         task.add_done_callback(ended)
         self._tasks.append(task)
         return task
+
+    def spawn_beside(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """As `spawn`, for work that the process can do without: if it fails, it is begun again. What one row
+        of the database makes it raise must not end the process, and with it the epochs."""
+        self.spawn(self._repeated(make, name), name)
+
+    async def _repeated(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        while True:
+            try:
+                await make()
+            except Exception as error:
+                log.error("task_failed", task=name, exc_info=error)
+                self.vitals.failing[name] = type(error).__name__
+            await asyncio.sleep(BEGIN_AGAIN_SECONDS)
 
     async def end_tasks(self) -> None:
         """Cancel what `spawn` began, and wait until it has ended."""

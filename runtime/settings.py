@@ -197,7 +197,9 @@ class LimitSettings(EpochLengthSettings):
         default=1000, ge=1, description="pages of epochs' pools a validator, an hour"
     )
     limit_status_per_hour: int = Field(
-        default=60, ge=1, description="status reports a hotkey, an hour; as many epoch.get beside them"
+        default=60,
+        ge=1,
+        description="status reports a hotkey, an hour; as many epoch.get, and auth.legacy",
     )
     limit_results_per_hour: int = Field(default=20, ge=1, description="reports a validator, an hour")
     limit_consensus_per_hour: int = Field(

@@ -16,7 +16,7 @@ from schedulers.choosing import ChosenEpoch, choose_epoch, publish_import
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.seed_secrets import Secrets
-from schedulers.target_override import import_in_force, settings_of
+from schedulers.target_override import MAX_PAYLOAD_BYTES, import_in_force, settings_of
 from storage import (
     epoch_changes,
     epoch_inputs,
@@ -38,9 +38,6 @@ log = logs.logger()
 
 # An epoch that starts within this time is left as it is: its readers are about to look.
 REGENERATION_MARGIN = timedelta(seconds=1)
-# Whether a target can be reached does not depend on the seed.
-# nats.conf allows 256 KB a message, headers included.
-MAX_PAYLOAD_BYTES = 200_000
 
 
 class EpochEndedError(Exception):

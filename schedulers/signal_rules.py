@@ -102,6 +102,8 @@ def honeypot_uploads(
     if len(per_listing) < FEWEST_COMPARED:
         return None
     usual = median(per_listing)
+    if usual <= 0:
+        return None
     hits = [
         {
             "zipcode": zipcode,

@@ -1,7 +1,10 @@
 """Finds the target that an admin gave an epoch in place of the usual one, if the zipcodes come to it."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import accumulate, takewhile
+from operator import attrgetter
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -9,12 +12,17 @@ from runtime import logs
 from storage import admin_commands, epochs
 from storage.candidates import load_real_candidates
 from storage.zipcode_import import newest_import_id
+from zipcast.messages import AssignedZipcode
 from zipcast.protocol.verbs import Verb
-from zipcast.selection import MAX_TARGET_LISTINGS, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection import MAX_TARGET_LISTINGS, Candidate, PoolTooSmallError, SelectionSettings, select
 
 log = logs.logger()
 
 _ANY_SEED = bytes(32)
+# nats.conf allows 256 KB a message, headers included.
+MAX_PAYLOAD_BYTES = 200_000
+REST_OF_MESSAGE_BYTES = 4_000
+"""Of a message, beside its zipcodes."""
 
 
 class NothingImportedError(Exception):
@@ -43,9 +51,21 @@ async def require_reachable(
     candidates = await load_real_candidates(connection, await import_in_force(connection))
     wanted = replace(settings, target_listings=target_listings)
     try:
+        await asyncio.to_thread(require_publishable, candidates, wanted)
         await asyncio.to_thread(select, candidates, wanted, _ANY_SEED, now)
     except PoolTooSmallError as error:
         raise TargetUnreachableError(str(error)) from error
+
+
+def require_publishable(candidates: Iterable[Candidate], settings: SelectionSettings) -> None:
+    """Raises TargetUnreachableError unless every choice that comes to the target fits a message. Most
+    zipcodes are chosen if all are of the least size."""
+    drawn = sorted(filter(settings.may_be_drawn, candidates), key=attrgetter("expected_listings"))
+    totals = accumulate(one.expected_listings for one in drawn)
+    most = sum(1 for _ in takewhile(lambda total: total <= settings.highest_total, totals))
+    longest = max((len(one.to_bytes()) for one in AssignedZipcode.all_of(drawn)), default=0)
+    if most * (longest + 1) > MAX_PAYLOAD_BYTES - REST_OF_MESSAGE_BYTES:
+        raise TargetUnreachableError(f"up to {most} zipcodes would not fit one message")
 
 
 async def settings_of(

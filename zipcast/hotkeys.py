@@ -65,6 +65,14 @@ def parse_hotkey(text: str) -> Hotkey:
     return Hotkey(text)
 
 
+def is_hotkey(text: str) -> bool:
+    try:
+        parse_hotkey(text)
+    except MalformedHotkeyError:
+        return False
+    return True
+
+
 def public_key(hotkey: Hotkey) -> bytes:
     """The 32 public key bytes of a parsed hotkey."""
     return bytes(ss58_decode(hotkey))

@@ -336,16 +336,20 @@ class MinerListReply(WireModel):
     expires_at: ExpiryTime
 
 
+MAX_UID = 2**16 - 1  # the chain's own type
+MAX_STAKE_RAO = 2**63 - 1  # a bigint of PostgreSQL; all alpha of a subnet is 21 million, 2.1e16 rao
+
+
 class RegisteredNeuron(WireModel):
     """One line of the metagraph; stake in rao (1e-9 alpha)."""
 
-    uid: int = Field(description="Number of the neuron.")
+    uid: int = Field(ge=0, le=MAX_UID, description="Number of the neuron.")
     hotkey: HotkeyText
     coldkey: str = Field(
         description="Coldkey that the hotkey is registered under on chain, SS58 with prefix 42."
     )
     validator_permit: bool = Field(description="Whether the neuron may validate.")
-    alpha_stake_rao: int = Field(description="Stake in rao, 1e-9 alpha.")
+    alpha_stake_rao: int = Field(ge=0, le=MAX_STAKE_RAO, description="Stake in rao, 1e-9 alpha.")
 
 
 class RegistrySnapshot(WireModel):

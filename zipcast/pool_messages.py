@@ -12,6 +12,8 @@ from pydantic import FailFast, Field
 from zipcast.messages import EpochId, HotkeyText, Sha256Hex, Success, WireModel, WireTime, ZipcodeText
 from zipcast.selection import Candidate, MarketTier
 
+MAX_DRAWN_HONEYPOTS = 500
+"""Of one epoch. Each costs whoever verifies it one more draw."""
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -97,7 +99,9 @@ class PoolDetail(WireModel):
     relaxed_cooldown: tuple[ZipcodeText, ...] = Field(
         description="Zipcodes drawn although they rested, since there were too few others."
     )
-    honeypots: tuple[ToldHoneypot, ...] = Field(description="Zipcodes with false counts that were drawn.")
+    honeypots: tuple[ToldHoneypot, ...] = Field(
+        max_length=MAX_DRAWN_HONEYPOTS, description="Zipcodes with false counts that were drawn."
+    )
     signals: tuple[ToldSignal, ...] = Field(
         default=(), description="Findings about miners that a validator may look into."
     )

@@ -17,6 +17,7 @@ from zipcast.status_messages import Listings, StatedTime
 MOST_TOP = 3
 MOST_FILES = 100
 MOST_ISSUES = 20
+MAX_AUDIT_ROWS = 2_000
 LONGEST_DURATION_SECONDS = 31 * 24 * 3600
 # One object of S3 holds 5 TB at most, its key 1,024 bytes.
 MOST_FILE_BYTES = 5 * 1024**4
@@ -87,7 +88,7 @@ class AuditRow(WireModel):
     listings_checked: Listings = Field(
         default=0, description="How many listings were looked at.", examples=[20]
     )
-    issues: Annotated[tuple[Issue, ...], Field(max_length=MOST_ISSUES)] = Field(
+    issues: Annotated[tuple[Issue, ...], Field(max_length=MOST_ISSUES, fail_fast=True)] = Field(
         default=(), description="What was found wrong, in words."
     )
 
@@ -106,15 +107,15 @@ class ResultsRequest(WireModel):
     miners_evaluated: int = Field(
         ge=0, le=MOST_MINERS, description="How many miners were evaluated.", examples=[12]
     )
-    top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MOST_TOP)] = Field(
+    top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MOST_TOP, fail_fast=True)] = Field(
         description="At most three miners, the best first."
     )
     listings_validated: Listings = Field(description="How many listings were validated.", examples=[640])
-    files: Annotated[tuple[ReportedFile, ...], Field(max_length=MOST_FILES)] = Field(
+    files: Annotated[tuple[ReportedFile, ...], Field(max_length=MOST_FILES, fail_fast=True)] = Field(
         default=(), description="What the validator uploaded for the epoch, below his own folder."
     )
-    audit: tuple[AuditRow, ...] = Field(
-        default=(), description="What was checked, a row for each miner's zipcode."
+    audit: Annotated[tuple[AuditRow, ...], Field(fail_fast=True)] = Field(
+        default=(), max_length=MAX_AUDIT_ROWS, description="What was checked, a row for each miner's zipcode."
     )
 
     @model_validator(mode="after")

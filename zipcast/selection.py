@@ -108,7 +108,8 @@ class SelectionSettings:
                 raise ValueError(f"{name} must {rule}")
 
     def _rules(self) -> Iterable[tuple[str, str, bool]]:
-        yield "target_listings", "be at least 1", self.target_listings >= 1
+        in_range = 1 <= self.target_listings <= MAX_TARGET_LISTINGS
+        yield "target_listings", f"be 1 to {MAX_TARGET_LISTINGS}", in_range
         yield "tolerance_percent", "be between 0 and 99", 0 <= self.tolerance_percent <= 99
         # ln 1 = 0: a single listing without population would weigh nothing
         at_most_max = 2 <= self.min_zipcode_listings <= self.max_zipcode_listings

@@ -61,9 +61,9 @@ class StatusRequest(WireModel):
     listings_scraped: Listings | None = Field(
         default=None, description="Listings collected so far.", examples=[1960]
     )
-    zipcodes_completed: Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES)] | None = (
-        Field(default=None, description="Zipcodes that are done.")
-    )
+    zipcodes_completed: (
+        Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES, fail_fast=True)] | None
+    ) = Field(default=None, description="Zipcodes that are done.")
     s3_upload_complete: bool = Field(default=False, description="Whether all is uploaded.")
     s3_upload_timestamp: StatedTime | None = Field(
         default=None, description="When the upload ended; UTC where no zone is given."

@@ -8,6 +8,7 @@ where any code that walks the result would: no request of ours nests deeper than
 import json
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NoReturn
 
 from pydantic.alias_generators import to_camel
@@ -15,6 +16,8 @@ from pydantic.alias_generators import to_camel
 from zipcast.errors import ErrorCode, ServiceError
 
 DEEPEST = 16
+MAX_KEYS = 64
+"""Of one object. The largest of ours has 12."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -60,15 +63,22 @@ def _inside(value: object) -> Iterable[object]:
 
 
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len(pairs) > MAX_KEYS:
+        raise _RefusedError(f"an object has more than {MAX_KEYS} keys")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise _RefusedError("a key stands twice")
     for name, value in result.items():
-        camel = to_camel(name) if "_" in name else name
+        camel = _camel(name) if "_" in name else name
         # As text, since 1 == True == 1.0 here.
         if camel != name and camel in result and json.dumps(value) != json.dumps(result[camel]):
             raise _RefusedError("the two spellings of a key differ")
     return result
+
+
+@lru_cache(maxsize=1024)
+def _camel(name: str) -> str:
+    return to_camel(name)
 
 
 def _finite(text: str) -> float:

@@ -63,6 +63,8 @@ async def post_file(
     expires_at = _expiry(fields)
     if expires_at is not None and datetime.now(UTC) >= expires_at:
         raise TooLateError(f"the form ended at {expires_at:%H:%M:%S} UTC: ask for one of the next epoch")
+    if "key" not in fields:
+        raise UploadError("the form has no key: ask for another one")
     key = fields["key"].replace("${filename}", name)
     form = {**fields, "key": key}
     if with_checksum:
@@ -74,7 +76,7 @@ async def post_file(
                 request = http.build_request("POST", url, data=form, files={"file": (path.name, file)})
                 answer = await http.send(request, stream=True)
                 words = await _refusal_words(answer)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup) as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
     if answer.status_code not in {200, 201, 204}:
         if expires_at is not None and _stored_at(answer) >= expires_at:
@@ -93,16 +95,17 @@ def _expiry(fields: Mapping[str, str]) -> datetime | None:
     """Return when the form ends, as its signed policy says; None if it does not say."""
     try:
         expiration = json.loads(base64.b64decode(fields["policy"]))["expiration"]
-        return datetime.fromisoformat(expiration)
-    except (KeyError, ValueError, TypeError, binascii.Error):
+        expires_at = datetime.fromisoformat(expiration)
+    except (KeyError, ValueError, TypeError, RecursionError, binascii.Error):
         return None
+    return None if expires_at.tzinfo is None else expires_at
 
 
 def _stored_at(answer: httpx.Response) -> datetime:
     """Return the store's time of its answer, by which it also dates objects; ours if it does not tell."""
     try:
         return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return datetime.now(UTC)
 
 
@@ -154,7 +157,7 @@ async def _body(url: str, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]
             if answer.status_code != 200:
                 raise _refusal(answer, await _refusal_words(answer), "the address")
             yield _bounded(answer, max_bytes)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup) as error:
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
 
 

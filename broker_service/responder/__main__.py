@@ -76,8 +76,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     )
     await doorway.hear(follow)
     await doorway.follow(follow)
-    life.spawn(sealer.run(), "sealing")
-    life.spawn(ChangeWatch(store, database, clock, settings.s3_bucket).run(), "changes")
+    life.spawn_beside(sealer.run, "sealing")
+    life.spawn_beside(ChangeWatch(store, database, clock, settings.s3_bucket).run, "changes")
 
     life.spawn(writer.run(), "issuances")
     life.spawn(intake.run(), "intake")

@@ -23,7 +23,7 @@ from storage import manifests, policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore, ObjectVersion
 from zipcast.clock import Clock
-from zipcast.hotkeys import parse_hotkey
+from zipcast.hotkeys import is_hotkey, parse_hotkey
 
 log = logs.logger()
 
@@ -78,6 +78,7 @@ class ChangeWatch:
                 [Part(partial(self._changes, epoch_id, hotkey), CHANGES_TIMEOUT_SECONDS)],
             )
             for hotkey in hotkeys
+            if is_hotkey(hotkey)
         ]
         await ListingReader(self.store, self.clock, self.bucket, self._places).read(listings, attempt)
         for listing in listings:

@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 
 class Mood(Enum):
-    """How the node answers; the last four are kinds of garbage."""
+    """How the node answers; the last five are kinds of garbage."""
 
     WELL = auto()
     SILENT = auto()  # takes requests, answers none
@@ -32,6 +32,7 @@ class Mood(Enum):
     UNDECODABLE = auto()  # hex that is no SCALE
     SCALARS = auto()  # JSON that is no JSON-RPC
     BYTES = auto()  # no JSON at all
+    BOMB = auto()  # endless lists, which a node sends compressed
 
 
 class StandInChain:
@@ -46,6 +47,7 @@ class StandInChain:
         self.moves = True
         self.mood = Mood.WELL
         self.slowness_seconds = 0.0
+        self.bomb_bytes = 0
         self.opened = self.refused = self.unanswered = self.reads = 0
         self.port = 0
         self._server: Server | None = None
@@ -107,6 +109,9 @@ class StandInChain:
         if self.mood is Mood.BYTES:
             return "<html>502 Bad Gateway</html>"
         head = {"jsonrpc": "2.0", "id": request["id"]}
+        if self.mood is Mood.BOMB:
+            lists = "[]," * (self.bomb_bytes // 3)
+            return json.dumps(head)[:-1] + f', "result": [{lists}1]}}'
         if self.mood is Mood.FAULTY:
             return json.dumps(head | {"error": {"code": -32000, "message": "Client error: not now"}})
         return json.dumps(head | {"result": self._result(str(request["method"]), request["params"])})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
-from runtime.http_server import ARRIVAL_SECONDS, MAX_HEAD_BYTES
+from runtime.http_server import ARRIVAL_SECONDS, MAX_CHUNKS, MAX_HEAD_BYTES
 from tests.integration.operator_view import granted_folder, log_lines, only_line
 from tests.integration.people import keypair
 from tests.security.raw_http import all_said, connected, http_request, statuses
@@ -44,6 +44,30 @@ async def test_a_request_whose_length_is_doubtful_ends_the_connection(
     assert b'"malformed_request"' in heard
     assert (await http.get("/health/live")).status_code == 200
     assert all("smuggled-canary" not in str(line) for line in log_lines(stack, "http_bridge"))
+
+
+CHUNK = b"1\r\na\r\n"
+
+
+@pytest.mark.parametrize("target", [FOLDER, "/nowhere", "/api/v1/validation-results"])
+async def test_a_body_of_countless_chunks_ends_the_connection(
+    ready: Ready, http: httpx.AsyncClient, target: str
+):
+    head = f"POST {target} HTTP/1.1\r\nHost: bridge\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    async with connected(ready) as (_, writer):
+        writer.write(head)
+        with pytest.raises(ConnectionError):  # it is closed before all is sent
+            while True:
+                writer.write(CHUNK * MAX_CHUNKS)
+                await writer.drain()
+    assert (await http.get("/health/live")).status_code == 200
+
+
+async def test_a_body_in_chunks_of_usual_size_is_taken(ready: Ready):
+    body = b"".join(b"1000\r\n" + b"x" * 4096 + b"\r\n" for _ in range(15)) + b"0\r\n\r\n"
+    heard = await all_said(ready, POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + body)
+    assert statuses(heard) == [400]
+    assert b"JSON" in heard
 
 
 SPLITTING = {

@@ -13,7 +13,7 @@ from zipcast.honeypots import Choice, HoneypotSettings, commitment
 from zipcast.inputs import SelectionInputs
 from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
 from zipcast.pool_messages import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
-from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection import MAX_TARGET_LISTINGS, Candidate, SelectionSettings
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
 SETTINGS = SelectionSettings(
@@ -279,6 +279,15 @@ def first_changed(**changes: object) -> tuple[AssignedZipcode, ...]:
 def test_whatever_is_changed_of_the_message_is_found_even_if_it_was_signed(changes, check: str) -> None:
     found = faults(bent(message=CHAIN[-1].message.model_copy(update=changes)))
     assert any(one.startswith(f"{check}: ") for one in found), found
+
+
+def test_nothing_is_drawn_by_inputs_that_nobody_promised() -> None:
+    """A draw to a target that a hostile bridge has made up can take all memory there is."""
+    inputs = INPUTS.replace('"target_listings":1000', f'"target_listings":{MAX_TARGET_LISTINGS}')
+    assert inputs != INPUTS
+    finding = findings(bent(pool=detail(inputs=inputs)(CHAIN[-1].pool)))[-1]
+    assert finding.faults[0] == "inputs: they are not those that were promised"
+    assert not {"selection", "honeypots", "pool"} & set(finding.checked)
 
 
 def test_a_promise_that_was_not_kept_is_found() -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from runtime.process import end
+import pytest
+
+from runtime import process
+from runtime.process import Lifecycle, end
 
 
 async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
@@ -22,6 +25,22 @@ async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
         await end(tasks)
     assert lost.is_set()
     assert all(task.cancelled() for task in tasks)
+
+
+async def test_work_that_the_process_can_do_without_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "BEGIN_AGAIN_SECONDS", 0)
+    life, begun = Lifecycle(None), asyncio.Semaphore(0)
+
+    async def hostile_row() -> None:
+        begun.release()
+        raise ZeroDivisionError
+
+    life.spawn_beside(hostile_row, "signals")
+    for _ in range(3):
+        await begun.acquire()
+    assert life.failure is None
+    assert life.vitals.failing == {"signals": "ZeroDivisionError"}
+    await life.end_tasks()
 
 
 async def test_what_has_ended_by_itself_is_left_as_it_is() -> None:

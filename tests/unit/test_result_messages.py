@@ -8,8 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, START_AT, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from zipcast.messages import WireModel
 from zipcast.pool_messages import ToldSignal
 from zipcast.result_messages import ConsensusReply, EpochResults, ResultsRequest
+from zipcast.status_messages import StatusRequest
 
 KEY = f"validators/{VALIDATOR_HOTKEY}/epoch={EPOCH_ID}/results.json"
 REPORT: dict[str, Any] = {
@@ -115,3 +117,15 @@ def test_pages_of_an_epoch_become_one() -> None:
     last = first.model_copy(update={"next_offset": None, "signals": (signal,)})
     joined = EpochResults.of([first, last])
     assert (joined.revealed, joined.signals) == (True, (signal,))
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [(ResultsRequest, "audit"), (ResultsRequest, "files"), (StatusRequest, "zipcodesCompleted")],
+)
+def test_a_list_of_nothing_is_refused_at_its_first_entry(model: type[WireModel], field: str) -> None:
+    """An error for each of 60,000 would take a second to make."""
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate({field: [{}] * 1000})
+    within = [error for error in refused.value.errors() if error["loc"][0] == field]
+    assert {error["loc"][1] for error in within} == {0}

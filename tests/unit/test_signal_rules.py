@@ -102,3 +102,5 @@ def test_nothing_is_said_of_uploads_that_name_no_honeypot_or_few_other_zipcodes(
     few = {"19103": 70_000, "19104": 50_000, "07030": 80_000}
     assert honeypot_uploads(few, PUBLISHED, TRAP) is None
     assert honeypot_uploads({}, PUBLISHED, TRAP) is None
+    empty = dict.fromkeys(GENUINE, 0) | {"07030": 80_000}
+    assert honeypot_uploads(empty, PUBLISHED, TRAP) is None

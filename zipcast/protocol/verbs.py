@@ -129,7 +129,7 @@ class VerbSpec:
     names_coldkey: bool = False
     mints: bool = False
     limit: Limit | None = None
-    max_body_bytes: int = 64 * 1024
+    max_body_bytes: int = 8 * 1024
     own_errors: frozenset[E] = frozenset()
 
     @property
@@ -364,6 +364,7 @@ _REPORTS = {
         request=LegacyChoiceRequest,
         reply=LegacyChoiceReply,
         http=HttpEndpoint("POST", f"{_API}/auth/legacy"),
+        limit=Limit("legacy-choice", "limit_status_per_hour", _HOUR),
         own_errors=frozenset({E.SERVICE_UNAVAILABLE}),
     ),
 }
