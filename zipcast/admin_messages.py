@@ -56,7 +56,7 @@ class TargetOverrideRequest(WireModel):
 
 
 class ConnectionsListRequest(WireModel):
-    """From the `offset`-th on, oldest first."""
+    """List connections from the `offset`-th on, oldest first."""
 
     hotkey: NamedHotkey | None = Field(default=None, description="Hotkey, SS58 with prefix 42.")
     offset: StrictInt = Field(
@@ -115,7 +115,7 @@ class ConnectionsOutcome(WireModel):
 
 
 class KickOutcome(WireModel):
-    """How many connections there were to kick. Their clients may connect again at once."""
+    """The number of connections that were ended. Their clients may connect again at once."""
 
     kind: Literal["kick"] = Field(default="kick", description="Which outcome this is.")
     hotkey: HotkeyText

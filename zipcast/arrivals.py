@@ -32,7 +32,7 @@ class ReceivedEpoch:
 
 
 class Arrivals:
-    """`more` is set when there is something to take; whoever waits clears it first."""
+    """`more` is set when an epoch can be taken; the reader clears it before it waits."""
 
     def __init__(self, trust: Trust) -> None:
         self.newest: VerifiedEpoch | None = None
@@ -49,9 +49,9 @@ class Arrivals:
         received_at: datetime,
         published_at: datetime | None = None,
     ) -> VerifiedEpoch:
-        """The epoch, verified; kept to be taken if it is newer than every one before. `now`: the
-        service's time, `received_at`: that of our own clock, `published_at`: the server's when it passed
-        the epoch on, if it told. Raises EnvelopeError."""
+        """Verify an epoch and return it; it can be taken if it is newer than every one before. `now` is the
+        service's time, `received_at` that of our own clock, `published_at` the server's time of passing the
+        epoch on, if it states one. Raises EnvelopeError."""
         epoch = verify(envelope, self._trust)
         if self.newest is None:
             _check_recent(epoch.message, now)

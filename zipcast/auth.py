@@ -42,7 +42,7 @@ def connection_at_text(network: str, netuid: int, audience: str, hotkey: str, un
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How far a legacy timestamp may lie behind and ahead of our clock, in seconds."""
+    """The time that a legacy timestamp may lie behind and ahead of our clock, in seconds."""
 
     past_seconds: int
     future_seconds: int
@@ -74,7 +74,8 @@ class UnverifiedCommitment:
 
 
 def parse_commitment(hotkey: str, timestamp: str, signature: str) -> UnverifiedCommitment:
-    """Raises ServiceError(MALFORMED_HOTKEY | MALFORMED_REQUEST | MALFORMED_AUTH) naming the field."""
+    """Read the identity fields of a legacy request. Raises ServiceError(MALFORMED_HOTKEY | MALFORMED_REQUEST
+    | MALFORMED_AUTH) naming the field."""
     if not _UNIX_SECONDS.fullmatch(timestamp):
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "timestamp must be Unix seconds, digits only.")
     try:
@@ -86,7 +87,7 @@ def parse_commitment(hotkey: str, timestamp: str, signature: str) -> UnverifiedC
 
 
 def check_commitment_fresh(request: UnverifiedCommitment, window: Window, now_unix: float) -> None:
-    """Raises ServiceError(STALE_REQUEST)."""
+    """Check that the timestamp lies within the window. Raises ServiceError(STALE_REQUEST)."""
     # Both in whole seconds: a client that signs 300 s back is 300 s back for the whole of that second.
     if int(now_unix) - request.timestamp > window.past_seconds:
         raise ServiceError(

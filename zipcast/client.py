@@ -48,7 +48,7 @@ class ZipcastClient(Requests):
     def __init__(
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
     ) -> None:
-        """Raises ValueError (a server's address), MalformedHotkeyError."""
+        """Raises ValueError for a malformed server address, MalformedHotkeyError."""
         self._signer = signer
         self._trust = trust
         self._clock = clock or SystemClock()
@@ -66,7 +66,7 @@ class ZipcastClient(Requests):
         self.refused_messages = 0
         """Epoch messages, pushed or asked for unbidden, that must not be trusted and were ignored."""
         self.unanswered_questions = 0
-        """How often the running epoch was asked for unbidden and not learned."""
+        """The number of times that the client asked for the running epoch on its own and did not get it."""
 
     async def __aenter__(self) -> Self:
         """Connect and subscribe; the running epoch comes later. Raises nats.errors.Error, OSError."""
@@ -111,7 +111,8 @@ class ZipcastClient(Requests):
         return self._informed_for_seconds() > 0
 
     async def _dial(self, server: Server, on_close: Callback) -> Client:
-        """A connection on which epochs are heard, or none."""
+        """Connect, subscribe to epochs and return the connection; if subscribing fails, the connection is
+        closed."""
         connection = await connect(
             server,
             self._signer,
@@ -147,7 +148,7 @@ class ZipcastClient(Requests):
             self._news.set()
 
     def _accept(self, message: Msg, via: Via) -> VerifiedEpoch:
-        """Raises EnvelopeError."""
+        """Verify a message and keep its epoch. Raises EnvelopeError."""
         envelope = UnverifiedEnvelope.from_headers(message.headers, message.data)
         epoch = self._arrivals.accept(
             envelope,
@@ -180,14 +181,15 @@ class ZipcastClient(Requests):
                     await self._news.wait()
 
     def _informed_for_seconds(self) -> float:
-        """Until when no question is due: a little after the end of the epoch last heard of here."""
+        """Return the time until which no question is due: a little after the end of the newest epoch."""
         newest = self._arrivals.newest
         if newest is None or self._informed_on != self.connections:
             return 0
         return (newest.message.epoch_end - self._requester.now()).total_seconds() + PUSH_GRACE_SECONDS
 
     async def _ask_for_running(self) -> None:
-        """Once. Whatever is wrong, it may be right soon: nobody answers, nothing runs, an old answer."""
+        """Ask for the running epoch once. Errors are logged, not raised: the service may be back at the next
+        try."""
         try:
             await self.current()
         except EnvelopeError:
@@ -202,12 +204,12 @@ class ZipcastClient(Requests):
         self._tasks.append(task)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """What ends a task of ours ends the client: without it, epochs would be missed in silence."""
+        """End the client when one of its tasks ends: without that task, it would miss epochs in silence."""
         if not task.cancelled() and (failure := task.exception()) is not None and self._unusable is None:
             self._end_with(failure)
 
     def _end_with(self, failure: BaseException) -> None:
-        """From here on, `epochs` and every request raise `failure`."""
+        """End the client: from now on, `epochs` and every request raise `failure`."""
         self._unusable = failure
         self._requester.interrupt(failure)
         self._arrivals.more.set()

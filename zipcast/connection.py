@@ -1,6 +1,6 @@
-"""How a client proves its hotkey to NATS, and what it refuses to connect to.
+"""Connects to NATS: proves the hotkey, and refuses servers that are not safe to connect to.
 
-Owns the audience: the name under which the client itself verified the server, so that a proof
+The proof names the audience: the name under which the client itself verified the server, so that a proof
 given to one server is worthless to another.
 """
 
@@ -32,7 +32,7 @@ class InsecureServerError(ValueError):
 
 
 class StrangeServerError(nats.errors.Error):
-    """What the server wants signed is no nonce of a nats-server, so it is not signed."""
+    """The server asks for a signature over something that is no nonce of a nats-server."""
 
 
 class RefusedError(nats.errors.AuthorizationError):
@@ -64,7 +64,7 @@ class Server:
 
     @classmethod
     def parse(cls, url: str) -> "Server":
-        """Raises InsecureServerError, ValueError."""
+        """Raises InsecureServerError, and ValueError for a malformed address."""
         parts = urlsplit(url)
         if parts.scheme not in _PLAIN | _ENCRYPTED or not parts.hostname or parts.port == 0:
             raise ValueError("a server is nats://127.0.0.1:PORT, tls://HOST:PORT or wss://HOST")
@@ -118,9 +118,9 @@ async def connect(
                 inbox_prefix=inbox_prefix(hotkey),
                 tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
                 # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
-                # losses are repaired by whoever called, with a new client.
+                # the caller repairs a lost connection, with a new client.
                 allow_reconnect=False,
-                # Where nothing listens, nats-py would all the same try for two minutes.
+                # If nothing listens, nats-py would go on trying for two minutes.
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
                 connect_timeout=3,

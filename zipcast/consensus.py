@@ -1,7 +1,8 @@
-"""What validators' reports of one epoch say together. Pure; the formulas are docs/protocol.md's, "Consensus".
+"""Computes the consensus of validators' reports on one epoch. The formulas are in docs/protocol.md,
+"Consensus".
 
-Owns support, agreement and who stands apart. Which reports count is the record's; nothing is ever done by it.
-Exact arithmetic until the last step, so that neither order nor machine changes a digit.
+Pure: the caller decides which reports count, and nothing is done by the result. Arithmetic is exact until the
+last step, so that neither order nor machine changes a digit.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,7 +41,7 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """One validator beside the others: `shared` and `whole` of their weights, and his own weight."""
+    """One validator compared with the others: `shared` and `whole` of their weights, and its own weight."""
 
     weight: int
     shared: int
@@ -73,8 +74,8 @@ def agree(reports: Iterable[Report]) -> Agreed:
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> Fraction:
-    """How alike two rankings are: 1 if they are the same, 0 if they share no miner. Of each miner the points
-    that both give; of what is common, the share of what the longer one gives."""
+    """Return how alike two rankings are: 1 if they are the same, 0 if they share no miner. It is the sum of
+    the points that both give to each miner, divided by the points that the longer ranking gives."""
     return Fraction(_parts(_points(one), _points(other)), _PARTS)
 
 
@@ -90,7 +91,7 @@ def _points(top: Sequence[str]) -> dict[str, int]:
 
 
 def _weights(reports: Sequence[Report]) -> dict[str, int]:
-    """By stake; where nobody has any, all alike."""
+    """Return each validator's weight: its stake, or 1 for all if none has stake."""
     if any(report.stake for report in reports):
         return {report.validator: report.stake for report in reports}
     return {report.validator: 1 for report in reports}
@@ -106,7 +107,8 @@ def _support(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str,
 
 
 def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, _Beside]:
-    """By validator. Each two rankings are compared once, however many validators have them."""
+    """Return each validator's overlap with the others. Two rankings are compared once, however many
+    validators have them."""
     held: dict[tuple[str, ...], int] = {}
     for report in reports:
         held[report.top] = held.get(report.top, 0) + weights[report.validator]
@@ -118,7 +120,7 @@ def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, 
         if one != other:
             shared[other] += parts * held[one]
     whole = sum(held.values())
-    # Without what each shares with himself, which is everything.
+    # Leave out each validator's overlap with itself, which is complete.
     return {
         one.validator: _Beside(own := weights[one.validator], shared[one.top] - _PARTS * own, whole - own)
         for one in reports

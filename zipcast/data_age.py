@@ -89,7 +89,7 @@ def outlook(
     total = sum(one.listings for one in groups)
     needed = min((1 + resting) * settings.highest_total, total)
     sums = list(accumulate(one.listings for one in newest_first))
-    # Once this group is too old, the newer ones are not enough.
+    # If this group is too old, the newer ones are not enough.
     place = bisect_left(sums, needed)
     until = newest_first[place].last_scraped_at + settings.max_data_age if total else None
     if until is not None and until < now:

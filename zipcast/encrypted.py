@@ -13,7 +13,7 @@ from nats.protocol.parser import Parser
 
 # Four times the largest message that nats.conf allows.
 MAX_MESSAGE_BYTES = 1 << 20
-# What is kept of the connection before it is parsed: a whole message and what was read with it.
+# The most that is read ahead of the parser: a whole message and what follows it in the same read.
 MAX_BUFFER_BYTES = MAX_MESSAGE_BYTES + (1 << 16)
 
 

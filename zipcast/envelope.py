@@ -1,8 +1,8 @@
-"""Signed epoch messages: what is signed, how, and how a client comes to trust one.
+"""Signs and verifies epoch messages.
 
-Owns the DSSE pre-authentication encoding, the headers, and the step from `UnverifiedEnvelope` to
-`VerifiedEpoch`. The signed bytes are what travels and what is stored; nothing is re-serialised.
-Rule: DSSE protocol v1, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+Covers the DSSE pre-authentication encoding, the headers, and the step from `UnverifiedEnvelope` to
+`VerifiedEpoch`. The signed bytes are sent and stored as they are; nothing is serialised again. Rule: DSSE
+protocol v1, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ class UnverifiedEnvelope:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, str] | None, payload: bytes) -> "UnverifiedEnvelope":
-        """Raises EnvelopeError when a header is missing."""
+        """Read the envelope from headers and payload. Raises EnvelopeError if a header is missing."""
         given = headers or {}
         try:
             return cls(payload, given[HEADER_SIGNER], given[HEADER_SIGNATURE], given[HEADER_EPOCH])
@@ -60,7 +60,7 @@ class UnverifiedEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Whose epochs a client accepts: a pinned list of signers, one network, one netuid."""
+    """The epochs that a client accepts: those of a pinned list of signers, one network and one netuid."""
 
     signers: frozenset[Hotkey]
     network: str
@@ -89,7 +89,7 @@ def seal(message: EpochMessage, signer: Signer) -> UnverifiedEnvelope:
 
 
 def verify(envelope: UnverifiedEnvelope, trust: Trust) -> VerifiedEpoch:
-    """Raises EnvelopeError naming the first check that fails."""
+    """Verify the envelope and return the epoch. Raises EnvelopeError naming the first check that fails."""
     _check_signature(envelope, trust)
     try:
         message = EpochMessage.model_validate_json(envelope.payload)

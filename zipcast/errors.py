@@ -1,7 +1,7 @@
-"""Every error a client can be told, once: NATS replies and HTTP share this table.
+"""Lists every error that a client can get; replies over NATS and HTTP share this table.
 
-Owns the codes, their HTTP status, and what the reader should do. Messages are one sentence a
-person can act on; no stack trace, driver message, secret or signature is ever part of one.
+Each code has an HTTP status, a meaning and a remedy. A message is one sentence that a person can act on; it
+never holds a stack trace, a driver's message, a secret or a signature.
 """
 
 from dataclasses import dataclass
@@ -172,7 +172,7 @@ ERRORS = MappingProxyType(
 
 
 class ServiceError(Exception):
-    """What a client is told. `retry_after_seconds` only for retryable codes."""
+    """An error that is sent to the client. `retry_after_seconds` is set for retryable codes only."""
 
     def __init__(self, code: ErrorCode, message: str, *, retry_after_seconds: int | None = None) -> None:
         super().__init__(message)

@@ -18,15 +18,15 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def derive_seed(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
-    """The 32-byte seed of an epoch: whoever lacks the secret cannot tell it from noise.
+    """Return the 32-byte seed of an epoch. Without the secret it looks like noise.
 
-    ValueError for a secret under 32 bytes; the message never shows it.
-    """
+    Raises ValueError for a secret under 32 bytes; its message never shows the secret."""
     return _derived(secret, f"seed:{network}:{netuid}:{epoch_id}")
 
 
 def derive_salt(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
-    """The 32-byte salt of an epoch's draws, part of what it is committed to. ValueError as above."""
+    """Return the 32-byte salt of an epoch's draws, to which the epoch is committed. Raises ValueError as
+    `epoch_seed`."""
     return _derived(secret, f"salt:{network}:{netuid}:{epoch_id}")
 
 
@@ -56,7 +56,7 @@ def draw_key(seed: bytes, salt: bytes) -> bytes:
 
 
 def seed_commitment(seed: bytes) -> str:
-    """What is published an epoch ahead, and what the revealed seed must hash to."""
+    """Return the hash of a seed that is published one epoch ahead."""
     return hashlib.sha256(seed).hexdigest()
 
 

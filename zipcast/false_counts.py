@@ -259,8 +259,8 @@ class _Update:
     def _rounded(
         self, rate: float, groups: Mapping[Kind, Sequence[Candidate]], label: str
     ) -> dict[Kind, int]:
-        """Return `rate` times the size of each group, rounded up or down so that the sum stays what it is,
-        and chance decides which."""
+        """Return `rate` times the size of each group, rounded up or down by chance so that the sum is
+        kept."""
         so_far = self._number(label) / 2**64
         rounded = {}
         for kind in sorted(groups):

@@ -128,12 +128,10 @@ def _looking_ahead(
 
 
 def _deadlines(ordered: "Sequence[Candidate]", settings: "SelectionSettings") -> list[int]:
-    """For each total, the most that may be passed so that the rest still completes it.
+    """Return, for each total, the most that may be skipped so that the rest still reaches it.
 
-    -1 where even the whole pool cannot. The totals that a suffix completes only become more
-    as the suffix grows, so the place at which each first appears says all of them at once,
-    in memory that does not grow with the pool.
-    """
+    -1 if even the whole pool cannot reach it. A longer suffix reaches every total that a shorter one does, so
+    the place where each total first appears is enough, in memory that does not grow with the pool."""
     totals = band(settings)
     deadlines = [len(ordered)] * (settings.highest_total + 1)
     deadlines[: settings.lowest_total] = [-1] * settings.lowest_total

@@ -1,4 +1,4 @@
-"""How a part is, as processes tell each other and `/healthcheck` tells everybody.
+"""Wire models of health: of one part, of one process, and of `/healthcheck`.
 
 Reasons are our own words or an error's type; never a driver's text, an address or a secret.
 """
@@ -18,8 +18,8 @@ class HealthStatus(StrEnum):
 
 
 class ServiceHealth(WireModel):
-    """One part, asked at most some seconds ago. `since` is when `status` became what it is, as far as
-    the asking process saw; `last_error` stays after a recovery."""
+    """One part, checked at most some seconds ago. `since` is the time of the last change of `status` that the
+    asking process saw; `last_error` stays after a recovery."""
 
     status: HealthStatus = Field(description="How far it is.", examples=["ok"])
     latency_ms: float = Field(description="How long the part took to answer, milliseconds.")
@@ -29,7 +29,7 @@ class ServiceHealth(WireModel):
 
 
 class LastError(WireModel):
-    """What was logged as an error last: the action, and the exception's type where there was one."""
+    """The last logged error: its action, and the exception's type if there was one."""
 
     action: str = Field(description="What was being done.")
     at: WireTime = Field(description="When, UTC.")
@@ -65,7 +65,7 @@ class Alive(WireModel):
 
 
 class HealthReply(WireModel):
-    """What the responder can see and the bridge cannot; `process` is the responder that answered."""
+    """Parts that the responder can reach and the bridge cannot; `process` is the responder that answered."""
 
     services: dict[str, ServiceHealth] = Field(description="Each part, as it was at most five seconds ago.")
     process: ProcessHealth | None = Field(

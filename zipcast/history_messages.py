@@ -1,4 +1,4 @@
-"""Wire models of the public history: what anybody may see of an epoch that has ended."""
+"""Wire models of the public history of epochs that have ended."""
 
 from typing import Annotated, Literal
 
@@ -63,7 +63,7 @@ class EndedEpochsReply(WireModel):
 
 
 class ExportedEpoch(EndedEpoch):
-    """With the pool, where a validator asked for it."""
+    """An ended epoch with its pool, if a validator asked for it."""
 
     pool: EpochPool | None = Field(
         default=None, description="The epoch's pool, where a validator asked for it."
@@ -71,6 +71,7 @@ class ExportedEpoch(EndedEpoch):
 
 
 class ExportedEpochs(WireModel):
-    """What `zipcast epoch export` writes. `zipcast epoch list --json` can be read as one without pools."""
+    """The file that `zipcast epoch export` writes. `zipcast epoch list --json` can be read as one without
+    pools."""
 
     epochs: tuple[ExportedEpoch, ...] = Field(description="Epochs that have ended, newest first.")

@@ -50,7 +50,8 @@ class Signer(Protocol):
     def sign(self, message: bytes, /) -> bytes: ...
 
 
-# A subnet has some hundred hotkeys, whose addresses come with every request; what is refused is not kept.
+# A subnet has some hundred hotkeys, whose addresses come with every request; refused addresses are not
+# cached.
 @lru_cache(maxsize=4096)
 def parse_hotkey(text: str) -> Hotkey:
     """The address, checked: base58, checksum, prefix 42, not the zero key. Raises MalformedHotkeyError."""
@@ -87,7 +88,7 @@ def parse_signature(text: str) -> bytes:
 
 
 def signature_is_valid(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
-    """Whether that sr25519 key signed the message, raw or wrapped in `<Bytes>` as wallets do."""
+    """Return whether that sr25519 key signed the message, raw or wrapped in `<Bytes>` as wallets do."""
     if len(signature) != 64:
         return False
     verdict: Any = _verify(message, signature, hotkey, CRYPTO_SR25519)

@@ -21,9 +21,9 @@ ALGORITHM_VERSION = "zipcast-selection/1"
 
 @dataclass(frozen=True, slots=True)
 class SelectionInputs:
-    """`history_epoch_ids`: the epochs whose assignments count as recent for the cooldown. `salt` and
-    `zipcodes_sha256`, the hash of what is published of the import's active zipcodes, are 64 hex digits:
-    ValueError otherwise, and for an algorithm version that this program does not know."""
+    """The inputs of one selection. `history_epoch_ids`: the epochs whose assignments count for the cooldown.
+    `salt` and `zipcodes_sha256`, the hash of the published part of the import's active zipcodes, are 64 hex
+    digits. Raises ValueError otherwise, and for an algorithm version that this program does not know."""
 
     epoch_id: str
     import_id: int

@@ -90,7 +90,7 @@ class ConnectionKeeper:
         while True:
             link = self._link
             if link is None:
-                # Also before the first attempt: a server that drops us at once is not hammered.
+                # Wait before the first attempt too: a server that drops us at once is not hammered.
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 await self._try_open()

@@ -26,7 +26,7 @@ class FolderAccessRequest(UnderscoredModel):
 
 
 class StructureInfo(UnderscoredModel):
-    """Where files go: `folder_structure` is the pattern of a key, `example` one key."""
+    """The layout of a folder: `folder_structure` is the pattern of a key, `example` one key."""
 
     folder_structure: str = Field(description="Pattern of a key.")
     description: str = Field(description="What the folder is for.")

@@ -29,7 +29,7 @@ from zipcast.selection import Candidate, MarketTier
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
 HEADER_STORED_AT = "Nats-Time-Stamp"  # nats-server's own, on what a stream passes on
 HEADER_ERROR = "Zipcast-Error"
-# How the bridge hands the original HTTP request to the responder.
+# Headers by which the bridge hands the original HTTP request to the responder.
 HEADER_HTTP_METHOD = "Zipcast-Http-Method"
 HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
@@ -107,7 +107,7 @@ class AssignedZipcode(WireModel):
 
     @classmethod
     def all_of(cls, chosen: Iterable[Candidate]) -> "tuple[AssignedZipcode, ...]":
-        """As they are published, in the order given."""
+        """Return the candidates as they are published, in the order given."""
         return tuple(cls.model_validate(one, from_attributes=True) for one in chosen)
 
 
@@ -121,11 +121,10 @@ class EpochMetadata(WireModel):
 
 
 class EpochMessage(WireModel):
-    """What is signed and published at an epoch's start (design: the message).
+    """The message that is signed and published at an epoch's start.
 
-    Times are UTC; `submission_deadline` is the epoch's end. The seed behind `nonce` was committed
-    to in the previous message (`seed_commitment`) and is revealed in the next (`revealed_seed`).
-    """
+    Times are UTC; `submission_deadline` is the epoch's end. The seed behind `nonce` was committed to in the
+    previous message (`seed_commitment`) and is revealed in the next (`revealed_seed`)."""
 
     version: Literal[1] = Field(default=1, description="Version of this message's form.")
     network: str = Field(description="Bittensor network.", examples=["test"])
@@ -178,7 +177,7 @@ class EmptyRequest(WireModel):
 
 
 class MinerUploadRequest(WireModel):
-    """Without an epoch id: for the running epoch."""
+    """Ask for upload access. Without an epoch id, it is for the running epoch."""
 
     epoch_id: EpochId | None = Field(
         default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
@@ -201,8 +200,9 @@ class MinerUploadReply(WireModel):
 
 
 class ValidatorUploadRequest(WireModel):
-    """With `with_checksum` the form takes, and wants, `x-amz-checksum-sha256`: the file's SHA-256 in base64,
-    which the client fills in and the store verifies and keeps. Without it the form passes as it is."""
+    """Ask for a validator's upload access. `with_checksum`: the form requires `x-amz-checksum-sha256`, the
+    file's SHA-256 in base64, which the client fills in and the store verifies and keeps. Without it, the form
+    is posted as it is."""
 
     epoch_id: EpochId
     with_checksum: StrictBool = Field(
@@ -255,8 +255,8 @@ class ValidatorUploadReply(WireModel):
 
 
 class LegacyChoiceRequest(WireModel):
-    """Whether legacy commitments count for the sender's hotkey from now on. Who signs with `btauth/1` alone
-    closes the older and weaker way in that others may try in its name."""
+    """Accept or refuse legacy commitments for the sender's hotkey from now on. Refusing them closes the
+    weaker way to act in its name."""
 
     accepted: StrictBool = Field(description="Whether legacy commitments count for the hotkey.")
 
@@ -316,7 +316,7 @@ ObjectKey = Annotated[str, StringConstraints(max_length=1024)]
 
 
 class MinerListRequest(WireModel):
-    """What is in one miner's folder of an epoch that has ended; after the key `start_after`."""
+    """List one miner's folder of an epoch that has ended, after the key `start_after`."""
 
     epoch_id: EpochId
     miner_hotkey: str = Field(description="Miner whose uploads are meant, SS58; null: all.")
@@ -411,7 +411,7 @@ def error_body(error: ServiceError, *, server_time: datetime | None = None) -> d
 
 
 def first_fault(error: ValidationError) -> ServiceError:
-    """What a client is told of a body that breaks a model: the first field and its rule."""
+    """Return the error for a body that breaks a model: it names the first field and its rule."""
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in fault["loc"]) or "body"
     return ServiceError(ErrorCode.MALFORMED_REQUEST, f"{field}: {fault['msg']}.")

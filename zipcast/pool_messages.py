@@ -13,7 +13,7 @@ from zipcast.messages import EpochId, HotkeyText, Sha256Hex, Success, WireModel,
 from zipcast.selection import Candidate, MarketTier
 
 MAX_DRAWN_HONEYPOTS = 500
-"""Of one epoch. Each costs whoever verifies it one more draw."""
+"""The most that one epoch may have. Each costs a verifier one more draw."""
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -55,7 +55,7 @@ class PoolRow(NamedTuple):
         )
 
     def candidate(self) -> Candidate:
-        """Raises ValueError, OverflowError."""
+        """Return the row as a candidate. Raises ValueError, OverflowError."""
         assigned_at = self.last_assigned_at
         return Candidate(
             *self[:9],
@@ -85,9 +85,9 @@ class ToldSignal(WireModel):
 
 
 class PoolDetail(WireModel):
-    """What goes with the candidates. `inputs` is the text whose SHA-256 the message before promised;
-    `relaxed_age_days` says by how many days data was too old; `signals_left_out`, which the page has no room
-    for, come with the epoch's results."""
+    """The facts that belong to the candidates. `inputs` is the text whose SHA-256 the previous message
+    promised; `relaxed_age_days` says by how many days data was too old; `signals_left_out`, for which the
+    page has no room, come with the epoch's results."""
 
     inputs: str = Field(description="Text whose SHA-256 the message before promised.")
     seed: Sha256Hex = Field(
@@ -109,7 +109,7 @@ class PoolDetail(WireModel):
 
 
 class EpochPoolRequest(WireModel):
-    """Without `after` the first page."""
+    """Ask for one page of a pool. Without `after`, the first page."""
 
     epoch_id: EpochId
     after: ZipcodeText | None = Field(
@@ -147,7 +147,7 @@ class EpochPool(WireModel):
 
     @classmethod
     def of(cls, pages: Iterable[EpochPoolReply]) -> "EpochPool":
-        """Raises ValueError where the first page is missing."""
+        """Put the pages of a pool together. Raises ValueError if the first page is missing."""
         first, *others = pages
         if first.detail is None:
             raise ValueError("the first page of a pool has its detail")

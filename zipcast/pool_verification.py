@@ -17,12 +17,12 @@ from zipcast.pool_messages import EpochPool
 from zipcast.selection import Candidate, PoolTooSmallError
 
 POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
-# What an epoch is known by beside its own message and pool: the others that were verified, with their pools.
+# The epochs that were verified besides, with their pools, by epoch id.
 Known = Mapping[str, tuple[EpochMessage, EpochPool | None]]
 
 
 class Checked:
-    """What was checked, and what did not hold, each beginning with the name of its check."""
+    """The checks that were made, and the faults; each begins with the name of its check."""
 
     def __init__(self) -> None:
         self.checks: list[str] = []
@@ -54,7 +54,7 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
         return checked
     _check_inputs(checked, message, inputs)
     if checked.faults:
-        # What other inputs would choose says nothing, and could take for ever to find out.
+        # A choice by other inputs shows nothing, and could take all memory and time.
         return checked
     rows = zip(candidates, (row.commitment for row in pool.candidates), strict=True)
     if inputs.zipcodes_sha256 != fairness.zipcodes_hash(rows):
@@ -65,7 +65,8 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
 
 
 def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInputs) -> None:
-    """Only faults: that the message follows its inputs says nothing yet of whether they were promised."""
+    """Note the message's deviations from its inputs. That it follows them does not show yet that they were
+    promised."""
     stated = (
         message.epoch_id,
         message.metadata.algorithm_version,
@@ -90,8 +91,8 @@ def _check_history(
     inputs: SelectionInputs,
     known: Known,
 ) -> None:
-    """Whether what the epochs within the cooldown assigned rests, and nothing else: noted where all of them
-    are known."""
+    """Note whether exactly those zipcodes rest that epochs within the cooldown assigned. Nothing is noted
+    unless all of these epochs are known."""
     named = inputs.history_epoch_ids
     since = message.epoch_start - inputs.settings.cooldown
     recent, complete = _epochs_since(message, since, known)
@@ -130,7 +131,7 @@ def _check_choice(
     inputs: SelectionInputs,
     candidates: list[Candidate],
 ) -> None:
-    """The honeypots of all draws are told, so the draws can be repeated without knowing any others."""
+    """Repeat the choice. The honeypots of all draws are published, so this needs no others."""
     detail = pool.detail
     real_listings = {one.zipcode: one.real_listings for one in detail.honeypots}
     try:

@@ -48,7 +48,7 @@ class Ready:
 
     @classmethod
     def read(cls, path: Path) -> "Ready":
-        """What `write` wrote, also of a version that wrote more. Raises NotReadyError."""
+        """Read the file that `write` wrote, also one of a version that wrote more. Raises NotReadyError."""
         try:
             written: dict[str, Any] = json.loads(path.read_text())
             known = {one.name: written[one.name] for one in fields(cls) if one.name in written}

@@ -26,8 +26,8 @@ from zipcast.protocol.verbs import Verb
 REQUEST_TIMEOUT_SECONDS = 10.0
 RETRY_PAUSE_SECONDS = 0.1
 MAX_CLOCK_OFFSET = timedelta(hours=1)
-"""How far from our own clock the service's stated time is followed. What states it is not signed, and a
-request that is signed for a far future could be kept and used then."""
+"""The largest difference to our own clock at which the service's stated time is believed. The statement is
+not signed, and a request signed for a far future could be kept and used then."""
 
 _PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -61,7 +61,7 @@ class Requester:
         clock: Clock,
         connection: Callable[[], Awaitable[Client]],
     ) -> None:
-        """Raises ValueError when no receiver is pinned, MalformedHotkeyError."""
+        """Raises ValueError if no receiver is pinned, MalformedHotkeyError."""
         if not receivers:
             raise ValueError("pin at least one signer")
         self._signer = signer
@@ -157,7 +157,7 @@ class Requester:
             return request.result() if request.done() else interruption.result()
         finally:
             del self._interruptions[interruption]
-            # Also where one of them has failed: asyncio then holds its error to be seen.
+            # Await it even if it has failed: asyncio would otherwise warn that its error was never seen.
             request.cancel()
             interruption.cancel()
 
@@ -189,8 +189,8 @@ def _followed(offset: timedelta) -> timedelta:
 
 
 def refusal_of(reply: Msg) -> Refusal | None:
-    """What an error reply says; INTERNAL when that cannot be read. `server_time` only when our time
-    was the fault."""
+    """Return the error that a reply states; INTERNAL if it cannot be read. `server_time` is set only if our
+    time was the fault."""
     if HEADER_ERROR not in (reply.headers or {}):
         return None
     try:

@@ -1,7 +1,6 @@
-"""Wire models of what a validator found: his report of an epoch, and what all of them together say.
+"""Wire models of a validator's report on an epoch, and of the consensus of all reports.
 
-Owns names, types and ranges. Whether the reported files are there is the responder's to find out; how reports
-become a consensus is `consensus`'s.
+The responder checks whether the reported files exist; `consensus` computes the consensus.
 """
 
 import re
@@ -33,7 +32,7 @@ def _lower(value: Any) -> Any:
 
 
 def _plain(value: str) -> str:
-    """PostgreSQL takes no NUL, and nobody wants the other control characters in a log."""
+    """Refuse control characters: PostgreSQL takes no NUL, and the others would disturb logs."""
     if _CONTROL.search(value):
         raise ValueError("must hold no control characters")
     return value
@@ -68,7 +67,7 @@ class TopMiner(WireModel):
 
 
 class ReportedFile(WireModel):
-    """One object that the validator uploaded for the epoch, below his own prefix."""
+    """One object that the validator uploaded for the epoch, below its own prefix."""
 
     key: ObjectKey = Field(description="Key of the object.")
     size_bytes: int = Field(ge=0, le=MOST_FILE_BYTES, description="Bytes.", examples=[4096])
@@ -144,9 +143,9 @@ class CheckedFile(WireModel):
 
 
 class ResultsReply(WireModel):
-    """`in_force`: whether this report stands; not if the validator signed a later one before it came.
-    `superseded_reports` counts his earlier ones, which stay on record. A `late` one came when the epoch had
-    been revealed: it is kept, and counts for nothing."""
+    """The receipt of a report. `in_force`: it counts, unless the validator signed a later one before it came.
+    `superseded_reports`: the number of its earlier ones, which stay on record. A `late` report came after the
+    epoch was revealed: it is kept, and does not count."""
 
     success: Success = True
     message: str = Field(description="One sentence for a person.", examples=["Recorded."])
@@ -170,8 +169,8 @@ class ConsensusRequest(WireModel):
 
 
 class ToldReport(WireModel):
-    """A validator's report. `in_force`: his newest; `counted`: his newest that came in time, which is the
-    one that consensus is made of. `agreement` with the other counted reports, 0 to 1; null where there is no
+    """A validator's report. `in_force`: it is the newest; `counted`: it is the newest that came in time,
+    which the consensus is made of. `agreement` with the other counted reports, 0 to 1; null if there is no
     other."""
 
     hotkey: HotkeyText
@@ -210,8 +209,8 @@ class ConsensusMiner(WireModel):
 
 
 class Coverage(WireModel):
-    """How much of the epoch counted reports cover. `stake_share` is of the stake of all validators, 0 to 1;
-    miners of the epoch are those who reported or uploaded."""
+    """The part of the epoch that counted reports cover. `stake_share` is of the stake of all validators, 0 to
+    1; miners of the epoch are those that reported or uploaded."""
 
     validators_reported: int = Field(description="Validators whose reports count.", examples=[2])
     validators: int = Field(description="All validators.", examples=[3])
@@ -234,9 +233,9 @@ class Consensus(WireModel):
 
 
 class ConsensusReply(WireModel):
-    """Before the epoch is revealed the caller sees his own reports and nothing else: no `consensus`, no
-    `signals`. `consensus` is on the first page; `next_offset`, if there is more, is the next one's
-    `offset`."""
+    """One page of an epoch's results. Until the epoch is revealed the caller sees only its own reports: no
+    `consensus`, no `signals`. `consensus` is on the first page; `next_offset`, if there is more, is the
+    `offset` of the next."""
 
     success: Success = True
     epoch_id: EpochId

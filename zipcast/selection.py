@@ -24,7 +24,7 @@ _STATE = re.compile(r"[A-Z]{2}")
 
 
 DAY = timedelta(days=1)
-# A pool that takes in old data takes in so many times the target, so that what is assigned stays
+# If old data is let into a pool, the pool must hold so many times the target, so that the choice stays
 # unpredictable.
 RELAXED_POOL_TARGETS = 3
 MAX_TARGET_LISTINGS = 1_000_000
@@ -35,7 +35,7 @@ class PoolTooSmallError(Exception):
 
 
 class MarketTier(StrEnum):
-    """How active a zipcode's housing market is; the values are those of the wire."""
+    """The activity of a zipcode's housing market; the values are those of the wire."""
 
     PREMIUM = "PREMIUM"
     STANDARD = "STANDARD"
@@ -78,13 +78,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SelectionSettings:
-    """What the operator decides. ValueError names the field and its rule.
+    """The operator's settings of a selection. Raises ValueError naming the field and its rule.
 
-    `selection_randomness` runs from 0 (by weight) to 1 (uniform), `geographic_spread_factor`
-    from 0 (a state's share is in proportion to 1 / priority) to 1 (all states have the same share). States
-    without a priority are never assigned. `strict_priorities`: take zipcodes of a state only once those with
-    a smaller priority number have none left that fits.
-    """
+    `selection_randomness` runs from 0 (by weight) to 1 (uniform), `geographic_spread_factor` from 0 (a
+    state's share is in proportion to 1 / priority) to 1 (all states have the same share). States without a
+    priority are never assigned. `strict_priorities`: take zipcodes of a state only once those with a smaller
+    priority number have none left that fits."""
 
     target_listings: int = 10_000
     tolerance_percent: int = 10
@@ -142,7 +141,7 @@ class SelectionSettings:
         return self.highest_total - self.lowest_total - self.min_zipcode_listings
 
     def may_be_drawn(self, candidate: Candidate) -> bool:
-        """Whether its state and listings allow it, whatever its age and cooldown."""
+        """Return whether its state and listings allow it, whatever its age and cooldown."""
         return (
             self.min_zipcode_listings <= candidate.expected_listings <= self.max_zipcode_listings
             and candidate.state in dict(self.state_priorities)

@@ -37,9 +37,9 @@ class SimulatedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Of all epochs. Shares are of assigned zipcodes; `coverage` of the pool was assigned at least once in
-    all, `early_coverage` in the first COVERAGE_DAYS. `mean_repeats`: of those that were assigned. An epoch is
-    within tolerance if both its totals are."""
+    """Figures of all simulated epochs. Shares are of assigned zipcodes; `coverage` is the share of the pool
+    that was assigned at least once in all epochs, `early_coverage` in the first COVERAGE_DAYS; `mean_repeats`
+    is of those that were assigned. An epoch is within tolerance if both its totals are."""
 
     epochs: int
     within_tolerance: int
@@ -125,7 +125,7 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 
 def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, pool_size: int) -> Summary:
-    """Of at least one epoch."""
+    """Return the figures of at least one epoch."""
     totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
     band = range(settings.lowest_total, settings.highest_total + 1)
     repeats = Counter(chain.from_iterable(map(_drawn, epochs)))
@@ -158,7 +158,7 @@ def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[fl
 
 
 def _drawn(epoch: SimulatedEpoch) -> list[str]:
-    """Without honeypots, which could not be drawn with their real counts."""
+    """Simulate without honeypots, which could not be drawn with their real counts."""
     honeypots = {one.zipcode for one in epoch.honeypots}
     return [zipcode for zipcode in epoch.zipcodes if zipcode not in honeypots]
 

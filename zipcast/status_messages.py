@@ -27,7 +27,7 @@ STATUSES = ("IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT")
 
 
 def _any_case(word: str) -> str:
-    """As a pattern of JSON Schema, which has no flag for it."""
+    """Return the word as a pattern for JSON Schema, which has no flag for upper and lower case."""
     return "".join(f"[{letter}{letter.lower()}]" if letter.isalpha() else letter for letter in word)
 
 
@@ -51,7 +51,7 @@ class ZipcodeProgress(WireModel):
 
 
 class StatusRequest(WireModel):
-    """How far a miner is with an epoch. `nonce` is the epoch's, which proves that it was received."""
+    """A miner's progress in an epoch. `nonce` is the epoch's, which proves that it was received."""
 
     epoch_id: EpochId
     nonce: Annotated[str, StringConstraints(max_length=128)] = Field(

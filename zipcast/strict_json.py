@@ -17,7 +17,7 @@ from zipcast.errors import ErrorCode, ServiceError
 
 DEEPEST = 16
 MAX_KEYS = 64
-"""Of one object. The largest of ours has 12."""
+"""The most keys of one object. The largest of ours has 12."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -47,7 +47,7 @@ class _RefusedError(ValueError):
 
 
 def _require_shallow(parsed: object) -> None:
-    """Without recursion, level by level."""
+    """Raise if the value nests too deep. It goes level by level, without recursion."""
     level = [parsed]
     for _ in range(DEEPEST + 2):
         if not level:
@@ -70,7 +70,7 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
         raise _RefusedError("a key stands twice")
     for name, value in result.items():
         camel = _camel(name) if "_" in name else name
-        # As text, since 1 == True == 1.0 here.
+        # Compare as text, since 1 == True == 1.0 in Python.
         if camel != name and camel in result and json.dumps(value) != json.dumps(result[camel]):
             raise _RefusedError("the two spellings of a key differ")
     return result

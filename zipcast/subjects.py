@@ -59,7 +59,7 @@ def bridge_request(verb: Verb) -> str:
 
 
 def parse_bridge_request(subject: str) -> Verb:
-    """Raises ValueError when it is not one of the bridge's subjects."""
+    """Return the verb of one of the bridge's subjects. Raises ValueError for any other subject."""
     if not subject.startswith(BRIDGE_REQUEST_PREFIX):
         raise ValueError("not a bridge subject")
     return Verb(subject.removeprefix(BRIDGE_REQUEST_PREFIX))
@@ -86,12 +86,11 @@ def service_inbox_prefix(user: str) -> str:
 
 
 def reply_is_own(reply: str, prefix: str) -> bool:
-    """Whether a reply subject lies under that inbox prefix and can be published to: printable ASCII, at
-    most 255 characters.
+    """Return whether a reply subject lies under that inbox prefix and can be published to: printable ASCII,
+    at most 255 characters.
 
-    nats-server does not check a request's reply subject against the sender's rights, so this
-    check stands between a client and everything the responder could publish.
-    """
+    nats-server does not check a request's reply subject against the sender's rights, so this check stands
+    between a client and everything the responder could publish."""
     if not _REPLY.fullmatch(reply):
         return False
     rest = reply.removeprefix(prefix + ".")
@@ -99,7 +98,7 @@ def reply_is_own(reply: str, prefix: str) -> bool:
 
 
 def parse_request(subject: str) -> RequestSubject:
-    """Raises ValueError when it is not a request subject with a well-formed hotkey."""
+    """Take a request subject apart. Raises ValueError if it is none with a well-formed hotkey."""
     named, _, verb = _below_prefix(subject).partition(".")
     try:
         parsed = RequestSubject(parse_hotkey(named), Verb(verb))
@@ -111,7 +110,7 @@ def parse_request(subject: str) -> RequestSubject:
 
 
 def named_owner(subject: str) -> str:
-    """Whose subject a request came on, as it stands there; empty where it is no request subject."""
+    """Return the hotkey in a request subject, unchecked; empty if the subject is none."""
     try:
         return _below_prefix(subject).partition(".")[0]
     except ValueError:

@@ -22,7 +22,7 @@ from zipcast.result_messages import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
 MAX_FETCHED_BYTES = 64 * 2**20
-"""What `fetch` holds in memory at most; `download` streams to a file."""
+"""The most that `fetch` holds in memory; `download` streams to a file."""
 MAX_DOWNLOADED_BYTES = 5 * 2**30
 """S3's own limit for one upload, so that no honest file is larger."""
 MAX_REFUSAL_BYTES = 64 * 1024
@@ -110,7 +110,7 @@ def _stored_at(answer: httpx.Response) -> datetime:
 
 
 async def reported_file(key: str, path: Path) -> ReportedFile:
-    """How a validator's report names the file that was uploaded as `key`. Raises OSError."""
+    """Return the entry of a validator's report for the file that was uploaded as `key`. Raises OSError."""
 
     def read() -> ReportedFile:
         return ReportedFile(key=key, size_bytes=path.stat().st_size, sha256=_sha256(path))
@@ -186,7 +186,7 @@ async def _refusal_words(answer: httpx.Response) -> str:
             async for piece in answer.aiter_raw():
                 words += body.decompress(piece)
     except (AnswerTooLargeError, AnswerEncodingError, TimeoutError):
-        pass  # what was read so far says enough, or nothing does
+        pass  # the part that was read is enough
     await answer.aclose()
     return bytes(words).decode(errors="replace")
 

@@ -25,8 +25,8 @@ CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is at hand of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed, no
-    `pool` for who is no validator. `published`: the source says that there was a message."""
+    """The known facts of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed, no
+    `pool` without a validator's rights. `published`: the source says that there was a message."""
 
     epoch_id: str
     envelope: UnverifiedEnvelope | None
@@ -107,7 +107,7 @@ def _finding(
 
 
 def _count_faults(message: EpochMessage) -> list[str]:
-    """What the message says of itself."""
+    """Check the message's statements about itself."""
     told, total = message.metadata, sum(one.expected_listings for one in message.zipcodes)
     faults = []
     if (told.zipcode_count, told.total_expected_listings) != (len(message.zipcodes), total):
@@ -135,7 +135,7 @@ def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:
 
 
 def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch) -> list[str]:
-    """Of one message and the one before it."""
+    """Check one message against the one before it."""
     earlier, later = before.message, epoch.message
     faults = []
     if later.previous_epoch_id != earlier.epoch_id:
@@ -148,8 +148,8 @@ def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch) -> list[str]:
 
 
 def _promise_kept(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence[Evidence]) -> bool | None:
-    """Whether the epoch right after `before` has the seed that was promised for it. It may be one of
-    `between`, which nobody published; None if its seed is not at hand: other missed ones do not tell."""
+    """Return whether the epoch right after `before` has the seed that was promised for it; None if that seed
+    is not known. The epoch may be one of `between`, which were not published."""
     promised, end = before.message.next_seed_commitment, before.message.epoch_end
     if epoch.message.epoch_start == end:
         return epoch.message.seed_commitment == promised

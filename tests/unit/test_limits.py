@@ -49,6 +49,7 @@ def test_the_defaults_are_the_contract_s() -> None:
         "status": (60, 3600, "hotkey"),
         "results": (20, 3600, "hotkey"),
         "consensus": (120, 3600, "hotkey"),
+        "legacy-choice": (60, 3600, "hotkey"),
         "folder-access": (20, 86_400, "hotkey"),
         "miner-upload": (20, 86_400, "hotkey"),
         "validator-upload": (5, 3600, "hotkey"),

@@ -25,7 +25,7 @@ HttpOption = Annotated[str | None, typer.Option("--http", help="The bridge's add
 
 
 def address_of(http: str | None, ready: Path) -> str:
-    """Raises NotReadyError."""
+    """Return the address of the bridge. Raises NotReadyError."""
     try:
         return http or Ready.read(ready).http
     except NotReadyError as error:
@@ -49,7 +49,8 @@ def get(
     parameters: dict[str, str] | None = None,
     max_bytes: int = MAX_ANSWER_BYTES,
 ) -> bytes:
-    """Raises ServiceError as the bridge states it, and OSError where it does not answer, or with too much."""
+    """Ask the bridge and return its answer. Raises ServiceError as the bridge states it, and OSError if it
+    does not answer, or answers with too much."""
     try:
         with (
             open_sync_client(address, TIMEOUT_SECONDS) as http,

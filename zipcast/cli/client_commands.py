@@ -117,7 +117,7 @@ async def upload(
         else:
             grant = await client.miner_upload(epoch)
             url, fields, deadline_at = grant.url, grant.fields, grant.expires_at
-    # A validator's report names each file's SHA-256: where the store keeps it, nobody reads the file again.
+    # A validator's report names each file's SHA-256: where the store keeps it, the file is not read again.
     keys: list[str] = []
     for file in files:
         key = await post_file(url, fields, file.name, file, with_checksum=validator, deadline_at=deadline_at)

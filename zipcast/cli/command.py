@@ -25,8 +25,8 @@ Work = Callable[..., Coroutine[Any, Any, None]]
 
 
 def command(work: Work) -> Callable[..., None]:
-    """`work`, whose first parameter is a Session, as typer takes it: on the command line, after the
-    command's name, the options of `session.resolve` stand in its place. They are written only there."""
+    """Turn `work`, whose first parameter is a Session, into a command for typer. On the command line, the
+    options of `session.resolve` take the place of that parameter."""
     return with_options_of(resolve, work)
 
 

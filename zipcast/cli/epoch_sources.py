@@ -54,8 +54,8 @@ PAGE = 20
 MAX_HISTORY_BYTES = 2**30
 """All pages together, as JSON: some ten years of epochs."""
 MAX_POOL_BYTES = 256 * 2**20
-"""Of one epoch, as JSON: 42,000 zipcodes take 10 MB."""
-# What a validator is told of an epoch whose pool cannot be had, and anybody else of every epoch.
+"""The most that an answer about one epoch may take, as JSON: 42,000 zipcodes take 10 MB."""
+# Refusals that mean: this epoch's pool is not shown, or not to this caller.
 _NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
 _NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
 
@@ -68,7 +68,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sourced:
-    """Where epochs come from, and whose to believe."""
+    """A source of epochs, and the signers to believe."""
 
     source: Source
     trust: Trust
@@ -125,7 +125,7 @@ class HttpSource:
     trust: Trust
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """Raises ServiceError, OSError."""
+        """Return the epochs that were asked for. Raises ServiceError, OSError."""
         found = self._newest(most or sys.maxsize) if epoch_id is None else self._with_predecessor(epoch_id)
         return [ExportedEpoch(**dict(one), pool=self._pool(one)) for one in found]
 
@@ -245,7 +245,7 @@ class NatsSource:
             epoch_start=message.epoch_start,
             epoch_end=message.epoch_end,
             status="COMPLETED",
-            late_seconds=None,  # which the message does not say
+            late_seconds=None,  # the message does not state it
             seed=seed,
             seed_commitment=message.seed_commitment,
             proof=proof,

@@ -42,7 +42,7 @@ def _preview(env_files: list[Path] | None) -> "Preview":
     read_env_files(env_files)
     settings = load(SchedulerSettings)
     try:
-        # What is logged on the way must not stand among what was asked for.
+        # Log lines must not mix with the output that was asked for.
         with database_faults(), redirect_stdout(sys.stderr):
             return asyncio.run(_ask(settings))
     except (PoolTooSmallError, NothingImportedError, UnknownSecretError, MessageTooLargeError) as error:

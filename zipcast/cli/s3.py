@@ -130,7 +130,7 @@ def _nobody() -> Hotkey:
 
 @contextmanager
 def _provider_faults() -> Iterator[None]:
-    """What the provider says becomes one line."""
+    """Return the provider's text as one line."""
     with server_packages():
         from storage.bucket_policies import BucketPolicyError
         from storage.revocation import RevocationError

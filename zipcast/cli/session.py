@@ -61,7 +61,7 @@ class _Chosen:
 
     @classmethod
     def of(cls, ready: Path) -> "_Chosen":
-        """Raises NotReadyError."""
+        """Return the settings of a running stack. Raises NotReadyError."""
         return cls(ready, Ready.read(ready) if ready.is_file() else None)
 
     def __call__(self, option: Value | None, name: str, attribute: str, kind: type[Value]) -> Value:

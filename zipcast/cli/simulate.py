@@ -1,6 +1,6 @@
-"""Defines `zipcast simulate`, which shows what rules of selection do with a pool before they are in force.
+"""Defines `zipcast simulate`, which shows the effect of selection rules on a pool before they are in force.
 
-Needs no running service and no secret; a checkout, since it reads zipcode files as the import does.
+It needs no running service and no secret, but a checkout, since it reads zipcode files as the import does.
 """
 
 import json
@@ -103,7 +103,7 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
 
 
 def read_pool(zipcodes: Path | None) -> list[Candidate]:
-    """Of a file, or of the sample: what an import would accept."""
+    """Return the zipcodes that an import of the file, or of the sample, would accept."""
     with server_packages():
         from devstack.data import SAMPLE_ZIPCODES
         from storage.candidates import as_candidate

@@ -118,7 +118,7 @@ def _mapping(given: list[str]) -> dict[str, str]:
 
 @contextmanager
 def _progress_bar(file: Path) -> Iterator[Callable[[int], None]]:
-    """For a person at a terminal. Yields what is to be told how many bytes were read."""
+    """Show a progress bar at a terminal. Yields a function that takes the number of bytes read so far."""
     columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=file.stat().st_size or None)
@@ -266,7 +266,7 @@ def show_import(
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """Show one version, rebuilt: the zipcodes that were in force then, by state and by tier."""
+    """Show one version as it was: the zipcodes in force then, by state and by tier."""
     with server_packages():
         from storage import zipcode_versions
 

@@ -1,1 +1,1 @@
-"""What clients and the service agree on."""
+"""The protocol between clients and the service."""

@@ -46,7 +46,7 @@ from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
 
 
 class Verb(StrEnum):
-    """What can be requested; the last two tokens of a request subject."""
+    """A kind of request; the last two tokens of a request subject."""
 
     EPOCH_CURRENT = "epoch.current"
     EPOCH_GET = "epoch.get"
@@ -74,7 +74,7 @@ class Verb(StrEnum):
 
 
 class Asker(StrEnum):
-    """Who may make a request."""
+    """The hotkeys that may make a request."""
 
     HOTKEY = "hotkey"
     """Any hotkey that is registered on the subnet."""
@@ -86,7 +86,7 @@ class Asker(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HttpEndpoint:
-    """Where a verb is found over HTTP. `is_forwarded`: the bridge hands the request to the responder;
+    """The endpoint of a verb over HTTP. `is_forwarded`: the bridge hands the request to the responder;
     otherwise it answers itself. `query`: parameters beside the legacy identity."""
 
     method: Literal["GET", "POST"]
