@@ -1,7 +1,7 @@
 """Keeping the record small: what is dropped, and when it may be. Only the scheduler calls this.
 
 Owns the batches: each is one short transaction of its caller's, and any number of replicas may do the same.
-What a scheduler may not delete itself is done by functions of migration 0002, which keep it from what is
+What a scheduler may not delete itself is done by functions of migration 0001, which keep it from what is
 recent. Never dropped: epochs, signed messages, committed inputs.
 """
 

@@ -20,7 +20,7 @@ LOOK_BACK = timedelta(days=30)
 BATCH_ROWS = 1_000
 MOST_DUE = 500
 CHANGED = "changed_after_deadline"
-"""The one signal that the responder may note (migration 0002)."""
+"""The one signal that the responder may note (the policy `changes` of migration 0001)."""
 
 
 @dataclass(frozen=True, slots=True)

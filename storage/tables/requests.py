@@ -15,7 +15,7 @@ class CredentialIssuance(Base):
 
     The primary key is what lets a request mint once: `request_key` is its nonce, or the legacy text that was
     signed. Partitioned by the UTC day of signing, which a repetition cannot change. There is no default
-    partition: migration 0002 makes the days to come, and drops those that retention lets go.
+    partition: functions of migration 0001 make the days to come and drop those that retention lets go.
     """
 
     __tablename__ = "credential_issuances"

@@ -1,4 +1,4 @@
-"""Migrations over real data: up, down and up again, and a held table stops them, not us."""
+"""Migrations of a database in use: down and up again, and a held table stops them, not us."""
 
 import asyncio
 
@@ -10,82 +10,92 @@ from sqlalchemy.exc import DBAPIError
 from storage.migrate import ForeignSchemaError, migrate
 from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
 
-# The tables alone; then functions and rights.
-FIRST, NEWEST = "0001", "0002"
-TABLES = (
-    "zipcodes",
-    "zipcode_imports",
-    "zipcode_revisions",
-    "epochs",
-    "epoch_assignments",
-    "epoch_messages",
-    "epoch_inputs",
-    "epoch_honeypots",
-    "pending_epochs",
-)
+NEWEST = "0001"
+# Whatever stands in our schema, with the rights on it.
+SHAPE = """
+select relkind::text, relname::text, relrowsecurity::text || coalesce(relacl::text, '') from pg_class
+where relnamespace = 'zipcast'::regnamespace
+union all select 'column', attrelid::regclass || '.' || attname,
+    concat(format_type(atttypid, atttypmod), attnotnull, attstorage, attacl)
+from pg_attribute join pg_class on pg_class.oid = attrelid and relkind <> 'i'
+where relnamespace = 'zipcast'::regnamespace and attnum > 0
+union all select 'constraint', conname, pg_get_constraintdef(oid)
+from pg_constraint where connamespace = 'zipcast'::regnamespace
+union all select 'function', oid::regprocedure::text, concat(prosrc, proconfig, proacl) from pg_proc
+where pronamespace = 'zipcast'::regnamespace
+union all select 'policy', concat(tablename, '.', policyname), concat(roles, cmd, qual, with_check)
+from pg_policies where schemaname = 'zipcast'
+union all select 'schema', 'zipcast', nspacl::text from pg_namespace where nspname = 'zipcast'
+"""
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def old_database(database_url: str) -> str:
-    """A database of the first migration, with zipcodes, an epoch, and one that is pending."""
+async def used_database(database_url: str) -> str:
+    """A database with zipcodes, an epoch, and one that is pending."""
     engine = await database_with_sample(database_url)
     first, second = upcoming(2)
     await preparer(engine).prepare(first)
     await open_all(engine)
     await preparer(engine).prepare(second)
     await engine.dispose()
-    await asyncio.to_thread(migrate, database_url, FIRST, down=True)
     return database_url
 
 
-async def contents(url: str) -> dict[str, object]:
-    """How many rows each table has, with a digest of them."""
+async def rows(url: str, query: str) -> set[tuple[str, ...]]:
     async with await psycopg.AsyncConnection.connect(url) as connection:
-        found: dict[str, object] = {}
-        for table in TABLES:
-            row = "to_jsonb(t)::text"
-            query = f"select count(*), md5(string_agg({row}, '|' order by {row})) from {table} t"
-            found[table] = await (await connection.execute(query)).fetchone()
-        return found
+        return set(await (await connection.execute(query.encode())).fetchall())
 
 
-async def revision(url: str) -> str:
-    async with await psycopg.AsyncConnection.connect(url) as connection:
-        row = await (await connection.execute("select version_num from alembic_version")).fetchone()
-    assert row is not None
-    return row[0]
+async def revisions(url: str) -> set[tuple[str, ...]]:
+    return await rows(url, "select version_num from alembic_version")
 
 
-async def test_up_down_and_up_again_keep_every_row(old_database: str):
-    before = await contents(old_database)
-    assert [before[table][0] for table in ("epochs", "pending_epochs", "epoch_inputs")] == [1, 1, 3]
-    for target, down in ((NEWEST, False), (FIRST, True), (NEWEST, False)):
-        await asyncio.to_thread(migrate, old_database, target, down=down)
-        assert await revision(old_database) == target
-        assert await contents(old_database) == before
+async def test_a_downgrade_takes_everything_and_an_upgrade_brings_it_back(used_database: str):
+    before = await rows(used_database, SHAPE)
+    assert len([name for kind, name, _ in before if kind == "function"]) == 13
+    await asyncio.to_thread(migrate, used_database, "base", down=True)
+    assert await revisions(used_database) == set()
+    left = {name for kind, name, _ in await rows(used_database, SHAPE) if kind in ("r", "v", "p", "function")}
+    assert left == {"alembic_version", "migration_lock"}
+    roles = await rows(used_database, "select nspacl::text from pg_namespace where nspname = 'zipcast'")
+    assert not any("zipcast_" in acl for (acl,) in roles if acl)
+    await asyncio.to_thread(migrate, used_database)
+    assert await revisions(used_database) == {(NEWEST,)}
+    assert await rows(used_database, SHAPE) == before
+
+
+async def test_migrating_again_changes_nothing(used_database: str):
+    query = "select to_jsonb(t)::text from epochs t union all select to_jsonb(t)::text from pending_epochs t"
+    before = await rows(used_database, query)
+    assert len(before) == 2
+    await asyncio.to_thread(migrate, used_database)
+    assert await rows(used_database, query) == before
 
 
 @pytest.mark.long
-async def test_a_table_that_is_held_stops_the_migration_which_changes_nothing(old_database: str):
-    async with await psycopg.AsyncConnection.connect(old_database) as holder:
+async def test_a_table_that_is_held_stops_the_migration_which_changes_nothing(used_database: str):
+    before = await rows(used_database, SHAPE)
+    async with await psycopg.AsyncConnection.connect(used_database) as holder:
         await holder.execute("lock table pending_epochs in access share mode")
         with pytest.raises(DBAPIError, match="lock timeout"):
-            await asyncio.to_thread(migrate, old_database)
+            await asyncio.to_thread(migrate, used_database, "base", down=True)
         await holder.rollback()
-    assert await revision(old_database) == FIRST
-    await asyncio.to_thread(migrate, old_database)
-    assert await revision(old_database) == NEWEST
+    assert await revisions(used_database) == {(NEWEST,)}
+    assert await rows(used_database, SHAPE) == before
+    await asyncio.to_thread(migrate, used_database, "base", down=True)
+    assert await revisions(used_database) == set()
 
 
-async def test_two_migrations_at_once_are_one(old_database: str):
-    await asyncio.gather(*(asyncio.to_thread(migrate, old_database) for _ in range(2)))
-    assert await revision(old_database) == NEWEST
+async def test_two_migrations_at_once_are_one(used_database: str):
+    await asyncio.to_thread(migrate, used_database, "base", down=True)
+    await asyncio.gather(*(asyncio.to_thread(migrate, used_database) for _ in range(2)))
+    assert await revisions(used_database) == {(NEWEST,)}
 
 
 async def test_two_first_migrations_at_once_are_one(servers):
     url = await servers.empty_database()
     await asyncio.gather(*(asyncio.to_thread(migrate, url) for _ in range(2)))
-    assert await revision(url) == NEWEST
+    assert await revisions(url) == {(NEWEST,)}
     await servers.drop_database(url)
 
 

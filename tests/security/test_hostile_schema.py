@@ -75,7 +75,7 @@ async def hostile(servers: Servers):
             await attacker.execute(f"create table public.{table.name} (epoch_id text, id int)".encode())
             await attacker.execute(f"grant all on public.{table.name} to public".encode())
         await attacker.execute("create table public.alembic_version (version_num text)")
-        await attacker.execute("insert into public.alembic_version values ('0002')")
+        await attacker.execute("insert into public.alembic_version values ('0001')")
         await attacker.execute("grant all on public.alembic_version to public")
     await asyncio.to_thread(migrate, url)
     yield url
