@@ -28,7 +28,7 @@ def read_csv(lines: Iterable[str], mapping: Mapping[str, str] = NO_MAPPING) -> I
     recognised = {one: len(_recognised(begin[-1], one, mapping)) for one in DELIMITERS} if begin else {}
     delimiter = max(DELIMITERS, key=lambda one: recognised.get(one, 0))
     records = _records(chain(begin, rest), delimiter)
-    _, names = next(records, (0, []))
+    _, names = next(records, ("", []))
     headers = [name.strip() for name in names]
     return _rows(headers, _columns(headers, mapping), records)
 
@@ -57,24 +57,24 @@ def _columns(headers: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
     return {column: headers.index(header) for column, header in found.items()}
 
 
-def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Return every record that is not a blank line, with its line number."""
+def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """Return every record that is not a blank line, with the line it ends in."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         for record in reader:
             if record:
-                yield reader.line_num, record
+                yield f"line {reader.line_num}", record
     except csv.Error as error:
         raise ImportFileError(f"line {reader.line_num}: broken CSV: {error}") from error
 
 
 def _rows(
-    headers: list[str], columns: dict[str, int], records: Iterable[tuple[int, list[str]]]
+    headers: list[str], columns: dict[str, int], records: Iterable[tuple[str, list[str]]]
 ) -> Iterator[RawRow | Rejection]:
     absent = dict.fromkeys(COLUMNS, "")
-    for line, record in records:
+    for place, record in records:
         if len(record) == len(headers):
-            yield RawRow(line, absent | {column: record[place] for column, place in columns.items()})
+            yield RawRow(place, absent | {column: record[place] for column, place in columns.items()})
         else:
             rule = f"has {len(record)} fields where the header has {len(headers)}"
-            yield Rejection(line, "row", rule)
+            yield Rejection(place, "row", rule)

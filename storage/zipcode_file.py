@@ -1,4 +1,4 @@
-"""A zipcode file on its way in: bytes to text to raw rows, never the whole file at once.
+"""A zipcode file on its way in: bytes to text to raw rows, a CSV file never all at once.
 
 Owns the choice of the format, UTF-8, the digest of what was read, and how far reading is.
 """

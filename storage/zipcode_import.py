@@ -3,7 +3,7 @@
 Owns `zipcode_imports`, `zipcodes` and `zipcode_revisions`. What a file may say is
 `storage.zipcode_rows`. A zipcode that a file leaves out stays as it is, and so do `active`,
 which no file states, and a `base_weight` that the file leaves empty. The file streams into a temporary table:
-only the rejections and which zipcode stood in which line are held in memory.
+only the rejections, which zipcode stood where, and a JSON document are held in memory.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class ImportReport:
             "changed": self.changed,
             "unchanged": self.unchanged,
             "rejected": [
-                {"line": rejection.line, "field": rejection.field, "rule": rejection.rule}
+                {"place": rejection.place, "field": rejection.field, "rule": rejection.rule}
                 for rejection in self.rejected
             ],
             "restored": self.restored,
@@ -107,7 +107,7 @@ class NothingAcceptedError(ImportFileError):
     def __init__(self, rejected: tuple[Rejection, ...]) -> None:
         first = rejected[0]
         super().__init__(
-            f"all {len(rejected)} rows rejected; the first, line {first.line}: {first.field} {first.rule}"
+            f"all {len(rejected)} rows rejected; the first, {first.place}: {first.field} {first.rule}"
         )
         self.rejected = rejected
 

@@ -68,9 +68,10 @@ class ImportFileError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as a format gives it. `fields` has every column; what the file leaves out is ""."""
+    """One row as a format gives it. `place` says where it stands: "line 4", "entry 3". `fields` has every
+    column; what the file leaves out is ""."""
 
-    line: int
+    place: str
     fields: dict[str, str]
 
 
@@ -113,11 +114,11 @@ class ZipcodeRow:
 class Rejection:
     """One row that was left out: the first field that broke a rule, and the rule.
 
-    `line` counts the lines of the file from 1. Of a CSV row that spans several lines it is the
-    last, of a JSON entry the first. `field` is a column's name, or "row".
+    `place` is the line of a CSV file ("line 4"), the last one of a row that spans several, or the entry of a
+    JSON list ("entry 3"), both from 1. `field` is a column's name, or "row".
     """
 
-    line: int
+    place: str
     field: str
     rule: str
 
@@ -133,25 +134,25 @@ def check_rows(rows: Iterable[RawRow | Rejection], rules: RowRules) -> Iterator[
 
     Passes on what reading raises, so the caller exhausts the iterator before it believes any row.
     """
-    line_of: dict[str, int] = {}
+    place_of: dict[str, str] = {}
     for raw in rows:
         if isinstance(raw, Rejection):
             yield raw
             continue
         try:
             row = _checked(raw.fields, rules)
-            _claim(row.zipcode, raw.line, line_of)
+            _claim(row.zipcode, raw.place, place_of)
         except _RuleBrokenError as broken:
-            yield Rejection(raw.line, broken.field, broken.rule)
+            yield Rejection(raw.place, broken.field, broken.rule)
         else:
             yield row
 
 
-def _claim(zipcode: str, line: int, line_of: dict[str, int]) -> None:
-    """Keeps a zipcode for the first accepted row that gives it. Two rows may stand in one line."""
-    if zipcode in line_of:
-        raise _RuleBrokenError("zipcode", f"already given in line {line_of[zipcode]}")
-    line_of[zipcode] = line
+def _claim(zipcode: str, place: str, place_of: dict[str, str]) -> None:
+    """Keep a zipcode for the first accepted row that gives it."""
+    if zipcode in place_of:
+        raise _RuleBrokenError("zipcode", f"already given in {place_of[zipcode]}")
+    place_of[zipcode] = place
 
 
 def _checked(fields: dict[str, str], rules: RowRules) -> ZipcodeRow:

@@ -68,7 +68,7 @@ async def test_an_import_reports_as_json(zipcast, write):
         "added": 2,
         "changed": 0,
         "unchanged": 0,
-        "rejected": [{"line": 4, "field": "zipcode", "rule": SHORT_RULE}],
+        "rejected": [{"place": "line 4", "field": "zipcode", "rule": SHORT_RULE}],
         "restored": 0,
         "tiersDerived": 1,
         "tiersDefaulted": 1,
@@ -110,7 +110,7 @@ async def test_a_file_without_an_acceptable_row_fails_with_every_row_named(zipca
         "nothing was changed",
     ]
     report = json.loads((await zipcast("import", path, "--json", status=3)).stdout)
-    assert [rejection["line"] for rejection in report["rejected"]] == [2, 3]
+    assert [rejection["place"] for rejection in report["rejected"]] == ["line 2", "line 3"]
     assert await versions(zipcast) == 0
 
 

@@ -27,7 +27,7 @@ KINDS = [
     ("zipcode", "501", SHORT_RULE),
     ("zipcode", "7001", SHORT_RULE),
     ("zipcode", "19103-1234", "must be five digits"),
-    ("zipcode", "00000", "already given in line 2"),
+    ("zipcode", "00000", "already given in {first}"),
     ("state", "", "must be the two letters of a US state or territory"),
     ("state", "XX", "must be the two letters of a US state or territory"),
     ("city", "x" * 101, "must have at most 100 characters"),
@@ -88,9 +88,14 @@ async def test_each_of_a_hundred_faults_is_named_and_the_rest_is_in(
     finally:
         await engine.dispose()
     faults = planted()
-    # The header, or the opening bracket, is line 1.
+    place = "line {}" if file_format == "csv" else "entry {}"
+    first = 2 if file_format == "csv" else 1  # line 1 of CSV is the header
     assert report.rejected == tuple(
-        Rejection(number + 2, field, rule or ROW_RULES[file_format])
+        Rejection(
+            place.format(number + first),
+            field,
+            (rule or ROW_RULES[file_format]).replace("{first}", place.format(first)),
+        )
         for number, (field, _, rule) in sorted(faults.items())
     )
     assert len(report.rejected) == FAULTS

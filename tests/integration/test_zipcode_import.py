@@ -157,9 +157,9 @@ async def test_weight_and_activity_survive_an_import_and_enter_its_revisions(eng
 async def test_rejected_rows_are_reported_and_the_rest_is_imported(engine, write):
     report = await import_zipcodes(engine, write(DOVER, "7001,NJ,5,Avenel,", "19958,DE,many,Lewes,"), now=NOW)
     assert counts(report) == (1, 0, 0)
-    assert [(rejection.line, rejection.field) for rejection in report.rejected] == [
-        (3, "zipcode"),
-        (4, "recently_sold_listings"),
+    assert [(rejection.place, rejection.field) for rejection in report.rejected] == [
+        ("line 3", "zipcode"),
+        ("line 4", "recently_sold_listings"),
     ]
     async with engine.connect() as connection:
         assert await connection.scalar(select(ZipcodeImport.rejected)) == 2

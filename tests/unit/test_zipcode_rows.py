@@ -109,13 +109,13 @@ def test_broken_csv_refuses_the_file(broken):
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_line_numbers_are_those_of_the_file(newline):
     lines = ["zipcode,state,recently_sold_listings,city", "", 'x,DE,7,"two', 'lines"', "y,DE,7,", ""]
-    assert [outcome.line for outcome in parse(newline.join(lines))] == [4, 5]
+    assert [outcome.place for outcome in parse(newline.join(lines))] == ["line 4", "line 5"]
 
 
 @pytest.mark.parametrize(("record", "count"), [("19801,DE", 2), ("19801,DE,7,8", 4)])
 def test_a_row_of_another_width_is_rejected(record, count):
     rule = f"has {count} fields where the header has 3"
-    assert parse(f"zipcode,state,recently_sold_listings\n{record}\n") == [Rejection(2, "row", rule)]
+    assert parse(f"zipcode,state,recently_sold_listings\n{record}\n") == [Rejection("line 2", "row", rule)]
 
 
 @pytest.mark.parametrize(
@@ -142,19 +142,19 @@ def test_leading_zeros_are_restored_when_asked_for(value, restored):
 @pytest.mark.parametrize("value", ["", "01", "070011", "70a1", "٧٠٠١"])
 def test_only_three_or_four_digits_are_restored(value):
     (rejected,) = parse(f"zipcode,state,recently_sold_listings\n{value},DE,7\n", restore_leading_zeros=True)
-    assert rejected == Rejection(2, "zipcode", "must be five digits")
+    assert rejected == Rejection("line 2", "zipcode", "must be five digits")
 
 
 def test_a_restored_zipcode_is_the_one_that_has_its_zeros():
     lines = "zipcode,state,recently_sold_listings\n07001,NJ,7\n7001,NJ,8\n"
     _, second = parse(lines, restore_leading_zeros=True)
-    assert second == Rejection(3, "zipcode", "already given in line 2")
+    assert second == Rejection("line 3", "zipcode", "already given in line 2")
 
 
 def test_the_second_of_two_equal_zipcodes_is_rejected():
     first, second = parse("zipcode,state,recently_sold_listings\n19801,DE,7\n19801,DE,8\n")
     assert first.recently_sold_listings == 7
-    assert second == Rejection(3, "zipcode", "already given in line 2")
+    assert second == Rejection("line 3", "zipcode", "already given in line 2")
 
 
 def test_a_rejected_line_does_not_claim_its_zipcode():

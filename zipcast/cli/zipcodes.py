@@ -130,7 +130,7 @@ def _show_report(report: "ImportReport", as_json: bool) -> None:
         typer.echo(json.dumps(report.as_json()))
         return
     for rejection in report.rejected:
-        echo(f"line {rejection.line}: {rejection.field} {rejection.rule}", to_stderr=True)
+        echo(f"{rejection.place}: {rejection.field} {rejection.rule}", to_stderr=True)
     title = "no version" if report.import_id is None else f"version {report.import_id}"
     lines = [
         f"{title}: {report.added} added, {report.changed} changed, "
