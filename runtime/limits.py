@@ -1,8 +1,7 @@
 """How much may be asked for: what counts, for whom, over which time.
 
-Owns the rules (contract-http: limits) and the fall-back. The counting is the `limits` library's: in memory,
-or in Redis or Valkey where several replicas count together. A store that is away never refuses anybody: this
-process counts for itself until the store is back.
+Owns the rules and the fall-back. Where several replicas count together, the `limits` library counts in Redis
+or Valkey; else, and while that store is away, this process counts in its own memory.
 """
 
 import asyncio
@@ -17,6 +16,7 @@ from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterR
 from limits.errors import StorageError
 
 from runtime import logs
+from runtime.credits import Credits
 from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
 from runtime.source_addresses import counted_as
@@ -103,10 +103,10 @@ class Rules:
         return replace(self.total, amount=self.total.amount - reserved)
 
 
-class Counter:
-    """Counts in one storage: exactly up to a thousand, by two buckets where there are more."""
+class SharedCounts:
+    """Counts in Redis or Valkey: exactly up to a thousand, by two buckets where there are more."""
 
-    def __init__(self, storage: MemoryCounts | RedisStorage) -> None:
+    def __init__(self, storage: RedisStorage) -> None:
         self._exact = MovingWindowRateLimiter(storage)
         self._rough = SlidingWindowCounterRateLimiter(storage)
 
@@ -129,14 +129,11 @@ class Limits:
 
     rules: Rules
     clock: Clock
-    shared: Counter | None = None
+    shared: SharedCounts | None = None
     store_fault: str | None = None
-    _own: Counter = field(default_factory=lambda: Counter(MemoryCounts()))
+    _own: MemoryCounts = field(default_factory=MemoryCounts)
     _ask_again_at: float = field(default=float("-inf"))
-    _credits: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """By rule and hotkey: until when each refund counts."""
-    _spent: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """Refunds that were used up, in the same way."""
+    _credits: Credits = field(default_factory=Credits)
     _charged: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """Requests that were charged, by rule, hotkey and key, and when they may be forgotten; oldest first."""
     _being_charged: dict[tuple[str, str, str], asyncio.Event] = field(default_factory=dict)
@@ -197,7 +194,7 @@ class Limits:
         return True
 
     async def _charge_hotkey(self, rule: Rule, hotkey: str) -> None:
-        if not self._spend_credit(rule, hotkey):
+        if not self._credits.spend((rule.name, hotkey), self.clock.monotonic()):
             await self._charge(rule, hotkey)
 
     def _was_charged(self, key: tuple[str, str, str]) -> bool:
@@ -212,7 +209,7 @@ class Limits:
 
     async def _charge_total(self, hotkey: str) -> None:
         """First from what is reserved for the hotkey, so that a few cannot use up what all need."""
-        if self._spend_credit(self.rules.total, hotkey):
+        if self._credits.spend((self.rules.total.name, hotkey), self.clock.monotonic()):
             return
         reserved = self.rules.reserved
         if reserved is not None and await self._refusal(reserved, hotkey) is None:
@@ -239,20 +236,7 @@ class Limits:
                 self._credit(rule, hotkey)
 
     def _credit(self, rule: Rule, hotkey: str) -> None:
-        now, key = self.clock.monotonic(), (rule.name, hotkey)
-        self._credits, self._spent = _lasting(self._credits, now), _lasting(self._spent, now)
-        # What was paid by a credit is given back for as long as that one would have lasted.
-        spent = self._spent.get(key)
-        self._credits.setdefault(key, []).append(spent.pop(0) if spent else now + rule.seconds)
-
-    def _spend_credit(self, rule: Rule, whom: str) -> bool:
-        key = (rule.name, whom)
-        ends, now = self._credits.get(key, []), self.clock.monotonic()
-        while ends:
-            if (end := ends.pop(0)) > now:
-                self._spent.setdefault(key, []).append(end)
-                return True
-        return False
+        self._credits.give((rule.name, hotkey), rule.seconds, self.clock.monotonic())
 
     async def ask_store(self) -> None:
         """Find out how the shared store is, for health."""
@@ -275,17 +259,17 @@ class Limits:
             raise _refused(rule, retry_after)
 
     async def _refusal(self, rule: Rule, whom: str) -> int | None:
-        now = self.clock.now().timestamp()
-        if self.shared is not None and self.clock.monotonic() >= self._ask_again_at:
+        now = self.clock.monotonic()
+        if self.shared is not None and now >= self._ask_again_at:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    refusal = await self.shared.refusal(rule, whom, now)
+                    refusal = await self.shared.refusal(rule, whom, self.clock.now().timestamp())
             except (StorageError, TimeoutError, OSError) as error:
                 self._fall_back(error)
             else:
                 self._recover()
                 return refusal
-        return await self._own.refusal(rule, whom, now)
+        return self._own.refusal(rule.name, whom, rule.amount, rule.seconds, now)
 
     def _fall_back(self, error: Exception) -> None:
         cause = error.storage_error if isinstance(error, StorageError) else error
@@ -324,11 +308,6 @@ class Quota:
         self.limits.take_back(self.verb, self.hotkey)
 
 
-def _lasting(ends: dict[tuple[str, str], list[float]], now: float) -> dict[tuple[str, str], list[float]]:
-    lasting = {key: [end for end in some if end > now] for key, some in ends.items()}
-    return {key: some for key, some in lasting.items() if some}
-
-
 def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:
     return ServiceError(
         ErrorCode.RATE_LIMITED,
@@ -337,7 +316,7 @@ def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:
     )
 
 
-def _shared(url: str) -> Counter:
+def _shared(url: str) -> SharedCounts:
     scheme, _, rest = url.partition("://")
     storage = RedisStorage(
         f"async+{scheme.replace('valkey', 'redis')}://{rest}",  # one protocol, one client
@@ -347,4 +326,4 @@ def _shared(url: str) -> Counter:
         socket_timeout=PATIENCE_SECONDS,
         socket_connect_timeout=PATIENCE_SECONDS,
     )
-    return Counter(storage)
+    return SharedCounts(storage)

@@ -1,41 +1,33 @@
-"""The counts of `limits` in this process's memory, tidied at most once a minute.
+"""Counts requests in this process's memory, exactly, each for as long as its window."""
 
-The library begins a sweep over all keys at each count, with a thread for each of them: some thousand keys,
-which strangers' addresses soon are, took a whole processor at twenty requests a second.
-"""
-
-import time
-from bisect import bisect_left
-
-from limits.aio.storage import MemoryStorage
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil
 
 TIDY_SECONDS = 60.0
 
 
-class MemoryCounts(MemoryStorage):
-    _tidied_at = float("-inf")
+@dataclass(slots=True)
+class MemoryCounts:
+    """`now` is monotonic time."""
 
-    async def _MemoryStorage__schedule_expiry(self) -> None:  # noqa: N802 - the private name that it overrides
-        now = time.monotonic()
+    _hits: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    """By rule and subject: until when each request counts, the oldest first."""
+    _tidied_at: float = field(default=float("-inf"))
+
+    def refusal(self, name: str, whom: str, amount: int, seconds: int, now: float) -> int | None:
+        """Return None if there was room, which is taken; else in how many whole seconds there will be."""
         if now - self._tidied_at >= TIDY_SECONDS:
-            self._tidied_at = now
-            self.tidy(time.time())
+            self.tidy(now)
+        hits = self._hits.setdefault((name, whom), deque())
+        while hits and hits[0] <= now:
+            hits.popleft()
+        if len(hits) < amount:
+            hits.append(now + seconds)
+            return None
+        return ceil(hits[0] - now)
 
     def tidy(self, now: float) -> None:
-        """Forget what no longer counts at `now`, Unix seconds. Nobody holds a lock over an `await`, so none
-        is needed here."""
-        for key, events in list(self.events.items()):
-            # Newest first.
-            kept = events[: bisect_left(events, -now, key=lambda event: -event.expiry)]
-            if kept:
-                self.events[key] = kept
-            else:
-                self._forget(key)
-        for key in [key for key, expires in self.expirations.items() if expires <= now]:
-            self._forget(key)
-
-    def _forget(self, key: str) -> None:
-        self.events.pop(key, None)
-        self.storage.pop(key, None)
-        self.expirations.pop(key, None)
-        self.locks.pop(key, None)
+        """Forget whatever no longer counts. At most once a minute: strangers' addresses are many."""
+        self._tidied_at = now
+        self._hits = {key: hits for key, hits in self._hits.items() if hits and hits[-1] > now}

@@ -1,7 +1,6 @@
 """The limits of the contract, counted in memory."""
 
 import asyncio
-import time
 from itertools import count
 from unittest.mock import patch
 
@@ -9,7 +8,7 @@ import pytest
 
 from http_bridge.limits import rate_limits
 from runtime.limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
-from runtime.memory_counts import MemoryCounts
+from runtime.memory_counts import TIDY_SECONDS, MemoryCounts
 from runtime.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock
@@ -88,14 +87,18 @@ async def test_verbs_are_counted_apart_and_all_that_mints_together() -> None:
 
 
 async def test_a_window_moves_on() -> None:
-    counting = limits(epoch_duration_seconds=2, daily_limit_per_miner=2)
-    rule = Rule("short", 2, 1, "hotkey")
-    for _ in range(2):
-        assert await counting._refusal(rule, "a") is None
+    clock = FakeClock()
+    counting = Limits.of(LimitSettings(), clock)
+    rule = Rule("short", 2, 10, "hotkey")
+    assert await counting._refusal(rule, "a") is None
+    await clock.sleep(4)
+    assert await counting._refusal(rule, "a") is None
+    assert await counting._refusal(rule, "a") == 6
+    await clock.sleep(5.5)
     assert await counting._refusal(rule, "a") == 1
-    clock = SystemClock()
-    while await counting._refusal(rule, "a") is not None:  # bounded by the test's own timeout
-        await clock.sleep(0.05)
+    await clock.sleep(0.5)
+    assert await counting._refusal(rule, "a") is None
+    assert await counting._refusal(rule, "a") == 4
 
 
 async def test_addresses_are_counted_before_anything_else_is_known() -> None:
@@ -130,9 +133,10 @@ async def test_a_refund_lasts_no_longer_than_the_charge_it_takes_back() -> None:
     await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
     counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
     await clock.sleep(3600)
+    await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS))
     await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS)))
     counting.refund(Verb.S3_VALIDATOR_UPLOAD, "b", "other")
-    assert len(counting._credits) == 1  # what has run out is not kept
+    assert len(counting._credits._open) == 1  # what has run out is not kept
 
 
 async def test_refunds_of_what_a_refund_paid_last_no_longer_than_the_first_charge() -> None:
@@ -142,32 +146,22 @@ async def test_refunds_of_what_a_refund_paid_last_no_longer_than_the_first_charg
         assert await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", f"btauth:{number}")
         counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", f"btauth:{number}")
         await clock.sleep(500)
-    # The charge counts for an hour by the wall clock, and 3,000 s have passed; its refund ends with it.
+    # The charge counts for an hour, of which 3,000 s have passed; its refund ends with it.
     await clock.sleep(601)
-    assert not counting._spend_credit(counting.rules.by_verb[Verb.S3_VALIDATOR_UPLOAD], "a")
+    assert not counting._credits.spend(("validator-upload", "a"), clock.monotonic())
 
 
-async def test_many_addresses_cost_no_sweep_at_each_request() -> None:
+def test_what_no_longer_counts_is_forgotten_once_a_minute_and_what_counts_is_not() -> None:
     counting = MemoryCounts()
-    for number in range(2_000):
-        assert await counting.acquire_entry(f"address-{number}", 10, 60)
-    assert counting.timer is None  # the library's own sweep, with a thread for each key
-    assert len(counting.events) == 2_000
-
-
-async def test_what_no_longer_counts_is_forgotten_and_what_counts_is_not() -> None:
-    counting = MemoryCounts()
-    assert await counting.acquire_entry("short", 1, 10)
-    assert await counting.acquire_entry("long", 1, 1_000)
-    assert await counting.incr("rough", 100) == 1
-    now = time.time()
-    counting.tidy(now + 5)
-    assert set(counting.events) == {"short", "long"}
-    counting.tidy(now + 50)
-    assert (set(counting.events), set(counting.storage)) == ({"long"}, {"rough"})
-    assert not await counting.acquire_entry("long", 1, 1_000)
-    counting.tidy(now + 2_000)
-    assert (counting.events, counting.storage, counting.expirations, dict(counting.locks)) == ({}, {}, {}, {})
+    assert counting.refusal("short", "a", 1, 10, 0.0) is None
+    assert counting.refusal("long", "a", 1, 1_000, 0.0) is None
+    assert counting.refusal("long", "b", 1, 1_000, TIDY_SECONDS - 1) is None
+    assert set(counting._hits) == {("short", "a"), ("long", "a"), ("long", "b")}
+    assert counting.refusal("long", "b", 1, 1_000, TIDY_SECONDS) == 999
+    assert set(counting._hits) == {("long", "a"), ("long", "b")}
+    assert counting.refusal("long", "a", 1, 1_000, TIDY_SECONDS + 1) == 939
+    counting.tidy(3_000.0)
+    assert counting._hits == {}
 
 
 async def test_over_nats_each_hotkey_counts_for_itself() -> None:
@@ -225,13 +219,13 @@ async def test_a_request_that_was_refused_is_refused_again_when_it_is_repeated()
 async def test_of_copies_sent_at_once_none_is_a_repetition_of_one_that_is_refused() -> None:
     """As with a store that takes time to count: a copy comes before it is known what becomes of the first."""
     counting = limits()
-    counted = counting._own.refusal
+    counted = counting._refusal
 
-    async def slowly(*arguments: object) -> int | None:
+    async def slowly(rule: Rule, whom: str) -> int | None:
         await asyncio.sleep(0.001)
-        return await counted(*arguments)  # type: ignore[arg-type]
+        return await counted(rule, whom)
 
-    with patch.object(counting._own, "refusal", slowly):
+    with patch.object(Limits, "_refusal", lambda _, rule, whom: slowly(rule, whom)):
         copies = (counting.charge(Verb.EPOCH_CURRENT, "a", f"{number // 2}") for number in range(40))
         outcomes = await asyncio.gather(*copies, return_exceptions=True)
     served = [n // 2 for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
@@ -269,7 +263,7 @@ async def test_what_the_total_refuses_does_not_count_against_the_hotkey() -> Non
     counting = limits(total_daily_limit=1, daily_limit_per_miner=1)
     await counting.charge(Verb.S3_MINER_UPLOAD, "a", next(KEYS))
     await refusal(counting.charge(Verb.S3_MINER_UPLOAD, "b", next(KEYS)))
-    assert ("miner-upload", "b") in counting._credits
+    assert ("miner-upload", "b") in counting._credits._open
 
 
 def test_all_hotkeys_together_get_no_more_than_the_total() -> None:
