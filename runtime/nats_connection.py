@@ -38,11 +38,6 @@ class Watcher:
             self.life.fail(f"the NATS connection of {self.user} closed")
 
 
-def connection_name(user: str) -> str:
-    """As nats-server's monitoring shows it."""
-    return f"zipcast-{user}"
-
-
 @dataclass(frozen=True, slots=True)
 class Link:
     """A connection that may be held before it is there: a process that can do without NATS starts without."""
@@ -59,7 +54,7 @@ class Link:
         self.life.vitals.watch(self.user, self.connection)
         await self.connection.connect(
             servers=self.url.split(","),
-            name=connection_name(self.user),
+            name=f"zipcast-{self.user}",  # as nats-server's monitoring shows it
             nkeys_seed_str=self.seed.get_secret_value(),
             inbox_prefix=service_inbox_prefix(self.user),
             max_reconnect_attempts=-1,

@@ -33,12 +33,12 @@ from runtime import logs, nats_connection, process
 from runtime.epoch_pools import EpochPools
 from runtime.epoch_results import EpochResultsReader
 from runtime.nats_client import HardenedClient
+from runtime.nats_connection import Link
 from runtime.process import Lifecycle
 from runtime.settings import load
 from storage.database import open_pool
 from storage.object_reading import ObjectReader
 from storage.object_store import ObjectStore
-from zipcast.subjects import service_inbox_prefix
 
 log = logs.logger()
 
@@ -81,7 +81,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
     life.spawn(writer.run(), "issuances")
     life.spawn(intake.run(), "intake")
-    broker = make_broker(settings, gate, life, client)
+    link = Link(settings.nats_url, USER, settings.responder_nats_seed, life, client)
+    broker = make_broker(gate, link)
     handlers.register(broker, current, issuer, reader)
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
     handlers.register_reports(broker, Reports(record, clock, metrics), record)
@@ -96,7 +97,6 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await broker.start()
     # FastStream's subscriptions are only on their way: who asks because we are ready must find them.
     await broker.connection.flush()
-    vitals.watch(USER, broker.connection)
     life.ready()
     await life.wait()
     await broker.stop()
@@ -110,38 +110,20 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
 
 class Broker(NatsBroker):
-    """FastStream's, over a client of ours, which hostile messages cannot silence."""
+    """FastStream's, over a connection of ours, which hostile messages cannot silence."""
 
-    client: HardenedClient
+    link: Link
 
     async def _connect(self) -> Client:
-        await self.client.connect(**self._connection_kwargs)
-        self.config.connect(self.client)
-        return self.client
+        await self.link.open()
+        self.config.connect(self.link.connection)
+        return self.link.connection
 
 
-def make_broker(
-    settings: ResponderSettings, gate: Gate, life: Lifecycle, client: HardenedClient
-) -> NatsBroker:
-    watcher = nats_connection.Watcher(USER, life)
-    broker = Broker(
-        settings.nats_url.split(","),
-        name=nats_connection.connection_name(USER),
-        nkeys_seed_str=settings.responder_nats_seed.get_secret_value(),
-        inbox_prefix=service_inbox_prefix(USER),
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=1,
-        connect_timeout=3,
-        error_cb=watcher.on_error,
-        disconnected_cb=watcher.on_disconnect,
-        reconnected_cb=watcher.on_reconnect,
-        closed_cb=watcher.on_close,
-        graceful_timeout=2,
-        decoder=decode,
-        middlewares=[gate],
-        logger=None,
-    )
-    broker.client = client
+def make_broker(gate: Gate, link: Link) -> NatsBroker:
+    """Return a broker that is not connected yet."""
+    broker = Broker(graceful_timeout=2, decoder=decode, middlewares=[gate], logger=None)
+    broker.link = link
     return broker
 
 
