@@ -10,12 +10,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.current_reply import assignment_fields
-from runtime.asking import record_of
+from runtime.asking import record_of, require_detail
 from storage import epochs, honeypots
 from storage.epochs import StoredEpoch
 from storage.honeypots import Revelation
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +29,7 @@ class Assignments:
         async with record_of(self.database) as connection:
             stored = await epochs.started_epoch(connection, epoch_id)
             revealed = await honeypots.revelation(connection, epoch_id)
-        if stored is None:
-            raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
-        if stored.status == "archived":
-            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
-        return epoch_body(stored, revealed, self.clock.now())
+        return epoch_body(require_detail(stored), revealed, self.clock.now())
 
 
 def epoch_body(stored: StoredEpoch, revealed: Revelation | None, now: datetime) -> bytes:

@@ -1,6 +1,7 @@
 """Asking the record on a client's behalf: one transaction, a deadline, and no word of the driver.
 
-Owns what a client is told when PostgreSQL is away, and of an epoch id that is none.
+Owns what a client is told when PostgreSQL is away, of an epoch id that is none, and of an epoch that is
+missing.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.database import DATABASE_ERRORS, DRIVER_ERRORS
+from storage.epochs import StoredEpoch
 from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 
@@ -54,6 +56,21 @@ def in_our_words() -> Iterator[None]:
 
 def unavailable() -> ServiceError:
     return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2)
+
+
+def require_started(stored: StoredEpoch | None) -> StoredEpoch:
+    """Return the epoch that the database was asked for. Raises ServiceError(EPOCH_NOT_FOUND)."""
+    if stored is None:
+        raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
+    return stored
+
+
+def require_detail(stored: StoredEpoch | None) -> StoredEpoch:
+    """Return the epoch if its detail is still kept. Raises ServiceError(EPOCH_NOT_FOUND | ARCHIVED)."""
+    found = require_started(stored)
+    if found.status == "archived":
+        raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+    return found
 
 
 def epoch_start(name: str, epoch_id: str) -> datetime:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.asking import epoch_start, record_of
+from runtime.asking import epoch_start, record_of, require_detail
 from storage import epoch_pools, epochs
 from storage.epoch_pools import RevealedPool
 from zipcast.errors import ErrorCode, ServiceError
@@ -51,11 +51,7 @@ def pool_request(asked: Mapping[str, object]) -> EpochPoolRequest:
 
 
 async def _page(connection: AsyncConnection, request: EpochPoolRequest) -> EpochPoolReply:
-    stored = await epochs.started_epoch(connection, request.epoch_id)
-    if stored is None:
-        raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
-    if stored.status == "archived":
-        raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+    require_detail(await epochs.started_epoch(connection, request.epoch_id))
     revealed = await epoch_pools.read_revealed(connection, request.epoch_id)
     if revealed is None:
         raise ServiceError(ErrorCode.NOT_YET_REVEALED, "The pool is shown one epoch after the epoch's end.")

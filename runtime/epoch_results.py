@@ -12,7 +12,7 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.asking import epoch_start, record_of
+from runtime.asking import epoch_start, record_of, require_detail
 from runtime.registry import RegistryView
 from storage import epochs, honeypots
 from storage.coverage import Covered, read_covered
@@ -119,11 +119,7 @@ def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Con
 
 
 async def _ended(connection: AsyncConnection, epoch_id: str) -> datetime:
-    stored = await epochs.started_epoch(connection, epoch_id)
-    if stored is None:
-        raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
-    if stored.status == "archived":
-        raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+    stored = require_detail(await epochs.started_epoch(connection, epoch_id))
     if await epochs.database_now(connection) < stored.interval.end_at:
         raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs.")
     return stored.interval.end_at

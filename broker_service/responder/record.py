@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access.requests import Caller, Proof
-from runtime.asking import epoch_start, record_of, statements_of
+from runtime.asking import epoch_start, record_of, require_started, statements_of
 from runtime.current_epoch import CurrentEpoch
 from storage import epochs, manifests, opt_outs, results, submissions
 from storage.epochs import StoredEpoch
@@ -42,9 +42,7 @@ class Record:
             raise ServiceError(
                 ErrorCode.SERVICE_UNAVAILABLE, "The epoch is not on record yet.", retry_after_seconds=1
             )
-        if stored is None:
-            raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
-        return stored
+        return require_started(stored)
 
     async def _started(self, epoch_id: str) -> StoredEpoch | None:
         async with record_of(self.database) as connection:

@@ -10,6 +10,7 @@ from access.requests import Caller, Proof
 from broker_service.responder.files import FileChecker
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
+from runtime.asking import require_detail
 from runtime.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch
@@ -45,11 +46,9 @@ class ResultsDesk:
         return reply
 
     async def _ended(self, epoch_id: str) -> StoredEpoch:
-        stored = await self.record.started(epoch_id)
+        stored = require_detail(await self.record.started(epoch_id))
         if self.clock.now() < stored.interval.end_at:
             raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs: report once it has ended.")
-        if stored.status == "archived":
-            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
         return stored
 
     def _new(
