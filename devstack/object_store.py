@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from devstack.part import Part
 from devstack.ports import HOST, PAIR_OFFSET, Ports
 from devstack.programs import inherited_environment, wheel_program
@@ -91,26 +93,14 @@ async def enable_versioning(state: State, ports: Ports) -> None:
 
 def admin_client(state: State, endpoint: str) -> "S3Client":
     """Blocking: call it and its methods in a thread."""
-    from boto3.session import Session
-    from botocore.config import Config
+    from storage.object_store import ObjectStoreConfig, open_client
 
     kept = _secrets(state)
-    config = Config(
-        signature_version="s3v4",
-        s3={"addressing_style": "path"},
-        connect_timeout=1,
-        read_timeout=3,
-        retries={"total_max_attempts": 1},
-        proxies={},
+    config = ObjectStoreConfig(
+        endpoint, REGION, kept["ADMIN_KEY_ID"], SecretStr(kept["ADMIN_SECRET_KEY"]), None, deadline_seconds=4
     )
-    return Session().client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=REGION,
-        aws_access_key_id=kept["ADMIN_KEY_ID"],
-        aws_secret_access_key=kept["ADMIN_SECRET_KEY"],
-        config=config,
-    )
+    client: S3Client = open_client(config, "s3", attempts=1)
+    return client
 
 
 def _knows_buckets(state: State, endpoint: str) -> bool:

@@ -253,20 +253,28 @@ class ObjectStore:
             raise ObjectStoreUnavailableError(type(error).__name__) from error
 
 
-def open_client(config: ObjectStoreConfig, service: str):  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloads
-    """A boto3 client; blocking. Its connections are as many as the store has threads."""
+def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloads
+    config: ObjectStoreConfig, service: str, session: SessionCredentials | None = None, *, attempts: int = 2
+):
+    """Return a boto3 client with the user's keys or a session's; it blocks. Its connections are as many as
+    the store has threads."""
+    key, secret = config.access_key_id, config.secret_access_key
+    if session is not None:
+        key, secret = session.access_key, session.secret_key
+    # All attempts end with the deadline, so that no thread outlives its caller's patience.
+    timeout_seconds = config.deadline_seconds / (2 * attempts)
     return boto3.client(  # type: ignore[call-overload]
         service,
         endpoint_url=config.endpoint_url,
         region_name=config.region,
-        aws_access_key_id=config.access_key_id,
-        aws_secret_access_key=config.secret_access_key.get_secret_value(),
+        aws_access_key_id=key,
+        aws_secret_access_key=secret.get_secret_value(),
+        aws_session_token=None if session is None else session.session_token.get_secret_value(),
         config=Config(
             signature_version="s3v4" if service == "s3" else None,
-            # Two attempts end with the deadline, so that no thread outlives its caller's patience.
-            connect_timeout=config.deadline_seconds / 4,
-            read_timeout=config.deadline_seconds / 4,
-            retries={"total_max_attempts": 2},
+            connect_timeout=timeout_seconds,
+            read_timeout=timeout_seconds,
+            retries={"total_max_attempts": attempts},
             max_pool_connections=config.threads,
             proxies={} if is_loopback(config.endpoint_url or "") else None,
             # On AWS, the region's own host: the global one redirects for regions, which no form follows.

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import httpx
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from storage.object_store import ObjectStoreConfig, SessionCredentials
+from storage.object_store import ObjectStoreConfig, SessionCredentials, open_client
 from storage.policies import MIN_UPLOAD_BYTES
-from zipcast.http import is_loopback
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
@@ -75,26 +72,9 @@ def code_of(error: BaseException | None) -> str:
 
 
 def client(config: ObjectStoreConfig, session: SessionCredentials | None = None) -> "S3Client":
-    """With the signing user's keys, or a session's."""
-    key, secret = config.access_key_id, config.secret_access_key
-    if session is not None:
-        key, secret = session.access_key, session.secret_key
-    return boto3.client(
-        "s3",
-        endpoint_url=config.endpoint_url,
-        region_name=config.region,
-        aws_access_key_id=key,
-        aws_secret_access_key=secret.get_secret_value(),
-        aws_session_token=None if session is None else session.session_token.get_secret_value(),
-        config=Config(
-            signature_version="s3v4",
-            connect_timeout=config.deadline_seconds,
-            read_timeout=config.deadline_seconds,
-            retries={"total_max_attempts": 1},
-            proxies={} if is_loopback(config.endpoint_url or "") else None,
-            s3={"addressing_style": "path"} if config.endpoint_url else None,
-        ),
-    )
+    """With the signing user's keys, or a session's. What fails once has failed."""
+    found: S3Client = open_client(config, "s3", session, attempts=1)
+    return found
 
 
 def words_of(error: BaseException | None) -> str:
