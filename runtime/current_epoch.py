@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
+from runtime.polling import Outage, poll
 from storage import epochs
 from zipcast.clock import Clock
 from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
@@ -36,7 +37,7 @@ class CurrentEpoch:
     """Still runs while our clock is a little behind the scheduler's, which announced the newest."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set, and replaced, when an epoch is held."""
-    _failing: bool = field(default=False)
+    _outage: Outage = field(default_factory=lambda: Outage(log, "record_unread", RECORD_ERRORS))
     _checked_at: float = field(default=float("-inf"))
 
     def unchecked_seconds(self) -> int:
@@ -105,20 +106,12 @@ class CurrentEpoch:
 
     async def check(self) -> None:
         """Compare with the record once. An unreachable record is logged once and asked again."""
-        try:
+        with self._outage:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.running_epoch(connection)
-        except RECORD_ERRORS as error:
-            if not self._failing:
-                log.warning("record_unread", error=type(error).__name__)
-            self._failing = True
-            return
-        self._failing = False
-        self._checked_at = self.clock.monotonic()
-        if stored is not None:
-            self.offer(stored.envelope)
+            self._checked_at = self.clock.monotonic()
+            if stored is not None:
+                self.offer(stored.envelope)
 
     async def run(self) -> None:
-        while True:
-            await self.check()
-            await self.clock.sleep(CHECK_SECONDS)
+        await poll(self.check, self.clock, CHECK_SECONDS)

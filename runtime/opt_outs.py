@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
+from runtime.polling import Outage, poll
 from storage import opt_outs
 from zipcast.clock import Clock
 
@@ -25,24 +26,16 @@ class LegacyOptOuts:
     database: AsyncEngine
     clock: Clock
     _hotkeys: frozenset[str] = field(default=frozenset())
-    _failing: bool = field(default=False)
+    _outage: Outage = field(default_factory=lambda: Outage(log, "opt_outs_unread", RECORD_ERRORS))
 
     def __contains__(self, hotkey: object) -> bool:
         return hotkey in self._hotkeys
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self.read()
-            await self.clock.sleep(EVERY_SECONDS)
+        await poll(self.read, self.clock, EVERY_SECONDS)
 
     async def read(self) -> None:
-        try:
+        with self._outage:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 self._hotkeys = await opt_outs.opted_out(connection)
-        except RECORD_ERRORS as error:
-            if not self._failing:
-                log.warning("opt_outs_unread", error=type(error).__name__)
-            self._failing = True
-        else:
-            self._failing = False

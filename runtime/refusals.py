@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
+from runtime.polling import poll
 from runtime.token_buckets import Bucket
 from storage.database import refuses_row
 from storage.refusals import Refusal, record_refusals
@@ -76,9 +77,7 @@ class RefusalTrail:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
-            await self.clock.sleep(EVERY_SECONDS)
-            await self.write()
+        await poll(self.write, self.clock, EVERY_SECONDS)
 
     async def write(self) -> None:
         """Write what waits, in one statement. While PostgreSQL is away it goes on waiting.

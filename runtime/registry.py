@@ -14,6 +14,7 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
 from runtime import logs
+from runtime.polling import Outage, poll
 from runtime.registry_parts import Head, read_parts
 from runtime.settings import DEFAULT_REGISTRY_MAX_AGE_HOURS
 from zipcast.clock import Clock
@@ -122,28 +123,20 @@ class RegistryFollower:
         self._clock = clock
         self._recall = recall
         self._seen = b""
-        self._failing = False
+        # ValueError: garbage, or parts that are being replaced.
+        self._outage = Outage(log, "registry_unread", (KeyNotFoundError, NatsError, ValueError))
 
     async def run(self) -> None:
-        while True:
-            await self.poll()
-            await self._clock.sleep(POLL_SECONDS)
+        await poll(self.poll, self._clock, POLL_SECONDS)
 
     async def poll(self) -> None:
         """Adopt the newest snapshot. What fails is logged once and tried again at the next poll."""
-        try:
+        with self._outage:
             entry = await self._bucket.get(REGISTRY_KEY)
             # By content: a bucket that was lost and made anew counts its revisions from one again.
             if entry.value is not None and entry.value != self._seen:
                 self._adopt(await read_parts(self._bucket, Head.model_validate_json(entry.value)))
                 self._seen = entry.value
-        # ValueError: garbage, or parts that are being replaced.
-        except (KeyNotFoundError, NatsError, ValueError) as error:
-            if not self._failing:
-                log.warning("registry_unread", error=type(error).__name__)
-            self._failing = True
-        else:
-            self._failing = False
         if self._view.snapshot is None and self._recall is not None:
             await self._adopt_copy(self._recall)
 

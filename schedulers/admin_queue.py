@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
 from runtime.correlation import correlated
+from runtime.polling import Outage, poll
 from schedulers.admin_actions import AdminActions, CommandRefusedError
 from schedulers.metrics import SchedulerMetrics
 from storage import admin_commands
@@ -38,18 +39,12 @@ class AdminQueue:
 
     async def run(self) -> None:
         """Until cancelled. While the record is away, commands wait."""
-        failing = False
-        while True:
-            try:
-                while await self.work_off_one():
-                    continue
-            except DATABASE_ERRORS as error:
-                if not failing:
-                    log.warning("admin_commands_unread", error=type(error).__name__)
-                failing = True
-            else:
-                failing = False
-            await self.clock.sleep(LOOK_SECONDS)
+        outage = Outage(log, "admin_commands_unread", DATABASE_ERRORS)
+        await poll(self.work_off, self.clock, LOOK_SECONDS, outage)
+
+    async def work_off(self) -> None:
+        while await self.work_off_one():
+            continue
 
     async def work_off_one(self) -> bool:
         """False if there was none to take."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.polling import Outage, poll
 from runtime.vitals import Vitals
 from schedulers.metrics import SchedulerMetrics
 from storage.data_age import read_data_now
@@ -31,12 +32,8 @@ class DataWatch:
 
     async def run(self) -> None:
         """Run until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except DATABASE_ERRORS as error:
-                log.warning("zipcode_data_unread", error=type(error).__name__)
-            await self.clock.sleep(EVERY_SECONDS)
+        outage = Outage(log, "zipcode_data_unread", DATABASE_ERRORS)
+        await poll(self.look, self.clock, EVERY_SECONDS, outage)
 
     async def look(self) -> None:
         """Read the data's age once, and show it. An hour passes between two warnings."""

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from runtime.polling import Outage
 from schedulers.metrics import SchedulerMetrics
 from storage import housekeeping
 from storage.database import DATABASE_ERRORS
@@ -34,16 +35,11 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Tidy once an hour until cancelled. What failed is done again in a minute."""
+        outage = Outage(log, "housekeeping_failed", DATABASE_ERRORS, "housekeeping", self.failing)
         while True:
-            try:
+            with outage:
                 await self.tidy()
-            except DATABASE_ERRORS as error:
-                self.failing["housekeeping"] = type(error).__name__
-                log.warning("housekeeping_failed", error=type(error).__name__)
-                await self.clock.sleep(RETRY_SECONDS)
-            else:
-                self.failing.pop("housekeeping", None)
-                await self.clock.sleep(EVERY_SECONDS)
+            await self.clock.sleep(RETRY_SECONDS if outage.lasts else EVERY_SECONDS)
 
     async def tidy(self) -> None:
         """Everything that is due now, batch by batch."""

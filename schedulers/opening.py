@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
+from runtime.polling import Outage, poll
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.timing import NEAR, StartGate
 from storage import pending_epochs
@@ -38,16 +39,8 @@ class Opening:
 
     async def run(self) -> None:
         """Run until cancelled. While PostgreSQL is away, try again twice a second."""
-        while True:
-            try:
-                await self.step()
-            except DATABASE_ERRORS as error:
-                if "opening" not in self.failing:
-                    log.warning("epochs_not_opened", error=type(error).__name__)
-                self.failing["opening"] = type(error).__name__
-            else:
-                self.failing.pop("opening", None)
-            await self.clock.sleep(LOOK_SECONDS)
+        outage = Outage(log, "epochs_not_opened", DATABASE_ERRORS, "opening", self.failing)
+        await poll(self.step, self.clock, LOOK_SECONDS, outage)
 
     async def step(self) -> None:
         """Open the next epoch at its start, if that is near, and whatever is overdue."""

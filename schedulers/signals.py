@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime import logs
+from runtime.polling import Outage, poll
 from schedulers import signal_rules
 from schedulers.signal_rules import LOOKED_BACK, Exactness, SignalSettings
 from storage import honeypots, signal_evidence
@@ -38,13 +39,15 @@ class Signals:
     async def run(self) -> None:
         """Until cancelled. What a database that is away delays is done when it is back."""
         pause = preparation_lead(self.epoch_seconds).total_seconds()
-        while True:
-            for step in (self.flag, self.look_through):
-                try:
-                    await step()
-                except DATABASE_ERRORS as error:
-                    log.warning("signals_failed", error=type(error).__name__)
-            await self.clock.sleep(pause)
+        flagging, looking = [Outage(log, "signals_failed", DATABASE_ERRORS) for _ in range(2)]
+
+        async def step() -> None:
+            with flagging:
+                await self.flag()
+            with looking:
+                await self.look_through()
+
+        await poll(step, self.clock, pause)
 
     async def look_through(self) -> None:
         """Look through all epochs that are due, up to the first that fails: it is the last one next time."""

@@ -12,6 +12,7 @@ from datetime import timedelta
 from nats.errors import Error as NatsError
 
 from runtime import logs
+from runtime.polling import poll
 from schedulers.registry.confirmation import judge
 from schedulers.registry.publisher import RegistryPublisher
 from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadableError
@@ -69,9 +70,7 @@ class RegistryReader:
 
     async def run(self) -> None:
         try:
-            while True:
-                await self.step()
-                await self.clock.sleep(POLL_SECONDS)
+            await poll(self.step, self.clock, POLL_SECONDS)
         finally:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.gather(self.source.close(), self.turn.close())
