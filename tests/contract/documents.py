@@ -76,7 +76,7 @@ from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, 
 from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
 from zipcast.honeypots import HoneypotSettings
 from zipcast.hotkeys import parse_hotkey
-from zipcast.inputs import SelectionInputs
+from zipcast.inputs import ALGORITHM_VERSION, SelectionInputs
 from zipcast.legacy_messages import (
     FOLDER_STRUCTURE,
     FolderAccessRequest,
@@ -159,7 +159,7 @@ def epoch_message() -> EpochMessage:
         metadata=EpochMetadata(
             total_expected_listings=1_960,
             zipcode_count=2,
-            algorithm_version="zipcast-selection/3",
+            algorithm_version=ALGORITHM_VERSION,
             seed_commitment="02" * 32,
         ),
         previous_epoch_id="2026-11-22T00-00-00",
