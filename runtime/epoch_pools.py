@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime.asking import epoch_start, record_of, require_detail
+from runtime.paging import PAGE_BYTES, page_of, wire_bytes
 from storage import epoch_pools, epochs
 from storage.epoch_pools import RevealedPool
 from zipcast.errors import ErrorCode, ServiceError
@@ -24,8 +25,6 @@ from zipcast.pool_messages import (
 )
 from zipcast.selection import Candidate
 
-# nats.conf allows 256 KB a message. A page holds at least one row, of 1.5 KB at the most.
-PAGE_BYTES = 180_000
 PAGE_ROWS = 1_000
 SIGNAL_BYTES = 80_000
 
@@ -67,7 +66,8 @@ async def _detail(connection: AsyncConnection, epoch_id: str, revealed: Revealed
         ToldSignal.model_validate(one, from_attributes=True)
         for one in await epoch_pools.read_signals(connection, epoch_id)
     ]
-    shown = _fitting(signals)
+    # As many as leave room for the rest of the first page.
+    shown = page_of(signals, wire_bytes, SIGNAL_BYTES, at_least=0)
     relaxed = await epoch_pools.read_relaxed(connection, epoch_id)
     return PoolDetail(
         inputs=revealed.stored_inputs.decode(),
@@ -75,31 +75,15 @@ async def _detail(connection: AsyncConnection, epoch_id: str, revealed: Revealed
         relaxed_age_days=relaxed.age_days,
         relaxed_cooldown=relaxed.cooldown,
         honeypots=tuple(ToldHoneypot.model_validate(one, from_attributes=True) for one in told.honeypots),
-        signals=shown,
+        signals=tuple(shown),
         signals_left_out=len(signals) - len(shown),
     )
-
-
-def _fitting(signals: list[ToldSignal]) -> tuple[ToldSignal, ...]:
-    """As many as leave room for the rest of the first page."""
-    spare_bytes, count = SIGNAL_BYTES, 0
-    for one in signals:
-        spare_bytes -= len(one.to_bytes()) + 1
-        count += spare_bytes >= 0
-    return tuple(signals[:count])
 
 
 def _filled(
     request: EpochPoolRequest, detail: PoolDetail | None, found: list[tuple[Candidate, str]], spare_bytes: int
 ) -> EpochPoolReply:
-    """As many rows as there is room for, and at least one if there are any."""
-    rows: list[PoolRow] = []
-    for one, commitment in found:
-        row = PoolRow.of(one, commitment)
-        spare_bytes -= _most_bytes(row)
-        if rows and spare_bytes < 0:
-            break
-        rows.append(row)
+    rows = page_of((PoolRow.of(one, commitment) for one, commitment in found), _most_bytes, spare_bytes)
     more = len(rows) < len(found) or len(found) == PAGE_ROWS
     return EpochPoolReply(
         epoch_id=request.epoch_id,

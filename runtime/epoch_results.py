@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from runtime.asking import epoch_start, record_of, require_detail
+from runtime.paging import page_of, wire_bytes
 from runtime.registry import RegistryView
 from storage import epochs, honeypots
 from storage.coverage import Covered, read_covered
@@ -33,8 +34,6 @@ from zipcast.result_messages import (
     TopMiner,
 )
 
-# nats.conf allows 256 KB a message; one report takes about a kilobyte, one signal some hundred bytes.
-PAGE_BYTES = 180_000
 Item = ToldReport | ToldSignal
 
 
@@ -157,14 +156,8 @@ def _told(one: RecordedResult, found: Sequence[RecordedResult], agreed: Agreed |
 def _page(
     request: ConsensusRequest, summary: Consensus | None, items: Sequence[Item], *, revealed: bool
 ) -> ConsensusReply:
-    """From the offset on, as many as there is room for, and at least one if there are any."""
-    shown: list[Item] = []
-    spare_bytes = PAGE_BYTES
-    for item in items[request.offset :]:
-        spare_bytes -= len(item.to_bytes()) + 1
-        if shown and spare_bytes < 0:
-            break
-        shown.append(item)
+    """Return a page from the offset on."""
+    shown = page_of(items[request.offset :], wire_bytes)
     ends_at = request.offset + len(shown)
     return ConsensusReply(
         epoch_id=request.epoch_id,

@@ -16,6 +16,7 @@ from broker_service.responder.issuing import ProvenRequest, Terms
 from broker_service.responder.record import Record
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
+from runtime.paging import page_of, wire_bytes
 from storage import policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore
@@ -27,8 +28,6 @@ from zipcast.messages import ReadableObject, ValidatorReadReply, ValidatorReadRe
 
 LIFETIME = timedelta(hours=1)
 PAGE_SIZE = 500
-# nats.conf allows 256 KB a message; the longest key, and its address, take some 6 KB.
-PAGE_BYTES = 180_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,13 @@ class Reader:
         async with proven.granted(terms) as granted:
             found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
             loop = asyncio.get_running_loop()
-            page = await loop.run_in_executor(self._signing, self._page, granted.issued_at, found)
+            readable = (self._readable(granted.issued_at, one) for one in found)
+            page = await loop.run_in_executor(self._signing, page_of, readable, wire_bytes)
             more = len(page) < len(found) or len(found) == PAGE_SIZE
             return ValidatorReadReply(
                 epoch_id=epoch_id,
                 miner_hotkey=miner,
-                objects=page,
+                objects=tuple(page),
                 next_page_token=make_token(found[len(page) - 1]) if more else None,
                 expires_at=granted.issued_at + LIFETIME,
                 s3_credentials=None
@@ -93,18 +93,6 @@ class Reader:
     def _session_scope(self, epoch_id: str) -> SessionScope:
         policy = policies.reading_session_policy(self.miner_bucket, epoch_id)
         return SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
-
-    def _page(self, at: datetime, found: list[SealedObject]) -> tuple[ReadableObject, ...]:
-        """Return as many as a message has room for, and at least one if there are any."""
-        objects: list[ReadableObject] = []
-        spare_bytes = PAGE_BYTES
-        for one in found:
-            readable = self._readable(at, one)
-            spare_bytes -= len(readable.to_bytes()) + 1
-            if objects and spare_bytes < 0:
-                break
-            objects.append(readable)
-        return tuple(objects)
 
     def _readable(self, at: datetime, one: SealedObject) -> ReadableObject:
         seconds = int(LIFETIME.total_seconds())
