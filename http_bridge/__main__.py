@@ -95,7 +95,7 @@ def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
         pipeline=doorway.pipeline,
         current=current,
         forwarder=forwarder,
-        health=BridgeHealth(database, forwarder, doorway.registry, current, limits, clock),
+        health=BridgeHealth(database, forwarder, doorway.registry, current, limits, doorway.life.vitals),
         statistics=PublicStatistics(database, clock, current),
         assignments=Assignments(database, clock),
         history=PublicHistory(History(database), ReadyReplies(clock)),
@@ -114,10 +114,9 @@ def _ops(settings: BridgeSettings, doorway: Doorway, bridge: Bridge) -> Ops:
         current=doorway.current,
         registry=doorway.registry,
         listeners=bridge.listeners,
-        metrics=doorway.life.vitals.registry,
+        vitals=doorway.life.vitals,
         monitor=NatsMonitor(settings.nats_monitor_url),
         dashboard=settings.nats_dashboard_url,
-        clock=doorway.clock,
     )
 
 

@@ -17,9 +17,9 @@ from runtime.current_epoch import CurrentEpoch
 from runtime.limits import Limits
 from runtime.probes import Check, Finding, Probes
 from runtime.registry import RegistryView
+from runtime.vitals import Vitals
 from storage import epoch_health
 from storage.data_age import read_data_now
-from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
 from zipcast.legacy_messages import FOLDER_STRUCTURE
@@ -61,20 +61,18 @@ class BridgeHealth:
     registry: RegistryView
     current: CurrentEpoch
     limits: Limits
-    clock: Clock
-    _started: float = field(init=False)
+    vitals: Vitals
     _probes: Probes = field(init=False)
 
     def __post_init__(self) -> None:
-        self._started = self.clock.monotonic()
-        self._probes = Probes(self._checks(), self.clock)
+        self._probes = Probes(self._checks(), self.vitals.clock)
 
     async def reply(self) -> HealthcheckReply:
         services = await self._probes.services()
         return HealthcheckReply(
             status=overall(services),
-            timestamp=self.clock.now(),
-            uptime=round(self.clock.monotonic() - self._started, 3),
+            timestamp=self.vitals.clock.now(),
+            uptime=self.vitals.uptime_seconds,
             version=version("zipcast"),
             folder_structure=FOLDER_STRUCTURE,
             services=services,
@@ -93,10 +91,10 @@ class BridgeHealth:
             raise ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "Neither memory nor the record has an epoch.")
 
     def _running(self) -> RunningEpoch | None:
-        try:
-            message = self.current.running().message
-        except ServiceError:
+        running = self.current.running_or_none()
+        if running is None:
             return None
+        message = running.message
         return RunningEpoch(id=message.epoch_id, start_time=message.epoch_start, end_time=message.epoch_end)
 
     def _checks(self) -> dict[str, Check]:
@@ -134,7 +132,7 @@ class BridgeHealth:
         return Finding(seen.status, reason, seen.latency_ms)
 
     async def _metagraph(self) -> Finding:
-        return metagraph(self.registry, self.clock.now())
+        return metagraph(self.registry, self.vitals.clock.now())
 
     async def _rate_limit_store(self) -> Finding:
         if self.limits.shared is None:
@@ -162,7 +160,7 @@ class BridgeHealth:
         for _ in range(BOUNDARY_TRIES):
             if self._running() is not None:
                 return Finding(latency_ms=0)
-            await self.clock.sleep(BOUNDARY_PAUSE_SECONDS)
+            await self.vitals.clock.sleep(BOUNDARY_PAUSE_SECONDS)
         return Finding(HealthStatus.UNHEALTHY, "no epoch is running", latency_ms=0)
 
 

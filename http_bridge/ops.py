@@ -11,7 +11,6 @@ from importlib.resources import files
 from typing import Any
 
 import httpx
-from prometheus_client import CollectorRegistry
 
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PageRequest
@@ -20,8 +19,7 @@ from http_bridge.stream import Listeners
 from runtime import logs
 from runtime.current_epoch import CurrentEpoch
 from runtime.registry import RegistryView
-from runtime.vitals import Page
-from zipcast.clock import Clock
+from runtime.vitals import Page, Vitals
 from zipcast.errors import ServiceError
 from zipcast.health import HealthStatus, ServiceHealth
 from zipcast.http import open_client
@@ -109,10 +107,9 @@ class Ops:
     current: CurrentEpoch
     registry: RegistryView
     listeners: Listeners
-    metrics: CollectorRegistry
+    vitals: Vitals
     monitor: NatsMonitor
     dashboard: str | None
-    clock: Clock
     _known: bytes = field(default=b"")
     _known_until: float = field(default=float("-inf"))
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -129,19 +126,19 @@ class Ops:
     async def _json(self) -> tuple[bytes, str]:
         """However many look, it is asked once a second."""
         async with self._asking:
-            if self.clock.monotonic() >= self._known_until:
+            if self.vitals.clock.monotonic() >= self._known_until:
                 self._known = (await self.reply()).to_bytes()
-                self._known_until = self.clock.monotonic() + REMEMBERED_SECONDS
+                self._known_until = self.vitals.clock.monotonic() + REMEMBERED_SECONDS
         return self._known, "application/json"
 
     async def reply(self) -> OpsReply:
         health, recent, (nats, subscribers) = await asyncio.gather(
             self.health.reply(), self._recent(), self.monitor.facts()
         )
-        age = self.registry.age(self.clock.now())
+        age = self.registry.age(self.vitals.clock.now())
         snapshot = self.registry.snapshot
         return OpsReply(
-            now=self.clock.now(),
+            now=self.vitals.clock.now(),
             status=health.status,
             epoch=self._epoch(),
             recent=recent,
@@ -149,7 +146,7 @@ class Ops:
             streams=self.listeners.count(),
             registry_age_seconds=None if age is None else max(0, int(age.total_seconds())),
             neurons=0 if snapshot is None else len(snapshot.neurons),
-            requests=self._requests(),
+            requests=self.vitals.counts_by("result", REQUESTS),
             services=health.services,
             nats=nats,
             dashboard=self.dashboard,
@@ -171,25 +168,16 @@ class Ops:
         )
 
     def _epoch(self) -> OpsEpoch | None:
-        try:
-            message = self.current.running().message
-        except ServiceError:
+        running = self.current.running_or_none()
+        if running is None:
             return None
+        message = running.message
         return OpsEpoch(
             epoch_id=message.epoch_id,
             ends_at=message.epoch_end,
             zipcodes=message.metadata.zipcode_count,
             listings=message.metadata.total_expected_listings,
         )
-
-    def _requests(self) -> dict[str, int]:
-        found: dict[str, int] = {}
-        for metric in self.metrics.collect():
-            for sample in metric.samples if metric.name == REQUESTS else ():
-                if sample.name.endswith("_total"):
-                    result = sample.labels["result"]
-                    found[result] = found.get(result, 0) + round(sample.value)
-        return dict(sorted(found.items()))
 
 
 def _file(path: Any, media_type: str) -> Page:

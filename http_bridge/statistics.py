@@ -139,10 +139,10 @@ class PublicStatistics:
 
     def held(self) -> StartedEpoch | None:
         """The running epoch of memory, for when the record is away over a boundary."""
-        try:
-            message = self.current.running().message
-        except ServiceError:
+        running = self.current.running_or_none()
+        if running is None:
             return None
+        message = running.message
         return StartedEpoch(
             interval=EpochInterval(message.epoch_start, message.epoch_end),
             status="active",

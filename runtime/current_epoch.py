@@ -46,11 +46,17 @@ class CurrentEpoch:
 
     def running(self) -> VerifiedEpoch:
         """The epoch whose interval holds this instant. Raises ServiceError(NO_CURRENT_EPOCH)."""
+        found = self.running_or_none()
+        if found is None:
+            raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
+        return found
+
+    def running_or_none(self) -> VerifiedEpoch | None:
         now = self.clock.now()
         for held in (self._newest, self._previous):
             if held is not None and held.message.epoch_start <= now < held.message.epoch_end:
                 return held
-        raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
+        return None
 
     def has_heard_of(self, epoch_id: str) -> bool:
         """Whether it is one of the two newest epochs of which a message came, and has started."""

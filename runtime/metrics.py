@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime.current_epoch import CurrentEpoch
 from runtime.registry import RegistryView
 from zipcast.clock import Clock
-from zipcast.errors import ServiceError
 
 
 class ProcessMetrics:
@@ -69,11 +68,7 @@ class CurrentEpochMetrics:
 
     def __init__(self, registry: CollectorRegistry, current: CurrentEpoch) -> None:
         def known() -> float:
-            try:
-                current.running()
-            except ServiceError:
-                return 0
-            return 1
+            return current.running_or_none() is not None
 
         _measured(
             registry,

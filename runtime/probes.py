@@ -7,6 +7,7 @@ behind, since cancelling a driver may itself take longer than anybody waits for 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from runtime import logs
 from zipcast.clock import Clock
@@ -30,6 +31,19 @@ class Finding:
 
 
 Check = Callable[[], Coroutine[None, None, Finding]]
+
+
+def noted(
+    known: ServiceHealth | None, found: Finding, now: datetime, took_milliseconds: float = 0
+) -> ServiceHealth:
+    """Return the state of a part, after `known`: since when it is so, and the last error, which stays."""
+    return ServiceHealth(
+        status=found.status,
+        latency_ms=round(took_milliseconds if found.latency_ms is None else found.latency_ms, 2),
+        last_error=found.reason or (known.last_error if known else None),
+        since=now if known is None or known.status is not found.status else known.since,
+        note=found.note,
+    )
 
 
 @dataclass(slots=True)
@@ -61,16 +75,9 @@ class Probes:
         finding = await self._bounded(check)
         took = (self.clock.monotonic() - began) * 1000
         known = self._known.get(name)
-        changed = known is None or known.status is not finding.status
-        if changed:
+        if known is None or known.status is not finding.status:
             log.info("health_changed", service=name, status=finding.status, reason=finding.reason)
-        return ServiceHealth(
-            status=finding.status,
-            latency_ms=round(took if finding.latency_ms is None else finding.latency_ms, 2),
-            last_error=finding.reason or (known.last_error if known else None),
-            since=self.clock.now() if known is None or changed else known.since,
-            note=finding.note,
-        )
+        return noted(known, finding, self.clock.now(), took)
 
     async def _bounded(self, check: Check) -> Finding:
         task = asyncio.create_task(check())

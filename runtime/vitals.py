@@ -1,25 +1,56 @@
 """What one process shows of itself on its internal listener: metrics, counts, last error, connections.
 
 Owns when a process counts as well: once it is ready, until it stops, with every NATS connection up and no
-task that fails.
-What it depends on beyond that is asked by `/healthcheck`.
+task that fails. Owns also what may be shown of an error: the action, the time and the exception's type;
+never a message, which may hold an address or a secret. What the process depends on is what `/healthcheck`
+asks.
 """
 
-from collections.abc import Awaitable, Callable
+import re
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
+import prometheus_client
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from structlog.typing import EventDict
 
 from runtime.metrics import ProcessMetrics
-from runtime.tally import Tally
+from runtime.probes import Finding, noted
 from zipcast.clock import Clock
-from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
+from zipcast.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
 
 _PREFIX = "zipcast_"
 
+_ERRORS = frozenset({"error", "critical"})
+_PROBLEMS = _ERRORS | {"warning"}
+_TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+
 Page = Callable[[], Awaitable[tuple[bytes, str]]]
 """Makes a body and says its media type."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """A structlog processor that changes nothing. Stands before exceptions become text."""
+
+    lines: prometheus_client.Counter
+    clock: Clock
+    problems: Counter[str] = field(default_factory=Counter)
+    """Warnings and errors, by action."""
+    last_error: LastError | None = field(default=None)
+
+    def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
+        level, action = str(event["level"]), str(event["event"])
+        self.lines.labels(level).inc()
+        if level in _PROBLEMS:
+            self.problems[action] += 1
+        if level in _ERRORS:
+            self.last_error = LastError(action=action, at=self.clock.now(), error=_error_type(event))
+        return event
 
 
 @dataclass(slots=True)
@@ -51,14 +82,13 @@ class Vitals:
         self.metrics.nats_connected.labels(user).set_function(lambda: connection.is_connected)
         self.metrics.nats_reconnects.labels(user)
 
-    def show(self, part: str, status: HealthStatus, last_error: str | None, note: str | None = None) -> None:
+    def show(self, part: str, found: Finding) -> None:
         """Show the state of a part that this process watches from now on."""
-        known = self.parts.get(part)
-        same = known is not None and known.status is status
-        since = known.since if known is not None and same else self.clock.now()
-        self.parts[part] = ServiceHealth(
-            status=status, latency_ms=0, last_error=last_error, since=since, note=note
-        )
+        self.parts[part] = noted(self.parts.get(part), found, self.clock.now())
+
+    @property
+    def uptime_seconds(self) -> float:
+        return round(self.clock.monotonic() - self._started, 3)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus's text format."""
@@ -68,7 +98,7 @@ class Vitals:
         return ProcessHealth(
             process=self.process,
             status=self._status(),
-            uptime=round(self.clock.monotonic() - self._started, 3),
+            uptime=self.uptime_seconds,
             counts=self._counts(),
             problems=dict(self.tally.problems),
             last_error=self.tally.last_error,
@@ -84,15 +114,28 @@ class Vitals:
         well = all(part.status is HealthStatus.OK for part in self.parts.values())
         return HealthStatus.OK if up and well and not self.failing else HealthStatus.DEGRADED
 
+    def counts_by(self, label: str, name: str) -> dict[str, int]:
+        """Return a counter of ours, added up by the values of one of its labels."""
+        found: Counter[str] = Counter()
+        for metric in self._counters():
+            for sample in metric.samples if metric.name == name else ():
+                if sample.name.endswith("_total"):
+                    found[sample.labels[label]] += round(sample.value)
+        return dict(sorted(found.items()))
+
     def _counts(self) -> dict[str, int]:
         """Every counter of ours, summed over its labels."""
         return {
             metric.name.removeprefix(_PREFIX): round(
                 sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
             )
-            for metric in self.registry.collect()
-            if metric.type == "counter" and metric.name.startswith(_PREFIX)
+            for metric in self._counters()
         }
+
+    def _counters(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            if metric.type == "counter" and metric.name.startswith(_PREFIX):
+                yield metric
 
 
 def _state(connection: Client) -> str:
@@ -101,3 +144,15 @@ def _state(connection: Client) -> str:
     if connection.is_closed:
         return "closed"
     return "reconnecting" if connection.is_reconnecting else "connecting"
+
+
+def _error_type(event: EventDict) -> str | None:
+    """The exception's type: of `exc_info` in any of its forms, or as a line names it in `error`."""
+    info = event.get("exc_info")
+    if info is True:
+        info = sys.exc_info()
+    raised = info[1] if isinstance(info, tuple) else info
+    if isinstance(raised, BaseException):
+        return type(raised).__name__
+    named = event.get("error")
+    return named if isinstance(named, str) and _TYPE_NAME.fullmatch(named) else None

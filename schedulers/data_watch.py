@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from runtime import logs
 from runtime.polling import Outage, poll
+from runtime.probes import Finding
 from runtime.vitals import Vitals
 from schedulers.metrics import SchedulerMetrics
 from storage.data_age import read_data_now
@@ -45,7 +46,7 @@ class DataWatch:
         fault = found.fault()
         if self.vitals is not None:
             status = HealthStatus.OK if fault is None else HealthStatus.DEGRADED
-            self.vitals.show(PART, status, fault, found.note())
+            self.vitals.show(PART, Finding(status, fault, note=found.note()))
         if fault is None:
             self._warned_at = float("-inf")
         elif self.clock.monotonic() >= self._warned_at + WARNED_EVERY_SECONDS:

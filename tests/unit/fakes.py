@@ -112,6 +112,9 @@ class FakeCurrent:
     def running(self) -> VerifiedEpoch:
         return self._epoch
 
+    def running_or_none(self) -> VerifiedEpoch | None:
+        return self._epoch
+
     async def awaited(self) -> VerifiedEpoch:
         return self._epoch
 
