@@ -26,7 +26,7 @@ from storage.database import driver_of
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_file import FileFormat, ZipcodeFile
 from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
-from storage.zipcode_versions import require_whole, select_as_of
+from storage.zipcode_versions import PoolZipcode, require_whole, select_as_of
 from zipcast.selection import SelectionSettings
 
 BATCH_ROWS = 2_000
@@ -110,23 +110,6 @@ class NothingAcceptedError(ImportFileError):
             f"all {len(rejected)} rows rejected; the first, {first.place}: {first.field} {first.rule}"
         )
         self.rejected = rejected
-
-
-@dataclass(frozen=True, slots=True)
-class PoolZipcode:
-    """One active zipcode as of an import. `median_home_value` is in US dollars."""
-
-    zipcode: str
-    state: str
-    city: str
-    county: str
-    population: int | None
-    median_home_value: int | None
-    recently_sold_listings: int
-    market_tier: str
-    geographic_region: str
-    last_scraped_at: datetime
-    base_weight: float
 
 
 @dataclass(slots=True)

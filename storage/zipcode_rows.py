@@ -91,8 +91,8 @@ class RowRules:
 
 
 @dataclass(frozen=True, slots=True)
-class ZipcodeRow:
-    """One accepted row. `median_home_value` is in US dollars; None means the file does not say."""
+class ZipcodeFacts:
+    """What is known of one zipcode. `median_home_value` is in US dollars; None means that no file said it."""
 
     zipcode: str
     state: str
@@ -104,6 +104,12 @@ class ZipcodeRow:
     market_tier: str
     geographic_region: str
     last_scraped_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ZipcodeRow(ZipcodeFacts):
+    """One accepted row."""
+
     last_scraped_defaulted: bool  # the file left it empty, so it is the time of the import
     tier_derived: bool = False  # the file left it empty, so it follows from the home value
     zeros_restored: bool = False  # the file has fewer than five digits

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_json import camel_case
+from storage.zipcode_rows import ZipcodeFacts
 
 IMPORTS = ZipcodeImport.__table__.c
 ZIPCODES = Zipcode.__table__.c
@@ -42,20 +43,16 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredZipcode:
-    """One zipcode as one version left it. `median_home_value` is in US dollars."""
+class PoolZipcode(ZipcodeFacts):
+    """One active zipcode as of an import."""
 
-    zipcode: str
-    state: str
-    city: str
-    county: str
-    population: int | None
-    median_home_value: int | None
-    recently_sold_listings: int
-    market_tier: str
-    geographic_region: str
-    last_scraped_at: datetime
     base_weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredZipcode(PoolZipcode):
+    """One zipcode as one version left it."""
+
     active: bool
     import_id: int
 

@@ -1,7 +1,6 @@
 """Computes how long an import can still fill epochs with data that is not too old. Pure."""
 
 from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -59,15 +58,6 @@ class DataOutlook:
             f"{self.zipcodes} rows may be drawn, {self.too_old} of them too old; newest data {age}; "
             f"enough for {self.epochs_left} epochs"
         )
-
-
-def groups_of(candidates: Iterable[Candidate], settings: SelectionSettings) -> list[DataGroup]:
-    """Return those of the candidates that may be drawn, by when their data was collected."""
-    found: dict[datetime, list[int]] = defaultdict(list)
-    for one in candidates:
-        if settings.may_be_drawn(one):
-            found[one.last_scraped_at].append(one.expected_listings)
-    return [DataGroup(at, len(listings), sum(listings)) for at, listings in found.items()]
 
 
 def count_too_old(candidates: Iterable[Candidate], settings: SelectionSettings, now: datetime) -> int:

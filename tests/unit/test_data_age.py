@@ -1,15 +1,26 @@
 """For how long an import fills epochs, and when that is said."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.unit.test_selection import DAY, START_AT, candidate
-from zipcast.data_age import count_too_old, groups_of, outlook
-from zipcast.selection import SelectionSettings
+from zipcast.data_age import DataGroup, count_too_old, outlook
+from zipcast.selection import Candidate, SelectionSettings
 
 SETTINGS = SelectionSettings(target_listings=1000, cooldown=timedelta(hours=24))
 EPOCH = timedelta(hours=4)
 POOL = [candidate(f"{number:05d}", 500, last_scraped_at=START_AT - 20 * DAY) for number in range(20)]
+
+
+def groups_of(candidates: Iterable[Candidate], settings: SelectionSettings) -> list[DataGroup]:
+    """Return those of the candidates that may be drawn, by when their data was collected."""
+    found: dict[datetime, list[int]] = defaultdict(list)
+    for one in candidates:
+        if settings.may_be_drawn(one):
+            found[one.last_scraped_at].append(one.expected_listings)
+    return [DataGroup(at, len(listings), sum(listings)) for at, listings in found.items()]
 
 
 def test_data_of_one_day_lasts_until_that_day_is_too_old() -> None:
