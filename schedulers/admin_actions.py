@@ -31,10 +31,10 @@ from zipcast.admin_messages import (
     OverrideOutcome,
     TargetOverrideRequest,
 )
+from zipcast.admin_verbs import COMMANDS
 from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.messages import WireModel
-from zipcast.protocol.verbs import Verb
 
 
 class CommandRefusedError(Exception):
@@ -52,20 +52,20 @@ class AdminActions:
         """The outcome. What must come true together with it is done in the transaction of `connection`.
 
         Raises CommandRefusedError, and whatever else goes wrong."""
-        match command.command:
-            case Verb.EPOCH_GENERATE:
-                return await self._generate(EpochGenerateRequest.model_validate(command.arguments))
-            case Verb.EPOCH_REGENERATE:
-                return await self._regenerate(EpochRegenerateRequest.model_validate(command.arguments))
-            case Verb.TARGET_OVERRIDE:
-                override = TargetOverrideRequest.model_validate(command.arguments)
-                return await self._override(connection, override)
-            case Verb.CONNECTIONS_LIST:
-                return await self._list(ConnectionsListRequest.model_validate(command.arguments))
-            case Verb.CONNECTIONS_KICK:
-                return await self._kick(ConnectionsKickRequest.model_validate(command.arguments))
-            case _:
-                raise CommandRefusedError("this scheduler does not know the command")
+        kind = next((kind for verb, kind in COMMANDS.items() if verb == command.command), None)
+        if kind is None:
+            raise CommandRefusedError("this scheduler does not know the command")
+        match kind.model_validate(command.arguments):
+            case EpochGenerateRequest() as request:
+                return await self._generate(request)
+            case EpochRegenerateRequest() as request:
+                return await self._regenerate(request)
+            case TargetOverrideRequest() as request:
+                return await self._override(connection, request)
+            case ConnectionsListRequest() as request:
+                return await self._list(request)
+            case ConnectionsKickRequest() as request:
+                return await self._kick(request)
 
     async def _generate(self, request: EpochGenerateRequest) -> EpochOutcome:
         async with self.preparer.database.connect() as connection:

@@ -1,6 +1,6 @@
 """Admin requests over NATS: for the operator, whose hotkey need not be registered on the subnet.
 
-Owns which request a verb takes and which reply it gives. Hears no epochs; a lost connection ends it.
+Hears no epochs; a lost connection ends it.
 """
 
 from collections.abc import Sequence
@@ -11,22 +11,18 @@ import nats.errors
 from nats.aio.client import Callback, Client
 
 from zipcast.admin_messages import (
+    AdminCommand,
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
     CommandsListRequest,
-    ConnectionsKickRequest,
-    ConnectionsListRequest,
-    EpochGenerateRequest,
-    EpochRegenerateRequest,
-    TargetOverrideRequest,
 )
+from zipcast.admin_verbs import VERB_OF
 from zipcast.clock import Clock, SystemClock
 from zipcast.connection import Server, connect
 from zipcast.envelope import Trust
 from zipcast.hotkeys import Signer
 from zipcast.keeper import ConnectionKeeper
-from zipcast.messages import WireModel
 from zipcast.protocol.verbs import Verb
 from zipcast.requester import Requester
 
@@ -34,8 +30,7 @@ from zipcast.requester import Requester
 class AdminClient:
     """One admin's connection. `trust` pins the signers that requests are addressed to.
 
-    Every request raises ServiceError, nats.errors.Error, and ValidationError for what is no epoch id or
-    hotkey."""
+    Every request raises ServiceError, nats.errors.Error, and ValidationError for what is no command's id."""
 
     def __init__(
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
@@ -63,27 +58,9 @@ class AdminClient:
     ) -> None:
         await self._keeper.close()
 
-    async def generate(self, epoch_id: str | None = None) -> AdminCommandReply:
-        """Prepare the running epoch if it is missing, else the next one, now."""
-        return await self._command(Verb.EPOCH_GENERATE, EpochGenerateRequest(epoch_id=epoch_id))
-
-    async def regenerate(self, epoch_id: str) -> AdminCommandReply:
-        """Make and sign the message of a pending epoch anew, from its committed inputs."""
-        return await self._command(Verb.EPOCH_REGENERATE, EpochRegenerateRequest(epoch_id=epoch_id))
-
-    async def override_target(self, epoch_id: str, target_listings: int) -> AdminCommandReply:
-        """Another target for one epoch that is not committed to yet."""
-        request = TargetOverrideRequest(epoch_id=epoch_id, target_listings=target_listings)
-        return await self._command(Verb.TARGET_OVERRIDE, request)
-
-    async def connections(self, hotkey: str | None = None, offset: int = 0) -> AdminCommandReply:
-        """One page of who is connected to NATS."""
-        request = ConnectionsListRequest(hotkey=hotkey, offset=offset)
-        return await self._command(Verb.CONNECTIONS_LIST, request)
-
-    async def kick(self, hotkey: str) -> AdminCommandReply:
-        """End the connections of a hotkey, which may connect again at once."""
-        return await self._command(Verb.CONNECTIONS_KICK, ConnectionsKickRequest(hotkey=hotkey))
+    async def do(self, command: AdminCommand) -> AdminCommandReply:
+        """Have a scheduler do it; the reply has the outcome if that comes within three seconds."""
+        return await self._requester.call(VERB_OF[type(command)], command, AdminCommandReply)
 
     async def commands(self) -> CommandsListReply:
         """The newest commands of all admins."""
@@ -91,10 +68,8 @@ class AdminClient:
 
     async def command(self, command_id: str) -> AdminCommandReply:
         """One command and what it came to."""
-        return await self._command(Verb.COMMANDS_GET, CommandsGetRequest(command_id=command_id))
-
-    async def _command(self, verb: Verb, request: WireModel) -> AdminCommandReply:
-        return await self._requester.call(verb, request, AdminCommandReply)
+        request = CommandsGetRequest(command_id=command_id)
+        return await self._requester.call(Verb.COMMANDS_GET, request, AdminCommandReply)
 
     async def _dial(self, server: Server, on_close: Callback) -> Client:
         return await connect(

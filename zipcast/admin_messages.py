@@ -56,7 +56,7 @@ class TargetOverrideRequest(WireModel):
 
 
 class ConnectionsListRequest(WireModel):
-    """List connections from the `offset`-th on, oldest first."""
+    """List the NATS connections of all hotkeys or of one, oldest first, from the `offset`-th on."""
 
     hotkey: NamedHotkey | None = Field(default=None, description="Hotkey, SS58 with prefix 42.")
     offset: StrictInt = Field(
@@ -65,7 +65,18 @@ class ConnectionsListRequest(WireModel):
 
 
 class ConnectionsKickRequest(WireModel):
+    """End all connections of a hotkey, which may connect again at once."""
+
     hotkey: NamedHotkey = Field(description="Hotkey, SS58 with prefix 42.")
+
+
+AdminCommand = (
+    EpochGenerateRequest
+    | EpochRegenerateRequest
+    | TargetOverrideRequest
+    | ConnectionsListRequest
+    | ConnectionsKickRequest
+)
 
 
 class CommandsListRequest(WireModel):

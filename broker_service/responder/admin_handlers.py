@@ -1,20 +1,20 @@
 """The responder's handlers of admin requests, one per verb. The gate has proven that an admin asks."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from faststream.nats import NatsBroker
 
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.proven import this_request
 from zipcast.admin_messages import (
+    AdminCommand,
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
     CommandsListRequest,
-    ConnectionsKickRequest,
-    ConnectionsListRequest,
-    EpochGenerateRequest,
-    EpochRegenerateRequest,
-    TargetOverrideRequest,
 )
+from zipcast.admin_verbs import COMMANDS
 from zipcast.protocol.verbs import Verb
 from zipcast.subjects import RESPONDER_QUEUE, bridge_request, requests
 
@@ -24,44 +24,30 @@ AT_ONCE = 4
 
 def register_admin(broker: NatsBroker, desk: AdminDesk) -> None:
     """Subscribe every admin verb at both doors, as one of the responder's queue group."""
-    _register_commands(broker, desk)
-    _register_connections(broker, desk)
 
-    @broker.subscriber(requests(Verb.COMMANDS_LIST), RESPONDER_QUEUE)
-    @broker.subscriber(bridge_request(Verb.COMMANDS_LIST), RESPONDER_QUEUE)
     async def commands_list(body: CommandsListRequest) -> CommandsListReply:
         return await desk.newest()
 
-    @broker.subscriber(requests(Verb.COMMANDS_GET), RESPONDER_QUEUE)
-    @broker.subscriber(bridge_request(Verb.COMMANDS_GET), RESPONDER_QUEUE)
     async def commands_get(body: CommandsGetRequest) -> AdminCommandReply:
         return await desk.get(body)
 
-
-def _register_commands(broker: NatsBroker, desk: AdminDesk) -> None:
-    @broker.subscriber(requests(Verb.EPOCH_GENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.EPOCH_GENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def epoch_generate(body: EpochGenerateRequest) -> AdminCommandReply:
-        return await desk.command(Verb.EPOCH_GENERATE, this_request().admission, body)
-
-    @broker.subscriber(requests(Verb.EPOCH_REGENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.EPOCH_REGENERATE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def epoch_regenerate(body: EpochRegenerateRequest) -> AdminCommandReply:
-        return await desk.command(Verb.EPOCH_REGENERATE, this_request().admission, body)
-
-    @broker.subscriber(requests(Verb.TARGET_OVERRIDE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.TARGET_OVERRIDE), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def target_override(body: TargetOverrideRequest) -> AdminCommandReply:
-        return await desk.command(Verb.TARGET_OVERRIDE, this_request().admission, body)
+    _subscribe(broker, Verb.COMMANDS_LIST, commands_list)
+    _subscribe(broker, Verb.COMMANDS_GET, commands_get)
+    for verb, kind in COMMANDS.items():
+        _subscribe(broker, verb, _queueing(desk, verb, kind), max_workers=AT_ONCE)
 
 
-def _register_connections(broker: NatsBroker, desk: AdminDesk) -> None:
-    @broker.subscriber(requests(Verb.CONNECTIONS_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.CONNECTIONS_LIST), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def connections_list(body: ConnectionsListRequest) -> AdminCommandReply:
-        return await desk.command(Verb.CONNECTIONS_LIST, this_request().admission, body)
+def _queueing(
+    desk: AdminDesk, verb: Verb, kind: type[AdminCommand]
+) -> Callable[[AdminCommand], Awaitable[AdminCommandReply]]:
+    async def command(body: kind) -> AdminCommandReply:  # type: ignore[valid-type]
+        return await desk.command(verb, this_request().admission, body)
 
-    @broker.subscriber(requests(Verb.CONNECTIONS_KICK), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    @broker.subscriber(bridge_request(Verb.CONNECTIONS_KICK), RESPONDER_QUEUE, max_workers=AT_ONCE)
-    async def connections_kick(body: ConnectionsKickRequest) -> AdminCommandReply:
-        return await desk.command(Verb.CONNECTIONS_KICK, this_request().admission, body)
+    return command
+
+
+def _subscribe(
+    broker: NatsBroker, verb: Verb, handler: Callable[[Any], object], max_workers: int = 1
+) -> None:
+    for subject in (bridge_request(verb), requests(verb)):
+        broker.subscriber(subject, RESPONDER_QUEUE, max_workers=max_workers)(handler)

@@ -28,8 +28,12 @@ from tests.integration.processes import wait_until
 from zipcast import btauth, subjects
 from zipcast.admin_messages import (
     AdminCommandReply,
+    ConnectionsKickRequest,
+    ConnectionsListRequest,
     ConnectionsOutcome,
+    EpochGenerateRequest,
     EpochOutcome,
+    EpochRegenerateRequest,
     FailedOutcome,
     KickOutcome,
 )
@@ -77,7 +81,7 @@ async def rows(ready: Ready, column: object, where: object) -> list[object]:
 
 async def test_an_admin_off_the_subnet_asks_over_nats_and_sees_the_outcome(ready: Ready):
     async with admin(ready) as asking:
-        reply = await asking.generate()
+        reply = await asking.do(EpochGenerateRequest())
         assert reply.state == "done"
         assert isinstance(reply.outcome, EpochOutcome)
         assert await asking.command(reply.command_id) == reply
@@ -114,7 +118,7 @@ async def test_nobody_else_is_an_admin_over_http(ready: Ready, http: httpx.Async
 async def test_nobody_else_is_an_admin_over_nats(ready: Ready, name: str):
     async with admin(ready, keypair(ready, name)) as asking:
         with pytest.raises(ServiceError) as refused:
-            await asking.kick(keypair(ready, "miner-2").ss58_address)
+            await asking.do(ConnectionsKickRequest(hotkey=keypair(ready, "miner-2").ss58_address))
     assert refused.value.code is ErrorCode.ADMIN_REQUIRED
 
 
@@ -173,7 +177,7 @@ async def test_the_same_signed_request_sent_again_is_one_command(ready: Ready, h
 async def test_a_running_epoch_is_not_regenerated(ready: Ready):
     async with client(ready, "miner-1") as running, admin(ready) as asking:
         epoch_id = (await running.current()).message.epoch_id
-        reply = await asking.regenerate(epoch_id)
+        reply = await asking.do(EpochRegenerateRequest(epoch_id=epoch_id))
     assert reply.state == "failed"
     assert isinstance(reply.outcome, FailedOutcome)
     assert epoch_id in reply.outcome.reason
@@ -186,15 +190,15 @@ async def test_a_kicked_client_comes_back_and_the_others_notice_nothing(ready: R
         client(ready, "miner-4") as bystander,
         admin(ready) as asking,
     ):
-        page = (await asking.connections(kicked)).outcome
+        page = (await asking.do(ConnectionsListRequest(hotkey=kicked))).outcome
         assert isinstance(page, ConnectionsOutcome)
         assert {(one.hotkey, one.address) for one in page.connections} == {(kicked, "127.0.0.1")}
-        everybody = (await asking.connections()).outcome
+        everybody = (await asking.do(ConnectionsListRequest())).outcome
         assert isinstance(everybody, ConnectionsOutcome)
         assert {kicked, other, admin_keypair(ready).ss58_address} <= {
             one.hotkey for one in everybody.connections
         }
-        reply = await asking.kick(kicked)
+        reply = await asking.do(ConnectionsKickRequest(hotkey=kicked))
         assert reply.outcome == KickOutcome(hotkey=kicked, kicked=page.total)
         await wait_until(lambda: miner.connections == 2 and miner.is_informed)
         assert (await miner.current()).message.epoch_id

@@ -1,6 +1,7 @@
 """What an admin may ask: exact types, so that nothing half-understood is queued."""
 
 from datetime import UTC, datetime
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from runtime.limits import Limits, Quota
 from runtime.settings import LimitSettings
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
 from zipcast.admin_messages import (
+    AdminCommand,
     CommandsGetRequest,
     ConnectionsKickRequest,
     ConnectionsListRequest,
@@ -18,10 +20,11 @@ from zipcast.admin_messages import (
     EpochRegenerateRequest,
     TargetOverrideRequest,
 )
+from zipcast.admin_verbs import COMMANDS, VERB_OF
 from zipcast.clock import SystemClock
 from zipcast.hotkeys import Hotkey
 from zipcast.messages import WireModel
-from zipcast.protocol.verbs import Verb
+from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 
 REFUSED = [
     (EpochRegenerateRequest, {}),
@@ -62,3 +65,8 @@ def test_the_same_signed_request_is_the_same_command_and_every_other_is_another(
     others = [admission(VALIDATOR_HOTKEY), admission(key="btauth:2"), admission(body="1" * 64)]
     assert len({command_id_of(one) for one in (admission(), *others)}) == 4
     assert CommandsGetRequest(command_id=str(command_id_of(admission()))).command_id
+
+
+def test_every_admin_verb_is_a_command_or_asks_about_them() -> None:
+    assert set(COMMANDS) | {Verb.COMMANDS_LIST, Verb.COMMANDS_GET} == ADMIN_VERBS
+    assert set(COMMANDS.values()) == set(get_args(AdminCommand)) == VERB_OF.keys()

@@ -9,14 +9,20 @@ import typer
 from rich.table import Table
 
 from zipcast.admin_messages import (
+    AdminCommand,
     AdminCommandReply,
     CommandsListReply,
+    ConnectionsKickRequest,
+    ConnectionsListRequest,
     ConnectionsOutcome,
+    EpochGenerateRequest,
     EpochOutcome,
+    EpochRegenerateRequest,
     FailedOutcome,
     KickOutcome,
     ListedConnection,
     OverrideOutcome,
+    TargetOverrideRequest,
 )
 from zipcast.cli.command import admin_command
 from zipcast.cli.console import fail, out
@@ -42,16 +48,14 @@ async def generate(
     as_json: JsonOption = False,
 ) -> None:
     """Prepare the running epoch if it is missing, else the next one, now."""
-    async with session.admin() as client:
-        _show(await client.generate(epoch), as_json)
+    await _do(session, EpochGenerateRequest(epoch_id=epoch), as_json)
 
 
 @epoch_app.command("regenerate")
 @admin_command
 async def regenerate(session: Session, epoch: EpochArgument, as_json: JsonOption = False) -> None:
     """Sign a prepared epoch anew, before its start, from the inputs it is committed to."""
-    async with session.admin() as client:
-        _show(await client.regenerate(epoch), as_json)
+    await _do(session, EpochRegenerateRequest(epoch_id=epoch), as_json)
 
 
 @target_app.command("override")
@@ -63,8 +67,7 @@ async def override(
     as_json: JsonOption = False,
 ) -> None:
     """Another target for one epoch that is not committed to yet."""
-    async with session.admin() as client:
-        _show(await client.override_target(epoch, target_listings), as_json)
+    await _do(session, TargetOverrideRequest(epoch_id=epoch, target_listings=target_listings), as_json)
 
 
 @admin_app.command("connections")
@@ -76,16 +79,14 @@ async def connections(
     as_json: JsonOption = False,
 ) -> None:
     """List the connections to NATS, oldest first; a page of 500."""
-    async with session.admin() as client:
-        _show(await client.connections(whom, offset), as_json)
+    await _do(session, ConnectionsListRequest(hotkey=whom, offset=offset), as_json)
 
 
 @admin_app.command("kick")
 @admin_command
 async def kick(session: Session, whom: HotkeyArgument, as_json: JsonOption = False) -> None:
     """End all NATS connections of a hotkey, which may connect again at once."""
-    async with session.admin() as client:
-        _show(await client.kick(whom), as_json)
+    await _do(session, ConnectionsKickRequest(hotkey=whom), as_json)
 
 
 @admin_app.command("commands")
@@ -105,6 +106,11 @@ async def commands(
         typer.echo(found.to_bytes())
     else:
         out.print(_commands_table(found))
+
+
+async def _do(session: Session, command: AdminCommand, as_json: bool) -> None:
+    async with session.admin() as client:
+        _show(await client.do(command), as_json)
 
 
 def _show(reply: AdminCommandReply, as_json: bool) -> None:
