@@ -28,7 +28,7 @@ class BoundedBody:
     and as often as the answer says: 64 KB of gzip in gzip hold 60 GB."""
 
     def __init__(self, headers: httpx.Headers, max_bytes: int) -> None:
-        """Prepare to unpack a body with these headers. Raises AnswerEncodingError for another encoding than gzip."""
+        """Raises AnswerEncodingError if the headers name another encoding than gzip."""
         encodings = [one.lower() for one in headers.get_list("content-encoding", split_commas=True)]
         if encodings not in ([], ["identity"], ["gzip"], ["x-gzip"]):
             raise AnswerEncodingError("the answer is compressed in another way than gzip")

@@ -12,6 +12,8 @@ SCHEMA = "zipcast"
 # The search path that every login must have. Temporary tables come last, or they would hide ours.
 SEARCH_PATH = f"{SCHEMA}, pg_temp"
 ZIPCODE_RULE = "zipcode ~ '^[0-9]{5}$'"
+MAX_TEXT = 1100
+"""Room for an object's key, which has 1,024 bytes at most."""
 SHA256_RULE = "^[0-9a-f]{64}$"
 
 
@@ -33,6 +35,17 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB(),
         list[dict[str, Any]]: JSONB(),
     }
+
+
+def readable_sizes(*texts: str, **documents: int) -> CheckConstraint:
+    """Return a constraint that these texts hold at most MAX_TEXT characters, and each JSON document as many
+    as is given with it. Null is allowed.
+
+    For tables that one login writes and another reads: a document of millions of entries takes its reader
+    seconds to decode, in which the reader does nothing else."""
+    rules = [f"length({name}) <= {MAX_TEXT}" for name in texts]
+    rules += [f"length({name}::text) <= {most}" for name, most in documents.items()]
+    return CheckConstraint(" and ".join(rules), name="sizes")
 
 
 def readable_times(*columns: str) -> CheckConstraint:

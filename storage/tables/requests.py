@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from storage.tables.base import SHA256_RULE, Base, readable_times
+from storage.tables.base import SHA256_RULE, Base, readable_sizes, readable_times
 
 
 class CredentialIssuance(Base):
@@ -37,6 +37,19 @@ class CredentialIssuance(Base):
     answered by another replica at the same moment."""
     __table_args__ = (
         readable_times("issued_at", "expires_at"),
+        readable_sizes(
+            *(
+                "hotkey",
+                "request_key",
+                "kind",
+                "bucket",
+                "prefix",
+                "epoch_id",
+                "request_id",
+                "source",
+                "outcome",
+            )
+        ),
         CheckConstraint("role in ('miner', 'validator')", name="role"),
         # Nothing is granted for longer, whatever the responder's login writes.
         CheckConstraint(
@@ -106,6 +119,7 @@ class AdminCommand(Base):
     outcome: Mapped[dict[str, Any] | None]
     __table_args__ = (
         readable_times("requested_at", "finished_at"),
+        readable_sizes("hotkey", "command", "request_id", "source", arguments=4_000, outcome=200_000),
         CheckConstraint("state in ('queued', 'done', 'failed')", name="state"),
         CheckConstraint("(state = 'queued') = (finished_at is null)", name="finished"),
         Index(None, "requested_at"),

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base, readable_times
+from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base, readable_sizes, readable_times
 
 
 class MinerSubmission(Base):
@@ -32,6 +32,7 @@ class MinerSubmission(Base):
     most_claimed: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
     __table_args__ = (
         readable_times("reported_at", "received_at", "s3_upload_at", "first_completed_at"),
+        readable_sizes("hotkey", "request_id", zipcodes_completed=300_000, most_claimed=300_000),
         CheckConstraint("status in ('IN_PROGRESS', 'COMPLETED', 'FAILED', 'TIMEOUT')", name="status"),
         CheckConstraint("listings_scraped >= 0", name="listings"),
     )
@@ -47,7 +48,11 @@ class MinerSignal(Base):
     kind: Mapped[str] = mapped_column(primary_key=True)
     details: Mapped[dict[str, Any]]
     computed_at: Mapped[datetime]
-    __table_args__ = (readable_times("computed_at"), CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"))
+    __table_args__ = (
+        readable_times("computed_at"),
+        readable_sizes("hotkey", "kind", details=300_000),
+        CheckConstraint("kind ~ '^[a-z_]+$'", name="kind"),
+    )
 
 
 class UploadSeal(Base):
@@ -75,6 +80,7 @@ class UploadManifest(Base):
     sealed_at: Mapped[datetime]
     __table_args__ = (
         readable_times("stored_at", "sealed_at"),
+        readable_sizes("hotkey", "object_key", "version_id", "etag"),
         CheckConstraint("size_bytes >= 0", name="size"),
     )
 
@@ -104,6 +110,7 @@ class ValidatorResult(Base):
     """What was signed, as with claims: the same request again is the same report."""
     __table_args__ = (
         readable_times("reported_at", "received_at", "superseded_at", "started_at"),
+        readable_sizes("hotkey", "request_id", "request_key", top_3_miners=4_000, files=300_000),
         CheckConstraint("duration_seconds >= 0", name="duration"),
         CheckConstraint("miners_evaluated >= 0", name="miners"),
         CheckConstraint("listings_validated >= 0", name="listings"),

@@ -181,6 +181,25 @@ async def test_no_time_that_python_cannot_hold_is_written_for_others_to_read(url
             await ask(url_of("responder"), statement)
 
 
+LISTS = "(select jsonb_agg('[]'::jsonb) from generate_series(1, 200000))"
+TOO_LARGE = {
+    "admin_commands": "insert into admin_commands (id, hotkey, command, arguments, request_id, source) "
+    f"values (gen_random_uuid(), '5X', 'epoch.generate', {LISTS}, 'r', 'nats')",
+    "a text": "insert into admin_commands (id, hotkey, command, arguments, request_id, source) "
+    "values (gen_random_uuid(), '5X', 'epoch.generate', '{}', repeat('r', 5000), 'nats')",
+    "upload_manifests": "insert into upload_manifests "
+    "(epoch_id, hotkey, object_key, version_id, size_bytes, etag, stored_at, sealed_at) "
+    "values ('e', '5X', 'k', 'v', 1, repeat('e', 5000), now(), now())",
+}
+
+
+@pytest.mark.parametrize("statement", TOO_LARGE.values(), ids=TOO_LARGE)
+async def test_nothing_is_written_that_takes_its_reader_seconds_to_decode(url_of, statement: str):
+    """The schedulers read these rows on the event loop on which epochs start."""
+    with pytest.raises(psycopg.errors.CheckViolation, match="sizes"):
+        await ask(url_of("responder"), statement)
+
+
 @pytest.mark.parametrize("process", READERS)
 @pytest.mark.parametrize("count", [1, 2])
 async def test_refusals_are_written_one_by_one_and_together(url_of, database_url, process, count):

@@ -25,7 +25,7 @@ revoke all on function zipcast.add_issuance_days() from public;
 grant execute on function zipcast.add_issuance_days() to zipcast_schedulers;
 
 create function zipcast.drop_issuance_days(before timestamptz) returns integer
-language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     bound constant date := (least(before, now() - interval '30 days') at time zone 'UTC')::date;
     partition text;

@@ -14,6 +14,10 @@ create table zipcast.admin_commands (
     constraint pk_admin_commands primary key (id),
     constraint ck_admin_commands_finished check ((state = 'queued') = (finished_at is null)),
     constraint ck_admin_commands_state check (state in ('queued', 'done', 'failed')),
+    constraint ck_admin_commands_sizes
+        check (length(hotkey) <= 1100 and length(command) <= 1100 and length(request_id) <= 1100
+            and length(source) <= 1100 and length(arguments::text) <= 4000
+            and length(outcome::text) <= 200000),
     constraint ck_admin_commands_times
         check (least(requested_at, finished_at) >= '2000-01-01 00:00+00'
             and greatest(requested_at, finished_at) < '3000-01-01 00:00+00')
@@ -45,6 +49,10 @@ create table zipcast.credential_issuances (
         check (expires_at > issued_at and expires_at <= issued_at + interval '24 hours'),
     constraint ck_credential_issuances_signed_on
         check ((issued_at at time zone 'UTC')::date between signed_on - 1 and signed_on + 1),
+    constraint ck_credential_issuances_sizes
+        check (length(hotkey) <= 1100 and length(request_key) <= 1100 and length(kind) <= 1100
+            and length(bucket) <= 1100 and length(prefix) <= 1100 and length(epoch_id) <= 1100
+            and length(request_id) <= 1100 and length(source) <= 1100 and length(outcome) <= 1100),
     constraint ck_credential_issuances_times
         check (least(issued_at, expires_at) >= '2000-01-01 00:00+00'
             and greatest(issued_at, expires_at) < '3000-01-01 00:00+00')
@@ -304,6 +312,8 @@ create table zipcast.miner_signals (
     constraint pk_miner_signals primary key (epoch_id, hotkey, kind),
     constraint ck_miner_signals_kind check (kind ~ '^[a-z_]+$'),
     constraint fk_miner_signals_epoch_id foreign key (epoch_id) references zipcast.epochs (epoch_id),
+    constraint ck_miner_signals_sizes
+        check (length(hotkey) <= 1100 and length(kind) <= 1100 and length(details::text) <= 300000),
     constraint ck_miner_signals_times
         check (least(computed_at) >= '2000-01-01 00:00+00' and greatest(computed_at) < '3000-01-01 00:00+00')
 );
@@ -328,6 +338,9 @@ create table zipcast.miner_submissions (
     constraint ck_miner_submissions_status check (status in ('IN_PROGRESS', 'COMPLETED', 'FAILED', 'TIMEOUT')),
     constraint ck_miner_submissions_listings check (listings_scraped >= 0),
     constraint fk_miner_submissions_epoch_id foreign key (epoch_id) references zipcast.epochs (epoch_id),
+    constraint ck_miner_submissions_sizes
+        check (length(hotkey) <= 1100 and length(request_id) <= 1100
+            and length(zipcodes_completed::text) <= 300000 and length(most_claimed::text) <= 300000),
     constraint ck_miner_submissions_times
         check (least(reported_at, received_at, s3_upload_at, first_completed_at) >= '2000-01-01 00:00+00'
             and greatest(reported_at, received_at, s3_upload_at, first_completed_at) < '3000-01-01 00:00+00')
@@ -345,6 +358,9 @@ create table zipcast.upload_manifests (
     constraint pk_upload_manifests primary key (epoch_id, hotkey, object_key),
     constraint ck_upload_manifests_size check (size_bytes >= 0),
     constraint fk_upload_manifests_epoch_id foreign key (epoch_id) references zipcast.epochs (epoch_id),
+    constraint ck_upload_manifests_sizes
+        check (length(hotkey) <= 1100 and length(object_key) <= 1100 and length(version_id) <= 1100
+            and length(etag) <= 1100),
     constraint ck_upload_manifests_times
         check (least(stored_at, sealed_at) >= '2000-01-01 00:00+00'
             and greatest(stored_at, sealed_at) < '3000-01-01 00:00+00')
@@ -386,6 +402,9 @@ create table zipcast.validator_results (
     constraint ck_validator_results_listings check (listings_validated >= 0),
     constraint ck_validator_results_miners check (miners_evaluated >= 0),
     constraint fk_validator_results_epoch_id foreign key (epoch_id) references zipcast.epochs (epoch_id),
+    constraint ck_validator_results_sizes
+        check (length(hotkey) <= 1100 and length(request_id) <= 1100 and length(request_key) <= 1100
+            and length(top_3_miners::text) <= 4000 and length(files::text) <= 300000),
     constraint ck_validator_results_times
         check (least(reported_at, received_at, superseded_at, started_at) >= '2000-01-01 00:00+00'
             and greatest(reported_at, received_at, superseded_at, started_at) < '3000-01-01 00:00+00')
