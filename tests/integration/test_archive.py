@@ -47,6 +47,7 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
+from tests.unit.fakes import FakeClock
 from zipcast import envelope, fairness
 from zipcast.clock import SystemClock
 from zipcast.errors import ErrorCode, ServiceError
@@ -60,9 +61,9 @@ COOLDOWN = timedelta(hours=3)
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def keeper(servers: Servers, database_url: str):
-    """Housekeeping as the scheduler's login."""
+    """Housekeeping as the scheduler's login, by a clock that stands still: a full hour may pass meanwhile."""
     engine = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
-    yield Housekeeping(engine, SystemClock(), RETENTION, SchedulerMetrics())
+    yield Housekeeping(engine, FakeClock(datetime.now(UTC)), RETENTION, SchedulerMetrics())
     await engine.dispose()
 
 
@@ -99,8 +100,7 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
 ):
     monkeypatch.setattr(housekeeping, "BATCH", 7)  # less than an epoch has: batches follow one another
     monkeypatch.setattr(housekeeping, "EPOCHS_AT_ONCE", 2)
-    now = datetime.now(UTC)
-    before = first_kept(now) - timedelta(hours=6)
+    before = first_kept(keeper.clock.now()) - timedelta(hours=6)
     ids = await completed_epochs(database, with_cooldown(database), before, 8)
     archived, kept = ids[:6], ids[6:]
     await keeper.tidy()
@@ -302,7 +302,7 @@ async def test_nobody_else_may_drop_anything(servers: Servers, database_url: str
 
 @pytest.mark.long
 async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says_so(database, keeper):
-    now = datetime.now(UTC)
+    now = keeper.clock.now()
     maker = with_cooldown(database)
     first_kept_at = first_kept(now)
     await completed_epochs(database, maker, first_kept_at - 3 * DAY, 1)  # of version 1, to be archived

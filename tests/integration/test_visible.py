@@ -3,7 +3,7 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -178,35 +178,47 @@ async def pending(connection: psycopg.AsyncConnection) -> tuple[str, set[str]] |
     return None if found is None else (found.epoch_id, {found.nonce, found.seed, *found.zipcodes})
 
 
-async def everything(internal: Internal, http: httpx.AsyncClient) -> str:
-    """Whatever any process shows to anybody who asks, as one text."""
-    inside = [await listener.get(path) for listener in internal.values() for path in ("/metrics", "/health")]
+def pages(internal: Internal, http: httpx.AsyncClient, stack: Stack) -> list[Callable[[], Awaitable[str]]]:
+    """Whatever any process shows to anybody who asks, and its log."""
+
+    def page(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[str]]:
+        async def read() -> str:
+            return (await client.get(path)).text
+
+        return read
+
+    async def logs() -> str:
+        return "".join((stack.servers.state.logs / f"{process}.log").read_text() for process in PROCESSES)
+
+    inside = [page(listener, path) for listener in internal.values() for path in ("/metrics", "/health")]
     stats = "/api/v1/zipcode-assignments/stats"
-    outside = [await http.get(path) for path in ("/healthcheck", "/health/ready", stats)]
-    return "\n".join(answer.text for answer in inside + outside)
+    return [*inside, *(page(http, path) for path in ("/healthcheck", "/health/ready", stats)), logs]
 
 
 async def test_nothing_of_an_epoch_that_has_not_started_is_shown(
     ready: Ready, stack: Stack, http: httpx.AsyncClient, internal: Internal
 ):
-    """With five-second epochs the next one is pending for two and a half seconds."""
+    """With five-second epochs the next one is pending for two and a half seconds: each page is read until
+    that was while an epoch was pending."""
+    left = pages(internal, http, stack)
     async with await psycopg.AsyncConnection.connect(ready.postgres, autocommit=True) as record:
-        for _ in range(100):
-            found = await pending(record)
-            if found is not None:
-                shown = await everything(internal, http)
-                logged = "".join(
-                    (stack.servers.state.logs / f"{process}.log").read_text() for process in PROCESSES
-                )
+        async with asyncio.timeout(120):
+            while left:
+                found = await pending(record)
+                if found is None:
+                    await asyncio.sleep(0.1)
+                    continue
+                epoch_id, secrets = found
+                shown = await left[0]()
                 still = await unopened(record)
-                if still is not None and still.epoch_id == found[0]:
-                    break
-            await asyncio.sleep(0.1)
-        else:
-            pytest.fail("no epoch was pending for long enough")
-    _, secrets = found
+                if still is not None and still.epoch_id == epoch_id:
+                    require_silence(secrets, shown, is_log=len(left) == 1)
+                    left.pop(0)
+
+
+def require_silence(secrets: set[str], shown: str, *, is_log: bool) -> None:
+    """A zipcode is five digits, which stand in a log by chance."""
     assert len(secrets) > 3
     for secret in secrets:
-        assert not re.search(rf"(?<![0-9.]){secret}(?![0-9])", shown), secret
-        if len(secret) == 64:
-            assert secret not in logged
+        if len(secret) == 64 or not is_log:
+            assert not re.search(rf"(?<![0-9.]){secret}(?![0-9])", shown), secret
