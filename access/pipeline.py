@@ -23,7 +23,6 @@ from access.legacy_authentication import LegacyRequest, named_coldkey
 from access.requests import Admission, Arrival, Caller, Unverified, refused_as
 from runtime.limits import Limits, Quota
 from runtime.registry import RegistryView
-from zipcast import btauth
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
@@ -70,9 +69,9 @@ class Pipeline:
 
     def _read(self, arrival: Arrival) -> Unverified:
         """A legacy identity counts over HTTP only, and only where no `btauth/1` header is given."""
-        if arrival.owner is not None or btauth.HEADER_HOTKEY in arrival.headers:
-            return SignedRequest.read(arrival, self.receivers)
-        return LegacyRequest.read(arrival, self.opted_out)
+        if arrival.is_legacy:
+            return LegacyRequest.read(arrival, self.opted_out)
+        return SignedRequest.read(arrival, self.receivers)
 
     def _require_role(self, hotkey: Hotkey, spec: VerbSpec, arrival: Arrival) -> str:
         """Return `miner`, `validator` or `admin`. Raises ServiceError(ADMIN_REQUIRED | VALIDATOR_REQUIRED |

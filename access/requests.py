@@ -9,6 +9,7 @@ from typing import Protocol
 from runtime.limits import Quota
 from runtime.source_addresses import stated_address
 from zipcast import subjects
+from zipcast.btauth import HEADER_HOTKEY
 from zipcast.errors import ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
@@ -29,6 +30,11 @@ class Arrival:
     request_id: str
     owner: Hotkey | None = None
     query: Fields | None = None
+
+    @property
+    def is_legacy(self) -> bool:
+        """Whether it must carry a legacy identity. Such a text does not cover the whole request."""
+        return self.owner is None and HEADER_HOTKEY not in self.headers
 
     @property
     def source(self) -> str:

@@ -3,6 +3,7 @@ bound on how long a client may take over a request."""
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,9 +28,14 @@ MAX_HEAD_BYTES = 16 * 1024
 """Of a request's head. h11 counts only while the head is incomplete, so `require_small_head` counts too."""
 
 
+_HEAD_END = re.compile(rb"\n\r?\n")
 MAX_CHUNKS = 128
 """Of a body that is sent in chunks. Each costs 25 us of parsing, however small it is, and a read of 64 KB can
 hold 11,000 of them. The largest body we take has 60 chunks of 4 KB."""
+MAX_HEAD_LINES = 100
+"""Each costs 4 us of parsing, however short it is, before anything is known of the sender."""
+MAX_BUFFERED_LINES = 4096
+"""Of a body in chunks, which may end in trailers: h11 parses them as it parses headers."""
 MAX_UNREAD_BYTES = 1024**2
 """Of a body, also of one that is not read because its request was refused at once."""
 
@@ -45,7 +51,8 @@ def require_small_head(scope: Scope) -> None:
 
 
 class BoundedConnection(h11.Connection):
-    """h11's parser, for which a body of too many chunks or bytes is not well-formed."""
+    """h11's parser, for which a head of too many lines and a body of too many chunks, trailers or bytes are
+    not well-formed."""
 
     _is_chunked = False
     _parts = 0
@@ -53,6 +60,7 @@ class BoundedConnection(h11.Connection):
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """Raises h11.RemoteProtocolError."""
+        self._require_few_lines()
         event = super().next_event()
         if isinstance(event, Request):
             self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
@@ -63,6 +71,17 @@ class BoundedConnection(h11.Connection):
             if self._parts > MAX_CHUNKS or self._bytes > MAX_UNREAD_BYTES:
                 raise h11.RemoteProtocolError("the body has too many chunks or bytes")
         return event
+
+    def _require_few_lines(self) -> None:
+        """Look at what was received and not parsed yet. Raises h11.RemoteProtocolError."""
+        received, _ = self.trailing_data
+        if self.their_state is IDLE:
+            end = _HEAD_END.search(received)
+            head = received if end is None else received[: end.start()]
+            if head.count(b"\n") > MAX_HEAD_LINES or len(head) > MAX_HEAD_BYTES:
+                raise h11.RemoteProtocolError("the head is too large")
+        elif self._is_chunked and received.count(b"\n") > MAX_BUFFERED_LINES:
+            raise h11.RemoteProtocolError("the body has too many lines")
 
 
 class PunctualProtocol(H11Protocol):

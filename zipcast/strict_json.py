@@ -18,6 +18,8 @@ from zipcast.errors import ErrorCode, ServiceError
 DEEPEST = 16
 MAX_KEYS = 64
 """The most keys of one object. The largest of ours has 12."""
+MAX_KEY_LENGTH = 64
+"""Finding the other spelling of a key takes time that grows with the square of its length."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -65,6 +67,8 @@ def _inside(value: object) -> Iterable[object]:
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MAX_KEYS:
         raise _RefusedError(f"an object has more than {MAX_KEYS} keys")
+    if any(len(name) > MAX_KEY_LENGTH for name, _ in pairs):
+        raise _RefusedError(f"a key is longer than {MAX_KEY_LENGTH} characters")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise _RefusedError("a key stands twice")

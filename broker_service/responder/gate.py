@@ -27,7 +27,6 @@ from runtime.correlation import correlated, correlation_id
 from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
 from runtime.source_addresses import stated_address
 from zipcast import subjects
-from zipcast.btauth import SIGNED_NAME_PREFIX
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import (
@@ -116,7 +115,7 @@ class Gate:
             log.info("request_answered", verb=verb, hotkey=caller.hotkey)
             note_admin_request(verb, caller.hotkey, caller.source, ACCEPTED)
             return reply
-        if refused.code is ErrorCode.NONCE_MISMATCH and _is_legacy(message):
+        if refused.code is ErrorCode.NONCE_MISMATCH and _arrival(message, request_id).is_legacy:
             # A legacy text does not cover the nonce: whoever overheard it can have put in another.
             sender = replace(sender, hotkey=None)
         self._measure(message, refused.code, began)
@@ -216,11 +215,6 @@ def _sender(message: StreamMessage[Msg]) -> _Sender:
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return _Sender(None, stated_address(message.headers.get(HEADER_CLIENT_ADDRESS, "")))
     return _Sender(subjects.named_owner(subject), "nats")
-
-
-def _is_legacy(message: StreamMessage[Msg]) -> bool:
-    """Return whether the request carries no `btauth` signature, which would cover its body."""
-    return not any(name.lower().startswith(SIGNED_NAME_PREFIX) for name in message.headers)
 
 
 def _verb_text(message: StreamMessage[Msg]) -> str:

@@ -63,9 +63,31 @@ async def test_a_body_of_countless_chunks_ends_the_connection(
     assert (await http.get("/health/live")).status_code == 200
 
 
+LINES = b"a:\n" * 20_000
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        b"GET /nowhere HTTP/1.1\r\nHost: bridge\r\n" + LINES + b"\r\n",
+        b"GET /health/live HTTP/1.1\r\nHost: bridge\r\n\r\nGET /nowhere HTTP/1.1\r\nHost: b\r\n"
+        + LINES
+        + b"\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + LINES + b"\r\n",
+    ],
+    ids=["head", "second head", "trailers"],
+)
+async def test_countless_headers_end_the_connection(ready: Ready, http: httpx.AsyncClient, hostile: bytes):
+    heard = await all_said(ready, hostile)
+    assert statuses(heard)[-1:] in ([400], [])  # closed before all was read, or told why
+    assert b"not_found" not in heard
+    assert (await http.get("/health/live")).status_code == 200
+
+
 async def test_a_body_in_chunks_of_usual_size_is_taken(ready: Ready):
     body = b"".join(b"1000\r\n" + b"x" * 4096 + b"\r\n" for _ in range(15)) + b"0\r\n\r\n"
-    heard = await all_said(ready, POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + body)
+    head = b"POST /api/v1/zipcode-assignments/status HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n"
+    heard = await all_said(ready, head + b"Transfer-Encoding: chunked\r\n\r\n" + body)
     assert statuses(heard) == [400]
     assert b"JSON" in heard
 

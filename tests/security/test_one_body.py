@@ -76,19 +76,20 @@ async def test_an_earlier_text_with_a_wrong_nonce_is_not_its_signers_mistake(
     assert await recorded(ready, "overheard-status") == [("responder", "request_reused", hotkey)]
 
 
+@pytest.mark.parametrize(("number", "more"), [(8, {}), (7, {"X-Bittensor-Version": "x"})])
 async def test_a_wrong_nonce_under_a_legacy_text_counts_against_nobody(
-    ready: Ready, http: httpx.AsyncClient, current
+    ready: Ready, http: httpx.AsyncClient, current, number: int, more: dict[str, str]
 ):
-    """Whoever overhears the text can put in any nonce: signals must not count it."""
-    body = report(ready, current, "miner-8", nonce="00" * 32)
-    answer = await http.post(STATUS, json=body, headers={"X-Request-Id": "legacy-nonce"})
+    """Whoever overhears the text can put in any nonce, and any header: signals must not count it."""
+    body, request_id = report(ready, current, f"miner-{number}", nonce="00" * 32), f"legacy-nonce-{number}"
+    answer = await http.post(STATUS, json=body, headers={"X-Request-Id": request_id, **more})
     assert (answer.status_code, answer.json()["error"]) == (400, "nonce_mismatch")
 
     async def written() -> bool:
-        return bool(await recorded(ready, "legacy-nonce"))
+        return bool(await recorded(ready, request_id))
 
-    await until(written, 5)
-    assert await recorded(ready, "legacy-nonce") == [("responder", "nonce_mismatch", None)]
+    await until(written, 60)
+    assert await recorded(ready, request_id) == [("responder", "nonce_mismatch", None)]
 
 
 async def test_of_reports_signed_at_once_one_is_stored(ready: Ready, http: httpx.AsyncClient, current):
