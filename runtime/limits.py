@@ -27,6 +27,8 @@ from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()
 
+# A store that is away, or answers nonsense.
+STORE_ERRORS = (StorageError, TimeoutError, OSError, ValueError, TypeError, RecursionError, OverflowError)
 # One count must not take longer: a request waits for it.
 PATIENCE_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
@@ -245,7 +247,7 @@ class Limits:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 answered = await self.shared.reach()
-        except (StorageError, TimeoutError, OSError) as error:
+        except STORE_ERRORS as error:
             self._fall_back(error)
         else:
             if answered:
@@ -264,7 +266,7 @@ class Limits:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     refusal = await self.shared.refusal(rule, whom, self.clock.now().timestamp())
-            except (StorageError, TimeoutError, OSError) as error:
+            except STORE_ERRORS as error:
                 self._fall_back(error)
             else:
                 self._recover()

