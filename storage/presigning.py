@@ -21,6 +21,8 @@ from pydantic import SecretStr
 from storage.policies import Condition
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+# Characters of a time stamp that name its day.
+_DAY = len("20261122")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Signer:
 
     def url(self, address: str, query: Mapping[str, str], at: datetime, lifetime_seconds: int) -> str:
         """Return a GET of an address with those parameters, good from `at` for 1 to 604,800 seconds."""
-        stamp, scope = _stamp(at), self._scope(at)
+        stamp = _stamp(at)
+        scope = self._scope(stamp)
         parts = urlsplit(address)
         signed = {
             **query,
@@ -46,7 +49,7 @@ class Signer:
         encoded = "&".join(sorted(f"{_quoted(name)}={_quoted(value)}" for name, value in signed.items()))
         request = f"GET\n{parts.path}\n{encoded}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
-        signature = self._sign(f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}", at)
+        signature = self._sign(f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}", stamp)
         return f"{address}?{encoded}&X-Amz-Signature={signature}"
 
     def form(
@@ -59,10 +62,11 @@ class Signer:
         lifetime_seconds: int,
     ) -> dict[str, str]:
         """Return the fields of a POST form for `key`, which ends in `${filename}`, good from `at` on."""
+        stamp = _stamp(at)
         own = {
             "x-amz-algorithm": _ALGORITHM,
-            "x-amz-credential": f"{self.access_key_id}/{self._scope(at)}",
-            "x-amz-date": _stamp(at),
+            "x-amz-credential": f"{self.access_key_id}/{self._scope(stamp)}",
+            "x-amz-date": stamp,
         }
         below: Condition = ["starts-with", "$key", key.removesuffix("${filename}")]
         expires_at = at + timedelta(seconds=lifetime_seconds)
@@ -71,14 +75,14 @@ class Signer:
             "conditions": [*conditions, {"bucket": bucket}, below, *({name: own[name]} for name in own)],
         }
         encoded = base64.b64encode(json.dumps(policy).encode()).decode()
-        return {**fields, "key": key, **own, "policy": encoded, "x-amz-signature": self._sign(encoded, at)}
+        return {**fields, "key": key, **own, "policy": encoded, "x-amz-signature": self._sign(encoded, stamp)}
 
-    def _scope(self, at: datetime) -> str:
-        return f"{at:%Y%m%d}/{self.region}/s3/aws4_request"
+    def _scope(self, stamp: str) -> str:
+        return f"{stamp[:_DAY]}/{self.region}/s3/aws4_request"
 
-    def _sign(self, text: str, at: datetime) -> str:
-        key = _day_key(self.secret_access_key.get_secret_value(), f"{at:%Y%m%d}", self.region)
-        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    def _sign(self, text: str, stamp: str) -> str:
+        key = _day_key(self.secret_access_key.get_secret_value(), stamp[:_DAY], self.region)
+        return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 @lru_cache(4)
@@ -98,5 +102,7 @@ def _stamp(at: datetime) -> str:
     return f"{at:%Y%m%dT%H%M%SZ}"
 
 
+# Most names and values are the same in each address.
+@lru_cache(1024)
 def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")
