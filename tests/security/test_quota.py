@@ -1,6 +1,7 @@
 """Nobody uses up another's quota, and a hotkey that wants no legacy commitments is not reached by one."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import httpx
@@ -90,8 +91,9 @@ async def test_a_stranger_who_repeats_a_request_for_current_uses_up_nothing(
 
 
 async def test_who_asks_too_much_is_told_when_to_come_back(strict: Ready, door: httpx.AsyncClient):
+    now = int(time.time())
     queries = [
-        legacy(keypair(strict, "miner-5"), auth.CURRENT_COMMITMENT, seconds_ago=ago)
+        legacy(keypair(strict, "miner-5"), auth.CURRENT_COMMITMENT, timestamp=now - ago)
         for ago in range(PER_MINUTE + 3)
     ]
     answers = [await door.get(CURRENT, params=query) for query in queries]
