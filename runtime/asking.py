@@ -33,16 +33,6 @@ async def record_of(
             yield connection
 
 
-@asynccontextmanager
-async def statements_of(database: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """As `record_of`, but each statement is a transaction of its own: a third of the round trips.
-
-    Raises ServiceError(SERVICE_UNAVAILABLE)."""
-    with in_our_words():
-        async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
-            yield await connection.execution_options(isolation_level="AUTOCOMMIT")
-
-
 @contextmanager
 def in_our_words() -> Iterator[None]:
     """Turn errors of PostgreSQL into one that shows nothing of them to clients.

@@ -1,29 +1,35 @@
 """Miners' status reports: per epoch and hotkey the newest by the time it was signed, and when the first came
 that said it was completed."""
 
-from dataclasses import asdict, dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from operator import attrgetter, itemgetter
 from typing import Any
 
-from sqlalchemy import case, select, text
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from storage.tables import MinerSubmission
+import asyncpg
 
 MOST_CLAIMED = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """`is_late`: received after the epoch's deadline. Late reports are kept, and told apart. `body_sha256`:
-    hex, of the request without its signature. `most_claimed`: listings by zipcode, of its zipcodes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """What identifies a report. `body_sha256`: hex, of the request without its signature."""
 
     epoch_id: str
     hotkey: str
-    status: str
     reported_at: datetime
+    body_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission(Signed):
+    """`is_late`: received after the epoch's deadline. Late reports are kept, and told apart. `most_claimed`:
+    listings by zipcode, of its zipcodes."""
+
+    status: str
     received_at: datetime
     is_late: bool
     listings_scraped: int | None
@@ -31,7 +37,6 @@ class Submission:
     s3_upload_complete: bool
     s3_upload_at: datetime | None
     request_id: str
-    body_sha256: str
     most_claimed: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -39,19 +44,6 @@ class Submission:
         """The larger of the stated total and the sum over zipcodes, as far as the column goes."""
         of_zipcodes = sum(int(one["listingsScraped"]) for one in self.zipcodes_completed)
         return min(max(self.listings_scraped or 0, of_zipcodes), MOST_CLAIMED)
-
-
-# A report that claims less replaces the one before it, but not what that had claimed.
-_MOST_OF_BOTH = text(
-    """(
-        select coalesce(jsonb_object_agg(zipcode, listings), '{}') from (
-            select zipcode, max(listings::bigint) as listings from (
-                select * from jsonb_each_text(miner_submissions.most_claimed)
-                union all select * from jsonb_each_text(excluded.most_claimed)
-            ) as claims (zipcode, listings) group by zipcode
-        ) as most
-    )"""
-)
 
 
 class Standing(Enum):
@@ -71,50 +63,97 @@ class Comparison:
     is_late: bool
 
 
-async def compare(
-    connection: AsyncConnection, epoch_id: str, hotkey: str, reported_at: datetime, body_sha256: str
-) -> Comparison:
-    """Return how a report signed at `reported_at` compares with the stored one; nothing is written."""
-    query = select(MinerSubmission.reported_at, MinerSubmission.body_sha256, MinerSubmission.is_late).where(
-        MinerSubmission.epoch_id == epoch_id, MinerSubmission.hotkey == hotkey
-    )
-    row = (await connection.execute(query)).one_or_none()
-    if row is None:
+# Ordered by key, so that two replicas that write the same rows do not deadlock; a row that another
+# transaction has locked is not waited for long, since a whole batch waits. A report that claims less replaces
+# the one before it, but not what that had claimed.
+STORE = """
+with patience as materialized (select set_config('lock_timeout', '100ms', true) as lock)
+insert into zipcast.miner_submissions as stored (epoch_id, hotkey, status, reported_at, received_at, is_late,
+    listings_scraped, s3_upload_complete, s3_upload_at, body_sha256, request_id, zipcodes_completed,
+    most_claimed, first_completed_at, first_completed_listings)
+select new.* from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bool[],
+        $7::int[], $8::bool[], $9::timestamptz[], $10::text[], $11::text[], $12::jsonb[], $13::jsonb[],
+        $14::timestamptz[], $15::int[]) as new(epoch_id, hotkey), patience
+where patience.lock <> ''
+order by new.epoch_id, new.hotkey
+on conflict (epoch_id, hotkey) do update set
+    status = excluded.status, reported_at = excluded.reported_at, received_at = excluded.received_at,
+    is_late = excluded.is_late, listings_scraped = excluded.listings_scraped,
+    s3_upload_complete = excluded.s3_upload_complete, s3_upload_at = excluded.s3_upload_at,
+    body_sha256 = excluded.body_sha256, request_id = excluded.request_id,
+    zipcodes_completed = excluded.zipcodes_completed,
+    most_claimed = (
+        select coalesce(jsonb_object_agg(zipcode, listings), '{}') from (
+            select zipcode, max(listings::bigint) as listings from (
+                select * from jsonb_each_text(stored.most_claimed)
+                union all select * from jsonb_each_text(excluded.most_claimed)
+            ) as claims (zipcode, listings) group by zipcode
+        ) as most
+    ),
+    first_completed_at = coalesce(stored.first_completed_at, excluded.first_completed_at),
+    first_completed_listings = case when stored.first_completed_at is null
+        then excluded.first_completed_listings else stored.first_completed_listings end
+where excluded.reported_at > stored.reported_at
+returning epoch_id, hotkey
+"""
+
+_FIND = """
+select epoch_id, hotkey, reported_at, body_sha256, is_late from zipcast.miner_submissions
+join unnest($1::text[], $2::text[]) as asked(epoch_id, hotkey) using (epoch_id, hotkey)
+"""
+
+_KEY, _KEY_OF_ROW = attrgetter("epoch_id", "hotkey"), itemgetter("epoch_id", "hotkey")
+_STATED = attrgetter(
+    *("epoch_id", "hotkey", "status", "reported_at", "received_at", "is_late", "listings_scraped"),
+    *("s3_upload_complete", "s3_upload_at", "body_sha256", "request_id"),
+)
+
+
+async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -> list[Comparison]:
+    """Store each report that was signed strictly later than the stored one, in one commit, and return how
+    each compares. Only NEWEST was written: one signed text stands for one body.
+
+    Of several reports of a miner the newest is taken to have come first. Raises DRIVER_ERRORS."""
+    newest: dict[Any, Submission] = {}
+    for report in reports:
+        if _KEY(report) not in newest or report.reported_at > newest[_KEY(report)].reported_at:
+            newest[_KEY(report)] = report
+    columns = map(list, zip(*map(_columns, newest.values()), strict=True))
+    written = {tuple(row) for row in await connection.fetch(STORE, *columns)}
+    others = [one for one in reports if _KEY(one) not in written or newest[_KEY(one)] is not one]
+    compared = iter(await compare(connection, others) if others else ())
+    return [
+        Comparison(Standing.NEWEST, one.is_late)
+        if _KEY(one) in written and newest[_KEY(one)] is one
+        else next(compared)
+        for one in reports
+    ]
+
+
+async def compare(connection: asyncpg.Connection, reports: Sequence[Signed]) -> list[Comparison]:
+    """Return how each report compares with the stored one; nothing is written. Raises DRIVER_ERRORS."""
+    epoch_ids, hotkeys = zip(*map(_KEY, reports), strict=True)
+    stored = {_KEY_OF_ROW(row): row for row in await connection.fetch(_FIND, epoch_ids, hotkeys)}
+    return [_compared(one, stored.get(_KEY(one))) for one in reports]
+
+
+def _compared(report: Signed, stored: Any | None) -> Comparison:
+    if stored is None:
         return Comparison(Standing.NEWEST, is_late=False)
-    if row.reported_at < reported_at:
-        return Comparison(Standing.NEWEST, row.is_late)
-    if row.reported_at > reported_at:
-        return Comparison(Standing.SUPERSEDED, row.is_late)
-    same = row.body_sha256 == body_sha256
-    return Comparison(Standing.REPEATED if same else Standing.CONFLICTING, row.is_late)
+    if stored["reported_at"] < report.reported_at:
+        return Comparison(Standing.NEWEST, stored["is_late"])
+    if stored["reported_at"] > report.reported_at:
+        return Comparison(Standing.SUPERSEDED, stored["is_late"])
+    same = stored["body_sha256"] == report.body_sha256
+    return Comparison(Standing.REPEATED if same else Standing.CONFLICTING, stored["is_late"])
 
 
-async def store_submission(connection: AsyncConnection, submission: Submission) -> Comparison:
-    """Store the report if it was signed strictly later than the stored one, and return how it compares.
-
-    Only NEWEST was written: one signed text stands for one body."""
-    values = asdict(submission)
-    completed = submission.status == "COMPLETED"
-    first = {
-        "first_completed_at": submission.received_at if completed else None,
-        "first_completed_listings": submission.listings_claimed if completed else None,
-    }
-    report = upsert(MinerSubmission).values(values | first)
-    fresh = MinerSubmission.first_completed_at.is_(None)
-    kept = {
-        name: case((fresh, report.excluded[name]), else_=getattr(MinerSubmission, name)) for name in first
-    } | {"most_claimed": _MOST_OF_BOTH}
-    newer = report.on_conflict_do_update(
-        index_elements=[MinerSubmission.epoch_id, MinerSubmission.hotkey],
-        set_={name: report.excluded[name] for name in values if name not in {"epoch_id", "hotkey"}} | kept,
-        where=report.excluded.reported_at > MinerSubmission.reported_at,
-    ).returning(MinerSubmission.hotkey)
-    if (await connection.execute(newer)).first() is not None:
-        return Comparison(Standing.NEWEST, submission.is_late)
-    return await compare(
-        connection,
-        submission.epoch_id,
-        submission.hotkey,
-        submission.reported_at,
-        submission.body_sha256,
+def _columns(report: Submission) -> tuple[Any, ...]:
+    completed = report.status == "COMPLETED"
+    return (
+        *_STATED(report),
+        json.dumps(report.zipcodes_completed),
+        json.dumps(report.most_claimed),
+        report.received_at if completed else None,
+        report.listings_claimed if completed else None,
     )

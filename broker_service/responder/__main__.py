@@ -13,6 +13,7 @@ from access.doorway import Doorway
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
+from broker_service.responder.batches import Batches
 from broker_service.responder.changes import ChangeWatch
 from broker_service.responder.files import FileChecker
 from broker_service.responder.gate import Gate, decode
@@ -36,6 +37,7 @@ from runtime.nats_client import HardenedClient
 from runtime.nats_connection import Link
 from runtime.process import Lifecycle
 from runtime.settings import load
+from storage import submissions
 from storage.database import open_pool
 from storage.object_reading import ObjectReader
 from storage.object_store import ObjectStore
@@ -43,9 +45,9 @@ from storage.object_store import ObjectStore
 log = logs.logger()
 
 USER = "responder"
-# Two replicas stay below the 40 connections that deploy/logins.sql gives the login. The writer of
-# credentials' rows uses one of its two at a time.
-POOL_SIZE, WRITER_POOL_SIZE = 16, 2
+# Two replicas stay below the 40 connections that deploy/logins.sql gives the login. Of the second pool,
+# grants and status reports use one each at a time.
+POOL_SIZE, WRITER_POOL_SIZE = 16, 3
 
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
@@ -60,7 +62,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database, current)
     url = settings.database_url.get_secret_value()
-    writer = IssuanceWriter(await open_pool(url, application_name=f"zipcast-{USER}", size=WRITER_POOL_SIZE))
+    pool = await open_pool(url, application_name=f"zipcast-{USER}", size=WRITER_POOL_SIZE)
+    writer, reports = IssuanceWriter(pool), Batches(pool, submissions.store)
     client = HardenedClient()
     intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
     gate = Gate(doorway.pipeline, writer, doorway.refusals, metrics, intake)
@@ -78,14 +81,13 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await doorway.follow(follow)
     life.spawn_beside(sealer.run, "sealing")
     life.spawn_beside(ChangeWatch(store, database, clock, settings.s3_bucket).run, "changes")
-
-    life.spawn(writer.run(), "issuances")
-    life.spawn(intake.run(), "intake")
+    for name, work in (("issuances", writer.run()), ("reports", reports.run()), ("intake", intake.run())):
+        life.spawn(work, name)
     link = Link(settings.nats_url, USER, settings.responder_nats_seed, life, client)
     broker = make_broker(gate, link)
     handlers.register(broker, current, issuer, reader)
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
-    handlers.register_reports(broker, Reports(record, clock, metrics), record)
+    handlers.register_reports(broker, Reports(record, reports, clock, metrics), record)
     handlers.register_pools(broker, EpochPools(database))
     handlers.register_choices(broker, record, doorway.opted_out, clock)
     files = FileChecker(object_reader, clock, settings.most_hashed_bytes, metrics)
@@ -103,7 +105,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await life.end_tasks()
     await follow.close()
     await doorway.close()
-    await writer.pool.close()
+    await pool.close()
     store.close()
     object_reader.close()
     reader.close()

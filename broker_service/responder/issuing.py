@@ -2,10 +2,9 @@
 
 A row of `credential_issuances` is committed before anything is signed. Forms and addresses are signed from
 the row, for the row's time, so that a repetition gets them byte for byte and no answer has to be stored.
-Requests that arrive while one statement runs share the next statement and its commit.
+Concurrent requests share a statement and its commit (`batches`).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,12 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from access.requests import Admission, Caller, Proof
+from broker_service.responder.batches import Batches
 from broker_service.responder.sessions import SessionScope
 from runtime import logs
-from runtime.asking import PATIENCE_SECONDS, in_our_words, unavailable
+from runtime.asking import in_our_words
 from runtime.limits import Quota
 from storage import issuances
-from storage.database import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 from storage.issuances import Granted, NewIssuance, RequestId
 from storage.policies import Listing, Scope
 from zipcast.clock import Clock
@@ -27,8 +26,6 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.protocol.verbs import Verb
 
 log = logs.logger()
-
-MAX_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,48 +48,25 @@ class Row:
     is_charged: bool = False
 
 
-_Rows = tuple[dict[RequestId, Granted], dict[RequestId, Granted]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    new: NewIssuance
-    answer: "asyncio.Future[Row | None]"
-
-
 @dataclass(slots=True)
 class IssuanceWriter:
-    """Writes rows in batches, one batch at a time. `run` must be running."""
+    """Writes and reads the rows of requests. `run` must be running."""
 
     pool: asyncpg.Pool
-    _queue: "asyncio.Queue[_Waiting]" = field(default_factory=asyncio.Queue)
+    _batches: Batches[NewIssuance, Row | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._batches = Batches(self.pool, _write)
 
     async def run(self) -> None:
-        """Write batch after batch until cancelled."""
-        while True:
-            batch = [await self._queue.get()]
-            # Requests that are nearly here come along: one statement and one flush of replies for all of them
-            # take a fifth less processor time than several.
-            waiting = -1
-            while waiting < self._queue.qsize() < MAX_BATCH:
-                waiting = self._queue.qsize()
-                await asyncio.sleep(0)
-            while len(batch) < MAX_BATCH and not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._answer(batch)
+        """Write rows until cancelled. The key keeps a row from being written twice."""
+        await self._batches.run()
 
     async def write(self, new: NewIssuance) -> Row | None:
-        """Return the request's row; None if its `ends_at` has passed, in which case there is none. The row
-        may be written even if the caller is cancelled or gives up; the other requests of the batch go on.
+        """Return the request's row; None if its `ends_at` has passed, in which case there is none.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE) if there is no answer in PATIENCE_SECONDS."""
-        answer: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(_Waiting(new, answer))
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                return await answer
-        except TimeoutError:
-            raise unavailable() from None
+        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        return await self._batches.put(new)
 
     async def find(self, request: RequestId) -> Granted | None:
         """Return the row of a request, if it has one. Raises ServiceError(SERVICE_UNAVAILABLE)."""
@@ -108,44 +82,20 @@ class IssuanceWriter:
             async with self.pool.acquire() as connection:
                 await issuances.note(connection, request, outcome)
 
-    async def _answer(self, batch: Sequence[_Waiting]) -> None:
-        first = {one.new.request: one for one in reversed(batch)}
-        try:
-            written, found = await self._written([one.new for one in first.values()])
-        except DRIVER_ERRORS as error:
-            alone = refuses_row(error) or isinstance(error, asyncpg.LockNotAvailableError)
-            if alone and len(batch) > 1:
-                for one in batch:  # one row is refused; the others are written without it
-                    await self._answer([one])
-                return
-            log.warning("issuances_not_written", error=type(error).__name__)
-            for one in batch:
-                if not one.answer.done():
-                    one.answer.set_exception(unavailable())
-            return
-        for one in batch:
-            request = one.new.request
-            granted = written.get(request) or found.get(request)
-            row = None if granted is None else Row(granted, request in written and first[request] is one)
-            if not one.answer.done():
-                one.answer.set_result(row)
 
-    async def _written(self, new: Sequence[NewIssuance]) -> _Rows:
-        """Call `_write`, twice if the server has closed the connection. The key keeps a row from being
-        written twice."""
-        try:
-            return await self._write(new)
-        except CLOSED_ERRORS:
-            return await self._write(new)
-
-    async def _write(self, new: Sequence[NewIssuance]) -> _Rows:
-        """Return the rows that were written, and the older rows of the other requests. Raises
-        DRIVER_ERRORS."""
-        async with self.pool.acquire() as connection:
-            written = await issuances.write(connection, new)
-            rest = [one.request for one in new if one.request not in written]
-            # A second statement: the first cannot see what another replica committed meanwhile.
-            return written, await issuances.find(connection, rest) if rest else {}
+async def _write(connection: asyncpg.Connection, new: Sequence[NewIssuance]) -> list[Row | None]:
+    """Return the row of each request: written now, or found. Raises DRIVER_ERRORS."""
+    first = {one.request: one for one in reversed(new)}
+    written = await issuances.write(connection, list(first.values()))
+    rest = [request for request in first if request not in written]
+    # A second statement: the first cannot see what another replica committed meanwhile.
+    found = written | (await issuances.find(connection, rest) if rest else {})
+    return [
+        Row(found[one.request], one.request in written and first[one.request] is one)
+        if one.request in found
+        else None
+        for one in new
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The responder's use of PostgreSQL, but for the rows of access that is granted."""
+"""The responder's use of PostgreSQL, but for the rows that requests write together (`batches`)."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,13 +6,12 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access.requests import Caller, Proof
-from runtime.asking import epoch_start, record_of, require_started, statements_of
+from runtime.asking import epoch_start, record_of, require_started
 from runtime.current_epoch import CurrentEpoch
-from storage import epochs, manifests, opt_outs, results, submissions
+from storage import epochs, manifests, opt_outs, results
 from storage.epochs import StoredEpoch
 from storage.manifests import SealedObject
 from storage.results import NewResult, RecordedResult
-from storage.submissions import Comparison, Standing, Submission, store_submission
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 
@@ -59,23 +58,6 @@ class Record:
         """One page of the manifest. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await manifests.sealed_objects(connection, epoch_id, hotkey, after, limit)
-
-    async def submission(self, submission: Submission) -> Comparison:
-        """Store a status report, unless one signed as late is there.
-
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        async with statements_of(self.database) as connection:
-            return await store_submission(connection, submission)
-
-    async def submission_standing(self, epoch_id: str, caller: Caller, proof: Proof) -> Standing:
-        """Return how a status report compares with the stored one.
-
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        async with record_of(self.database) as connection:
-            compared = await submissions.compare(
-                connection, epoch_id, caller.hotkey, proof.signed_at, proof.body_sha256
-            )
-        return compared.standing
 
     async def known_result(self, epoch_id: str, caller: Caller, proof: Proof) -> RecordedResult | None:
         """The report that this request has made already. Raises ServiceError(SERVICE_UNAVAILABLE)."""

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from access.requests import Caller, Proof
+from broker_service.responder.batches import Batches
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
-from storage.submissions import Comparison, Standing, Submission
+from runtime.asking import in_our_words
+from storage.submissions import Comparison, Signed, Standing, Submission, compare
 from zipcast.clock import Clock
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import EpochMessage
@@ -15,6 +17,7 @@ from zipcast.status_messages import StatusReply, StatusRequest
 @dataclass(slots=True)
 class Reports:
     record: Record
+    submissions: Batches[Submission, Comparison]
     clock: Clock
     metrics: ResponderMetrics
     _running: EpochMessage | None = None
@@ -30,11 +33,11 @@ class Reports:
         if report.nonce != message.nonce:
             # A legacy text does not cover the nonce. Sent again by somebody else with a wrong one, it must
             # not count as its signer's mistake.
-            if await self.record.submission_standing(report.epoch_id, caller, proof) is Standing.NEWEST:
+            if await self._standing(report.epoch_id, caller, proof) is Standing.NEWEST:
                 raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")
             raise _reused()
         is_late = now >= message.submission_deadline
-        compared = await self.record.submission(
+        compared = await self.submissions.put(
             Submission(
                 epoch_id=report.epoch_id,
                 hotkey=caller.hotkey,
@@ -63,6 +66,18 @@ class Reports:
             status=report.status,
             timestamp=now,
         )
+
+    async def _standing(self, epoch_id: str, caller: Caller, proof: Proof) -> Standing:
+        """Return how a report compares with the stored one. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        signed = Signed(
+            epoch_id=epoch_id,
+            hotkey=caller.hotkey,
+            reported_at=proof.signed_at,
+            body_sha256=proof.body_sha256,
+        )
+        with in_our_words():
+            async with self.submissions.pool.acquire() as connection:
+                return (await compare(connection, [signed]))[0].standing
 
     async def _message(self, epoch_id: str) -> EpochMessage:
         """Read the epoch from the record, but the running one only once: nearly all reports are about it."""

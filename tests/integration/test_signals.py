@@ -19,7 +19,7 @@ from devstack.logins import login_url
 from devstack.servers import Servers
 from schedulers.signals import MAX_UPLOAD_ATTEMPTS, Signals
 from storage import honeypots, signal_evidence
-from storage.database import open_engine
+from storage.database import driver_of, open_engine
 from storage.object_store import (
     Marker,
     ObjectStore,
@@ -30,7 +30,7 @@ from storage.object_store import (
 from storage.policies import Folder, Scope
 from storage.refusals import Refusal, record_refusals
 from storage.statistics import read_statistics
-from storage.submissions import Standing, Submission, store_submission
+from storage.submissions import Standing, Submission, store
 from storage.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
 from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
@@ -74,7 +74,7 @@ async def report(
         "most_claimed": counts,
     }
     async with side.database.begin() as connection:
-        stored = await store_submission(connection, Submission(**values | changed))
+        [stored] = await store(await driver_of(connection), [Submission(**values | changed)])
     assert stored.standing is Standing.NEWEST
 
 

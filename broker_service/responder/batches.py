@@ -1,0 +1,92 @@
+"""Lets concurrent requests share one statement and its commit.
+
+Requests that arrive while one statement runs are written by the next one. What the rows are, and what becomes
+of two of the same key, is the statement's matter.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import asyncpg
+
+from runtime import logs
+from runtime.asking import PATIENCE_SECONDS, unavailable
+from storage.database import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
+
+log = logs.logger()
+
+MAX_BATCH = 64
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    answer: "asyncio.Future[Result]"
+
+
+@dataclass(slots=True)
+class Batches(Generic[Item, Result]):
+    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in their order;
+    it raises DRIVER_ERRORS, and may be called twice for the same batch. `run` must be running."""
+
+    pool: asyncpg.Pool
+    write: Callable[[asyncpg.Connection, Sequence[Item]], Awaitable[Sequence[Result]]]
+    _queue: "asyncio.Queue[_Waiting[Item, Result]]" = field(default_factory=asyncio.Queue)
+
+    async def run(self) -> None:
+        """Write batch after batch until cancelled."""
+        while True:
+            batch = [await self._queue.get()]
+            # Requests that are nearly here come along: one statement and one flush of replies for all of them
+            # take a fifth less processor time than several.
+            waiting = -1
+            while waiting < self._queue.qsize() < MAX_BATCH:
+                waiting = self._queue.qsize()
+                await asyncio.sleep(0)
+            while len(batch) < MAX_BATCH and not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._answer(batch)
+
+    async def put(self, item: Item) -> Result:
+        """Return the result of the item once it is committed. It may be written even if the caller is
+        cancelled or gives up; the other items of its batch go on.
+
+        Raises ServiceError(SERVICE_UNAVAILABLE) if there is no answer in PATIENCE_SECONDS."""
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait(_Waiting(item, answer))
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await answer
+        except TimeoutError:
+            raise unavailable() from None
+
+    async def _answer(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+        try:
+            results = await self._written([one.item for one in batch])
+        except DRIVER_ERRORS as error:
+            alone = refuses_row(error) or isinstance(error, asyncpg.LockNotAvailableError)
+            if alone and len(batch) > 1:
+                for one in batch:  # one row is refused; the others are written without it
+                    await self._answer([one])
+                return
+            log.warning("rows_not_written", error=type(error).__name__, rows=len(batch))
+            for one in batch:
+                if not one.answer.done():
+                    one.answer.set_exception(unavailable())
+            return
+        for one, result in zip(batch, results, strict=True):
+            if not one.answer.done():
+                one.answer.set_result(result)
+
+    async def _written(self, items: Sequence[Item]) -> Sequence[Result]:
+        """Write the items, twice if the server has closed the connection."""
+        try:
+            async with self.pool.acquire() as connection:
+                return await self.write(connection, items)
+        except CLOSED_ERRORS:
+            async with self.pool.acquire() as connection:
+                return await self.write(connection, items)
