@@ -138,7 +138,9 @@ class EpochEngine:
             stored = await self._prepare(following)
             if stored is None:
                 return
-            await self.gate.wait(following.start_at)
+            offset = await self.gate.near(following.start_at)
+            stored = await self.publisher.in_force(stored)
+            await self.gate.open(following.start_at, offset)
             async with asyncio.timeout(STEP_SECONDS):
                 await self.publisher.publish(stored)
 

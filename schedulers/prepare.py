@@ -36,8 +36,9 @@ from zipcast.selection import SelectionSettings
 
 log = logs.logger()
 
-# An epoch that starts within this time is left as it is: its readers are about to look.
-REGENERATION_MARGIN = timedelta(seconds=1)
+# An epoch that starts within this time is left as it is: schedulers read what they are going to publish up to
+# two seconds before its start.
+REGENERATION_MARGIN = timedelta(seconds=3)
 
 
 class EpochEndedError(Exception):

@@ -2,9 +2,9 @@
 
 Owns the order in which record and stream are brought together. A crash between any two lines is repaired
 by running it again: the stream drops what it has, the mark changes a row once. Publishing waits for no lock
-and no answer of PostgreSQL; opening the epoch's rows for the other processes is `opening`'s, and goes on
-beside it. Which of record and stream is right where they disagree, and how the other one is mended, is
-`adoption`'s and `rebuild`'s.
+and no answer of PostgreSQL, since `in_force` has read the message shortly before; opening the epoch's rows
+for the other processes is `opening`'s, and goes on beside it. Which of record and stream is right where they
+disagree, and how the other one is mended, is `adoption`'s and `rebuild`'s.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from zipcast.envelope import Trust
 log = logs.logger()
 
 # The last query for the message in force may take so long; then the one in memory is published.
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.5
 LOCK_WAIT = timedelta(seconds=5)
 
 
@@ -78,7 +78,6 @@ class Publisher:
 
         The caller has waited for the start. Raises nats.errors.Error and DATABASE_ERRORS when a
         server is out of reach: call again."""
-        stored = await self._in_force(stored)
         recorded = None
         if self._last is None or self._last.epoch_id < stored.epoch_id:
             self._faults.reached(FaultPoint.BEFORE_PUBLISH)
@@ -91,9 +90,11 @@ class Publisher:
             return
         await self._mark(stored, recorded)
 
-    async def _in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew before the
-        start. A query that hangs is left alone: to cancel it would mean to wait for the server once more."""
+    async def in_force(self, stored: StoredEpoch) -> StoredEpoch:
+        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew. Called once
+        the start is so near that nobody can do that any more (`REGENERATION_MARGIN`).
+
+        A query that hangs is left alone: to cancel it would mean to wait for the server once more."""
         look = asyncio.create_task(self._look(stored.epoch_id))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)
@@ -102,7 +103,10 @@ class Publisher:
 
     async def _look(self, epoch_id: str) -> StoredEpoch | None:
         try:
-            async with self._database.connect() as connection:
+            async with self._database.begin() as connection:
+                await limit_waiting(connection, timedelta(seconds=LOOK_SECONDS))
+                # Whoever makes the message anew at this moment is waited for.
+                await epoch_changes.lock_preparation(connection)
                 return await epochs.prepared_epoch(connection, epoch_id)
         except DATABASE_ERRORS as error:
             log.warning("record_unread", epoch_id=epoch_id, error=type(error).__name__)

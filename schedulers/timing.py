@@ -28,8 +28,10 @@ TOLERATED_OFFSET = timedelta(milliseconds=250)
 STAND_BACK_SECONDS = 2.0
 # PostgreSQL is asked for its time this long before the start.
 NEAR = timedelta(seconds=1)
+# It is asked once more this long before the start, so that little time has passed since its last answer.
+LAST_QUESTION = timedelta(seconds=0.25)
 # One question for the time may take so long; then the estimate from an earlier answer counts.
-QUESTION_SECONDS = 1.0
+QUESTION_SECONDS, LAST_QUESTION_SECONDS = 1.0, 0.2
 # PostgreSQL's clock may run slower than this machine's by this share: ten times what is usual.
 WORST_DRIFT = 0.001
 
@@ -66,8 +68,8 @@ class RecordClock:
 class StartGate:
     """Opens at an epoch's start, by this machine's clock and by PostgreSQL's: the later of the two counts.
 
-    PostgreSQL is asked at the last moment. If it does not answer, what it said earlier counts, with the time
-    that has passed since: an epoch goes out on NATS while PostgreSQL hangs."""
+    PostgreSQL is asked shortly before the start and never at it: what it said counts, with the time that has
+    passed since. So an epoch goes out on NATS on time while PostgreSQL is slow, or hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
@@ -81,8 +83,12 @@ class StartGate:
         self._record.note(record_now)
 
     async def wait(self, start_at: datetime) -> None:
-        """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`; where the clocks differ
-        by more than `TOLERATED_OFFSET`, not before two seconds after it, so that others go first.
+        """As `near`, and then `open`."""
+        await self.open(start_at, await self.near(start_at))
+
+    async def near(self, start_at: datetime) -> timedelta:
+        """Return when PostgreSQL's clock is at most two seconds before `start_at`, and ours one: how far
+        PostgreSQL's is ahead of ours.
 
         Raises TimeoutError, DATABASE_ERRORS if PostgreSQL has never told its time."""
         alarmed = False
@@ -92,8 +98,7 @@ class StartGate:
             offset = record_now - self._clock.now()
             self._metrics.clock_offset(offset)
             if start_at - record_now <= 2 * NEAR:
-                await self._open(start_at, offset)
-                return
+                return offset
             # Our clock is ahead, and PostgreSQL's decides.
             if not alarmed:
                 _alarm(offset)
@@ -101,21 +106,27 @@ class StartGate:
             far = (start_at - record_now - NEAR).total_seconds()
             await self._clock.sleep(min(far, LONGEST_WAIT_SECONDS))
 
-    async def _open(self, start_at: datetime, offset: timedelta) -> None:
+    async def open(self, start_at: datetime, offset: timedelta) -> None:
+        """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`, unless it was set back
+        since `near`; where the clocks differ by more than `TOLERATED_OFFSET`, not before two seconds after
+        it, so that others go first."""
+        if self._clock.now() < start_at:
+            await sleep_until(self._clock, start_at - LAST_QUESTION)
+            await self._record_now(LAST_QUESTION_SECONDS)
         await sleep_until(self._clock, start_at)
         if abs(offset) > TOLERATED_OFFSET:
             _alarm(offset)
             start_at += timedelta(seconds=STAND_BACK_SECONDS)
-        while (early := (start_at - await self._record_now()).total_seconds()) > 0:
-            await self._clock.sleep(early)
+        while (reached := self._record.at_least()) is not None and reached < start_at:
+            await self._clock.sleep((start_at - reached).total_seconds())
 
-    async def _record_now(self) -> datetime:
+    async def _record_now(self, patience_seconds: float = QUESTION_SECONDS) -> datetime:
         """PostgreSQL's time, or what it has certainly reached. A question that hangs is left to itself: to
         cancel it would mean to wait for the server once more."""
         question = asyncio.create_task(self._ask())
         self._questions.add(question)
         question.add_done_callback(self._forget)
-        done, _ = await asyncio.wait({question}, timeout=QUESTION_SECONDS)
+        done, _ = await asyncio.wait({question}, timeout=patience_seconds)
         if done and question.exception() is None:
             return question.result()
         reached = self._record.at_least()

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from devstack.servers import Servers
 from devstack.state import State
-from storage import epochs
+from storage import epoch_changes, epochs, pending_epochs
 from tests.integration.processes import wait_until
 from tests.integration.scheduling import (
     SIGNER,
@@ -53,6 +53,28 @@ async def prepare_next(database):
     return await preparer(database).prepare(next(_INTERVALS))
 
 
+async def test_what_is_published_is_what_was_made_anew_last(database, side):
+    stored = await prepare_next(database)
+    async with database.begin() as connection:
+        await epoch_changes.lock_preparation(connection)
+        looking = asyncio.create_task(side.publisher.in_force(stored))
+        pending = await pending_epochs.pending_epoch(connection, stored.epoch_id)
+        anew = envelope.seal(
+            pending.prepared.message.model_copy(update={"issued_at": datetime(2026, 1, 1, tzinfo=UTC)}),
+            SIGNER,
+        )
+        changed = replace(pending.prepared, envelope=anew)
+        assert await pending_epochs.replace_prepared(connection, changed, stored.interval.start_at)
+    assert (await looking).envelope == anew
+
+
+async def test_a_look_that_is_locked_out_leaves_the_message_as_it_was_read(database, side):
+    stored = await prepare_next(database)
+    async with database.begin() as connection:
+        await epoch_changes.lock_preparation(connection)
+        assert await side.publisher.in_force(stored) == stored
+
+
 async def test_publishing_again_and_from_several_replicas_leaves_one_message(own_servers, database, side):
     stored = await prepare_next(database)
     other = await StreamSide.connect(own_servers, database)
@@ -88,7 +110,7 @@ async def test_what_was_made_anew_is_published_also_by_a_replica_that_holds_the_
         new = await epochs.prepared_epoch(connection, old.epoch_id)
     assert new is not None
     assert new.envelope.payload != old.envelope.payload
-    await side.publisher.publish(old)
+    await side.publisher.publish(await side.publisher.in_force(old))
     recorded = await side.stream.last()
     assert recorded is not None
     assert recorded.envelope == new.envelope

@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from schedulers.timing import LONGEST_NAP_SECONDS, STAND_BACK_SECONDS, StartGate, sleep_until
+from schedulers.timing import (
+    LAST_QUESTION,
+    LONGEST_NAP_SECONDS,
+    STAND_BACK_SECONDS,
+    StartGate,
+    sleep_until,
+)
 from tests.unit.fakes import START_AT, FakeClock
 from zipcast.calendar import EpochCalendar
 
@@ -249,6 +255,18 @@ async def test_without_postgresql_its_last_answer_opens_the_gate_and_never_early
     # A thousandth is taken off for drift, and a wrong clock leaves the start to the others.
     most = timedelta(seconds=STAND_BACK_SECONDS + 0.5) + (timedelta(minutes=2) + ago) * 0.0011
     assert max(database.now(), clock.wall) - START_AT <= most + abs(offset)
+
+
+async def test_at_the_start_itself_postgresql_is_not_asked() -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=1))
+    database = FakeDatabase(clock)
+    gate, asked = StartGate(database, clock), []
+    answer = database.now
+    database.now = lambda: asked.append(clock.wall) or answer()  # type: ignore[method-assign]
+    await gate.wait(START_AT)
+    assert 2 <= len(asked) <= 3
+    assert START_AT - 2 * SECOND <= max(asked) <= START_AT - LAST_QUESTION + timedelta(milliseconds=1)
+    assert timedelta(0) <= answer() - START_AT <= timedelta(milliseconds=1)
 
 
 async def test_an_answer_just_before_the_start_is_enough() -> None:

@@ -1,0 +1,57 @@
+"""How late epochs are: `python -m bench.starts [SECONDS]`.
+
+The whole system on this machine, with epochs of five seconds. Printed: how long after its start each epoch
+was in the stream, by nats-server's clock, and beside it what one publication takes that is written to disk.
+"""
+
+import asyncio
+import json
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+from devstack.options import StackOptions
+from devstack.stack import Stack
+from tests.integration.plain_nats import PlainNats
+
+SECONDS = 60.0
+EPOCH_SECONDS = 5
+
+
+async def publications(folder: Path, seconds: float) -> list[float]:
+    """Milliseconds of each publication of 10 KB, ten a second."""
+    took = []
+    async with PlainNats.running(folder) as server:
+        jetstream = (await server.connect()).jetstream()
+        await jetstream.add_stream(name="bench", subjects=["bench"])
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            await jetstream.publish("bench", b"x" * 10_000)
+            took.append((time.perf_counter() - began) * 1000)
+            await asyncio.sleep(0.1)
+    return took
+
+
+def show(name: str, milliseconds: list[float]) -> None:
+    p90 = quantiles(milliseconds, n=10)[-1]
+    print(f"{name:24} {len(milliseconds):5} times  median {median(milliseconds):6.1f} ms  p90 {p90:6.1f} ms")
+
+
+async def main(seconds: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="zipcast-bench-") as name:
+        options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=Path(name) / "state")
+        async with Stack.running(options):
+            published = await publications(Path(name) / "plain", seconds)
+        log = (Path(name) / "state" / "logs" / "schedulers.log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if re.search(r'"epoch_published"', line)]
+    # The first was late: it was made when the system started.
+    show("start to stream", [line["milliseconds_after_start"] for line in lines[1:]])
+    show("one publication alone", published)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS))
