@@ -21,6 +21,8 @@ from zipcast.subjects import inbox_prefix
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
+# A refusal that takes longer is nats-server's own, since nobody told it in time who may connect.
+REFUSAL_SECONDS = 1.0
 _PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 # A connection that is cut without a word is noticed within a minute.
@@ -85,11 +87,37 @@ async def connect(
     on_close: Callback,
 ) -> Client:
     """Return a connected client, or raise within CONNECT_TIMEOUT_SECONDS. A connection that is lost stays
-    closed.
+    closed. A refusal that only says that nats-server was not answered in time is not believed: try again.
 
     Raises nats.errors.Error, OSError: RefusedError when the server refuses the hotkey, CertificateError,
     nats.errors.NoServersError when nothing listens there, StrangeServerError, UnencryptedServerError."""
+    loop = asyncio.get_running_loop()
+    began = attempt_at = loop.time()
+    while True:
+        try:
+            async with asyncio.timeout_at(began + CONNECT_TIMEOUT_SECONDS):
+                return await _connect(server, signer, network, netuid, on_error, on_close)
+        except RefusedError:
+            refused_after, attempt_at = loop.time() - attempt_at, loop.time()
+            if refused_after < REFUSAL_SECONDS or attempt_at - began > CONNECT_TIMEOUT_SECONDS / 2:
+                raise
+
+
+async def _connect(
+    server: Server,
+    signer: Signer,
+    network: str,
+    netuid: int,
+    on_error: ErrorCallback,
+    on_close: Callback,
+) -> Client:
+    """As `connect`, but try once."""
     hotkey = parse_hotkey(signer.ss58_address)
+    is_open = False
+
+    async def note_close() -> None:
+        if is_open:
+            await on_close()
 
     def prove(nonce: str) -> bytes:
         try:
@@ -109,29 +137,30 @@ async def connect(
 
     client = EncryptedClient()
     try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            await client.connect(
-                server.url,
-                name=f"zipcast-sdk-{hotkey[:8]}",
-                token=hotkey,
-                signature_cb=prove,
-                inbox_prefix=inbox_prefix(hotkey),
-                tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
-                # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
-                # the caller repairs a lost connection, with a new client.
-                allow_reconnect=False,
-                # If nothing listens, nats-py would go on trying for two minutes.
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0,
-                connect_timeout=3,
-                ping_interval=_PING_SECONDS,
-                max_outstanding_pings=_UNANSWERED_PINGS,
-                error_cb=note_error,
-                closed_cb=on_close,
-            )
+        await client.connect(
+            server.url,
+            name=f"zipcast-sdk-{hotkey[:8]}",
+            token=hotkey,
+            signature_cb=prove,
+            inbox_prefix=inbox_prefix(hotkey),
+            tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
+            # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
+            # the caller repairs a lost connection, with a new client.
+            allow_reconnect=False,
+            # If nothing listens, nats-py would go on trying for two minutes.
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0,
+            connect_timeout=3,
+            ping_interval=_PING_SECONDS,
+            max_outstanding_pings=_UNANSWERED_PINGS,
+            error_cb=note_error,
+            closed_cb=note_close,
+        )
     except BaseException as error:
         await close(client)  # nats-py leaves the socket of a refused connection open
-        if isinstance(error, Exception) and not isinstance(error, nats.errors.Error | OSError):
+        if not isinstance(error, Exception):
+            raise
+        if not isinstance(error, nats.errors.Error | OSError):
             # nats-py fails in many ways on what a hostile server says; the next server must be tried.
             raise StrangeServerError(f"{server.url} does not speak NATS: {type(error).__name__}") from error
         if isinstance(error, nats.errors.Error) and "authorization violation" in str(error).lower():
@@ -143,6 +172,7 @@ async def connect(
     if not client.is_connected:
         await close(client)
         raise nats.errors.NoServersError
+    is_open = True
     return client
 
 

@@ -26,7 +26,7 @@ from runtime.token_buckets import Buckets, Rate
 from zipcast.clock import Clock, SystemClock
 from zipcast.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
-# nats-server waits 1.5 s for the callout, which waits for less.
+# nats-server waits 1.9 s for the callout, which waits for less.
 SPEND_SECONDS = 0.5
 FOLLOW_SECONDS = 2
 

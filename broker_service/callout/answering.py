@@ -27,8 +27,8 @@ from zipcast.clock import Clock
 
 log = logs.logger()
 
-# nats-server gives up on an answer after 1.5 s (nats.conf), so an older question has no asker.
-STALE_SECONDS = 1.0
+# nats-server gives up on an answer after 1.9 s (nats.conf), so an older question has no asker.
+STALE_SECONDS = 1.7
 # The same by the server's clock, which counts whole seconds and may differ from ours.
 OLD_SECONDS = 3.0
 MOST_WAITING = 2048

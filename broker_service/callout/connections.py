@@ -14,7 +14,7 @@ from runtime.registry import RegistryView
 from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, MINER_VERBS, VALIDATOR_VERBS, Verb
 
-# A grant is not yet listed until its client has read the answer; nats-server gives up after 1.5 s.
+# A grant is not yet listed until its client has read the answer; nats-server gives up after 1.9 s.
 SETTLING = timedelta(seconds=3)
 
 

@@ -16,7 +16,7 @@ from storage.database import open_engine
 from storage.tables import Epoch
 from tests.faults.observer import Observer
 from tests.integration.operator_view import until
-from tests.integration.people import client, keypair, read_sealed
+from tests.integration.people import client, keypair, raw_connection, read_sealed
 from tests.integration.processes import GENEROUS, wait_until
 from tests.integration.unopened import Unopened, unopened
 from zipcast.errors import ErrorCode, ServiceError
@@ -59,6 +59,22 @@ async def test_epochs_that_passed_while_the_scheduler_was_frozen_are_missed_not_
     assert missed.isdisjoint(observer.epoch_ids)
     assert [e.message.epoch_id for e, at in observer.heard if at < e.message.epoch_start] == []
     await observer.close()
+
+
+async def test_who_connects_while_the_callout_hangs_is_let_in_once_it_goes_on(victim: Stack):
+    frozen = victim.ready.pids["callout"]
+    os.kill(frozen, signal.SIGSTOP)
+    names = [f"miner-{number}" for number in range(1, 9)]
+    connecting = [
+        asyncio.create_task(raw_connection(victim.ready, keypair(victim.ready, name))) for name in names
+    ]
+    await asyncio.sleep(3)  # not synchronisation: the freeze itself, longer than nats-server waits
+    assert not any(one.done() for one in connecting)
+    os.kill(frozen, signal.SIGCONT)
+    connections = await asyncio.gather(*connecting)
+    assert all(one.is_connected for one in connections)
+    for one in connections:
+        await one.close()
 
 
 async def test_while_postgresql_hangs_the_next_epoch_comes_over_nats_and_is_on_record_afterwards(
