@@ -8,7 +8,7 @@ from access.requests import Arrival, Proof
 from zipcast import btauth
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
-from zipcast.protocol.verbs import Verb
+from zipcast.protocol.verbs import VERBS, Verb
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -42,10 +42,25 @@ class SignedRequest:
         """Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE)."""
         arrival, nonce_ns = self.arrival, self.unverified.nonce_ns
         method, path = arrival.method_and_path
+        if arrival.owner is None and not _is_endpoint_of(arrival.verb, method, path):
+            # The bridge may not turn a request for one endpoint into another one.
+            raise ServiceError(ErrorCode.BAD_SIGNATURE, "The request was signed for another endpoint.")
         btauth.verify(self.unverified, method=method, path=path, body=arrival.body, receivers=self.receivers)
         # To the microsecond, so that two reports signed in one second have an order.
         signed_at = UNIX_EPOCH + timedelta(microseconds=nonce_ns // 1000)
         return Proof(f"btauth:{nonce_ns}", signed_at, digest(arrival.verb, arrival.body))
+
+
+def _is_endpoint_of(verb: Verb, method: str, target: str) -> bool:
+    """Return whether the verb is found at that method and target. A HEAD is answered as a GET."""
+    http = VERBS[verb].http
+    if http is None or method not in {http.method, "HEAD" if http.method == "GET" else ""}:
+        return False
+    path = target.partition("?")[0].split("/")
+    pattern = http.path.split("/")
+    return len(path) == len(pattern) and all(
+        one == part or one.startswith("{") for one, part in zip(pattern, path, strict=True)
+    )
 
 
 def digest(verb: Verb, body: bytes) -> str:

@@ -179,6 +179,26 @@ def test_a_request_over_http_is_good_for_its_own_method_target_and_body_alone() 
         assert code(lambda arrival=arrival: admit(arrival)) is ErrorCode.BAD_SIGNATURE
 
 
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("GET", "/api/v1/zipcode-assignments/current"),
+        ("POST", "/api/v1/validation-results"),
+        ("POST", "/nowhere"),
+        ("POST", f"{TARGET}/more"),
+        ("PUT", TARGET),
+    ],
+)
+def test_a_request_signed_for_one_endpoint_is_no_other_verb(method: str, target: str) -> None:
+    """A compromised bridge names the verb; the signature names the endpoint."""
+    signed = btauth.sign(
+        VALIDATOR, method=method, path=target, body=BODY, receiver=SIGNER_HOTKEY, nonce_ns=NOW_NS
+    )
+    named = {HEADER_HTTP_METHOD: method, HEADER_HTTP_TARGET: target}
+    arrival = Arrival(Verb.S3_VALIDATOR_UPLOAD, BODY, signed | named, "request-3")
+    assert code(lambda: admit(arrival)) is ErrorCode.BAD_SIGNATURE
+
+
 def test_a_request_for_nats_is_worthless_over_http_and_the_other_way_round() -> None:
     assert code(lambda: admit(direct(VALIDATOR, Verb.S3_VALIDATOR_UPLOAD))) is (ErrorCode.BAD_SIGNATURE)
     assert code(lambda: admit_direct(bridged(), VALIDATOR)) is ErrorCode.BAD_SIGNATURE
