@@ -26,6 +26,7 @@ log = logs.logger()
 CHECK_SECONDS = 1.0
 HELD = 16
 PAGE = 50
+MAX_STEP = 10_000
 SEQUENCE_HEADER = "Nats-Sequence"
 
 
@@ -34,6 +35,7 @@ class Told:
     """One epoch as an event: `frame` is what goes over the wire."""
 
     sequence: int
+    epoch_id: str
     frame: bytes
 
 
@@ -114,7 +116,7 @@ class EpochFeed:
         return [_told(*one) for one in found]
 
     def _tell(self, sequence: int, envelope: UnverifiedEnvelope) -> None:
-        if sequence <= self.newest:
+        if not self._is_next(sequence, envelope.epoch_id):
             return
         try:
             verify(envelope, self.trust)
@@ -123,6 +125,14 @@ class EpochFeed:
             return
         self._held.append(_told(sequence, envelope))
         self._wake()
+
+    def _is_next(self, sequence: int, epoch_id: str) -> bool:
+        """Return whether it can follow the newest. A sequence is not signed: a false one, far ahead, would
+        make all that follow look old."""
+        if not self._held:
+            return sequence > 0
+        newest = self._held[-1]
+        return newest.sequence < sequence <= newest.sequence + MAX_STEP and epoch_id > newest.epoch_id
 
     def _wake(self) -> None:
         self._news.set()
@@ -140,4 +150,4 @@ def _told(sequence: int, envelope: UnverifiedEnvelope) -> Told:
         },
         separators=(",", ":"),
     )
-    return Told(sequence, f"id: {sequence}\ndata: {data}\n\n".encode())
+    return Told(sequence, envelope.epoch_id, f"id: {sequence}\ndata: {data}\n\n".encode())

@@ -26,6 +26,8 @@ GRACE_SECONDS = 2.0
 CANCEL_SECONDS = 0.2
 CANCEL_AGAIN_SECONDS = 0.5
 BEGIN_AGAIN_SECONDS = 5.0
+# Work that has not failed for so long is no longer shown as failing.
+WELL_AGAIN_SECONDS = 600.0
 
 
 class Lifecycle:
@@ -95,12 +97,16 @@ class Lifecycle:
         self.spawn(self._repeated(make, name), name)
 
     async def _repeated(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        loop, well_again = asyncio.get_running_loop(), None
         while True:
             try:
                 await make()
             except Exception as error:
                 log.error("task_failed", task=name, exc_info=error)
                 self.vitals.failing[name] = type(error).__name__
+                if well_again is not None:
+                    well_again.cancel()
+                well_again = loop.call_later(WELL_AGAIN_SECONDS, self.vitals.failing.pop, name, None)
             await asyncio.sleep(BEGIN_AGAIN_SECONDS)
 
     async def end_tasks(self) -> None:

@@ -8,9 +8,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import LegacyOptOut
 
+MAX_OPT_OUTS = 10_000
+"""More than a subnet has hotkeys. Without a limit, whoever can write rows could hold up those that read
+them."""
+
 
 async def opted_out(connection: AsyncConnection) -> frozenset[str]:
-    return frozenset((await connection.execute(select(LegacyOptOut.hotkey))).scalars())
+    """Return the hotkeys that opted out, the first MAX_OPT_OUTS of them."""
+    query = select(LegacyOptOut.hotkey).order_by(LegacyOptOut.opted_out_at, LegacyOptOut.hotkey)
+    return frozenset((await connection.execute(query.limit(MAX_OPT_OUTS))).scalars())
 
 
 async def opt_out(connection: AsyncConnection, hotkey: str, now: datetime, request_id: str) -> None:

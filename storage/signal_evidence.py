@@ -92,6 +92,9 @@ async def epochs_until(connection: AsyncConnection, start_at: datetime, count: i
     return list((await connection.execute(query.order_by(Epoch.start_at.desc()).limit(count))).scalars())
 
 
+MAX_REPORTS = 20_000
+"""Of a few epochs, the first that came: more than miners send. Reading millions of rows that somebody with
+the responder's login wrote would hold up the epochs."""
 # Of one report that names a zipcode twice, the larger count. Who says that it is complete and not how much
 # that was claims all of it.
 _FACTS = text(
@@ -109,12 +112,13 @@ _FACTS = text(
         on assigned.epoch_id = report.epoch_id and assigned.zipcode = counted.zipcode
     where report.epoch_id = any(:epochs)
     group by report.epoch_id, report.hotkey, epoch.epoch_id
+    order by min(report.received_at) limit :most
     """
 ).bindparams(bindparam("epochs", type_=ARRAY(Text)))
 
 
 async def miner_facts(connection: AsyncConnection, epoch_ids: Sequence[str]) -> list[MinerFacts]:
-    rows = await connection.execute(_FACTS, {"epochs": list(epoch_ids)})
+    rows = await connection.execute(_FACTS, {"epochs": list(epoch_ids), "most": MAX_REPORTS})
     return [MinerFacts(*row) for row in rows]
 
 
@@ -131,6 +135,8 @@ async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -
             RequestRefusal.refused_at < interval.end_at,
         )
         .group_by(RequestRefusal.hotkey)
+        .order_by(func.min(RequestRefusal.refused_at))
+        .limit(MAX_REPORTS)
     )
     rows = await connection.execute(query)
     return [NonceRefusals(str(hotkey), int(count), int(left)) for hotkey, count, left in rows]

@@ -24,7 +24,9 @@ def load_hotkey(wallets: Path, name: str, hotkey: str = "default") -> Keypair:
     if keyfile_data_is_encrypted(data):
         raise WalletError(f"{path} is encrypted; use an unencrypted hotkey")
     try:
-        return deserialize_keypair_from_keyfile_data(data)
+        keypair = deserialize_keypair_from_keyfile_data(data)
+        keypair.sign(b"")  # a file without the private key is no use
+        return keypair
     except Exception:  # noqa: BLE001 - the native library raises types of its own, with keys in their text
         raise WalletError(f"{path} is not a hotkey file") from None
 

@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
@@ -20,7 +21,7 @@ from schedulers.registry.chain import ChainAnswer
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.messages import RegisteredNeuron
 
-MAX_MEMORY_BYTES = 4 * 1024**3
+MAX_MEMORY_BYTES = 2 * 1024**3
 """Of address space. The SDK takes 1 GB of it, most of which it never touches."""
 
 
@@ -95,6 +96,8 @@ def _retry_after(error: Exception) -> float:
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    # If the machine runs out of memory, this process goes first.
+    Path("/proc/self/oom_score_adj").write_text("1000")
     os.nice(10)  # what a node makes it do must not slow down the schedulers
     answers, sys.stdout = sys.stdout, sys.stderr  # what the SDK prints is no answer
     asyncio.run(serve(sys.stdin, answers))

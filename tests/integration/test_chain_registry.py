@@ -38,7 +38,7 @@ async def chain():
         yield chain
 
 
-def registry(*chains: StandInChain, netuid: int = 46, deadline_seconds: float = 10) -> ChainRegistry:
+def registry(*chains: StandInChain, netuid: int = 46, deadline_seconds: float = 60) -> ChainRegistry:
     return ChainRegistry("test", netuid, tuple(chain.endpoint for chain in chains), deadline_seconds)
 
 

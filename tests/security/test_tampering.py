@@ -215,8 +215,8 @@ async def test_a_signature_for_another_subnets_service_is_refused_over_http_too(
 BODIES = {
     "a key twice": lambda text: text[:-1] + ',"hotkey":"x"}',
     "a key twice, escaped": lambda text: text[:-1] + ',"\\u0068otkey":"x"}',
-    "depth": lambda text: text[:-1] + ',"x":' + "[" * 5000 + "]" * 5000 + "}",
-    "depth without an end": lambda text: text[:-1] + ',"x":' + '{"a":' * 10_000,
+    "depth": lambda text: text[:-1] + ',"x":' + "[" * 2000 + "]" * 2000 + "}",
+    "depth without an end": lambda text: text[:-1] + ',"x":' + '{"a":' * 1_000,
     "a list": lambda text: f"[{text}]",
     "NaN": lambda text: text[:-1] + ',"x":NaN}',
     "more behind it": lambda text: text + text,
