@@ -1,1 +1,1 @@
-"""Who may ask for what."""
+"""Access control: the checks that a request passes."""

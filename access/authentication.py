@@ -23,8 +23,8 @@ class SignedRequest:
 
     @classmethod
     def read(cls, arrival: Arrival, receivers: frozenset[Hotkey]) -> "SignedRequest":
-        """Raises ServiceError(MALFORMED_AUTH | MALFORMED_HOTKEY), and BAD_SIGNATURE if the subject it came on
-        belongs to another hotkey."""
+        """Read the signature's headers. Raises ServiceError(MALFORMED_AUTH | MALFORMED_HOTKEY), and
+        BAD_SIGNATURE if the subject belongs to another hotkey."""
         unverified = btauth.parse(arrival.headers)
         if arrival.owner not in {None, unverified.hotkey}:
             raise ServiceError(ErrorCode.BAD_SIGNATURE, "The subject belongs to another hotkey.")
@@ -35,11 +35,11 @@ class SignedRequest:
         return self.unverified.hotkey
 
     def require_fresh(self, now: datetime) -> None:
-        """Raises ServiceError(STALE_REQUEST)."""
+        """Check the signed time. Raises ServiceError(STALE_REQUEST)."""
         btauth.check_fresh(self.unverified, int(now.timestamp() * 1_000_000_000))
 
     def verify(self) -> Proof:
-        """Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE)."""
+        """Verify the signature. Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE)."""
         arrival, nonce_ns = self.arrival, self.unverified.nonce_ns
         method, path = arrival.method_and_path
         if arrival.owner is None and not _is_endpoint_of(arrival.verb, method, path):
@@ -64,5 +64,5 @@ def _is_endpoint_of(verb: Verb, method: str, target: str) -> bool:
 
 
 def digest(verb: Verb, body: bytes) -> str:
-    """Return the SHA-256 by which two bodies under one signed text are told apart, lower-case hex."""
+    """Return the SHA-256, lower-case hex, that tells two bodies under one signed text apart."""
     return hashlib.sha256(f"{verb}\n".encode() + body).hexdigest()

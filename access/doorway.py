@@ -1,7 +1,7 @@
-"""What both processes that let requests in, responder and bridge, are built on.
+"""Wires together what responder and bridge share: registry, admins, opt-outs, running epoch, limits, refusal
+log.
 
-Owns the wiring of who is known (registry, admins, opt-outs), what runs now, what is limited and what was
-refused: from settings to a `Pipeline`, and the tasks that keep it up to date.
+From settings it makes a `Pipeline`, and the tasks that keep it up to date.
 """
 
 import asyncio
@@ -84,8 +84,8 @@ class Doorway:
         return refusal is None
 
     async def follow(self, connection: Client) -> None:
-        """Learn what is in force now, and go on learning until the process ends. A connection that is not
-        open yet will do: the record knows as well."""
+        """Read the present state, and follow it until the process ends. The connection need not be open yet:
+        the database has the state as well."""
         recall = recall_from(self.database, self.settings.bt_network, self.settings.net_uid)
         follower = RegistryFollower(connection.jetstream(timeout=2), self.registry, self.clock, recall)
         await asyncio.gather(follower.poll(), self.current.check(), self.opted_out.read())
@@ -99,6 +99,6 @@ class Doorway:
         await connection.subscribe(EPOCH, cb=self.current.hear)
 
     async def close(self) -> None:
-        """After the process's tasks have ended: what was refused is written down."""
+        """Write the refusals that are left, after the process's tasks have ended, and close the database."""
         await self.refusals.write()
         await self.database.dispose()

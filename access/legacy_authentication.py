@@ -36,7 +36,8 @@ class LegacyRequest:
 
     @classmethod
     def read(cls, arrival: Arrival, opted_out: Container[str]) -> "LegacyRequest":
-        """Raises ServiceError(MALFORMED_AUTH | MALFORMED_REQUEST | MALFORMED_HOTKEY | MALFORMED_EPOCH_ID)."""
+        """Read the identity and the texts that it may have signed. Raises ServiceError(MALFORMED_AUTH |
+        MALFORMED_REQUEST | MALFORMED_HOTKEY | MALFORMED_EPOCH_ID)."""
         fields = parse_object(arrival.body) if arrival.query is None else arrival.query
         templates = VERBS[arrival.verb].commitments
         if not templates:
@@ -52,15 +53,15 @@ class LegacyRequest:
         return self.unverified.hotkey
 
     def require_fresh(self, now: datetime) -> None:
-        """Raises ServiceError(STALE_REQUEST)."""
+        """Check the timestamp. Raises ServiceError(STALE_REQUEST)."""
         auth.check_commitment_fresh(self.unverified, VERBS[self.verb].window, now.timestamp())
 
     def verify(self) -> Proof:
-        """Raises ServiceError(BAD_SIGNATURE | LEGACY_REFUSED)."""
+        """Verify the signature. Raises ServiceError(BAD_SIGNATURE | LEGACY_REFUSED)."""
         hotkey, text = auth.verify_commitment(self.unverified, self.texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
-        # Without the signature: signing the same text again gives another one.
+        # Leave the signature out: signing the same text again gives another one.
         asked = {name: value for name, value in self.fields.items() if name != "signature"}
         body = json.dumps(asked, sort_keys=True).encode()
         signed_at = datetime.fromtimestamp(self.unverified.timestamp, UTC)
@@ -68,17 +69,17 @@ class LegacyRequest:
 
 
 def named_coldkey(fields: Fields) -> Hotkey:
-    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
+    """Return the field `coldkey`. Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
     return _address(fields, "coldkey", "coldkey")
 
 
 def named_miner(fields: Fields) -> Hotkey:
-    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
+    """Return the field `miner_hotkey`. Raises ServiceError(MALFORMED_REQUEST | MALFORMED_HOTKEY)."""
     return _address(fields, "miner_hotkey", "minerHotkey")
 
 
 def named_epoch(fields: Fields) -> str:
-    """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID)."""
+    """Return the field `epochId`. Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID)."""
     epoch_id = fields.get("epochId", fields.get("epoch_id"))
     if not isinstance(epoch_id, str):
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "epochId: must be an epoch id.")
@@ -96,7 +97,7 @@ def _filled(template: str, unverified: UnverifiedCommitment, fields: Fields) -> 
 
 
 def _identity(fields: Fields) -> UnverifiedCommitment:
-    """Raises ServiceError naming the field."""
+    """Read hotkey, timestamp and signature. Raises ServiceError naming the field."""
     if fields.get("signature") is None:
         raise ServiceError(
             ErrorCode.MALFORMED_AUTH, "signature is missing: send hotkey, timestamp and signature."

@@ -51,12 +51,12 @@ class Pipeline:
         Raises ServiceError; VerifiedRefusalError once the signature was verified."""
         spec = VERBS[arrival.verb]
         if arrival.owner is not None:
-            # Only the owner can publish on the subject, so this counts against nobody else.
+            # Only the owner can publish on the subject, so no other hotkey is charged.
             await self.limits.charge_sender(arrival.owner)
         _require_small(arrival, spec)
         unverified = self._read(arrival)
         unverified.require_fresh(self.clock.now())
-        if spec.who is not Asker.ADMIN:  # who is an admin shows by a valid signature alone
+        if spec.who is not Asker.ADMIN:  # an admin is recognised by a valid signature alone
             self.registry.require_registered(unverified.hotkey)
         proof = unverified.verify()
         hotkey = unverified.hotkey
@@ -91,7 +91,7 @@ class Pipeline:
 
 
 def _require_small(arrival: Arrival, spec: VerbSpec) -> None:
-    """Raises ServiceError(PAYLOAD_TOO_LARGE)."""
+    """Check the size of headers and body. Raises ServiceError(PAYLOAD_TOO_LARGE)."""
     if sum(len(name) + len(value) for name, value in arrival.headers.items()) > MAX_HEADER_BYTES:
         raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"Headers hold at most {MAX_HEADER_BYTES} bytes.")
     if len(arrival.body) > spec.max_body_bytes:

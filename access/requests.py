@@ -33,7 +33,7 @@ class Arrival:
 
     @property
     def is_legacy(self) -> bool:
-        """Whether it must carry a legacy identity. Such a text does not cover the whole request."""
+        """Return whether it must carry a legacy identity. Such a text does not cover the whole request."""
         return self.owner is None and HEADER_HOTKEY not in self.headers
 
     @property
@@ -45,7 +45,7 @@ class Arrival:
 
     @property
     def method_and_path(self) -> tuple[str, str]:
-        """What a `btauth/1` signature must name."""
+        """The method and path that a `btauth/1` signature must name."""
         if self.owner is not None:
             return "NATS", subjects.request(self.owner, self.verb)
         return self.headers.get(HEADER_HTTP_METHOD, ""), self.headers.get(HEADER_HTTP_TARGET, "")
@@ -68,10 +68,10 @@ class Unverified(Protocol):
     def hotkey(self) -> Hotkey: ...
 
     def require_fresh(self, now: datetime) -> None:
-        """Raises ServiceError(STALE_REQUEST)."""
+        """Check the signed time. Raises ServiceError(STALE_REQUEST)."""
 
     def verify(self) -> Proof:
-        """Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE | LEGACY_REFUSED)."""
+        """Verify the signature. Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE | LEGACY_REFUSED)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ class SigningNkey:
 
 
 def verify(kind: Kind, public: str, message: bytes, signature: bytes) -> None:
-    """Raises NkeyError unless `public` signed `message`."""
+    """Verify a signature. Raises NkeyError unless `public` signed `message`."""
     try:
         VerifyKey(decode_public(kind, public)).verify(message, signature)
     except (BadSignatureError, ValueError):
@@ -106,7 +106,7 @@ class CurveNkey:
         self._box = lru_cache(maxsize=_MOST_PEERS)(self._make_box)
 
     def open(self, sealed: bytes, sender: str) -> bytes:
-        """Raises NkeyError when the box is not from `sender` to us."""
+        """Open a box. Raises NkeyError if it is not from `sender` to us."""
         if sealed[:4] != _BOX_VERSION or len(sealed) < 28:
             raise NkeyError("not an xkv1 box")
         try:

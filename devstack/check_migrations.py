@@ -36,7 +36,7 @@ def _is_declared(name: str | None, kind: str, parents: object) -> bool:
 
 
 def differences(connection: Connection) -> list[object]:
-    """What alembic would still change."""
+    """Return the changes that alembic would still make."""
     # A table of the default schema would be compared as one without a schema.
     connection.execute(text("set search_path = pg_catalog"))
     connection.dialect.default_schema_name = "pg_catalog"

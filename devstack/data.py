@@ -34,8 +34,9 @@ async def load_data(database_url: str, zipcodes: Path | None) -> None:
 
 
 async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
-    """Not again what is in force and fresh: an import is a new version of the data. The sample states
-    no dates, so it is as fresh as its import, and goes stale unless it is imported now and then."""
+    """Import the file unless its data is in force and fresh: an import is a new version of the data. The
+    sample states no dates, so it is as fresh as its import, and goes stale unless it is imported now and
+    then."""
     now = datetime.now(UTC)
     in_force = await _newest(engine)
     if zipcodes is None and in_force is not None and in_force.source_name != SAMPLE_ZIPCODES.name:
@@ -51,7 +52,7 @@ async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
 
 
 async def _newest(engine: AsyncEngine) -> Row[str, str, datetime] | None:
-    """Of the versions that came from a file."""
+    """Return the newest of the versions that came from a file."""
     newest = (
         select(ZipcodeImport.source_name, ZipcodeImport.source_sha256, ZipcodeImport.imported_at)
         .where(not_(ZipcodeImport.source_name.startswith(SOURCE_PREFIX)))

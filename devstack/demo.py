@@ -59,7 +59,7 @@ class Demo:
         return demo
 
     async def run(self) -> None:
-        """Everybody at once, until all is done or patience ends."""
+        """Ask all miners at once, until all are done or the time is over."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
                 for name in self.wallets:
@@ -83,7 +83,8 @@ class Demo:
                     return
 
     def _note(self, who: str, received: ReceivedEpoch) -> bool:
-        """Count what was pushed; what ran already when we came is not part of the demonstration."""
+        """Count the epochs that were pushed; the one that ran already at the start is not part of the
+        demonstration."""
         epoch_id = received.epoch.message.epoch_id
         if received.via != "push" or not self.board.counts(epoch_id):
             return False
@@ -92,7 +93,7 @@ class Demo:
         return True
 
     async def _mine(self, who: str, client: ZipcastClient, epoch: VerifiedEpoch) -> None:
-        """Upload what was collected to the folder that was issued."""
+        """Upload the collected file to the folder that was issued."""
         epoch_id = epoch.message.epoch_id
 
         async def step() -> None:

@@ -17,7 +17,7 @@ from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
 MAX_LOG_BYTES = 64 * 1024**2
-"""A larger log is emptied; one copy of what it held is kept."""
+"""A larger log is emptied; one copy of its content is kept."""
 # A running part is checked this often, and started again after it has not worked for so long.
 _LOOK_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
@@ -35,7 +35,7 @@ class PartStarted:
 
 @dataclass(frozen=True, slots=True)
 class PartDied:
-    """A part ended that nobody stopped; `tail` is the end of its log."""
+    """A part ended unexpectedly; `tail` is the end of its log."""
 
     name: str
     status: str

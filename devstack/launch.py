@@ -66,7 +66,7 @@ def _keep_only(capability: int) -> None:
 
 
 def _require_reach(program: str, folder: str) -> None:
-    """Try, and say in one line what stands in the way."""
+    """Try, and report an obstacle in one line."""
     try:
         Path(program).open("rb").close()
         next(Path(folder).iterdir(), None)

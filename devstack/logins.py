@@ -49,7 +49,7 @@ async def _ensure(connection: Any, role: str, how: str) -> None:
 
 
 async def _set(connection: Any, login: str, settings: Mapping[str, str]) -> None:
-    """As deploy/logins.sql does, but for every database, since each test makes one."""
+    """Set up the logins as deploy/logins.sql does, but for every database, since each test makes one."""
     await connection.execute(f"alter role {quoted(login)} reset all")
     for name, value in settings.items():
         await connection.execute(f"alter role {quoted(login)} set {assignment(name, value)}")

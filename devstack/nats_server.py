@@ -14,7 +14,7 @@ from devstack.state import State
 
 # Less free space than this is a full disk.
 ROOM_BYTES = 4 << 20
-# For plain HTTP, asked for every second: reading the certificates of all authorities takes 45 ms each time.
+# For plain HTTP, asked every second: reading the certificates of all authorities takes 45 ms each time.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -46,7 +46,7 @@ def nats_part(state: State, ports: Ports) -> Part:
 
 
 async def answers(url: str) -> bool:
-    """Whether a GET of a local http URL is answered with 200 within 2 s."""
+    """Return whether a GET of a local http URL is answered with 200 within 2 s."""
     return await status_of(url) == httpx.codes.OK
 
 
@@ -60,7 +60,8 @@ async def status_of(url: str) -> int | None:
 
 
 def _configuration(state: State, ports: Ports) -> Mapping[str, str]:
-    """What `nats.conf` reads. Values are parsed as its own syntax, in which strings are quoted as in JSON."""
+    """Return the variables that `nats.conf` reads. Values are parsed as its own syntax, in which strings are
+    quoted as in JSON."""
     quoted = {
         "NATS_SERVER_NAME": "zipcast-devstack",
         "NATS_LISTEN": f"{HOST}:{ports.nats}",

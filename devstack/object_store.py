@@ -30,7 +30,7 @@ _ACCOUNT = "000000000000"
 _ROLE = "zipcast-uploads"
 ROLE_ARN = f"arn:aws:iam::{_ACCOUNT}:role/{_ROLE}"
 _JWT_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-# The very document that docs/s3-setup.md tells an operator to put, so that the tests try it.
+# The same document that docs/s3-setup.md gives to an operator, so that the tests try it.
 _ROLE_POLICY = Path(__file__).parents[1] / "deploy" / "s3" / "role-policy.json"
 # SeaweedFS puts these beside every gRPC port and does not always remove them.
 _SOCKETS = ("master", "volume", "filer", "s3", "admin")
@@ -145,7 +145,7 @@ def _write_configuration(state: State) -> None:
     (state.objects / "data").mkdir(mode=0o700, exist_ok=True)
     _write(state.objects / "s3.json", json.dumps(_identities(kept), indent=2))
     _write(state.objects / "iam.json", json.dumps(_iam(kept), indent=2))
-    # Without these keys the filer's port lets anyone on this machine read and write.
+    # Without these keys the filer's port lets every user of this machine read and write.
     sections = (
         f'[{name}]\nkey = "{kept[_jwt_name(name)]}"\nexpires_after_seconds = 60\n' for name in _JWT_SECTIONS
     )

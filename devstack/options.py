@@ -12,7 +12,7 @@ DEFAULT_EPOCH_SECONDS = 60
 _LENGTH = re.compile(r"([0-9]{1,6})(s|m|h)?")
 _UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
-# As for the scheduler (EPOCH_DURATION_SECONDS).
+# The same bounds as the scheduler's (EPOCH_DURATION_SECONDS).
 SHORTEST_EPOCH_SECONDS = 2
 
 

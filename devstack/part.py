@@ -37,12 +37,12 @@ class Part:
     """True if the part runs, but does not work and will not by itself: then it is started again."""
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
-    """What the program gets when the whole stack is killed."""
+    """The signal that the program gets when the whole stack is killed."""
     user: tuple[int, int] | None = None
     """(uid, gid) to run as, where it must not be root."""
     start_timeout_seconds: float = 30.0
     internal: str = ""
-    """Where it shows `/metrics` and `/health`, if it does."""
+    """The address of its `/metrics` and `/health`, if it has them."""
 
 
 def launch_command(

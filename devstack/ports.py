@@ -48,8 +48,8 @@ NAMES = tuple(field.name for field in fields(Ports))
 
 @contextmanager
 def chosen_ports(kept: Path, port_base: int | None = None) -> Iterator[Ports]:
-    """The ports of this run, written to `kept` for the next one; inside, nobody else chooses them. Raises
-    PortsTakenError."""
+    """Yield the ports of this run, and write them to `kept` for the next one; inside, no other stack chooses
+    them. Raises PortsTakenError."""
     with ExitStack() as claims:
         ports = _free(_read(kept), claims) if port_base is None else _consecutive(port_base, claims)
         kept.write_text(json.dumps(asdict(ports), indent=2) + "\n")
@@ -57,7 +57,8 @@ def chosen_ports(kept: Path, port_base: int | None = None) -> Iterator[Ports]:
 
 
 def _claim(port: int, claims: ExitStack) -> bool:
-    """Whether it is free and no other stack's: claimed then until `claims` ends, or the process.
+    """Return whether the port is free and no other stack's; it is claimed then until `claims` ends, or the
+    process.
 
     A claim is a name in Linux's abstract namespace, which is as wide as that of the ports; elsewhere two
     stacks that start at once may still choose the same."""

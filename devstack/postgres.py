@@ -76,7 +76,7 @@ def database_url(state: State, ports: Ports, database: str = DATABASE) -> str:
 
 
 def server_user() -> tuple[int, int] | None:
-    """Return whom PostgreSQL runs as: (uid, gid) of `nobody` under root, otherwise ourselves."""
+    """Return the user that PostgreSQL runs as: (uid, gid) of `nobody` under root, otherwise ourselves."""
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")
@@ -164,8 +164,8 @@ def quoted(name: str) -> str:
 
 
 def clear_leftovers(data: Path) -> None:
-    """End what a killed run left working on `data`, then drop its pid file: the number may belong to
-    somebody else by now, and PostgreSQL would not start. Raises PartFailedError after 5 s."""
+    """End the processes that a killed run left working on `data`, then drop its pid file: the number may
+    belong to another process by now, and PostgreSQL would not start. Raises PartFailedError after 5 s."""
     if not _PROC.is_dir():
         return
     deadline = time.monotonic() + 5

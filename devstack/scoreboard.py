@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclass(slots=True)
 class Cell:
-    """One participant in one epoch. `tasks` maps what was to be done to whether it was."""
+    """One participant in one epoch. `tasks` maps each task to whether it was done."""
 
     milliseconds: float | None = None
     tasks: dict[str, bool] = field(default_factory=dict)

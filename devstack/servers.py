@@ -70,7 +70,7 @@ class Servers:
 
     @property
     def http_url(self) -> str:
-        """Where the HTTP bridge listens, if one is started."""
+        """The address of the HTTP bridge, if one is started."""
         return f"http://{HOST}:{self.ports.http}"
 
     @property
@@ -89,7 +89,7 @@ class Servers:
 
     @property
     def s3_environment(self) -> dict[str, str]:
-        """What the responder gets to reach the object store."""
+        """The settings by which the responder reaches the object store."""
         return object_store.responder_environment(self.state, self.ports)
 
     @property
@@ -110,11 +110,12 @@ class Servers:
         return postgres.database_url(self.state, self.ports, name)
 
     async def drop_database(self, url: str) -> None:
-        """Drop what `fresh_database` made, cutting whoever is still connected."""
+        """Drop the database that `fresh_database` made, cutting its connections."""
         await postgres.drop_database(self.admin_url, urlsplit(url).path.removeprefix("/"))
 
     async def _make_template(self) -> None:
-        """Once per run, from nothing: the migrations may have changed since the last one."""
+        """Make a migrated database once per run, from nothing: the migrations may have changed since the last
+        one."""
         async with self._template:
             if self._template_made:
                 return

@@ -41,7 +41,7 @@ def draw(
         return
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
-    picture = drawn.getvalue().partition("<svg")  # what comes before belongs to a file of its own
+    picture = drawn.getvalue().partition("<svg")  # the part before it belongs to a file of its own
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in report
     )

@@ -96,7 +96,7 @@ class Stack:
         self.ready.write(state.ready)
 
     def _on_event(self, event: Event) -> None:
-        """Keep the process ids in `ready.json` true, then tell whoever asked."""
+        """Keep the process ids in `ready.json` true, then call the listener."""
         if self.servers.state.ready.exists():
             self.ready.write(self.servers.state.ready)
         self._report(event)

@@ -69,7 +69,7 @@ class State:
         return self.root / "ports.json"
 
     def create(self) -> None:
-        """Make the folders that are missing. Raises StateUnusableError, also for somebody else's servers:
+        """Make the folders that are missing. Raises StateUnusableError, also for another user's servers:
         starting on their folder would first stop the PostgreSQL that runs there."""
         servers = (self.nats, self.postgres, self.objects)
         folders = (self.keys, self.logs, self.run, *servers, self.wallets, self.admin_wallets)
@@ -99,7 +99,7 @@ class State:
 
     @property
     def has_keys(self) -> bool:
-        """Whether the set is whole; it is before any server has started."""
+        """Return whether the set is complete; it is before any server has started."""
         return (self.keys / "nats.env").exists()
 
     def ensure_keys(self) -> None:
@@ -115,7 +115,7 @@ class State:
                 self._keep(process, fresh[process] | kept)
 
     def ensure_secrets(self, process: str, fresh: dict[str, str]) -> dict[str, str]:
-        """What was kept for `process`, or `fresh`, kept from now on."""
+        """Return the saved secrets of `process`; if there are none, save and return `fresh`."""
         if not self.keys_of(process):
             self._keep(process, fresh)
         return self.keys_of(process)

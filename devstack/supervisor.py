@@ -26,7 +26,8 @@ async def together(*work: Coroutine[None, None, None]) -> None:
 
 
 class Supervisor:
-    """`report` is told of every start and every unexpected end, from the event loop."""
+    """Keeps parts running. `report` is called for every start and every unexpected end, from the event
+    loop."""
 
     def __init__(self, report: Callable[[Event], None]) -> None:
         self._report = report

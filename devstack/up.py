@@ -78,7 +78,7 @@ def _exit_code(run: "asyncio.Task[None]", console: Console) -> int:
 
 
 def show_parts(console: Console, stack: Stack) -> None:
-    """What runs where: a table on a terminal, one plain line each elsewhere."""
+    """Show where each part runs: a table on a terminal, one plain line each elsewhere."""
     rows = [(part.name, part.address, part.internal, _short(part.log)) for part in stack.parts]
     rows.append(("nats monitoring", stack.servers.monitoring_url, "", ""))
     if not console.is_terminal:

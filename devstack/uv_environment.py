@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# By pip's option: the variable, and the variables that show that uv was given something itself.
+# By pip's option: the variable, and the variables that show that uv has a setting of its own.
 _VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
     "extra-index-url": ("UV_INDEX", ("UV_INDEX", "UV_EXTRA_INDEX_URL")),
@@ -21,7 +21,7 @@ _VARIABLES = {
     "cert": ("SSL_CERT_FILE", ("SSL_CERT_FILE",)),
     "proxy": ("ALL_PROXY", ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy")),
 }
-# From the weakest to the strongest, as pip reads them.
+# Ordered from the weakest to the strongest, as pip reads them.
 _SECTIONS = ("global", "install", ":env:")
 
 

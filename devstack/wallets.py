@@ -1,7 +1,7 @@
-"""Wallets to try things with, and the registry that stands in for the chain.
+"""Makes wallets to try things with, and the registry that replaces the chain.
 
-Owns both until a person edits them: what exists is never written again. The layout is the one of
-bittensor's own tools, so that a miner's code finds these wallets with nothing but a path.
+Existing files are never written again, so a person may edit them. The layout is the one of bittensor's own
+tools, so that a miner's code finds these wallets with nothing but a path.
 """
 
 import json

@@ -29,12 +29,12 @@ from zipcast.protocol.verbs import VERBS, Verb
 from zipcast.subjects import EPOCH
 
 USER = "bridge"
-# What has begun is finished, also if it waits for the responder until that is given up.
+# A request under way is finished at a stop, even if it waits for the responder until its timeout.
 FINISH_SECONDS = int(TIMEOUT_SECONDS) + 1
 
 
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
-    """Serve until told to stop; requests under way are finished."""
+    """Serve until the process is to stop; requests under way are finished."""
     metrics = BridgeMetrics(life.vitals.registry)
     doorway = Doorway.of(settings, USER, life)
     if not await doorway.has_safe_rights():
@@ -42,7 +42,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     asking = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
     following = Link(settings.nats_url, f"{USER}-follow", settings.bridge_follow_nats_seed, life)
     feed = EpochFeed(doorway.database, doorway.current.trust, doorway.clock)
-    # What the record alone can answer is answered before NATS is there, and while it is not.
+    # Requests that need the database alone are answered before NATS is there, and while it is away.
     life.spawn(_stay_linked(asking, life), "nats")
     life.spawn(_follow_epochs(following, doorway, feed), "nats-follow")
     await doorway.follow(following.connection)

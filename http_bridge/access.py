@@ -49,7 +49,7 @@ def client_address(scope: Scope) -> str:
 
 
 def mark(scope: Scope, result: ErrorCode | Literal["cut_off"]) -> None:
-    """What became of this request, unless it was answered."""
+    """Note the result of a request that was not answered as asked."""
     scope[_RESULT] = str(result)
 
 
@@ -85,7 +85,7 @@ class Access:
                 self._tell(scope, status, self.clock.monotonic() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        """`status` 0: there was nobody left to answer."""
+        """Log and measure the request. `status` 0: the client was gone before an answer."""
         self.metrics.request(_route(scope), scope.get(_RESULT, ANSWERED) if status else CUT_OFF, seconds)
         log.info(
             "http_request",
@@ -108,8 +108,8 @@ def _route(scope: Scope) -> str:
 
 
 def _guarded(headers: RawHeaders, identity: str, scheme: str) -> RawHeaders:
-    """With the request's id, and with what tells a browser not to guess, frame or leak. A page's own, laxer
-    policy stays. In raw form: this is done for every reply."""
+    """Add the request's id, and headers that keep a browser from guessing types, framing or leaking. A page's
+    own, laxer policy stays. Works on raw headers, since it runs for every reply."""
     more = [*_GUARDS, (_ID_HEADER, identity.encode())]
     if not any(name == _POLICY[0] for name, _ in headers):
         more.append(_POLICY)

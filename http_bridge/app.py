@@ -37,7 +37,7 @@ JSON = "application/json"
 
 @dataclass(slots=True)
 class Bridge:
-    """What the endpoints work with."""
+    """The parts that the endpoints work with."""
 
     pipeline: Pipeline
     current: CurrentEpoch

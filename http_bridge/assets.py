@@ -58,7 +58,8 @@ class AssetFolder:
         return cls({path: Asset.of(content, _media_type(path)) for path, content in _files(folder)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Raises HTTPException: 405 for another method than GET, 404 for another path."""
+        """Answer a request for one asset. Raises HTTPException: 405 for another method than GET, 404 for
+        another path."""
         if scope["method"] != "GET":
             raise HTTPException(405)
         path = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")

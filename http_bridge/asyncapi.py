@@ -1,7 +1,7 @@
-"""Writes `/asyncapi.json`: the NATS subjects, what is sent on them, and what comes back.
+"""Writes `/asyncapi.json`: the NATS subjects, their requests and their replies.
 
-Everything is taken from `VERBS` and the wire models. The bridge's own subjects are left out: nobody else can
-use them.
+Everything is taken from `VERBS` and the wire models. The bridge's own subjects are left out: only the bridge
+can use them.
 """
 
 from importlib.metadata import version

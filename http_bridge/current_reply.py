@@ -44,7 +44,8 @@ class CurrentReply:
 
 
 def accepts_gzip(accepted: str) -> bool:
-    """Whether gzip is named, or all are, and not with a weight of nothing (RFC 9110, 12.5.3)."""
+    """Return whether the client accepts gzip: it is named, or `*` is, and not with a weight of 0 (RFC 9110,
+    12.5.3)."""
     for stated in accepted.lower().split(","):
         name, _, weight = stated.partition(";")
         if name.strip() in {"gzip", "x-gzip", "*"}:
@@ -53,7 +54,8 @@ def accepts_gzip(accepted: str) -> bool:
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
-    """Whether the client holds that representation: weak comparison, a list, or `*` (RFC 9110, 13.1.2)."""
+    """Return whether the client holds that representation: weak comparison, a list, or `*` (RFC 9110,
+    13.1.2)."""
     if if_none_match is None:
         return False
     stated = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]

@@ -109,7 +109,7 @@ def add_public(
     query: type[WireModel] | None = None,
     is_reply_when_unavailable: bool = False,
 ) -> None:
-    """Route a GET that nobody signs to the endpoint. `query` is a model of its parameters.
+    """Route a GET without a signature to the endpoint. `query` is a model of its parameters.
     `is_reply_when_unavailable`: with status 503, too, it answers with `reply`."""
     responses = _responses((reply,), ANY_REQUEST | frozenset(errors))
     if is_reply_when_unavailable:

@@ -17,7 +17,7 @@ from zipcast.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 _BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
-# As nginx calls it in its logs; it is never sent.
+# nginx logs this status for it; it is never sent.
 _CUT_OFF_STATUS = 499
 _MESSAGES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
 
@@ -44,7 +44,7 @@ def install(app: FastAPI, clock: Clock) -> None:
         return reply(request, ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged."))
 
     async def cut_off(request: Request, _: Exception) -> Response:
-        """Nobody is left to read it."""
+        """Answer a client that has hung up."""
         mark(request.scope, CUT_OFF)
         return Response(status_code=_CUT_OFF_STATUS)
 

@@ -1,6 +1,6 @@
-"""What the code itself knows and clients ask: what to sign for what, and where files go.
+"""Answers `/commitment-formats` and `/structure-info`: what to sign for each endpoint, and where files go.
 
-Owns the shape of `/commitment-formats` and `/structure-info`; the texts stand in `VERBS`.
+The texts are those of `VERBS`.
 """
 
 from pydantic import Field

@@ -64,7 +64,8 @@ class EpochFeed:
             log.error("epoch_refused", reason=type(error).__name__)
 
     async def run(self) -> None:
-        """Until cancelled. While the record is away, what is heard is told."""
+        """Check the database again and again until cancelled. While it is away, epochs that come over NATS
+        are passed on."""
         while True:
             try:
                 await self.check()
@@ -73,9 +74,10 @@ class EpochFeed:
             await self.clock.sleep(CHECK_SECONDS)
 
     async def check(self) -> None:
-        """Tell what the record has and nobody was heard to say. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Pass on epochs that the database has and that did not come over NATS. Raises
+        ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
-            # At the start only the newest: older ones are read when somebody lacks them.
+            # At the start only the newest is read: older ones are read when a listener lacks them.
             found = await history.streamed_after(connection, self.newest, PAGE, newest_first=not self._held)
         for sequence, envelope in found[-1:] if not self._held else found:
             self._tell(sequence, envelope)
@@ -86,9 +88,10 @@ class EpochFeed:
         self._wake()
 
     async def after(self, sequence: int | None) -> AsyncIterator[Told]:
-        """What came after that sequence, as far as it is kept; without one, the newest alone.
+        """Yield the epochs after that sequence, as far as they are kept; without a sequence, the newest
+        alone.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE) if the record is needed for it and away."""
+        Raises ServiceError(SERVICE_UNAVAILABLE) if the database is needed for it and away."""
         if sequence is None:
             for told in list(self._held)[-1:]:
                 yield told

@@ -55,7 +55,8 @@ class Forwarder:
         await self.connection.flush(timeout=HEALTH_TIMEOUT_SECONDS)
 
     async def ask_health(self) -> HealthReply:
-        """How the responder is, and what it can reach. Raises TimeoutError, NatsError, ValidationError."""
+        """Return the responder's health, and that of the parts that it can reach. Raises TimeoutError,
+        NatsError, ValidationError."""
         if not self.connection.is_connected:
             raise ConnectionClosedError
         reply = await self.connection.request(BRIDGE_HEALTH, b"{}", timeout=HEALTH_TIMEOUT_SECONDS)

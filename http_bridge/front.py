@@ -1,7 +1,7 @@
-"""What stands between the log and the application: limits, the methods that every address has, compression.
+"""Wraps the application in limits, compression, and the methods that every address has.
 
-Owns the order: cross-origin rules, the limit per address, HEAD and OPTIONS, compression. What an endpoint
-answers is not changed here; only how it travels.
+The order is: cross-origin rules, the limit per address, HEAD and OPTIONS, compression. Answers are not
+changed, only how they are sent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from zipcast.errors import ErrorCode, ServiceError
 
 SMALLEST_COMPRESSED = 1024
 PREFLIGHT_SECONDS = 3600
-# What a page's script may read beside the few headers that every browser lets it.
+# Headers that a page's script may read beside the few that browsers always allow.
 _EXPOSED = ("ETag", "Retry-After", "Age", HTTP_HEADER)
 
 
@@ -93,8 +93,8 @@ class EveryMethod:
 
 
 class CompressedGet:
-    """Compress what is read, if the client takes it; never the answer to a HEAD, which nobody sees, nor a
-    reply that holds credentials."""
+    """Compress answers to GET, if the client accepts it; not the answer to a HEAD, nor a reply that holds
+    credentials."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain = app
@@ -106,14 +106,15 @@ class CompressedGet:
         # Assets are compressed already, where the client takes that.
         reads = reads and not scope["path"].startswith("/assets/")
         if reads and not accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):
-            # Starlette takes `gzip;q=0` for a wish: what is refused, and made ready without, stays as it is.
+            # Starlette takes `gzip;q=0` for an acceptance: the header is removed, so that the answer stays
+            # plain.
             scope["headers"] = [(n, value) for n, value in scope["headers"] if n != b"accept-encoding"]
         app = self._compressed if reads else self._plain
         await app(scope, receive, send)
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
-    """What the path takes; empty if there is no such path."""
+    """Return the methods that the path takes; empty if there is no such path."""
     found = set(_route_methods(app, scope))
     if "GET" in found:
         found.add("HEAD")

@@ -1,7 +1,7 @@
-"""How the bridge and all it stands on are: `/healthcheck` and `/health/ready`.
+"""Answers `/healthcheck` and `/health/ready`: the health of the bridge and of all that it depends on.
 
-Owns what is asked, and what follows for the whole: unhealthy is a bridge that cannot serve `current`;
-anything else that is amiss degrades it. What only the responder can reach, it is asked for.
+A bridge that cannot serve `current` is unhealthy; any other fault degrades it. The responder is asked about
+the parts that only it can reach.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from zipcast.messages import WireModel, WireTime
 # The scheduler publishes an unchanged registry every five minutes.
 REGISTRY_OLD = timedelta(minutes=15)
 BOUNDARY_TRIES, BOUNDARY_PAUSE_SECONDS = 15, 0.1
-# Without these there is no `current` to serve.
+# The parts without which there is no `current` to serve.
 ESSENTIAL = ("metagraph", "assignments")
 FEATURES = ("currentAssignment", "epochProofs", "validatorUpload", "folderAccess", "btauth")
 
@@ -81,8 +81,8 @@ class BridgeHealth:
         )
 
     async def require_ready(self) -> None:
-        """Raises ServiceError(REGISTRY_UNAVAILABLE | SERVICE_UNAVAILABLE) unless `current` can be served:
-        from memory, or by asking the record."""
+        """Check that `current` can be served, from memory or from the database. Raises
+        ServiceError(REGISTRY_UNAVAILABLE | SERVICE_UNAVAILABLE) if not."""
         if self.registry.snapshot is None:
             raise ServiceError(ErrorCode.REGISTRY_UNAVAILABLE, "The registry has not been read yet.")
         if self._running() is not None:
@@ -165,7 +165,8 @@ class BridgeHealth:
 
 
 def metagraph(registry: RegistryView, now: datetime) -> Finding:
-    """The last good snapshot stays in force; beyond its greatest age minting stops, assignments flow on."""
+    """Check the registry. The last good snapshot stays in force; beyond its greatest age nothing is minted,
+    and assignments go on."""
     age = registry.age(now)
     if age is None:
         return Finding(HealthStatus.UNHEALTHY, "the registry has not been read yet")

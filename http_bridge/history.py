@@ -1,6 +1,6 @@
-"""`GET /api/v1/epochs` and `/api/v1/epochs/{id}`: ended epochs for anybody, from the record, without NATS.
+"""Answers `GET /api/v1/epochs` and `/api/v1/epochs/{id}` from the database, without NATS.
 
-Owns what is shown of an epoch. How many strangers may ask at once is `ready_replies`'.
+`ready_replies` limits how many requests are worked on at once.
 """
 
 import re
@@ -41,7 +41,7 @@ class PageRequest:
 
     @classmethod
     def of(cls, parameters: dict[str, str]) -> "PageRequest":
-        """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID)."""
+        """Read the query. Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID)."""
         limit = _limit(parameters.get("limit", str(DEFAULT_LIMIT)))
         before = parameters.get("before")
         return cls(limit, None if before is None else epoch_start("before", before))
@@ -52,16 +52,17 @@ class History:
     database: AsyncEngine
 
     async def page(self, asked: PageRequest) -> EndedEpochsReply:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return one page. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         return _page(asked.limit, await self.read_page(asked))
 
     async def one(self, epoch_id: str) -> EndedEpochReply:
-        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        """Return one epoch. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
+        SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", epoch_id)
         return _one(await self.read_one(epoch_id))
 
     async def read_page(self, asked: PageRequest) -> list[PastEpoch]:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Read the epochs of a page. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await history.ended_epochs(connection, asked.before, asked.limit)
 
@@ -76,13 +77,14 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class PublicHistory:
-    """The same for anybody, as finished bytes, a few at a time."""
+    """The public history as finished bytes, made for a few requests at a time."""
 
     history: History
     replies: ReadyReplies
 
     async def page(self, parameters: dict[str, str]) -> ReadyReply:
-        """Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID | SERVICE_UNAVAILABLE)."""
+        """Return one page. Raises ServiceError(MALFORMED_REQUEST | MALFORMED_EPOCH_ID |
+        SERVICE_UNAVAILABLE)."""
         asked = PageRequest.of(parameters)
         read = partial(self.history.read_page, asked)
         return await self.replies.reply(
@@ -90,7 +92,8 @@ class PublicHistory:
         )
 
     async def one(self, epoch_id: str) -> ReadyReply:
-        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        """Return one epoch. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
+        SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", epoch_id)
         return await self.replies.reply(epoch_id, partial(self.history.read_one, epoch_id), _one)
 

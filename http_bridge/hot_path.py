@@ -1,7 +1,7 @@
-"""The one address that everybody asks for at the same instant, answered ahead of the framework.
+"""Answers the one address that all clients ask for at the same instant ahead of the framework.
 
-Owns nothing of the answer: the endpoint is the application's own, with its own error handlers, and stands in
-its description. What is saved is the framework's routing and its dozen layers, about half of such a request.
+The endpoint and its error handlers are the application's own. This saves the framework's routing and its
+dozen layers, about half of the cost of such a request.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""`GET /rate-limits`: the limits in force, as `runtime.limits` counts them."""
+"""Answers `GET /rate-limits` with the limits in force."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""What the bridge measures of its HTTP requests. A route is one of the application's own patterns."""
+"""Metrics of the bridge's HTTP requests. A route is one of the application's own patterns."""
 
 from functools import cache
 
@@ -27,7 +27,7 @@ class BridgeMetrics:
             registry=registry,
         )
 
-        # What a label resolves to is looked up once: routes and results are few.
+        # Labels are resolved once: routes and results are few.
         self._counter = cache(self._requests.labels)
         self._timer = cache(self._duration.labels)
 

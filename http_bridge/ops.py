@@ -71,7 +71,7 @@ class NatsMonitor:
     url: str | None
 
     async def facts(self) -> tuple[dict[str, str | int] | None, int | None]:
-        """What the server says of itself, and how many clients of ours it has."""
+        """Return the server's statements about itself, and the number of our clients on it."""
         if self.url is None:
             return None, None
         try:
@@ -115,7 +115,7 @@ class Ops:
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def pages(self) -> dict[str, Page]:
-        """By name, for the internal listener."""
+        """Return the pages for the internal listener, by name."""
         return {
             "ops": _file(_STATIC / "ops.html", "text/html"),
             "ops.js": _file(_OWN / "ops.js", "text/javascript"),

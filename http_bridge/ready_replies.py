@@ -20,7 +20,8 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import WireModel
 
 MAX_PUBLIC_READS = 2
-"""Of the ten connections to the database; each of them also builds and compresses in a thread."""
+"""Requests that are worked on at once, of ten connections to the database; each also builds and compresses in
+a thread."""
 MAX_WAIT_SECONDS = 1.0
 BUSY_RETRY_SECONDS = 2
 KEPT_SECONDS = 2.0
@@ -53,7 +54,7 @@ class ReadyReply:
         headers = {"Cache-Control": cache_control}
         body = self.plain
         if self.gzipped is not None and accepts_gzip(request.headers.get("accept-encoding", "")):
-            # Of the plain reply `front` says it too.
+            # `front` adds the same header to the plain reply.
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
             body = self.gzipped
         return Response(body, media_type="application/json", headers=headers)
@@ -89,7 +90,7 @@ class ReadyReplies:
         building = self._building.get(key)
         if building is None:
             building = self._building[key] = asyncio.create_task(self._build(key, read, make))
-            # Where every client has hung up, asyncio would log an error as one that was not seen.
+            # If every client has hung up, asyncio would warn that the error was never seen.
             building.add_done_callback(lambda done: done.cancelled() or done.exception())
         # A client that hangs up does not end what others wait for.
         return await asyncio.shield(building)

@@ -1,6 +1,6 @@
-"""From an HTTP request to an `Arrival`: bounded bodies, clean headers.
+"""Turns an HTTP request into an `Arrival`: a body of bounded size, and the headers that are passed on.
 
-Owns the size limit and which headers go on. Header values that NATS could not carry are refused.
+Header values that NATS could not carry are refused.
 """
 
 import json
@@ -19,7 +19,7 @@ from zipcast.protocol.verbs import VERBS, Verb
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 _MOST_FIELDS = 64
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
-# With the signed headers it must fit into what the responder reads.
+# Target and signed headers together must fit into the headers that the responder accepts.
 LONGEST_TARGET = 2048
 _TARGET = re.compile(rf"^[\x21-\x7e]{{1,{LONGEST_TARGET}}}$")
 
@@ -28,7 +28,7 @@ async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> 
     """Read a request. `query`: where the legacy identity of a GET stands.
 
     Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST | MALFORMED_AUTH)."""
-    # From the request line: `request.url` is made with the Host header, which the client chooses.
+    # Take them from the request line: `request.url` is made with the Host header, which the client chooses.
     query_text = request.scope["query_string"].decode("latin-1")
     target = request.scope["raw_path"].decode("latin-1") + (f"?{query_text}" if query_text else "")
     if not _TARGET.fullmatch(target):
@@ -71,7 +71,7 @@ def _as_json(content_type: str, body: bytes, *, signed: bool) -> bytes:
 
 
 def _form_as_json(form: bytes, *, signed: bool) -> bytes:
-    """A legacy form post as the JSON it stands for: a commitment names what was signed, not these bytes.
+    """Return a legacy form as the JSON that it stands for: a commitment covers the fields, not these bytes.
 
     Raises ServiceError(MALFORMED_REQUEST)."""
     if signed:
@@ -99,7 +99,7 @@ def single_parameters(request: Request) -> dict[str, str]:
 
 
 def _title(name: str) -> str:
-    """As NATS headers are case-sensitive, the names `btauth` looks for."""
+    """Return the name as `btauth` spells it: NATS headers are case-sensitive."""
     return "-".join(part.capitalize() for part in name.split("-"))
 
 

@@ -66,7 +66,7 @@ class EpochStatus(WireModel):
 
 
 class Configuration(WireModel):
-    """What the newest epoch was committed to, never the weights."""
+    """The rules that the newest epoch was committed to, without the weights."""
 
     target_listings: int = Field(description="Listings the zipcodes of the epoch should hold together.")
     tolerance_percent: int = Field(description="How far the sum may lie from the target, percent.")
@@ -129,7 +129,8 @@ class PublicStatistics:
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def reply(self) -> StatisticsReply:
-        """Raises ServiceError(SERVICE_UNAVAILABLE) if the record was never read."""
+        """Return the newest numbers. Raises ServiceError(SERVICE_UNAVAILABLE) if the database was never
+        read."""
         async with self._reading:
             if self.clock.monotonic() >= self._known_until:
                 await self._read()
@@ -202,7 +203,7 @@ def _running(known: Statistics, now: datetime) -> StartedEpoch | None:
 
 
 def _status(epoch: StartedEpoch, now: datetime) -> Status:
-    """By the clock: an epoch runs from its start to its end, whenever its row is marked."""
+    """Return the status by the clock: an epoch runs from its start to its end, whenever its row is marked."""
     if epoch.status == "missed":
         return "MISSED"
     if epoch.status == "archived":

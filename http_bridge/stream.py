@@ -28,12 +28,12 @@ from zipcast.hotkeys import Hotkey
 log = logs.logger()
 
 HEARTBEAT_SECONDS = 15.0
-# How long a hotkey that left may still listen.
+# A hotkey that left the subnet may listen for so long.
 REGISTRY_SECONDS = 5.0
 MOST_OF_ONE, MOST_OF_ALL = 3, 2_000
 MAX_STREAM_LIFE = timedelta(hours=24)
-"""From the signed time on. Then the stream ends, and the client comes back with a new signature."""
-# How long the end of a stream may wait for a client that reads slowly.
+"""The longest that a stream lasts after its signed time. Then the client comes back with a new signature."""
+# The end of a stream waits for so long for a client that reads slowly.
 END_TIMEOUT_SECONDS = 5.0
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -115,8 +115,8 @@ class Listeners:
     async def _frames(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         spoke_at = self.clock.monotonic()
         if since is not None and since > self.feed.newest > 0:
-            since = None  # of another stream than this: what runs now is told
-        # Who has hung up is noticed by itself only when something cannot be sent to him.
+            since = None  # of another stream than this: begin with the running epoch
+        # A client that has hung up is noticed only when something cannot be sent to it.
         while not self.feed.closed and not await request.is_disconnected():
             self.registry.require_registered(hotkey)
             async for told in self.feed.after(since):
@@ -175,7 +175,7 @@ def _refusal(message: str) -> ServiceError:
 
 
 def _last_event_id(request: Request) -> int | None:
-    """Raises ServiceError(MALFORMED_REQUEST)."""
+    """Read `Last-Event-ID`. Raises ServiceError(MALFORMED_REQUEST)."""
     stated = request.headers.get("last-event-id", "")
     if not stated:
         return None

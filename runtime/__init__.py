@@ -1,2 +1,3 @@
-"""What every service process does alike: settings, logs, start and stop, NATS connections, and
-following the registry and the running epoch. Owns no rule of its own and no subject's handler."""
+"""Plumbing that every service process shares: settings, logs, start and stop, NATS connections, the registry
+and the running epoch. It holds no rule of the service and no request handler.
+"""

@@ -17,7 +17,7 @@ from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.errors import ErrorCode, ServiceError
 
 PATIENCE_SECONDS = 5.0
-# What fails when the record is away, for those who go on without it.
+# Errors of a database that is away, for callers that go on without it.
 RECORD_ERRORS = (*DATABASE_ERRORS, *DRIVER_ERRORS)
 
 

@@ -11,13 +11,13 @@ class Credits:
     """`now` is monotonic time. Remembered by this process alone, each no longer than the charge counts."""
 
     _open: dict[Key, list[float]] = field(default_factory=dict)
-    """Until when each credit counts."""
+    """The times until which each credit counts."""
     _spent: dict[Key, list[float]] = field(default_factory=dict)
     """Credits that were used up, in the same way."""
 
     def give(self, key: Key, seconds: float, now: float) -> None:
-        """Let the next request be free. What was paid by a credit is given back for as long as that one would
-        have lasted."""
+        """Let the next request be free. A charge that was paid by a credit is given back for as long as that
+        credit would have lasted."""
         self._open, self._spent = _lasting(self._open, now), _lasting(self._spent, now)
         spent = self._spent.get(key)
         self._open.setdefault(key, []).append(spent.pop(0) if spent else now + seconds)

@@ -1,7 +1,7 @@
-"""The running epoch in memory: heard live on NATS, checked against PostgreSQL twice a second.
+"""Keeps the running epoch in memory: received live from NATS, checked against PostgreSQL twice a second.
 
-Owns which epoch counts as running. Either source alone is enough; neither shows an epoch before
-its start, and bytes that do not verify are never held.
+Either source alone is enough; neither shows an epoch before its start, and bytes that do not verify are never
+kept.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ log = logs.logger()
 
 CHECK_SECONDS = 0.5
 LONGEST_AGE = 86_400.0
-# How long a request at a boundary waits for the epoch that has started and is on its way.
+# A request at the boundary waits so long for the epoch that has started and is on its way.
 BOUNDARY_SECONDS = 1.0
 
 
@@ -41,7 +41,8 @@ class CurrentEpoch:
     _checked_at: float = field(default=float("-inf"))
 
     def unchecked_seconds(self) -> int:
-        """How long ago the record or a live message last confirmed what is held; 0 unless both are away."""
+        """Return the seconds since the database or a live message last confirmed the epoch; 0 unless both are
+        away."""
         return max(0, int(min(self.clock.monotonic() - self._checked_at, LONGEST_AGE)))
 
     def running(self) -> VerifiedEpoch:
@@ -59,7 +60,7 @@ class CurrentEpoch:
         return None
 
     def has_heard_of(self, epoch_id: str) -> bool:
-        """Whether it is one of the two newest epochs of which a message came, and has started."""
+        """Return whether it is one of the two newest epochs that were received, and has started."""
         now = self.clock.now()
         return any(
             held is not None and held.message.epoch_id == epoch_id and held.message.epoch_start <= now
@@ -67,8 +68,8 @@ class CurrentEpoch:
         )
 
     async def awaited(self) -> VerifiedEpoch:
-        """As `running`; in the first second after an epoch's end it waits for the next one. Who asks at the
-        very start would else be told that there is none, and may take that for an answer.
+        """Return the running epoch; in the first second after an epoch's end, wait for the next one, so that
+        a client that asks at the very start gets it.
 
         Raises ServiceError(NO_CURRENT_EPOCH)."""
         try:

@@ -34,15 +34,15 @@ class EpochPools:
     database: AsyncEngine
 
     async def page(self, request: EpochPoolRequest) -> EpochPoolReply:
-        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | NOT_YET_REVEALED | ARCHIVED |
-        SERVICE_UNAVAILABLE)."""
+        """Return one page of a pool. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
+        NOT_YET_REVEALED | ARCHIVED | SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", request.epoch_id)
         async with record_of(self.database) as connection:
             return await _page(connection, request)
 
 
 def pool_request(asked: Mapping[str, object]) -> EpochPoolRequest:
-    """From an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
+    """Read an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
     try:
         return EpochPoolRequest.model_validate(asked)
     except ValidationError as error:
@@ -66,7 +66,7 @@ async def _detail(connection: AsyncConnection, epoch_id: str, revealed: Revealed
         ToldSignal.model_validate(one, from_attributes=True)
         for one in await epoch_pools.read_signals(connection, epoch_id)
     ]
-    # As many as leave room for the rest of the first page.
+    # Take as many as leave room for the rest of the first page.
     shown = page_of(signals, wire_bytes, SIGNAL_BYTES, at_least=0)
     relaxed = await epoch_pools.read_relaxed(connection, epoch_id)
     return PoolDetail(

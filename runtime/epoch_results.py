@@ -1,8 +1,8 @@
-"""What validators reported of an epoch, and their consensus, page by page: the same reply at both doors.
+"""Returns validators' reports of an epoch and their consensus, page by page, over NATS and HTTP alike.
 
-Owns who sees what when, and which report of a validator counts: the newest of those that came before the
-epoch was revealed. Until then each validator sees its own alone, over NATS: the bridge's database login has
-no right to read reports before that. The arithmetic is `zipcast.consensus`'s.
+The newest report of a validator that came before the epoch was revealed counts. Until then each validator
+sees only its own, over NATS: the bridge's database login has no right to read reports before that.
+`zipcast.consensus` does the arithmetic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,8 +46,8 @@ class EpochResultsReader:
     shows_own: bool
 
     async def page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
-        """As that validator may see it. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
-        EPOCH_NOT_ENDED | ARCHIVED | SERVICE_UNAVAILABLE)."""
+        """Return one page as that validator may see it. Raises ServiceError(MALFORMED_EPOCH_ID |
+        EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED | SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", request.epoch_id)
         async with record_of(self.database) as connection:
             end_at = await _ended(connection, request.epoch_id)
@@ -98,7 +98,7 @@ class EpochResultsReader:
 
 
 def consensus_request(asked: Mapping[str, object]) -> ConsensusRequest:
-    """From an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
+    """Read an HTTP query. Raises ServiceError(MALFORMED_REQUEST)."""
     try:
         return ConsensusRequest.model_validate(asked)
     except ValidationError as error:
@@ -106,7 +106,8 @@ def consensus_request(asked: Mapping[str, object]) -> ConsensusRequest:
 
 
 def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Consensus, list[ToldReport]]:
-    """What these reports come to, and each as it is told; late ones are shown and do not count."""
+    """Return the consensus of these reports, and each report as it is shown; late ones are shown and do not
+    count."""
     agreed = consensus.agree(_report(one) for one in found if not one.is_late)
     summary = Consensus(
         top_miners=tuple(ConsensusMiner(hotkey=hotkey, support=share) for hotkey, share in agreed.top),

@@ -17,31 +17,33 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from zipcast.errors import ErrorCode, ServiceError
 from zipcast.messages import error_body
 
-# For requests under way when the process stops.
+# Requests under way when the process stops get so long.
 GRACE_SECONDS = 1
-# From the connection's start, or a request's first byte, to its last. uvicorn would wait for ever.
+# The time from the connection's start, or a request's first byte, to its last. uvicorn would wait for ever.
 ARRIVAL_SECONDS = 10.0
 # Longer than httpx (5 s) and aiohttp (15 s) keep an idle connection: a request that meets its end gets no
 # answer.
 KEEP_ALIVE_SECONDS = 20
 MAX_HEAD_BYTES = 16 * 1024
-"""Of a request's head. h11 counts only while the head is incomplete, so `require_small_head` counts too."""
+"""The size of a request's head. h11 counts only while the head is incomplete, so it is counted here too."""
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 MAX_CHUNKS = 128
-"""Of a body that is sent in chunks. Each costs 25 us of parsing, however small it is, and a read of 64 KB can
+"""The number of chunks of a body. Each costs 25 us of parsing, however small it is, and a read of 64 KB can
 hold 11,000 of them. The largest body we take has 60 chunks of 4 KB."""
 MAX_HEAD_LINES = 100
 """Each costs 4 us of parsing, however short it is, before anything is known of the sender."""
 MAX_BUFFERED_LINES = 4096
-"""Of a body in chunks, which may end in trailers: h11 parses them as it parses headers."""
+"""Lines of a body in chunks that are not parsed yet. They may be trailers, which h11 parses as it parses
+headers."""
 MAX_UNREAD_BYTES = 1024**2
-"""Of a body, also of one that is not read because its request was refused at once."""
+"""The size of a body, also of one that is not read because its request was refused at once."""
 
 
 def require_small_head(scope: Scope) -> None:
-    """Raises ServiceError(MALFORMED_REQUEST) if request line and headers take more than MAX_HEAD_BYTES."""
+    """Check the size of the head. Raises ServiceError(MALFORMED_REQUEST) if request line and headers take
+    more than MAX_HEAD_BYTES."""
     size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
     size += sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
     if size > MAX_HEAD_BYTES:
@@ -104,7 +106,7 @@ class PunctualProtocol(H11Protocol):
             self._arrived()
 
     def on_response_complete(self) -> None:
-        """What was sent behind a request is looked at once that is answered: it may be half of another."""
+        """Look at the bytes behind a request once it is answered: they may be half of another one."""
         super().on_response_complete()
         if self.conn.their_state is SEND_BODY or self.conn.trailing_data[0]:
             self._expect()

@@ -31,7 +31,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 async def serve(listener: socket.socket, vitals: Vitals) -> None:
-    """Until cancelled."""
+    """Serve until cancelled."""
     await Server(application(vitals)).serve(sockets=[listener])
 
 

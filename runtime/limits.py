@@ -1,7 +1,7 @@
-"""How much may be asked for: what counts, for whom, over which time.
+"""Limits requests: the rules, and how they are counted.
 
-Owns the rules and the fall-back. Where several replicas count together, the `limits` library counts in Redis
-or Valkey; else, and while that store is away, this process counts in its own memory.
+Where several replicas count together, the `limits` library counts in Redis or Valkey. Without that store, and
+while it is away, this process counts in its own memory.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules in force. Hours and days shrink with epochs shorter than four hours, as cooldown does."""
+    """The limits in force. Hours and days shrink with epochs shorter than four hours, as cooldown does."""
 
     address: Rule
     statistics: Rule
@@ -68,7 +68,7 @@ class Rules:
     """Credentials that a hotkey gets whatever others use up; None where `total` is too small to share."""
     by_verb: dict[Verb, Rule]
     repetitions: Rule
-    """For copies of one signed request that was granted access. Each copy gets the same access."""
+    """The limit of copies of one signed request that was granted access. Each copy gets the same access."""
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "Rules":
@@ -113,7 +113,7 @@ class SharedCounts:
         self._rough = SlidingWindowCounterRateLimiter(storage)
 
     async def reach(self) -> bool:
-        """Whether the storage answers. Raises what `refusal` raises."""
+        """Return whether the storage answers. Raises what `refusal` raises."""
         return await self._exact.storage.check()
 
     async def refusal(self, rule: Rule, whom: str, now_unix: float) -> int | None:
@@ -155,7 +155,7 @@ class Limits:
         await self._charge(self.rules.address, hotkey)
 
     async def charge_statistics(self, address: str) -> None:
-        """Raises ServiceError(RATE_LIMITED)."""
+        """Charge a request for public numbers. Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.statistics, counted_as(address))
 
     async def charge(self, verb: Verb, hotkey: str, request_key: str) -> bool:
@@ -174,7 +174,7 @@ class Limits:
         return True
 
     async def charge_repetition(self, verb: Verb, hotkey: str, request_key: str) -> None:
-        """Raises ServiceError(RATE_LIMITED)."""
+        """Charge a copy of a request. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.repetitions if VERBS[verb].mints else self.rules.by_verb[verb]
         await self._charge(rule, f"{hotkey} {request_key}")
 
@@ -221,10 +221,10 @@ class Limits:
             raise _refused(self.rules.total, retry_after)
 
     def refund(self, verb: Verb, hotkey: str, request_key: str) -> None:
-        """What was charged came to nothing by no fault of the hotkey's: its next request is free.
+        """Make the hotkey's next request free, since this one failed through no fault of its own.
 
-        Remembered by this process alone, and no longer than the charge counts. The total of all is not
-        refunded: it is there to bound work, which was done."""
+        Only this process remembers it, and no longer than the charge counts. The total of all is not
+        refunded: it bounds work, which was done."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None:
             self._credit(rule, hotkey)
@@ -296,11 +296,11 @@ class Quota:
     request_key: str
 
     async def charge(self) -> bool:
-        """Raises ServiceError(RATE_LIMITED)."""
+        """Charge the request. Raises ServiceError(RATE_LIMITED)."""
         return await self.limits.charge(self.verb, self.hotkey, self.request_key)
 
     async def charge_repetition(self) -> None:
-        """Raises ServiceError(RATE_LIMITED)."""
+        """Charge a copy of the request. Raises ServiceError(RATE_LIMITED)."""
         await self.limits.charge_repetition(self.verb, self.hotkey, self.request_key)
 
     def refund(self) -> None:

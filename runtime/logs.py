@@ -46,7 +46,8 @@ class LineSampler:
 
 
 def configure(process: str, level: str, tally: Processor) -> None:
-    """Once per process, before anything is logged. `tally` sees every line and changes none."""
+    """Set up logging, once per process and before anything is logged. `tally` sees every line and changes
+    none."""
 
     def name_process(_: object, __: str, event: EventDict) -> EventDict:
         # Not bound to the context: threads of libraries have none of ours.
@@ -104,7 +105,7 @@ _LEADING = ("at", "level", "process", "action", "correlation_id")
 
 
 def _leading_fields_first(_: object, __: str, event: EventDict) -> EventDict:
-    """What a person looks for stands first on the line, and the module last."""
+    """Put the keys that a person looks for first on the line, and the module last."""
     leading = {name: event.pop(name) for name in _LEADING if name in event}
     module = {"module": event.pop("module")} if "module" in event else {}
     return {**leading, **event, **module}

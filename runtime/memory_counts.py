@@ -12,7 +12,7 @@ class MemoryCounts:
     """`now` is monotonic time."""
 
     _hits: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
-    """By rule and subject: until when each request counts, the oldest first."""
+    """The times until which each request counts, oldest first, by rule and subject."""
     _tidied_at: float = field(default=float("-inf"))
 
     def refusal(self, name: str, whom: str, amount: int, seconds: int, now: float) -> int | None:

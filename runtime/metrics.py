@@ -1,8 +1,8 @@
-"""What every process measures alike, in a registry of its own that only the internal listener shows.
+"""Metrics that every process has, in a registry that only the internal listener shows.
 
-Owns those metrics; what one kind of process measures stands in its `metrics.py`. A metric's help text
-is its meaning in `docs/operations.md`, and a test holds the two together. Labels have few values, all
-our own: never a hotkey, an address, or anything of an epoch that has not started.
+Metrics of one kind of process are in its `metrics.py`. A metric's help text is its meaning in
+`docs/operations.md`, and a test compares the two. Labels have few values, all our own: never a hotkey, an
+address, or anything of an epoch that has not started.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class ProcessMetrics:
 
 
 class RegistryMetrics:
-    """The snapshot of the subnet's registry in force in this process."""
+    """Metrics of the registry snapshot in force in this process."""
 
     def __init__(self, registry: CollectorRegistry, view: RegistryView, clock: Clock) -> None:
         def age() -> float:

@@ -1,11 +1,11 @@
-"""nats-py, hardened: what a stranger writes into a message costs that message and nothing else.
+"""A nats-py client that hostile messages cannot silence.
 
-nats-server passes on header blocks and reply subjects as a client wrote them. nats-py ends its reader
-without a word on what it cannot decode, and takes vertical tabs and form feeds for separators, which
+nats-server passes on header blocks and reply subjects as a client wrote them. nats-py ends its reader without
+a word on bytes that it cannot decode, and takes vertical tabs and form feeds for separators, which
 nats-server does not: one message of one miner would leave a process deaf, or cut its connection. Its reader
 also goes on for as long as messages arrive, while nothing else in the process does, and spends 16 µs on each.
-Owns those repairs, and the two places where a process may stop a message: `mute`, which costs 1 µs, and an
-`Intake`, which decides about messages before their headers are parsed.
+This client repairs that, and has two places where a process may stop a message: `mute`, which costs 1 µs, and
+an `Intake`, which decides about messages before their headers are parsed.
 """
 
 import asyncio
@@ -125,7 +125,7 @@ class HardenedClient(EncryptedClient):
         try:
             await super()._process_msg(*message)
         except (ValueError, IndexError) as error:
-            # Nobody is answered: that its reply subject is well-formed is not known.
+            # Nothing is answered: the reply subject may be malformed as well.
             log.warning("message_undecodable", error=type(error).__name__)
             return False
         return True

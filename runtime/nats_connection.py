@@ -18,7 +18,7 @@ log = logs.logger()
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """What becomes of one connection: logged, counted, and the end of the process if it closes."""
+    """Logs and counts the events of one connection, and ends the process if it closes."""
 
     user: str
     life: Lifecycle
@@ -54,7 +54,7 @@ class Link:
         self.life.vitals.watch(self.user, self.connection)
         await self.connection.connect(
             servers=self.url.split(","),
-            name=f"zipcast-{self.user}",  # as nats-server's monitoring shows it
+            name=f"zipcast-{self.user}",  # shown by nats-server's monitoring
             nkeys_seed_str=self.seed.get_secret_value(),
             inbox_prefix=service_inbox_prefix(self.user),
             max_reconnect_attempts=-1,

@@ -1,4 +1,4 @@
-"""Where the object store is and with whose keys it is spoken to: for responder and operator."""
+"""Settings of the object store: its address and our keys, for responder and operator."""
 
 from typing import Annotated, Self
 

@@ -1,6 +1,6 @@
-"""Who accepts no legacy commitments, held in memory and read again every two seconds.
+"""Keeps the hotkeys for which no legacy commitment counts, read again every two seconds.
 
-While the record is away, the last reading stays in force.
+While the database is away, the last reading stays in force.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class LegacyOptOuts:
         return hotkey in self._hotkeys
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Read again and again until cancelled."""
         await poll(self.read, self.clock, EVERY_SECONDS)
 
     async def read(self) -> None:

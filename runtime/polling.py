@@ -25,7 +25,7 @@ class Outage:
 
     @property
     def lasts(self) -> bool:
-        """Whether the block failed when it ran last."""
+        """Return whether the block failed when it ran last."""
         return self.name in self.failing
 
     def __enter__(self) -> None:

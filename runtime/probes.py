@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found; by default all is well. `latency_ms` only where the check knows better than
+    """The result of a check; by default all is well. `latency_ms` is set only if the check knows better than
     the time it took."""
 
     status: HealthStatus = HealthStatus.OK
@@ -57,7 +57,8 @@ class Probes:
     _left_behind: "set[asyncio.Task[Finding]]" = field(default_factory=set)
 
     async def services(self) -> dict[str, ServiceHealth]:
-        """How each is, by name, in the order of `checks`. Callers at the same time share one round."""
+        """Return the health of each service, by name, in the order of `checks`. Callers at the same time
+        share one round."""
         if self.clock.monotonic() >= self._remembered_until:
             if self._round is None:
                 self._round = asyncio.create_task(self._ask_all())

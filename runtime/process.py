@@ -44,8 +44,8 @@ class Lifecycle:
     def ready(self) -> None:
         if self.stopping:
             return
-        # What was loaded lives until the end. Each time the collector looks through it, it takes 100 ms and
-        # more, in which no epoch is published and no request is answered.
+        # Objects loaded by now live until the end. Each time the garbage collector looks through them, it
+        # takes 100 ms and more, in which no epoch is published and no request is answered.
         gc.collect()
         gc.freeze()
         self.vitals.serving = True
@@ -92,8 +92,8 @@ class Lifecycle:
         return task
 
     def spawn_beside(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        """As `spawn`, for work that the process can do without: if it fails, it is begun again. What one row
-        of the database makes it raise must not end the process, and with it the epochs."""
+        """As `spawn`, for work that the process can do without: if it fails, it is begun again. An error over
+        one row of the database must not end the process, and with it the epochs."""
         self.spawn(self._repeated(make, name), name)
 
     async def _repeated(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -144,7 +144,7 @@ def run(
         address = f"{settings.internal_host}:{settings.internal_port}"
         sys.stderr.write(f"INTERNAL_PORT: cannot listen on {address}: {error.strerror}\n")
         return 2
-    # A second line for every counter, which nobody here reads.
+    # It would be a second line for every counter, which nothing here reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     vitals = Vitals(name, SystemClock())
     logs.configure(name, settings.log_level, vitals.tally)

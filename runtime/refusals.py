@@ -34,7 +34,7 @@ ACCEPTED = "accepted"
 
 @dataclass(slots=True)
 class Sampler:
-    """Which refusals are written. Pure but for its own state; kinds are few: verbs times codes."""
+    """Decides which refusals are written. Pure but for its own state; kinds are few: verbs times codes."""
 
     _all: Bucket = field(default_factory=lambda: Bucket(ALL_BURST, ALL_PER_SECOND, ALL_BURST, 0.0))
     _kinds: dict[tuple[str, str], Bucket] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class RefusalTrail:
     database: AsyncEngine
     clock: Clock
     lost: int = 0
-    """How many were sampled but could not be written, since the record was away for long."""
+    """The number of sampled refusals that could not be written, since the database was away for long."""
     _sampler: Sampler = field(default_factory=Sampler)
     _waiting: deque[Refusal] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
 
@@ -76,7 +76,7 @@ class RefusalTrail:
             self._waiting.append(sampled)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Write again and again until cancelled."""
         await poll(self.write, self.clock, EVERY_SECONDS)
 
     async def write(self) -> None:

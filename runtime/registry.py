@@ -1,8 +1,8 @@
-"""Who is registered, followed live: the newest snapshot in NATS KV, read once a second.
+"""Follows the registry: the newest snapshot in NATS KV, read once a second.
 
-Owns the questions "is this hotkey registered", "is it a validator" and "is the snapshot too old to
-mint by". Does not read the chain (schedulers do). A direct read each second, rather than a KV watch,
-needs no consumer rights and has no subscription that can die silently when nats-server restarts.
+It answers whether a hotkey is registered, whether it is a validator, and whether the snapshot is too old to
+mint by. Schedulers read the chain. A direct read each second, rather than a KV watch, needs no consumer
+rights and has no subscription that can die silently when nats-server restarts.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,8 +32,8 @@ Recall = Callable[[], Awaitable[RegistrySnapshot | None]]
 
 
 class RegistryView:
-    """The snapshot in force, indexed. The permit and at least `min_stake_alpha` of alpha stake, compared
-    in rao, make a validator. By a snapshot older than `max_age` nothing is minted."""
+    """The snapshot in force, indexed by hotkey. The permit and at least `min_stake_alpha` of alpha stake,
+    compared in rao, make a validator. By a snapshot older than `max_age` nothing is minted."""
 
     def __init__(
         self,
@@ -49,7 +49,8 @@ class RegistryView:
         self.snapshot: RegistrySnapshot | None = None
 
     def adopt(self, snapshot: RegistrySnapshot) -> bool:
-        """Whether it was newer than what was in force; another subnet's is refused."""
+        """Put a snapshot in force if it is newer than the present one, and return whether it was. Another
+        subnet's is refused."""
         if (snapshot.network, snapshot.netuid) != self.subnet:
             log.error("registry_of_another_subnet", network=snapshot.network, netuid=snapshot.netuid)
             return False
@@ -63,7 +64,8 @@ class RegistryView:
         return None if self.snapshot is None else now - self.snapshot.taken_at
 
     def require_young(self, now: datetime) -> None:
-        """Raises ServiceError(REGISTRY_UNAVAILABLE) when the snapshot is missing or older than `max_age`."""
+        """Check the age of the snapshot. Raises ServiceError(REGISTRY_UNAVAILABLE) if it is missing or older
+        than `max_age`."""
         age = self.age(now)
         if age is None or age > self.max_age:
             raise ServiceError(
@@ -76,7 +78,7 @@ class RegistryView:
         return self._neurons.get(hotkey)
 
     def require_registered(self, hotkey: Hotkey) -> RegisteredNeuron:
-        """Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED)."""
+        """Return the hotkey's neuron. Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED)."""
         if self.snapshot is None:
             raise ServiceError(
                 ErrorCode.REGISTRY_UNAVAILABLE, "The registry has not been read yet.", retry_after_seconds=2
@@ -90,7 +92,8 @@ class RegistryView:
         return neuron.validator_permit and neuron.alpha_stake_rao >= self._min_stake_rao
 
     def require_validator(self, hotkey: Hotkey) -> RegisteredNeuron:
-        """Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED | VALIDATOR_REQUIRED)."""
+        """Return the validator's neuron. Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED |
+        VALIDATOR_REQUIRED)."""
         neuron = self.require_registered(hotkey)
         if not self.is_validator(neuron):
             raise ServiceError(
@@ -102,8 +105,8 @@ class RegistryView:
 
 
 class RegistryFollower:
-    """Keeps a RegistryView at the newest snapshot for as long as `run` runs. `recall` yields the last
-    good copy, asked for as long as there is no snapshot at all; it raises nothing."""
+    """Keeps a RegistryView at the newest snapshot for as long as `run` runs. `recall` returns the last good
+    copy and raises nothing; it is called for as long as there is no snapshot at all."""
 
     def __init__(
         self,
@@ -133,7 +136,8 @@ class RegistryFollower:
         """Adopt the newest snapshot. What fails is logged once and tried again at the next poll."""
         with self._outage:
             entry = await self._bucket.get(REGISTRY_KEY)
-            # By content: a bucket that was lost and made anew counts its revisions from one again.
+            # Compare contents, not revisions: a bucket that was lost and made anew counts its revisions from
+            # one again.
             if entry.value is not None and entry.value != self._seen:
                 self._adopt(await read_parts(self._bucket, Head.model_validate_json(entry.value)))
                 self._seen = entry.value

@@ -19,7 +19,8 @@ log = logs.logger()
 def recall_from(
     database: AsyncEngine, network: str, netuid: int
 ) -> Callable[[], Awaitable[RegistrySnapshot | None]]:
-    """What yields the newest copy; None, and a line in the log, where it cannot be had."""
+    """Return a function that reads the newest copy from the database; it returns None, and logs why, if there
+    is none."""
 
     async def recall() -> RegistrySnapshot | None:
         try:

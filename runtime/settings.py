@@ -22,7 +22,7 @@ from zipcast.hotkeys import Hotkey, parse_hotkey
 
 
 class EnvironmentSettings(BaseSettings):
-    """How every class here reads the environment; an empty variable counts as unset.
+    """How every settings class reads the environment; an empty variable counts as unset.
 
     All derive from this one: a class beside it would bring pydantic's defaults back in."""
 
@@ -42,7 +42,7 @@ InternalPort = Annotated[
 
 
 class ServiceSettings(EnvironmentSettings):
-    """What all processes share."""
+    """Settings of all processes."""
 
     nats_url: str = Field(
         description="NATS servers, comma-separated", examples=["nats://127.0.0.1:4222"], min_length=1
@@ -108,7 +108,7 @@ class ValidatorSettings(EnvironmentSettings):
 
 
 class SignerSettings(EnvironmentSettings):
-    """Whose epochs are believed, and for whom requests must be signed."""
+    """The signers whose epochs are believed and for whom requests must be signed."""
 
     zipcast_signers: str = Field(description="SS58 addresses of the service's signers, comma-separated")
 
@@ -172,7 +172,7 @@ class EpochLengthSettings(EnvironmentSettings):
 
 
 class LimitSettings(EpochLengthSettings):
-    """How much may be asked for: per hotkey once its signature is verified, per address before."""
+    """Limits of requests: per hotkey once its signature is verified, per address before."""
 
     redis_url: SecretStr | None = Field(
         default=None,
@@ -229,7 +229,7 @@ class DoorwaySettings(
     LimitSettings,
     RegistryAgeSettings,
 ):
-    """What a process needs that lets requests in, as responder and bridge do."""
+    """Settings of the processes that let requests in: responder and bridge."""
 
 
 Settings = TypeVar("Settings", bound=EnvironmentSettings)

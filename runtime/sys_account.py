@@ -18,7 +18,8 @@ from zipcast.subjects import LIST_CONNECTIONS, kick
 
 ACCOUNT = "APP"
 PAGE = 1000
-# A page begins a little before the end of the one before: whoever leaves meanwhile moves the others up.
+# A page begins a little before the end of the previous one: connections that end meanwhile move the others
+# up.
 OVERLAP = 50
 PATIENCE_SECONDS = 1.0
 
@@ -94,7 +95,7 @@ async def kick_connection(system: Client, server_id: str, client_id: int) -> Non
     """Its client connects again at once, if it is a good one. Not waited for: the next listing shows
     whether it worked. Raises nats.errors.Error."""
     question = json.dumps({"cid": client_id}).encode()
-    # nats-server ignores a kick that nobody could be answered about.
+    # nats-server ignores a kick without a reply subject.
     await system.publish(kick(server_id), question, reply=system.new_inbox())
 
 
@@ -114,7 +115,7 @@ def _connection(server_id: str, listed: _Listed) -> ClientConnection:
 async def _ask(
     system: Client, offset: int, limit: int, servers: set[str] | None, sort: str = "cid"
 ) -> list[_Page]:
-    """One page of each of `servers`; None: of whoever answers."""
+    """Return one page of each of `servers`; if None, of every server that answers."""
     wanted = {"auth": True, "acc": ACCOUNT, "sort": sort, "offset": offset, "limit": limit}
     pages: dict[str, _Page] = {}
     complete = asyncio.Event()

@@ -1,15 +1,15 @@
-"""Which values must never reach production: placeholders, published keys, and what the local stack made.
+"""Finds values that must never reach production: placeholders, published keys, and the local stack's own.
 
-Owns the list. Pure. No function here repeats the value it judges.
+Pure. No function here repeats the value that it judges.
 """
 
 import re
 
-# What the local stack's secret begins with, so that a copy of it is known for what it is.
+# The local stack's secret begins with this, so that a copy of it is recognised.
 LOCAL_MARK = "development-"
 _PLACEHOLDER = re.compile(r"development|change.?me|example|placeholder|your[-_ ]|default|password", re.I)
-# Secret seeds everybody knows: those of //Alice, //Bob, //Charlie, //Dave, //Eve and //Ferdie, and the
-# access key of AWS's own documentation.
+# Well-known secret seeds: those of //Alice, //Bob, //Charlie, //Dave, //Eve and //Ferdie, and the access key
+# of AWS's own documentation.
 _PUBLISHED = frozenset(
     {
         "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a",

@@ -1,9 +1,8 @@
-"""What one process shows of itself on its internal listener: metrics, counts, last error, connections.
+"""Collects what one process shows on its internal listener: metrics, counts, last error, connections.
 
-Owns when a process counts as well: once it is ready, until it stops, with every NATS connection up and no
-task that fails. Owns also what may be shown of an error: the action, the time and the exception's type;
-never a message, which may hold an address or a secret. What the process depends on is what `/healthcheck`
-asks.
+A process is well once it is ready, until it stops, with every NATS connection up and no task that fails. Of
+an error only the action, the time and the exception's type are shown; never a message, which may hold an
+address or a secret. `/healthcheck` asks the services that the process depends on.
 """
 
 import re
@@ -63,11 +62,11 @@ class Vitals:
     serving: bool = field(default=False)
     """Between ready and stopping."""
     pages: dict[str, Page] = field(default_factory=dict)
-    """What the internal listener shows beyond the common, by name: of this process alone."""
+    """Further pages of the internal listener, by name, of this process alone."""
     failing: dict[str, str] = field(default_factory=dict)
     """Tasks that fail and are tried again, with the type of the error. Success takes a task out."""
     parts: dict[str, ServiceHealth] = field(default_factory=dict)
-    """What the process watches besides its connections, by name."""
+    """Parts that the process watches besides its connections, by name."""
     _connections: dict[str, Client] = field(default_factory=dict)
     _started: float = field(init=False)
 

@@ -28,7 +28,7 @@ log = logs.logger()
 
 
 async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
-    """Run until told to stop."""
+    """Run until the process is to stop."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
     faults = FaultPoints(settings.schedulers_fault_point_file)

@@ -1,7 +1,7 @@
-"""What each admin command does.
+"""Carries out each admin command.
 
-Owns the rules of each: which epoch may be generated, what an override may still change. Nothing of an epoch
-that has not started goes into an outcome but its id. What is refused is told in one sentence.
+The rules are here: which epoch may be generated, what an override may still change. An outcome shows nothing
+of an epoch that has not started but its id. A refusal is one sentence.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from zipcast.messages import WireModel
 
 
 class CommandRefusedError(Exception):
-    """The command cannot be done; the message tells the admin why."""
+    """The command cannot be done; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,8 @@ class AdminActions:
         return EpochOutcome(epoch_id=request.epoch_id, changed=True)
 
     async def _override(self, connection: AsyncConnection, request: TargetOverrideRequest) -> OverrideOutcome:
-        """Done when the row says so: whoever commits to the epoch's inputs reads it there."""
+        """Override the target. It is in force once the row says so: the commitment to the epoch's inputs
+        reads it there."""
         interval = self._interval(request.epoch_id)
         await epoch_changes.lock_preparation(connection)
         first = await self._first_uncommitted(connection)
@@ -156,7 +157,7 @@ class AdminActions:
 
 
 def _hotkey(connection: ClientConnection) -> Hotkey | None:
-    """What follows the role in a client's name; a service user's name is his nkey."""
+    """Return the part of a client's name after the role; a service user's name is its nkey."""
     try:
         return parse_hotkey(connection.user.rpartition(".")[2])
     except MalformedHotkeyError:

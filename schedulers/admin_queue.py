@@ -26,7 +26,7 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.25
 TOO_OLD = timedelta(minutes=10)
-# For one command; less than what an idle transaction may take (storage.database).
+# The time for one command; less than an idle transaction may take (storage.database).
 COMMAND_SECONDS = 15.0
 
 
@@ -38,7 +38,7 @@ class AdminQueue:
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
 
     async def run(self) -> None:
-        """Until cancelled. While the record is away, commands wait."""
+        """Work off commands until cancelled. While the database is away, commands wait."""
         outage = Outage(log, "admin_commands_unread", DATABASE_ERRORS)
         await poll(self.work_off, self.clock, LOOK_SECONDS, outage)
 
@@ -69,7 +69,7 @@ class AdminQueue:
         return True
 
     async def _outcome(self, connection: AsyncConnection, command: Command) -> WireModel:
-        """What it came to; whatever fails is told, and undone where it was half done."""
+        """Return the outcome of a command; a failure is an outcome, and its half-done work is undone."""
         if await admin_commands.is_older_than(connection, command, TOO_OLD):
             return FailedOutcome(reason="no scheduler took it within ten minutes")
         try:

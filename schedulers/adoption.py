@@ -121,7 +121,7 @@ class Adoption:
             prepared_at=message.issued_at,
         )
         await epoch_changes.restore_published(connection, lost, recorded.stored_at, recorded.sequence)
-        # What was missed between two epochs of the stream was forgotten with them.
+        # Epochs that were missed between two epochs of the stream were forgotten with them.
         interval = EpochInterval(message.epoch_start, message.epoch_end)
         await record_missed_before(connection, self.preparer, interval)
 
@@ -147,9 +147,9 @@ class Adoption:
     async def _keep_promise(
         self, connection: AsyncConnection, message: EpochMessage, *, is_newest: bool
     ) -> bool:
-        """Whether the inputs that the message commits the next epoch to are at hand. Lost ones are made
-        again as today, and taken where their hash is the promised one; of the newest epoch also where it is
-        not, so that at least the promised seed is used."""
+        """Return whether the inputs are stored that the message commits the next epoch to. Lost ones are made
+        again, and taken if their hash is the promised one; for the newest epoch also otherwise, so that at
+        least the promised seed is used."""
         if await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash):
             return True
         following = self.preparer.calendar.first_from(message.epoch_end)

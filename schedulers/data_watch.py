@@ -23,7 +23,7 @@ PART = "zipcode_data"
 
 @dataclass(slots=True)
 class DataWatch:
-    """Without `vitals` it shows no health."""
+    """Watches the age of the zipcode data. Without `vitals` it shows no health."""
 
     database: AsyncEngine
     clock: Clock

@@ -80,8 +80,7 @@ class EpochEngine:
                 pause = RETRY_SECONDS
 
     async def catch_up(self) -> EpochInterval:
-        """What is due is out, what ended is completed, the running epoch is prepared and published.
-        Returns the epoch to wait for."""
+        """Publish due epochs, complete ended ones, prepare the running one. Return the epoch to wait for."""
         calendar = self.preparer.calendar
         async with asyncio.timeout(STEP_SECONDS):
             await self._open()
@@ -95,8 +94,8 @@ class EpochEngine:
                     return plan.next_interval(calendar, timeline)
 
     async def _open(self) -> None:
-        """Record and stream are brought together before anything is made: what the stream holds goes first.
-        While there is no stream, what is due is prepared all the same: readers of the record see it."""
+        """Bring database and stream together before anything is made: the stream's epochs go first. While
+        there is no stream, due epochs are prepared all the same: readers of the database see them."""
         await self.opening.open_started(self.clock.now())
         try:
             await self.publisher.open()
@@ -120,7 +119,7 @@ class EpochEngine:
     async def _bring_up_to_date(self) -> EpochInterval | None:
         """One pass over the record; the epoch that ran at its beginning, if any."""
         timeline = await self._timeline()
-        # What is prepared goes out first: it must not wait for an epoch that cannot be prepared.
+        # Publish prepared epochs first: they must not wait for an epoch that cannot be prepared.
         await self._publish_due(timeline)
         running = plan.running_interval(self.preparer.calendar, timeline)
         if running is not None:
@@ -168,7 +167,7 @@ class EpochEngine:
             log.info("epoch_completed", epoch_id=epoch_id)
 
     async def _timeline(self) -> Timeline:
-        """As of the earlier of both clocks: an epoch starts when both have reached it."""
+        """Return the earlier time of both clocks: an epoch starts when both have reached it."""
         async with self.database.connect() as connection:
             record_now, own_now = await epochs.database_now(connection), self.clock.now()
             self.gate.note(record_now)

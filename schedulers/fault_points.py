@@ -21,7 +21,7 @@ class FaultPoint(StrEnum):
     BEFORE_OPEN_COMMIT = "before_open_commit"
     AFTER_OPEN = "after_open"  # the other processes see the epoch, and the stream may lack it
     BEFORE_PUBLISH = "before_publish"
-    AFTER_PUBLISH = "after_publish"  # stored and sent to everybody; the acknowledgement is not used yet
+    AFTER_PUBLISH = "after_publish"  # stored and sent to all subscribers; the acknowledgement is not used yet
     BEFORE_MARK_COMMIT = "before_mark_commit"
     AFTER_MARK = "after_mark"
     BEFORE_COMPLETE = "before_complete"
@@ -43,7 +43,7 @@ class FaultPoints:
     armed: Path | None = None
 
     def reached(self, point: FaultPoint) -> None:
-        """Kills this process if the file holds the point's name and nobody was quicker."""
+        """Kill this process if the file holds the point's name and no other process was quicker."""
         if self.armed is not None and self._is_taken(self.armed, point):
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,6 +1,6 @@
-"""Retention, once an hour: epochs are archived, and what is too old is dropped. Owns when, not what.
+"""Applies retention once an hour: archives epochs, and drops old rows.
 
-Short transactions on connections of their own: whoever prepares or publishes waits for none of them.
+It works in short transactions on connections of its own, so that preparing and publishing never wait for it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -77,7 +77,7 @@ class Housekeeping:
         return len(archived)
 
     async def _drop(self, what: str, batch: Batch) -> None:
-        """Until a batch is not full: nothing is left, or another replica is at it."""
+        """Delete batch after batch until one is not full: nothing is left, or another replica works on it."""
         gone = housekeeping.BATCH
         while gone == housekeeping.BATCH:
             async with self.database.begin() as connection:

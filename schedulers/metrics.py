@@ -1,5 +1,6 @@
-"""What the scheduler measures. Counts only of what it did: nothing of an epoch's content is here, and
-nothing at all tells one prepared epoch from another."""
+"""Metrics of the scheduler. They count only what it did: nothing of an epoch's content, and nothing that
+tells one prepared epoch from another.
+"""
 
 from datetime import datetime, timedelta
 
@@ -7,12 +8,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from storage.data_age import DataNow
 
-# From a good publication (some ms) over a restart (seconds) to an outage.
+# From a normal publication (some ms) over a restart (seconds) to an outage.
 _LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
 
 class SchedulerMetrics:
-    """`registry` None: measured for nobody, as in tests of other things."""
+    """The metrics. Without a `registry` they are not shown, as in tests of other things."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
@@ -94,7 +95,7 @@ class SchedulerMetrics:
         )
 
     def data(self, found: DataNow) -> None:
-        """How old the zipcode data is."""
+        """Show the age of the zipcode data."""
         outlook = found.outlook
         if outlook.newest_at is not None:
             self._data_age.set((found.now - outlook.newest_at).total_seconds())

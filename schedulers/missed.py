@@ -1,4 +1,4 @@
-"""Recording epochs that nobody prepared in all their length: `missed`, with nothing invented."""
+"""Records epochs that were never prepared as `missed`, with nothing invented."""
 
 import json
 from collections.abc import Iterator
@@ -16,8 +16,8 @@ from zipcast.calendar import EpochCalendar, EpochInterval
 
 log = logs.logger()
 
-# How many missed epochs one gap records at the most, newest first: 83 days of four hours. The oldest is one
-# more: its seed was promised, and shows that the promise was kept.
+# The most missed epochs that one gap records, newest first: 83 days of four hours. The oldest is one more:
+# its seed was promised, and shows that the promise was kept.
 MOST_MISSED = 500
 
 
@@ -59,7 +59,7 @@ def back_from(calendar: EpochCalendar, running: EpochInterval) -> Iterator[Epoch
 
 
 async def _missed(connection: AsyncConnection, preparer: Preparer, interval: EpochInterval) -> MissedEpoch:
-    """With the secret it was committed to, if the epoch before it promised anything."""
+    """Return the epoch with the secret it was committed to, if the epoch before it promised anything."""
     committed = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
     secret_id = preparer.secrets.current
     if committed is not None:

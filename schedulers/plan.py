@@ -1,7 +1,7 @@
-"""Which epoch runs now and which comes next, given what the record holds. Pure.
+"""Computes which epoch runs now and which comes next, given the rows of the database. Pure.
 
-Owns the change of epoch length: what is prepared keeps its interval, and the new length begins at
-its first boundary after that. Epochs never overlap.
+After a change of epoch length, prepared epochs keep their interval, and the new length begins at its first
+boundary after that. Epochs never overlap.
 """
 
 from storage.epochs import Timeline

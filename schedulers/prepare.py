@@ -36,13 +36,13 @@ from zipcast.selection import SelectionSettings
 
 log = logs.logger()
 
-# An epoch that starts within this time is left as it is: schedulers read what they are going to publish up to
-# two seconds before its start.
+# An epoch that starts within this time is left as it is: schedulers read the message that they will publish
+# up to two seconds before its start.
 REGENERATION_MARGIN = timedelta(seconds=3)
 
 
 class EpochEndedError(Exception):
-    """Nobody prepared the epoch while it could have run: it is missed, and nothing is invented."""
+    """The epoch ended before it was prepared: it is missed, and nothing is invented."""
 
 
 class EpochsOverlapError(Exception):
@@ -54,7 +54,7 @@ class EpochNotPendingError(Exception):
 
 
 class RegenerationDiffersError(Exception):
-    """Made anew, the epoch would not be the one that was prepared: what it is made from was changed."""
+    """Made anew, the epoch would differ from the prepared one: its inputs were changed."""
 
 
 class MessageTooLargeError(Exception):
@@ -63,7 +63,7 @@ class MessageTooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChainLink:
-    """What ties a message to its neighbours: the epoch before it with its seed, the inputs after."""
+    """The ties of a message to its neighbours: the epoch before it with its seed, the inputs of the next."""
 
     previous_epoch_id: str | None
     revealed_seed: str | None
@@ -107,13 +107,13 @@ class Preparer:
             self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
         self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
         self.metrics.prepared.inc()
-        log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is told before its start
+        log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is logged before its start
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
     async def regenerate(self, epoch_id: str) -> None:
-        """Make the message of an epoch that has not started anew, from what it is committed to, and sign it.
-        The same inputs and seed give the same epoch: new are the signature, the time of issue, and the link
-        to the epoch before, if that was given up meanwhile.
+        """Make the message of an epoch that has not started anew, from its committed inputs, and sign it. The
+        same inputs and seed give the same epoch; new are the signature, the time of issue, and the link to
+        the epoch before, if that was given up meanwhile.
 
         Raises EpochNotPendingError, RegenerationDiffersError, UnknownSecretError."""
         async with self.database.begin() as connection:
@@ -200,7 +200,8 @@ class Preparer:
     async def draft_inputs(
         self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
     ) -> SelectionInputs:
-        """What the epoch would be committed to now, with the epochs `including` in its history."""
+        """Return the inputs that the epoch would be committed to now, with the epochs `including` in its
+        history."""
         import_id = await import_in_force(connection)
         keys = fairness.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
         await publish_import(connection, import_id, self.settings, self.honeypots, keys)
@@ -224,7 +225,7 @@ class Preparer:
     ) -> ChosenEpoch:
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         chosen = await choose_epoch(connection, inputs, seed, interval.start_at)
-        # Which, and how many: that belongs to an epoch to come, and not into a log.
+        # Which zipcodes, and how many, belongs to an epoch to come, and not into a log.
         if chosen.choice.selection.relaxed_age_days:
             log.warning("data_age_relaxed", epoch_id=interval.epoch_id)
         if chosen.choice.selection.relaxed_cooldown:
@@ -239,7 +240,7 @@ class Preparer:
         link: ChainLink,
         issued_at: datetime,
     ) -> EpochMessage:
-        # By zipcode, so that the order of the draw tells nobody anything about weights.
+        # Sorted by zipcode, so that the order of the draw shows nothing about weights.
         chosen = choice.zipcodes
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         commitment = fairness.seed_commitment(seed)
@@ -274,8 +275,8 @@ class Preparer:
 
 
 def _without_links(message: EpochMessage) -> EpochMessage:
-    """What must not change when a message is made anew: all but when it was made, what precedes it, and who
-    will sign later ones."""
+    """Return the part of a message that must not change when it is made anew: all but the time of issue, the
+    link to the epoch before, and the next signer."""
     epoch = {
         "issued_at": message.epoch_start,
         "previous_epoch_id": None,

@@ -91,8 +91,8 @@ class Publisher:
         await self._mark(stored, recorded)
 
     async def in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew. Called once
-        the start is so near that nobody can do that any more (`REGENERATION_MARGIN`).
+        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew. It is
+        called when the start is so near that this is no longer possible (`REGENERATION_MARGIN`).
 
         A query that hangs is left alone: to cancel it would mean to wait for the server once more."""
         look = asyncio.create_task(self._look(stored.epoch_id))
@@ -105,7 +105,7 @@ class Publisher:
         try:
             async with self._database.begin() as connection:
                 await limit_waiting(connection, timedelta(seconds=LOOK_SECONDS))
-                # Whoever makes the message anew at this moment is waited for.
+                # Wait for a command that makes the message anew at this moment.
                 await epoch_changes.lock_preparation(connection)
                 return await epochs.prepared_epoch(connection, epoch_id)
         except DATABASE_ERRORS as error:

@@ -1,8 +1,8 @@
-"""A stream that lost what it held is filled again from the record, unheard by anybody.
+"""Fills a stream that lost its messages again from the database, without sending them to subscribers.
 
-Owns when the stream counts as damaged, and the order in which it is put right: closed, filled, opened. Each
-step is found again by whoever comes next, so that any number of replicas may do it at once and any of them
-may die in it. What the record lacks of the stream is `adoption`'s.
+A damaged stream is closed, filled and opened. Each step can be found again, so that any number of replicas
+may do it at once and any of them may die in it. `adoption` repairs the opposite: a database that lacks epochs
+of the stream.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from storage.epoch_publications import Publication
 log = logs.logger()
 
 KEPT = timedelta(days=STREAM_DAYS)
-# Of 30 days there are 180 epochs of four hours; with short epochs, only so many are put back.
+# 30 days have 180 epochs of four hours; with short epochs, only so many are put back.
 MOST_PUT_BACK = 200
 
 
@@ -55,7 +55,7 @@ class Rebuild:
         return held is not None and held.epoch_id >= newest
 
     async def _closed(self) -> StreamState | None:
-        """The stream, closed by us or by somebody else. None: look again."""
+        """Return the stream, closed by us or by another replica. None: look again."""
         state = await self.stream.state()
         if state is None:
             published = await self._published()
@@ -69,7 +69,7 @@ class Rebuild:
         return await self.stream.state()
 
     async def _fill(self, state: StreamState) -> bool:
-        """False if somebody else fills or opens it at the same time: look again."""
+        """Fill and open the stream. Return False if another replica does so at the same time: look again."""
         held = await self.stream.last()
         sequence = state.last_sequence
         lost = [one for one in await self._published() if held is None or one.epoch_id > held.epoch_id]
@@ -88,5 +88,6 @@ class Rebuild:
 
 
 def _first_sequence(published: list[Publication]) -> int:
-    """So that the newest epoch gets the number it had, and the next one the number after that."""
+    """Return the sequence to begin with, so that the newest epoch gets the number it had, and the next one
+    the number after that."""
     return max(1, published[-1].sequence - len(published) + 1) if published else 1

@@ -17,7 +17,7 @@ class Secrets:
     keys: Mapping[str, bytes]
 
     def key(self, secret_id: str) -> bytes:
-        """Raises UnknownSecretError."""
+        """Return the secret with that id. Raises UnknownSecretError."""
         try:
             return self.keys[secret_id]
         except KeyError:

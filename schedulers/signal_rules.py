@@ -1,6 +1,6 @@
-"""What is worth a validator's look at a miner, as rules. Pure; the facts come from `storage.signal_evidence`.
+"""Rules for signals: observations about a miner that a validator may want to examine. Pure.
 
-Owns thresholds and what is told. A signal proves nothing and nothing is done by it: each has an innocent
+The facts come from `storage.signal_evidence`. A signal proves nothing and has no effect: each has an innocent
 explanation, which docs/protocol.md names.
 """
 
@@ -21,8 +21,8 @@ LOOKED_BACK = 6
 
 @dataclass(frozen=True, slots=True)
 class SignalSettings:
-    """From how many refused nonces, how many listings a second, which share of zipcodes met exactly, and in
-    how many epochs a lesser share (half) is a signal."""
+    """Thresholds: refused nonces, listings a second, the share of zipcodes met exactly, and the number of
+    epochs in which half of that share is a signal."""
 
     nonce_failures: int = 3
     listings_per_second: float = 50.0
@@ -32,7 +32,8 @@ class SignalSettings:
 
 @dataclass(frozen=True, slots=True)
 class Exactness:
-    """Of the zipcodes of that epoch that a miner reported, how many with exactly the published count."""
+    """The number of an epoch's zipcodes that a miner reported, and of those with exactly the published
+    count."""
 
     epoch_id: str
     reported: int
@@ -43,8 +44,9 @@ class Exactness:
 
 
 def nonce_failures(refusals: int, suppressed: int, settings: SignalSettings) -> dict[str, Any] | None:
-    """`refusals` of this hotkey's reports. `suppressed`: of anybody's, left out of the trail before these
-    under a flood; they are told, and do not decide, since they may be another's."""
+    """Return the details of refused nonces, or None. `refusals` are of this hotkey's reports. `suppressed`
+    refusals were left out of the trail under a flood; they are shown, and do not decide, since they may be
+    another hotkey's."""
     if refusals < settings.nonce_failures:
         return None
     return {"refusals": refusals, "suppressed": suppressed}
@@ -53,8 +55,8 @@ def nonce_failures(refusals: int, suppressed: int, settings: SignalSettings) -> 
 def implausible_speed(
     start_at: datetime, completed_at: datetime, listings: int, settings: SignalSettings
 ) -> dict[str, Any] | None:
-    """From the epoch's start to the arrival of the first report that it was completed; less than a second
-    counts as one."""
+    """Return the details of a report that came too fast, or None. The time runs from the epoch's start to the
+    arrival of the first report of completion; less than a second counts as one."""
     seconds = max(1.0, (completed_at - start_at).total_seconds())
     if listings / seconds <= settings.listings_per_second:
         return None

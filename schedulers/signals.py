@@ -37,7 +37,7 @@ class Signals:
     _failures: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Until cancelled. What a database that is away delays is done when it is back."""
+        """Look for signals until cancelled. Work that a database outage delays is done afterwards."""
         pause = preparation_lead(self.epoch_seconds).total_seconds()
         flagging, looking = [Outage(log, "signals_failed", DATABASE_ERRORS) for _ in range(2)]
 

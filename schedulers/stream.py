@@ -74,7 +74,8 @@ class EpochStream:
         return StreamState(info.config, info.state.last_seq)
 
     async def create_closed(self, first_sequence: int) -> None:
-        """Unless another replica just did. Nobody may delete or purge single messages of it."""
+        """Create the stream unless another replica just did. No login may delete or purge single messages of
+        it."""
         config = replace(_closed(_config()), first_seq=first_sequence)
         try:
             await self._jetstream.add_stream(config)
@@ -108,8 +109,8 @@ class EpochStream:
             return None
 
     async def publish(self, envelope: UnverifiedEnvelope, *, after: Recorded | None) -> Recorded | None:
-        """Publish as the successor of `after`. None if the stream did not take these bytes as
-        new: somebody published first, or the stream's last message is another than `after`.
+        """Publish as the successor of `after`. Return None if the stream did not take these bytes as new:
+        another replica published first, or the stream's last message is another than `after`.
 
         Raises nats.errors.Error while the server is out of reach, and while the stream is closed."""
         headers = envelope.headers() | {_MESSAGE_ID: envelope.epoch_id}
@@ -121,8 +122,8 @@ class EpochStream:
     async def put_back(
         self, envelope: UnverifiedEnvelope, published_at: datetime, *, after_sequence: int
     ) -> bool:
-        """Append an epoch that everybody has had, unheard. False if the stream's newest message has another
-        sequence, or if the stream is open.
+        """Append an epoch that subscribers have had, without sending it to them. Return False if the stream's
+        newest message has another sequence, or if the stream is open.
 
         The id is one that the stream cannot have met: it remembers those of messages it has lost."""
         headers = envelope.headers() | {
@@ -136,7 +137,7 @@ class EpochStream:
             return False
 
     async def _send(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
-        """The sequence of what was stored, if it was taken as new."""
+        """Return the sequence of the message, if it was taken as new."""
         try:
             ack = await self._jetstream.publish(
                 subject, payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=headers
@@ -170,7 +171,8 @@ def _config() -> StreamConfig:
 
 
 def _closed(config: StreamConfig) -> StreamConfig:
-    """What it takes on another subject is stored under the usual one."""
+    """Return the config of a closed stream: it takes messages on another subject and stores them under the
+    usual one."""
     transform = SubjectTransform(src=EPOCH_REBUILD, dest=EPOCH_INGEST)
     return replace(config, subjects=[EPOCH_REBUILD], subject_transform=transform, republish=None)
 

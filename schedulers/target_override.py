@@ -22,7 +22,7 @@ _ANY_SEED = bytes(32)
 # nats.conf allows 256 KB a message, headers included.
 MAX_PAYLOAD_BYTES = 200_000
 REST_OF_MESSAGE_BYTES = 4_000
-"""Of a message, beside its zipcodes."""
+"""Room for the rest of a message, beside its zipcodes."""
 
 
 class NothingImportedError(Exception):
@@ -30,11 +30,11 @@ class NothingImportedError(Exception):
 
 
 class TargetUnreachableError(Exception):
-    """No choice of the zipcodes in force comes to that target."""
+    """No choice of the zipcodes in force reaches that target."""
 
 
 async def import_in_force(connection: AsyncConnection) -> int:
-    """Raises NothingImportedError."""
+    """Return the id of the newest import. Raises NothingImportedError."""
     import_id = await newest_import_id(connection)
     if import_id is None:
         raise NothingImportedError("no zipcodes have been imported yet")
@@ -44,7 +44,8 @@ async def import_in_force(connection: AsyncConnection) -> int:
 async def require_reachable(
     connection: AsyncConnection, settings: SelectionSettings, target_listings: int
 ) -> None:
-    """Raises NothingImportedError, and TargetUnreachableError unless today's zipcodes come to that target."""
+    """Check that today's zipcodes can reach the target. Raises NothingImportedError,
+    TargetUnreachableError."""
     if not 1 <= target_listings <= MAX_TARGET_LISTINGS:
         raise TargetUnreachableError(f"the target must be 1 to {MAX_TARGET_LISTINGS}")
     now = await epochs.database_now(connection)

@@ -19,12 +19,12 @@ log = logs.logger()
 
 # The wall clock is read again at least this often, so that a step is noticed.
 LONGEST_NAP_SECONDS = 10.0
-# Where PostgreSQL's clock is behind ours, it is asked again at least this often.
+# If PostgreSQL's clock is behind ours, it is asked again at least this often.
 LONGEST_WAIT_SECONDS = 60.0
 # Within this distance one exact sleep on the monotonic clock follows.
 FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
-# What a replica with a wrong clock leaves to the others before it publishes itself.
+# A replica with a wrong clock leaves so much time to the others before it publishes itself.
 STAND_BACK_SECONDS = 2.0
 # PostgreSQL is asked for its time this long before the start.
 NEAR = timedelta(seconds=1)
@@ -57,8 +57,8 @@ class RecordClock:
         self._told = record_now, self.clock.monotonic()
 
     def at_least(self) -> datetime | None:
-        """What PostgreSQL's clock has certainly reached by now, unless it was set back since; None if it
-        never told."""
+        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back since;
+        None if it never answered."""
         if self._told is None:
             return None
         told, at = self._told
@@ -83,7 +83,7 @@ class StartGate:
         self._record.note(record_now)
 
     async def wait(self, start_at: datetime) -> None:
-        """As `near`, and then `open`."""
+        """Call `near`, and then `open`."""
         await self.open(start_at, await self.near(start_at))
 
     async def near(self, start_at: datetime) -> timedelta:

@@ -57,7 +57,7 @@ async def queue(
     request_id: str,
     source: str,
 ) -> None:
-    """Unless it is there already: the same signed request is the same command."""
+    """Queue the command unless it is there already: the same signed request is the same command."""
     await connection.execute(
         upsert(AdminCommand)
         .values(
@@ -83,7 +83,7 @@ async def newest(connection: AsyncConnection, count: int) -> list[Command]:
 
 
 async def take(connection: AsyncConnection) -> Command | None:
-    """The oldest command that is queued and nobody is at, locked until the transaction ends."""
+    """Return the oldest queued command that no other replica works on, locked until the transaction ends."""
     query = (
         select(*_COLUMNS)
         .where(AdminCommand.state == "queued")
@@ -106,7 +106,7 @@ def _command(
 
 
 async def is_older_than(connection: AsyncConnection, command: Command, age: timedelta) -> bool:
-    """By PostgreSQL's clock, which wrote `requested_at`."""
+    """Return whether the command is too old, by PostgreSQL's clock, which wrote `requested_at`."""
     now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     return now - command.requested_at > age
 

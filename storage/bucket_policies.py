@@ -21,15 +21,15 @@ class BucketPolicyError(Exception):
 
 
 class BucketPolicies:
-    """Of the miners' and the validators' bucket, changed together."""
+    """The policies of the miners' and the validators' bucket, which are changed together."""
 
     def __init__(self, config: ObjectStoreConfig, miner_bucket: str, validator_bucket: str) -> None:
         self._s3: S3Client = client(config)
-        # What stands before a hotkey in each bucket's keys.
+        # The part of each bucket's keys before the hotkey.
         self._folders = {miner_bucket: "data/hotkey=", validator_bucket: "validators/"}
 
     def revoked(self) -> frozenset[Hotkey]:
-        """Whom either bucket denies. Raises BucketPolicyError, RevocationError."""
+        """Return the hotkeys that either bucket denies. Raises BucketPolicyError, RevocationError."""
         found = (revoked_hotkeys(self._read(bucket)) for bucket in self._folders)
         return frozenset[Hotkey]().union(*found)
 

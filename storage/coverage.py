@@ -1,4 +1,4 @@
-"""How much of an epoch the counted reports cover. Reads only."""
+"""Reads how much of an epoch the counted reports cover."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Covered:
 
 
 async def read_covered(connection: AsyncConnection, epoch_id: str, results: Sequence[UUID]) -> Covered:
-    """By the audits of those reports."""
+    """Return the miners and zipcodes in the audits of those reports."""
     took_part = union(
         select(MinerSubmission.hotkey).where(MinerSubmission.epoch_id == epoch_id),
         select(UploadManifest.hotkey).where(UploadManifest.epoch_id == epoch_id),

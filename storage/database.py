@@ -33,8 +33,8 @@ CLOSED_ERRORS = (
 CONNECT_SECONDS = STATEMENT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
-# Of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS those that the driver
-# knows ...
+# The parameters of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS that the
+# driver knows ...
 _UNDERSTOOD = {
     *("host", "port", "dbname", "user", "password", "passfile", "options", "target_session_attrs"),
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
@@ -76,7 +76,7 @@ def driver_arguments(database_url: str) -> dict[str, Any]:
         parts = urlsplit(_SCHEME.sub("postgresql://", database_url, count=1))
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         for host in parts.netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port  # raises ValueError for what is no port
+            _ = urlsplit(f"//{host}").port  # raises ValueError if the port is none
     except ValueError:
         raise DatabaseUrlError("must be a URL whose port, if any, is a number") from None
     unknown = sorted(query.keys() - _UNDERSTOOD - _LEFT_OUT)
@@ -106,7 +106,8 @@ def open_engine(database_url: str, *, application_name: str, pool_size: int = 10
         "postgresql+asyncpg://",
         async_creator=partial(_connect, arguments, application_name),
         pool_size=pool_size,
-        # What overflows is closed again after one use: connecting costs more than waiting for a turn.
+        # A connection beyond the pool would be closed after one use: connecting costs more than waiting for a
+        # free one.
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
@@ -159,7 +160,7 @@ async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.
 
 
 def refuses_row(error: Exception) -> bool:
-    """Return whether what was to be written is at fault, so that writing it again would fail again."""
+    """Return whether the row itself is at fault, so that writing it again would fail again."""
     # Data that no column takes, a broken constraint, a right that is missing, by the first two characters:
     # https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg refuses some data by itself.
     cause = getattr(error, "orig", error)

@@ -23,7 +23,7 @@ from zipcast.messages import EpochMessage as WireEpoch
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What preparing an epoch adds to the wire message: how its selection came about."""
+    """The facts about an epoch's selection that are stored beside its message."""
 
     envelope: UnverifiedEnvelope
     message: WireEpoch
@@ -41,7 +41,7 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class MissedEpoch:
-    """An epoch that nobody prepared: all there is of it is the seed it would have had."""
+    """An epoch that was never prepared: only the seed that it would have had is known."""
 
     interval: EpochInterval
     seed: bytes
@@ -54,7 +54,7 @@ def message_sha256(envelope: UnverifiedEnvelope) -> str:
 
 
 async def lock_preparation(connection: AsyncConnection) -> None:
-    """Until the transaction ends, this replica alone prepares epochs."""
+    """Let this replica alone prepare epochs until the transaction ends."""
     await lock_for_transaction(connection, "preparation")
 
 
@@ -177,8 +177,8 @@ async def mark_published(
 
 
 async def give_up(connection: AsyncConnection, epoch_id: str) -> None:
-    """pending -> missed, for an epoch that the stream has passed by without holding it: nobody ever got
-    it. The signed bytes stay in `epoch_messages`."""
+    """Change pending to missed, for an epoch that the stream has passed by: no subscriber ever got it. The
+    signed bytes stay in `epoch_messages`."""
     given_up = await connection.execute(
         update(Epoch)
         .where(Epoch.epoch_id == epoch_id, Epoch.status == "pending")
@@ -203,7 +203,7 @@ async def complete_ended(connection: AsyncConnection) -> list[str]:
 async def record_missed(
     connection: AsyncConnection, missed: Iterable[MissedEpoch], recorded_at: datetime
 ) -> None:
-    """Rows of epochs that nobody prepared in all their length."""
+    """Insert rows of epochs that were never prepared."""
     rows = [
         {
             "epoch_id": epoch.interval.epoch_id,

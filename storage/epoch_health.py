@@ -1,7 +1,7 @@
-"""How the record shows the scheduler to be: what has started, and whether what comes next is there.
+"""Judges from the database whether the scheduler works: which epochs have started, and whether the next is
+prepared.
 
-Owns one question to PostgreSQL and the judgement of its answer. Nothing of an epoch that has not
-started leaves this module but that it exists.
+Of an epoch that has not started, it shows only that the epoch exists.
 """
 
 from dataclasses import dataclass
@@ -35,14 +35,14 @@ async def epochs_now(connection: AsyncConnection) -> EpochsNow | None:
     if row is None:
         return None
     asked_at, start_at, end_at, published_at = row
-    # Only schedulers may query pending epochs; this function tells every process whether there is one.
+    # Only schedulers may query pending epochs; this function shows every process whether there is one.
     prepared = bool((await connection.execute(select(func.zipcast.next_epoch_is_prepared()))).scalar_one())
     return EpochsNow(asked_at, EpochInterval(start_at, end_at), published_at is not None, prepared)
 
 
 def fault(epochs: EpochsNow | None) -> str | None:
-    """What the scheduler has not done in time, or None. A step may take a while: half the lead with
-    which epochs are prepared, 10 s at most."""
+    """Return which step the scheduler has not done in time, or None. A step may take half the lead with which
+    epochs are prepared, 10 s at most."""
     if epochs is None:
         return "no epoch has started yet"
     lead = min(LONGEST_PREPARATION_LEAD, (epochs.newest.end_at - epochs.newest.start_at) / 2)

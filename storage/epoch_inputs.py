@@ -1,4 +1,4 @@
-"""What each epoch's selection was committed to: the exact bytes whose hash was published before it."""
+"""Stores the inputs of each epoch's selection: the exact bytes whose hash was published before it."""
 
 import hashlib
 from datetime import datetime
@@ -29,7 +29,8 @@ async def newest_committed(connection: AsyncConnection) -> str | None:
 
 
 async def inputs_are_stored(connection: AsyncConnection, inputs_sha256: str) -> bool:
-    """Whether the inputs behind a published `nextInputsHash` are here, so that the promise can be kept."""
+    """Return whether the inputs behind a published `nextInputsHash` are stored, so that the promise can be
+    kept."""
     query = select(EpochInputs.epoch_id).where(EpochInputs.inputs_sha256 == inputs_sha256)
     return (await connection.execute(query)).first() is not None
 
@@ -37,7 +38,7 @@ async def inputs_are_stored(connection: AsyncConnection, inputs_sha256: str) -> 
 async def commit_inputs(
     connection: AsyncConnection, epoch_id: str, inputs: bytes, committed_at: datetime
 ) -> bytes:
-    """Store inputs unless some are stored already; returns those in force."""
+    """Store inputs unless some are stored already; return those in force."""
     await connection.execute(
         upsert(EpochInputs)
         .values(

@@ -23,7 +23,7 @@ class RevealedPool:
 
 
 async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedPool | None:
-    """None before one epoch after its end, and where the record lacks what it was committed to."""
+    """Return the epoch's pool; None before one epoch after its end, and if its inputs are missing."""
     revelation = await honeypots.revelation(connection, epoch_id)
     stored = await started_inputs(connection, epoch_id)
     if revelation is None or stored is None:

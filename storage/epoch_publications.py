@@ -1,7 +1,7 @@
-"""What the record knows of the stream: which epochs are in it, where, with which bytes.
+"""Compares the database with the stream: which epochs are in it, at which sequence, with which bytes.
 
-For the scheduler only. Owns these questions and the correction of a position; what an epoch's row holds
-besides is `epochs` and `epoch_changes`.
+For the scheduler only. It can correct a sequence; other columns of an epoch's row belong to `epochs` and
+`epoch_changes`.
 """
 
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the record has of one epoch: `message_sha256` of the bytes in force, None for one that was missed;
-    `sequence` None until it is marked."""
+    """The database's view of one epoch: `message_sha256` of the bytes in force, None if it was missed;
+    `sequence` is None until it is marked."""
 
     status: str
     message_sha256: str | None
@@ -80,7 +80,7 @@ async def row_of(connection: AsyncConnection, epoch_id: str) -> Row | None:
 
 
 async def newest_rows(connection: AsyncConnection, up_to_id: str, most: int) -> dict[str, Row]:
-    """Of the newest `most` epochs up to that one, by id."""
+    """Return the rows of the newest `most` epochs up to that one, by id."""
     query = (
         select(Epoch.epoch_id, Epoch.status, Epoch.message_sha256, Epoch.stream_sequence)
         .where(Epoch.epoch_id <= up_to_id)
@@ -92,7 +92,7 @@ async def newest_rows(connection: AsyncConnection, up_to_id: str, most: int) -> 
 
 
 async def correct_sequence(connection: AsyncConnection, epoch_id: str, sequence: int) -> None:
-    """Where a rebuilt stream has put the epoch."""
+    """Note the sequence that the epoch has in a rebuilt stream."""
     await connection.execute(
         update(Epoch)
         .where(Epoch.epoch_id == epoch_id, Epoch.stream_sequence.is_not(None))

@@ -36,8 +36,8 @@ class StoredEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What the record holds around `now`: the epoch that runs, the next one prepared, and the end of
-    the newest row of all. Their lengths may be those of an earlier setting."""
+    """The epochs around `now`: the running one, the next prepared one, and the end of the newest row. Their
+    lengths may be those of an earlier setting."""
 
     now: datetime
     running: EpochInterval | None
@@ -122,7 +122,8 @@ async def _newest(connection: AsyncConnection, *conditions: ColumnElement[bool])
 
 
 async def due_unpublished(connection: AsyncConnection, now: datetime) -> list[StoredEpoch]:
-    """Epochs started by `now`, and by PostgreSQL's clock, that nobody marked as published, oldest first."""
+    """Return epochs started by `now`, and by PostgreSQL's clock, that are not marked as published, oldest
+    first."""
     query = (
         _stored()
         .where(Epoch.status == "pending", Epoch.start_at <= func.least(func.clock_timestamp(), now))

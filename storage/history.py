@@ -1,4 +1,4 @@
-"""Epochs that have ended, with all that may be known of them by anybody. Reads only."""
+"""Reads epochs that have ended, with all that is public about them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text
 
 _IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
 _MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)
-# As long as the stream itself keeps them.
+# The stream itself keeps them for as long.
 STREAM_KEPT = timedelta(days=30)
 
 

@@ -110,7 +110,7 @@ async def signals(connection: AsyncConnection, epoch_id: str) -> list[Signal]:
     return [Signal(*row) for row in await connection.execute(query)]
 
 
-# Of one report that names a zipcode twice, the larger count.
+# If one report names a zipcode twice, the larger count is taken.
 _HITS = text(
     """
     with claimed as (

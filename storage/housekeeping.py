@@ -39,8 +39,8 @@ CTID: ColumnClause[str] = literal_column("ctid")
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long: `epochs` in detail, from their end; `audit` is credentials, admin commands and validators'
-    results."""
+    """Retention times: `epochs` is for epochs in detail, from their end; `audit` for credentials, admin
+    commands and validators' results."""
 
     epochs: timedelta
     audit: timedelta
@@ -49,8 +49,9 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """Of epochs in detail and those to come: `epoch_id` is the oldest of them, `assigned_id` the oldest whose
-    assignments decide the pool of one, `import_id` the oldest import that one is made from, if known."""
+    """The oldest data that epochs in detail, and those to come, need: `epoch_id` is the oldest of these
+    epochs, `assigned_id` the oldest whose assignments decide a pool, `import_id` the oldest import that one
+    is made from, if known."""
 
     epoch_id: str
     assigned_id: str
@@ -82,7 +83,7 @@ async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[
 
 
 async def needed(connection: AsyncConnection, before: datetime) -> Needed:
-    """What is still referred to by epochs that are not archived, or start at `before` or later."""
+    """Return the data that epochs need which are not archived, or start at `before` or later."""
     detailed = select(func.min(Epoch.epoch_id)).where(text(IN_DETAIL))
     oldest = (await connection.execute(detailed)).scalar()
     since = min(_id_of(before), oldest or _id_of(before))
@@ -95,7 +96,7 @@ async def needed(connection: AsyncConnection, before: datetime) -> Needed:
 
 
 async def drop_assignments(connection: AsyncConnection, before_id: str) -> int:
-    """Of epochs before that one, which are archived; how many rows went."""
+    """Delete rows of epochs before that one, which are archived; return how many."""
     oldest = (
         select(CTID)
         .select_from(EpochAssignment)
@@ -144,7 +145,8 @@ async def _delete(connection: AsyncConnection, table: type[Base], oldest: Select
 
 
 def _stands_in(places: Select[Any]) -> ColumnElement[bool]:
-    """Rows by where they stand on disk: told some thousand keys, the planner would read the whole table."""
+    """Return a condition on the rows' place on disk: given some thousand keys, the planner would read the
+    whole table."""
     return any_(func.array(places.scalar_subquery())) == CTID
 
 

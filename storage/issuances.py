@@ -18,7 +18,7 @@ from storage.tables import CredentialIssuance
 from zipcast.protocol.verbs import Verb
 
 LIST_WITH_UPLOAD = timedelta(hours=3)
-"""How long the list address works that comes with a miner's form. The row has the end of the form, which may
+"""The lifetime of the list address that comes with a miner's form. The row has the end of the form, which may
 be earlier."""
 
 
@@ -69,8 +69,8 @@ class NewIssuance:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """What a request was granted, as its row says. `issued_at` is by the database's clock, in whole
-    seconds."""
+    """The access that a request was granted, as its row has it. `issued_at` is by the database's clock, in
+    whole seconds."""
 
     body_sha256: str
     issued_at: datetime
@@ -104,7 +104,7 @@ on conflict do nothing
 returning signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome
 """
 
-# For one day, so that PostgreSQL plans for one partition and not for hundreds.
+# The query names the day, so that PostgreSQL plans for one partition and not for hundreds.
 FIND = """
 select signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome
 from zipcast.credential_issuances

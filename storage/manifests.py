@@ -1,6 +1,7 @@
-"""What miners had uploaded when an epoch ended: written once per epoch, read by validators.
+"""Stores manifests: the uploads that miners had made when an epoch ended, written once and read by
+validators.
 
-Owns when an epoch counts as sealed. What belongs into a manifest is the sealer's to decide.
+The sealer decides which objects belong to a manifest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.tables import Epoch, MinerSignal, UploadManifest, UploadSeal
 from zipcast.calendar import EpochInterval
 
-# What was not sealed by then never will be: its uploads may be gone from the bucket.
+# An epoch that was not sealed by then never will be: its uploads may be gone from the bucket.
 LOOK_BACK = timedelta(days=30)
 BATCH_ROWS = 1_000
 MOST_DUE = 500

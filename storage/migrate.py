@@ -48,7 +48,7 @@ async def _migrate(database_url: str, run: Callable[[Config, str], None], revisi
 
 
 def _run(connection: Connection, run: Callable[[Config, str], None], revision: str) -> None:
-    # Objects of other schemas must not stand in for ours, or for PostgreSQL's operators.
+    # Objects of other schemas must not take the place of ours, or of PostgreSQL's operators.
     _set(connection, "search_path", SEARCH_PATH)
     connection.execute(text(f"lock table {SCHEMA}.migration_lock in exclusive mode"))
     _set(connection, "lock_timeout", "5s")

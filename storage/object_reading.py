@@ -45,7 +45,7 @@ class FoundObject:
 
 
 class ObjectReader:
-    """Raises ObjectStoreUnavailableError from every coroutine."""
+    """Reads objects in threads of its own. Every coroutine raises ObjectStoreUnavailableError."""
 
     def __init__(self, config: ObjectStoreConfig, on_error: Callable[[], None] = lambda: None) -> None:
         """`on_error` is called once for every call that fails."""
@@ -82,7 +82,7 @@ class ObjectReader:
         return await self._run(self._hashers, lambda: self._hashed(found), HASH_SECONDS * 2)
 
     def _hashed(self, found: FoundObject) -> str:
-        # Where no versions are kept, the entity tag says that it is still the same object.
+        # Without versions, the entity tag shows that it is still the same object.
         exactly = {"IfMatch": found.etag} if found.version_id is None else {"VersionId": found.version_id}
         body = self._s3.get_object(Bucket=found.bucket, Key=found.key, **exactly)["Body"]
         digest, ends_at = hashlib.sha256(), time.monotonic() + HASH_SECONDS

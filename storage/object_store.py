@@ -81,7 +81,8 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """Where a listing goes on: after that version of that key, or after the key if there is none."""
+    """The place where a listing goes on: after that version of that key, or after the key if there is no
+    version."""
 
     key: str
     version_id: str = ""

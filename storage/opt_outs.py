@@ -9,8 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.tables import LegacyOptOut
 
 MAX_OPT_OUTS = 10_000
-"""More than a subnet has hotkeys. Without a limit, whoever can write rows could hold up those that read
-them."""
+"""A subnet has fewer hotkeys. Without a limit, rows of a hostile writer could hold up every reader."""
 
 
 async def opted_out(connection: AsyncConnection) -> frozenset[str]:

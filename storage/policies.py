@@ -1,8 +1,9 @@
-"""What an S3 credential may touch: prefixes, session policies, form conditions. Pure functions.
+"""Writes the documents that limit S3 credentials: prefixes, session policies, form conditions. Pure
+functions.
 
-Owns the documents alone; signing and sending them is `object_store`. Ids enter a policy only
-parsed, and are checked once more here: an unescaped `*`, `?` or `${` would widen it.
-Limits: AWS, session policy at most 2,048 characters; S3, one PUT or POST at most 5 GB.
+`object_store` signs and sends them. Ids enter a policy only parsed, and are checked once more here: an
+unescaped `*`, `?` or `${` would widen it. Limits: AWS, session policy at most 2,048 characters; S3, one PUT
+or POST at most 5 GB.
 """
 
 import json
@@ -43,7 +44,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a presigned list shows: the keys below `prefix`, or with a delimiter only its folders."""
+    """A presigned list of the keys below `prefix`, or with a delimiter only of its folders."""
 
     bucket: str
     prefix: str
@@ -82,7 +83,8 @@ def all_miners(bucket: str) -> Listing:
 
 
 def miner_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
-    """Where one miner's uploads of one epoch go. Raises ValueError for a malformed hotkey or id."""
+    """Return the folder of one miner's uploads of one epoch. Raises ValueError for a malformed hotkey or
+    id."""
     parse_epoch_id(epoch_id)
     return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/epoch={epoch_id}/")
 
@@ -100,7 +102,8 @@ def miner_folder_scope(bucket: str, hotkey: Hotkey) -> Scope:
 
 
 def validator_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
-    """Where one validator's results of one epoch go. Raises ValueError for a malformed hotkey or id."""
+    """Return the folder of one validator's results of one epoch. Raises ValueError for a malformed hotkey or
+    id."""
     parse_epoch_id(epoch_id)
     return Scope(bucket, f"validators/{parse_hotkey(hotkey)}/epoch={epoch_id}/")
 
@@ -131,9 +134,11 @@ def _session_policy(bucket: str, pattern: str, objects: list[str], lists: list[s
 
 
 def reading_session_policy(bucket: str, epoch_id: str) -> str:
-    """The inline session policy of a validator that reads an ended epoch: every miner's uploads of it, in all
-    versions. The first `*` stands for a hotkey, whatever else it matches: nobody's form writes a key in which
-    `/epoch={id}/` comes later, but for the legacy one into the miner's own folder.
+    """Return the inline session policy of a validator that reads an ended epoch: every miner's uploads of it,
+    in all versions.
+
+    The first `*` stands for a hotkey. It may match more, but no form writes a key in which `/epoch={id}/`
+    comes later, except the legacy form, into the miner's own folder.
 
     Raises ValueError for a malformed id, PolicyError above AWS's limit."""
     if not _BUCKET.fullmatch(bucket):
@@ -145,7 +150,7 @@ def reading_session_policy(bucket: str, epoch_id: str) -> str:
 
 
 def uploads_pattern(epoch_id: str) -> str:
-    """What a reading session opens. Raises ValueError for a malformed id."""
+    """Return the pattern of the keys that a reading session opens. Raises ValueError for a malformed id."""
     parse_epoch_id(epoch_id)
     return f"data/hotkey=*/epoch={epoch_id}/*"
 

@@ -41,7 +41,8 @@ async def newest_snapshot(connection: AsyncConnection, network: str, netuid: int
 async def snapshot_as_of(
     connection: AsyncConnection, network: str, netuid: int, at: datetime
 ) -> RegistrySnapshot | None:
-    """The one in force then: the newest taken until then; where those are gone, the oldest after."""
+    """Return the snapshot in force at that time: the newest taken until then; if those are gone, the oldest
+    after."""
     of_subnet = select(Row.snapshot).where(Row.network == network, Row.netuid == netuid)
     before = of_subnet.where(Row.taken_at <= at).order_by(Row.block_number.desc()).limit(1)
     after = of_subnet.where(Row.taken_at > at).order_by(Row.block_number).limit(1)

@@ -1,7 +1,7 @@
-"""Validators' reports: written whole or not at all, the newest in force, the earlier ones kept.
+"""Stores validators' reports: written whole or not at all, the newest in force, the earlier ones kept.
 
-Owns the statements on `validator_results` and `validation_audit`, which only the responder may query. Every
-process reads the reports of a revealed epoch by functions. Whether a report is true is not decided here.
+Only the responder may query `validator_results` and `validation_audit`. Every process reads the reports of a
+revealed epoch by functions. Whether a report is true is not decided here.
 """
 
 from dataclasses import asdict, dataclass
@@ -102,8 +102,8 @@ class RecordedResult:
 
 
 async def revealed_results(connection: AsyncConnection, epoch_id: str) -> list[RecordedResult]:
-    """Return, of each validator, the newest report that came in time and the newest late one, ordered by
-    hotkey. The one in force is among them. Nothing before the epoch is revealed."""
+    """Return each validator's newest report that came in time and newest late one, ordered by hotkey. The one
+    in force is among them. Nothing before the epoch is revealed."""
     columns = [column(name, ValidatorResult.__table__.c[name].type) for name in _STORED]
     results = func.zipcast.revealed_results(epoch_id).table_valued(*columns, name="revealed")
     return await _newest(connection, select(results).subquery(), revealed_audit(epoch_id).c.result_id)
@@ -135,7 +135,7 @@ async def _newest(
 async def known_result(
     connection: AsyncConnection, epoch_id: str, hotkey: str, request_key: str, body_sha256: str
 ) -> RecordedResult | None:
-    """The report that this very request made, or the one in force if it says the same."""
+    """Return the report that this very request made, or the one in force if it says the same."""
     numbered = _numbered(_stored(epoch_id, hotkey)).subquery()
     same = and_(numbered.c.superseded_at.is_(None), numbered.c.body_sha256 == body_sha256)
     by_request = numbered.c.request_key == request_key
@@ -146,8 +146,8 @@ async def known_result(
 
 
 async def store_result(connection: AsyncConnection, new: NewResult) -> RecordedResult:
-    """The report on record for this request: this one, with its audit, instead of the one in force; or the
-    one in force if that was signed later or says the same. Reports of one validator on one epoch take
+    """Return the report stored for this request: this one, with its audit, instead of the one in force; or
+    the one in force if that was signed later or says the same. Reports of one validator on one epoch take
     turns."""
     slot = crc32(f"{new.epoch_id} {new.hotkey}".encode()) % REPORT_LOCKS
     await connection.execute(select(ReportLock.slot).where(ReportLock.slot == slot).with_for_update())
@@ -181,7 +181,7 @@ async def _write(connection: AsyncConnection, new: NewResult) -> None:
     await connection.execute(insert(ValidatorResult).values(**values, is_late=late))
     rows = [{**row, "result_id": result_id, "epoch_id": new.epoch_id} for row in audit]
     for begin in range(0, len(rows), BATCH_ROWS):
-        # Inline: it would else ask for the rows' ids, for which nobody here has a use.
+        # Inline: SQLAlchemy would otherwise ask for the rows' ids, which are not used.
         await connection.execute(insert(ValidationAudit).inline(), rows[begin : begin + BATCH_ROWS])
 
 

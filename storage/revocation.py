@@ -23,7 +23,7 @@ class RevocationError(ValueError):
 
 
 def revoked_hotkeys(document: str | None) -> frozenset[Hotkey]:
-    """Whom a bucket's policy denies. Raises RevocationError."""
+    """Return the hotkeys that a bucket's policy denies. Raises RevocationError."""
     sessions = [one for one in _statements(document) if one.get("Sid") == _SESSIONS]
     try:
         names = [name for one in sessions for name in _listed(one["Condition"]["StringLike"]["aws:userid"])]
@@ -50,8 +50,8 @@ def with_revoked(document: str | None, bucket: str, folders: str, hotkeys: Itera
 
 
 def older_sessions_policy(issued_before: str) -> str:
-    """An inline policy for the role, after which no session from before that instant (RFC 3339) opens
-    anything, whoever holds it; what AWS's console calls revoking sessions."""
+    """Return an inline policy for the role that closes every session from before that instant (RFC 3339).
+    AWS's console calls it revoking sessions."""
     denial = {
         "Sid": "ZipcastRevokedOlderSessions",
         "Effect": "Deny",

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database import driver_of
 from storage.tables import SCHEMA, SEARCH_PATH
 
-# With another search path, objects that somebody made in another schema could stand in for ours, or for
-# operators and functions of PostgreSQL. With another time zone, days would begin at another hour.
+# With another search path, objects in a foreign schema could take the place of ours, or of operators and
+# functions of PostgreSQL. With another time zone, days would begin at another hour.
 OPERATOR_SETTINGS = {"search_path": SEARCH_PATH, "TimeZone": "UTC"}
 SESSION_SETTINGS = OPERATOR_SETTINGS | {
     "statement_timeout": "10s",
@@ -27,7 +27,7 @@ _SERVER_AND_STATEMENTS = """
 
 
 async def may_read_pending(connection: AsyncConnection) -> bool:
-    """Whether this login could learn an epoch before its start: only the scheduler's may."""
+    """Return whether this login could learn an epoch before its start: only the scheduler's may."""
     query = select(func.has_table_privilege(f"{SCHEMA}.pending_epochs", "select"))
     return bool((await connection.execute(query)).scalar())
 

@@ -1,6 +1,6 @@
-"""What the record knows of miners in epochs that are revealed, for signals; and noting those.
+"""Reads facts about miners in revealed epochs for signals, and stores the signals.
 
-Owns which epochs are still to be looked through, each once. What is a signal is the scheduler's to say.
+It picks the epochs that are still to be examined, each once. The scheduler decides what a signal is.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ LOOK_BACK = timedelta(days=30)
 # After the end of an epoch: from then on its signals are computed without uploads if it is not sealed.
 MAX_SEAL_WAIT = timedelta(days=1)
 MOST_DUE = 500
-# What is searched for zipcodes: a miner's largest files of an epoch, and the end of each key. Otherwise long
+# Only a miner's largest files of an epoch, and the end of each key, are searched for zipcodes. Otherwise long
 # keys full of numbers would take the database minutes.
 MAX_SEARCHED_FILES = 2_000
 MAX_SEARCHED_CHARACTERS = 128
@@ -43,7 +43,8 @@ class MinerFacts:
 
 @dataclass(frozen=True, slots=True)
 class NonceRefusals:
-    """`suppressed`: of anybody's, left out of the trail before these."""
+    """A hotkey's refusals. `suppressed`: refusals of any hotkey that were left out of the trail before
+    these."""
 
     hotkey: str
     refusals: int
@@ -58,8 +59,8 @@ class NewSignal:
 
 
 async def unlooked(connection: AsyncConnection) -> list[EpochInterval]:
-    """Return the revealed epochs that nobody has looked through, oldest first. An epoch is waited for until
-    its uploads are sealed, but at most for MAX_SEAL_WAIT."""
+    """Return the revealed epochs that were not examined yet, oldest first. An epoch waits until its uploads
+    are sealed, but at most for MAX_SEAL_WAIT."""
     now = func.clock_timestamp()
     query = (
         select(Epoch.start_at, Epoch.end_at)
@@ -93,10 +94,10 @@ async def epochs_until(connection: AsyncConnection, start_at: datetime, count: i
 
 
 MAX_REPORTS = 20_000
-"""Of a few epochs, the first that came: more than miners send. Reading millions of rows that somebody with
-the responder's login wrote would hold up the epochs."""
-# Of one report that names a zipcode twice, the larger count. Who says that it is complete and not how much
-# that was claims all of it.
+"""Rows of a few epochs, the first that came: more than miners send. Millions of rows written with the
+responder's login would hold up the epochs."""
+# If one report names a zipcode twice, the larger count is taken. A report of completion without a count
+# claims the whole epoch.
 _FACTS = text(
     """
     select report.epoch_id, report.hotkey, report.first_completed_at,
@@ -179,7 +180,8 @@ async def published_counts(connection: AsyncConnection, epoch_id: str) -> dict[s
 
 
 async def note_signals(connection: AsyncConnection, epoch_id: str, found: Sequence[NewSignal]) -> None:
-    """And that the epoch was looked through. What is noted already stays as it is."""
+    """Store the signals, and that the epoch was examined. Signals that are stored already stay as they
+    are."""
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     rows = [
         {

@@ -38,8 +38,7 @@ class StartedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an epoch's selection was committed to, as far as it is public, and the import that it draws
-    from."""
+    """The public part of an epoch's inputs, and the import that it draws from."""
 
     target_listings: int
     tolerance_percent: int
@@ -132,8 +131,8 @@ async def _zipcodes(connection: AsyncConnection, rules: Rules | None) -> Zipcode
 
 
 async def _eligible(connection: AsyncConnection, rules: Rules) -> int:
-    """Return how many zipcodes of the import those rules allow, by what is published of them, whatever their
-    age and cooldown: so this number changes with an import only, and tells nothing of any epoch."""
+    """Return how many zipcodes of the import those rules allow, by their published facts, whatever their age
+    and cooldown. So this number changes with an import only, and shows nothing of any epoch."""
     query = select(func.count()).where(
         PublishedZipcode.import_id == rules.import_id,
         PublishedZipcode.state.in_(rules.states),

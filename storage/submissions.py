@@ -16,7 +16,7 @@ MOST_CLAIMED = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """What identifies a report. `body_sha256`: hex, of the request without its signature."""
+    """The key of a report. `body_sha256`: hex, of the request without its signature."""
 
     epoch_id: str
     hotkey: str
@@ -26,8 +26,8 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission(Signed):
-    """`is_late`: received after the epoch's deadline. Late reports are kept, and told apart. `most_claimed`:
-    listings by zipcode, of its zipcodes."""
+    """One report. `is_late`: received after the epoch's deadline. Late reports are kept and marked.
+    `most_claimed`: listings by zipcode."""
 
     status: str
     received_at: datetime
@@ -47,7 +47,7 @@ class Submission(Signed):
 
 
 class Standing(Enum):
-    """How a report compares with the miner's newest of that epoch in the database."""
+    """The comparison of a report with the miner's newest of that epoch in the database."""
 
     NEWEST = "signed later than the stored one, or the first"
     REPEATED = "the stored one, word for word"
@@ -110,8 +110,8 @@ _STATED = attrgetter(
 
 
 async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -> list[Comparison]:
-    """Store each report that was signed strictly later than the stored one, in one commit, and return how
-    each compares. Only NEWEST was written: one signed text stands for one body.
+    """Store each report that was signed strictly later than the stored one, in one commit, and return the
+    comparison for each. Only NEWEST was written: one signed text stands for one body.
 
     Of several reports of a miner the newest is taken to have come first. Raises DRIVER_ERRORS."""
     newest: dict[Any, Submission] = {}

@@ -23,7 +23,7 @@ class FileFormat(StrEnum):
 
     @classmethod
     def of(cls, path: Path) -> "FileFormat":
-        """By the suffix: `.json` is JSON, all else CSV."""
+        """Return the format by the suffix: `.json` is JSON, all else CSV."""
         return cls.JSON if path.suffix.lower() == ".json" else cls.CSV
 
 
@@ -58,7 +58,7 @@ class ZipcodeFile:
 
     @property
     def sha256(self) -> str:
-        """Of what was read: of the whole file once `rows` has ended."""
+        """Return the hash of the bytes read so far: of the whole file once `rows` has ended."""
         return self._counted.digest.hexdigest()
 
     def rows(self) -> Iterator[RawRow | Rejection]:
@@ -104,7 +104,7 @@ class _CountedBytes(io.BufferedIOBase):
         super().close()
 
     def line_of(self, error: UnicodeDecodeError) -> int:
-        """Which line its first undecodable byte stands in. `error` holds the last bytes handed on."""
+        """Return the line of the first undecodable byte. `error` holds the last bytes that were passed on."""
         return self._line_ends - error.object.count(b"\n", error.start) + 1
 
 

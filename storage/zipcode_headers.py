@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-# What spreadsheets, Zillow's, Redfin's and the Census Bureau's files call them; the first is ours.
+# Names of columns in spreadsheets and in files of Zillow, Redfin and the Census Bureau; the first is ours.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "zipcode": ("zipcode", "zip", "zip5", "postalcode", "postcode", "zcta", "zcta5", "regionname"),
     "state": ("state", "statecode", "stateabbr", "stateabbreviation", "st", "stateid", "statename"),

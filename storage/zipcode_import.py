@@ -32,9 +32,9 @@ from zipcast.selection import SelectionSettings
 BATCH_ROWS = 2_000
 
 ZIPCODES = Zipcode.__table__.c
-# What a file states, in the order in which rows are copied.
+# Columns that a file states, in the order in which rows are copied.
 STATED = tuple(field.name for field in fields(ZipcodeRow) if field.name in ZIPCODES)
-# What no file states; an import carries it along.
+# Columns that no file states; an import carries them along.
 KEPT = ("active",)
 INCOMING = Table(
     "incoming_zipcodes",
@@ -63,15 +63,14 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What one import did, or would have done, in rows. `import_id` is the version it created,
-    None if it changed nothing.
+    """The result of an import, or of a dry run, in rows. `import_id` is the version it created, None if it
+    changed nothing.
 
-    A row counts as unchanged if its only difference is a last_scraped that the file left
-    empty: the file says nothing new about it, though it is as fresh as the import.
-    `tiers_derived` rows had no tier of their own; `tiers_defaulted` of these had no home value
-    either, so that they are STANDARD. `restored` zipcodes got their leading zeros back. `too_old` rows were
-    scraped longer ago than `max_data_age`: epochs prefer fresher ones.
-    """
+    A row counts as unchanged if its only difference is a last_scraped that the file left empty: the file says
+    nothing new about it, though it is as fresh as the import. `tiers_derived` rows had no tier of their own;
+    `tiers_defaulted` of these had no home value either, so that they are STANDARD. `restored` zipcodes got
+    their leading zeros back. `too_old` rows were scraped longer ago than `max_data_age`: epochs prefer
+    fresher ones."""
 
     import_id: int | None
     added: int
@@ -84,7 +83,7 @@ class ImportReport:
     too_old: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """For the operator: the counts, and every rejected row with the rule it broke."""
+        """Return the counts, and every rejected row with the rule it broke, for the operator."""
         return {
             "version": self.import_id,
             "added": self.added,
@@ -114,7 +113,7 @@ class NothingAcceptedError(ImportFileError):
 
 @dataclass(slots=True)
 class _Received:
-    """What came out of the file so far. Rows scraped before `fresh_from` are too old."""
+    """The counts so far. Rows scraped before `fresh_from` are too old."""
 
     fresh_from: datetime
     rows: int = 0
@@ -133,7 +132,7 @@ class _Received:
 
 
 def ignore(_: int) -> None:
-    """Progress nobody watches."""
+    """Ignore the progress."""
 
 
 async def import_zipcodes(
@@ -168,7 +167,7 @@ async def import_zipcodes(
 
 
 async def lock_versions(connection: AsyncConnection) -> None:
-    """Until the transaction ends, nobody else makes a version.
+    """Let this transaction alone make a version, until it ends.
 
     Ids must become visible in their order, or a pool as of a version could still change."""
     await connection.execute(text("set local statement_timeout = '60s'"))
@@ -177,7 +176,7 @@ async def lock_versions(connection: AsyncConnection) -> None:
 
 
 async def newest_import_id(connection: AsyncConnection) -> int | None:
-    """The version in force, None before the first import."""
+    """Return the version in force, None before the first import."""
     return await connection.scalar(select(func.max(ZipcodeImport.id)))
 
 
@@ -251,7 +250,7 @@ async def _record_import(
 
 
 async def _count_differences(connection: AsyncConnection) -> tuple[int, int]:
-    """How many incoming rows are new, and how many say something else than is in force before `_apply`."""
+    """Return how many incoming rows are new, and how many differ from those in force before `_apply`."""
     incoming = INCOMING.c
     is_new = ZIPCODES.zipcode.is_(None)
     differs = or_(

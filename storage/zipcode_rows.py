@@ -1,9 +1,8 @@
-"""What an operator's zipcode file may say: raw rows in, checked rows and named rejections out.
+"""Checks the rows of an operator's zipcode file: raw rows in, checked rows and named rejections out.
 
-Owns columns, ranges and defaults, the same for each format; `storage.zipcode_csv` and
-`storage.zipcode_json` own the formats. Touches no file, database or clock. A fault of one
-row rejects that row; a fault that leaves in doubt what the other rows say (header, encoding,
-quoting, brackets) refuses the file.
+Columns, ranges and defaults are the same for each format; `storage.zipcode_csv` and `storage.zipcode_json`
+read the formats. Touches no file, database or clock. A fault of one row rejects that row; a fault that leaves
+the other rows in doubt (header, encoding, quoting, brackets) refuses the file.
 """
 
 import re
@@ -77,10 +76,9 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class RowRules:
-    """What the rules depend on beside the row.
+    """The facts that the rules need beside the row.
 
-    `imported_at` is aware; it stands in for an empty last_scraped and bounds the others.
-    """
+    `imported_at` is aware; it stands in for an empty last_scraped and bounds the others."""
 
     imported_at: datetime
     restore_leading_zeros: bool = False
@@ -92,7 +90,7 @@ class RowRules:
 
 @dataclass(frozen=True, slots=True)
 class ZipcodeFacts:
-    """What is known of one zipcode. `median_home_value` is in US dollars; None means that no file said it."""
+    """The facts about one zipcode. `median_home_value` is in US dollars; None if no file stated it."""
 
     zipcode: str
     state: str
@@ -113,7 +111,7 @@ class ZipcodeRow(ZipcodeFacts):
     last_scraped_defaulted: bool  # the file left it empty, so it is the time of the import
     tier_derived: bool = False  # the file left it empty, so it follows from the home value
     zeros_restored: bool = False  # the file has fewer than five digits
-    base_weight: float | None = None  # None: the file does not say, so what is in force stays
+    base_weight: float | None = None  # None: the file does not say, so the value in force stays
 
 
 @dataclass(frozen=True, slots=True)

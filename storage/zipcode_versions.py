@@ -57,7 +57,7 @@ class StoredZipcode(PoolZipcode):
     import_id: int
 
     def as_json(self) -> dict[str, JsonValue]:
-        """With the keys of a zipcode file, so that what was shown can be imported again."""
+        """Return the zipcode with the keys of a zipcode file, so that the output can be imported again."""
         stored = _as_json(asdict(self))
         stored["lastScraped"] = stored.pop("lastScrapedAt")
         return stored
@@ -84,7 +84,7 @@ async def rebuild_version(connection: AsyncConnection, import_id: int) -> list[S
 
 
 async def require_whole(connection: AsyncConnection, import_id: int) -> None:
-    """Raises VersionTrimmedError for a version whose revisions are no longer all there."""
+    """Raise VersionTrimmedError if revisions of the version are no longer all there."""
     if await connection.scalar(select(IMPORTS.trimmed_at).where(IMPORTS.id == import_id)) is not None:
         raise VersionTrimmedError(
             f"version {import_id} cannot be rebuilt any more: no epoch in detail needs it"

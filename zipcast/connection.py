@@ -21,7 +21,7 @@ from zipcast.subjects import inbox_prefix
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
-# A refusal that takes longer is nats-server's own, since nobody told it in time who may connect.
+# A refusal that takes longer is nats-server's own: the callout did not answer in time.
 REFUSAL_SECONDS = 1.0
 _PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -111,7 +111,7 @@ async def _connect(
     on_error: ErrorCallback,
     on_close: Callback,
 ) -> Client:
-    """As `connect`, but try once."""
+    """Connect with a single try."""
     hotkey = parse_hotkey(signer.ss58_address)
     is_open = False
 

@@ -117,7 +117,8 @@ class Connections:
         self._ended = set()
 
     def listed(self, listing: Iterable[Connection], began_at: datetime) -> None:
-        """Go by a whole listing that was begun at `began_at`; what was granted just before it stays."""
+        """Replace the table by a whole listing that was begun at `began_at`; connections granted just before
+        it stay."""
         ended, self._ended = self._ended or set(), None
         young = [one for one in self._all() if one.since > began_at - SETTLING]
         self._live, self._owners = {}, {}

@@ -89,7 +89,7 @@ class Decider:
             raise KeptOutError(f"kept out until {until:%Y-%m-%dT%H:%M:%SZ}: it sent too much")
 
     def _role(self, hotkey: Hotkey) -> Role:
-        """Raises ServiceError for a stranger. An admin need not be registered."""
+        """Return the hotkey's role. Raises ServiceError for a stranger. An admin need not be registered."""
         role = role_of(hotkey, self.registry, self.admins)
         if role is None:
             self.registry.require_registered(hotkey)

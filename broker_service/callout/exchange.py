@@ -42,7 +42,8 @@ class ConnectRequest:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedQuestion:
-    """What a box held: `client_host` is whom an honest server asks about. Nothing of it is verified."""
+    """The content of a box: `client_host` is the client that an honest server asks about. Nothing of it is
+    verified."""
 
     client_host: str
     client_id: int
@@ -77,8 +78,8 @@ class Exchange:
         self._box = CurveNkey(xkey_seed)
 
     def unseal(self, data: bytes, server_xkey: str) -> UnverifiedQuestion:
-        """Only the box is opened: the source address, by which floods are cut, lies in it. With the shared
-        key remembered that is a tenth of what a decision costs. Raises ExchangeError."""
+        """Open the box and no more: it holds the source address, by which floods are cut. With the shared key
+        remembered, that is a tenth of the cost of a decision. Raises ExchangeError."""
         try:
             return _unverified(self._box.open(data, server_xkey), server_xkey)
         except (NkeyError, KeyError, TypeError, ValueError, RecursionError) as error:

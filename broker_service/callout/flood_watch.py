@@ -38,7 +38,7 @@ class FloodWatch:
     _bytes: Buckets = field(init=False)
     _seen: dict[Place, Traffic] = field(default_factory=dict)
     _ended: dict[Place, float] = field(default_factory=dict)
-    """Until when a listing may still show a connection that has ended."""
+    """The time until which a listing may still show a connection that has ended."""
     _kept_out_until: dict[Hotkey, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class FloodWatch:
         elif unknown_before:
             return False
         else:
-            # Not listed before: what is allowed in its time is no flood, however much it has become.
+            # Not listed before: traffic that is allowed in its time is no flood, however much it has become.
             messages = max(0, traffic.messages - int(self.messages.per_second * age_seconds))
             size = max(0, traffic.bytes - int(self.bytes.per_second * age_seconds))
         within = self._messages.take(traffic.hotkey, now, messages) and self._bytes.take(

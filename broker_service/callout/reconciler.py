@@ -46,7 +46,8 @@ class Reconciler:
                 await self._clock.sleep(LOOK_SECONDS)
 
     async def reconcile(self) -> None:
-        """Once. What fails is logged once and done again in 5 s; until then nobody is kicked."""
+        """Go through the connections once. A failure is logged once, and the next try is in 5 s; until then
+        no connection is ended."""
         began_at = self._clock.now()
         self._connections.begin_listing()
         try:

@@ -18,7 +18,8 @@ from zipcast.subjects import SPENT_BUCKET, spent_password
 
 log = logs.logger()
 
-# From the earliest moment a password is good to the last are two windows; the third: clocks differ.
+# A password is good for two windows from its earliest moment to its last; the third is for clocks that
+# differ.
 KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
 _MOST_BYTES = 16 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
@@ -31,7 +32,7 @@ class SpentPasswords:
         self._jetstream = jetstream
 
     async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Raises RefusedError unless this is the first time."""
+        """Spend the password. Raises RefusedError unless this is the first time."""
         try:
             try:
                 await self._create(hotkey, at_unix)

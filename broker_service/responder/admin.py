@@ -65,11 +65,11 @@ class AdminDesk:
         return _reply(found)
 
     async def get(self, body: CommandsGetRequest) -> AdminCommandReply:
-        """Raises ServiceError(COMMAND_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        """Return one command. Raises ServiceError(COMMAND_NOT_FOUND | SERVICE_UNAVAILABLE)."""
         return _reply(await self._find(UUID(body.command_id)))
 
     async def newest(self) -> CommandsListReply:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return the newest commands. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         found = await self._ask(lambda connection: admin_commands.newest(connection, COMMANDS_LISTED))
         return CommandsListReply(commands=tuple(_recorded(command) for command in found))
 

@@ -27,11 +27,11 @@ from zipcast.hotkeys import is_hotkey, parse_hotkey
 
 log = logs.logger()
 
-# Of a manifest at once, and names told of one miner.
+# Keys of a manifest that are read at once, and names that are reported of one miner.
 PAGE_ROWS = 1_000
 MOST_TOLD = 3
 LONGEST_NAME = 80
-# Of one miner, in one attempt.
+# The time for one miner, in one attempt.
 CHANGES_TIMEOUT_SECONDS = 120.0
 
 
@@ -46,7 +46,7 @@ class ChangeWatch:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run(self) -> None:
-        """Until cancelled. What fails is never half-written."""
+        """Check epoch after epoch until cancelled. A failure leaves nothing half-written."""
 
         def failed(error: Exception) -> None:
             log.warning("changes_unchecked", error=type(error).__name__)
@@ -62,7 +62,7 @@ class ChangeWatch:
             due = await manifests.unchecked(connection)
         if not due:
             return False
-        # Of equals the first one: the oldest.
+        # Of equals take the first one: the oldest.
         epoch_id = min(due, key=self._failures.__getitem__)
         self._failures[epoch_id] += 1
         await self._check(epoch_id, self._failures[epoch_id])
@@ -92,7 +92,7 @@ class ChangeWatch:
                 log.info("changes_checked", epoch_id=epoch_id, miners=len(hotkeys), changed=len(changes))
 
     async def _changes(self, epoch_id: str, hotkey: str) -> dict[str, Any] | None:
-        """Only of the folders that name the epoch: a file of another path may be replaced in a later
+        """Compare only the folders that name the epoch: a file of another path may be replaced in a later
         epoch."""
         sealed = await self._sealed(epoch_id, hotkey)
         scopes = policies.miner_epoch_scopes(self.bucket, parse_hotkey(hotkey), epoch_id)
@@ -121,8 +121,8 @@ class ChangeWatch:
 def changed(
     sealed: Iterable[SealedObject], newest: Mapping[str, ObjectVersion], prefix: str, *, complete: bool
 ) -> dict[str, Any] | None:
-    """What is told of one miner's changes; None if there are none. A key that is gone counts, if the listing
-    is `complete`. The names begin below `prefix`."""
+    """Return the details of one miner's changes; None if there are none. A key that is gone counts, if the
+    listing is `complete`. The names begin below `prefix`."""
     names: list[str] = []
     last_at: datetime | None = None
     for one in sealed:

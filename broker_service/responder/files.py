@@ -25,7 +25,8 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.hotkeys import Hotkey
 from zipcast.result_messages import ReportedFile
 
-# From a report's arrival; the bridge waits eight seconds for an answer, and the record needs some of them.
+# The time from a report's arrival; the bridge waits eight seconds for an answer, and the database needs some
+# of them.
 PATIENCE_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
 # A validator's clock may be so far ahead of ours.
@@ -50,11 +51,10 @@ class FileChecker:
     async def check(
         self, scope: Scope, hotkey: Hotkey, interval: EpochInterval, files: tuple[ReportedFile, ...]
     ) -> tuple[StoredFile, ...]:
-        """What was found of each, in their order; `scope` is where they must be.
+        """Check each file and return the results in their order; `scope` is where they must be.
 
-        Raises ServiceError(FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY);
-        after the last the same report succeeds once all files could be looked at in time and have been read,
-        which goes on meanwhile."""
+        Raises ServiceError(FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY).
+        After the last, reading goes on, and the same report succeeds once all files have been read."""
         ends_at = self.clock.monotonic() + PATIENCE_SECONDS
         for file in files:
             _require_inside(scope, file.key)
@@ -96,12 +96,13 @@ class FileChecker:
     async def _hashed(
         self, pairs: list[tuple[ReportedFile, FoundObject]], ends_at: float
     ) -> tuple[StoredFile, ...]:
-        """With the content of those that came without a checksum read."""
+        """Read and hash the content of those that came without a checksum."""
         unproven = [(file, found) for file, found in pairs if found.sha256 is None]
         self._require_few_bytes([found for _, found in unproven])
         hashings = [self._hashing(found) for _, found in unproven]
         if hashings:
-            # Waited for together and no longer than the caller does; what is not done goes on without him.
+            # Wait for all together, no longer than the caller does; unfinished readings go on without the
+            # caller.
             await asyncio.wait(hashings, timeout=self._left(ends_at))
         for (file, _), hashing in zip(unproven, hashings, strict=True):
             if not hashing.done():
@@ -113,7 +114,7 @@ class FileChecker:
         return tuple(_stored(file, found) for file, found in pairs)
 
     def _require_few_bytes(self, unproven: list[FoundObject]) -> None:
-        """Of what was read before, nothing is read again."""
+        """Read the files, except those that were read before."""
         fresh = [found for found in unproven if _place(found) not in self._hashings]
         if sum(found.size for found in fresh) > self.most_hashed_bytes:
             largest = max(fresh, key=lambda found: found.size)
@@ -124,7 +125,8 @@ class FileChecker:
             )
 
     def _hashing(self, found: FoundObject) -> Hashing:
-        """Of a version that is or was read already, the same; one that failed is forgotten."""
+        """Return the reading of a version, the same one if it is or was read already; a failed one is
+        forgotten."""
         place = _place(found)
         hashing = self._hashings.get(place)
         if hashing is None:
@@ -154,7 +156,7 @@ def metadata_fault(
     metadata: Mapping[str, str], hotkey: Hotkey, interval: EpochInterval, now: datetime
 ) -> str | None:
     """Return what is wrong with an upload's metadata; None if nothing is."""
-    # The timestamp stands in for itself: any plausible one will do.
+    # The timestamp is not compared: any plausible one will do.
     for name, required in required_metadata(hotkey, interval.epoch_id, now).items():
         value = metadata.get(name)
         if value is None:

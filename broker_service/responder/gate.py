@@ -89,7 +89,7 @@ class Gate:
                 return None
 
     async def _reply(self, call_next: Next, message: StreamMessage[Msg], request_id: str) -> Any:
-        """Raises _HostileReplyError, and nothing else: what goes wrong is the reply."""
+        """Answer the message; a failure is a reply, too. Raises nothing but _HostileReplyError."""
         began, verb = self._clock.monotonic(), _verb_text(message)
         sender = _sender(message)
         try:
@@ -116,7 +116,7 @@ class Gate:
             note_admin_request(verb, caller.hotkey, caller.source, ACCEPTED)
             return reply
         if refused.code is ErrorCode.NONCE_MISMATCH and _arrival(message, request_id).is_legacy:
-            # A legacy text does not cover the nonce: whoever overheard it can have put in another.
+            # A legacy text does not cover the nonce: an eavesdropper can have put in another.
             sender = replace(sender, hotkey=None)
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
@@ -140,12 +140,13 @@ class Gate:
         self._metrics.request(_verb_text(message), "bridge" if bridged else "nats", result, took)
 
     async def _admit(self, message: StreamMessage[Msg], request_id: str) -> Admission:
-        """Raises ServiceError, and _HostileReplyError if the reply would not go to the sender."""
+        """Run the checks. Raises ServiceError, and _HostileReplyError if the reply would not go to the
+        sender."""
         arrival = _arrival(message, request_id)
         inbox = subjects.BRIDGE_INBOX if arrival.owner is None else subjects.inbox_prefix(arrival.owner)
         if not subjects.reply_is_own(message.raw_message.reply, inbox):
             raise _HostileReplyError
-        # What mints is charged together with its row.
+        # A verb that mints is charged together with its row.
         return await self._pipeline.admit(arrival, charge=not VERBS[arrival.verb].mints)
 
     def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:
@@ -178,7 +179,8 @@ class _HostileReplyError(Exception):
 
 
 def _arrival(message: StreamMessage[Msg], request_id: str) -> Arrival:
-    """Raises _HostileReplyError for a subject on which nobody may publish, who then has no inbox either."""
+    """Take the message's subject apart. Raises _HostileReplyError for a subject on which no client may
+    publish, and which has no inbox either."""
     subject, headers = message.raw_message.subject, dict(message.headers)
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return Arrival(subjects.parse_bridge_request(subject), message.body, headers, request_id)
@@ -207,10 +209,10 @@ class _Sender:
 
 
 def _sender(message: StreamMessage[Msg]) -> _Sender:
-    """Return what is known of the sender before its signature is verified.
+    """Return the known facts about the sender before its signature is verified.
 
-    On NATS nats-server lets nobody but its owner publish on a hotkey's subject. Over the bridge the request
-    names a hotkey, which anybody can do: it is not noted, since refusals that are noted count against it."""
+    nats-server lets only the owner publish on a hotkey's subject. Over the bridge the request only names a
+    hotkey: it is not noted, since refusals that are noted count against it."""
     subject = message.raw_message.subject
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return _Sender(None, stated_address(message.headers.get(HEADER_CLIENT_ADDRESS, "")))

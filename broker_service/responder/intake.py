@@ -126,9 +126,9 @@ class HotkeyIntake:
                         queue.done(owner)
 
     def _marked(self, owner: str, message: RawMessage) -> RawMessage:
-        """Return a bridged message with its owner in a header that nobody else can name.
+        """Return a bridged message with its owner in a header that clients cannot name.
 
-        Whose place `done` frees must not depend on how two parsers read the sender's own headers."""
+        `done` must free the right hotkey's place, however two parsers read the sender's own headers."""
         if not message.subject.startswith(_BRIDGED) or not message.headers.endswith(_END):
             return message
         line = f"\r\n{self._owner_header}: {owner}".encode()
@@ -162,7 +162,9 @@ class HotkeyIntake:
             self.refusals.note(
                 verb=origin.verb,
                 error=error.code,
-                hotkey=None if origin.bridged else origin.hotkey,  # of a bridged one it is not verified here
+                hotkey=None
+                if origin.bridged
+                else origin.hotkey,  # the hotkey of a bridged request is not verified here
                 source="unknown" if origin.bridged else "nats",
                 request_id=request_id,
             )

@@ -160,7 +160,7 @@ class ProvenRequest:
                 self.quota.refund()
         if row is None:
             raise _deadline_passed()
-        # What another replica has handed out, or this one before it was restarted, is charged already.
+        # Another replica, or this one before a restart, has handed it out and charged it.
         if charged and not row.is_new and row.granted.outcome is None:
             self.quota.take_back()
             charged = False
@@ -185,7 +185,7 @@ class ProvenRequest:
 
     def _the_same(self, granted: Granted, terms: Terms) -> Granted:
         """Return the grant if it belongs to this body and has not ended. It ends no later than the terms say,
-        even if somebody with the responder's login wrote the row.
+        even if the row was written by another program with the responder's login.
 
         Raises ServiceError(REQUEST_REUSED | EPOCH_NOT_OPEN)."""
         if granted.body_sha256 != self.proof.body_sha256:

@@ -22,8 +22,8 @@ Result = TypeVar("Result")
 
 # Pauses between the attempts at one miner: more than a minute in all, so that a short outage cuts no miner.
 RETRY_AFTER_SECONDS = (2.0, 20.0, 40.0)
-# Where more than half of the miners fail, the store is probably ill: they are cut only if that many attempts
-# at the whole, each with all its pauses, ended alike.
+# If more than half of the miners fail, the store is probably ill: they are cut only if that many attempts,
+# each with all its pauses, ended alike.
 MOST_FAIL_ATTEMPTS = 20
 
 

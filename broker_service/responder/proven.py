@@ -24,5 +24,5 @@ def answering(request: ProvenRequest) -> Iterator[None]:
 
 
 def this_request() -> ProvenRequest:
-    """Raises LookupError outside a handler."""
+    """Return the request that this task answers. Raises LookupError outside a handler."""
     return _UNDER_WAY.get()

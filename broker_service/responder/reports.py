@@ -31,8 +31,8 @@ class Reports:
         message = await self._message(report.epoch_id)
         now = self.clock.now()
         if report.nonce != message.nonce:
-            # A legacy text does not cover the nonce. Sent again by somebody else with a wrong one, it must
-            # not count as its signer's mistake.
+            # A legacy text does not cover the nonce. An eavesdropper's copy with a wrong one must not count
+            # as its signer's mistake.
             if await self._standing(report.epoch_id, caller, proof) is Standing.NEWEST:
                 raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")
             raise _reused()

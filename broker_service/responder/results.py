@@ -30,9 +30,9 @@ class ResultsDesk:
     metrics: ResponderMetrics
 
     async def report(self, caller: Caller, proof: Proof, report: ResultsRequest) -> ResultsReply:
-        """Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED |
-        REQUEST_REUSED | FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY |
-        SERVICE_UNAVAILABLE)."""
+        """Store a report and return the receipt. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
+        EPOCH_NOT_ENDED | ARCHIVED | REQUEST_REUSED | FILE_MISMATCH | CHECKSUM_REQUIRED |
+        CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE)."""
         stored = await self._ended(report.epoch_id)
         known = await self.record.known_result(report.epoch_id, caller, proof)
         if known is not None:
@@ -86,7 +86,7 @@ def _audited(row: AuditRow) -> AuditedZipcode:
 
 
 def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsReply:
-    """From what is on record alone, so that a repeated request gets the same answer."""
+    """Make the reply from the stored report alone, so that a repeated request gets the same answer."""
     ours = written.request_key == proof.request_key
     if ours and written.body_sha256 != proof.body_sha256:
         raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")

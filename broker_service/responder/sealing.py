@@ -36,10 +36,11 @@ LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 # Half of the store's threads: requests go on while a manifest is made.
 AT_ONCE = 4
-# Of all miners in one epoch; beyond that those with most lose first. PostgreSQL takes 10,000 rows a second.
+# Objects of all miners in one epoch; beyond that, the miners with most lose first. PostgreSQL takes 10,000
+# rows a second.
 MOST_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
-# Of one miner, in one attempt: each folder that names the epoch, and all that names none.
+# The time for one miner, in one attempt: for each folder that names the epoch, and for all others together.
 FOLDER_TIMEOUT_SECONDS = 60.0
 SWEEP_TIMEOUT_SECONDS = 30.0
 
@@ -58,7 +59,7 @@ class Sealer:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def run(self) -> None:
-        """Until cancelled. What fails is never half-written."""
+        """Seal epoch after epoch until cancelled. A failure leaves nothing half-written."""
 
         def failed(error: Exception) -> None:
             self.metrics.sealing_failures.inc()
@@ -141,8 +142,8 @@ def uploads_of(listing: MinerListing[Listed], epoch_id: str) -> list[SealedObjec
 async def repeat(
     step: Callable[[], Awaitable[bool]], clock: Clock, failed: Callable[[Exception], None]
 ) -> None:
-    """Until cancelled: `step` for as long as it says that it did something, and soon again. After a failure,
-    of which `failed` is told the cause, ever more rarely."""
+    """Repeat `step` until cancelled: at once while it returns True, else after a pause. After a failure,
+    which is passed to `failed`, the pause doubles."""
     pause = LOOK_SECONDS
     while True:
         try:

@@ -62,7 +62,8 @@ class Sessions:
 
         Raises ServiceError(CREDENTIALS_UNAVAILABLE)."""
         try:
-            # Who asks while another waits for the same session waits with it, and cancels nobody's waiting.
+            # Requests for the same session wait together, and one that is cancelled does not cancel the
+            # others.
             session = await asyncio.shield(self._asked(hotkey, epoch_id, purpose, scope, ends_at))
         except ObjectStoreUnavailableError:
             raise store_down() from None

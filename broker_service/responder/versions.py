@@ -5,7 +5,7 @@ from datetime import datetime
 from storage.object_store import Marker, ObjectStore, ObjectVersion
 from storage.policies import Scope
 
-# Of one miner in one epoch, in key order: the database must not drown in a million files or versions.
+# Versions of one miner in one epoch, in key order: the database must not drown in a million of them.
 MAX_OBJECTS = 10_000
 MAX_PAGES = 100
 # S3's own limit. Some stores take longer keys, which PostgreSQL cannot index: one of them would keep the

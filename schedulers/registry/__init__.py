@@ -1,1 +1,1 @@
-"""Who is registered: read from the chain, or from a file that stands in for it, and published."""
+"""The registry of hotkeys: read from the chain, or from a file in its place, and published."""

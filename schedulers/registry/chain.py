@@ -22,7 +22,7 @@ from zipcast.messages import RegisteredNeuron
 log = logs.logger()
 
 START_TIMEOUT_SECONDS = 60.0
-"""For the SDK to be imported, which takes a second on a machine that is not busy."""
+"""The time to import the SDK, which takes a second on a machine that is not busy."""
 MAX_ANSWER_BYTES = 4 * 1024**2
 """Room for 15,000 neurons; a subnet has 256."""
 # None of our settings: the process decodes what strangers send, and needs no key of ours.
@@ -34,8 +34,8 @@ MAX_BLOCK = 2**32
 
 
 class ChainAnswer(BaseModel):
-    """A line from `chain_process`: what was read, or why nothing was. `left_out` lists the uids whose hotkey
-    nobody can hold."""
+    """A line from `chain_process`: the reading, or why there is none. `left_out` lists the uids whose hotkey
+    is no valid key."""
 
     neurons: tuple[RegisteredNeuron, ...] = ()
     block: int = 0
@@ -58,7 +58,7 @@ class ChainRegistry:
     _process: Process | None = field(default=None, init=False)
 
     async def read(self) -> Reading:
-        """Raises RegistryUnreadableError."""
+        """Read the metagraph. Raises RegistryUnreadableError."""
         try:
             answer = await self._answer()
         except (TimeoutError, OSError, ValueError, EOFError) as error:
@@ -83,7 +83,8 @@ class ChainRegistry:
             await process.wait()
 
     async def _answer(self) -> ChainAnswer:
-        """Raises TimeoutError, EOFError if the process ends, ValueError for an answer that is too large."""
+        """Start the process if need be, and ask it once. Raises TimeoutError, EOFError if the process ends,
+        ValueError for an answer that is too large."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "schedulers.registry.chain_process"),
@@ -95,7 +96,7 @@ class ChainRegistry:
             )
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 await _line(self._process)
-        # By stdin, not as arguments: addresses of private nodes are keys.
+        # Passed by stdin, not as arguments: addresses of private nodes are keys.
         asked = {
             "network": self.network,
             "netuid": self.netuid,
@@ -126,7 +127,7 @@ class ChainRegistry:
 
 
 async def _line(process: Process) -> bytes:
-    """Raises EOFError if the process has ended, and ValueError if the line is too long."""
+    """Read a line. Raises EOFError if the process has ended, and ValueError if the line is too long."""
     line = b"" if process.stdout is None else await process.stdout.readline()
     if not line.endswith(b"\n"):
         raise EOFError("the reading process ended")

@@ -22,7 +22,7 @@ from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.messages import RegisteredNeuron
 
 MAX_MEMORY_BYTES = 2 * 1024**3
-"""Of address space. The SDK takes 1 GB of it, most of which it never touches."""
+"""The limit of address space. The SDK takes 1 GB of it, most of which it never touches."""
 
 
 async def serve(asked: TextIO, answers: TextIO) -> None:
@@ -55,7 +55,7 @@ def public_endpoints(network: str) -> Sequence[str]:
 
 
 def _answer(metagraph: Any) -> ChainAnswer:
-    """Neurons whose keys nobody can hold (the chain fills gaps with the zero key) are left out."""
+    """Return the neurons. Those whose keys are none (the chain fills gaps with the zero key) are left out."""
     if metagraph is None:
         return ChainAnswer()
     neurons: list[RegisteredNeuron] = []
@@ -98,8 +98,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     # If the machine runs out of memory, this process goes first.
     Path("/proc/self/oom_score_adj").write_text("1000")
-    os.nice(10)  # what a node makes it do must not slow down the schedulers
-    answers, sys.stdout = sys.stdout, sys.stderr  # what the SDK prints is no answer
+    os.nice(10)  # work that a node causes must not slow down the schedulers
+    answers, sys.stdout = sys.stdout, sys.stderr  # the SDK's own output is no answer
     asyncio.run(serve(sys.stdin, answers))
 
 

@@ -1,7 +1,7 @@
-"""What of a reading is believed at once, and what only when a second reading says the same.
+"""Decides which parts of a reading are believed at once, and which only when a second reading agrees.
 
-Owns that rule and nothing else: no clock, no I/O. One reading comes from one node, which may lie, lag
-or be cut short. Believed wrongly it would lock honest hotkeys out or make a stranger a validator.
+No clock, no I/O. One reading comes from one node, which may lie, lag or be cut short. Believed wrongly it
+would lock honest hotkeys out or make a stranger a validator.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ Neurons = tuple[RegisteredNeuron, ...]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`neurons` is what to publish, None where what is published stays in force. The others say how many
-    hotkeys wait for a second reading: to be dropped, to become validators, to lose that standing."""
+    """The decision: `neurons` is the list to publish, None if the published one stays in force. The others
+    count hotkeys that wait for a second reading: to be dropped, to become validators, to lose that
+    standing."""
 
     neurons: Neurons | None
     departures: int = 0
@@ -29,13 +30,13 @@ class Verdict:
 def judge(
     published: Neurons | None, previous: Neurons | None, read: Neurons, max_drop_percent: int
 ) -> Verdict:
-    """`published` is in force, None before the first time; `previous` is the reading before this one.
+    """Decide about a reading. `published` is in force, None before the first time; `previous` is the reading
+    before this one.
 
-    A hotkey is gone for certain once two readings lack it: if more than `max_drop_percent` of those
-    published are gone by this reading's word alone, nothing of it is published. So it is if more than one
-    validator, and more than that part of them, lose permit or most of their stake by its word alone. A
-    permit counts once two readings show it, or a reading and what is published; until then its neuron is
-    published without."""
+    A hotkey is gone once two readings lack it. If more than `max_drop_percent` of those published are gone by
+    this reading alone, nothing of it is published. The same holds if more than one validator, and more than
+    that part of them, lose permit or most of their stake by it alone. A permit counts once two readings show
+    it, or a reading and the published list; until then its neuron is published without."""
     departures = _departures(published or (), previous, read)
     if len(departures) * 100 > max_drop_percent * len(published or ()):
         return Verdict(None, departures=len(departures))

@@ -1,4 +1,4 @@
-"""The registry file: a JSON list of neurons that stands in for the chain in local work, or in need."""
+"""Reads the registry file: a JSON list of neurons that replaces the chain in local work, or in need."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class FileRegistry:
 
 
 def _parse(content: bytes) -> tuple[RegisteredNeuron, ...]:
-    """Raises ValueError."""
+    """Return the neurons of the file. Raises ValueError."""
     try:
         neurons = tuple(entry.neuron() for entry in _FILE.validate_json(content))
     except (ValidationError, MalformedHotkeyError) as error:

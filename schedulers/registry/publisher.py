@@ -54,7 +54,8 @@ class RegistryPublisher:
             await self._put_back(bucket, remembered)
             return
         self._revision, value = entry.revision or 0, entry.value or b""
-        # By content: a bucket that was lost and made anew counts its revisions from one again.
+        # Compare contents, not revisions: a bucket that was lost and made anew counts its revisions from one
+        # again.
         if value == self._head:
             return
         self._head = value

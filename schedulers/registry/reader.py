@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 STEP_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 5.0
-# An unchanged file is published again this often, so that its age tells when it was last read.
+# An unchanged file is published again this often, so that its age shows when it was last read.
 REPUBLISH_AFTER = timedelta(minutes=5)
 # A local chain makes four blocks a second, others one in twelve seconds.
 SHORTEST_BLOCK_SECONDS = 0.25
@@ -59,7 +59,7 @@ class RegistryReader:
     max_drop_percent: int
     random: Callable[[], float]
     failing: dict[str, str] = field(default_factory=dict)
-    """What fails now, with the type of its error: shown in the process's health."""
+    """Tasks that fail now, with the type of the error: shown in the process's health."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once there is a snapshot to work with, or the chain was found unreadable: the epochs need
     not wait for it."""
@@ -76,7 +76,8 @@ class RegistryReader:
                 await asyncio.gather(self.source.close(), self.turn.close())
 
     async def step(self) -> None:
-        """Look at what is published; read if it is time; publish. What fails is logged and tried again."""
+        """Look at the published snapshot; read if it is time; publish. A failure is logged and tried
+        again."""
         try:
             async with asyncio.timeout(STEP_SECONDS):
                 await self.publisher.look()
@@ -113,7 +114,7 @@ class RegistryReader:
         self.settled.set()
 
     def _check_advance(self, reading: Reading) -> None:
-        """Raises RegistryUnreadableError when the node lags behind what is published, stands still, or is
+        """Raise RegistryUnreadableError if the node lags behind the published snapshot, stands still, or is
         further ahead than can be."""
         held, block = self.publisher.held, reading.block_number
         if held is None or block is None:
@@ -191,7 +192,7 @@ class RegistryReader:
             self._worked("keeping")
 
     def _complain(self, of: str, error: Exception) -> None:
-        """Once per cause, not twice a second."""
+        """Log a failure once per cause, not twice a second."""
         complaint = f"{type(error).__name__}: {error}"
         if complaint != self._complaints.get(of):
             log.error("registry_not_published", at=of, error=type(error).__name__, reason=str(error))

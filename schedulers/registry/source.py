@@ -1,4 +1,4 @@
-"""Where the metagraph comes from: one interface for the chain and for the file that stands in for it."""
+"""The interface of both sources of the metagraph: the chain, and the file in its place."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from zipcast.messages import RegisteredNeuron
 class RegistryUnreadableError(Exception):
     """The source could not be read; the last good snapshot stays in force.
 
-    `retry_after_seconds` is how long the source asked to be left alone; 0 where it did not."""
+    `retry_after_seconds` is how long the source asked to be left alone; 0 if it did not."""
 
     def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(reason)
@@ -18,9 +18,9 @@ class RegistryUnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The metagraph as it was read once, in the source's order; every hotkey stands in it once.
+    """One reading of the metagraph, in the source's order, with every hotkey once.
 
-    `block_number` is the chain's; None where the source has no blocks and publication counts on."""
+    `block_number` is the chain's; None if the source has no blocks, and the publisher counts on."""
 
     neurons: tuple[RegisteredNeuron, ...]
     block_number: int | None
@@ -31,11 +31,13 @@ class RegistrySource(Protocol):
 
     @property
     def certain(self) -> bool:
-        """Whether one reading is enough to believe it: the operator's own file, not a stranger's node."""
+        """Return whether one reading is enough to believe it: the operator's own file, not a stranger's
+        node."""
         ...
 
     async def read(self) -> Reading:
-        """Raises RegistryUnreadableError, at the latest after the source's own deadline."""
+        """Read the metagraph. Raises RegistryUnreadableError, at the latest after the source's own
+        deadline."""
         ...
 
     async def distrust(self) -> None:

@@ -1,4 +1,4 @@
-"""Which registry a scheduler reads, by its settings: the chain, or the file in its place."""
+"""Builds the reader of the registry from the settings: of the chain, or of the file in its place."""
 
 from datetime import timedelta
 from random import SystemRandom

@@ -1,8 +1,8 @@
-"""Whose turn it is to read the chain: one scheduler's among all replicas.
+"""Decides which replica of the scheduler reads the chain.
 
-The lease in PostgreSQL spares the chain; it does not keep order, which the compare-and-set in KV does.
-So where PostgreSQL cannot be asked, reading goes on: by whoever read last, and by others only once
-what is published shows that nobody does.
+The lease in PostgreSQL spares the chain; it does not keep order, which the compare-and-set in KV does. If
+PostgreSQL is away, the replica that read last goes on, and others read only once the published snapshot is
+stale.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,8 @@ CHECK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class ReaderTurn:
-    """`stale_after` is the age at which a published snapshot tells that nobody reads."""
+    """The right to read. `stale_after` is the age at which a published snapshot shows that no replica
+    reads."""
 
     lock: Lease
     clock: Clock

@@ -21,15 +21,16 @@ from zipcast.http import open_client
 
 __all__ = ["Finding", "Status", "check_object_store"]
 
-# A signature counts within 15 minutes (AWS); deadlines want clocks closer. The store tells whole seconds.
+# AWS accepts a signature for 15 minutes; deadlines need clocks that are closer. The store states whole
+# seconds.
 WORST_SKEW, TOLERABLE_SKEW = timedelta(seconds=60), timedelta(seconds=2)
 
 
 async def check_object_store(
     config: ObjectStoreConfig, miner_bucket: str, validator_bucket: str, probe: Hotkey, clock: Clock
 ) -> AsyncIterator[Finding]:
-    """Each finding as soon as it is there. `probe`: a hotkey that nobody holds. Raises httpx.HTTPError where
-    the store speaks no HTTP."""
+    """Yield each finding as soon as it is known. `probe` is a hotkey without an owner. Raises httpx.HTTPError
+    if the store speaks no HTTP."""
     store = ObjectStore(config)
     miners = policies.miner_scope(miner_bucket, probe, PROBE_EPOCH)
     results = policies.validator_scope(validator_bucket, probe, PROBE_EPOCH)

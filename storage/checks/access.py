@@ -1,4 +1,4 @@
-"""What forms and sessions open, and that they open nothing else."""
+"""Checks that forms and sessions open their own folder, and nothing else."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -144,7 +144,8 @@ async def _check_reading_session(
 
 
 async def _read_back(subject: str, s3: Any, scope: Scope, fix: str, *, versions: bool = True) -> Finding:
-    """What sealing, checking and validators do with a file that is there; `versions`: by its version."""
+    """Try the operations of sealing, checking and validators on a file that exists; `versions`: by its
+    version."""
     bucket, key = scope.bucket, scope.prefix + PROBE
     exactly: dict[str, str] = {}
     codes: dict[str, str | None] = {}
@@ -164,7 +165,7 @@ async def _read_back(subject: str, s3: Any, scope: Scope, fix: str, *, versions:
 
 
 async def _taken_away(config: ObjectStoreConfig, scope: Scope) -> str:
-    """With the signing user's keys, which in production may not delete."""
+    """Delete the probe with the signing user's keys, which in production may not delete."""
     s3, key = client(config), scope.prefix + PROBE
     listing, found = await attempt(lambda: s3.list_object_versions(Bucket=scope.bucket, Prefix=key))
     codes = [listing]

@@ -1,4 +1,4 @@
-"""How a bucket is set up: reachable, versioned, closed to the public, open to our forms."""
+"""Checks the set-up of a bucket: reachable, versioned, closed to the public, open to our forms."""
 
 from collections.abc import AsyncIterator
 
@@ -17,7 +17,7 @@ _UNREACHABLE = {
 async def check_bucket(
     config: ObjectStoreConfig, store: ObjectStore, http: httpx.AsyncClient, bucket: str
 ) -> AsyncIterator[Finding]:
-    """Only the first finding if that has failed: then nothing more can be said."""
+    """Yield the findings; if the first one has failed, it alone: the others would say nothing."""
     code, _ = await attempt(lambda: client(config).head_bucket(Bucket=bucket))
     subject = f"{bucket}: reachable"
     if code is not None:
@@ -58,7 +58,8 @@ async def _public_access_block(config: ObjectStoreConfig, bucket: str) -> Findin
 
 
 async def _ownership(config: ObjectStoreConfig, bucket: str) -> Finding:
-    """Buckets made since April 2023 refuse ACLs unless told otherwise (AWS: object ownership)."""
+    """Check that the bucket refuses ACLs, as buckets made since April 2023 do by default (AWS: object
+    ownership)."""
     subject = f"{bucket}: takes acl=private"
     code, answer = await attempt(lambda: client(config).get_bucket_ownership_controls(Bucket=bucket))
     rules = answer.get("OwnershipControls", {}).get("Rules", [])

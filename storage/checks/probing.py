@@ -1,4 +1,4 @@
-"""One attempt on an object store, and what is told of it."""
+"""Makes one attempt on an object store and reports it."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ UNKNOWN_TO_PROVIDER = frozenset({"NotImplemented", "MethodNotAllowed", "Unsuppor
 _XML_ERROR = re.compile(r"<(Code|Message)>([^<]*)</")
 MAX_ERROR_CHARACTERS, MAX_WORDS = 10_000, 300
 
-# How stores say that somebody may not: by the keys' rights, the session's, or the form's conditions.
+# Codes by which stores refuse: for the keys' rights, the session's, or the form's conditions.
 REFUSALS = frozenset({"AccessDenied", "Forbidden", "403", "EntityTooSmall", "InvalidPolicyDocument"})
 
 
@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was tried, what came of it, and how to mend it."""
+    """One attempt, its result, and how to mend it."""
 
     subject: str
     status: Status
@@ -72,7 +72,7 @@ def code_of(error: BaseException | None) -> str:
 
 
 def client(config: ObjectStoreConfig, session: SessionCredentials | None = None) -> "S3Client":
-    """With the signing user's keys, or a session's. What fails once has failed."""
+    """Return a client with the signing user's keys, or a session's, that does not retry."""
     found: S3Client = open_client(config, "s3", session, attempts=1)
     return found
 

@@ -18,9 +18,8 @@ IN_DETAIL = "status in ('pending', 'active', 'completed')"
 
 
 class PendingEpoch(Base):
-    """An epoch that is prepared and has not been opened. `content` holds everything that follows from its
-    selection (`storage.pending_epochs`), padded and never compressed, so that no size tells how much it
-    is."""
+    """An epoch that is prepared and not opened yet. `content` holds everything that follows from its
+    selection (`storage.pending_epochs`), padded and never compressed, so that its size shows nothing."""
 
     __tablename__ = "pending_epochs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)
@@ -65,7 +64,7 @@ class Epoch(Base):
         CheckConstraint("start_at < end_at", name="interval"),
         # One epoch at a time, whatever length epochs had when each was prepared.
         ExcludeConstraint((text("tstzrange(start_at, end_at)"), "&&"), name="ex_epochs_overlap"),
-        # What was published has all that a reader needs; a missed epoch has invented nothing.
+        # A published epoch has all that a reader needs; for a missed epoch nothing is invented.
         CheckConstraint("(status = 'missed') = (message_sha256 is null)", name="message"),
         CheckConstraint("published_at is not null or status in ('pending', 'missed')", name="published"),
         Index(None, "end_at"),
@@ -107,9 +106,8 @@ class EpochHoneypots(Base):
 class EpochMessage(Base):
     """The signed bytes, append-only; `epochs.message_sha256` names the one in force.
 
-    A second row for one epoch exists only where the stream turned out to hold other bytes
-    than this database: the stream's are what subscribers have, so they come into force.
-    """
+    A second row for one epoch exists only if the stream turned out to hold other bytes than this database:
+    subscribers have the stream's bytes, so they come into force."""
 
     __tablename__ = "epoch_messages"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -126,8 +124,8 @@ class EpochMessage(Base):
 
 
 class EpochInputs(Base):
-    """What an epoch's selection was committed to, one epoch ahead, as the exact hashed bytes. Other
-    roles read those of started epochs by the function `started_inputs`."""
+    """The exact hashed bytes of an epoch's inputs, to which it is committed one epoch ahead. Other roles read
+    those of started epochs by the function `started_inputs`."""
 
     __tablename__ = "epoch_inputs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)

@@ -107,7 +107,7 @@ class ValidatorResult(Base):
     started_at: Mapped[datetime | None]
     is_late: Mapped[bool] = mapped_column(server_default=text("false"))
     request_key: Mapped[str | None]
-    """What was signed, as with claims: the same request again is the same report."""
+    """The nonce or text that was signed: the same request again is the same report."""
     __table_args__ = (
         readable_times("reported_at", "received_at", "superseded_at", "started_at"),
         readable_sizes("hotkey", "request_id", "request_key", top_3_miners=4_000, files=300_000),

@@ -9,7 +9,7 @@ from storage.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
 
 class ZipcodeColumns:
-    """What the operator states about one zipcode, in force or in a past import."""
+    """The operator's facts about one zipcode, in force or in a past import."""
 
     state: Mapped[str]
     city: Mapped[str]
@@ -63,8 +63,8 @@ class Zipcode(ZipcodeColumns, Base):
 
 
 class PublishedZipcode(Base):
-    """What is published of one active zipcode of one import: what epochs are drawn from, and what validators
-    get. `commitment` binds the real count, which may be another."""
+    """The published facts of one active zipcode of one import: epochs are drawn from them, and validators get
+    them. `commitment` binds the real count, which may be another."""
 
     __tablename__ = "published_zipcodes"
     import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"), primary_key=True)
