@@ -21,7 +21,7 @@ from tests.integration.processes import GENEROUS
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
 LIMIT_SECONDS = 300
-EXAMPLES_PER_ENDPOINT = 30
+EXAMPLES_PER_ENDPOINT = 40
 HERE = Path(__file__).parent
 MORE = dict.fromkeys(("LIMIT_EPOCH_PER_HOUR", "LIMIT_STATUS_PER_HOUR", "LIMIT_POOL_PER_HOUR"), "1000000")
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -329,9 +330,10 @@ async def test_a_report_on_an_archived_epoch_is_refused(database, keeper, server
     (epoch_id,) = await completed_epochs(database, with_cooldown(database), datetime.now(UTC) - 40 * DAY, 1)
     await keeper.tidy()
     engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="test")
+    never_asked: Any = None  # it is refused before anything is written
+    metrics = ResponderMetrics(CollectorRegistry())
+    reports = Reports(Record(engine), never_asked, SystemClock(), metrics)
     with pytest.raises(ServiceError) as refused:
-        await Reports(Record(engine), SystemClock(), ResponderMetrics(CollectorRegistry())).status(
-            None, None, SimpleNamespace(epoch_id=epoch_id)
-        )  # type: ignore[arg-type]
+        await reports.status(None, None, SimpleNamespace(epoch_id=epoch_id))  # type: ignore[arg-type]
     await engine.dispose()
     assert refused.value.code is ErrorCode.ARCHIVED
