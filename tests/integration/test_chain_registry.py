@@ -92,8 +92,11 @@ async def test_a_slow_node_is_waited_for(chain: StandInChain):
     await source.close()
 
 
-@pytest.mark.parametrize("connected", [True, False], ids=["connected", "connecting"])
-@pytest.mark.parametrize("mood", [Mood.SILENT, Mood.FAULTY, *GARBAGE])
+@pytest.mark.parametrize(
+    ("mood", "connected"),
+    [(mood, True) for mood in (Mood.SILENT, Mood.FAULTY, *GARBAGE)]
+    + [(mood, False) for mood in (Mood.SILENT, Mood.FAULTY, Mood.BYTES)],
+)
 async def test_a_node_that_fails_is_given_up_and_read_again_once_it_is_well(
     chain: StandInChain, mood: Mood, connected: bool
 ):
