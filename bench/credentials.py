@@ -1,4 +1,4 @@
-"""What credentials cost: `python -m bench.credentials [SECONDS]`.
+"""Measures the cost of credentials: `python -m bench.credentials [SECONDS]`.
 
 The whole system on this machine, and 256 miners that ask for upload forms over NATS. First all of them ask
 at the same instant; then 1, 32 and 100 requests are in flight. In turns with them, in the same run, the parts
@@ -87,7 +87,7 @@ class Answers:
 
 @dataclass
 class Level:
-    """What was measured with so many in flight, round after round."""
+    """Measurements with so many requests in flight, round after round."""
 
     minted: list[Answers] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Miners:
 
 
 class Parts:
-    """What minting cannot do without, each measured alone: milliseconds of processor time a request."""
+    """The unavoidable parts of minting, each measured alone: milliseconds of processor time a request."""
 
     def __init__(self, ready: Ready, miners: Miners, pool: asyncpg.Pool, echo: Client, echo_pid: int) -> None:
         self._pool, self._echo, self._echo_pid = pool, echo, echo_pid

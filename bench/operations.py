@@ -33,7 +33,7 @@ Ask = Callable[[AsyncConnection, "Moment"], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What the record is asked about: now, an epoch that ended long ago, and one some hours old."""
+    """The times that the questions are about: now, an epoch that ended long ago, and one some hours old."""
 
     now: datetime
     running: str

@@ -1,4 +1,4 @@
-"""How late epochs are: `python -m bench.starts [SECONDS]`.
+"""Measures how late epochs are: `python -m bench.starts [SECONDS]`.
 
 The whole system on this machine, with epochs of five seconds. Printed: how long after its start each epoch
 was in the stream, by nats-server's clock, and beside it what one publication takes that is written to disk.

@@ -47,7 +47,7 @@ _BRIDGED = subjects.BRIDGE_REQUEST_PREFIX.encode()
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
-    a stranger that repeats an overheard HTTP request must not use up what its sender may send over NATS."""
+    a stranger that repeats an overheard HTTP request must not use up its sender's requests over NATS."""
 
     hotkey: str
     verb: str

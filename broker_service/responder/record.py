@@ -72,7 +72,7 @@ class Record:
             return await results.store_result(connection, new)
 
     async def legacy_choice(self, caller: Caller, *, accepted: bool, now: datetime) -> None:
-        """Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Store whether legacy texts count for the caller. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             if accepted:
                 await opt_outs.opt_in(connection, caller.hotkey)

@@ -11,7 +11,9 @@ import os
 import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
@@ -63,7 +65,8 @@ class ChainRegistry:
             answer = await self._answer()
         except (TimeoutError, OSError, ValueError, EOFError) as error:
             await self.close()
-            raise RegistryUnreadableError(f"the chain was not read: {type(error).__name__}") from error
+            node = shown_endpoint(self.endpoints, self._turn)
+            raise RegistryUnreadableError(f"{node}: {type(error).__name__}") from error
         except asyncio.CancelledError:
             await self.close()  # its answer must not be taken for that of the next reading
             raise
@@ -124,6 +127,13 @@ class ChainRegistry:
         if answer.left_out:
             log.info("registry_neurons_left_out", uids=list(answer.left_out[:10]))
         return Reading(answer.neurons, answer.block)
+
+
+def shown_endpoint(endpoints: Sequence[str], turn: int) -> str:
+    """Return host and port of the endpoint in turn: paths and user names of private nodes are keys."""
+    if not endpoints:
+        return "the SDK's own node"
+    return urlsplit(endpoints[turn % len(endpoints)]).netloc.rpartition("@")[2]
 
 
 async def _line(process: Process) -> bytes:

@@ -12,12 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
-from urllib.parse import urlsplit
 
 import bittensor
 from bittensor import settings
 
-from schedulers.registry.chain import ChainAnswer
+from schedulers.registry.chain import ChainAnswer, shown_endpoint
 from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.messages import RegisteredNeuron
 
@@ -77,15 +76,9 @@ def _answer(metagraph: Any) -> ChainAnswer:
 
 
 def _refusal(request: dict[str, Any], error: Exception) -> ChainAnswer:
-    endpoints = request["endpoints"] or ("the SDK's own node",)
-    endpoint = endpoints[request["turn"] % len(endpoints)]
-    text = f"{_shown(endpoint)}: {type(error).__name__}: {error}"
+    node = shown_endpoint(request["endpoints"], request["turn"])
+    text = f"{node}: {type(error).__name__}: {error}"
     return ChainAnswer(error=text[:1000], retry_after_seconds=_retry_after(error))
-
-
-def _shown(endpoint: str) -> str:
-    """Host and port only: paths and user names of private nodes are keys."""
-    return urlsplit(endpoint).netloc.rpartition("@")[2] or endpoint
 
 
 def _retry_after(error: Exception) -> float:
