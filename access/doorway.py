@@ -24,8 +24,8 @@ from runtime.registry_copy import recall_from
 from runtime.settings import DoorwaySettings
 from storage.database import open_engine
 from zipcast.clock import Clock, SystemClock
-from zipcast.envelope import Trust
-from zipcast.subjects import EPOCH
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.subjects import EPOCH
 
 
 @dataclass(frozen=True, slots=True)

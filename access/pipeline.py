@@ -24,10 +24,10 @@ from access.requests import Admission, Arrival, Caller, Unverified, refused_as
 from runtime.limits import Limits, Quota
 from runtime.registry import RegistryView
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.strict_json import parse_object
 from zipcast.protocol.verbs import VERBS, Asker, VerbSpec
-from zipcast.strict_json import parse_object
 
 MAX_HEADER_BYTES = 4096
 

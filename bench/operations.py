@@ -24,7 +24,7 @@ from storage import (
 )
 from storage.issuances import FIND
 from storage.submissions import STORE
-from zipcast.calendar import EpochCalendar, format_epoch_id
+from zipcast.protocol.calendar import EpochCalendar, format_epoch_id
 from zipcast.protocol.verbs import Verb
 
 HOUR = timedelta(hours=1)

@@ -12,7 +12,7 @@ from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
 from broker_service.nkeys import CurveNkey, Kind, SigningNkey, encode_seed
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 
 # The NATS service users of `nats.conf`, and the process (env file) that holds each seed.
 SERVICE_USERS = {

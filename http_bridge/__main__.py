@@ -25,8 +25,8 @@ from runtime.http_server import Server
 from runtime.nats_connection import Link
 from runtime.process import Lifecycle
 from runtime.settings import load
+from zipcast.protocol.subjects import EPOCH
 from zipcast.protocol.verbs import VERBS, Verb
-from zipcast.subjects import EPOCH
 
 USER = "bridge"
 # A request under way is finished at a stop, even if it waits for the responder until its timeout.

@@ -14,7 +14,7 @@ from runtime import logs
 from runtime.correlation import HTTP_HEADER, correlated, correlation_id
 from runtime.source_addresses import UNKNOWN, stated_address
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode
+from zipcast.protocol.errors import ErrorCode
 
 log = logs.logger()
 

@@ -25,11 +25,11 @@ from runtime.epoch_results import EpochResultsReader, consensus_request
 from runtime.limits import Limits, Rules
 from runtime.probes import REMEMBERED_SECONDS
 from runtime.refusals import RefusalTrail, note_admin_request
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import Alive, HealthStatus
-from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import WireModel
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.health import Alive, HealthStatus
+from zipcast.protocol.messages.history import EndedEpochReply, EndedEpochsReply
 from zipcast.protocol.verbs import OF_AN_EPOCH, VERBS, Verb
 
 JSON = "application/json"

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from starlette.responses import JSONResponse, Response
 
 from zipcast.clock import Clock
-from zipcast.errors import ServiceError
-from zipcast.messages import error_body
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.messages.base import error_body
 
 
 def error_reply(error: ServiceError, clock: Clock, more_headers: Mapping[str, str] | None = None) -> Response:

@@ -12,7 +12,7 @@ from http_bridge.error_reply import error_reply
 from http_bridge.front import allowed_methods
 from runtime import logs
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 log = logs.logger()
 

@@ -5,8 +5,8 @@ The texts are those of `VERBS`.
 
 from pydantic import Field
 
-from zipcast.legacy_messages import FOLDER_STRUCTURE, StructureInfo, UnderscoredModel
-from zipcast.messages import WireModel
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.legacy import FOLDER_STRUCTURE, StructureInfo, UnderscoredModel
 from zipcast.protocol.verbs import VERBS, Asker
 
 

@@ -18,8 +18,8 @@ from runtime import logs
 from runtime.asking import record_of
 from storage import history
 from zipcast.clock import Clock
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
-from zipcast.errors import ServiceError
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
+from zipcast.protocol.errors import ServiceError
 
 log = logs.logger()
 

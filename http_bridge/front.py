@@ -23,7 +23,7 @@ from runtime.correlation import HTTP_HEADER
 from runtime.http_server import require_small_head
 from runtime.limits import Limits
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 SMALLEST_COMPRESSED = 1024
 PREFLIGHT_SECONDS = 3600

@@ -20,10 +20,10 @@ from runtime.registry import RegistryView
 from runtime.vitals import Vitals
 from storage import epoch_health
 from storage.data_age import read_data_now
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
-from zipcast.legacy_messages import FOLDER_STRUCTURE
-from zipcast.messages import WireModel, WireTime
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel, WireTime
+from zipcast.protocol.messages.health import HealthStatus, ProcessHealth, ServiceHealth
+from zipcast.protocol.messages.legacy import FOLDER_STRUCTURE
 
 # The scheduler publishes an unchanged registry every five minutes.
 REGISTRY_OLD = timedelta(minutes=15)

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from runtime.limits import Rule, Rules
-from zipcast.messages import WireModel
+from zipcast.protocol.messages.base import WireModel
 
 
 class LimitInForce(WireModel):

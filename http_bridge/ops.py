@@ -20,10 +20,10 @@ from runtime import logs
 from runtime.current_epoch import CurrentEpoch
 from runtime.registry import RegistryView
 from runtime.vitals import Page, Vitals
-from zipcast.errors import ServiceError
-from zipcast.health import HealthStatus, ServiceHealth
 from zipcast.http import open_client
-from zipcast.messages import WireModel, WireTime
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.messages.base import WireModel, WireTime
+from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 
 log = logs.logger()
 

@@ -16,8 +16,8 @@ from starlette.responses import Response
 from http_bridge.current_reply import accepts_gzip
 from http_bridge.front import SMALLEST_COMPRESSED
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import WireModel
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel
 
 MAX_PUBLIC_READS = 2
 """Requests that are worked on at once, of ten connections to the database; each also builds and compresses in

@@ -22,8 +22,8 @@ from http_bridge.feed import EpochFeed
 from runtime import logs
 from runtime.registry import RegistryView
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
 
 log = logs.logger()
 

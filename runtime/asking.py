@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from storage.database import DATABASE_ERRORS, DRIVER_ERRORS
 from storage.epochs import StoredEpoch
-from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 PATIENCE_SECONDS = 5.0
 # Errors of a database that is away, for callers that go on without it.

@@ -16,8 +16,8 @@ from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
 from runtime.polling import Outage, poll
 from storage import epochs
 from zipcast.clock import Clock
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 log = logs.logger()
 

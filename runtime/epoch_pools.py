@@ -13,9 +13,9 @@ from runtime.asking import epoch_start, record_of, require_detail
 from runtime.paging import PAGE_BYTES, page_of, wire_bytes
 from storage import epoch_pools, epochs
 from storage.epoch_pools import RevealedPool
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import first_fault
-from zipcast.pool_messages import (
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import first_fault
+from zipcast.protocol.messages.pools import (
     EpochPoolReply,
     EpochPoolRequest,
     PoolDetail,

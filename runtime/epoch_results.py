@@ -21,10 +21,11 @@ from storage.registry import snapshot_as_of
 from storage.results import RecordedResult, own_results, revealed_results
 from zipcast import consensus
 from zipcast.consensus import Agreed, Report
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import RegisteredNeuron, first_fault
-from zipcast.pool_messages import ToldSignal
-from zipcast.result_messages import (
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import first_fault
+from zipcast.protocol.messages.pools import ToldSignal
+from zipcast.protocol.messages.registry import RegisteredNeuron
+from zipcast.protocol.messages.results import (
     Consensus,
     ConsensusMiner,
     ConsensusReply,

@@ -14,8 +14,8 @@ from h11 import DONE, IDLE, MUST_CLOSE, SEND_BODY, SEND_RESPONSE, Data, EndOfMes
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import error_body
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import error_body
 
 # Requests under way when the process stops get so long.
 GRACE_SECONDS = 1

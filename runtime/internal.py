@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from runtime.http_server import Server
 from runtime.vitals import Vitals
-from zipcast.health import HealthStatus
+from zipcast.protocol.messages.health import HealthStatus
 
 # The text format of Prometheus, which `prometheus_client.generate_latest` writes.
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"

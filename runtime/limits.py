@@ -20,9 +20,9 @@ from runtime.credits import Credits
 from runtime.memory_counts import MemoryCounts
 from runtime.settings import LimitSettings
 from runtime.source_addresses import counted_as
-from zipcast.calendar import scaled
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.calendar import scaled
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()

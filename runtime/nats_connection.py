@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from runtime import logs
 from runtime.nats_client import HardenedClient
 from runtime.process import Lifecycle
-from zipcast.subjects import service_inbox_prefix
+from zipcast.protocol.subjects import service_inbox_prefix
 
 log = logs.logger()
 

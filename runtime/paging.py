@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from zipcast.messages import WireModel
+from zipcast.protocol.messages.base import WireModel
 
 # nats.conf allows 256 KB a message; the largest item, an object with its address, takes some 6 KB.
 PAGE_BYTES = 180_000

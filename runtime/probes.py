@@ -11,7 +11,7 @@ from datetime import datetime
 
 from runtime import logs
 from zipcast.clock import Clock
-from zipcast.health import HealthStatus, ServiceHealth
+from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 
 log = logs.logger()
 

@@ -19,7 +19,7 @@ from runtime.token_buckets import Bucket
 from storage.database import refuses_row
 from storage.refusals import Refusal, record_refusals
 from zipcast.clock import Clock
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS
 
 log = logs.logger()

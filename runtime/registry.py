@@ -18,10 +18,10 @@ from runtime.polling import Outage, poll
 from runtime.registry_parts import Head, read_parts
 from runtime.settings import DEFAULT_REGISTRY_MAX_AGE_HOURS
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import RegisteredNeuron, RegistrySnapshot
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.registry import RegisteredNeuron, RegistrySnapshot
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 log = logs.logger()
 

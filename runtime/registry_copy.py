@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from runtime import logs
 from storage.database import DATABASE_ERRORS
 from storage.registry import newest_snapshot
-from zipcast.messages import RegistrySnapshot
+from zipcast.protocol.messages.registry import RegistrySnapshot
 
 log = logs.logger()
 

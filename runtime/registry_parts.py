@@ -10,8 +10,9 @@ from hashlib import sha256
 from nats.js.kv import KeyValue
 from pydantic import Field
 
-from zipcast.messages import RegistrySnapshot, WireModel
-from zipcast.subjects import REGISTRY_KEY
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.registry import RegistrySnapshot
+from zipcast.protocol.subjects import REGISTRY_KEY
 
 # nats.conf allows 256 KB a message. A neuron takes about 85 bytes: two keys that do not compress.
 PART_BYTES = 200_000

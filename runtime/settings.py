@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from runtime.unsafe import objection
 from storage.database import driver_arguments
-from zipcast.hotkeys import Hotkey, parse_hotkey
+from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 
 class EnvironmentSettings(BaseSettings):

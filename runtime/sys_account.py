@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict
 
-from zipcast.subjects import LIST_CONNECTIONS, kick
+from zipcast.protocol.subjects import LIST_CONNECTIONS, kick
 
 ACCOUNT = "APP"
 PAGE = 1000

@@ -20,7 +20,7 @@ from structlog.typing import EventDict
 from runtime.metrics import ProcessMetrics
 from runtime.probes import Finding, noted
 from zipcast.clock import Clock
-from zipcast.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
+from zipcast.protocol.messages.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
 
 _PREFIX = "zipcast_"
 

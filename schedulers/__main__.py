@@ -21,8 +21,8 @@ from schedulers.timing import StartGate
 from schedulers.wiring import make_preparer
 from storage.database import open_engine
 from zipcast.clock import SystemClock
-from zipcast.envelope import Trust
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import parse_hotkey
 
 log = logs.logger()
 

@@ -18,7 +18,9 @@ from schedulers.prepare import EpochNotPendingError, Preparer, RegenerationDiffe
 from schedulers.target_override import TargetUnreachableError, require_reachable
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.admin_commands import Command
-from zipcast.admin_messages import (
+from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.messages.admin import (
     CONNECTIONS_PER_PAGE,
     ConnectionsKickRequest,
     ConnectionsListRequest,
@@ -31,10 +33,8 @@ from zipcast.admin_messages import (
     OverrideOutcome,
     TargetOverrideRequest,
 )
-from zipcast.admin_verbs import COMMANDS
-from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
-from zipcast.messages import WireModel
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.verbs import COMMANDS
 
 
 class CommandRefusedError(Exception):

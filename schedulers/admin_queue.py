@@ -18,9 +18,9 @@ from schedulers.metrics import SchedulerMetrics
 from storage import admin_commands
 from storage.admin_commands import Command
 from storage.database import DATABASE_ERRORS
-from zipcast.admin_messages import FailedOutcome
 from zipcast.clock import Clock
-from zipcast.messages import WireModel
+from zipcast.protocol.messages.admin import FailedOutcome
+from zipcast.protocol.messages.base import WireModel
 
 log = logs.logger()
 

@@ -22,9 +22,9 @@ from storage import epoch_changes, epoch_inputs, epoch_publications, epochs, pen
 from storage.epoch_changes import Preparation
 from storage.epoch_publications import Row
 from zipcast import fairness
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
-from zipcast.messages import EpochMessage
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
+from zipcast.protocol.messages.epochs import EpochMessage
 
 log = logs.logger()
 

@@ -12,7 +12,7 @@ from schedulers.metrics import SchedulerMetrics
 from storage.data_age import read_data_now
 from storage.database import DATABASE_ERRORS
 from zipcast.clock import Clock
-from zipcast.health import HealthStatus
+from zipcast.protocol.messages.health import HealthStatus
 
 log = logs.logger()
 

@@ -13,7 +13,7 @@ from schedulers.seed_secrets import UnknownSecretError
 from storage import epoch_inputs
 from storage.honeypots import store_honeypots
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode, EpochMessage
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
 from zipcast.selection import PoolTooSmallError
 
 log = logs.logger()

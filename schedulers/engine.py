@@ -23,8 +23,8 @@ from schedulers.publisher import Publisher
 from schedulers.timing import TOLERATED_OFFSET, StartGate, sleep_until
 from storage import epoch_changes, epochs
 from storage.epochs import StoredEpoch, Timeline
-from zipcast.calendar import EpochInterval, preparation_lead
 from zipcast.clock import Clock
+from zipcast.protocol.calendar import EpochInterval, preparation_lead
 
 log = logs.logger()
 

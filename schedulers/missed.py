@@ -12,7 +12,7 @@ from schedulers.prepare import Preparer
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
 from zipcast import fairness
-from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 
 log = logs.logger()
 

@@ -18,8 +18,8 @@ from storage import pending_epochs
 from storage.database import DATABASE_ERRORS
 from storage.epochs import database_now
 from storage.locks import limit_waiting
-from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
+from zipcast.protocol.calendar import EpochInterval
 
 log = logs.logger()
 

@@ -5,7 +5,7 @@ boundary after that. Epochs never overlap.
 """
 
 from storage.epochs import Timeline
-from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 
 
 def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval | None:

@@ -1,7 +1,7 @@
 """Preparing an epoch: from committed inputs to a signed message, in one transaction.
 
 Owns the order of steps and what is written together. The rules themselves are pure and live in
-`zipcast.selection`, `zipcast.fairness` and `zipcast.envelope`.
+`zipcast.selection`, `zipcast.fairness` and `zipcast.protocol.envelope`.
 """
 
 import asyncio
@@ -26,12 +26,13 @@ from storage import (
 )
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
-from zipcast import envelope, fairness
-from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast import fairness
 from zipcast.honeypots import Choice, HoneypotSettings
-from zipcast.hotkeys import Hotkey, Signer
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.hotkeys import Hotkey, Signer
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata
 from zipcast.selection import SelectionSettings
 
 log = logs.logger()

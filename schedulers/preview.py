@@ -9,7 +9,7 @@ from schedulers import plan
 from schedulers.prepare import Preparer
 from storage import epoch_changes, epochs
 from storage.pending_epochs import pending_epoch
-from zipcast.messages import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage
 
 
 @dataclass(frozen=True, slots=True)

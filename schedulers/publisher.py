@@ -24,7 +24,7 @@ from storage.database import DATABASE_ERRORS
 from storage.epochs import StoredEpoch
 from storage.locks import limit_waiting
 from storage.pending_epochs import open_epoch
-from zipcast.envelope import Trust
+from zipcast.protocol.envelope import Trust
 
 log = logs.logger()
 

@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from zipcast.calendar import scaled
 from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol.calendar import scaled
 from zipcast.selection import MAX_TARGET_LISTINGS, MarketTier, SelectionSettings
 
 

@@ -12,9 +12,9 @@ from schedulers.rule_settings import RuleSettings
 from schedulers.seed_secrets import Secrets
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
 from storage.housekeeping import Retention
-from zipcast.calendar import EpochCalendar
 from zipcast.honeypots import HoneypotSettings
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.selection import SelectionSettings
 
 _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")

@@ -19,8 +19,8 @@ from storage import honeypots, signal_evidence
 from storage.database import DATABASE_ERRORS
 from storage.honeypots import flag_hits
 from storage.signal_evidence import MinerFacts, NewSignal
-from zipcast.calendar import EpochInterval, preparation_lead
 from zipcast.clock import Clock
+from zipcast.protocol.calendar import EpochInterval, preparation_lead
 
 log = logs.logger()
 

@@ -19,8 +19,8 @@ from nats.js.api import RawStreamMsg, RePublish, StorageType, StreamConfig, Subj
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 
 from runtime import logs
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.subjects import EPOCH, EPOCH_INGEST, EPOCH_REBUILD, EPOCH_STREAM
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.subjects import EPOCH, EPOCH_INGEST, EPOCH_REBUILD, EPOCH_STREAM
 
 log = logs.logger()
 

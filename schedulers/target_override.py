@@ -12,7 +12,7 @@ from runtime import logs
 from storage import admin_commands, epochs
 from storage.candidates import load_real_candidates
 from storage.zipcode_import import newest_import_id
-from zipcast.messages import AssignedZipcode
+from zipcast.protocol.messages.epochs import AssignedZipcode
 from zipcast.protocol.verbs import Verb
 from zipcast.selection import MAX_TARGET_LISTINGS, Candidate, PoolTooSmallError, SelectionSettings, select
 

@@ -6,7 +6,7 @@ from schedulers.fault_points import NO_FAULTS, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
 from schedulers.settings import SchedulerSettings
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 
 
 def make_preparer(

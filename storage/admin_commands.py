@@ -21,7 +21,7 @@ from storage.tables.requests import EPOCH_OF_OUTCOME
 @dataclass(frozen=True, slots=True)
 class Command:
     """One row. `arguments` is None if they cannot be decoded: another process writes them. `outcome` is a
-    wire model of `zipcast.admin_messages` as JSON."""
+    wire model of `zipcast.protocol.messages.admin` as JSON."""
 
     id: UUID
     requested_at: datetime

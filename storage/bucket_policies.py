@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from storage.checks.probing import client, code_of, words_of
 from storage.object_store import ObjectStoreConfig
 from storage.revocation import revoked_hotkeys, with_revoked
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.honeypots import DrawnHoneypot
 from storage.locks import lock_for_transaction
 from storage.tables import Epoch, EpochAssignment, EpochMessage
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.messages import EpochMessage as WireEpoch
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
 
 
 @dataclass(frozen=True, slots=True)

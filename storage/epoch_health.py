@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.clock import RECORD_NOW
 from storage.tables import Epoch
-from zipcast.calendar import LONGEST_PREPARATION_LEAD, EpochInterval
+from zipcast.protocol.calendar import LONGEST_PREPARATION_LEAD, EpochInterval
 
 LONGEST_GRACE = timedelta(seconds=10)
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import Epoch, EpochMessage
-from zipcast.envelope import UnverifiedEnvelope
+from zipcast.protocol.envelope import UnverifiedEnvelope
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.clock import RECORD_NOW
 from storage.pending_epochs import Pending, pending_epoch, pending_epochs, pending_intervals
 from storage.tables import Epoch, EpochAssignment, EpochMessage
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope
 
 
 @dataclass(frozen=True, slots=True)

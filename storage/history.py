@@ -8,8 +8,8 @@ from sqlalchemy import Select, Text, column, func, select, table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import SCHEMA, Epoch, EpochMessage
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope
 
 # A view of the migrations: the seed itself is in no column that readers may see.
 REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text), schema=SCHEMA)

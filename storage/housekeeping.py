@@ -30,7 +30,7 @@ from sqlalchemy.sql.elements import ColumnClause
 from storage.tables import Epoch, EpochAssignment, EpochInputs, RequestRefusal
 from storage.tables.base import Base
 from storage.tables.epochs import IN_DETAIL
-from zipcast.calendar import format_epoch_id
+from zipcast.protocol.calendar import format_epoch_id
 
 BATCH = 5_000
 EPOCHS_AT_ONCE = 100

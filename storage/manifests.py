@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import Epoch, MinerSignal, UploadManifest, UploadSeal
-from zipcast.calendar import EpochInterval
+from zipcast.protocol.calendar import EpochInterval
 
 # An epoch that was not sealed by then never will be: its uploads may be gone from the bucket.
 LOOK_BACK = timedelta(days=30)

@@ -16,9 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.epoch_changes import Preparation, insert_opened
 from storage.honeypots import store_honeypots
 from storage.tables import PendingEpoch
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.messages import EpochMessage as WireEpoch
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
 
 # A usual epoch takes less than half of it.
 STEP_BYTES = 65_536

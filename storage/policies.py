@@ -10,8 +10,8 @@ import json
 import re
 from dataclasses import dataclass
 
-from zipcast.calendar import parse_epoch_id
-from zipcast.hotkeys import Hotkey, parse_hotkey
+from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 MIN_UPLOAD_BYTES = 1024
 MAX_UPLOAD_BYTES = 5 * 1024**3

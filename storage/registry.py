@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import RegistrySnapshot as Row
-from zipcast.messages import RegistrySnapshot
+from zipcast.protocol.messages.registry import RegistrySnapshot
 
 TRIMMED_AT_ONCE = 50
 

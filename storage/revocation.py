@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from storage.policies import session_name
-from zipcast.hotkeys import Hotkey, parse_hotkey
+from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 _WRITES, _SESSIONS = "ZipcastRevokedWrites", "ZipcastRevokedSessions"
 # AWS: a bucket policy has at most 20 KB.

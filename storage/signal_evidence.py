@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage import manifests
 from storage.tables import Epoch, EpochAssignment, MinerSignal, RequestRefusal, UploadSeal
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.verbs import Verb
 
 # Refusals are kept no longer.

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.clock import RECORD_NOW
 from storage.epoch_inputs import started_inputs
 from storage.tables import Epoch, EpochAssignment, MinerSubmission, PublishedZipcode, Zipcode
-from zipcast.calendar import EpochInterval
+from zipcast.protocol.calendar import EpochInterval
 
 RECENT_EPOCHS = 10
 

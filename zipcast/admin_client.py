@@ -10,20 +10,19 @@ from typing import Self
 import nats.errors
 from nats.aio.client import Callback, Client
 
-from zipcast.admin_messages import (
+from zipcast.clock import Clock, SystemClock
+from zipcast.connection import Server, connect
+from zipcast.keeper import ConnectionKeeper
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Signer
+from zipcast.protocol.messages.admin import (
     AdminCommand,
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
     CommandsListRequest,
 )
-from zipcast.admin_verbs import VERB_OF
-from zipcast.clock import Clock, SystemClock
-from zipcast.connection import Server, connect
-from zipcast.envelope import Trust
-from zipcast.hotkeys import Signer
-from zipcast.keeper import ConnectionKeeper
-from zipcast.protocol.verbs import Verb
+from zipcast.protocol.verbs import VERB_OF, Verb
 from zipcast.requester import Requester
 
 

@@ -20,15 +20,15 @@ import nats.errors
 from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
-from zipcast import subjects
 from zipcast.arrivals import Arrivals, ReceivedEpoch, Via
 from zipcast.clock import Clock, SystemClock
 from zipcast.connection import Server, close, connect
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch
-from zipcast.errors import ServiceError
-from zipcast.hotkeys import Hotkey, Signer
 from zipcast.keeper import ConnectionKeeper
-from zipcast.messages import HEADER_STORED_AT
+from zipcast.protocol import subjects
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.hotkeys import Hotkey, Signer
+from zipcast.protocol.messages.base import HEADER_STORED_AT
 from zipcast.protocol.verbs import Verb
 from zipcast.requester import ConnectionLostError, Requester
 from zipcast.requests import Requests

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import nats.errors
 from nats.aio.client import Callback, Client, ErrorCallback
 
-from zipcast.auth import LOOPBACK_AUDIENCE, connection_text
 from zipcast.encrypted import EncryptedClient
-from zipcast.hotkeys import Signer, parse_hotkey
-from zipcast.subjects import inbox_prefix
+from zipcast.protocol.commitments import LOOPBACK_AUDIENCE, connection_text
+from zipcast.protocol.hotkeys import Signer, parse_hotkey
+from zipcast.protocol.subjects import inbox_prefix
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0

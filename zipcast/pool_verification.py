@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from zipcast import fairness
-from zipcast.calendar import parse_epoch_id
 from zipcast.honeypots import Choice, Honeypot, commitment
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode, EpochMessage
-from zipcast.pool_messages import EpochPool
+from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
+from zipcast.protocol.messages.pools import EpochPool
 from zipcast.selection import Candidate, PoolTooSmallError
 
 POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")

@@ -16,11 +16,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from zipcast import btauth, subjects
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey, Signer, parse_hotkey
-from zipcast.messages import HEADER_ERROR, WireModel, parse_error, stated_server_time
+from zipcast.protocol import btauth, subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey, Signer, parse_hotkey
+from zipcast.protocol.messages.base import HEADER_ERROR, WireModel, parse_error, stated_server_time
 from zipcast.protocol.verbs import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0

@@ -3,8 +3,8 @@
 Owns which request and reply belong to which verb, and the paging of long answers.
 """
 
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.messages import (
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.access import (
     MinerListReply,
     MinerListRequest,
     MinerUploadReply,
@@ -14,17 +14,17 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
-from zipcast.pool_messages import EpochPool, EpochPoolReply, EpochPoolRequest
-from zipcast.protocol.verbs import Verb
-from zipcast.requester import Requester
-from zipcast.result_messages import (
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.results import (
     ConsensusReply,
     ConsensusRequest,
     EpochResults,
     ResultsReply,
     ResultsRequest,
 )
-from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.verbs import Verb
+from zipcast.requester import Requester
 
 
 class Requests:

@@ -16,7 +16,7 @@ from itertools import chain
 from operator import attrgetter
 
 from zipcast import fitting
-from zipcast.calendar import as_utc
+from zipcast.protocol.calendar import as_utc
 from zipcast.ranking import rank
 
 _ZIPCODE = re.compile(r"[0-9]{5}")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from zipcast.calendar import EpochCalendar
 from zipcast.false_counts import publish
 from zipcast.honeypots import Choice, Honeypot, HoneypotSettings, choose
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings
 
 FOR_EVER = timedelta(days=365_000)

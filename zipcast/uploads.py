@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 
 from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_client
-from zipcast.result_messages import ReportedFile
+from zipcast.protocol.messages.results import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
 MAX_FETCHED_BYTES = 64 * 2**20

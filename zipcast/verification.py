@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from zipcast import fairness
-from zipcast.calendar import format_epoch_id
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
-from zipcast.messages import EpochMessage
-from zipcast.pool_messages import EpochPool
 from zipcast.pool_verification import POOL_CHECKS, Known, verify_pool
+from zipcast.protocol.calendar import format_epoch_id
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.pools import EpochPool
 from zipcast.selection import tolerance_band
 
 _SEED = re.compile(r"[0-9a-f]{64}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bittensor_core import deserialize_keypair_from_keyfile_data, keyfile_data_is_encrypted
 
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 
 
 class WalletError(Exception):

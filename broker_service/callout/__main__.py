@@ -24,7 +24,7 @@ from runtime.registry import RegistryFollower, RegistryView
 from runtime.settings import load
 from runtime.token_buckets import Buckets, Rate
 from zipcast.clock import Clock, SystemClock
-from zipcast.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
+from zipcast.protocol.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
 # nats-server waits 1.9 s for the callout, which waits for less.
 SPEND_SECONDS = 0.5

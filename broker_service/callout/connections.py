@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from runtime.registry import RegistryView
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, MINER_VERBS, VALIDATOR_VERBS, Verb
 
 # A grant is not yet listed until its client has read the answer; nats-server gives up after 1.9 s.

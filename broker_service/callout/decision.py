@@ -1,6 +1,7 @@
 """Decides who may connect, and with which rights. No I/O.
 
-Owns both credential forms and the permissions of each role. The signed texts are `zipcast.auth`'s.
+Owns both credential forms and the permissions of each role. The signed texts are
+`zipcast.protocol.commitments`'s.
 """
 
 import base64
@@ -14,9 +15,9 @@ from math import ceil
 from broker_service.callout.connections import Role, role_of
 from broker_service.callout.exchange import ConnectRequest, Permissions
 from runtime.registry import RegistryView
-from zipcast import auth, subjects
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
+from zipcast.protocol import commitments, subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
 # password = {unix time}.{hex signature}, within this many seconds of our clock, once (`spent`).
 PASSWORD_WINDOW_SECONDS = 60
@@ -100,7 +101,7 @@ class Decider:
         signature = decode_signature(request.signature)
         for audience in self.audiences:
             try:
-                text = auth.connection_text(self.network, self.netuid, audience, hotkey, request.nonce)
+                text = commitments.connection_text(self.network, self.netuid, audience, hotkey, request.nonce)
             except ValueError:
                 raise RefusedError("malformed nonce") from None
             if signature_is_valid(hotkey, text, signature):
@@ -117,7 +118,9 @@ class Decider:
             raise RefusedError("stale password")
         if not any(
             signature_is_valid(
-                hotkey, auth.connection_at_text(self.network, self.netuid, audience, hotkey, at), signature
+                hotkey,
+                commitments.connection_at_text(self.network, self.netuid, audience, hotkey, at),
+                signature,
             )
             for audience in self.audiences
         ):

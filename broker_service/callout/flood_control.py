@@ -15,7 +15,7 @@ from broker_service.callout.system_account import Ended, SystemAccount
 from runtime import logs
 from runtime.sys_account import ListingError
 from zipcast.clock import Clock
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 log = logs.logger()
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from broker_service.callout.connections import Place
 from runtime.token_buckets import Buckets, Rate
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 ENDED_REMEMBERED_SECONDS = 10.0
 

@@ -13,8 +13,8 @@ from nats.js.errors import APIError, NoStreamResponseError
 
 from broker_service.callout.decision import PASSWORD_WINDOW_SECONDS, ProofError, RefusedError
 from runtime import logs
-from zipcast.hotkeys import Hotkey
-from zipcast.subjects import SPENT_BUCKET, spent_password
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.subjects import SPENT_BUCKET, spent_password
 
 log = logs.logger()
 

@@ -21,7 +21,7 @@ from runtime.sys_account import (
     client_connections,
     kick_connection,
 )
-from zipcast.subjects import DISCONNECTIONS
+from zipcast.protocol.subjects import DISCONNECTIONS
 
 log = logs.logger()
 

@@ -23,7 +23,7 @@ from storage import manifests, policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore, ObjectVersion
 from zipcast.clock import Clock
-from zipcast.hotkeys import is_hotkey, parse_hotkey
+from zipcast.protocol.hotkeys import is_hotkey, parse_hotkey
 
 log = logs.logger()
 

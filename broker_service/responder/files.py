@@ -19,11 +19,11 @@ from storage.object_reading import FoundObject, ObjectReader
 from storage.object_store import ObjectStoreUnavailableError
 from storage.policies import Scope
 from storage.results import StoredFile
-from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.result_messages import ReportedFile
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.results import ReportedFile
 
 # The time from a report's arrival; the bridge waits eight seconds for an answer, and the database needs some
 # of them.

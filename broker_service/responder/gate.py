@@ -26,18 +26,18 @@ from runtime import logs
 from runtime.correlation import correlated, correlation_id
 from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
 from runtime.source_addresses import stated_address
-from zipcast import subjects
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import (
+from zipcast.protocol import subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import (
     HEADER_CLIENT_ADDRESS,
     HEADER_ERROR,
     HEADER_REQUEST_ID,
     error_body,
     first_fault,
 )
+from zipcast.protocol.strict_json import parse_object
 from zipcast.protocol.verbs import VERBS, Verb
-from zipcast.strict_json import parse_object
 
 log = logs.logger()
 

@@ -18,16 +18,7 @@ from runtime.opt_outs import LegacyOptOuts
 from runtime.probes import Probes
 from runtime.vitals import Vitals
 from zipcast.clock import Clock
-from zipcast.health import HealthReply
-from zipcast.legacy_messages import (
-    FolderAccessReply,
-    FolderAccessRequest,
-    MinerAccessReply,
-    MinerAccessRequest,
-    ValidatorAccessReply,
-    ValidatorAccessRequest,
-)
-from zipcast.messages import (
+from zipcast.protocol.messages.access import (
     LegacyChoiceReply,
     LegacyChoiceRequest,
     MinerListReply,
@@ -39,11 +30,20 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
-from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.health import HealthReply
+from zipcast.protocol.messages.legacy import (
+    FolderAccessReply,
+    FolderAccessRequest,
+    MinerAccessReply,
+    MinerAccessRequest,
+    ValidatorAccessReply,
+    ValidatorAccessRequest,
+)
+from zipcast.protocol.messages.pools import EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, bridge_request, requests
 from zipcast.protocol.verbs import Verb
-from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
-from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
-from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, bridge_request, requests
 
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:

@@ -23,11 +23,11 @@ from runtime.fair_queue import Bounds, FairQueue
 from runtime.nats_client import HardenedClient, RawMessage
 from runtime.refusals import RefusalTrail
 from runtime.token_buckets import Buckets, Rate
-from zipcast import subjects
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import parse_hotkey
-from zipcast.messages import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, error_body
+from zipcast.protocol import subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.base import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, error_body
 
 log = logs.logger()
 

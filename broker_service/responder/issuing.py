@@ -22,7 +22,7 @@ from storage import issuances
 from storage.issuances import Granted, NewIssuance, RequestId
 from storage.policies import Listing, Scope
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.verbs import Verb
 
 log = logs.logger()

@@ -10,8 +10,8 @@ from broker_service.responder.versions import Listed, keep_newest
 from storage import policies
 from storage.object_store import Marker, ObjectStore, ObjectVersion
 from storage.policies import Folder, Scope
-from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
+from zipcast.protocol.hotkeys import Hotkey
 
 MAX_SWEEP_PAGES = 100
 MAX_FOLDER_PAGES = 10

@@ -12,9 +12,10 @@ from broker_service.responder.record import Record
 from storage import policies
 from storage.object_store import ObjectStore
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.legacy_messages import (
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.access import MinerListReply
+from zipcast.protocol.messages.legacy import (
     FOLDER_STRUCTURE,
     GlobalLists,
     MinerAccessReply,
@@ -23,7 +24,6 @@ from zipcast.legacy_messages import (
     ValidatorAccessReply,
     ValidatorLists,
 )
-from zipcast.messages import MinerListReply
 
 LIFETIME = timedelta(hours=24)
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())

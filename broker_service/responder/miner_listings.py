@@ -14,7 +14,7 @@ from runtime import logs
 from storage import policies
 from storage.object_store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 log = logs.logger()
 

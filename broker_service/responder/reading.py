@@ -22,9 +22,9 @@ from storage.manifests import SealedObject
 from storage.object_store import ObjectStore
 from storage.policies import Listing, Scope
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
-from zipcast.messages import ReadableObject, ValidatorReadReply, ValidatorReadRequest
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.messages.access import ReadableObject, ValidatorReadReply, ValidatorReadRequest
 
 LIFETIME = timedelta(hours=1)
 PAGE_SIZE = 500

@@ -12,8 +12,8 @@ from storage import epochs, manifests, opt_outs, results
 from storage.epochs import StoredEpoch
 from storage.manifests import SealedObject
 from storage.results import NewResult, RecordedResult
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
 
 OPENING_SECONDS, OPENING_LOOKS = 2.0, 20
 

@@ -9,9 +9,9 @@ from broker_service.responder.record import Record
 from runtime.asking import in_our_words
 from storage.submissions import Comparison, Signed, Standing, Submission, compare
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import EpochMessage
-from zipcast.status_messages import StatusReply, StatusRequest
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.status import StatusReply, StatusRequest
 
 
 @dataclass(slots=True)

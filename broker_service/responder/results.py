@@ -16,8 +16,8 @@ from storage import policies
 from storage.epochs import StoredEpoch
 from storage.results import AuditedZipcode, NewResult, RecordedResult, StoredFile
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.result_messages import AuditRow, CheckedFile, ResultsReply, ResultsRequest
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.results import AuditRow, CheckedFile, ResultsReply, ResultsRequest
 
 
 @dataclass(frozen=True, slots=True)

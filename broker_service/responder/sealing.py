@@ -25,10 +25,10 @@ from runtime.asking import record_of
 from storage import manifests, policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore, ObjectStoreUnavailableError
-from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock
-from zipcast.errors import ServiceError
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 
 log = logs.logger()
 

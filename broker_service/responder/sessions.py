@@ -13,9 +13,9 @@ from typing import Literal
 from storage import policies
 from storage.object_store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import S3Credentials
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.access import S3Credentials
 
 LIFETIME = timedelta(hours=4)
 # Providers refuse a session that is longer than the role allows: our clock may be behind the database's.

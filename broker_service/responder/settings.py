@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr, model_validator
 
 from runtime.object_store_settings import ObjectStoreSettings
 from runtime.settings import DoorwaySettings, InternalPort
-from zipcast.calendar import scaled
+from zipcast.protocol.calendar import scaled
 
 
 class ResponderSettings(DoorwaySettings, ObjectStoreSettings):

@@ -17,15 +17,15 @@ from storage.issuances import LIST_WITH_UPLOAD
 from storage.object_store import ObjectStore
 from storage.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.legacy_messages import FolderAccessReply, StructureInfo
-from zipcast.messages import (
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.access import (
     MinerUploadReply,
     UploadGuidelines,
     ValidatorUploadMetadata,
     ValidatorUploadReply,
 )
+from zipcast.protocol.messages.legacy import FolderAccessReply, StructureInfo
 
 VALIDATOR_LIFETIME = SESSION_LIFETIME
 FOLDER_LIFETIME = timedelta(hours=24)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from runtime import logs
 from schedulers.registry.source import Reading, RegistryUnreadableError
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 log = logs.logger()
 

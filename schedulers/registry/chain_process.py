@@ -17,8 +17,8 @@ import bittensor
 from bittensor import settings
 
 from schedulers.registry.chain import ChainAnswer, shown_endpoint
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 """The limit of address space. The SDK takes 1 GB of it, most of which it never touches."""

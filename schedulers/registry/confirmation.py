@@ -6,7 +6,7 @@ would lock honest hotkeys out or make a stranger a validator.
 
 from dataclasses import dataclass
 
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 Neurons = tuple[RegisteredNeuron, ...]
 

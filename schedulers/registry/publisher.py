@@ -19,8 +19,8 @@ from runtime.registry_copy import recall_from
 from runtime.registry_parts import Head, read_parts, write_parts
 from schedulers.registry.source import Reading
 from storage.registry import newest_snapshot, store_snapshot, trim_snapshots
-from zipcast.messages import RegistrySnapshot
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from zipcast.protocol.messages.registry import RegistrySnapshot
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 log = logs.logger()
 

@@ -16,8 +16,8 @@ from storage.checks.buckets import check_bucket
 from storage.checks.probing import PROBE_EPOCH, Finding, Status
 from storage.object_store import ObjectStore, ObjectStoreConfig
 from zipcast.clock import Clock
-from zipcast.hotkeys import Hotkey
 from zipcast.http import open_client
+from zipcast.protocol.hotkeys import Hotkey
 
 __all__ = ["Finding", "Status", "check_object_store"]
 

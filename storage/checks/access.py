@@ -29,7 +29,7 @@ from storage.object_store import (
 )
 from storage.policies import Scope
 from zipcast.clock import Clock
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 SESSION = timedelta(hours=4)
 _OTHER_EPOCH = "1970-01-01T04-00-00"

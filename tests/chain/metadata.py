@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.chain.scale import compact, number, option, text, vector
-from zipcast.hotkeys import public_key
+from zipcast.protocol.hotkeys import public_key
 
 _PRIMITIVES = {"bool": 0, "u8": 3, "u16": 4, "u64": 6}
 # The metagraph's fields that the SDK reads, in this runtime's order.

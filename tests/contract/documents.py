@@ -49,7 +49,20 @@ from tests.unit.fakes import (
     neuron,
     snapshot,
 )
-from zipcast.admin_messages import (
+from zipcast.honeypots import HoneypotSettings
+from zipcast.inputs import ALGORITHM_VERSION, SelectionInputs
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.errors import ERRORS, ServiceError
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.access import (
+    LegacyChoiceReply,
+    LegacyChoiceRequest,
+    MinerUploadRequest,
+    ValidatorReadRequest,
+    ValidatorUploadRequest,
+)
+from zipcast.protocol.messages.admin import (
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
@@ -69,34 +82,23 @@ from zipcast.admin_messages import (
     RecordedCommand,
     TargetOverrideRequest,
 )
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.errors import ERRORS, ServiceError
-from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
-from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.honeypots import HoneypotSettings
-from zipcast.hotkeys import parse_hotkey
-from zipcast.inputs import ALGORITHM_VERSION, SelectionInputs
-from zipcast.legacy_messages import (
+from zipcast.protocol.messages.base import WireModel, error_body
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata, Proof
+from zipcast.protocol.messages.health import (
+    HealthReply,
+    HealthStatus,
+    LastError,
+    ProcessHealth,
+    ServiceHealth,
+)
+from zipcast.protocol.messages.history import EndedEpoch, EndedEpochReply, EndedEpochsReply
+from zipcast.protocol.messages.legacy import (
     FOLDER_STRUCTURE,
     FolderAccessRequest,
     MinerAccessRequest,
     ValidatorAccessRequest,
 )
-from zipcast.messages import (
-    AssignedZipcode,
-    EpochMessage,
-    EpochMetadata,
-    LegacyChoiceReply,
-    LegacyChoiceRequest,
-    MinerUploadRequest,
-    Proof,
-    ValidatorReadRequest,
-    ValidatorUploadRequest,
-    WireModel,
-    error_body,
-)
-from zipcast.pool_messages import (
+from zipcast.protocol.messages.pools import (
     EpochPoolReply,
     EpochPoolRequest,
     PoolDetail,
@@ -104,7 +106,7 @@ from zipcast.pool_messages import (
     ToldHoneypot,
     ToldSignal,
 )
-from zipcast.result_messages import (
+from zipcast.protocol.messages.results import (
     AuditRow,
     ConsensusReply,
     ConsensusRequest,
@@ -114,8 +116,8 @@ from zipcast.result_messages import (
     ResultsRequest,
     TopMiner,
 )
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
 
 SIGNATURE = "5a" * 64
 COMMAND_ID = "6f1c2b9e-3d4a-4c5b-8e7f-0a1b2c3d4e5f"

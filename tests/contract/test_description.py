@@ -17,8 +17,8 @@ from runtime.limits import Rules
 from runtime.settings import LimitSettings
 from tests.contract.golden import golden
 from tests.unit.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY, FakeClock
-from zipcast import auth, btauth
-from zipcast.errors import ERRORS
+from zipcast.protocol import btauth, commitments
+from zipcast.protocol.errors import ERRORS
 from zipcast.protocol.verbs import VERBS, Verb
 
 NOW = 1_795_320_000
@@ -179,8 +179,11 @@ def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
     guide: dict[str, Any] = {}
     exec(compile(blocks(told, "python"), "guide.md", "exec"), guide)  # noqa: S102 - our own page
     sent = guide["parameters"](MINER, NOW)
-    request = auth.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
-    assert auth.verify_commitment(request, [auth.CURRENT_COMMITMENT.format(timestamp=NOW)])[0] == MINER_HOTKEY
+    request = commitments.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
+    assert (
+        commitments.verify_commitment(request, [commitments.CURRENT_COMMITMENT.format(timestamp=NOW)])[0]
+        == MINER_HOTKEY
+    )
     body = b'{"accepted":false}'
     headers = guide["btauth_headers"](MINER, "POST", "/api/v1/auth/legacy", body, NOW * 10**9, SIGNER_HOTKEY)
     verified = btauth.verify(
@@ -196,4 +199,4 @@ def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
 def test_the_guide_names_the_text_in_every_language(told: dict[str, Any]) -> None:
     for language in ("python", "bash", "javascript"):
         text = re.sub(r"\$?\{timestamp\}|\$NOW", "{timestamp}", blocks(told, language))
-        assert auth.CURRENT_COMMITMENT in text, language
+        assert commitments.CURRENT_COMMITMENT in text, language

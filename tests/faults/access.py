@@ -7,7 +7,7 @@ import httpx
 
 from devstack.stack import Stack
 from tests.integration.people import client, coldkey, keypair, legacy
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.ready import Ready
 
 CURRENT = "/api/v1/zipcode-assignments/current"

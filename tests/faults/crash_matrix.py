@@ -24,9 +24,9 @@ from tests.faults.invariants import Broken
 from tests.faults.matrix import BEGIN, END, OTHER, VICTIM, Cell, Scene, all_cells, table
 from tests.faults.observations import Observations, Subscriber
 from tests.integration.processes import wait_until
-from zipcast.calendar import EpochCalendar, preparation_lead
-from zipcast.envelope import Trust
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.calendar import EpochCalendar, preparation_lead
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import parse_hotkey
 
 SYSTEMS, EPOCH_SECONDS = 4, 6
 # Between two starts, so that the order is one.

@@ -37,10 +37,10 @@ from tests.faults.observations import Arrival, Session, Subscriber
 from tests.integration.lost_rows import lose_epochs_from
 from tests.integration.people import quiet
 from tests.integration.processes import family, wait_until
-from zipcast import subjects
-from zipcast.calendar import EpochCalendar
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.subjects import service_inbox_prefix
+from zipcast.protocol import subjects
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.subjects import service_inbox_prefix
 
 _LOST_EPOCHS = 2
 # Migrations have global state: one at a time in one process.

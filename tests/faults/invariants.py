@@ -10,9 +10,9 @@ from itertools import pairwise
 
 from tests.faults.observations import Arrival, Observations, Session, StreamEntry
 from zipcast import fairness
-from zipcast.envelope import EnvelopeError, UnverifiedEnvelope, verify
-from zipcast.errors import ERRORS, ErrorCode
-from zipcast.messages import EpochMessage
+from zipcast.protocol.envelope import EnvelopeError, UnverifiedEnvelope, verify
+from zipcast.protocol.errors import ERRORS, ErrorCode
+from zipcast.protocol.messages.epochs import EpochMessage
 
 # A dying connection is noticed a little after the server behind it has gone.
 _NOTICED_WITHIN = timedelta(seconds=2)

@@ -7,9 +7,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.integration.people import keypair, raw_connection, trust_of
-from zipcast import envelope, subjects
-from zipcast.calendar import EpochCalendar
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol import envelope, subjects
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.ready import Ready
 
 

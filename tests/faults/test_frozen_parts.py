@@ -19,7 +19,7 @@ from tests.integration.operator_view import until
 from tests.integration.people import client, keypair, raw_connection, read_sealed
 from tests.integration.processes import GENEROUS, wait_until
 from tests.integration.unopened import Unopened, unopened
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 pytestmark = pytest.mark.long
 

@@ -20,7 +20,7 @@ from devstack.state import State
 from tests.faults.evidence import read_stream
 from tests.integration.operator_view import until
 from tests.integration.processes import GENEROUS
-from zipcast.calendar import parse_epoch_id
+from zipcast.protocol.calendar import parse_epoch_id
 
 pytestmark = [
     pytest.mark.long,

@@ -12,7 +12,7 @@ from devstack.stack import Stack
 from tests.faults.observer import Observer
 from tests.integration.people import keypair, raw_connection
 from tests.integration.processes import wait_until
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 
 pytestmark = pytest.mark.long
 

@@ -18,7 +18,7 @@ from tests.faults.access import (
     restart,
 )
 from tests.integration.registry_side import scheduler_connection
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 pytestmark = pytest.mark.long
 REFUSED = "registry_unavailable"

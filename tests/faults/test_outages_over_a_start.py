@@ -22,9 +22,9 @@ from tests.integration.operator_view import until, value
 from tests.integration.people import ask, client, keypair, raw_connection
 from tests.integration.processes import GENEROUS, wait_until
 from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast.calendar import EpochCalendar, EpochInterval, format_epoch_id
 from zipcast.clock import SystemClock
-from zipcast.messages import EpochMessage
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval, format_epoch_id
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import Verb
 
 pytestmark = pytest.mark.long

@@ -15,9 +15,9 @@ from nats.aio.msg import Msg
 from tests.faults.observations import Arrival, HttpAnswer, Session, Subscriber
 from tests.integration.people import ask, client, keypair, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast import subjects
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.messages import HEADER_ERROR
+from zipcast.protocol import subjects
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.base import HEADER_ERROR
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
-from zipcast import btauth, subjects
 from zipcast.admin_client import AdminClient
 from zipcast.client import ZipcastClient
 from zipcast.connection import Server, connect
-from zipcast.envelope import Trust
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Keypair, parse_hotkey
-from zipcast.messages import MinerUploadReply, ValidatorReadReply
+from zipcast.protocol import btauth, subjects
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.access import MinerUploadReply, ValidatorReadReply
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 from zipcast.wallets import load_hotkey

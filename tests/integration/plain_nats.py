@@ -20,8 +20,8 @@ from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
 from tests.integration.people import quiet
-from zipcast import subjects
-from zipcast.envelope import UnverifiedEnvelope
+from zipcast.protocol import subjects
+from zipcast.protocol.envelope import UnverifiedEnvelope
 
 
 @dataclass

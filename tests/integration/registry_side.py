@@ -21,8 +21,8 @@ from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadab
 from schedulers.registry.turn import ReaderTurn
 from storage.locks import Lease
 from tests.unit.fakes import FakeClock
-from zipcast.messages import RegisteredNeuron, RegistrySnapshot
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from zipcast.protocol.messages.registry import RegisteredNeuron, RegistrySnapshot
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 NETWORK, NETUID = "test", 46
 READ, CONFIRM = 300.0, 30.0

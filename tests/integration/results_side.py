@@ -33,10 +33,10 @@ from storage.object_store import ObjectStore, ObjectStoreConfig
 from storage.policies import Scope
 from storage.tables import Epoch, EpochAssignment, EpochMessage
 from tests.unit.fakes import RAO, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron, snapshot
-from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
-from zipcast.hotkeys import Hotkey
-from zipcast.result_messages import ReportedFile, ResultsReply, ResultsRequest
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.results import ReportedFile, ResultsReply, ResultsRequest
 
 CONTENT = b'{"validated": true}\n' * 100
 OTHERS = tuple(hotkey_of(keypair(name)) for name in ("Charlie", "Dave"))

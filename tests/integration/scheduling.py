@@ -21,9 +21,9 @@ from storage import pending_epochs
 from storage.database import open_engine
 from storage.tables import Epoch
 from storage.zipcode_import import import_zipcodes
-from zipcast.calendar import EpochCalendar, EpochInterval
-from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.selection import SelectionSettings
 
 CALENDAR = EpochCalendar(3600)

@@ -36,10 +36,11 @@ from tests.integration.scheduling import (
     upcoming,
 )
 from tests.unit.fakes import MINER_HOTKEY
-from zipcast import envelope
-from zipcast.admin_messages import EpochOutcome
 from zipcast.clock import SystemClock
-from zipcast.messages import EpochMessage, WireModel
+from zipcast.protocol import envelope
+from zipcast.protocol.messages.admin import EpochOutcome
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import Verb
 
 

@@ -25,8 +25,11 @@ from tests.integration.people import (
     signed_headers,
 )
 from tests.integration.processes import wait_until
-from zipcast import btauth, subjects
-from zipcast.admin_messages import (
+from zipcast.cli import app
+from zipcast.protocol import btauth, subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.admin import (
     AdminCommandReply,
     ConnectionsKickRequest,
     ConnectionsListRequest,
@@ -37,9 +40,6 @@ from zipcast.admin_messages import (
     FailedOutcome,
     KickOutcome,
 )
-from zipcast.cli import app
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 from zipcast.ready import Ready
 

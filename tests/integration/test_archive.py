@@ -49,11 +49,12 @@ from tests.integration.scheduling import (
     upcoming,
 )
 from tests.unit.fakes import FakeClock
-from zipcast import envelope, fairness
+from zipcast import fairness
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.epochs import EpochMessage
 
 DAY = timedelta(days=1)
 RETENTION = Retention(epochs=30 * DAY, audit=365 * DAY, refusals=30 * DAY)

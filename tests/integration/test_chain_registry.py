@@ -13,7 +13,7 @@ from tests.chain.sdk import sdk_environment
 from tests.chain.stand_in import Mood, StandInChain
 from tests.integration.processes import wait_until
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 COLDKEY = hotkey_of(keypair("Coldkey"))
 # Past 2**53: what a float would round.

@@ -18,7 +18,7 @@ from tests.integration.processes import wait_until
 from tests.unit.fakes import MINER, SIGNER_HOTKEY
 from zipcast.client import ZipcastClient
 from zipcast.connection import CertificateError
-from zipcast.envelope import Trust
+from zipcast.protocol.envelope import Trust
 
 TRUST = Trust(frozenset({SIGNER_HOTKEY}), "local", 46)
 

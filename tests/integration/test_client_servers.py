@@ -20,7 +20,7 @@ from zipcast import keeper
 from zipcast.client import ZipcastClient
 from zipcast.connection import RefusedError, Server, StrangeServerError
 from zipcast.encrypted import MAX_MESSAGE_BYTES, EncryptedClient, UnencryptedServerError
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 
 

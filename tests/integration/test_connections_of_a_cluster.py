@@ -23,8 +23,8 @@ from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
 from tests.integration.processes import wait_until
-from zipcast.hotkeys import Hotkey, Keypair, parse_hotkey
-from zipcast.subjects import AUTH_CALLOUT, service_inbox_prefix
+from zipcast.protocol.hotkeys import Hotkey, Keypair, parse_hotkey
+from zipcast.protocol.subjects import AUTH_CALLOUT, service_inbox_prefix
 
 pytestmark = pytest.mark.long
 

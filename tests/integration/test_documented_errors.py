@@ -10,9 +10,9 @@ from jsonschema import Draft202012Validator
 
 from tests.integration.people import keypair, legacy
 from tests.unit.fakes import SIGNER_HOTKEY
-from zipcast import btauth
-from zipcast.errors import ERRORS, ErrorCode
-from zipcast.hotkeys import Keypair
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ERRORS, ErrorCode
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.verbs import ADMIN_VERBS, VERBS
 from zipcast.ready import Ready
 

@@ -20,10 +20,10 @@ from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.integration.people import client
 from tests.integration.processes import GENEROUS
-from zipcast import envelope
 from zipcast.cli import app
-from zipcast.hotkeys import Keypair
-from zipcast.messages import EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.hotkeys import Keypair
+from zipcast.protocol.messages.epochs import EpochMessage
 
 pytestmark = pytest.mark.long
 

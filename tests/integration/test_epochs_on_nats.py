@@ -11,7 +11,7 @@ from devstack.stack import Stack
 from tests.integration.people import client
 from zipcast import fairness
 from zipcast.client import ReceivedEpoch
-from zipcast.messages import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.ready import Ready
 
 PARTICIPANTS = [f"miner-{number}" for number in range(1, 9)] + ["validator-1", "validator-2"]

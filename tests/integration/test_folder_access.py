@@ -10,8 +10,8 @@ from sqlalchemy import select
 from storage.database import open_engine
 from storage.tables import CredentialIssuance
 from tests.integration.people import coldkey, keypair, legacy
-from zipcast import btauth
-from zipcast.hotkeys import Keypair
+from zipcast.protocol import btauth
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 from zipcast.uploads import fetch
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.integration.people import keypair, raw_connection
-from zipcast import subjects
+from zipcast.protocol import subjects
 from zipcast.ready import Ready
 
 SERVICES = [

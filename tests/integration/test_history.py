@@ -19,7 +19,7 @@ from tests.faults.evidence import read_stream
 from tests.integration.people import client
 from zipcast.cli import app
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.ready import Ready
 
 EPOCHS = "/api/v1/epochs"

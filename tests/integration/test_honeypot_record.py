@@ -18,11 +18,12 @@ from storage.epoch_inputs import committed_inputs
 from storage.tables import EpochHoneypots
 from storage.zipcode_import import import_zipcodes
 from tests.integration.scheduling import TRUST, open_all, preparer, upcoming
-from zipcast import envelope, fairness
+from zipcast import fairness
 from zipcast.clock import SystemClock
 from zipcast.honeypots import HoneypotSettings
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode, EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
 
 OFTEN = HoneypotSettings(probability=1)
 

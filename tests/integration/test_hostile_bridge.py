@@ -15,8 +15,8 @@ from tests.contract.documents import ended_epoch, pool_reply
 from tests.unit.fakes import SIGNER_HOTKEY
 from zipcast.cli import app, bridge, epoch_sources
 from zipcast.cli.epoch_sources import HttpSource
-from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair
 
 # Headers, and the body as it is sent; for the request's path.
 Answer = Callable[[str], tuple[dict[str, str], bytes]]

@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from tests.integration.people import client, keypair, legacy, trust_of
-from zipcast import btauth, envelope
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.hotkeys import Keypair
+from zipcast.protocol import btauth, envelope
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 from zipcast.uploads import post_file
 

@@ -15,7 +15,8 @@ from storage.database import open_engine
 from storage.tables import CredentialIssuance, MinerSubmission
 from tests.integration.people import ask, client, keypair, legacy, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast import auth, fairness
+from zipcast import fairness
+from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 from zipcast.uploads import fetch
@@ -32,12 +33,12 @@ async def current(ready: Ready, http: httpx.AsyncClient) -> dict:
 
 
 def epoch_query(ready: Ready, epoch_id: str, name: str = "validator-1", **options: object) -> dict[str, str]:
-    text = auth.VALIDATION_COMMITMENT.replace("{epoch_id}", epoch_id)
+    text = commitments.VALIDATION_COMMITMENT.replace("{epoch_id}", epoch_id)
     return legacy(keypair(ready, name), text, **options)  # type: ignore[arg-type]
 
 
 def report(ready: Ready, current: dict, name: str = "miner-2", **changes: object) -> dict[str, object]:
-    text = changes.pop("text", auth.STATUS_COMMITMENT)
+    text = changes.pop("text", commitments.STATUS_COMMITMENT)
     ago = changes.pop("seconds_ago", 0)
     epoch_id, signer = changes.get("epochId", current["epochId"]), keypair(ready, name)
     commitment = str(text).replace("{epoch_id}", str(epoch_id)).replace("{hotkey}", signer.ss58_address)
@@ -130,9 +131,9 @@ async def test_what_is_wrong_with_an_epoch_is_named(ready, http, name, epoch_id,
     assert (answer.status_code, answer.json()["error"]) == (status, code)
 
 
-@pytest.mark.parametrize("text", [auth.STATUS_COMMITMENT, auth.MINER_STATUS_COMMITMENT])
+@pytest.mark.parametrize("text", [commitments.STATUS_COMMITMENT, commitments.MINER_STATUS_COMMITMENT])
 async def test_a_report_is_kept(ready: Ready, http: httpx.AsyncClient, current, text):
-    name = "miner-2" if text == auth.STATUS_COMMITMENT else "miner-3"
+    name = "miner-2" if text == commitments.STATUS_COMMITMENT else "miner-3"
     answer = await http.post(STATUS, json=report(ready, current, name, text=text))
     told = answer.json()
     assert answer.status_code == 200, told
@@ -216,7 +217,7 @@ async def test_reports_and_earlier_epochs_go_over_nats_too(ready: Ready, current
 
 async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http: httpx.AsyncClient):
     signer, miner = keypair(ready, "validator-1"), keypair(ready, "miner-1").ss58_address
-    answer = await http.post(VALIDATOR_ACCESS, json=legacy(signer, auth.VALIDATOR_ACCESS_COMMITMENT))
+    answer = await http.post(VALIDATOR_ACCESS, json=legacy(signer, commitments.VALIDATOR_ACCESS_COMMITMENT))
     access = answer.json()
     assert set(access) == {
         *("bucket", "region", "validator_hotkey", "expiry", "expiry_seconds", "urls", "structure_info")
@@ -224,7 +225,7 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
     assert (access["expiry_seconds"], access["validator_hotkey"]) == (86_400, signer.ss58_address)
     assert "<ListBucketResult" in (await fetch(access["urls"]["global"]["list_all_data"])).decode()
     assert "<ListBucketResult" in (await fetch(access["urls"]["miners"]["list_all_miners"])).decode()
-    text = auth.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
+    text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
     one = await http.post(MINER_ACCESS, json=legacy(signer, text) | {"miner_hotkey": miner})
     told = one.json()
     assert set(told) == {"bucket", "region", "miner_hotkey", "miner_url", "prefix", "expiry"}
@@ -256,9 +257,9 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
 async def test_what_is_wrong_with_a_list_is_named(ready, http, name, path, miner, status, code):
     signer = keypair(ready, name)
     miner = signer.ss58_address if miner == "own" else miner
-    text = auth.VALIDATOR_ACCESS_COMMITMENT
+    text = commitments.VALIDATOR_ACCESS_COMMITMENT
     if path == MINER_ACCESS:
-        text = auth.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", str(miner))
+        text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", str(miner))
     body = legacy(signer, text) | ({} if miner is None else {"miner_hotkey": miner})
     answer = await http.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]) == (status, code)

@@ -27,8 +27,9 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from zipcast import envelope, fairness
+from zipcast import fairness
 from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol import envelope
 
 pytestmark = pytest.mark.long
 

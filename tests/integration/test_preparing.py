@@ -29,12 +29,13 @@ from tests.integration.scheduling import (
     upcoming,
 )
 from tests.unit.fakes import MINER_HOTKEY
-from zipcast import envelope, fairness
-from zipcast.calendar import EpochInterval
+from zipcast import fairness
 from zipcast.clock import SystemClock
-from zipcast.hotkeys import parse_hotkey
 from zipcast.inputs import ALGORITHM_VERSION
-from zipcast.messages import EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.epochs import EpochMessage
 
 
 async def message_of(of, interval: EpochInterval) -> EpochMessage:

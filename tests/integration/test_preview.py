@@ -14,7 +14,7 @@ from devstack.servers import Servers
 from storage.tables import Epoch, EpochInputs
 from tests.integration.scheduling import CALENDAR, FIRST, preparer, upcoming
 from zipcast.cli import app
-from zipcast.messages import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage
 
 SIGNER_SEED = "01" * 32
 

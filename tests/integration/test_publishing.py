@@ -20,8 +20,8 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from zipcast import envelope
-from zipcast.calendar import EpochInterval
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochInterval
 
 _used: list[EpochInterval] = []
 

@@ -13,7 +13,7 @@ from tests.integration.plain_nats import Hearer, PlainNats
 from tests.integration.processes import wait_until
 from tests.integration.record_and_stream import held, lose_rows, published, publisher, snapshot
 from tests.integration.scheduling import CALENDAR, preparer, statuses
-from zipcast.subjects import EPOCH_INGEST, EPOCH_STREAM
+from zipcast.protocol.subjects import EPOCH_INGEST, EPOCH_STREAM
 
 pytestmark = pytest.mark.long
 

@@ -29,8 +29,8 @@ from tests.integration.registry_side import (
     scheduler_connection,
 )
 from tests.unit.fakes import START_AT, FakeClock, neuron, snapshot
-from zipcast.messages import RegisteredNeuron
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from zipcast.protocol.messages.registry import RegisteredNeuron
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 MANY = tuple(neuron(f"hotkey-{uid}", uid=uid) for uid in range(10))
 FEW = MANY[:5]

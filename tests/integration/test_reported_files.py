@@ -33,9 +33,9 @@ from tests.integration.results_side import (
     object_store_config,
 )
 from tests.unit.fakes import VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.result_messages import ReportedFile
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.results import ReportedFile
 
 LARGE = b"0123456789abcdef" * 327_680 * 2  # two parts of five megabytes
 

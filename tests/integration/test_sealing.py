@@ -38,9 +38,9 @@ from storage.tables import Epoch, UploadManifest
 from tests.integration.operator_view import until
 from tests.integration.processes import wait_until
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
-from zipcast.calendar import EpochInterval
 from zipcast.clock import Clock, SystemClock
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.hotkeys import Keypair
 
 VERSIONS = 4
 INSTANTLY = timedelta(0)

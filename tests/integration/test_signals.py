@@ -34,8 +34,8 @@ from storage.submissions import Standing, Submission, store
 from storage.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
 from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
+from zipcast.protocol.calendar import EpochInterval
 
 LONG_AGO = timedelta(hours=-2)
 

@@ -24,7 +24,7 @@ from storage.zipcode_import import import_zipcodes
 from tests.integration.plain_nats import PlainNats
 from tests.integration.scheduling import FIRST, SIGNER, TRUST, statuses
 from tests.integration.simulated_time import SimulatedClock
-from zipcast.calendar import EpochCalendar
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection import SelectionSettings
 from zipcast.verification import Evidence, verify_epochs
 

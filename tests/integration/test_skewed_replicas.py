@@ -18,8 +18,8 @@ from tests.integration.plain_nats import PlainNats
 from tests.integration.processes import wait_until
 from tests.integration.record_and_stream import held
 from tests.integration.scheduling import FIRST, SIGNER, TRUST
-from zipcast.calendar import EpochCalendar
 from zipcast.clock import SystemClock
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection import SelectionSettings
 
 pytestmark = pytest.mark.long

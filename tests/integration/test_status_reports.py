@@ -17,8 +17,8 @@ from storage.submissions import Comparison, Standing, Submission, store
 from storage.tables import MinerSubmission
 from tests.integration.results_side import ResultsSide
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 Replicas = list[Batches[Submission, Comparison]]
 

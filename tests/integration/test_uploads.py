@@ -14,7 +14,7 @@ from sqlalchemy import select
 from storage.database import open_engine
 from storage.tables import CredentialIssuance
 from tests.integration.people import client, fresh_grant, keypair, read_sealed
-from zipcast.messages import S3Credentials
+from zipcast.protocol.messages.access import S3Credentials
 from zipcast.ready import Ready
 from zipcast.uploads import UploadError, fetch, post_file
 

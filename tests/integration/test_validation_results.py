@@ -28,10 +28,10 @@ from tests.integration.results_side import (
     stake_of,
 )
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.result_messages import ConsensusReply, ConsensusRequest, EpochResults
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, EpochResults
 
 THIRD = OTHERS[1]
 

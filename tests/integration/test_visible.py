@@ -25,8 +25,8 @@ from tests.integration.operator_view import (
 )
 from tests.integration.people import ask, client, keypair, raw_connection, signed_headers
 from tests.integration.unopened import unopened
-from zipcast import subjects
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 

@@ -6,7 +6,7 @@ import pytest
 from tests.integration.people import keypair, trust_of
 from zipcast.client import ZipcastClient
 from zipcast.connection import InsecureServerError, Server
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 
 

@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
-from zipcast.auth import connection_text
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.commitments import connection_text
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 
 TICK_SECONDS = 0.01

@@ -24,8 +24,8 @@ from tests.integration.people import ask, keypair, legacy, raw_connection, signe
 from tests.integration.test_folder_access import PATH, asked
 from tests.security.flooder import Outcome, flooding
 from tests.security.raw_nats import publication
-from zipcast import auth, subjects
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol import commitments, subjects
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 
@@ -128,7 +128,7 @@ class Honest:
                 waits.failures.append(answer.text)
 
     async def _current(self, name: str) -> httpx.Response:
-        query = legacy(keypair(self.ready, name), auth.CURRENT_COMMITMENT)
+        query = legacy(keypair(self.ready, name), commitments.CURRENT_COMMITMENT)
         return await self.http[name].get(CURRENT, params=query)
 
     async def _folder(self, name: str) -> httpx.Response:

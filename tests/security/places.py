@@ -1,7 +1,8 @@
 """Every place where a stranger, a miner, a validator or a reader of the record could be shown something.
 
-Owns where is looked. Endpoints come from the bridge's own description, verbs from `zipcast.subjects`, tables
-from PostgreSQL's catalogue, files from the folders: what is new is looked at without being named here.
+Owns where is looked. Endpoints come from the bridge's own description, verbs from
+`zipcast.protocol.subjects`, tables from PostgreSQL's catalogue, files from the folders: what is new is
+looked at without being named here.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ from nats.aio.msg import Msg
 
 from devstack.stack import Stack
 from tests.integration.people import coldkey, keypair, raw_connection, signed_headers
-from zipcast import auth, btauth, subjects
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol import btauth, commitments, subjects
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 
@@ -132,7 +133,7 @@ async def _over_http(
         for method, role in product(operations, ROLES):
             signer = _signer(ready, ROLES[role])
             texts = {one["format"] for one in formats if one["endpoint"] == f"{method.upper()} {path}"}
-            for text in texts or {auth.CURRENT_COMMITMENT}:
+            for text in texts or {commitments.CURRENT_COMMITMENT}:
                 request = _legacy_request(ready, http, signer, method, path, text, epoch_id)
                 asked.append(ask(f"{method} {path} by {role} with {text}", request))
             request = _btauth_request(ready, http, signer, method, path, epoch_id)

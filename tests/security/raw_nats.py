@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from zipcast.auth import connection_text
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.commitments import connection_text
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 
 PATIENCE_SECONDS = 5

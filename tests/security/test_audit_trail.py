@@ -11,7 +11,7 @@ from tests.integration.conftest import database
 from tests.integration.operator_view import refused_folder, until
 from tests.integration.people import ask, keypair, raw_connection
 from zipcast.clock import SystemClock
-from zipcast.messages import parse_error
+from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 

@@ -12,8 +12,8 @@ from devstack.stack import Stack
 from tests.integration.people import keypair, raw_connection
 from tests.integration.processes import GENEROUS, wait_until
 from tests.integration.test_folder_access import asked
-from zipcast import subjects
-from zipcast.messages import parse_error
+from zipcast.protocol import subjects
+from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 

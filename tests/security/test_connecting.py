@@ -8,8 +8,8 @@ from bittensor_core import CRYPTO_ED25519, ss58_decode, ss58_encode
 
 from tests.integration.people import keypair
 from tests.security.raw_nats import raw_nats
-from zipcast import auth
-from zipcast.hotkeys import Keypair
+from zipcast.protocol import commitments
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 
 REFUSED = b"-ERR 'Authorization Violation'"
@@ -33,7 +33,7 @@ async def nonce_signed(ready: Ready, named: str, signer: Keypair, **changed: obj
             "hotkey": named,
             "nonce": str(raw.info["nonce"]),
         } | changed
-        text = auth.connection_text(**given)  # type: ignore[arg-type]
+        text = commitments.connection_text(**given)  # type: ignore[arg-type]
         signature = base64.b64encode(signer.sign(text)).decode()
         return await raw.connect_as(auth_token=named, sig=signature)
 
@@ -43,7 +43,7 @@ def password(ready: Ready, signer: Keypair, *, ago: int = 0, audience: str = "lo
 
 
 def password_at(ready: Ready, signer: Keypair, at: int, audience: str = "loopback") -> dict[str, str]:
-    text = auth.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
+    text = commitments.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
     return {"user": signer.ss58_address, "pass": f"{at}.{signer.sign(text).hex()}"}
 
 

@@ -12,7 +12,7 @@ from runtime.http_server import ARRIVAL_SECONDS, MAX_CHUNKS, MAX_HEAD_BYTES
 from tests.integration.operator_view import granted_folder, log_lines, only_line
 from tests.integration.people import keypair
 from tests.security.raw_http import all_said, connected, http_request, statuses
-from zipcast import btauth
+from zipcast.protocol import btauth
 from zipcast.ready import Ready
 
 FOLDER = "/get-folder-access"

@@ -21,7 +21,7 @@ from storage.object_store import ObjectStore, PostForm
 from storage.policies import Scope
 from tests.integration.test_sealing import config
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey, public_key
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey, public_key
 
 pytestmark = pytest.mark.long
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.people import keypair
 from tests.security.raw_nats import raw_nats
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.ready import Ready
 
 FLOODERS = 40

@@ -8,9 +8,9 @@ import pytest_asyncio
 from tests.integration.people import ask, keypair, quiet, raw_connection, signed_headers
 from tests.integration.processes import wait_until
 from tests.security.raw_nats import RawNats, proven, publication, raw_nats
-from zipcast import subjects
 from zipcast.connection import Server, connect
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
 

@@ -11,8 +11,8 @@ from runtime.process import Lifecycle
 from schedulers.stream import EpochStream
 from tests.integration.people import client, keypair
 from tests.unit.fakes import MINER_HOTKEY
-from zipcast import subjects
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb
 
 REGISTRY_PART = "$KV.registry.snapshot.1.0"

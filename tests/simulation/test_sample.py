@@ -9,9 +9,9 @@ import pytest
 
 from tests.simulation.shares import eligible
 from tests.simulation.tight import tight_epochs
-from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli.simulate import read_pool
 from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol.calendar import EpochCalendar, parse_epoch_id
 from zipcast.ranking import state_shares
 from zipcast.selection import Candidate, SelectionSettings
 from zipcast.simulation import SimulatedEpoch, simulate

@@ -23,11 +23,12 @@ from storage.issuances import Granted
 from storage.manifests import SealedObject
 from storage.object_store import PostForm, SessionCredentials
 from storage.policies import Scope
-from zipcast.calendar import EpochInterval, parse_epoch_id
 from zipcast.clock import Clock
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.hotkeys import Hotkey, Keypair, parse_hotkey
-from zipcast.messages import EpochMessage, RegisteredNeuron, RegistrySnapshot
+from zipcast.protocol.calendar import EpochInterval, parse_epoch_id
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.hotkeys import Hotkey, Keypair, parse_hotkey
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.registry import RegisteredNeuron, RegistrySnapshot
 
 START_AT = datetime(2026, 11, 22, 4, tzinfo=UTC)
 EPOCH_ID = "2026-11-22T04-00-00"

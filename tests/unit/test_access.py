@@ -18,7 +18,7 @@ from runtime.limits import Limits
 from runtime.settings import LimitSettings
 from runtime.vitals import Vitals
 from tests.unit.fakes import FakeClock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 
 def application(clock: FakeClock) -> FastAPI:

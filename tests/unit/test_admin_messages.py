@@ -11,7 +11,9 @@ from broker_service.responder.admin import command_id_of
 from runtime.limits import Limits, Quota
 from runtime.settings import LimitSettings
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
-from zipcast.admin_messages import (
+from zipcast.clock import SystemClock
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.admin import (
     AdminCommand,
     CommandsGetRequest,
     ConnectionsKickRequest,
@@ -20,11 +22,8 @@ from zipcast.admin_messages import (
     EpochRegenerateRequest,
     TargetOverrideRequest,
 )
-from zipcast.admin_verbs import COMMANDS, VERB_OF
-from zipcast.clock import SystemClock
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import WireModel
-from zipcast.protocol.verbs import ADMIN_VERBS, Verb
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.verbs import ADMIN_VERBS, COMMANDS, VERB_OF, Verb
 
 REFUSED = [
     (EpochRegenerateRequest, {}),

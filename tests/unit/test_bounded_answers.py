@@ -10,8 +10,8 @@ import pytest
 from tests.contract.documents import consensus_reply, ended_epochs, epoch_message, pool_reply
 from tests.unit.fakes import SIGNER
 from zipcast.cli.epoch_sources import NatsSource
-from zipcast.envelope import UnverifiedEnvelope, seal
 from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody
+from zipcast.protocol.envelope import UnverifiedEnvelope, seal
 
 LIMIT = 100_000
 

@@ -7,9 +7,9 @@ import pytest
 from starlette.requests import Request
 
 from http_bridge.requests import LONGEST_TARGET, arrival
-from zipcast import btauth
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
 from zipcast.protocol.verbs import VERBS, Verb
 
 PATH = "/api/v1/s3-access/validator-upload"

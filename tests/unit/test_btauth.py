@@ -16,8 +16,8 @@ from tests.unit.fakes import (
     ZERO_KEY,
     ed25519_keypair,
 )
-from zipcast import btauth
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 NOW_NS = 1_795_320_000_123_456_789
 PATH = "/api/v1/zipcode-assignments/current?page=1"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zipcast.calendar import (
+from zipcast.protocol.calendar import (
     EpochCalendar,
     EpochInterval,
     MalformedEpochIdError,

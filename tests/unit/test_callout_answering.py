@@ -19,8 +19,8 @@ from runtime.source_addresses import parse_networks
 from runtime.token_buckets import Buckets, Rate
 from tests.unit.callout_requests import NOW, SERVER_BOX, claims, exchange, opened, read_token, sealed, token
 from tests.unit.fakes import MINER, MINER_HOTKEY, STRANGER_HOTKEY, FakeClock, registry
-from zipcast import auth
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol import commitments
+from zipcast.protocol.hotkeys import Hotkey
 
 NONCE = claims()["nats"]["client_info"]["nonce"]
 
@@ -107,12 +107,12 @@ class Side:
 
 
 def by_nonce() -> dict[str, str]:
-    text = auth.connection_text("test", 46, "loopback", MINER_HOTKEY, NONCE)
+    text = commitments.connection_text("test", 46, "loopback", MINER_HOTKEY, NONCE)
     return {"auth_token": MINER_HOTKEY, "sig": base64.b64encode(MINER.sign(text)).decode()}
 
 
 def by_password(at: int = NOW) -> dict[str, str]:
-    text = auth.connection_at_text("test", 46, "loopback", MINER_HOTKEY, at)
+    text = commitments.connection_at_text("test", 46, "loopback", MINER_HOTKEY, at)
     return {"user": MINER_HOTKEY, "pass": f"{at}.{MINER.sign(text).hex()}"}
 
 

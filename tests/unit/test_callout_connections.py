@@ -26,7 +26,7 @@ from tests.unit.fakes import (
     registry,
     snapshot,
 )
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 SERVER, OTHER = "NSERVER", "NOTHER"
 

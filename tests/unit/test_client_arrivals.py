@@ -7,9 +7,9 @@ import pytest
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT
 from zipcast.arrivals import Arrivals
-from zipcast.calendar import format_epoch_id
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, seal
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.calendar import format_epoch_id
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, seal
+from zipcast.protocol.hotkeys import Keypair
 
 LENGTH = timedelta(hours=4)
 

@@ -14,9 +14,9 @@ from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
 from zipcast import client as client_module
 from zipcast.client import ZipcastClient
 from zipcast.connection import RefusedError, Server
-from zipcast.envelope import EnvelopeError, Trust, UnverifiedEnvelope, seal
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import HEADER_ERROR, error_body
+from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, seal
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import HEADER_ERROR, error_body
 
 MESSAGE = epoch_message()
 SEALED = seal(MESSAGE, SIGNER)

@@ -18,10 +18,11 @@ from tests.unit.fakes import (
     VALIDATOR_HOTKEY,
     FakeClock,
 )
-from zipcast import btauth, subjects
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import HEADER_ERROR, MinerUploadReply, MinerUploadRequest, error_body
+from zipcast.protocol import btauth, subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.access import MinerUploadReply, MinerUploadRequest
+from zipcast.protocol.messages.base import HEADER_ERROR, error_body
 from zipcast.protocol.verbs import Verb
 from zipcast.requester import Requester
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from schedulers.registry.confirmation import Neurons, judge
 from tests.unit.fakes import neuron
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 # The rule compares hotkeys and never parses them.
 NAMES = [f"hotkey-{number}" for number in range(12)]

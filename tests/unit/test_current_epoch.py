@@ -10,8 +10,8 @@ from runtime import current_epoch
 from runtime.current_epoch import CurrentEpoch
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
-from zipcast.envelope import Trust, UnverifiedEnvelope, seal
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.envelope import Trust, UnverifiedEnvelope, seal
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 FOUR_HOURS = timedelta(hours=4)
 MESSAGE = epoch_message()

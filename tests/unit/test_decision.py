@@ -28,8 +28,8 @@ from tests.unit.fakes import (
     ZERO_KEY,
     registry,
 )
-from zipcast import auth
-from zipcast.hotkeys import Keypair
+from zipcast.protocol import commitments
+from zipcast.protocol.hotkeys import Keypair
 
 NONCE = "Yk3xN2-_a0Zq9Wc"
 EMPTY = ConnectRequest(SERVER_ID, USER_NKEY, SERVER_BOX.public, "192.0.2.7", 5, NONCE, "", "", "", "")
@@ -41,13 +41,13 @@ def decider(view: RegistryView | None = None) -> Decider:
 
 
 def by_nonce(pair: Keypair = MINER, *, audience: str = HOST, network: str = "test", netuid: int = 46):
-    text = auth.connection_text(network, netuid, audience, pair.ss58_address, NONCE)
+    text = commitments.connection_text(network, netuid, audience, pair.ss58_address, NONCE)
     signature = base64.b64encode(pair.sign(text)).decode()
     return replace(EMPTY, token=pair.ss58_address, signature=signature)
 
 
 def by_password(pair: Keypair = MINER, at: int = NOW, *, audience: str = HOST, network: str = "test"):
-    text = auth.connection_at_text(network, 46, audience, pair.ss58_address, at)
+    text = commitments.connection_at_text(network, 46, audience, pair.ss58_address, at)
     return replace(EMPTY, user=pair.ss58_address, password=f"{at}.{pair.sign(text).hex()}")
 
 
@@ -115,7 +115,7 @@ def test_a_nonce_that_no_nats_server_makes_is_refused(nonce: str) -> None:
 
 
 def test_anothers_signature_is_refused() -> None:
-    text = auth.connection_text("test", 46, HOST, MINER_HOTKEY, NONCE)
+    text = commitments.connection_text("test", 46, HOST, MINER_HOTKEY, NONCE)
     forged = base64.b64encode(STRANGER.sign(text)).decode()
     assert reason(lambda: decider().decide(replace(by_nonce(), signature=forged), NOW)) == "bad signature"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, MINER_HOTKEY, SIGNER, SIGNER_HOTKEY, START_AT, ZERO_KEY
-from zipcast.envelope import (
+from zipcast.protocol.envelope import (
     EnvelopeError,
     Trust,
     UnverifiedEnvelope,
@@ -18,7 +18,7 @@ from zipcast.envelope import (
     seal,
     verify,
 )
-from zipcast.messages import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage
 
 MESSAGE = epoch_message()
 SEALED = seal(MESSAGE, SIGNER)

@@ -10,8 +10,8 @@ from http_bridge.feed import EpochFeed
 from http_bridge.stream import BEGINNING, HEARTBEAT, HEARTBEAT_SECONDS, REGISTRY_SECONDS, Listeners
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER_HOTKEY, SIGNER, SIGNER_HOTKEY, FakeClock, registry, snapshot
-from zipcast import envelope
-from zipcast.envelope import Trust
+from zipcast.protocol import envelope
+from zipcast.protocol.envelope import Trust
 
 TRUST = Trust(frozenset({SIGNER_HOTKEY}), "test", 46)
 

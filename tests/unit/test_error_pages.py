@@ -1,8 +1,8 @@
-"""`docs/errors.md` holds every code with what `zipcast.errors` says of it, and nothing else."""
+"""`docs/errors.md` holds every code with what `zipcast.protocol.errors` says of it, and nothing else."""
 
 from pathlib import Path
 
-from zipcast.errors import ERRORS
+from zipcast.protocol.errors import ERRORS
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 

@@ -6,15 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.unit.fakes import START_AT
-from zipcast.errors import ERRORS, ErrorCode, ServiceError
-from zipcast.messages import (
-    MinerUploadRequest,
-    ValidatorReadRequest,
-    error_body,
-    first_fault,
-    parse_error,
-    stated_server_time,
-)
+from zipcast.protocol.errors import ERRORS, ErrorCode, ServiceError
+from zipcast.protocol.messages.access import MinerUploadRequest, ValidatorReadRequest
+from zipcast.protocol.messages.base import error_body, first_fault, parse_error, stated_server_time
 
 RETRYABLE = {code for code, meaning in ERRORS.items() if meaning.retryable}
 

@@ -24,8 +24,8 @@ from tests.unit.callout_requests import (
     token,
 )
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast import subjects
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import Hotkey
 
 BOX = SERVER_BOX.public
 

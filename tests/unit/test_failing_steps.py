@@ -14,9 +14,9 @@ from schedulers.metrics import SchedulerMetrics
 from schedulers.opening import Opening
 from storage.history import PastEpoch
 from tests.unit.fakes import START_AT, FakeClock
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.health import HealthStatus
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.health import HealthStatus
 
 INTERVAL = EpochInterval(START_AT, START_AT + timedelta(hours=4))
 ENVELOPE = UnverifiedEnvelope(b"{}", "signer", "00", INTERVAL.epoch_id)

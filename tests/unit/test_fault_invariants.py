@@ -19,9 +19,9 @@ from tests.faults.observations import (
 )
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY, START_AT
 from zipcast import fairness
-from zipcast.calendar import EpochCalendar, EpochInterval
-from zipcast.envelope import Trust, UnverifiedEnvelope, seal
-from zipcast.messages import EpochMessage
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.envelope import Trust, UnverifiedEnvelope, seal
+from zipcast.protocol.messages.epochs import EpochMessage
 
 CALENDAR = EpochCalendar(3)
 TRUST = Trust(frozenset({SIGNER_HOTKEY}), "test", 46)

@@ -6,7 +6,7 @@ from broker_service.callout.connections import Place
 from broker_service.callout.flood_watch import FloodWatch, Traffic
 from runtime.token_buckets import Rate
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 BEGAN_AT = datetime(2026, 11, 30, tzinfo=UTC)
 LATER = BEGAN_AT + timedelta(hours=1)

@@ -23,7 +23,7 @@ from runtime.settings import LimitSettings
 from runtime.vitals import Vitals
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import SIGNER_HOTKEY, FakeClock
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 
 ORIGIN = "https://app.example.org"
 LONG = "x" * 5_000

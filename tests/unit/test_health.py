@@ -9,8 +9,8 @@ from http_bridge.health import broker, metagraph, overall
 from runtime.registry import RegistryView
 from storage.epoch_health import EpochsNow, fault
 from tests.unit.fakes import START_AT, registry
-from zipcast.calendar import EpochInterval
-from zipcast.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.messages.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
 
 END_AT = START_AT + timedelta(hours=4)
 GOOD = EpochsNow(

@@ -12,9 +12,9 @@ import pytest
 from storage.candidates import as_candidate
 from tests.unit.telling_apart import auc, by_name, by_size, monthly_imports, told_apart, weighted_auc
 from tests.unit.test_sample_data import sample_outcomes
-from zipcast.calendar import EpochCalendar
 from zipcast.false_counts import chances, publish
 from zipcast.honeypots import Choice, HoneypotSettings
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection import SelectionSettings, hideable
 from zipcast.simulation import simulate
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.fakes import MINER, MINER_HOTKEY, STRANGER, ZERO_KEY, ed25519_keypair
-from zipcast.hotkeys import (
+from zipcast.protocol.hotkeys import (
     MalformedHotkeyError,
     MalformedSignatureError,
     parse_hotkey,

@@ -13,11 +13,11 @@ from broker_service.responder.intake import MAX_AT_ONCE_OF_ONE, HotkeyIntake
 from broker_service.responder.metrics import ResponderMetrics
 from runtime.nats_client import MutedSubjects, RawMessage
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
-from zipcast import subjects
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import HEADER_CALLER
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.base import HEADER_CALLER
+from zipcast.protocol.subjects import BRIDGE_HEALTH, bridge_request
 from zipcast.protocol.verbs import Verb
-from zipcast.subjects import BRIDGE_HEALTH, bridge_request
 
 PER_MINUTE = 300
 BURST = 30

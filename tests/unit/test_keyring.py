@@ -8,7 +8,7 @@ import pytest
 
 from broker_service.keyring import SERVICE_USERS, create_keys, read_keys, write_keys
 from broker_service.nkeys import CurveNkey, Kind, SigningNkey, decode_public
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 KEYS = create_keys()
 SECRETS = {

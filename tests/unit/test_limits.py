@@ -12,7 +12,7 @@ from runtime.memory_counts import TIDY_SECONDS, MemoryCounts
 from runtime.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.verbs import Verb
 
 # Each of a request of its own.

@@ -14,8 +14,8 @@ from access.requests import Proof
 from http_bridge.access import METHOD_SENT
 from http_bridge.stream import MAX_STREAM_LIFE, MOST_OF_ONE, Listeners
 from tests.unit.fakes import MINER_HOTKEY, START_AT, VALIDATOR_HOTKEY, FakeClock, registry
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
 
 
 class SilentFeed:

@@ -16,7 +16,7 @@ from runtime.vitals import Vitals
 from schedulers.metrics import SchedulerMetrics
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import FakeClock, FakeCurrent, registry
-from zipcast.errors import ErrorCode
+from zipcast.protocol.errors import ErrorCode
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 LABELS = {"kind", "level", "user", "verb", "door", "result", "reason", "route", "status", "late", "by"}

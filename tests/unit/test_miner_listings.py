@@ -17,7 +17,7 @@ from storage.object_store import ObjectStore, ObjectStoreUnavailableError
 from storage.policies import Folder, Listing
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.clock import SystemClock
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 HOTKEYS = (MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY)
 

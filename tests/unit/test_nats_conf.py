@@ -1,4 +1,4 @@
-"""`nats.conf` against `zipcast.subjects`: who may publish and subscribe what."""
+"""`nats.conf` against `zipcast.protocol.subjects`: who may publish and subscribe what."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from broker_service.callout.decision import permissions
 from broker_service.keyring import SERVICE_USERS, create_keys
 from runtime.sys_account import ACCOUNT
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
-from zipcast import subjects
+from zipcast.protocol import subjects
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 
 TEXT = (Path(__file__).parents[2] / "nats.conf").read_text()

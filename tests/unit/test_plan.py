@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schedulers.plan import next_interval, running_interval
 from storage.epochs import Timeline
-from zipcast.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)
 LENGTHS = [10, 60, 600, 3600]

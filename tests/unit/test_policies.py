@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storage import policies
 from storage.policies import PolicyError, Scope
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 PREFIX = f"validators/{VALIDATOR_HOTKEY}/epoch={EPOCH_ID}/"
 HOSTILE = [

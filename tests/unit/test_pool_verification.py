@@ -8,11 +8,12 @@ import pytest
 
 from tests.unit.test_selection import START_AT, candidate
 from tests.unit.test_verification import SIGNER, TRUST, message, name, seed_of, signed
-from zipcast import envelope, fairness
+from zipcast import fairness
 from zipcast.honeypots import Choice, HoneypotSettings, commitment
 from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.pool_messages import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
+from zipcast.protocol import envelope
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
 from zipcast.selection import MAX_TARGET_LISTINGS, Candidate, SelectionSettings
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 

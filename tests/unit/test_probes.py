@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from runtime.probes import REMEMBERED_SECONDS, Finding, Probes
 from tests.unit.fakes import START_AT, FakeClock
-from zipcast.health import HealthStatus
+from zipcast.protocol.messages.health import HealthStatus
 
 OK, UNHEALTHY = HealthStatus.OK, HealthStatus.UNHEALTHY
 

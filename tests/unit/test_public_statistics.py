@@ -8,8 +8,8 @@ from runtime.current_epoch import CurrentEpoch
 from storage.statistics import Statistics, ZipcodeCounts
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
-from zipcast.envelope import Trust, seal
-from zipcast.health import HealthStatus
+from zipcast.protocol.envelope import Trust, seal
+from zipcast.protocol.messages.health import HealthStatus
 
 NOTHING_NEW = Statistics(zipcodes=ZipcodeCounts(0, 0, 0, {}, {}), rules=None, recent=())
 

@@ -23,8 +23,8 @@ from tests.unit.fakes import (
     FakeRecord,
     FakeRequest,
 )
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import ValidatorReadRequest
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.access import ValidatorReadRequest
 
 END_AT = START_AT + timedelta(hours=4)
 CALLER = Caller(VALIDATOR_HOTKEY, "validator", "request-1", "nats")

@@ -13,8 +13,8 @@ from http_bridge import ready_replies
 from http_bridge.front import SMALLEST_COMPRESSED
 from http_bridge.ready_replies import KEPT_SECONDS, MAX_PUBLIC_READS, ReadyReplies, ReadyReply
 from tests.unit.fakes import FakeClock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import WireModel
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel
 
 
 class Told(WireModel):

@@ -8,8 +8,8 @@ from broker_service.responder.record import OPENING_LOOKS, Record
 from storage.epochs import StoredEpoch
 from tests.unit.fakes import START_AT, FakeClock
 from tests.unit.test_current_epoch import FIRST, MESSAGE, SECOND, current
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 STORED = StoredEpoch(EpochInterval(MESSAGE.epoch_start, MESSAGE.epoch_end), "active", FIRST, START_AT)
 

@@ -14,7 +14,7 @@ from tests.unit.fakes import (
     registry,
     snapshot,
 )
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 LEAST = 1000 * RAO_PER_ALPHA
 

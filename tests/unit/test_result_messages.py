@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, START_AT, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.messages import WireModel
-from zipcast.pool_messages import ToldSignal
-from zipcast.result_messages import ConsensusReply, EpochResults, ResultsRequest
-from zipcast.status_messages import StatusRequest
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.pools import ToldSignal
+from zipcast.protocol.messages.results import ConsensusReply, EpochResults, ResultsRequest
+from zipcast.protocol.messages.status import StatusRequest
 
 KEY = f"validators/{VALIDATOR_HOTKEY}/epoch={EPOCH_ID}/results.json"
 REPORT: dict[str, Any] = {

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from storage.revocation import RevocationError, older_sessions_policy, revoked_hotkeys, with_revoked
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError
 
 OWN = {"Sid": "Own", "Effect": "Allow", "Principal": {"AWS": "1"}, "Action": "s3:GetObject", "Resource": "*"}
 hotkeys = st.binary(min_size=32, max_size=32).filter(any).map(lambda key: Hotkey(ss58_encode(key, 42)))

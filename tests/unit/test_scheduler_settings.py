@@ -10,8 +10,8 @@ from runtime.settings import SignerSettings, load
 from schedulers.settings import SchedulerSettings
 from storage.housekeeping import Retention
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
-from zipcast.calendar import EpochCalendar
 from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection import MarketTier, SelectionSettings
 
 SEED = "0123456789abcdef" * 4

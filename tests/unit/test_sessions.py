@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from broker_service.responder.sessions import LIFETIME, Sessions, SessionScope
 from storage.object_store import ObjectStoreUnavailableError, SessionCredentials
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock, FakeObjectStore
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import S3Credentials
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.access import S3Credentials
 
 SCOPE = SessionScope("validators", "validators/x/", "{}")
 

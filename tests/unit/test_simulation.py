@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from devstack.simulation_plot import draw
-from zipcast.calendar import EpochCalendar, parse_epoch_id
 from zipcast.cli import app
 from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol.calendar import EpochCalendar, parse_epoch_id
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
 from zipcast.simulation import coverage_by_day, simulate, summarise
 

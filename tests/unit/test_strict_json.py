@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.strict_json import parse_object
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.strict_json import parse_object
 
 texts = st.text('abé"\\\n{}', max_size=6)
 values = st.recursive(

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, ZERO_KEY
-from zipcast import subjects
+from zipcast.protocol import subjects
+from zipcast.protocol.subjects import RequestSubject
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
-from zipcast.subjects import RequestSubject
 
 OWN = f"_INBOX.{MINER_HOTKEY}"
 

@@ -18,7 +18,7 @@ from schedulers.timing import (
     sleep_until,
 )
 from tests.unit.fakes import START_AT, FakeClock
-from zipcast.calendar import EpochCalendar
+from zipcast.protocol.calendar import EpochCalendar
 
 SECOND = timedelta(seconds=1)
 

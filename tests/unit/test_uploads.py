@@ -23,7 +23,7 @@ from tests.unit.fakes import (
     FakeRecord,
     FakeRequest,
 )
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 DEADLINE = START_AT + timedelta(hours=4)
 MINER = Caller(MINER_HOTKEY, "miner", "request-1", "nats")

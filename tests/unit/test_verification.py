@@ -8,11 +8,12 @@ import pytest
 
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import START_AT
-from zipcast import envelope, fairness
-from zipcast.calendar import format_epoch_id
-from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair, parse_hotkey
-from zipcast.messages import EpochMessage
+from zipcast import fairness
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import format_epoch_id
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.verification import PUBLIC_CHECKS, Evidence, verify_epochs
 
 SIGNER, OTHER = Keypair.create_from_uri("//Signer"), Keypair.create_from_uri("//Other")

@@ -11,11 +11,12 @@ from schedulers.prepare import ChainLink, Preparer
 from schedulers.seed_secrets import Secrets
 from storage.epochs import Timeline
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY
-from zipcast import envelope, fairness
-from zipcast.calendar import EpochCalendar, EpochInterval, preparation_lead
-from zipcast.envelope import Trust
+from zipcast import fairness
 from zipcast.honeypots import HoneypotSettings
 from zipcast.inputs import SelectionInputs
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval, preparation_lead
+from zipcast.protocol.envelope import Trust
 from zipcast.selection import Candidate, MarketTier, SelectionSettings
 from zipcast.verification import Evidence, verify_epochs
 

@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from zipcast.admin_messages import (
+from zipcast.cli.command import admin_command
+from zipcast.cli.console import fail, out
+from zipcast.cli.session import Session
+from zipcast.protocol.messages.admin import (
     AdminCommand,
     AdminCommandReply,
     CommandsListReply,
@@ -24,9 +27,6 @@ from zipcast.admin_messages import (
     OverrideOutcome,
     TargetOverrideRequest,
 )
-from zipcast.cli.command import admin_command
-from zipcast.cli.console import fail, out
-from zipcast.cli.session import Session
 
 admin_app = typer.Typer(no_args_is_help=True, help="For the hotkeys of ADMIN_HOTKEYS.")
 epoch_app = typer.Typer(no_args_is_help=True, help="Epochs, by hand.")

@@ -7,10 +7,10 @@ from typing import Annotated
 import httpx
 import typer
 
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.history_messages import EndedEpochsReply
 from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_sync_client
-from zipcast.messages import parse_error
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import parse_error
+from zipcast.protocol.messages.history import EndedEpochsReply
 from zipcast.ready import NotReadyError, Ready
 
 TIMEOUT_SECONDS = 10.0

@@ -15,7 +15,7 @@ from zipcast.cli.command import command
 from zipcast.cli.console import err, out
 from zipcast.cli.session import Session
 from zipcast.client import ReceivedEpoch
-from zipcast.messages import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.uploads import post_file
 
 

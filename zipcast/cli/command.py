@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from zipcast.cli.console import fail
 from zipcast.cli.session import resolve
 from zipcast.connection import CertificateError, RefusedError
-from zipcast.envelope import EnvelopeError
-from zipcast.errors import ServiceError
-from zipcast.messages import first_fault
+from zipcast.protocol.envelope import EnvelopeError
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.messages.base import first_fault
 from zipcast.ready import NotReadyError
 from zipcast.uploads import UploadError
 from zipcast.wallets import WalletError

@@ -5,9 +5,9 @@ from pathlib import Path
 import nats.errors
 
 from zipcast.client import ZipcastClient
-from zipcast.envelope import Trust
-from zipcast.errors import ServiceError
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.ready import Ready
 from zipcast.wallets import load_hotkey, wallet_names
 

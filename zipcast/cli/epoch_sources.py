@@ -14,7 +14,6 @@ from typing import Annotated, Protocol
 import typer
 from pydantic import ValidationError
 
-from zipcast import btauth
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
 from zipcast.cli.console import echo
 from zipcast.cli.session import (
@@ -32,17 +31,18 @@ from zipcast.cli.session import (
     trust_of,
 )
 from zipcast.client import ZipcastClient
-from zipcast.envelope import Trust, UnverifiedEnvelope
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.history_messages import (
+from zipcast.protocol import btauth
+from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Signer
+from zipcast.protocol.messages.epochs import EpochMessage, Proof
+from zipcast.protocol.messages.history import (
     EndedEpoch,
     EndedEpochReply,
     ExportedEpoch,
     ExportedEpochs,
 )
-from zipcast.hotkeys import Signer
-from zipcast.messages import EpochMessage, Proof
-from zipcast.pool_messages import EpochPool, EpochPoolReply
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply
 from zipcast.wallets import load_hotkey
 
 FromOption = Annotated[str, typer.Option("--from", help="http, nats, or a file of `zipcast epoch export`.")]

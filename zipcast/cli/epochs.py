@@ -9,7 +9,6 @@ import typer
 from pydantic import AliasPath, BaseModel, Field
 from rich.table import Table
 
-from zipcast.calendar import parse_epoch_id
 from zipcast.cli.bridge import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
 from zipcast.cli.config import EnvFiles
@@ -18,9 +17,10 @@ from zipcast.cli.epoch_sources import Sourced, sourced
 from zipcast.cli.preview import show_preview
 from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.history_messages import EndedEpochReply, ExportedEpoch, ExportedEpochs
 from zipcast.private_files import write_private
+from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.history import EndedEpochReply, ExportedEpoch, ExportedEpochs
 from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
 
 epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")

@@ -11,7 +11,7 @@ from rich.table import Table
 from zipcast.cli.console import show_table
 from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

@@ -17,7 +17,7 @@ from zipcast.cli.config import EnvFiles, read_env_files
 from zipcast.cli.console import fail, out
 from zipcast.cli.database import server_packages
 from zipcast.clock import SystemClock
-from zipcast.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
 
 if TYPE_CHECKING:
     from runtime.object_store_settings import ObjectStoreSettings

@@ -8,8 +8,8 @@ import typer
 
 from zipcast.admin_client import AdminClient
 from zipcast.client import ZipcastClient
-from zipcast.envelope import Trust
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.ready import NotReadyError, Ready
 from zipcast.wallets import load_hotkey, wallet_names
 

@@ -13,12 +13,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zipcast.calendar import EpochCalendar
 from zipcast.cli.config import env_values
 from zipcast.cli.console import err, fail, out
 from zipcast.cli.database import server_packages
 from zipcast.data_age import count_too_old
 from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection import Candidate, SelectionSettings, hideable
 from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from pydantic.alias_generators import to_camel
 
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 DEEPEST = 16
 MAX_KEYS = 64

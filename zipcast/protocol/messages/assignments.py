@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from zipcast.messages import EpochMessage, Proof, Sha256Hex, Success, WireModel, ZipcodeText
+from zipcast.protocol.messages.base import Sha256Hex, Success, WireModel, ZipcodeText
+from zipcast.protocol.messages.epochs import EpochMessage, Proof
 
 ASSIGNMENT_FIELDS = {
     "epoch_id",

@@ -8,10 +8,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from zipcast.hotkeys import parse_hotkey
-from zipcast.messages import EpochId, HotkeyText, Sha256Hex, Success, WireModel, WireTime, ZipcodeText
-from zipcast.pool_messages import ToldSignal
-from zipcast.status_messages import Listings, StatedTime
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.base import (
+    EpochId,
+    HotkeyText,
+    Sha256Hex,
+    Success,
+    WireModel,
+    WireTime,
+    ZipcodeText,
+)
+from zipcast.protocol.messages.pools import ToldSignal
+from zipcast.protocol.messages.status import Listings, StatedTime
 
 MOST_TOP = 3
 MOST_FILES = 100

@@ -7,7 +7,7 @@ subject only parsed (base58 holds no dot, star or arrow).
 import re
 from dataclasses import dataclass
 
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 
 EPOCH_STREAM = "EPOCHS"

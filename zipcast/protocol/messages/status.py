@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
-from zipcast.messages import EpochId, Success, WireModel, WireTime, ZipcodeText
+from zipcast.protocol.messages.base import EpochId, Success, WireModel, WireTime, ZipcodeText
 
 MOST_LISTINGS = 1_000_000_000
 MOST_ZIPCODES = 1000

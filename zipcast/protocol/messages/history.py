@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import FailFast, Field
 
-from zipcast.calendar import parse_epoch_id
-from zipcast.messages import EpochId, Proof, Success, WireModel, WireTime
-from zipcast.pool_messages import EpochPool
+from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.messages.base import EpochId, Success, WireModel, WireTime
+from zipcast.protocol.messages.epochs import Proof
+from zipcast.protocol.messages.pools import EpochPool
 
 
 class EndedEpoch(WireModel):

@@ -5,7 +5,8 @@ Owns those spellings: clients in the field read `list_url`, not `listUrl`. All e
 
 from pydantic import AliasChoices, ConfigDict, Field
 
-from zipcast.messages import BucketName, ExpiryTime, FormFields, KeyPrefix, ObjectKey, Success, WireModel
+from zipcast.protocol.messages.access import FormFields, ObjectKey
+from zipcast.protocol.messages.base import BucketName, ExpiryTime, KeyPrefix, Success, WireModel
 
 FOLDER_STRUCTURE = "data/hotkey={hotkey}/"
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from zipcast.messages import WireModel, WireTime
+from zipcast.protocol.messages.base import WireModel, WireTime
 
 
 class HealthStatus(StrEnum):

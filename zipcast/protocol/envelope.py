@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from zipcast.calendar import MalformedEpochIdError, parse_epoch_id
-from zipcast.hotkeys import (
+from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
+from zipcast.protocol.hotkeys import (
     Hotkey,
     MalformedHotkeyError,
     MalformedSignatureError,
@@ -20,7 +20,7 @@ from zipcast.hotkeys import (
     parse_signature,
     signature_is_valid,
 )
-from zipcast.messages import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage
 
 PAYLOAD_TYPE = "application/vnd.zipcast.epoch+json"
 HEADER_SIGNER = "Zipcast-Signer"

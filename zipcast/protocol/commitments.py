@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import (
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import (
     Hotkey,
     MalformedHotkeyError,
     MalformedSignatureError,

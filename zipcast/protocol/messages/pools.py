@@ -9,7 +9,15 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import FailFast, Field
 
-from zipcast.messages import EpochId, HotkeyText, Sha256Hex, Success, WireModel, WireTime, ZipcodeText
+from zipcast.protocol.messages.base import (
+    EpochId,
+    HotkeyText,
+    Sha256Hex,
+    Success,
+    WireModel,
+    WireTime,
+    ZipcodeText,
+)
 from zipcast.selection import Candidate, MarketTier
 
 MAX_DRAWN_HONEYPOTS = 500

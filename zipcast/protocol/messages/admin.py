@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StrictInt, StringConstraints
 
-from zipcast.calendar import parse_epoch_id
-from zipcast.hotkeys import parse_hotkey
-from zipcast.messages import EpochId, HotkeyText, Success, WireModel, WireTime
+from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.base import EpochId, HotkeyText, Success, WireModel, WireTime
 from zipcast.selection import MAX_TARGET_LISTINGS
 
 CONNECTIONS_PER_PAGE = 500
