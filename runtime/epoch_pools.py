@@ -23,7 +23,7 @@ from zipcast.protocol.messages.pools import (
     ToldHoneypot,
     ToldSignal,
 )
-from zipcast.selection import Candidate
+from zipcast.selection.model import Candidate
 
 PAGE_ROWS = 1_000
 SIGNAL_BYTES = 80_000

@@ -2,7 +2,7 @@
 
 The newest report of a validator that came before the epoch was revealed counts. Until then each validator
 sees only its own, over NATS: the bridge's database login has no right to read reports before that.
-`zipcast.consensus` does the arithmetic.
+`zipcast.verification.consensus` does the arithmetic.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,6 @@ from storage import epochs, honeypots
 from storage.coverage import Covered, read_covered
 from storage.registry import snapshot_as_of
 from storage.results import RecordedResult, own_results, revealed_results
-from zipcast import consensus
-from zipcast.consensus import Agreed, Report
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import first_fault
 from zipcast.protocol.messages.pools import ToldSignal
@@ -34,6 +32,8 @@ from zipcast.protocol.messages.results import (
     ToldReport,
     TopMiner,
 )
+from zipcast.verification import consensus
+from zipcast.verification.consensus import Agreed, Report
 
 Item = ToldReport | ToldSignal
 

@@ -21,10 +21,10 @@ from schedulers.stream import EpochStream, Recorded
 from storage import epoch_changes, epoch_inputs, epoch_publications, epochs, pending_epochs
 from storage.epoch_changes import Preparation
 from storage.epoch_publications import Row
-from zipcast import fairness
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
 from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
 
 log = logs.logger()
 
@@ -134,13 +134,13 @@ class Adoption:
         after = None if following is None else self._verified(following.envelope)
         if after is not None and after.revealed_seed is not None:
             seed = bytes.fromhex(after.revealed_seed)
-            if fairness.seed_commitment(seed) == message.seed_commitment:
+            if seeds.seed_commitment(seed) == message.seed_commitment:
                 return UNKNOWN_SECRET, seed
         return UNKNOWN_SECRET, None
 
     def _secret_behind(self, epoch_id: str, commitment: str) -> str | None:
         for secret_id in self.preparer.secrets.keys:
-            if fairness.seed_commitment(self.preparer.seed(epoch_id, secret_id)) == commitment:
+            if seeds.seed_commitment(self.preparer.seed(epoch_id, secret_id)) == commitment:
                 return secret_id
         return None
 
@@ -158,7 +158,7 @@ class Adoption:
             return False
         drafted = await self.preparer.draft_inputs(connection, following, secret_id, (message.epoch_id,))
         inputs = drafted.to_bytes()
-        is_kept = fairness.inputs_hash(inputs) == message.next_inputs_hash
+        is_kept = seeds.inputs_hash(inputs) == message.next_inputs_hash
         if is_kept or is_newest:
             now = await epochs.database_now(connection)
             await epoch_inputs.commit_inputs(connection, following.epoch_id, inputs, now)

@@ -1,7 +1,8 @@
 """Chooses the zipcodes of an epoch from the database, and decides what is published of an import.
 
-The rules are pure: `zipcast.selection`, `zipcast.honeypots` and `zipcast.false_counts`. An epoch's pool is
-what was published of its import, with the history that its inputs name, at any time.
+The rules are pure: `zipcast.selection.select`, `zipcast.selection.honeypots` and
+`zipcast.selection.false_counts`. An epoch's pool is what was published of its import, with the history that
+its inputs name, at any time.
 """
 
 import asyncio
@@ -14,11 +15,11 @@ from storage import epochs, published_zipcodes
 from storage.candidates import load_real_candidates
 from storage.honeypots import DrawnHoneypot
 from storage.pending_epochs import assigned_while_pending
-from zipcast import fairness
-from zipcast.false_counts import PublishedPool, publish
-from zipcast.honeypots import Choice, HoneypotSettings
-from zipcast.inputs import SelectionInputs
-from zipcast.selection import SelectionSettings
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.false_counts import PublishedPool, publish
+from zipcast.selection.honeypots import Choice, HoneypotSettings
+from zipcast.selection.model import SelectionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ async def publish_import(
     import_id: int,
     settings: SelectionSettings,
     honeypots: HoneypotSettings,
-    keys: fairness.ImportKeys,
+    keys: seeds.ImportKeys,
 ) -> None:
     """Decide an import's published counts, unless they are decided. The caller holds the lock under which
     epochs are prepared."""

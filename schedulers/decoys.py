@@ -12,9 +12,9 @@ from schedulers.prepare import Preparer
 from schedulers.seed_secrets import UnknownSecretError
 from storage import epoch_inputs
 from storage.honeypots import store_honeypots
-from zipcast.inputs import SelectionInputs
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
-from zipcast.selection import PoolTooSmallError
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.model import PoolTooSmallError
 
 log = logs.logger()
 

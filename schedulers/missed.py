@@ -11,8 +11,8 @@ from schedulers.fault_points import FaultPoint
 from schedulers.prepare import Preparer
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
-from zipcast import fairness
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
+from zipcast.selection import seeds
 
 log = logs.logger()
 
@@ -66,4 +66,4 @@ async def _missed(connection: AsyncConnection, preparer: Preparer, interval: Epo
         # Nothing else of them: a newer program, taken back since, may have written them.
         secret_id = json.loads(committed)["secretId"]
     seed = preparer.seed(interval.epoch_id, secret_id)
-    return MissedEpoch(interval, seed, fairness.seed_commitment(seed), secret_id)
+    return MissedEpoch(interval, seed, seeds.seed_commitment(seed), secret_id)

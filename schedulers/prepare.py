@@ -1,7 +1,7 @@
 """Preparing an epoch: from committed inputs to a signed message, in one transaction.
 
 Owns the order of steps and what is written together. The rules themselves are pure and live in
-`zipcast.selection`, `zipcast.fairness` and `zipcast.protocol.envelope`.
+`zipcast.selection.select`, `zipcast.selection.seeds` and `zipcast.protocol.envelope`.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from storage import (
 )
 from storage.epoch_changes import Preparation
 from storage.epochs import StoredEpoch
-from zipcast import fairness
-from zipcast.honeypots import Choice, HoneypotSettings
-from zipcast.inputs import SelectionInputs
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 from zipcast.protocol.hotkeys import Hotkey, Signer
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.selection import SelectionSettings
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.honeypots import Choice, HoneypotSettings
+from zipcast.selection.model import SelectionSettings
 
 log = logs.logger()
 
@@ -165,21 +165,21 @@ class Preparer:
         self, connection: AsyncConnection, interval: EpochInterval, following: bytes
     ) -> ChainLink:
         promised = SelectionInputs.from_bytes(following)
-        commitment = fairness.seed_commitment(self.seed(promised.epoch_id, promised.secret_id))
+        commitment = seeds.seed_commitment(self.seed(promised.epoch_id, promised.secret_id))
         previous = await epochs.epoch_before(connection, interval.start_at)
         previous_id, revealed = None, None
         if previous is not None:
             previous_id = previous.epoch_id
             # Epochs do not overlap (a constraint of the table), so this one has ended at the start.
             revealed = await epochs.seed_of(connection, previous_id)
-        return ChainLink(previous_id, revealed, commitment, fairness.inputs_hash(following))
+        return ChainLink(previous_id, revealed, commitment, seeds.inputs_hash(following))
 
     def seed(self, epoch_id: str, secret_id: str) -> bytes:
         """The epoch's seed: secret until the epoch has ended. Raises UnknownSecretError."""
-        return fairness.derive_seed(self.secrets.key(secret_id), self.network, self.netuid, epoch_id)
+        return seeds.derive_seed(self.secrets.key(secret_id), self.network, self.netuid, epoch_id)
 
     def _salt(self, epoch_id: str, secret_id: str) -> str:
-        return fairness.derive_salt(self.secrets.key(secret_id), self.network, self.netuid, epoch_id).hex()
+        return seeds.derive_salt(self.secrets.key(secret_id), self.network, self.netuid, epoch_id).hex()
 
     async def _inputs(
         self, connection: AsyncConnection, interval: EpochInterval, now: datetime
@@ -204,7 +204,7 @@ class Preparer:
         """Return the inputs that the epoch would be committed to now, with the epochs `including` in its
         history."""
         import_id = await import_in_force(connection)
-        keys = fairness.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
+        keys = seeds.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
         await publish_import(connection, import_id, self.settings, self.honeypots, keys)
         zipcodes = await published_zipcodes.load(connection, import_id, {})
         self.metrics.honeypots_opened.set(await published_zipcodes.opened_share(connection, import_id))
@@ -218,7 +218,7 @@ class Preparer:
             settings=await settings_of(connection, self.settings, interval.epoch_id),
             honeypots=self.honeypots,
             salt=self._salt(interval.epoch_id, secret_id),
-            zipcodes_sha256=await asyncio.to_thread(fairness.zipcodes_hash, zipcodes),
+            zipcodes_sha256=await asyncio.to_thread(seeds.zipcodes_hash, zipcodes),
         )
 
     async def _choose(
@@ -244,8 +244,8 @@ class Preparer:
         # Sorted by zipcode, so that the order of the draw shows nothing about weights.
         chosen = choice.zipcodes
         seed = self.seed(interval.epoch_id, inputs.secret_id)
-        commitment = fairness.seed_commitment(seed)
-        picked = fairness.selected_zipcodes_hash((c.zipcode, c.expected_listings) for c in chosen)
+        commitment = seeds.seed_commitment(seed)
+        picked = seeds.selected_zipcodes_hash((c.zipcode, c.expected_listings) for c in chosen)
         start = int(interval.start_at.timestamp())
         return EpochMessage(
             network=self.network,
@@ -253,7 +253,7 @@ class Preparer:
             epoch_id=interval.epoch_id,
             epoch_start=interval.start_at,
             epoch_end=interval.end_at,
-            nonce=fairness.derive_nonce(seed, interval.epoch_id, start, picked),
+            nonce=seeds.derive_nonce(seed, interval.epoch_id, start, picked),
             target_listings=inputs.settings.target_listings,
             tolerance_percent=inputs.settings.tolerance_percent,
             submission_deadline=interval.end_at,
@@ -269,7 +269,7 @@ class Preparer:
             next_seed_commitment=link.next_seed_commitment,
             next_inputs_hash=link.next_inputs_hash,
             revealed_seed=link.revealed_seed,
-            candidate_pool_hash=fairness.candidate_pool_hash(choice.selection.pool),
+            candidate_pool_hash=seeds.candidate_pool_hash(choice.selection.pool),
             next_signer=self.next_signer,
             issued_at=issued_at,
         )

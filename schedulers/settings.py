@@ -12,10 +12,10 @@ from schedulers.rule_settings import RuleSettings
 from schedulers.seed_secrets import Secrets
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
 from storage.housekeeping import Retention
-from zipcast.honeypots import HoneypotSettings
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
-from zipcast.selection import SelectionSettings
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import SelectionSettings
 
 _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
 _SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")

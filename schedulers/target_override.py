@@ -14,7 +14,8 @@ from storage.candidates import load_real_candidates
 from storage.zipcode_import import newest_import_id
 from zipcast.protocol.messages.epochs import AssignedZipcode
 from zipcast.protocol.verbs import Verb
-from zipcast.selection import MAX_TARGET_LISTINGS, Candidate, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection.model import MAX_TARGET_LISTINGS, Candidate, PoolTooSmallError, SelectionSettings
+from zipcast.selection.select import select
 
 log = logs.logger()
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.zipcode_import import load_pool
-from zipcast.selection import Candidate, MarketTier
+from zipcast.selection.model import Candidate, MarketTier
 
 
 class ZipcodeFacts(Protocol):

@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.clock import RECORD_NOW
 from storage.epoch_inputs import started_inputs
 from storage.tables import Epoch, PublishedZipcode
-from zipcast.data_age import DataGroup, DataOutlook, outlook
-from zipcast.inputs import settings_of
-from zipcast.selection import SelectionSettings
+from zipcast.selection.committed_inputs import settings_of
+from zipcast.selection.data_age import DataGroup, DataOutlook, outlook
+from zipcast.selection.model import SelectionSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from storage import epochs, honeypots, published_zipcodes
 from storage.epoch_inputs import started_inputs
 from storage.honeypots import Revelation, Signal
 from storage.tables import Epoch
-from zipcast.inputs import SelectionInputs
-from zipcast.selection import Candidate
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.model import Candidate
 
 
 @dataclass(frozen=True, slots=True)

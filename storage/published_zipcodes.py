@@ -1,6 +1,7 @@
 """Reads and writes the published counts of each import's zipcodes, and which of them are false.
 
-Only schedulers write, and only they may read which counts are false; `zipcast.false_counts` decides it.
+Only schedulers write, and only they may read which counts are false; `zipcast.selection.false_counts`
+decides it.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.tables import PublishedZipcode, RetiredHoneypot, ZipcodeHoneypot
 from storage.zipcode_versions import require_whole
-from zipcast.false_counts import PublishedPool
-from zipcast.honeypots import commitment
-from zipcast.selection import Candidate, MarketTier
+from zipcast.selection.false_counts import PublishedPool
+from zipcast.selection.honeypots import commitment
+from zipcast.selection.model import Candidate, MarketTier
 
 _COLUMNS = tuple(field.name for field in fields(Candidate) if field.name != "last_assigned_at")
 _PUBLISHED = PublishedZipcode.__table__.c

@@ -27,7 +27,7 @@ from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_file import FileFormat, ZipcodeFile
 from storage.zipcode_rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
 from storage.zipcode_versions import PoolZipcode, require_whole, select_as_of
-from zipcast.selection import SelectionSettings
+from zipcast.selection.model import SelectionSettings
 
 BATCH_ROWS = 2_000
 

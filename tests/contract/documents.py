@@ -49,8 +49,6 @@ from tests.unit.fakes import (
     neuron,
     snapshot,
 )
-from zipcast.honeypots import HoneypotSettings
-from zipcast.inputs import ALGORITHM_VERSION, SelectionInputs
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.protocol.errors import ERRORS, ServiceError
@@ -117,7 +115,9 @@ from zipcast.protocol.messages.results import (
     TopMiner,
 )
 from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from zipcast.selection.committed_inputs import ALGORITHM_VERSION, SelectionInputs
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 
 SIGNATURE = "5a" * 64
 COMMAND_ID = "6f1c2b9e-3d4a-4c5b-8e7f-0a1b2c3d4e5f"

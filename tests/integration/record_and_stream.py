@@ -11,7 +11,7 @@ from storage import epochs
 from storage.epochs import StoredEpoch
 from tests.integration.lost_rows import lose_epochs_from
 from tests.integration.scheduling import FIRST, TRUST, preparer, upcoming
-from zipcast.verification import Evidence, verify_epochs
+from zipcast.verification.epochs import Evidence, verify_epochs
 
 
 def publisher(database: AsyncEngine, stream: EpochStream, secrets: Secrets = FIRST) -> Publisher:

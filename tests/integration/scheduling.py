@@ -24,7 +24,7 @@ from storage.zipcode_import import import_zipcodes
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
-from zipcast.selection import SelectionSettings
+from zipcast.selection.model import SelectionSettings
 
 CALENDAR = EpochCalendar(3600)
 LONGEST_TEST = timedelta(minutes=5)  # pytest ends a test after that

@@ -49,12 +49,12 @@ from tests.integration.scheduling import (
     upcoming,
 )
 from tests.unit.fakes import FakeClock
-from zipcast import fairness
 from zipcast.clock import SystemClock
-from zipcast.inputs import SelectionInputs
 from zipcast.protocol import envelope
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
 
 DAY = timedelta(days=1)
 RETENTION = Retention(epochs=30 * DAY, audit=365 * DAY, refusals=30 * DAY)
@@ -120,7 +120,7 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
             stored = await epochs.started_epoch(connection, epoch_id)
         assert envelope.verify(stored.envelope, TRUST).message.epoch_id == epoch_id
         message = EpochMessage.model_validate_json(shown.proof.payload)
-        assert fairness.seed_commitment(bytes.fromhex(shown.seed)) == message.seed_commitment
+        assert seeds.seed_commitment(bytes.fromhex(shown.seed)) == message.seed_commitment
         with pytest.raises(ServiceError) as refused:
             await Assignments(bridge, SystemClock()).body(epoch_id)
         assert (refused.value.code, refused.value.status) == (ErrorCode.ARCHIVED, 410)
@@ -137,7 +137,7 @@ async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
         seed = bytes.fromhex(await epochs.seed_of(connection, epoch_id))
         choice = (await choose_epoch(connection, inputs, seed, stored.interval.start_at)).choice
     message = EpochMessage.model_validate_json(stored.envelope.payload)
-    assert fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
+    assert seeds.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
     assert sorted(one.zipcode for one in choice.zipcodes) == [one.zipcode for one in message.zipcodes]
 
 

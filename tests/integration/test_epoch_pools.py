@@ -20,7 +20,7 @@ from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
-from zipcast.verification import CHECKS, Evidence, verify_epochs
+from zipcast.verification.epochs import CHECKS, Evidence, verify_epochs
 
 EPOCHS = "/api/v1/epochs"
 

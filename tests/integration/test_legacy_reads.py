@@ -15,10 +15,10 @@ from storage.database import open_engine
 from storage.tables import CredentialIssuance, MinerSubmission
 from tests.integration.people import ask, client, keypair, legacy, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast import fairness
 from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
 from zipcast.ready import Ready
+from zipcast.selection import seeds
 from zipcast.uploads import fetch
 
 EPOCH = "/api/v1/zipcode-assignments/epoch/"
@@ -97,10 +97,10 @@ async def test_one_epoch_after_its_end_the_seed_is_told_and_explains_the_nonce(
     assert shown["status"] == "COMPLETED"
     assert set(shown["honeypots"]) < {one["zipcode"] for one in shown["zipcodes"]}
     seed = bytes.fromhex(shown["seed"])
-    assert fairness.seed_commitment(seed) == shown["metadata"]["seedCommitment"]
-    picked = fairness.selected_zipcodes_hash((z["zipcode"], z["expectedListings"]) for z in shown["zipcodes"])
+    assert seeds.seed_commitment(seed) == shown["metadata"]["seedCommitment"]
+    picked = seeds.selected_zipcodes_hash((z["zipcode"], z["expectedListings"]) for z in shown["zipcodes"])
     start = int(datetime.fromisoformat(shown["epochStart"]).timestamp())
-    assert fairness.derive_nonce(seed, epoch_id, start, picked) == shown["nonce"]
+    assert seeds.derive_nonce(seed, epoch_id, start, picked) == shown["nonce"]
 
 
 async def test_an_epoch_to_come_is_answered_like_one_that_never_was(

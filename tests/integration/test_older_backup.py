@@ -27,9 +27,9 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from zipcast import fairness
-from zipcast.honeypots import HoneypotSettings
 from zipcast.protocol import envelope
+from zipcast.selection import seeds as seed_rules
+from zipcast.selection.honeypots import HoneypotSettings
 
 pytestmark = pytest.mark.long
 
@@ -110,7 +110,7 @@ async def test_an_epoch_recorded_as_missed_that_the_stream_holds_was_not_missed(
     before = await snapshot(database)
     await lose_rows(database, stored[1])
     seed = of.seed(stored[1].epoch_id, "1")
-    row = MissedEpoch(stored[1].interval, seed, fairness.seed_commitment(seed), "1")
+    row = MissedEpoch(stored[1].interval, seed, seed_rules.seed_commitment(seed), "1")
     async with database.begin() as connection:
         await epoch_changes.record_missed(connection, [row], datetime.now(UTC))
     await publisher(database, stream).open()

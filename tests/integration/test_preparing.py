@@ -29,13 +29,13 @@ from tests.integration.scheduling import (
     upcoming,
 )
 from tests.unit.fakes import MINER_HOTKEY
-from zipcast import fairness
 from zipcast.clock import SystemClock
-from zipcast.inputs import ALGORITHM_VERSION
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import ALGORITHM_VERSION
 
 
 async def message_of(of, interval: EpochInterval) -> EpochMessage:
@@ -74,10 +74,10 @@ async def test_after_a_rotation_every_seed_is_the_one_that_was_promised(database
     kept, after = await message_of(rotated, second), await message_of(rotated, third)
     assert kept.seed_commitment == before.next_seed_commitment
     assert after.seed_commitment == kept.next_seed_commitment
-    seed = fairness.derive_seed(ROTATED.keys["2"], "local", 46, third.epoch_id)
-    assert after.seed_commitment == fairness.seed_commitment(seed)
+    seed = seeds.derive_seed(ROTATED.keys["2"], "local", 46, third.epoch_id)
+    assert after.seed_commitment == seeds.seed_commitment(seed)
     assert kept.revealed_seed is not None
-    assert fairness.seed_commitment(bytes.fromhex(kept.revealed_seed)) == before.seed_commitment
+    assert seeds.seed_commitment(bytes.fromhex(kept.revealed_seed)) == before.seed_commitment
 
 
 async def test_an_epoch_promised_to_an_unknown_secret_is_not_prepared(database):
@@ -129,7 +129,7 @@ async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_
     async with database.begin() as connection:
         seed = of.seed(interval.epoch_id, "1")
         before = CALENDAR.before(interval)
-        missed = MissedEpoch(before, seed, fairness.seed_commitment(seed), "1")
+        missed = MissedEpoch(before, seed, seeds.seed_commitment(seed), "1")
         await epoch_changes.record_missed(connection, [missed], before.end_at)
     engine = EpochEngine(of, NoStream(), StartGate(database, frozen), frozen)
     following = await engine.catch_up()

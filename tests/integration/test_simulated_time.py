@@ -25,8 +25,8 @@ from tests.integration.plain_nats import PlainNats
 from tests.integration.scheduling import FIRST, SIGNER, TRUST, statuses
 from tests.integration.simulated_time import SimulatedClock
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.selection import SelectionSettings
-from zipcast.verification import Evidence, verify_epochs
+from zipcast.selection.model import SelectionSettings
+from zipcast.verification.epochs import Evidence, verify_epochs
 
 pytestmark = pytest.mark.long
 CALENDAR = EpochCalendar(4 * 3600)

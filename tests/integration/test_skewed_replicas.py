@@ -20,7 +20,7 @@ from tests.integration.record_and_stream import held
 from tests.integration.scheduling import FIRST, SIGNER, TRUST
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.selection import SelectionSettings
+from zipcast.selection.model import SelectionSettings
 
 pytestmark = pytest.mark.long
 CALENDAR = EpochCalendar(3)

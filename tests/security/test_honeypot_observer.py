@@ -13,7 +13,7 @@ from storage.statistics import read_statistics
 from storage.tables import EpochHoneypots
 from storage.zipcode_import import import_zipcodes
 from tests.integration.scheduling import completed_epochs, database_with_sample, preparer
-from zipcast.honeypots import HoneypotSettings
+from zipcast.selection.honeypots import HoneypotSettings
 
 FIRST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=12)
 

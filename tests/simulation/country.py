@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sample_data.make_zipcodes import country_rows, render_csv
 from zipcast.cli.simulate import read_pool
-from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection.model import Candidate, SelectionSettings
 
 
 def every_zipcode(file: Path) -> list[Candidate]:

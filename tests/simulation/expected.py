@@ -1,4 +1,4 @@
-"""What shares the weights of docs/protocol.md lead to, found without `zipcast.selection`.
+"""What shares the weights of docs/protocol.md lead to, found without `zipcast.selection.select`.
 
 The states take turns as in step 4 of the protocol; who takes the first, and each state's zipcodes one after
 the other, are drawn with chances in proportion to their weights among those left, by Python's own generator.

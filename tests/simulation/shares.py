@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from tests.replay.documented import row_of, settings_document
 from tests.simulation.expected import Difference, differences, epochs, states_of
-from zipcast.selection import Candidate, SelectionSettings, draw
+from zipcast.selection.model import Candidate, SelectionSettings
+from zipcast.selection.select import draw
 
 
 def eligible(candidates: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:

@@ -10,11 +10,11 @@ import pytest
 from tests.simulation.shares import eligible
 from tests.simulation.tight import tight_epochs
 from zipcast.cli.simulate import read_pool
-from zipcast.honeypots import HoneypotSettings
 from zipcast.protocol.calendar import EpochCalendar, parse_epoch_id
-from zipcast.ranking import state_shares
-from zipcast.selection import Candidate, SelectionSettings
-from zipcast.simulation import SimulatedEpoch, simulate
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, SelectionSettings
+from zipcast.selection.ranking import state_shares
+from zipcast.selection.simulation import SimulatedEpoch, simulate
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

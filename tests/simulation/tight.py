@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from tests.replay.pools import START_AT, pool
 from tests.simulation.feasibility import is_feasible
-from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection.model import Candidate, PoolTooSmallError, SelectionSettings
+from zipcast.selection.select import select
 
 EPOCH = timedelta(hours=4)
 

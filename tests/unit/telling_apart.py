@@ -11,8 +11,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from math import sqrt
 
-from zipcast.honeypots import Choice
-from zipcast.selection import Candidate, MarketTier
+from zipcast.selection.honeypots import Choice
+from zipcast.selection.model import Candidate, MarketTier
 
 Features = dict[str, tuple[list[float], list[float]]]
 """By name, the values of others and those of honeypots."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zipcast.consensus import Report, agree, overlap
+from zipcast.verification.consensus import Report, agree, overlap
 
 MINERS = "abcdef"
 tops = st.lists(st.sampled_from(MINERS), max_size=3, unique=True).map(tuple)

@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from tests.unit.test_selection import DAY, START_AT, candidate
-from zipcast.data_age import DataGroup, count_too_old, outlook
-from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection.data_age import DataGroup, count_too_old, outlook
+from zipcast.selection.model import Candidate, SelectionSettings
 
 SETTINGS = SelectionSettings(target_listings=1000, cooldown=timedelta(hours=24))
 EPOCH = timedelta(hours=4)

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zipcast.fairness import (
+from zipcast.selection.honeypots import commitment
+from zipcast.selection.model import Candidate, MarketTier
+from zipcast.selection.seeds import (
     ImportKeys,
     candidate_pool_hash,
     derive_nonce,
@@ -24,8 +26,6 @@ from zipcast.fairness import (
     selected_zipcodes_hash,
     zipcodes_hash,
 )
-from zipcast.honeypots import commitment
-from zipcast.selection import Candidate, MarketTier
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 SECRET = bytes(range(32))

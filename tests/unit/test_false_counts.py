@@ -10,9 +10,9 @@ from storage.candidates import as_candidate
 from tests.unit.telling_apart import auc
 from tests.unit.test_sample_data import sample_outcomes
 from tests.unit.test_selection import candidate
-from zipcast.false_counts import PublishedPool, publish
-from zipcast.honeypots import HoneypotSettings
-from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection.false_counts import PublishedPool, publish
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, SelectionSettings
 
 SETTINGS = SelectionSettings()
 HONEYPOTS = HoneypotSettings()

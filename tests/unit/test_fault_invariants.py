@@ -18,10 +18,10 @@ from tests.faults.observations import (
     Subscriber,
 )
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY, START_AT
-from zipcast import fairness
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 from zipcast.protocol.envelope import Trust, UnverifiedEnvelope, seal
 from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
 
 CALENDAR = EpochCalendar(3)
 TRUST = Trust(frozenset({SIGNER_HOTKEY}), "test", 46)
@@ -44,17 +44,17 @@ def seed(number: int) -> bytes:
 
 def message(number: int, interval: EpochInterval) -> EpochMessage:
     base = epoch_message()
-    picked = fairness.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in base.zipcodes)
+    picked = seeds.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in base.zipcodes)
     start = int(interval.start_at.timestamp())
     return base.model_copy(
         update={
             "epoch_id": interval.epoch_id,
             "epoch_start": interval.start_at,
             "epoch_end": interval.end_at,
-            "nonce": fairness.derive_nonce(seed(number), interval.epoch_id, start, picked),
+            "nonce": seeds.derive_nonce(seed(number), interval.epoch_id, start, picked),
             "previous_epoch_id": CALENDAR.before(interval).epoch_id,
-            "seed_commitment": fairness.seed_commitment(seed(number)),
-            "next_seed_commitment": fairness.seed_commitment(seed(number + 1)),
+            "seed_commitment": seeds.seed_commitment(seed(number)),
+            "next_seed_commitment": seeds.seed_commitment(seed(number + 1)),
             "revealed_seed": seed(number - 1).hex(),
         }
     )

@@ -12,11 +12,12 @@ import pytest
 from storage.candidates import as_candidate
 from tests.unit.telling_apart import auc, by_name, by_size, monthly_imports, told_apart, weighted_auc
 from tests.unit.test_sample_data import sample_outcomes
-from zipcast.false_counts import chances, publish
-from zipcast.honeypots import Choice, HoneypotSettings
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.selection import SelectionSettings, hideable
-from zipcast.simulation import simulate
+from zipcast.selection.eligibility import hideable
+from zipcast.selection.false_counts import chances, publish
+from zipcast.selection.honeypots import Choice, HoneypotSettings
+from zipcast.selection.model import SelectionSettings
+from zipcast.selection.simulation import simulate
 
 SETTINGS = SelectionSettings()
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)

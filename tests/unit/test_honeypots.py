@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.unit.test_fairness import vectors
 from tests.unit.test_selection import SEED, START_AT, candidate
-from zipcast.honeypots import Choice, HoneypotSettings, choose, commitment
-from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings
+from zipcast.selection.honeypots import Choice, HoneypotSettings, choose, commitment
+from zipcast.selection.model import Candidate, MarketTier, PoolTooSmallError, SelectionSettings
 
 VECTORS = vectors("Honeypots")
 SETTINGS = SelectionSettings(

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.fakes import EPOCH_ID
-from zipcast.honeypots import HoneypotSettings
-from zipcast.inputs import SelectionInputs
-from zipcast.selection import MarketTier, SelectionSettings
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import MarketTier, SelectionSettings
 
 INPUTS = SelectionInputs(
     epoch_id=EPOCH_ID,

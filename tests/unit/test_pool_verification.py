@@ -8,14 +8,14 @@ import pytest
 
 from tests.unit.test_selection import START_AT, candidate
 from tests.unit.test_verification import SIGNER, TRUST, message, name, seed_of, signed
-from zipcast import fairness
-from zipcast.honeypots import Choice, HoneypotSettings, commitment
-from zipcast.inputs import SelectionInputs
 from zipcast.protocol import envelope
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata
 from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
-from zipcast.selection import MAX_TARGET_LISTINGS, Candidate, SelectionSettings
-from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.honeypots import Choice, HoneypotSettings, commitment
+from zipcast.selection.model import MAX_TARGET_LISTINGS, Candidate, SelectionSettings
+from zipcast.verification.epochs import CHECKS, Evidence, Finding, verify_epochs
 
 SETTINGS = SelectionSettings(
     target_listings=1000, tolerance_percent=20, min_zipcode_listings=21, max_zipcode_listings=500
@@ -37,7 +37,7 @@ def commitment_of(one: Candidate) -> str:
     return commitment(one.zipcode, listings, is_honeypot=real is not None, salt=SALT)
 
 
-ZIPCODES = fairness.zipcodes_hash((one, commitment_of(one)) for one in POOL)
+ZIPCODES = seeds.zipcodes_hash((one, commitment_of(one)) for one in POOL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def _assigned_at(made: list[Made], zipcode: str) -> datetime | None:
 def _message(number: int, inputs: SelectionInputs, choice: Choice, following: bytes) -> EpochMessage:
     base, seed = message(number), seed_of(number)
     zipcodes = AssignedZipcode.all_of(choice.zipcodes)
-    picked = fairness.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in zipcodes)
+    picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in zipcodes)
     start = int(base.epoch_start.timestamp())
     return base.model_copy(
         update={
@@ -97,9 +97,9 @@ def _message(number: int, inputs: SelectionInputs, choice: Choice, following: by
                 algorithm_version=inputs.algorithm_version,
                 seed_commitment=base.seed_commitment,
             ),
-            "nonce": fairness.derive_nonce(seed, base.epoch_id, start, picked),
-            "next_inputs_hash": fairness.inputs_hash(following),
-            "candidate_pool_hash": fairness.candidate_pool_hash(choice.selection.pool),
+            "nonce": seeds.derive_nonce(seed, base.epoch_id, start, picked),
+            "next_inputs_hash": seeds.inputs_hash(following),
+            "candidate_pool_hash": seeds.candidate_pool_hash(choice.selection.pool),
             "previous_epoch_id": base.previous_epoch_id if number else None,
             "revealed_seed": base.revealed_seed if number else None,
         }

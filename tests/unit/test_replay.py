@@ -13,9 +13,10 @@ from tests.replay.documented import row_of, selected, settings_document
 from tests.replay.from_protocol import choose as replayed_choice
 from tests.replay.from_protocol import replay
 from tests.replay.pools import START_AT, STATES
-from zipcast.honeypots import choose
-from zipcast.ranking import settle_ties
-from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection.honeypots import choose
+from zipcast.selection.model import Candidate, MarketTier, PoolTooSmallError, SelectionSettings
+from zipcast.selection.ranking import settle_ties
+from zipcast.selection.select import select
 
 HOUR = timedelta(hours=1)
 

@@ -10,9 +10,9 @@ from runtime.settings import SignerSettings, load
 from schedulers.settings import SchedulerSettings
 from storage.housekeeping import Retention
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
-from zipcast.honeypots import HoneypotSettings
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.selection import MarketTier, SelectionSettings
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import MarketTier, SelectionSettings
 
 SEED = "0123456789abcdef" * 4
 LEAST = {

@@ -18,16 +18,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from zipcast.ranking import rank, state_shares
-from zipcast.selection import (
-    Candidate,
-    MarketTier,
-    PoolTooSmallError,
-    Selection,
-    SelectionSettings,
-    draw,
-    select,
-)
+from zipcast.selection.model import Candidate, MarketTier, PoolTooSmallError, Selection, SelectionSettings
+from zipcast.selection.ranking import rank, state_shares
+from zipcast.selection.select import draw, select
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 START_AT = datetime(2026, 11, 22, 4, tzinfo=UTC)

@@ -9,7 +9,7 @@ from tests.replay.pools import pool
 from tests.simulation.feasibility import is_feasible
 from tests.simulation.shares import above_their_share, drawn_epochs, eligible, off_their_shares, too_far_off
 from tests.simulation.tight import tight_epochs
-from zipcast.selection import SelectionSettings
+from zipcast.selection.model import SelectionSettings
 
 RULES = SelectionSettings(target_listings=10_000)
 

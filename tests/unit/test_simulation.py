@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from devstack.simulation_plot import draw
 from zipcast.cli import app
-from zipcast.honeypots import HoneypotSettings
 from zipcast.protocol.calendar import EpochCalendar, parse_epoch_id
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.simulation import coverage_by_day, simulate, summarise
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
+from zipcast.selection.simulation import coverage_by_day, simulate, summarise
 
 START_AT = datetime(2026, 1, 1, 1, tzinfo=UTC)
 CALENDAR = EpochCalendar(14_400)

@@ -4,7 +4,7 @@ import pytest
 
 from schedulers.target_override import TargetUnreachableError, require_publishable
 from tests.unit.test_selection import candidate
-from zipcast.selection import SelectionSettings
+from zipcast.selection.model import SelectionSettings
 
 POOL = [candidate(f"{10000 + number}", 200 + number % 50) for number in range(5_000)]
 

@@ -8,13 +8,13 @@ import pytest
 
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import START_AT
-from zipcast import fairness
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import format_epoch_id
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.epochs import EpochMessage
-from zipcast.verification import PUBLIC_CHECKS, Evidence, verify_epochs
+from zipcast.selection import seeds
+from zipcast.verification.epochs import PUBLIC_CHECKS, Evidence, verify_epochs
 
 SIGNER, OTHER = Keypair.create_from_uri("//Signer"), Keypair.create_from_uri("//Other")
 SECRET = b"s" * 32
@@ -23,7 +23,7 @@ TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), epoch_message().ne
 
 
 def seed_of(number: int) -> bytes:
-    return fairness.derive_seed(SECRET, TRUST.network, TRUST.netuid, name(number))
+    return seeds.derive_seed(SECRET, TRUST.network, TRUST.netuid, name(number))
 
 
 def name(number: int) -> str:
@@ -34,19 +34,19 @@ def message(number: int, *, missed_before: int = 0) -> EpochMessage:
     """The message of one epoch of a chain; so many epochs before it were missed."""
     start, seed, previous = START_AT + number * LENGTH, seed_of(number), number - 1 - missed_before
     base = epoch_message()
-    picked = fairness.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in base.zipcodes)
-    commitment = fairness.seed_commitment(seed)
+    picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in base.zipcodes)
+    commitment = seeds.seed_commitment(seed)
     return base.model_copy(
         update={
             "epoch_id": name(number),
             "epoch_start": start,
             "epoch_end": start + LENGTH,
             "submission_deadline": start + LENGTH,
-            "nonce": fairness.derive_nonce(seed, name(number), int(start.timestamp()), picked),
+            "nonce": seeds.derive_nonce(seed, name(number), int(start.timestamp()), picked),
             "seed_commitment": commitment,
             "target_listings": base.metadata.total_expected_listings,
             "metadata": base.metadata.model_copy(update={"seed_commitment": commitment}),
-            "next_seed_commitment": fairness.seed_commitment(seed_of(number + 1)),
+            "next_seed_commitment": seeds.seed_commitment(seed_of(number + 1)),
             "previous_epoch_id": name(previous),
             "revealed_seed": seed_of(previous).hex(),
         }

@@ -11,14 +11,14 @@ from schedulers.prepare import ChainLink, Preparer
 from schedulers.seed_secrets import Secrets
 from storage.epochs import Timeline
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY
-from zipcast import fairness
-from zipcast.honeypots import HoneypotSettings
-from zipcast.inputs import SelectionInputs
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval, preparation_lead
 from zipcast.protocol.envelope import Trust
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.verification import Evidence, verify_epochs
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
+from zipcast.verification.epochs import Evidence, verify_epochs
 
 CALENDAR = EpochCalendar(4 * 3600)
 BEGIN = datetime(2027, 11, 22, tzinfo=UTC)  # a year with a 29th of February
@@ -100,8 +100,8 @@ def year_of_messages() -> list[Evidence]:
         link = ChainLink(
             None if before is None else before.epoch_id,
             None if before is None else seed_of(before).hex(),
-            fairness.seed_commitment(seed_of(following)),
-            fairness.inputs_hash(inputs_of(following).to_bytes()),
+            seeds.seed_commitment(seed_of(following)),
+            seeds.inputs_hash(inputs_of(following).to_bytes()),
         )
         message = PREPARER._message(interval, chosen, inputs_of(interval), link, interval.start_at)
         evidence.append(Evidence(interval.epoch_id, envelope.seal(message, SIGNER), seed_of(interval).hex()))

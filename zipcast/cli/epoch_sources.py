@@ -1,7 +1,7 @@
 """Reads ended epochs from the bridge, from NATS, or from a file that was exported from either.
 
 Owns what is asked for, which is all that the caller may see: with a validator's wallet the pools too. Nothing
-here is believed; that is `zipcast.verification`'s.
+here is believed; that is `zipcast.verification.epochs`'s.
 """
 
 import sys

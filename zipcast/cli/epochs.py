@@ -21,7 +21,7 @@ from zipcast.private_files import write_private
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.history import EndedEpochReply, ExportedEpoch, ExportedEpochs
-from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
+from zipcast.verification.epochs import CHECKS, Evidence, Finding, verify_epochs
 
 epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")
 

@@ -38,7 +38,7 @@ def _preview(env_files: list[Path] | None) -> "Preview":
         from schedulers.seed_secrets import UnknownSecretError
         from schedulers.settings import SchedulerSettings
         from schedulers.target_override import NothingImportedError
-        from zipcast.selection import PoolTooSmallError
+        from zipcast.selection.model import PoolTooSmallError
     read_env_files(env_files)
     settings = load(SchedulerSettings)
     try:

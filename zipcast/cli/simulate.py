@@ -16,11 +16,12 @@ from rich.table import Table
 from zipcast.cli.config import env_values
 from zipcast.cli.console import err, fail, out
 from zipcast.cli.database import server_packages
-from zipcast.data_age import count_too_old
-from zipcast.honeypots import HoneypotSettings
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.selection import Candidate, SelectionSettings, hideable
-from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
+from zipcast.selection.data_age import count_too_old
+from zipcast.selection.eligibility import hideable
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, SelectionSettings
+from zipcast.selection.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
 # Any boundary will do: a run names its seed, not its day.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)

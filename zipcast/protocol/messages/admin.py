@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StrictInt, StringConstraints
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.base import EpochId, HotkeyText, Success, WireModel, WireTime
-from zipcast.selection import MAX_TARGET_LISTINGS
+from zipcast.selection.model import MAX_TARGET_LISTINGS
 
 CONNECTIONS_PER_PAGE = 500
 COMMANDS_LISTED = 50

@@ -8,7 +8,7 @@ from pydantic import (
 )
 
 from zipcast.protocol.messages.base import EpochId, Sha256Hex, WireModel, WireTime, ZipcodeText
-from zipcast.selection import Candidate, MarketTier
+from zipcast.selection.model import Candidate, MarketTier
 
 
 class AssignedZipcode(WireModel):

@@ -18,7 +18,7 @@ from zipcast.protocol.messages.base import (
     WireTime,
     ZipcodeText,
 )
-from zipcast.selection import Candidate, MarketTier
+from zipcast.selection.model import Candidate, MarketTier
 
 MAX_DRAWN_HONEYPOTS = 500
 """The most that one epoch may have. Each costs a verifier one more draw."""

@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress, count, groupby
 from operator import attrgetter, le
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection.model import Candidate, SelectionSettings
 
 _FIRST_8_BYTES = struct.Struct(">Q24x").unpack
 _TWO_TO_53 = 2.0**53
@@ -26,7 +24,7 @@ class Ranking:
     `shares` has each state's share of the zipcodes; they add up to 1. `offsets` says which part of the time
     between two turns of a state passes before its first turn: 0 for the state that begins."""
 
-    ranked: "Sequence[Candidate]"
+    ranked: Sequence[Candidate]
     shares: Mapping[str, float]
     offsets: Mapping[str, float]
     draw_key: bytes
@@ -36,7 +34,7 @@ class Ranking:
         return draw_number(self.draw_key, f"room:{zipcode}")
 
 
-def rank(pool: "Sequence[Candidate]", settings: "SelectionSettings", draw_key: bytes) -> Ranking:
+def rank(pool: Sequence[Candidate], settings: SelectionSettings, draw_key: bytes) -> Ranking:
     """Rank by Efraimidis–Spirakis: small keys first, equal keys by zipcode.
 
     Keys and shares count to 12 significant digits, because the last digits of ln and of powers differ
@@ -93,7 +91,7 @@ def settle_ties(order: list[int], keys: Sequence[float]) -> None:
         order[begin:end] = sorted(order[begin:end], key=lambda index: (float(f"{keys[index]:.11e}"), index))
 
 
-def weights(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> list[float]:
+def weights(pool: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
     """Return the weight of each candidate, in the order of the pool."""
     by_priority = {state: 1 / priority for state, priority in settings.state_priorities}
     by_tier = dict(settings.tier_weights)
@@ -106,7 +104,7 @@ def weights(pool: "Sequence[Candidate]", settings: "SelectionSettings") -> list[
     return softened
 
 
-def state_shares(states: Iterable[str], settings: "SelectionSettings") -> dict[str, float]:
+def state_shares(states: Iterable[str], settings: SelectionSettings) -> dict[str, float]:
     """Return each state's share of the zipcodes, by its priority alone, whatever its size."""
     priorities = dict(settings.state_priorities)
     exponent = 1 - settings.geographic_spread_factor

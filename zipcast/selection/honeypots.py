@@ -14,8 +14,9 @@ from datetime import datetime
 from itertools import count
 from operator import attrgetter
 
-from zipcast.ranking import draw_number
-from zipcast.selection import Candidate, Selection, SelectionSettings, select
+from zipcast.selection.model import Candidate, Selection, SelectionSettings
+from zipcast.selection.ranking import draw_number
+from zipcast.selection.select import select
 
 ATTEMPTS_WITH_ALL = 8
 """After so many discarded draws, the honeypots that they drew take part no longer, and a draw without any

@@ -6,12 +6,9 @@ completed. Every rule here is part of the protocol.
 
 import re
 from collections.abc import Container, Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from zipcast.ranking import Ranking
-
-if TYPE_CHECKING:
-    from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection.model import Candidate, SelectionSettings
+from zipcast.selection.ranking import Ranking
 
 
 class _Taken:
@@ -23,7 +20,7 @@ class _Taken:
     there are honeypots."""
 
     def __init__(
-        self, settings: "SelectionSettings", ranking: Ranking, honeypots: Container[str] | None
+        self, settings: SelectionSettings, ranking: Ranking, honeypots: Container[str] | None
     ) -> None:
         self.candidates: list[Candidate] = []
         self.total = 0
@@ -43,16 +40,16 @@ class _Taken:
     def is_within_tolerance(self) -> bool:
         return self.total >= self._lowest
 
-    def has_place_for(self, candidate: "Candidate") -> bool:
+    def has_place_for(self, candidate: Candidate) -> bool:
         return self.total + candidate.expected_listings <= self._highest
 
-    def is_nearer_without(self, candidate: "Candidate") -> bool:
+    def is_nearer_without(self, candidate: Candidate) -> bool:
         """Return whether the total is enough, and at least as near to the target as with `candidate`."""
         return self.total >= self.floor and (
             self._target - self.total <= self.total + candidate.expected_listings - self._target
         )
 
-    def take(self, candidate: "Candidate") -> None:
+    def take(self, candidate: Candidate) -> None:
         self.candidates.append(candidate)
         self.total += candidate.expected_listings
         if self._honeypots is not None and candidate.expected_listings <= self._most_room:
@@ -64,7 +61,7 @@ class _Taken:
 
 
 def by_turns(
-    ranking: Ranking, settings: "SelectionSettings", honeypots: Container[str] | None = None
+    ranking: Ranking, settings: SelectionSettings, honeypots: Container[str] | None = None
 ) -> "tuple[Candidate, ...]":
     """Take zipcodes state by state in turn, so that no state gets more than its share while others can
     complete the total; with strict priorities, exhaust the states of one priority before the next.
@@ -107,14 +104,14 @@ def by_turns(
     return _looking_ahead([*taken.candidates, *rest], settings, again)
 
 
-def _first_by_priority(waiting: "Iterable[str]", settings: "SelectionSettings") -> list[str]:
+def _first_by_priority(waiting: Iterable[str], settings: SelectionSettings) -> list[str]:
     priorities = dict(settings.state_priorities)
     first = min(priorities[state] for state in waiting)
     return [state for state in waiting if priorities[state] == first]
 
 
 def _looking_ahead(
-    ordered: "Sequence[Candidate]", settings: "SelectionSettings", taken: _Taken
+    ordered: Sequence[Candidate], settings: SelectionSettings, taken: _Taken
 ) -> "tuple[Candidate, ...]":
     """Take one after the other, until it is enough, what the deadline of its new total allows."""
     deadlines = _deadlines(ordered, settings)
@@ -127,7 +124,7 @@ def _looking_ahead(
     return tuple(taken.candidates) if taken.is_within_tolerance else ()
 
 
-def _deadlines(ordered: "Sequence[Candidate]", settings: "SelectionSettings") -> list[int]:
+def _deadlines(ordered: Sequence[Candidate], settings: SelectionSettings) -> list[int]:
     """Return, for each total, the most that may be skipped so that the rest still reaches it.
 
     -1 if even the whole pool cannot reach it. A longer suffix reaches every total that a shorter one does, so
@@ -144,12 +141,12 @@ def _deadlines(ordered: "Sequence[Candidate]", settings: "SelectionSettings") ->
     return deadlines
 
 
-def band(settings: "SelectionSettings") -> int:
+def band(settings: SelectionSettings) -> int:
     """The totals within tolerance, as a set of bits."""
     return (1 << settings.highest_total + 1) - (1 << settings.lowest_total)
 
 
-def completable(totals: int, candidates: "Iterable[Candidate]") -> int:
+def completable(totals: int, candidates: Iterable[Candidate]) -> int:
     """The totals (a set of bits) from which some of the candidates lead into `totals`."""
     for candidate in candidates:
         totals |= totals >> candidate.expected_listings

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from zipcast import fairness
-from zipcast.pool_verification import POOL_CHECKS, Known, verify_pool
 from zipcast.protocol.calendar import format_epoch_id
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
 from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.messages.pools import EpochPool
-from zipcast.selection import tolerance_band
+from zipcast.selection import seeds
+from zipcast.selection.model import tolerance_band
+from zipcast.verification.pools import POOL_CHECKS, Known, verify_pool
 
 _SEED = re.compile(r"[0-9a-f]{64}")
 PUBLIC_CHECKS = ("signature", "order", "counts", "seed", "nonce", "chain", "promise")
@@ -125,11 +125,11 @@ def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:
     if not _SEED.fullmatch(seed_hex):
         return ["seed: it is not 64 hex digits"]
     seed = bytes.fromhex(seed_hex)
-    if fairness.seed_commitment(seed) != message.seed_commitment:
+    if seeds.seed_commitment(seed) != message.seed_commitment:
         faults.append("seed: it is not the one that was committed to")
-    picked = fairness.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in message.zipcodes)
+    picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in message.zipcodes)
     start = int(message.epoch_start.timestamp())
-    if fairness.derive_nonce(seed, message.epoch_id, start, picked) != message.nonce:
+    if seeds.derive_nonce(seed, message.epoch_id, start, picked) != message.nonce:
         faults.append("nonce: it does not follow from seed, start and zipcodes")
     return faults
 
@@ -141,7 +141,7 @@ def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch) -> list[str]:
     if later.previous_epoch_id != earlier.epoch_id:
         faults.append("chain: it names another epoch as the one before it")
     elif later.revealed_seed is None or (
-        fairness.seed_commitment(bytes.fromhex(later.revealed_seed)) != earlier.seed_commitment
+        seeds.seed_commitment(bytes.fromhex(later.revealed_seed)) != earlier.seed_commitment
     ):
         faults.append("chain: the seed it reveals is not the one that was committed to")
     return faults
@@ -155,5 +155,5 @@ def _promise_kept(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence
         return epoch.message.seed_commitment == promised
     for one in between:
         if one.epoch_id == format_epoch_id(end) and one.seed is not None and _SEED.fullmatch(one.seed):
-            return fairness.seed_commitment(bytes.fromhex(one.seed)) == promised
+            return seeds.seed_commitment(bytes.fromhex(one.seed)) == promised
     return None

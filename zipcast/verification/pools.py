@@ -8,13 +8,13 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from zipcast import fairness
-from zipcast.honeypots import Choice, Honeypot, commitment
-from zipcast.inputs import SelectionInputs
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
 from zipcast.protocol.messages.pools import EpochPool
-from zipcast.selection import Candidate, PoolTooSmallError
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.honeypots import Choice, Honeypot, commitment
+from zipcast.selection.model import Candidate, PoolTooSmallError
 
 POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
 # The epochs that were verified besides, with their pools, by epoch id.
@@ -57,7 +57,7 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
         # A choice by other inputs shows nothing, and could take all memory and time.
         return checked
     rows = zip(candidates, (row.commitment for row in pool.candidates), strict=True)
-    if inputs.zipcodes_sha256 != fairness.zipcodes_hash(rows):
+    if inputs.zipcodes_sha256 != seeds.zipcodes_hash(rows):
         checked.note("pool", False, "its zipcodes are not those that the inputs commit to")
     _check_history(checked, message, candidates, inputs, known)
     _check_choice(checked, message, pool, inputs, candidates)
@@ -140,7 +140,7 @@ def _check_choice(
     except (PoolTooSmallError, ValueError, TypeError) as error:
         checked.note("pool", False, f"nothing can be chosen from it ({type(error).__name__})")
         return
-    same_pool = fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
+    same_pool = seeds.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
     checked.note("pool", same_pool, "it is not the one whose hash was published")
     same = AssignedZipcode.all_of(choice.zipcodes) == message.zipcodes
     checked.note("selection", same, "pool and seed give other zipcodes or counts")

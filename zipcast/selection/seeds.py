@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from zipcast.selection import Candidate
+from zipcast.selection.model import Candidate
 
 SHORTEST_SECRET_BYTES = 32
 _EPOCH = datetime.fromtimestamp(0, UTC)

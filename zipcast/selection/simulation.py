@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 
-from zipcast.false_counts import publish
-from zipcast.honeypots import Choice, Honeypot, HoneypotSettings, choose
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.selection import Candidate, PoolTooSmallError, SelectionSettings
+from zipcast.selection.false_counts import publish
+from zipcast.selection.honeypots import Choice, Honeypot, HoneypotSettings, choose
+from zipcast.selection.model import Candidate, PoolTooSmallError, SelectionSettings
 
 FOR_EVER = timedelta(days=365_000)
 COVERAGE_DAYS = 30

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from zipcast import fairness
-from zipcast.honeypots import Choice, HoneypotSettings, choose
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from zipcast.selection import seeds
+from zipcast.selection.honeypots import Choice, HoneypotSettings, choose
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 ALGORITHM_VERSION = "zipcast-selection/1"
@@ -55,7 +55,7 @@ class SelectionInputs:
             candidates,
             real_listings,
             self.settings,
-            fairness.draw_key(seed, bytes.fromhex(self.salt)),
+            seeds.draw_key(seed, bytes.fromhex(self.salt)),
             start_at,
             probability=self.honeypots.probability,
         )

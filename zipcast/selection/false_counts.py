@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from zipcast.honeypots import HoneypotSettings
-from zipcast.ranking import state_shares, weights
-from zipcast.selection import Candidate, SelectionSettings, hideable
+from zipcast.selection.eligibility import hideable
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, SelectionSettings
+from zipcast.selection.ranking import state_shares, weights
 
 # The false count differs from the count that it is taken from by up to this part of it: the same count again
 # would name the zipcode that it was taken from.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
 
-from zipcast.selection import Candidate, SelectionSettings
+from zipcast.selection.model import Candidate, SelectionSettings
 
 WARNING = timedelta(days=7)
 
