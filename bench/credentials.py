@@ -38,11 +38,11 @@ from storage.object_store import ObjectStore, ObjectStoreConfig
 from tests.integration.people import raw_connection, signed_headers
 from tests.integration.plain_nats import PlainNats
 from tests.integration.processes import GENEROUS
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey, signature_is_valid
 from zipcast.protocol.messages.base import HEADER_ERROR
 from zipcast.protocol.subjects import Verb
-from zipcast.ready import Ready
 
 SECONDS = 90.0
 MINERS, IN_FLIGHT = 256, (1, 32, 100)

@@ -24,7 +24,7 @@ from devstack.ports import HOST
 from devstack.stack import Stack
 from tests.integration.people import keypair, legacy
 from tests.integration.processes import GENEROUS
-from zipcast.ready import Ready
+from zipcast.client.local_stack import Ready
 
 SECONDS = 5.0
 CONNECTIONS = (1, 32, 100)

@@ -20,7 +20,7 @@ from pathlib import Path
 from devstack.options import StackOptions
 from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.stack import Stack
-from zipcast.client import ZipcastClient
+from zipcast.client.client import ZipcastClient
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 

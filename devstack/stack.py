@@ -18,7 +18,7 @@ from devstack.servers import Servers, ignore
 from devstack.services import AUDIENCE, NETUID, NETWORK, Services
 from devstack.state import State
 from devstack.supervisor import Supervisor, together
-from zipcast.ready import Ready, ReadyObjectStore
+from zipcast.client.local_stack import Ready, ReadyObjectStore
 
 Report = Callable[[Event], None]
 MakeParts = Callable[[Services], tuple[Part, ...]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from broker_service import keyring
 from devstack.errors import StateInUseError, StateUnusableError
 from runtime.unsafe import LOCAL_MARK
-from zipcast.private_files import write_private
+from zipcast.client.private_files import write_private
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from runtime import logs
 from runtime.current_epoch import CurrentEpoch
 from runtime.registry import RegistryView
 from runtime.vitals import Page, Vitals
-from zipcast.http import open_client
+from zipcast.client.http import open_client
 from zipcast.protocol.errors import ServiceError
 from zipcast.protocol.messages.base import WireModel, WireTime
 from zipcast.protocol.messages.health import HealthStatus, ServiceHealth

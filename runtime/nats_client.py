@@ -16,7 +16,7 @@ from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
 from runtime import logs
-from zipcast.encrypted import MAX_MESSAGE_BYTES, EncryptedClient
+from zipcast.client.nats_client import MAX_MESSAGE_BYTES, EncryptedClient
 
 log = logs.logger()
 

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from storage import policies
 from storage.policies import Folder, Listing, Scope
 from storage.presigning import Signer, address_of
-from zipcast.http import is_loopback
+from zipcast.client.http import is_loopback
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client

@@ -15,8 +15,8 @@ from storage.checks.access import check_form, check_sessions
 from storage.checks.buckets import check_bucket
 from storage.checks.probing import PROBE_EPOCH, Finding, Status
 from storage.object_store import ObjectStore, ObjectStoreConfig
+from zipcast.client.http import open_client
 from zipcast.clock import Clock
-from zipcast.http import open_client
 from zipcast.protocol.hotkeys import Hotkey
 
 __all__ = ["Finding", "Status", "check_object_store"]

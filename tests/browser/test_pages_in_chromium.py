@@ -23,8 +23,8 @@ from tests.contract.test_description import NOW, application, blocks
 from tests.integration.people import keypair, legacy
 from tests.integration.processes import GENEROUS
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments
-from zipcast.ready import Ready
 
 pytestmark = pytest.mark.long
 

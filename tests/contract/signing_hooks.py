@@ -16,8 +16,8 @@ from requests.auth import AuthBase
 from schemathesis.core.parameters import ParameterLocation
 
 from tests.integration.people import admin_keypair, keypair
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments
-from zipcast.ready import Ready
 
 ready = Ready.read(Path(os.environ["ZIPCAST_READY"]))
 VALIDATOR, ADMIN = keypair(ready, "validator-1"), admin_keypair(ready)

@@ -7,8 +7,8 @@ import httpx
 
 from devstack.stack import Stack
 from tests.integration.people import client, coldkey, keypair, legacy
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.errors import ErrorCode, ServiceError
-from zipcast.ready import Ready
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 PROCESSES = ("responder", "http_bridge", "callout")

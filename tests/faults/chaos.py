@@ -22,8 +22,8 @@ from devstack.stack import Stack
 from tests.integration.people import keypair, legacy
 from tests.integration.processes import GENEROUS
 from tests.integration.test_folder_access import coldkey
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments
-from zipcast.ready import Ready
 
 PARTS = ("nats", "responder", "callout", "schedulers", "postgres", "object_store")
 EPOCH_SECONDS = 3600

@@ -33,9 +33,9 @@ from tests.faults.report import report
 from tests.faults.watchers import HttpWatcher, NatsWatcher, SdkWatcher
 from tests.integration.people import trust_of
 from tests.integration.processes import GENEROUS, comes_true, family, is_alive, is_frozen, wait_until
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.ready import Ready
 
 CALENDAR = EpochCalendar(EPOCH_SECONDS)
 NATS_WATCHERS = ("miner-1", "miner-2", "validator-1")

@@ -7,10 +7,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.integration.people import keypair, raw_connection, trust_of
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import envelope, subjects
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.ready import Ready
 
 
 @dataclass

@@ -13,10 +13,10 @@ from broker_service.callout.system_account import PAGE, SystemAccount
 from devstack.servers import Servers
 from runtime import nats_connection
 from runtime.process import Lifecycle
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.commitments import LOOPBACK_AUDIENCE, connection_at_text
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.subjects import inbox_prefix
-from zipcast.ready import Ready
 
 
 def password(ready: Ready, signer: Keypair, at_unix: int | None = None) -> str:

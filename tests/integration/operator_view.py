@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from devstack.stack import Stack
 from tests.integration.people import coldkey, keypair, legacy
 from tests.integration.processes import PATIENCE_SECONDS, wait_until
-from zipcast.ready import Ready
+from zipcast.client.local_stack import Ready
 
 PROCESSES = ("schedulers", "responder", "callout", "http_bridge")
 

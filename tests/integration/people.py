@@ -8,17 +8,17 @@ from pathlib import Path
 from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
-from zipcast.admin_client import AdminClient
-from zipcast.client import ZipcastClient
-from zipcast.connection import Server, connect
+from operator_cli.admin_client import AdminClient
+from zipcast.client.client import ZipcastClient
+from zipcast.client.connection import Server, connect
+from zipcast.client.local_stack import Ready
+from zipcast.client.wallets import load_hotkey
 from zipcast.protocol import btauth, subjects
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.access import MinerUploadReply, ValidatorReadReply
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
-from zipcast.wallets import load_hotkey
 
 
 def trust_of(ready: Ready) -> Trust:

@@ -25,7 +25,8 @@ from tests.integration.people import (
     signed_headers,
 )
 from tests.integration.processes import wait_until
-from zipcast.cli import app
+from zipcast.cli.app import app
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
@@ -41,7 +42,6 @@ from zipcast.protocol.messages.admin import (
     KickOutcome,
 )
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
-from zipcast.ready import Ready
 
 MALFORMED = [
     (Verb.EPOCH_REGENERATE, {}),

@@ -30,10 +30,10 @@ from tests.integration.operator_view import log_lines
 from tests.integration.people import client, keypair, raw_connection
 from tests.integration.processes import wait_until
 from tests.security.raw_nats import proven, publication
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 pytestmark = pytest.mark.long
 PER_HOTKEY = 3

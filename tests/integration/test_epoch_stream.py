@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from tests.integration.people import keypair, legacy, trust_of
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import envelope
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
 
 pytestmark = pytest.mark.long  # waits for epochs to pass
 

@@ -20,7 +20,7 @@ from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.integration.people import client
 from tests.integration.processes import GENEROUS
-from zipcast.cli import app
+from zipcast.cli.app import app
 from zipcast.protocol import envelope
 from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.messages.epochs import EpochMessage

@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from devstack.stack import Stack
 from tests.integration.people import client
-from zipcast.client import ReceivedEpoch
+from zipcast.client.client import ReceivedEpoch
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.messages.epochs import EpochMessage
-from zipcast.ready import Ready
 from zipcast.selection import seeds
 
 PARTICIPANTS = [f"miner-{number}" for number in range(1, 9)] + ["validator-1", "validator-2"]

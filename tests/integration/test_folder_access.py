@@ -10,10 +10,10 @@ from sqlalchemy import select
 from storage.database import open_engine
 from storage.tables import CredentialIssuance
 from tests.integration.people import coldkey, keypair, legacy
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import fetch
 from zipcast.protocol import btauth
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
-from zipcast.uploads import fetch
 
 PATH = "/get-folder-access"
 CONTENT = b"listing,price\n" * 100

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from tests.integration.people import keypair, raw_connection
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
-from zipcast.ready import Ready
 
 SERVICES = [
     *("database", "nats", "object_store", "validator_bucket", "metagraph", "rate_limit_store", "broker"),

@@ -17,10 +17,10 @@ from http_bridge.ready_replies import MAX_PUBLIC_READS, ReadyReplies
 from storage.database import open_engine
 from tests.faults.evidence import read_stream
 from tests.integration.people import client
-from zipcast.cli import app
+from zipcast.cli.app import app
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol.errors import ErrorCode, ServiceError
-from zipcast.ready import Ready
 
 EPOCHS = "/api/v1/epochs"
 

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from tests.integration.people import client, keypair, legacy, trust_of
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import post_file
 from zipcast.protocol import btauth, envelope
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
-from zipcast.uploads import post_file
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 VALIDATOR_UPLOAD = "/api/v1/s3-access/validator-upload"

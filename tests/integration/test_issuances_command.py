@@ -12,7 +12,7 @@ from storage.database import open_engine
 from storage.issuances import Issuance
 from storage.tables import CredentialIssuance
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.cli import app
+from zipcast.cli.app import app
 
 
 def issuance(hotkey: str, hours_ago: float, lasts_hours: float) -> Issuance:

@@ -28,13 +28,13 @@ from tests.integration.operator_view import until
 from tests.integration.people import keypair, legacy, raw_connection, signed_headers
 from tests.integration.test_folder_access import PATH, asked
 from tests.unit.fakes import MINER_HOTKEY
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol import commitments
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.subjects import EPOCH, request
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 UPLOAD = "/api/v1/s3-access/validator-upload"
 

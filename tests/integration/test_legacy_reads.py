@@ -15,11 +15,11 @@ from storage.database import open_engine
 from storage.tables import CredentialIssuance, MinerSubmission
 from tests.integration.people import ask, client, keypair, legacy, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import fetch
 from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 from zipcast.selection import seeds
-from zipcast.uploads import fetch
 
 EPOCH = "/api/v1/zipcode-assignments/epoch/"
 STATUS = "/api/v1/zipcode-assignments/status"

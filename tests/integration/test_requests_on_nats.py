@@ -9,7 +9,8 @@ import pytest
 
 from tests.integration.people import ask, client, keypair, raw_connection, signed_headers, trust_of
 from tests.integration.processes import is_alive
-from zipcast.client import ZipcastClient
+from zipcast.client.client import ZipcastClient
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol import subjects
 from zipcast.protocol.calendar import EpochCalendar
@@ -18,7 +19,6 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.base import parse_error, stated_server_time
 from zipcast.protocol.messages.status import StatusRequest
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 
 async def refusal(ready: Ready, name: str, verb: Verb, body: bytes, **changed: object) -> ErrorCode:

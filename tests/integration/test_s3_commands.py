@@ -27,7 +27,7 @@ from storage.object_store import ObjectStore, ObjectStoreConfig
 from tests.integration.processes import wait_until
 from tests.integration.test_sealing import config as config_of
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
-from zipcast.cli import app
+from zipcast.cli.app import app
 from zipcast.clock import Clock, SystemClock
 
 DOCUMENTS = Path(__file__).parents[2] / "deploy" / "s3"

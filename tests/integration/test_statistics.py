@@ -4,7 +4,7 @@ import httpx
 
 from tests.integration.operator_view import until
 from tests.integration.people import client
-from zipcast.ready import Ready
+from zipcast.client.local_stack import Ready
 
 PATH = "/api/v1/zipcode-assignments/stats"
 

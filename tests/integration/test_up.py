@@ -11,7 +11,7 @@ import pytest
 
 from devstack.programs import REPOSITORY
 from tests.integration.processes import is_alive, wait_until, working_below
-from zipcast.ready import Ready
+from zipcast.client.local_stack import Ready
 
 pytestmark = [
     pytest.mark.long,

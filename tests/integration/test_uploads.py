@@ -14,9 +14,9 @@ from sqlalchemy import select
 from storage.database import open_engine
 from storage.tables import CredentialIssuance
 from tests.integration.people import client, fresh_grant, keypair, read_sealed
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import UploadError, fetch, post_file
 from zipcast.protocol.messages.access import S3Credentials
-from zipcast.ready import Ready
-from zipcast.uploads import UploadError, fetch, post_file
 
 CONTENT = b"listing,price\n" * 100
 

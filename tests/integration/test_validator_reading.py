@@ -15,11 +15,11 @@ from devstack.object_store import admin_client
 from devstack.stack import Stack
 from tests.integration.people import client, fresh_grant, keypair, legacy, read_sealed
 from tests.integration.test_uploads import CONTENT, s3_client
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import post_file
 from zipcast.protocol import commitments
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.errors import ErrorCode, ServiceError
-from zipcast.ready import Ready
-from zipcast.uploads import post_file
 
 NEW = b"changed\n" * 200
 

@@ -25,10 +25,10 @@ from tests.integration.operator_view import (
 )
 from tests.integration.people import ask, client, keypair, raw_connection, signed_headers
 from tests.integration.unopened import unopened
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -17,9 +17,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.commitments import connection_text
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
 
 TICK_SECONDS = 0.01
 RETRY_SECONDS = 0.5

@@ -24,10 +24,10 @@ from tests.integration.people import ask, keypair, legacy, raw_connection, signe
 from tests.integration.test_folder_access import PATH, asked
 from tests.security.flooder import Outcome, flooding
 from tests.security.raw_nats import publication
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 PER_SECOND = 20_000

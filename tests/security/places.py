@@ -22,10 +22,10 @@ from nats.aio.msg import Msg
 
 from devstack.stack import Stack
 from tests.integration.people import coldkey, keypair, raw_connection, signed_headers
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 Places = dict[str, bytes]
 ROLES = {"a stranger": None, "a miner": "miner-1", "a validator": "validator-1"}

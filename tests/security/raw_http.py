@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from zipcast.ready import Ready
+from zipcast.client.local_stack import Ready
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # After the last answer, in which a second one would have come.

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.commitments import connection_text
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
 
 PATIENCE_SECONDS = 5
 

@@ -10,10 +10,10 @@ from storage.tables import RequestRefusal
 from tests.integration.conftest import database
 from tests.integration.operator_view import refused_folder, until
 from tests.integration.people import ask, keypair, raw_connection
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 __all__ = ["database"]
 

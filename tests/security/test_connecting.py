@@ -8,9 +8,9 @@ from bittensor_core import CRYPTO_ED25519, ss58_decode, ss58_encode
 
 from tests.integration.people import keypair
 from tests.security.raw_nats import raw_nats
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
 
 REFUSED = b"-ERR 'Authorization Violation'"
 ZERO_KEY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"

@@ -26,12 +26,12 @@ from tests.integration.processes import GENEROUS, wait_until
 from tests.security.malformed import chooser, http_case, nats_case
 from tests.security.raw_http import connected, statuses
 from tests.security.raw_nats import RawNats, proven
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.errors import ERRORS
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.base import HEADER_ERROR
 from zipcast.protocol.verbs import MINER_VERBS, Verb
-from zipcast.ready import Ready
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 

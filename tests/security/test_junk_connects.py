@@ -8,8 +8,8 @@ import pytest
 
 from tests.integration.people import keypair
 from tests.security.raw_nats import raw_nats
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.ready import Ready
 
 FLOODERS = 40
 HONEST = 10

@@ -12,9 +12,9 @@ from tests.integration.people import ask, keypair, legacy, raw_connection
 from tests.integration.test_folder_access import PATH, asked
 from tests.security.raw_http import all_said, http_request
 from tests.security.raw_nats import raw_nats
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 FORGED = '{"at": "x", "level": "error", "process": "responder", "action": "injected_line"}'
 TEXTS = {

@@ -7,10 +7,10 @@ from tests.integration.operator_view import log_lines
 from tests.integration.people import ask, keypair, raw_connection
 from tests.integration.processes import wait_until
 from tests.security.raw_nats import proven, publication
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 HEADERS = {
     "no line end": b"NATS/1.0",

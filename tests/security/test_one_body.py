@@ -11,8 +11,8 @@ from tests.integration.operator_view import until
 from tests.integration.people import keypair
 from tests.integration.test_legacy_reads import STATUS, current, report, submission
 from tests.security.test_audit_trail import recorded
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth
-from zipcast.ready import Ready
 
 __all__ = ["current"]
 

@@ -13,9 +13,9 @@ from devstack.stack import Stack
 from tests.integration.operator_view import until
 from tests.integration.people import ask, keypair, legacy, raw_connection
 from tests.integration.test_folder_access import PATH, asked
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 pytestmark = pytest.mark.long  # stacks with the limits of production
 

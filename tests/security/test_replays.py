@@ -16,11 +16,11 @@ from tests.integration.people import coldkey, fresh_grant, keypair, legacy, raw_
 from tests.integration.test_folder_access import PATH, asked
 from tests.integration.test_issuing import UPLOAD, running
 from tests.security.replicas import actions, replica
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 pytestmark = pytest.mark.long  # two replicas of everything
 

@@ -18,10 +18,10 @@ from devstack.stack import Stack
 from tests.integration.people import ask, keypair, legacy, raw_connection
 from tests.integration.test_issuing import running
 from tests.integration.unopened import unopened
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 UPLOAD = "/api/v1/s3-access/validator-upload"

@@ -10,11 +10,11 @@ from bittensor_core import CRYPTO_ED25519
 from tests.integration.people import ask, keypair, legacy, raw_connection, signed_headers
 from tests.integration.test_folder_access import PATH, asked
 from tests.security.test_connecting import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE, misspelled
+from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 UPLOAD = "/api/v1/s3-access/validator-upload"

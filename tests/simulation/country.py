@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from operator_cli.simulate import read_pool
 from sample_data.make_zipcodes import country_rows, render_csv
-from zipcast.cli.simulate import read_pool
 from zipcast.selection.model import Candidate, SelectionSettings
 
 

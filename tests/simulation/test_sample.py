@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from operator_cli.simulate import read_pool
 from tests.simulation.shares import eligible
 from tests.simulation.tight import tight_epochs
-from zipcast.cli.simulate import read_pool
 from zipcast.protocol.calendar import EpochCalendar, parse_epoch_id
 from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, SelectionSettings

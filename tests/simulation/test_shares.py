@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from operator_cli.simulate import read_pool
 from tests.simulation.country import every_zipcode, rules_for
 from tests.simulation.shares import above_their_share, drawn_epochs, eligible, off_their_shares, too_far_off
-from zipcast.cli.simulate import read_pool
 from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]

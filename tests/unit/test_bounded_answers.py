@@ -10,7 +10,7 @@ import pytest
 from tests.contract.documents import consensus_reply, ended_epochs, epoch_message, pool_reply
 from tests.unit.fakes import SIGNER
 from zipcast.cli.epoch_sources import NatsSource
-from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody
+from zipcast.client.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody
 from zipcast.protocol.envelope import UnverifiedEnvelope, seal
 
 LIMIT = 100_000

@@ -6,7 +6,7 @@ import pytest
 
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT
-from zipcast.arrivals import Arrivals
+from zipcast.client.received_epochs import Arrivals
 from zipcast.protocol.calendar import format_epoch_id
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, seal
 from zipcast.protocol.hotkeys import Keypair

@@ -7,7 +7,8 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner, Result
 
-from zipcast.cli import app, console
+from zipcast.cli import console
+from zipcast.cli.app import app
 from zipcast.cli.console import open_console, show_table
 
 SHARED = ("ready", "nats", "signers", "network", "netuid", "wallet-path", "wallet", "hotkey")

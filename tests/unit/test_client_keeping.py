@@ -11,9 +11,9 @@ from nats.aio.msg import Msg
 
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
-from zipcast import client as client_module
-from zipcast.client import ZipcastClient
-from zipcast.connection import RefusedError, Server
+from zipcast.client import client as client_module
+from zipcast.client.client import ZipcastClient
+from zipcast.client.connection import RefusedError, Server
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, seal
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import HEADER_ERROR, error_body

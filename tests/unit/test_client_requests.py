@@ -18,13 +18,13 @@ from tests.unit.fakes import (
     VALIDATOR_HOTKEY,
     FakeClock,
 )
+from zipcast.client.signed_requests import Requester
 from zipcast.protocol import btauth, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.access import MinerUploadReply, MinerUploadRequest
 from zipcast.protocol.messages.base import HEADER_ERROR, error_body
 from zipcast.protocol.verbs import Verb
-from zipcast.requester import Requester
 
 Answer = Callable[[dict[str, str]], Awaitable[Msg]]
 TWO_SIGNERS = frozenset({SIGNER_HOTKEY, VALIDATOR_HOTKEY})

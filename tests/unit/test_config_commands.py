@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from broker_service.keyring import read_keys
-from zipcast.cli import app
-from zipcast.cli.config import settings_classes
+from operator_cli.config import settings_classes
+from zipcast.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / ".env.example"

@@ -3,6 +3,7 @@ what they take it for. No engine is needed: schemas, linters and nats-server its
 
 import re
 import subprocess
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from ruamel.yaml import YAML
 
 from broker_service.keyring import create_keys, write_keys
 from devstack.programs import wheel_program
+from operator_cli.config import settings_classes
 from runtime.settings import unknown_name
-from zipcast.cli.config import settings_classes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")
@@ -28,6 +29,10 @@ NATS_CONF = (REPOSITORY / "nats.conf").read_text()
 KEYS = create_keys()
 INSTRUCTIONS = DockerfileParser(str(REPOSITORY / "Dockerfile")).structure
 CODE = re.compile(r"^(?:from|import) (\w+)", re.M)
+# {what lies in the repository: where it is in the distribution of the services}
+DISTRIBUTED: dict[str, str] = tomllib.loads((REPOSITORY / "packaging/server/pyproject.toml").read_text())[
+    "tool"
+]["hatch"]["build"]["targets"]["wheel"]["force-include"]
 
 
 def values(example: str) -> dict[str, str]:
@@ -200,14 +205,19 @@ def test_what_is_copied_into_the_image_exists_and_is_let_through() -> None:
             assert f"!{source}" in ignored, source
 
 
-def test_every_package_that_the_processes_import_is_in_the_image() -> None:
-    copied = {line.split()[0] for line in instructions("COPY")}
+def test_every_package_that_the_server_s_distribution_holds_is_in_the_image() -> None:
+    copied = {source for line in instructions("COPY") for source in line.split()[:-1]}
+    assert {source.removeprefix("../../") for source in DISTRIBUTED} <= copied
+
+
+def test_every_package_that_the_server_s_distribution_imports_is_one_of_its_own_or_the_clients() -> None:
+    held = set(DISTRIBUTED.values())
     ours = {path.parent.name for path in REPOSITORY.glob("*/__init__.py")}
-    for package in ("schedulers", "broker_service", "http_bridge", "runtime", "storage", "migrations"):
+    for package in held & ours:
         imported = {
             name for path in (REPOSITORY / package).rglob("*.py") for name in CODE.findall(path.read_text())
         }
-        assert imported & ours <= copied, package
+        assert imported & ours <= held | {"zipcast"}, package
 
 
 def test_the_image_runs_as_nobody_in_particular() -> None:
@@ -220,7 +230,7 @@ def test_the_image_s_mark_of_readiness_is_the_one_that_health_looks_for() -> Non
     named = dict(pair.split("=", 1) for pair in environment.split())
     assert named.pop("READY_FILE") in instructions("HEALTHCHECK")[0]
     assert SERVICES["bridge"]["tmpfs"] == ["/tmp"]
-    assert named.keys() == {"PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
+    assert named.keys() == {"PATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"}
     assert all("ready_file" in settings.model_fields for settings in SETTINGS.values())
 
 

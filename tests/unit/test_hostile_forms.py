@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zipcast.uploads import UploadError, post_file
+from zipcast.client.transfers import UploadError, post_file
 
 NOWHERE = "http://127.0.0.1:99999/bucket"
 

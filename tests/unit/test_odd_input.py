@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from zipcast.cli import app
+from zipcast.cli.app import app
 
 
 def end(*arguments: str) -> tuple[int, str]:
@@ -29,7 +29,7 @@ def noise(tmp_path: Path) -> Path:
     [
         ("config", "check", "schedulers"),
         ("simulate", "--epochs", "1"),
-        ("epoch", "next", "--preview"),
+        ("epoch", "preview"),
         ("s3", "check"),
     ],
 )

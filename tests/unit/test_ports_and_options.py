@@ -13,7 +13,7 @@ from devstack.keeper import Backoff
 from devstack.options import StackOptions, parse_epoch_length, parse_settings
 from devstack.ports import HOST, PAIR_OFFSET, Ports, chosen_ports, is_free
 from devstack.state import State
-from zipcast.ready import NotReadyError, Ready, ReadyObjectStore
+from zipcast.client.local_stack import NotReadyError, Ready, ReadyObjectStore
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("20s", 20), ("2m", 120), ("4h", 14_400), ("60", 60)])

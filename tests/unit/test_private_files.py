@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from zipcast.private_files import write_private
+from zipcast.client.private_files import write_private
 
 
 def test_only_its_owner_may_read_it_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

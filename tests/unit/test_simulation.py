@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from devstack.simulation_plot import draw
-from zipcast.cli import app
+from zipcast.cli.app import app
 from zipcast.protocol.calendar import EpochCalendar, parse_epoch_id
 from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, MarketTier, SelectionSettings

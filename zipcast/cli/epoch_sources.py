@@ -14,7 +14,7 @@ from typing import Annotated, Protocol
 import typer
 from pydantic import ValidationError
 
-from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.bridge_requests import HttpOption, address_of, get, get_page
 from zipcast.cli.console import echo
 from zipcast.cli.session import (
     DEFAULT_READY,
@@ -30,7 +30,8 @@ from zipcast.cli.session import (
     resolve,
     trust_of,
 )
-from zipcast.client import ZipcastClient
+from zipcast.client.client import ZipcastClient
+from zipcast.client.wallets import load_hotkey
 from zipcast.protocol import btauth
 from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -43,7 +44,6 @@ from zipcast.protocol.messages.history import (
     ExportedEpochs,
 )
 from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply
-from zipcast.wallets import load_hotkey
 
 FromOption = Annotated[str, typer.Option("--from", help="http, nats, or a file of `zipcast epoch export`.")]
 MostOption = Annotated[

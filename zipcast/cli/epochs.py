@@ -9,15 +9,13 @@ import typer
 from pydantic import AliasPath, BaseModel, Field
 from rich.table import Table
 
-from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.bridge_requests import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
-from zipcast.cli.config import EnvFiles
 from zipcast.cli.console import echo, out, show_table
 from zipcast.cli.epoch_sources import Sourced, sourced
-from zipcast.cli.preview import show_preview
 from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
-from zipcast.private_files import write_private
+from zipcast.client.private_files import write_private
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.history import EndedEpochReply, ExportedEpoch, ExportedEpochs
@@ -93,19 +91,8 @@ async def export(
 
 
 @epochs_app.command("next")
-def next_epoch(
-    preview: Annotated[
-        bool, typer.Option("--preview", help="What it assigns; takes the scheduler's settings and secrets.")
-    ] = False,
-    env_file: EnvFiles = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The preview as JSON alone.")] = False,
-    http: HttpOption = None,
-    ready: ReadyOption = DEFAULT_READY,
-) -> None:
-    """Show when the next epoch starts; with --preview also what it assigns, for the operator alone."""
-    if preview:
-        show_preview(env_file, as_json=as_json)
-        return
+def next_epoch(http: HttpOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
+    """Show when the next epoch starts."""
     with reported():
         answer = get(address_of(http, ready), "/api/v1/zipcode-assignments/stats")
         told = _Statistics.model_validate_json(answer)

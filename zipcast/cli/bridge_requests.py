@@ -7,11 +7,11 @@ from typing import Annotated
 import httpx
 import typer
 
-from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_sync_client
+from zipcast.client.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_sync_client
+from zipcast.client.local_stack import NotReadyError, Ready
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.messages.history import EndedEpochsReply
-from zipcast.ready import NotReadyError, Ready
 
 TIMEOUT_SECONDS = 10.0
 WHOLE_ANSWER_SECONDS = 120.0

@@ -3,6 +3,7 @@
 Owns which request and reply belong to which verb, and the paging of long answers.
 """
 
+from zipcast.client.signed_requests import Requester
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.access import (
     MinerListReply,
@@ -24,7 +25,6 @@ from zipcast.protocol.messages.results import (
 )
 from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.protocol.verbs import Verb
-from zipcast.requester import Requester
 
 
 class Requests:

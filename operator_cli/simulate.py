@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from zipcast.cli.config import env_values
+from operator_cli.config import env_values
+from operator_cli.database import local_stack_packages
 from zipcast.cli.console import err, fail, out
-from zipcast.cli.database import server_packages
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection.data_age import count_too_old
 from zipcast.selection.eligibility import hideable
@@ -84,11 +84,11 @@ def simulate_epochs(
 def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSettings, HoneypotSettings]:
     """The defaults, but for what the file says of them, but for NAME=VALUE of `changes`. Exits naming what
     is no setting of selection or breaks a rule."""
-    with server_packages():
-        from pydantic import ValidationError
+    from pydantic import ValidationError
 
-        from runtime.settings import first_rule
-        from schedulers.rule_settings import RuleSettings
+    from runtime.settings import first_rule
+    from schedulers.rule_settings import RuleSettings
+
     known = {name.upper(): name for name in RuleSettings.model_fields}
     stated = env_values(env_file) if env_file else {}
     values = {known[name]: value for name, value in stated.items() if name in known and value}
@@ -105,7 +105,7 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
 
 def read_pool(zipcodes: Path | None) -> list[Candidate]:
     """Return the zipcodes that an import of the file, or of the sample, would accept."""
-    with server_packages():
+    with local_stack_packages():
         from devstack.data import SAMPLE_ZIPCODES
         from storage.candidates import as_candidate
         from storage.zipcode_file import ZipcodeFile
@@ -188,7 +188,7 @@ def _draw(
     eligible: int,
     report: list[tuple[str, str]],
 ) -> None:
-    with server_packages():
+    with local_stack_packages():
         from devstack.simulation_plot import draw
     try:
         draw(path, epochs, settings, eligible, report)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import httpx
 
-from zipcast.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_client
+from zipcast.client.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_client
 from zipcast.protocol.messages.results import ReportedFile
 
 TIMEOUT_SECONDS = 60.0

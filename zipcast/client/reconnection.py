@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import nats.errors
 from nats.aio.client import Callback, Client
 
+from zipcast.client.connection import CertificateError, RefusedError, Server, close
 from zipcast.clock import Clock
-from zipcast.connection import CertificateError, RefusedError, Server, close
 
 log = logging.getLogger(__name__)
 

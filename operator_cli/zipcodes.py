@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from operator_cli.database import DatabaseOption, chosen_database, run_on_database
 from zipcast.cli.console import echo, err, fail
-from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database, server_packages
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 if TYPE_CHECKING:
@@ -59,15 +59,15 @@ def import_file(
     """Import zipcodes: one transaction, one version. Rejected rows are named.
 
     Exit status 3 if rows were rejected, 1 if the file could not be imported."""
-    with server_packages():
-        from storage.zipcode_file import FileFormat
-        from storage.zipcode_import import (
-            ImportOptions,
-            ImportReport,
-            NothingAcceptedError,
-            import_zipcodes,
-        )
-        from storage.zipcode_rows import ImportFileError
+    from storage.zipcode_file import FileFormat
+    from storage.zipcode_import import (
+        ImportOptions,
+        ImportReport,
+        NothingAcceptedError,
+        import_zipcodes,
+    )
+    from storage.zipcode_rows import ImportFileError
+
     options = ImportOptions(
         file_format=FileFormat(file_format) if file_format else None,
         mapping=_mapping(mapping or []),
@@ -155,8 +155,7 @@ def list_zipcodes(
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """The newest version of every active zipcode."""
-    with server_packages():
-        from storage import zipcode_versions
+    from storage import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[StoredZipcode]":
         async with engine.connect() as connection:
@@ -179,8 +178,7 @@ def show_zipcode(
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """One zipcode as it stands, and every version that wrote it."""
-    with server_packages():
-        from storage import zipcode_versions
+    from storage import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[tuple[StoredZipcode, Version]]":
         async with engine.connect() as connection:
@@ -223,8 +221,7 @@ def activate(
 
 
 def _set_active(url: str, zipcodes: list[str], active: bool, reason: str) -> None:
-    with server_packages():
-        from storage.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
+    from storage.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
 
     async def work(engine: "AsyncEngine") -> "ActivityChange":
         return await set_active(engine, zipcodes, active=active, now=datetime.now(UTC), reason=reason)
@@ -243,8 +240,7 @@ def list_imports(
     as_json: JsonOption = False, database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY
 ) -> None:
     """All versions, oldest first."""
-    with server_packages():
-        from storage import zipcode_versions
+    from storage import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[Version]":
         async with engine.connect() as connection:
@@ -267,8 +263,7 @@ def show_import(
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """Show one version as it was: the zipcodes in force then, by state and by tier."""
-    with server_packages():
-        from storage import zipcode_versions
+    from storage import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "tuple[Version | None, list[StoredZipcode]]":
         async with engine.connect() as connection:

@@ -20,18 +20,18 @@ import nats.errors
 from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
-from zipcast.arrivals import Arrivals, ReceivedEpoch, Via
+from zipcast.client.connection import Server, close, connect
+from zipcast.client.received_epochs import Arrivals, ReceivedEpoch, Via
+from zipcast.client.reconnection import ConnectionKeeper
+from zipcast.client.requests import Requests
+from zipcast.client.signed_requests import ConnectionLostError, Requester
 from zipcast.clock import Clock, SystemClock
-from zipcast.connection import Server, close, connect
-from zipcast.keeper import ConnectionKeeper
 from zipcast.protocol import subjects
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch
 from zipcast.protocol.errors import ServiceError
 from zipcast.protocol.hotkeys import Hotkey, Signer
 from zipcast.protocol.messages.base import HEADER_STORED_AT
 from zipcast.protocol.verbs import Verb
-from zipcast.requester import ConnectionLostError, Requester
-from zipcast.requests import Requests
 
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from operator_cli.database import DatabaseOption, chosen_database, run_on_database
 from zipcast.cli.console import show_table
-from zipcast.cli.database import DatabaseOption, chosen_database, run_on_database
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 

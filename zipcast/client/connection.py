@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import nats.errors
 from nats.aio.client import Callback, Client, ErrorCallback
 
-from zipcast.encrypted import EncryptedClient
+from zipcast.client.nats_client import EncryptedClient
 from zipcast.protocol.commitments import LOOPBACK_AUDIENCE, connection_text
 from zipcast.protocol.hotkeys import Signer, parse_hotkey
 from zipcast.protocol.subjects import inbox_prefix

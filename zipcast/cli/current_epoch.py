@@ -4,12 +4,12 @@ from pathlib import Path
 
 import nats.errors
 
-from zipcast.client import ZipcastClient
+from zipcast.client.client import ZipcastClient
+from zipcast.client.local_stack import Ready
+from zipcast.client.wallets import load_hotkey, wallet_names
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.errors import ServiceError
 from zipcast.protocol.hotkeys import parse_hotkey
-from zipcast.ready import Ready
-from zipcast.wallets import load_hotkey, wallet_names
 
 
 async def describe_current(ready: Ready) -> str:

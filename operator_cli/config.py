@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from zipcast.cli.console import err, out
-from zipcast.cli.database import server_packages
 
 if TYPE_CHECKING:
     from runtime.settings import EnvironmentSettings
@@ -42,8 +41,8 @@ def read_env_files(paths: list[Path] | None) -> None:
 
 def env_values(path: Path) -> dict[str, str]:
     """Return the settings in a file. Exits naming a file that cannot be read."""
-    with server_packages():
-        from dotenv import dotenv_values
+    from dotenv import dotenv_values
+
     try:
         return {name: value for name, value in dotenv_values(path).items() if value is not None}
     except (OSError, UnicodeDecodeError) as error:
@@ -52,8 +51,7 @@ def env_values(path: Path) -> dict[str, str]:
 
 
 def settings_classes() -> "dict[str, type[EnvironmentSettings]]":
-    with server_packages():
-        return {process: _settings_class(where) for process, where in SETTINGS.items()}
+    return {process: _settings_class(where) for process, where in SETTINGS.items()}
 
 
 def known_settings() -> frozenset[str]:
@@ -75,8 +73,8 @@ def check(
     """Show what PROCESS would run with, secrets hidden; exit status 2 if its settings stop it."""
     if process not in SETTINGS:
         raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
-    with server_packages():
-        from runtime.settings import load
+    from runtime.settings import load
+
     read_env_files(env_file)
     settings = load(settings_classes()[process])
     table = Table("variable", "value", "", box=None, pad_edge=False)
@@ -92,6 +90,6 @@ def _shown(value: object) -> str:
 @config_app.command("example")
 def example() -> None:
     """Print `.env.example`: every variable of every process."""
-    with server_packages():
-        from runtime.env_example import render
+    from runtime.env_example import render
+
     typer.echo(render(settings_classes()), nl=False)

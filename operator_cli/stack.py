@@ -1,5 +1,4 @@
-"""Defines the operator's `up`, `demo` and `migrate`. They need the server's packages, which the
-wheel that miners install does not bring; without them each says what is missing."""
+"""Defines the operator's `up`, `demo` and `migrate`."""
 
 import asyncio
 from pathlib import Path
@@ -7,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from zipcast.cli.config import known_settings
+from operator_cli.config import known_settings
+from operator_cli.database import DatabaseOption, chosen_database, database_faults, local_stack_packages
 from zipcast.cli.console import out
-from zipcast.cli.current_line import describe_current
-from zipcast.cli.database import DatabaseOption, chosen_database, database_faults, server_packages
+from zipcast.cli.current_epoch import describe_current
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 
@@ -30,7 +29,7 @@ def up(
     ] = None,
 ) -> None:
     """Run the whole system on this machine, until Ctrl-C."""
-    with server_packages():
+    with local_stack_packages():
         from devstack.errors import InvalidOptionError
         from devstack.options import StackOptions, parse_epoch_length, parse_settings
         from devstack.up import run_up
@@ -50,15 +49,15 @@ def up(
 
 def demo() -> None:
     """Three short epochs with miners and validators, live; exit 0 only if nothing was missing."""
-    with server_packages():
+    with local_stack_packages():
         from devstack.demo import run_demo
     raise typer.Exit(asyncio.run(run_demo(out)))
 
 
 def migrate_database(database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
     """Bring the database to the newest schema."""
-    with server_packages():
-        from storage.migrate import migrate
+    from storage.migrate import migrate
+
     url = chosen_database(database_url, ready)
     with database_faults():
         migrate(url)

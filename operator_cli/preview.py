@@ -1,4 +1,4 @@
-"""Shows the operator what the next epoch assigns: `zipcast epoch next --preview`.
+"""Shows the operator what the next epoch assigns: `zipcast epoch preview`.
 
 Asks no service. It reads the scheduler's own settings, with the secret behind the seeds, and its database:
 whoever has these knows the future anyway, and nobody else can learn it from here.
@@ -9,22 +9,27 @@ import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.table import Table
 
-from zipcast.cli.config import read_env_files
+from operator_cli.config import EnvFiles, read_env_files
+from operator_cli.database import database_faults
 from zipcast.cli.console import fail, out
-from zipcast.cli.database import database_faults, server_packages
 
 if TYPE_CHECKING:
     from schedulers.preview import Preview
     from schedulers.settings import SchedulerSettings
 
 
-def show_preview(env_files: list[Path] | None, *, as_json: bool) -> None:
-    """Exit status 1 where the next epoch could not be prepared."""
-    shown = _preview(env_files)
+def show_preview(
+    env_file: EnvFiles = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the preview as JSON.")] = False,
+) -> None:
+    """Show what the next epoch assigns. Needs the scheduler's settings and secrets; exit status 1 if the
+    epoch could not be prepared."""
+    shown = _preview(env_file)
     if as_json:
         sys.stdout.write(_document(shown))
     else:
@@ -32,13 +37,13 @@ def show_preview(env_files: list[Path] | None, *, as_json: bool) -> None:
 
 
 def _preview(env_files: list[Path] | None) -> "Preview":
-    with server_packages():
-        from runtime.settings import load
-        from schedulers.prepare import MessageTooLargeError
-        from schedulers.seed_secrets import UnknownSecretError
-        from schedulers.settings import SchedulerSettings
-        from schedulers.target_override import NothingImportedError
-        from zipcast.selection.model import PoolTooSmallError
+    from runtime.settings import load
+    from schedulers.prepare import MessageTooLargeError
+    from schedulers.seed_secrets import UnknownSecretError
+    from schedulers.settings import SchedulerSettings
+    from schedulers.target_override import NothingImportedError
+    from zipcast.selection.model import PoolTooSmallError
+
     read_env_files(env_files)
     settings = load(SchedulerSettings)
     try:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from zipcast.cli.console import fail, out
-from zipcast.cli.database import server_packages
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys of the NATS users, the signer and the seeds.")
 
@@ -16,8 +15,8 @@ def init(
     folder: Annotated[Path, typer.Option(help="Where the files go; readable by you alone.")] = Path("keys"),
 ) -> None:
     """Make every key of a deployment: one file of variables a process, and nats.env for nats-server."""
-    with server_packages():
-        from broker_service.keyring import create_keys, write_keys
+    from broker_service.keyring import create_keys, write_keys
+
     keys = create_keys()
     try:
         write_keys(folder, keys)

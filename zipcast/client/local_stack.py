@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from zipcast.private_files import write_private
+from zipcast.client.private_files import write_private
 
 
 class NotReadyError(Exception):

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich.text import Text
 
-from zipcast.cli.config import EnvFiles, read_env_files
+from operator_cli.config import EnvFiles, read_env_files
 from zipcast.cli.console import fail, out
-from zipcast.cli.database import server_packages
 from zipcast.clock import SystemClock
 from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
 
@@ -91,8 +90,8 @@ def revoked(env_file: EnvFiles = None) -> None:
 @s3_app.command("revoke-sessions")
 def revoke_sessions() -> None:
     """Print the inline policy that ends every session issued until now, for `aws iam put-role-policy`."""
-    with server_packages():
-        from storage.revocation import older_sessions_policy
+    from storage.revocation import older_sessions_policy
+
     typer.echo(older_sessions_policy(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")))
 
 
@@ -109,9 +108,9 @@ def _change_revoked(
 
 
 def _settings(env_file: list[Path] | None) -> "ObjectStoreSettings":
-    with server_packages():
-        from runtime.object_store_settings import ObjectStoreSettings
-        from runtime.settings import load
+    from runtime.object_store_settings import ObjectStoreSettings
+    from runtime.settings import load
+
     read_env_files(env_file)
     return load(ObjectStoreSettings)
 
@@ -131,9 +130,9 @@ def _nobody() -> Hotkey:
 @contextmanager
 def _provider_faults() -> Iterator[None]:
     """Return the provider's text as one line."""
-    with server_packages():
-        from storage.bucket_policies import BucketPolicyError
-        from storage.revocation import RevocationError
+    from storage.bucket_policies import BucketPolicyError
+    from storage.revocation import RevocationError
+
     try:
         yield
     except (BucketPolicyError, RevocationError) as error:

@@ -10,9 +10,10 @@ from typing import Self
 import nats.errors
 from nats.aio.client import Callback, Client
 
+from zipcast.client.connection import Server, connect
+from zipcast.client.reconnection import ConnectionKeeper
+from zipcast.client.signed_requests import Requester
 from zipcast.clock import Clock, SystemClock
-from zipcast.connection import Server, connect
-from zipcast.keeper import ConnectionKeeper
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Signer
 from zipcast.protocol.messages.admin import (
@@ -23,7 +24,6 @@ from zipcast.protocol.messages.admin import (
     CommandsListRequest,
 )
 from zipcast.protocol.verbs import VERB_OF, Verb
-from zipcast.requester import Requester
 
 
 class AdminClient:

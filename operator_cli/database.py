@@ -1,6 +1,6 @@
 """Finds the database of an operator's command, and turns each of its faults into one line.
 
-The server's packages are not in the wheel that miners install, so they are imported when called.
+Packages of the services are imported when a command runs, so that `zipcast --help` starts fast.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from zipcast.cli.console import fail
-from zipcast.ready import NotReadyError, Ready
+from zipcast.client.local_stack import NotReadyError, Ready
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,12 +26,12 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def server_packages() -> Iterator[None]:
-    """Turns a missing package into one line."""
+def local_stack_packages() -> Iterator[None]:
+    """Turn a missing package of the local stack into one line."""
     try:
         yield
     except ModuleNotFoundError as error:
-        fail(f"this command needs a checkout of Zipcast with `make env` ({error.name} is missing)")
+        fail(f"{error.name} is not installed: pip install 'zipcast-server[devstack]'")
 
 
 def chosen_database(database_url: str | None, ready: Path) -> str:
@@ -45,12 +45,12 @@ def chosen_database(database_url: str | None, ready: Path) -> str:
 @contextmanager
 def database_faults() -> Iterator[None]:
     """Turns what PostgreSQL says into one line. None of it repeats the URL, which has a password."""
-    with server_packages():
-        import asyncpg
-        from sqlalchemy.exc import DBAPIError
+    import asyncpg
+    from sqlalchemy.exc import DBAPIError
 
-        from storage.database import DATABASE_ERRORS, DatabaseUrlError
-        from storage.migrate import ForeignSchemaError
+    from storage.database import DATABASE_ERRORS, DatabaseUrlError
+    from storage.migrate import ForeignSchemaError
+
     try:
         yield
     except ForeignSchemaError as error:

@@ -3,14 +3,16 @@
 Owns options and output. A command that failed is one line and exit status 1.
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from zipcast.cli.command import admin_command
+from operator_cli.admin_client import AdminClient
+from zipcast.cli.command import Work, with_options_of
 from zipcast.cli.console import fail, out
-from zipcast.cli.session import Session
+from zipcast.cli.session import Session, resolve
 from zipcast.protocol.messages.admin import (
     AdminCommand,
     AdminCommandReply,
@@ -33,6 +35,12 @@ epoch_app = typer.Typer(no_args_is_help=True, help="Epochs, by hand.")
 target_app = typer.Typer(no_args_is_help=True, help="How much an epoch assigns.")
 admin_app.add_typer(epoch_app, name="epoch")
 admin_app.add_typer(target_app, name="target")
+
+
+def admin_command(work: Work) -> Callable[..., None]:
+    """Turn `work`, whose first parameter is a Session, into a command; the local stack's admin is the
+    default."""
+    return with_options_of(resolve, work, local_wallets="admin_wallets")
 
 
 EpochArgument = Annotated[str, typer.Argument(metavar="EPOCH", show_default=False)]
@@ -97,7 +105,7 @@ async def commands(
     as_json: JsonOption = False,
 ) -> None:
     """The newest commands of all admins, or one and what it came to."""
-    async with session.admin() as client:
+    async with AdminClient(session.servers, session.keypair(), session.trust) as client:
         if command_id is not None:
             _show(await client.command(command_id), as_json)
             return
@@ -109,7 +117,7 @@ async def commands(
 
 
 async def _do(session: Session, command: AdminCommand, as_json: bool) -> None:
-    async with session.admin() as client:
+    async with AdminClient(session.servers, session.keypair(), session.trust) as client:
         _show(await client.do(command), as_json)
 
 
