@@ -13,7 +13,7 @@ COPY migrations ./migrations
 COPY zipcast ./zipcast
 COPY storage ./storage
 COPY access ./access
-COPY runtime ./runtime
+COPY service ./service
 COPY schedulers ./schedulers
 COPY broker_service ./broker_service
 COPY http_bridge ./http_bridge

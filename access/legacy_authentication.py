@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from access.authentication import digest
 from access.requests import Arrival, Fields, Proof
-from runtime.asking import epoch_start
+from service.database_reads import epoch_start
 from zipcast.protocol import btauth, commitments
 from zipcast.protocol.commitments import UnverifiedCommitment
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 from access.authentication import SignedRequest
 from access.legacy_authentication import LegacyRequest, named_coldkey
+from access.rate_limits import Limits, Quota
 from access.requests import Admission, Arrival, Caller, Unverified, refused_as
-from runtime.limits import Limits, Quota
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from runtime.limits import Quota
-from runtime.source_addresses import stated_address
+from access.rate_limits import Quota
+from access.source_addresses import stated_address
 from zipcast.protocol import subjects
 from zipcast.protocol.btauth import HEADER_HOTKEY
 from zipcast.protocol.errors import ServiceError

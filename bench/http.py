@@ -37,7 +37,7 @@ STATIC = """
 import asyncio, sys
 from fastapi import FastAPI, Request
 from starlette.responses import Response
-from runtime.http_server import Server
+from service.http_server import Server
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 body = b"x" * int(sys.argv[2])
 @app.get("/static")

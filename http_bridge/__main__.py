@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from access.doorway import Doorway
+from access.access_control import Doorway
 from http_bridge.access import Access
 from http_bridge.app import Bridge, build
 from http_bridge.assignments import Assignments
@@ -18,13 +18,13 @@ from http_bridge.ready_replies import ReadyReplies
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from http_bridge.stream import Listeners
-from runtime import process
-from runtime.epoch_pools import EpochPools
-from runtime.epoch_results import EpochResultsReader
-from runtime.http_server import Server
-from runtime.nats_connection import Link
-from runtime.process import Lifecycle
-from runtime.settings import load
+from service import lifecycle
+from service.epoch_pools import EpochPools
+from service.epoch_results import EpochResultsReader
+from service.http_server import Server
+from service.lifecycle import Lifecycle
+from service.nats_connection import Link
+from service.settings import load
 from zipcast.protocol.subjects import EPOCH
 from zipcast.protocol.verbs import VERBS, Verb
 
@@ -122,7 +122,7 @@ def _ops(settings: BridgeSettings, doorway: Doorway, bridge: Bridge) -> Ops:
 
 def main() -> int:
     settings = load(BridgeSettings)
-    return process.run(
+    return lifecycle.run(
         "http_bridge", settings, lambda life: serve(settings, life), grace_seconds=FINISH_SECONDS + 2
     )
 

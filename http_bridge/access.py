@@ -9,10 +9,10 @@ from typing import Final, Literal
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from access.source_addresses import UNKNOWN, stated_address
 from http_bridge.metrics import BridgeMetrics
-from runtime import logs
-from runtime.correlation import HTTP_HEADER, correlated, correlation_id
-from runtime.source_addresses import UNKNOWN, stated_address
+from service import logs
+from service.correlation import HTTP_HEADER, correlated, correlation_id
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode
 

@@ -7,6 +7,8 @@ from starlette.responses import Response
 
 from access.legacy_authentication import named_epoch
 from access.pipeline import Pipeline
+from access.rate_limits import Limits, Rules
+from access.refusal_log import RefusalTrail, note_admin_request
 from access.requests import Admission, Arrival, Fields, VerifiedRefusalError
 from http_bridge import errors, facts, limits, requests
 from http_bridge.access import client_address
@@ -19,12 +21,10 @@ from http_bridge.history import EndedEpochsQuery, PublicHistory
 from http_bridge.pages import add_pages
 from http_bridge.statistics import PublicStatistics, StatisticsReply
 from http_bridge.stream import Listeners
-from runtime.current_epoch import CurrentEpoch
-from runtime.epoch_pools import EpochPools, pool_request
-from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.limits import Limits, Rules
-from runtime.probes import REMEMBERED_SECONDS
-from runtime.refusals import RefusalTrail, note_admin_request
+from service.current_epoch import CurrentEpoch
+from service.epoch_pools import EpochPools, pool_request
+from service.epoch_results import EpochResultsReader, consensus_request
+from service.probes import REMEMBERED_SECONDS
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.base import WireModel

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.current_reply import assignment_fields
-from runtime.asking import record_of, require_detail
+from service.database_reads import record_of, require_detail
 from storage import epochs, honeypots
 from storage.epochs import StoredEpoch
 from storage.honeypots import Revelation

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from http_bridge.access import CUT_OFF, LONGEST_PATH, mark
 from http_bridge.error_reply import error_reply
 from http_bridge.front import allowed_methods
-from runtime import logs
+from service import logs
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.asking import record_of
+from service import logs
+from service.database_reads import record_of
 from storage import history
 from zipcast.clock import Clock
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify

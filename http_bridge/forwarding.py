@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from access.requests import Arrival
 from http_bridge.metrics import BridgeMetrics
-from runtime import logs
+from service import logs
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.base import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, parse_error

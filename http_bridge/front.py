@@ -15,13 +15,13 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from access.rate_limits import Limits
 from http_bridge.access import METHOD_SENT, client_address, mark
 from http_bridge.current_reply import accepts_gzip
 from http_bridge.error_reply import error_reply
 from http_bridge.hot_path import HotPath
-from runtime.correlation import HTTP_HEADER
-from runtime.http_server import require_small_head
-from runtime.limits import Limits
+from service.correlation import HTTP_HEADER
+from service.http_server import require_small_head
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 

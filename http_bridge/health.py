@@ -12,12 +12,12 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from access.rate_limits import Limits
 from http_bridge.forwarding import Forwarder
-from runtime.current_epoch import CurrentEpoch
-from runtime.limits import Limits
-from runtime.probes import Check, Finding, Probes
-from runtime.registry import RegistryView
-from runtime.vitals import Vitals
+from service.current_epoch import CurrentEpoch
+from service.probes import Check, Finding, Probes
+from service.process_status import Vitals
+from service.registry import RegistryView
 from storage import epoch_health
 from storage.data_age import read_data_now
 from zipcast.protocol.errors import ErrorCode, ServiceError

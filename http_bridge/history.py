@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.ready_replies import ReadyReplies, ReadyReply
-from runtime.asking import epoch_start, record_of
+from service.database_reads import epoch_start, record_of
 from storage import history
 from storage.history import PastEpoch
 from zipcast.protocol.calendar import EpochInterval

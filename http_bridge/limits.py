@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from runtime.limits import Rule, Rules
+from access.rate_limits import Rule, Rules
 from zipcast.protocol.messages.base import WireModel
 
 

@@ -16,10 +16,10 @@ from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PageRequest
 from http_bridge.metrics import REQUESTS
 from http_bridge.stream import Listeners
-from runtime import logs
-from runtime.current_epoch import CurrentEpoch
-from runtime.registry import RegistryView
-from runtime.vitals import Page, Vitals
+from service import logs
+from service.current_epoch import CurrentEpoch
+from service.process_status import Page, Vitals
+from service.registry import RegistryView
 from zipcast.client.http import open_client
 from zipcast.protocol.errors import ServiceError
 from zipcast.protocol.messages.base import WireModel, WireTime

@@ -12,8 +12,8 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.history import came_too_late
-from runtime import logs
-from runtime.current_epoch import CurrentEpoch
+from service import logs
+from service.current_epoch import CurrentEpoch
 from storage.database import DATABASE_ERRORS
 from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
 from zipcast.clock import Clock

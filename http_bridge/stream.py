@@ -19,8 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 from access.requests import Proof
 from http_bridge.access import METHOD_SENT
 from http_bridge.feed import EpochFeed
-from runtime import logs
-from runtime.registry import RegistryView
+from service import logs
+from service.registry import RegistryView
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

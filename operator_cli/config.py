@@ -11,7 +11,7 @@ from rich.table import Table
 from zipcast.cli.console import err, out
 
 if TYPE_CHECKING:
-    from runtime.settings import EnvironmentSettings
+    from service.settings import EnvironmentSettings
 
 config_app = typer.Typer(no_args_is_help=True, help="Settings of the processes.")
 
@@ -73,7 +73,7 @@ def check(
     """Show what PROCESS would run with, secrets hidden; exit status 2 if its settings stop it."""
     if process not in SETTINGS:
         raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
-    from runtime.settings import load
+    from service.settings import load
 
     read_env_files(env_file)
     settings = load(settings_classes()[process])
@@ -90,6 +90,6 @@ def _shown(value: object) -> str:
 @config_app.command("example")
 def example() -> None:
     """Print `.env.example`: every variable of every process."""
-    from runtime.env_example import render
+    from service.env_example import render
 
     typer.echo(render(settings_classes()), nl=False)

@@ -15,7 +15,7 @@ def init(
     folder: Annotated[Path, typer.Option(help="Where the files go; readable by you alone.")] = Path("keys"),
 ) -> None:
     """Make every key of a deployment: one file of variables a process, and nats.env for nats-server."""
-    from broker_service.keyring import create_keys, write_keys
+    from service.deployment_keys import create_keys, write_keys
 
     keys = create_keys()
     try:

@@ -37,11 +37,11 @@ def show_preview(
 
 
 def _preview(env_files: list[Path] | None) -> "Preview":
-    from runtime.settings import load
     from schedulers.prepare import MessageTooLargeError
     from schedulers.seed_secrets import UnknownSecretError
     from schedulers.settings import SchedulerSettings
     from schedulers.target_override import NothingImportedError
+    from service.settings import load
     from zipcast.selection.model import PoolTooSmallError
 
     read_env_files(env_files)

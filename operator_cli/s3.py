@@ -19,7 +19,7 @@ from zipcast.clock import SystemClock
 from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
 
 if TYPE_CHECKING:
-    from runtime.object_store_settings import ObjectStoreSettings
+    from service.object_store_settings import ObjectStoreSettings
 
 s3_app = typer.Typer(no_args_is_help=True, help="The object store, with the responder's settings.")
 
@@ -108,8 +108,8 @@ def _change_revoked(
 
 
 def _settings(env_file: list[Path] | None) -> "ObjectStoreSettings":
-    from runtime.object_store_settings import ObjectStoreSettings
-    from runtime.settings import load
+    from service.object_store_settings import ObjectStoreSettings
+    from service.settings import load
 
     read_env_files(env_file)
     return load(ObjectStoreSettings)

@@ -86,8 +86,8 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
     is no setting of selection or breaks a rule."""
     from pydantic import ValidationError
 
-    from runtime.settings import first_rule
     from schedulers.rule_settings import RuleSettings
+    from service.settings import first_rule
 
     known = {name.upper(): name for name in RuleSettings.model_fields}
     stated = env_values(env_file) if env_file else {}

@@ -2,9 +2,6 @@
 
 import sys
 
-from runtime import database_rights, logs, nats_connection, process
-from runtime.process import Lifecycle
-from runtime.settings import load
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import AdminQueue
 from schedulers.data_watch import DataWatch
@@ -19,6 +16,9 @@ from schedulers.signals import Signals
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
 from schedulers.wiring import make_preparer
+from service import database_rights, lifecycle, logs, nats_connection
+from service.lifecycle import Lifecycle
+from service.settings import load
 from storage.database import open_engine
 from zipcast.clock import SystemClock
 from zipcast.protocol.envelope import Trust
@@ -74,7 +74,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
 
 def main() -> int:
     settings = load(SchedulerSettings)
-    return process.run("schedulers", settings, lambda life: serve(settings, life))
+    return lifecycle.run("schedulers", settings, lambda life: serve(settings, life))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from nats.errors import Error as NatsError
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runtime.sys_account import ClientConnection, ListingError, client_connections, kick_connection
 from schedulers import plan
 from schedulers.prepare import EpochNotPendingError, Preparer, RegenerationDiffersError
 from schedulers.target_override import TargetUnreachableError, require_reachable
+from service.system_account import ClientConnection, ListingError, client_connections, kick_connection
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.admin_commands import Command
 from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id

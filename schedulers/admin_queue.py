@@ -10,11 +10,11 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime import logs
-from runtime.correlation import correlated
-from runtime.polling import Outage, poll
 from schedulers.admin_actions import AdminActions, CommandRefusedError
 from schedulers.metrics import SchedulerMetrics
+from service import logs
+from service.correlation import correlated
+from service.polling import Outage, poll
 from storage import admin_commands
 from storage.admin_commands import Command
 from storage.database import DATABASE_ERRORS

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runtime import logs
 from schedulers.decoys import record_honeypots
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.missed import record_missed_before
 from schedulers.prepare import Preparer
 from schedulers.rebuild import MOST_PUT_BACK
 from schedulers.stream import EpochStream, Recorded
+from service import logs
 from storage import epoch_changes, epoch_inputs, epoch_publications, epochs, pending_epochs
 from storage.epoch_changes import Preparation
 from storage.epoch_publications import Row

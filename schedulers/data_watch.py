@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.polling import Outage, poll
-from runtime.probes import Finding
-from runtime.vitals import Vitals
 from schedulers.metrics import SchedulerMetrics
+from service import logs
+from service.polling import Outage, poll
+from service.probes import Finding
+from service.process_status import Vitals
 from storage.data_age import read_data_now
 from storage.database import DATABASE_ERRORS
 from zipcast.clock import Clock

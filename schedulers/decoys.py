@@ -6,10 +6,10 @@ if these inputs lead to the same zipcodes.
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runtime import logs
 from schedulers.choosing import ChosenEpoch, choose_epoch
 from schedulers.prepare import Preparer
 from schedulers.seed_secrets import UnknownSecretError
+from service import logs
 from storage import epoch_inputs
 from storage.honeypots import store_honeypots
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage

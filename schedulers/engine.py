@@ -11,8 +11,6 @@ from datetime import timedelta
 import nats.errors
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.correlation import concerning_epoch
 from schedulers import plan
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
@@ -21,6 +19,8 @@ from schedulers.opening import Opening
 from schedulers.prepare import EpochEndedError, Preparer
 from schedulers.publisher import Publisher
 from schedulers.timing import TOLERATED_OFFSET, StartGate, sleep_until
+from service import logs
+from service.correlation import concerning_epoch
 from storage import epoch_changes, epochs
 from storage.epochs import StoredEpoch, Timeline
 from zipcast.clock import Clock

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime import logs
-from runtime.polling import Outage
 from schedulers.metrics import SchedulerMetrics
+from service import logs
+from service.polling import Outage
 from storage import housekeeping
 from storage.database import DATABASE_ERRORS
 from storage.housekeeping import Retention

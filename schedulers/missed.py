@@ -6,9 +6,9 @@ from itertools import islice, takewhile
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime import logs
 from schedulers.fault_points import FaultPoint
 from schedulers.prepare import Preparer
+from service import logs
 from storage import epoch_changes, epoch_inputs, epochs
 from storage.epoch_changes import MissedEpoch
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.polling import Outage, poll
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.timing import NEAR, StartGate
+from service import logs
+from service.polling import Outage, poll
 from storage import pending_epochs
 from storage.database import DATABASE_ERRORS
 from storage.epochs import database_now

@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime import logs
 from schedulers.choosing import ChosenEpoch, choose_epoch, publish_import
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.seed_secrets import Secrets
 from schedulers.target_override import MAX_PAYLOAD_BYTES, import_in_force, settings_of
+from service import logs
 from storage import (
     epoch_changes,
     epoch_inputs,

@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
 from schedulers.adoption import Adoption
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.metrics import SchedulerMetrics
 from schedulers.prepare import Preparer
 from schedulers.rebuild import Rebuild
 from schedulers.stream import EpochStream, Recorded
+from service import logs
 from storage import epoch_changes, epochs
 from storage.database import DATABASE_ERRORS
 from storage.epochs import StoredEpoch

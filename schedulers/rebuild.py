@@ -10,9 +10,9 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
 from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.stream import STREAM_DAYS, EpochStream, StreamState
+from service import logs
 from storage import epoch_publications
 from storage.epoch_publications import Publication
 

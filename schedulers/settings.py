@@ -7,10 +7,10 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from schedulers.rule_settings import RuleSettings
 from schedulers.seed_secrets import Secrets
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
+from service.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
 from storage.housekeeping import Retention
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime import logs
-from runtime.polling import Outage, poll
 from schedulers import signal_rules
 from schedulers.signal_rules import LOOKED_BACK, Exactness, SignalSettings
+from service import logs
+from service.polling import Outage, poll
 from storage import honeypots, signal_evidence
 from storage.database import DATABASE_ERRORS
 from storage.honeypots import flag_hits

@@ -18,7 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg, RePublish, StorageType, StreamConfig, SubjectTransform
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, NotFoundError
 
-from runtime import logs
+from service import logs
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.subjects import EPOCH, EPOCH_INGEST, EPOCH_REBUILD, EPOCH_STREAM
 

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from runtime import logs
+from service import logs
 from storage import admin_commands, epochs
 from storage.candidates import load_real_candidates
 from storage.zipcode_import import newest_import_id

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
 from schedulers.metrics import SchedulerMetrics
+from service import logs
 from storage.epochs import database_now
 from zipcast.clock import Clock
 

@@ -17,12 +17,12 @@ from broker_service.callout.refusal_log import RefusalLog
 from broker_service.callout.settings import CalloutSettings
 from broker_service.callout.spent import SpentPasswords
 from broker_service.callout.system_account import Ended, SystemAccount
-from runtime import nats_connection, process
-from runtime.metrics import RegistryMetrics
-from runtime.process import Lifecycle
-from runtime.registry import RegistryFollower, RegistryView
-from runtime.settings import load
-from runtime.token_buckets import Buckets, Rate
+from service import lifecycle, nats_connection
+from service.lifecycle import Lifecycle
+from service.metrics import RegistryMetrics
+from service.registry import RegistryFollower, RegistryView
+from service.settings import load
+from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
@@ -131,7 +131,7 @@ def _flood_watch(settings: CalloutSettings, clock: Clock) -> FloodWatch:
 
 def main() -> int:
     settings = load(CalloutSettings)
-    return process.run("callout", settings, lambda life: serve(settings, life))
+    return lifecycle.run("callout", settings, lambda life: serve(settings, life))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from runtime.source_addresses import Network, counted_as, is_within
-from runtime.token_buckets import Bucket, Rate
+from access.source_addresses import Network, counted_as, is_within
+from service.token_buckets import Bucket, Rate
 
 MOST_ADDRESSES = 20_000
 

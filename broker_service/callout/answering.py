@@ -21,8 +21,8 @@ from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.refusal_log import RefusalLog
 from broker_service.callout.spent import SpentPasswords
-from runtime import logs
-from runtime.token_buckets import Buckets, Rate
+from service import logs
+from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock
 
 log = logs.logger()

@@ -14,7 +14,7 @@ from math import ceil
 
 from broker_service.callout.connections import Role, role_of
 from broker_service.callout.exchange import ConnectRequest, Permissions
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from zipcast.protocol import commitments, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid

@@ -12,8 +12,8 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from broker_service.nkeys import CurveNkey, Kind, NkeyError, SigningNkey, verify
-from runtime.sys_account import ACCOUNT
+from service.nkeys import CurveNkey, Kind, NkeyError, SigningNkey, verify
+from service.system_account import ACCOUNT
 
 REQUEST_AUDIENCE = "nats-authorization-request"
 _ALGORITHM = "ed25519-nkey"

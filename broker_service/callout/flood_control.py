@@ -12,8 +12,8 @@ from broker_service.callout.flood_watch import FloodWatch
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.system_account import Ended, SystemAccount
-from runtime import logs
-from runtime.sys_account import ListingError
+from service import logs
+from service.system_account import ListingError
 from zipcast.clock import Clock
 from zipcast.protocol.hotkeys import Hotkey
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from broker_service.callout.connections import Place
-from runtime.token_buckets import Buckets, Rate
+from service.token_buckets import Buckets, Rate
 from zipcast.protocol.hotkeys import Hotkey
 
 ENDED_REMEMBERED_SECONDS = 10.0

@@ -3,8 +3,8 @@
 Owns what a line says: the reason, the source address, and the hotkey that was named if it is one.
 """
 
-from runtime import logs
-from runtime.refusals import Sampler, well_formed
+from access.refusal_log import Sampler, well_formed
+from service import logs
 from storage.refusals import Refusal
 from zipcast.clock import Clock
 

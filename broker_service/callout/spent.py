@@ -12,7 +12,7 @@ from nats.js.api import DiscardPolicy, Header, StorageType, StreamConfig
 from nats.js.errors import APIError, NoStreamResponseError
 
 from broker_service.callout.decision import PASSWORD_WINDOW_SECONDS, ProofError, RefusedError
-from runtime import logs
+from service import logs
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.subjects import SPENT_BUCKET, spent_password
 

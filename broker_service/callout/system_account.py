@@ -1,6 +1,6 @@
 """The callout's use of nats-server's system account: which connections there are, and which ended.
 
-Owns the step from nats-server's names to hotkeys and roles. The questions are `runtime.sys_account`'s.
+Owns the step from nats-server's names to hotkeys and roles. The questions are `service.system_account`'s.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker_service.callout.connections import Connection, Place, parse_connection_user
 from broker_service.callout.flood_watch import Traffic
-from runtime import logs
-from runtime.sys_account import (
+from service import logs
+from service.system_account import (
     PAGE,
     ClientConnection,
     active_connections,

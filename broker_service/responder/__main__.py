@@ -9,7 +9,7 @@ import sys
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
-from access.doorway import Doorway
+from access.access_control import Doorway
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
@@ -30,13 +30,13 @@ from broker_service.responder.sealing import Sealer
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.uploads import Issuer
-from runtime import logs, nats_connection, process
-from runtime.epoch_pools import EpochPools
-from runtime.epoch_results import EpochResultsReader
-from runtime.nats_client import HardenedClient
-from runtime.nats_connection import Link
-from runtime.process import Lifecycle
-from runtime.settings import load
+from service import lifecycle, logs, nats_connection
+from service.epoch_pools import EpochPools
+from service.epoch_results import EpochResultsReader
+from service.lifecycle import Lifecycle
+from service.nats_client import HardenedClient
+from service.nats_connection import Link
+from service.settings import load
 from storage import submissions
 from storage.database import open_pool
 from storage.object_reading import ObjectReader
@@ -131,7 +131,7 @@ def make_broker(gate: Gate, link: Link) -> NatsBroker:
 
 def main() -> int:
     settings = load(ResponderSettings)
-    return process.run("responder", settings, lambda life: serve(settings, life))
+    return lifecycle.run("responder", settings, lambda life: serve(settings, life))
 
 
 if __name__ == "__main__":

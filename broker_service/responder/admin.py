@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from access.requests import Admission
-from runtime.asking import record_of
+from service.database_reads import record_of
 from storage import admin_commands
 from storage.admin_commands import Command
 from zipcast.clock import Clock

@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from broker_service.responder.miner_listings import ListingReader, MinerListing, Part
 from broker_service.responder.sealing import repeat
 from broker_service.responder.versions import newest_versions
-from runtime import logs
-from runtime.asking import record_of
+from service import logs
+from service.database_reads import record_of
 from storage import manifests, policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore, ObjectVersion

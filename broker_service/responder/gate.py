@@ -17,15 +17,15 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from access.pipeline import Pipeline
+from access.refusal_log import ACCEPTED, RefusalTrail, note_admin_request
 from access.requests import Admission, Arrival, VerifiedRefusalError
+from access.source_addresses import stated_address
 from broker_service.responder.intake import HotkeyIntake
 from broker_service.responder.issuing import IssuanceWriter, ProvenRequest
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
 from broker_service.responder.proven import answering
-from runtime import logs
-from runtime.correlation import correlated, correlation_id
-from runtime.refusals import ACCEPTED, RefusalTrail, note_admin_request
-from runtime.source_addresses import stated_address
+from service import logs
+from service.correlation import correlated, correlation_id
 from zipcast.clock import Clock
 from zipcast.protocol import subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError

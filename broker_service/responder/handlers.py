@@ -3,6 +3,7 @@
 from faststream.nats import NatsBroker, NatsResponse
 
 from access.legacy_authentication import named_miner
+from access.opt_outs import LegacyOptOuts
 from broker_service.responder.intake import MAX_AT_ONCE
 from broker_service.responder.listing import Lister
 from broker_service.responder.proven import this_request
@@ -11,12 +12,11 @@ from broker_service.responder.record import Record
 from broker_service.responder.reports import Reports
 from broker_service.responder.results import ResultsDesk
 from broker_service.responder.uploads import Issuer
-from runtime.current_epoch import CurrentEpoch
-from runtime.epoch_pools import EpochPools
-from runtime.epoch_results import EpochResultsReader
-from runtime.opt_outs import LegacyOptOuts
-from runtime.probes import Probes
-from runtime.vitals import Vitals
+from service.current_epoch import CurrentEpoch
+from service.epoch_pools import EpochPools
+from service.epoch_results import EpochResultsReader
+from service.probes import Probes
+from service.process_status import Vitals
 from zipcast.clock import Clock
 from zipcast.protocol.messages.access import (
     LegacyChoiceReply,

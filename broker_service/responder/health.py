@@ -1,7 +1,7 @@
 """Reports how the responder reaches its two buckets."""
 
 from broker_service.responder.settings import ResponderSettings
-from runtime.probes import Check, Finding, Probes
+from service.probes import Check, Finding, Probes
 from storage.object_store import ObjectStore
 from zipcast.clock import Clock
 

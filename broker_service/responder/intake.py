@@ -16,13 +16,13 @@ from secrets import token_hex
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from access.fair_queue import Bounds, FairQueue
+from access.refusal_log import RefusalTrail
 from broker_service.responder.metrics import ResponderMetrics
-from runtime import logs
-from runtime.correlation import correlation_id
-from runtime.fair_queue import Bounds, FairQueue
-from runtime.nats_client import HardenedClient, RawMessage
-from runtime.refusals import RefusalTrail
-from runtime.token_buckets import Buckets, Rate
+from service import logs
+from service.correlation import correlation_id
+from service.nats_client import HardenedClient, RawMessage
+from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock
 from zipcast.protocol import subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError

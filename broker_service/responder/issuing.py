@@ -12,12 +12,12 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from access.rate_limits import Quota
 from access.requests import Admission, Caller, Proof
 from broker_service.responder.batches import Batches
 from broker_service.responder.sessions import SessionScope
-from runtime import logs
-from runtime.asking import in_our_words
-from runtime.limits import Quota
+from service import logs
+from service.database_reads import in_our_words
 from storage import issuances
 from storage.issuances import Granted, NewIssuance, RequestId
 from storage.policies import Listing, Scope

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from runtime import logs
+from service import logs
 from storage import policies
 from storage.object_store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock

@@ -16,7 +16,7 @@ from broker_service.responder.issuing import ProvenRequest, Terms
 from broker_service.responder.record import Record
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
-from runtime.paging import page_of, wire_bytes
+from service.paging import page_of, wire_bytes
 from storage import policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore

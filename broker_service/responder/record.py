@@ -6,8 +6,8 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access.requests import Caller, Proof
-from runtime.asking import epoch_start, record_of, require_started
-from runtime.current_epoch import CurrentEpoch
+from service.current_epoch import CurrentEpoch
+from service.database_reads import epoch_start, record_of, require_started
 from storage import epochs, manifests, opt_outs, results
 from storage.epochs import StoredEpoch
 from storage.manifests import SealedObject

@@ -6,7 +6,7 @@ from access.requests import Caller, Proof
 from broker_service.responder.batches import Batches
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
-from runtime.asking import in_our_words
+from service.database_reads import in_our_words
 from storage.submissions import Comparison, Signed, Standing, Submission, compare
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -10,8 +10,8 @@ from access.requests import Caller, Proof
 from broker_service.responder.files import FileChecker
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
-from runtime.asking import require_detail
-from runtime.registry import RegistryView
+from service.database_reads import require_detail
+from service.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch
 from storage.results import AuditedZipcode, NewResult, RecordedResult, StoredFile

@@ -20,8 +20,8 @@ from broker_service.responder.legacy_uploads import uploads_without_epoch
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.miner_listings import ListingReader, MinerListing, Part
 from broker_service.responder.versions import MAX_OBJECTS, Listed, newest_versions
-from runtime import logs
-from runtime.asking import record_of
+from service import logs
+from service.database_reads import record_of
 from storage import manifests, policies
 from storage.manifests import SealedObject
 from storage.object_store import ObjectStore, ObjectStoreUnavailableError

@@ -5,8 +5,8 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.object_store_settings import ObjectStoreSettings
-from runtime.settings import DoorwaySettings, InternalPort
+from service.object_store_settings import ObjectStoreSettings
+from service.settings import DoorwaySettings, InternalPort
 from zipcast.protocol.calendar import scaled
 
 

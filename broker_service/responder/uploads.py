@@ -11,7 +11,7 @@ from broker_service.responder.issuing import ProvenRequest, Terms
 from broker_service.responder.record import Record
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
-from runtime.current_epoch import CurrentEpoch
+from service.current_epoch import CurrentEpoch
 from storage import policies
 from storage.issuances import LIST_WITH_UPLOAD
 from storage.object_store import ObjectStore

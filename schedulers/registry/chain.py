@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from runtime import logs
 from schedulers.registry.source import Reading, RegistryUnreadableError
+from service import logs
 from zipcast.protocol.messages.registry import RegisteredNeuron
 
 log = logs.logger()

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runtime.registry import RAO_PER_ALPHA
 from schedulers.registry.source import Reading, RegistryUnreadableError
+from service.registry import RAO_PER_ALPHA
 from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.messages.registry import RegisteredNeuron
 

@@ -7,7 +7,6 @@ from uuid import uuid4
 from nats.js import JetStreamContext
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
 from schedulers.registry.chain import ChainRegistry
 from schedulers.registry.file import FileRegistry
 from schedulers.registry.publisher import RegistryPublisher
@@ -15,6 +14,7 @@ from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
 from schedulers.registry.source import RegistrySource
 from schedulers.registry.turn import ReaderTurn
 from schedulers.settings import SchedulerSettings
+from service import logs
 from storage.locks import Lease
 from zipcast.clock import Clock
 

@@ -8,7 +8,7 @@ stale.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from runtime import logs
+from service import logs
 from storage.database import DATABASE_ERRORS
 from storage.locks import Lease
 from zipcast.clock import Clock

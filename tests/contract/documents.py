@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from access.rate_limits import Rules
 from access.requests import Caller
 from access.requests import Proof as SignedRequest
 from broker_service.responder.listing import Lister
@@ -24,9 +25,8 @@ from http_bridge.current_reply import CurrentReply
 from http_bridge.health import HealthcheckReply, RunningEpoch
 from http_bridge.limits import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
-from runtime.epoch_results import summary_of
-from runtime.limits import Rules
-from runtime.settings import LimitSettings
+from service.epoch_results import summary_of
+from service.settings import LimitSettings
 from storage.epochs import StoredEpoch
 from storage.honeypots import OpenedHoneypot, Revelation
 from storage.manifests import SealedObject

@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from openapi_spec_validator import validate
 
+from access.rate_limits import Rules
 from http_bridge.app import Bridge, build
-from runtime.limits import Rules
-from runtime.settings import LimitSettings
+from service.settings import LimitSettings
 from tests.contract.golden import golden
 from tests.unit.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY, FakeClock
 from zipcast.protocol import btauth, commitments

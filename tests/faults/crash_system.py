@@ -28,8 +28,8 @@ from devstack.servers import Servers, ignore
 from devstack.services import Services
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from runtime.process import end
 from schedulers.fault_points import FaultPoint
+from service.lifecycle import end
 from storage.database import open_engine
 from tests.faults.forked_scheduler import ForkedScheduler
 from tests.faults.matrix import FIRST, NATS, SECOND, Scene

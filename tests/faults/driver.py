@@ -21,8 +21,8 @@ from pathlib import Path
 from devstack.keeper import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.process import end
 from schedulers.timing import sleep_until
+from service.lifecycle import end
 from storage.database import open_engine
 from tests.faults import invariants
 from tests.faults.evidence import read_record, read_stream

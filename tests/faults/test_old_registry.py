@@ -8,7 +8,7 @@ import pytest
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.registry_parts import Head, read_parts, write_parts
+from service.registry_parts import Head, read_parts, write_parts
 from tests.faults.access import (
     PROCESSES,
     current_on_http,

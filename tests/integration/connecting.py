@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from broker_service.callout.system_account import PAGE, SystemAccount
 from devstack.servers import Servers
-from runtime import nats_connection
-from runtime.process import Lifecycle
+from service import nats_connection
+from service.lifecycle import Lifecycle
 from zipcast.client.local_stack import Ready
 from zipcast.protocol.commitments import LOOPBACK_AUDIENCE, connection_at_text
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey

@@ -25,7 +25,7 @@ from broker_service.responder.results import ResultsDesk
 from broker_service.responder.uploads import required_metadata
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from storage import policies
 from storage.database import open_engine
 from storage.object_reading import ObjectReader

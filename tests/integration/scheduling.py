@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.data import SAMPLE_ZIPCODES
 from devstack.servers import Servers
-from runtime import nats_connection
-from runtime.process import Lifecycle
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.seed_secrets import Secrets
 from schedulers.stream import EpochStream
+from service import nats_connection
+from service.lifecycle import Lifecycle
 from storage import pending_epochs
 from storage.database import open_engine
 from storage.tables import Epoch

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.process import end
 from schedulers.admin_actions import AdminActions
 from schedulers.admin_queue import TOO_OLD, AdminQueue
 from schedulers.prepare import REGENERATION_MARGIN, Preparer
+from service.lifecycle import end
 from storage import admin_commands, epoch_inputs, epochs
 from storage.admin_commands import Command
 from storage.database import open_engine

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.nats_client import HardenedClient
+from service.nats_client import HardenedClient
 from tests.integration.people import client, keypair, quiet, trust_of
 from tests.integration.processes import wait_until
 from zipcast.client import reconnection

@@ -13,13 +13,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from access.rate_limits import MAX_REPETITIONS, Limits, Quota
 from access.requests import Admission, Caller, Proof
 from broker_service.responder.issuing import IssuanceWriter, ProvenRequest, Terms
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.limits import MAX_REPETITIONS, Limits, Quota
-from runtime.process import end
-from runtime.settings import LimitSettings
+from service.lifecycle import end
+from service.settings import LimitSettings
 from storage.database import open_engine, open_pool
 from storage.issuances import Granted
 from storage.policies import Scope

@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.process import end
 from schedulers.engine import EpochEngine
 from schedulers.prepare import Preparer
 from schedulers.publisher import Publisher
 from schedulers.stream import EpochStream
 from schedulers.timing import StartGate
+from service.lifecycle import end
 from tests.integration.plain_nats import PlainNats
 from tests.integration.processes import wait_until
 from tests.integration.record_and_stream import held

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from broker_service.responder.batches import Batches
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.process import end
+from service.lifecycle import end
 from storage.database import open_pool
 from storage.submissions import Comparison, Standing, Submission, store
 from storage.tables import MinerSubmission

@@ -11,7 +11,7 @@ import pytest_asyncio
 from sqlalchemy import func, insert, select
 
 from devstack.servers import Servers
-from runtime.epoch_results import EpochResultsReader
+from service.epoch_results import EpochResultsReader
 from storage.registry import store_snapshot
 from storage.results import revealed_audit
 from storage.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult

@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from devstack.servers import Servers
 from devstack.state import State
-from runtime import nats_connection
-from runtime.process import Lifecycle
+from service import nats_connection
+from service.lifecycle import Lifecycle
 from storage.database import open_engine
 from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
 from tests.integration.processes import wait_until

@@ -5,7 +5,7 @@ import psycopg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.refusals import RefusalTrail
+from access.refusal_log import RefusalTrail
 from storage.tables import RequestRefusal
 from tests.integration.conftest import database
 from tests.integration.operator_view import refused_folder, until

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.http_server import ARRIVAL_SECONDS
+from service.http_server import ARRIVAL_SECONDS
 from tests.integration.operator_view import log_lines
 from tests.integration.people import ask, coldkey, keypair, legacy, raw_connection, signed_headers
 from tests.integration.processes import GENEROUS, wait_until

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from devstack.data import SAMPLE_ZIPCODES
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
-from runtime.database_rights import unfit
 from schedulers.housekeeping import Housekeeping
 from schedulers.missed import record_missed
 from schedulers.signals import Signals
+from service.database_rights import unfit
 from storage import epoch_changes, epoch_health, history, honeypots
 from storage.database import open_engine
 from storage.housekeeping import Retention

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
-from runtime.http_server import ARRIVAL_SECONDS, MAX_CHUNKS, MAX_HEAD_BYTES
+from service.http_server import ARRIVAL_SECONDS, MAX_CHUNKS, MAX_HEAD_BYTES
 from tests.integration.operator_view import granted_folder, log_lines, only_line
 from tests.integration.people import keypair
 from tests.security.raw_http import all_said, connected, http_request, statuses

@@ -8,8 +8,8 @@ import httpx
 import psycopg
 import pytest
 
+from access.rate_limits import MAX_REPETITIONS
 from devstack.stack import Stack
-from runtime.limits import MAX_REPETITIONS
 from tests.integration.operator_view import log_lines
 from tests.integration.people import client as sdk
 from tests.integration.people import coldkey, fresh_grant, keypair, legacy, raw_connection, signed_headers

@@ -6,9 +6,9 @@ from pydantic import SecretStr
 
 from broker_service.callout.spent import SpentPasswords
 from devstack.stack import Stack
-from runtime import nats_connection
-from runtime.process import Lifecycle
 from schedulers.stream import EpochStream
+from service import nats_connection
+from service.lifecycle import Lifecycle
 from tests.integration.people import client, keypair
 from tests.unit.fakes import MINER_HOTKEY
 from zipcast.protocol import subjects

@@ -7,7 +7,7 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from broker_service.callout.exchange import Exchange
-from broker_service.nkeys import CurveNkey, Kind, SigningNkey, encode_public, encode_seed, verify
+from service.nkeys import CurveNkey, Kind, SigningNkey, encode_public, encode_seed, verify
 
 SERVER_KEY = SigningKey(b"s" * 32)
 SERVER_ID = encode_public(Kind.SERVER, bytes(SERVER_KEY.verify_key))

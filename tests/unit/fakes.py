@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from access.requests import Caller
 from broker_service.responder.issuing import Terms
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from storage import policies
 from storage.epochs import StoredEpoch
 from storage.issuances import Granted

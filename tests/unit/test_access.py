@@ -10,13 +10,13 @@ from starlette.requests import ClientDisconnect, Request
 from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
+from access.rate_limits import Limits
 from http_bridge import access, errors
 from http_bridge.access import Access, correlation_of
 from http_bridge.front import front
 from http_bridge.metrics import BridgeMetrics
-from runtime.limits import Limits
-from runtime.settings import LimitSettings
-from runtime.vitals import Vitals
+from service.process_status import Vitals
+from service.settings import LimitSettings
 from tests.unit.fakes import FakeClock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 

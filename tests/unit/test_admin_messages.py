@@ -6,10 +6,10 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
+from access.rate_limits import Limits, Quota
 from access.requests import Admission, Caller, Proof
 from broker_service.responder.admin import command_id_of
-from runtime.limits import Limits, Quota
-from runtime.settings import LimitSettings
+from service.settings import LimitSettings
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
 from zipcast.clock import SystemClock
 from zipcast.protocol.hotkeys import Hotkey

@@ -14,8 +14,8 @@ from broker_service.callout.connections import (
     connection_user,
     parse_connection_user,
 )
-from broker_service.keyring import create_keys
-from runtime.registry import RegistryView
+from service.deployment_keys import create_keys
+from service.registry import RegistryView
 from tests.unit.fakes import (
     MINER_HOTKEY,
     RAO,

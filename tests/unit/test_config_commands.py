@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from broker_service.keyring import read_keys
 from operator_cli.config import settings_classes
+from service.deployment_keys import read_keys
 from zipcast.cli.app import app
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -13,10 +13,10 @@ import trustme
 from dockerfile_parse import DockerfileParser
 from ruamel.yaml import YAML
 
-from broker_service.keyring import create_keys, write_keys
 from devstack.programs import wheel_program
 from operator_cli.config import settings_classes
-from runtime.settings import unknown_name
+from service.deployment_keys import create_keys, write_keys
+from service.settings import unknown_name
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = YAML(typ="safe").load(REPOSITORY / "docker-compose.yml")

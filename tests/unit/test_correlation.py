@@ -5,7 +5,7 @@ import re
 import pytest
 from structlog.contextvars import get_contextvars
 
-from runtime.correlation import concerning_epoch, correlated, correlation_id, follow_epochs
+from service.correlation import concerning_epoch, correlated, correlation_id, follow_epochs
 
 FRESH = re.compile(r"[0-9a-f]{32}")
 

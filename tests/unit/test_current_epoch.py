@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from runtime import current_epoch
-from runtime.current_epoch import CurrentEpoch
+from service import current_epoch
+from service.current_epoch import CurrentEpoch
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER, SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
 from zipcast.protocol.envelope import Trust, UnverifiedEnvelope, seal

@@ -16,7 +16,7 @@ from broker_service.callout.decision import (
     permissions,
 )
 from broker_service.callout.exchange import ConnectRequest
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from tests.unit.callout_requests import NOW, SERVER_BOX, SERVER_ID, USER_NKEY
 from tests.unit.fakes import (
     MINER,

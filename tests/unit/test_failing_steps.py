@@ -8,10 +8,10 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 from http_bridge.history import _status
-from runtime.vitals import Vitals
 from schedulers.engine import EpochEngine
 from schedulers.metrics import SchedulerMetrics
 from schedulers.opening import Opening
+from service.process_status import Vitals
 from storage.history import PastEpoch
 from tests.unit.fakes import START_AT, FakeClock
 from zipcast.protocol.calendar import EpochInterval

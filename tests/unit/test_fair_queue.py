@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.fair_queue import Bounds, FairQueue
+from access.fair_queue import Bounds, FairQueue
 
 BOUNDS = Bounds(
     waiting=1000, waiting_of_one=100, bytes=10_000, bytes_of_one=1000, at_once=4, at_once_of_one=2

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.responses import Response
 
+from access.rate_limits import Limits
 from http_bridge import errors
 from http_bridge.access import METHOD_SENT, Access
 from http_bridge.current_reply import CurrentReply, accepts_gzip, is_known
 from http_bridge.front import front
 from http_bridge.metrics import BridgeMetrics
-from runtime.http_server import MAX_HEAD_BYTES
-from runtime.limits import Limits
-from runtime.settings import LimitSettings
-from runtime.vitals import Vitals
+from service.http_server import MAX_HEAD_BYTES
+from service.process_status import Vitals
+from service.settings import LimitSettings
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import SIGNER_HOTKEY, FakeClock
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch

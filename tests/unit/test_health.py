@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from http_bridge.health import broker, metagraph, overall
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from storage.epoch_health import EpochsNow, fault
 from tests.unit.fakes import START_AT, registry
 from zipcast.protocol.calendar import EpochInterval

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from broker_service.responder.intake import MAX_AT_ONCE_OF_ONE, HotkeyIntake
 from broker_service.responder.metrics import ResponderMetrics
-from runtime.nats_client import MutedSubjects, RawMessage
+from service.nats_client import MutedSubjects, RawMessage
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Hotkey

@@ -6,8 +6,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from runtime import internal
-from runtime.vitals import Vitals
+from service import internal_listener
+from service.process_status import Vitals
 from tests.unit.fakes import FakeClock
 
 
@@ -24,7 +24,7 @@ def vitals() -> Vitals:
 
 @pytest_asyncio.fixture
 async def http(vitals: Vitals) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(internal.application(vitals))
+    transport = httpx.ASGITransport(internal_listener.application(vitals))
     async with httpx.AsyncClient(transport=transport, base_url="http://internal") as http:
         yield http
 
@@ -55,4 +55,4 @@ async def test_a_process_is_well_once_ready_and_degraded_without_nats(
 async def test_nothing_is_cached_and_metrics_are_plain_text(http: httpx.AsyncClient) -> None:
     for path in ("/metrics", "/health", "/health/live"):
         assert (await http.get(path)).headers["cache-control"] == "no-store"
-    assert (await http.get("/metrics")).headers["content-type"] == internal.EXPOSITION
+    assert (await http.get("/metrics")).headers["content-type"] == internal_listener.EXPOSITION

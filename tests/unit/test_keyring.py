@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from broker_service.keyring import SERVICE_USERS, create_keys, read_keys, write_keys
-from broker_service.nkeys import CurveNkey, Kind, SigningNkey, decode_public
+from service.deployment_keys import SERVICE_USERS, create_keys, read_keys, write_keys
+from service.nkeys import CurveNkey, Kind, SigningNkey, decode_public
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 KEYS = create_keys()

@@ -6,10 +6,10 @@ from unittest.mock import patch
 
 import pytest
 
+from access.memory_counts import TIDY_SECONDS, MemoryCounts
+from access.rate_limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
 from http_bridge.limits import rate_limits
-from runtime.limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
-from runtime.memory_counts import TIDY_SECONDS, MemoryCounts
-from runtime.settings import LimitSettings
+from service.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -11,9 +11,9 @@ import pytest
 import structlog
 from structlog.typing import EventDict
 
-from runtime import logs
-from runtime.token_buckets import Rate
-from runtime.vitals import Vitals
+from service import logs
+from service.process_status import Vitals
+from service.token_buckets import Rate
 from tests.unit.fakes import START_AT, FakeClock
 
 SECRET = "postgresql://zipcast:hunter2@192.0.2.1/zipcast"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.errors import ProtocolError
 
-from runtime.nats_client import HardenedClient, MessageParser, MutedSubjects, RawMessage
+from service.nats_client import HardenedClient, MessageParser, MutedSubjects, RawMessage
 
 STREAM = (
     b"PING\r\n"

@@ -11,9 +11,9 @@ from broker_service.callout.connections import Connections
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.responder.metrics import ResponderMetrics
 from http_bridge.metrics import BridgeMetrics
-from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
-from runtime.vitals import Vitals
 from schedulers.metrics import SchedulerMetrics
+from service.metrics import CurrentEpochMetrics, RegistryMetrics
+from service.process_status import Vitals
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import FakeClock, FakeCurrent, registry
 from zipcast.protocol.errors import ErrorCode

@@ -8,8 +8,8 @@ import pytest
 
 from broker_service.callout.connections import Role
 from broker_service.callout.decision import permissions
-from broker_service.keyring import SERVICE_USERS, create_keys
-from runtime.sys_account import ACCOUNT
+from service.deployment_keys import SERVICE_USERS, create_keys
+from service.system_account import ACCOUNT
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast.protocol import subjects
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_service.nkeys import (
+from service.nkeys import (
     CurveNkey,
     Kind,
     NkeyError,

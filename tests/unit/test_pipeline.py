@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from access.pipeline import Pipeline
+from access.rate_limits import Limits, Rules
 from access.requests import Admission, Arrival, Caller, Proof
-from runtime.limits import Limits, Rules
-from runtime.registry import RegistryView
-from runtime.settings import LimitSettings
+from service.registry import RegistryView
+from service.settings import LimitSettings
 from tests.unit.fakes import (
     MINER,
     MINER_HOTKEY,

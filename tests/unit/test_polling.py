@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from runtime import logs
-from runtime.polling import Outage, poll
+from service import logs
+from service.polling import Outage, poll
 from tests.unit.fakes import FakeClock
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from runtime.probes import REMEMBERED_SECONDS, Finding, Probes
+from service.probes import REMEMBERED_SECONDS, Finding, Probes
 from tests.unit.fakes import START_AT, FakeClock
 from zipcast.protocol.messages.health import HealthStatus
 

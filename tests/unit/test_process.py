@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from runtime import process
-from runtime.process import Lifecycle, end
+from service import lifecycle
+from service.lifecycle import Lifecycle, end
 
 
 async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
@@ -28,7 +28,7 @@ async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
 
 
 async def test_work_that_the_process_can_do_without_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "BEGIN_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(lifecycle, "BEGIN_AGAIN_SECONDS", 0)
     life, begun = Lifecycle(None), asyncio.Semaphore(0)
 
     async def hostile_row() -> None:

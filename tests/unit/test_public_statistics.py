@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from http_bridge.statistics import PublicStatistics, statistics_reply
-from runtime.current_epoch import CurrentEpoch
+from service.current_epoch import CurrentEpoch
 from storage.statistics import Statistics, ZipcodeCounts
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY, START_AT, FakeClock

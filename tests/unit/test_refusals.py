@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.refusals import (
+from access.refusal_log import (
     ALL_BURST,
     ALL_PER_SECOND,
     KIND_BURST,

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from runtime.registry import RAO_PER_ALPHA, RegistryView
+from service.registry import RAO_PER_ALPHA, RegistryView
 from tests.unit.fakes import (
     MINER_HOTKEY,
     START_AT,

@@ -6,9 +6,9 @@ from faststream.nats import NatsBroker
 from pydantic import SecretStr
 
 from broker_service.responder.__main__ import make_broker
-from runtime.nats_client import HardenedClient
-from runtime.nats_connection import Link
-from runtime.process import Lifecycle
+from service.lifecycle import Lifecycle
+from service.nats_client import HardenedClient
+from service.nats_connection import Link
 
 
 class _Opened(Link):

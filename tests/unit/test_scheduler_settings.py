@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from runtime.settings import SignerSettings, load
 from schedulers.settings import SchedulerSettings
+from service.settings import SignerSettings, load
 from storage.housekeeping import Retention
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
 from zipcast.protocol.calendar import EpochCalendar

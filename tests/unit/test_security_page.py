@@ -30,6 +30,6 @@ def test_each_file_of_attacks_is_named() -> None:
 
 
 def test_each_file_that_stops_something_is_there() -> None:
-    stopping = re.findall(r"`((?:zipcast|runtime|storage|broker_service|http_bridge)/[a-z_/.]+)`", PAGE)
+    stopping = re.findall(r"`((?:zipcast|service|storage|broker_service|http_bridge)/[a-z_/.]+)`", PAGE)
     assert stopping
     assert [path for path in stopping if not (ROOT / path).exists()] == []

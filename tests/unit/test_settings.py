@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from broker_service.callout.settings import CalloutSettings
-from broker_service.nkeys import Kind, SigningNkey
 from broker_service.responder.settings import ResponderSettings
 from devstack.state import State
 from http_bridge.settings import BridgeSettings
-from runtime.settings import EnvironmentSettings, load
-from runtime.unsafe import objection
 from schedulers.settings import SchedulerSettings
+from service.nkeys import Kind, SigningNkey
+from service.placeholder_values import objection
+from service.settings import EnvironmentSettings, load
 from tests.unit.fakes import SIGNER_HOTKEY
 
 SECRET = "Qv3z-8sLm2Rt_9Wc4Yx7Kd1Np6Hb5Gf0"

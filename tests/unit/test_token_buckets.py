@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.token_buckets import Buckets, Rate
+from service.token_buckets import Buckets, Rate
 
 
 def test_a_burst_passes_and_then_so_many_a_second() -> None:

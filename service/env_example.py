@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from runtime.settings import EnvironmentSettings
+from service.settings import EnvironmentSettings
 
 Processes = Mapping[str, type[EnvironmentSettings]]
 

@@ -15,11 +15,11 @@ from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 from limits.errors import StorageError
 
-from runtime import logs
-from runtime.credits import Credits
-from runtime.memory_counts import MemoryCounts
-from runtime.settings import LimitSettings
-from runtime.source_addresses import counted_as
+from access.memory_counts import MemoryCounts
+from access.refunds import Credits
+from access.source_addresses import counted_as
+from service import logs
+from service.settings import LimitSettings
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import scaled
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
-from runtime.polling import poll
-from runtime.token_buckets import Bucket
+from service import logs
+from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
+from service.polling import poll
+from service.token_buckets import Bucket
 from storage.database import refuses_row
 from storage.refusals import Refusal, record_refusals
 from zipcast.clock import Clock

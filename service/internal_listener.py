@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from runtime.http_server import Server
-from runtime.vitals import Vitals
+from service.http_server import Server
+from service.process_status import Vitals
 from zipcast.protocol.messages.health import HealthStatus
 
 # The text format of Prometheus, which `prometheus_client.generate_latest` writes.

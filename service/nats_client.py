@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
-from runtime import logs
+from service import logs
 from zipcast.client.nats_client import MAX_MESSAGE_BYTES, EncryptedClient
 
 log = logs.logger()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from runtime import logs
+from service import logs
 from zipcast.clock import Clock
 from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 

@@ -12,9 +12,9 @@ from datetime import datetime
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.asking import epoch_start, record_of, require_detail
-from runtime.paging import page_of, wire_bytes
-from runtime.registry import RegistryView
+from service.database_reads import epoch_start, record_of, require_detail
+from service.paging import page_of, wire_bytes
+from service.registry import RegistryView
 from storage import epochs, honeypots
 from storage.coverage import Covered, read_covered
 from storage.registry import snapshot_as_of

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
-from runtime.polling import Outage, poll
+from service import logs
+from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
+from service.polling import Outage, poll
 from storage import epochs
 from zipcast.clock import Clock
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify

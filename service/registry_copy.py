@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
+from service import logs
 from storage.database import DATABASE_ERRORS
 from storage.registry import newest_snapshot
 from zipcast.protocol.messages.registry import RegistrySnapshot

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollect
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.current_epoch import CurrentEpoch
-from runtime.registry import RegistryView
+from service.current_epoch import CurrentEpoch
+from service.registry import RegistryView
 from zipcast.clock import Clock
 
 

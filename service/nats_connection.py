@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from nats.aio.client import Client
 from pydantic import SecretStr
 
-from runtime import logs
-from runtime.nats_client import HardenedClient
-from runtime.process import Lifecycle
+from service import logs
+from service.lifecycle import Lifecycle
+from service.nats_client import HardenedClient
 from zipcast.protocol.subjects import service_inbox_prefix
 
 log = logs.logger()

@@ -8,8 +8,8 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.asking import PATIENCE_SECONDS, RECORD_ERRORS
+from service import logs
+from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
 from storage.rights import SESSION_SETTINGS, may_read_pending, old_pooler, wrong_setting
 
 log = logs.logger()

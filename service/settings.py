@@ -1,7 +1,7 @@
 """The base of every process's settings: read from the environment once, checked, frozen.
 
 Field names in capitals are the variables' names. A value never appears in an error: it may be a
-secret. What production refuses is `runtime.unsafe`'s.
+secret. What production refuses is `service.placeholder_values`'s.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from runtime.unsafe import objection
+from service.placeholder_values import objection
 from storage.database import driver_arguments
 from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
 
-from broker_service.nkeys import CurveNkey, Kind, SigningNkey, encode_seed
+from service.nkeys import CurveNkey, Kind, SigningNkey, encode_seed
 from zipcast.protocol.hotkeys import Keypair
 
 # The NATS service users of `nats.conf`, and the process (env file) that holds each seed.

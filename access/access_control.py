@@ -11,17 +11,17 @@ from typing import Self
 from nats.aio.client import Client
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from access.opt_outs import LegacyOptOuts
 from access.pipeline import Pipeline
-from runtime import database_rights
-from runtime.current_epoch import CurrentEpoch
-from runtime.limits import Limits
-from runtime.metrics import CurrentEpochMetrics, RegistryMetrics
-from runtime.opt_outs import LegacyOptOuts
-from runtime.process import Lifecycle
-from runtime.refusals import RefusalTrail
-from runtime.registry import RegistryFollower, RegistryView
-from runtime.registry_copy import recall_from
-from runtime.settings import DoorwaySettings
+from access.rate_limits import Limits
+from access.refusal_log import RefusalTrail
+from service import database_rights
+from service.current_epoch import CurrentEpoch
+from service.lifecycle import Lifecycle
+from service.metrics import CurrentEpochMetrics, RegistryMetrics
+from service.registry import RegistryFollower, RegistryView
+from service.registry_copy import recall_from
+from service.settings import DoorwaySettings
 from storage.database import open_engine
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.envelope import Trust

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime.asking import epoch_start, record_of, require_detail
-from runtime.paging import PAGE_BYTES, page_of, wire_bytes
+from service.database_reads import epoch_start, record_of, require_detail
+from service.paging import PAGE_BYTES, page_of, wire_bytes
 from storage import epoch_pools, epochs
 from storage.epoch_pools import RevealedPool
 from zipcast.protocol.errors import ErrorCode, ServiceError

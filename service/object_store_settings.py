@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
-from runtime.settings import EnvironmentSettings
+from service.settings import EnvironmentSettings
 from storage.object_store import ObjectStoreConfig
 
 BucketName = Annotated[

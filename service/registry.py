@@ -13,10 +13,10 @@ from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 
-from runtime import logs
-from runtime.polling import Outage, poll
-from runtime.registry_parts import Head, read_parts
-from runtime.settings import DEFAULT_REGISTRY_MAX_AGE_HOURS
+from service import logs
+from service.polling import Outage, poll
+from service.registry_parts import Head, read_parts
+from service.settings import DEFAULT_REGISTRY_MAX_AGE_HOURS
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from structlog.typing import EventDict
 
-from runtime.metrics import ProcessMetrics
-from runtime.probes import Finding, noted
+from service.metrics import ProcessMetrics
+from service.probes import Finding, noted
 from zipcast.clock import Clock
 from zipcast.protocol.messages.health import HealthStatus, LastError, ProcessHealth, ServiceHealth
 

@@ -16,8 +16,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
-from runtime.correlation import follow_epochs
-from runtime.token_buckets import Buckets, Rate
+from service.correlation import follow_epochs
+from service.token_buckets import Buckets, Rate
 
 # Lines of one action and level: wide enough for all miners of a subnet at an epoch's start.
 LINES = Rate(burst=2000, per_second=100)

@@ -15,9 +15,9 @@ from typing import Any
 
 from prometheus_client import disable_created_metrics
 
-from runtime import internal, logs
-from runtime.settings import ServiceSettings
-from runtime.vitals import Vitals
+from service import internal_listener, logs
+from service.process_status import Vitals
+from service.settings import ServiceSettings
 from zipcast.clock import SystemClock
 
 log = logs.logger()
@@ -139,7 +139,7 @@ def run(
     """Run `main` until SIGINT or SIGTERM, or until it fails; then it has `grace_seconds` to end by itself.
     Returns the exit status."""
     try:
-        listener = internal.bind(settings.internal_host, settings.internal_port)
+        listener = internal_listener.bind(settings.internal_host, settings.internal_port)
     except OSError as error:
         address = f"{settings.internal_host}:{settings.internal_port}"
         sys.stderr.write(f"INTERNAL_PORT: cannot listen on {address}: {error.strerror}\n")
@@ -160,7 +160,7 @@ async def _run(
     grace_seconds: float,
 ) -> int:
     life = Lifecycle(settings.ready_file, vitals)
-    life.spawn(internal.serve(listener, vitals), "internal_listener")
+    life.spawn(internal_listener.serve(listener, vitals), "internal_listener")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, life.stop)

@@ -1,3 +1,0 @@
-"""Plumbing that every service process shares: settings, logs, start and stop, NATS connections, the registry
-and the running epoch. It holds no rule of the service and no request handler.
-"""
