@@ -22,7 +22,7 @@ from service.metrics import CurrentEpochMetrics, RegistryMetrics
 from service.registry import RegistryFollower, RegistryView
 from service.registry_copy import recall_from
 from service.settings import DoorwaySettings
-from storage.database import open_engine
+from storage.database.engine import open_engine
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.subjects import EPOCH

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service import logs
 from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
 from service.polling import Outage, poll
-from storage import opt_outs
+from storage.database import opt_outs
 from zipcast.clock import Clock
 
 log = logs.logger()

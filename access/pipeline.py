@@ -10,7 +10,7 @@
     then, in the verb's handler:
  8. the epoch                      (`responder.uploads`, `reading`, `listing`)
  9. the claim: a row is committed  (`responder.issuing`)
-10. the credential is made         (`storage.object_store`)
+10. the credential is made         (`storage.objects.store`)
 
 Cheap checks come first, and nobody learns anything about a hotkey without its signature.
 """

@@ -16,8 +16,8 @@ from service import logs
 from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
 from service.polling import poll
 from service.token_buckets import Bucket
-from storage.database import refuses_row
-from storage.refusals import Refusal, record_refusals
+from storage.database.engine import refuses_row
+from storage.database.refusals import Refusal, record_refusals
 from zipcast.clock import Clock
 from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS

@@ -31,10 +31,11 @@ from pydantic import SecretStr
 from bench.http import cpu_seconds, resident_mebibytes
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from storage import issuances, policies
-from storage.database import open_pool
-from storage.issuances import NewIssuance, RequestId
-from storage.object_store import ObjectStore, ObjectStoreConfig
+from storage.database import issuances
+from storage.database.engine import open_pool
+from storage.database.issuances import NewIssuance, RequestId
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreConfig
 from tests.integration.people import raw_connection, signed_headers
 from tests.integration.plain_nats import PlainNats
 from tests.integration.processes import GENEROUS

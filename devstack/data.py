@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.errors import ZipcodesRefusedError
 from devstack.programs import REPOSITORY
-from storage.database import open_engine
-from storage.migrate import migrate
-from storage.tables import ZipcodeImport
-from storage.zipcode_activity import SOURCE_PREFIX
-from storage.zipcode_import import import_zipcodes
-from storage.zipcode_rows import ImportFileError
+from storage.database.engine import open_engine
+from storage.database.migrate import migrate
+from storage.database.tables import ZipcodeImport
+from storage.database.zipcode_activity import SOURCE_PREFIX
+from storage.zipcode_files.importing import import_zipcodes
+from storage.zipcode_files.rows import ImportFileError
 
 SAMPLE_ZIPCODES = REPOSITORY / "sample_data" / "zipcodes.csv"
 # Selection takes data of the last 30 days.

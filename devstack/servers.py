@@ -14,7 +14,7 @@ from devstack.keeper import Event
 from devstack.ports import HOST, Ports, chosen_ports
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from storage.migrate import migrate
+from storage.database.migrate import migrate
 
 _TEMPLATE = "zipcast_template"
 

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.current_reply import assignment_fields
 from service.database_reads import record_of, require_detail
-from storage import epochs, honeypots
-from storage.epochs import StoredEpoch
-from storage.honeypots import Revelation
+from storage.database import epochs, honeypots
+from storage.database.epochs import StoredEpoch
+from storage.database.honeypots import Revelation
 from zipcast.clock import Clock
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
 from service.database_reads import record_of
-from storage import history
+from storage.database import history
 from zipcast.clock import Clock
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
 from zipcast.protocol.errors import ServiceError

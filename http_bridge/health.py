@@ -18,8 +18,8 @@ from service.current_epoch import CurrentEpoch
 from service.probes import Check, Finding, Probes
 from service.process_status import Vitals
 from service.registry import RegistryView
-from storage import epoch_health
-from storage.data_age import read_data_now
+from storage.database import epoch_health
+from storage.database.data_age import read_data_now
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel, WireTime
 from zipcast.protocol.messages.health import HealthStatus, ProcessHealth, ServiceHealth

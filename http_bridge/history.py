@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.ready_replies import ReadyReplies, ReadyReply
 from service.database_reads import epoch_start, record_of
-from storage import history
-from storage.history import PastEpoch
+from storage.database import history
+from storage.database.history import PastEpoch
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel

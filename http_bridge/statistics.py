@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from http_bridge.history import came_too_late
 from service import logs
 from service.current_epoch import CurrentEpoch
-from storage.database import DATABASE_ERRORS
-from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
+from storage.database.engine import DATABASE_ERRORS
+from storage.database.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -48,8 +48,8 @@ def database_faults() -> Iterator[None]:
     import asyncpg
     from sqlalchemy.exc import DBAPIError
 
-    from storage.database import DATABASE_ERRORS, DatabaseUrlError
-    from storage.migrate import ForeignSchemaError
+    from storage.database.engine import DATABASE_ERRORS, DatabaseUrlError
+    from storage.database.migrate import ForeignSchemaError
 
     try:
         yield
@@ -81,7 +81,7 @@ def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any
             await engine.dispose()
 
     with database_faults():
-        from storage.database import open_engine
-        from storage.rights import OPERATOR_SETTINGS, old_pooler, wrong_setting
+        from storage.database.engine import open_engine
+        from storage.database.rights import OPERATOR_SETTINGS, old_pooler, wrong_setting
 
         return asyncio.run(run())

@@ -16,7 +16,7 @@ from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from storage.issuances import Issuance
+    from storage.database.issuances import Issuance
 
 LONGEST_HOURS = 100_000  # eleven years; issuances are kept for ten at most
 
@@ -44,7 +44,7 @@ def list_issuances(
     since = None if hours is None else now - timedelta(hours=hours)
 
     async def read(engine: "AsyncEngine") -> "list[Issuance]":
-        from storage.issuances import newest_issuances
+        from storage.database.issuances import newest_issuances
 
         async with engine.connect() as connection:
             return await newest_issuances(

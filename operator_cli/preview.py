@@ -19,7 +19,7 @@ from operator_cli.database import database_faults
 from zipcast.cli.console import fail, out
 
 if TYPE_CHECKING:
-    from schedulers.preview import Preview
+    from schedulers.epochs.preview import Preview
     from schedulers.settings import SchedulerSettings
 
 
@@ -37,10 +37,10 @@ def show_preview(
 
 
 def _preview(env_files: list[Path] | None) -> "Preview":
-    from schedulers.prepare import MessageTooLargeError
-    from schedulers.seed_secrets import UnknownSecretError
+    from schedulers.epochs.preparation import MessageTooLargeError
+    from schedulers.epochs.seed_secrets import UnknownSecretError
+    from schedulers.epochs.target_override import NothingImportedError
     from schedulers.settings import SchedulerSettings
-    from schedulers.target_override import NothingImportedError
     from service.settings import load
     from zipcast.selection.model import PoolTooSmallError
 
@@ -55,9 +55,9 @@ def _preview(env_files: list[Path] | None) -> "Preview":
 
 
 async def _ask(settings: "SchedulerSettings") -> "Preview":
-    from schedulers.preview import preview_next
+    from schedulers.epochs.preview import preview_next
     from schedulers.wiring import make_preparer
-    from storage.database import open_engine
+    from storage.database.engine import open_engine
 
     url = settings.database_url.get_secret_value()
     database = open_engine(url, application_name="zipcast-operator", pool_size=2)

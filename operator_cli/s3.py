@@ -37,7 +37,7 @@ def check(env_file: EnvFiles = None) -> None:
 async def _check(settings: "ObjectStoreSettings") -> int:
     import httpx
 
-    from storage.checks import Status, check_object_store
+    from storage.objects.checks import Status, check_object_store
 
     buckets = settings.s3_bucket, settings.s3_validator_bucket
     failed = 0
@@ -79,7 +79,7 @@ def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
 def revoked(env_file: EnvFiles = None) -> None:
     """List the hotkeys that are denied, one a line."""
     with _provider_faults():
-        from storage.bucket_policies import BucketPolicies
+        from storage.objects.bucket_policies import BucketPolicies
 
         settings = _settings(env_file)
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
@@ -90,7 +90,7 @@ def revoked(env_file: EnvFiles = None) -> None:
 @s3_app.command("revoke-sessions")
 def revoke_sessions() -> None:
     """Print the inline policy that ends every session issued until now, for `aws iam put-role-policy`."""
-    from storage.revocation import older_sessions_policy
+    from storage.objects.revocation import older_sessions_policy
 
     typer.echo(older_sessions_policy(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")))
 
@@ -99,7 +99,7 @@ def _change_revoked(
     settings: "ObjectStoreSettings", whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]]
 ) -> None:
     with _provider_faults():
-        from storage.bucket_policies import BucketPolicies
+        from storage.objects.bucket_policies import BucketPolicies
 
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
         denied = policies.change(whom)
@@ -130,8 +130,8 @@ def _nobody() -> Hotkey:
 @contextmanager
 def _provider_faults() -> Iterator[None]:
     """Return the provider's text as one line."""
-    from storage.bucket_policies import BucketPolicyError
-    from storage.revocation import RevocationError
+    from storage.objects.bucket_policies import BucketPolicyError
+    from storage.objects.revocation import RevocationError
 
     try:
         yield

@@ -107,9 +107,9 @@ def read_pool(zipcodes: Path | None) -> list[Candidate]:
     """Return the zipcodes that an import of the file, or of the sample, would accept."""
     with local_stack_packages():
         from devstack.data import SAMPLE_ZIPCODES
-        from storage.candidates import as_candidate
-        from storage.zipcode_file import ZipcodeFile
-        from storage.zipcode_rows import ImportFileError, Rejection, RowRules, check_rows
+        from storage.database.candidates import as_candidate
+        from storage.zipcode_files.file import ZipcodeFile
+        from storage.zipcode_files.rows import ImportFileError, Rejection, RowRules, check_rows
     try:
         with ZipcodeFile(zipcodes or SAMPLE_ZIPCODES) as file:
             rows = list(check_rows(file.rows(), RowRules(datetime.now(UTC))))

@@ -56,7 +56,7 @@ def demo() -> None:
 
 def migrate_database(database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
     """Bring the database to the newest schema."""
-    from storage.migrate import migrate
+    from storage.database.migrate import migrate
 
     url = chosen_database(database_url, ready)
     with database_faults():

@@ -21,9 +21,9 @@ from zipcast.cli.session import DEFAULT_READY, ReadyOption
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from storage.zipcode_activity import ActivityChange
-    from storage.zipcode_import import ImportReport
-    from storage.zipcode_versions import StoredZipcode, Version
+    from storage.database.zipcode_activity import ActivityChange
+    from storage.database.zipcode_versions import StoredZipcode, Version
+    from storage.zipcode_files.importing import ImportReport
 
 zipcodes_app = typer.Typer(no_args_is_help=True, help="Which zipcodes there are, and which of them count.")
 imports_app = typer.Typer(no_args_is_help=True, help="Versions of the zipcode data.")
@@ -59,14 +59,14 @@ def import_file(
     """Import zipcodes: one transaction, one version. Rejected rows are named.
 
     Exit status 3 if rows were rejected, 1 if the file could not be imported."""
-    from storage.zipcode_file import FileFormat
-    from storage.zipcode_import import (
+    from storage.zipcode_files.file import FileFormat
+    from storage.zipcode_files.importing import (
         ImportOptions,
         ImportReport,
         NothingAcceptedError,
         import_zipcodes,
     )
-    from storage.zipcode_rows import ImportFileError
+    from storage.zipcode_files.rows import ImportFileError
 
     options = ImportOptions(
         file_format=FileFormat(file_format) if file_format else None,
@@ -103,7 +103,7 @@ def import_file(
 
 def _mapping(given: list[str]) -> dict[str, str]:
     """Return {column: header}. Raises typer.BadParameter naming what is wrong."""
-    from storage.zipcode_rows import COLUMNS
+    from storage.zipcode_files.rows import COLUMNS
 
     mapping: dict[str, str] = {}
     for pair in given:
@@ -155,7 +155,7 @@ def list_zipcodes(
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """The newest version of every active zipcode."""
-    from storage import zipcode_versions
+    from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[StoredZipcode]":
         async with engine.connect() as connection:
@@ -178,7 +178,7 @@ def show_zipcode(
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """One zipcode as it stands, and every version that wrote it."""
-    from storage import zipcode_versions
+    from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[tuple[StoredZipcode, Version]]":
         async with engine.connect() as connection:
@@ -221,7 +221,7 @@ def activate(
 
 
 def _set_active(url: str, zipcodes: list[str], active: bool, reason: str) -> None:
-    from storage.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
+    from storage.database.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
 
     async def work(engine: "AsyncEngine") -> "ActivityChange":
         return await set_active(engine, zipcodes, active=active, now=datetime.now(UTC), reason=reason)
@@ -240,7 +240,7 @@ def list_imports(
     as_json: JsonOption = False, database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY
 ) -> None:
     """All versions, oldest first."""
-    from storage import zipcode_versions
+    from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[Version]":
         async with engine.connect() as connection:
@@ -263,7 +263,7 @@ def show_import(
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """Show one version as it was: the zipcodes in force then, by state and by tier."""
-    from storage import zipcode_versions
+    from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "tuple[Version | None, list[StoredZipcode]]":
         async with engine.connect() as connection:

@@ -7,11 +7,11 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from schedulers.epochs.seed_secrets import Secrets
 from schedulers.rule_settings import RuleSettings
-from schedulers.seed_secrets import Secrets
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
 from service.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
-from storage.housekeeping import Retention
+from storage.database.retention import Retention
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.selection.honeypots import HoneypotSettings
@@ -61,7 +61,7 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     schedulers_fault_point_file: Path | None = Field(
         default=None,
         description="for tests of crashes: the file that names where the process is to kill itself "
-        "(schedulers/fault_points.py); production refuses it",
+        "(schedulers/epochs/fault_points.py); production refuses it",
     )
 
     epoch_retention_days: int = Field(

@@ -1,7 +1,7 @@
 """Rules for signals: observations about a miner that a validator may want to examine. Pure.
 
-The facts come from `storage.signal_evidence`. A signal proves nothing and has no effect: each has an innocent
-explanation, which docs/protocol.md names.
+The facts come from `storage.database.signals`. A signal proves nothing and has no effect: each has an
+innocent explanation, which docs/protocol.md names.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from service import logs
 from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
 from service.polling import Outage, poll
-from storage import epochs
+from storage.database import epochs
 from zipcast.clock import Clock
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch, verify
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -11,8 +11,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from storage.database import DATABASE_ERRORS, DRIVER_ERRORS
-from storage.epochs import StoredEpoch
+from storage.database.engine import DATABASE_ERRORS, DRIVER_ERRORS
+from storage.database.epochs import StoredEpoch
 from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.protocol.errors import ErrorCode, ServiceError
 

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
 from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
-from storage.rights import SESSION_SETTINGS, may_read_pending, old_pooler, wrong_setting
+from storage.database.rights import SESSION_SETTINGS, may_read_pending, old_pooler, wrong_setting
 
 log = logs.logger()
 

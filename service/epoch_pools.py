@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.database_reads import epoch_start, record_of, require_detail
 from service.paging import PAGE_BYTES, page_of, wire_bytes
-from storage import epoch_pools, epochs
-from storage.epoch_pools import RevealedPool
+from storage.database import epoch_pools, epochs
+from storage.database.epoch_pools import RevealedPool
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import first_fault
 from zipcast.protocol.messages.pools import (

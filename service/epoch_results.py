@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from service.database_reads import epoch_start, record_of, require_detail
 from service.paging import page_of, wire_bytes
 from service.registry import RegistryView
-from storage import epochs, honeypots
-from storage.coverage import Covered, read_covered
-from storage.registry import snapshot_as_of
-from storage.results import RecordedResult, own_results, revealed_results
+from storage.database import epochs, honeypots
+from storage.database.coverage import Covered, read_covered
+from storage.database.registry import snapshot_as_of
+from storage.database.results import RecordedResult, own_results, revealed_results
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import first_fault
 from zipcast.protocol.messages.pools import ToldSignal

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, StringConstraints, model_validator
 
 from service.settings import EnvironmentSettings
-from storage.object_store import ObjectStoreConfig
+from storage.objects.store import ObjectStoreConfig
 
 BucketName = Annotated[
     str, StringConstraints(min_length=3, max_length=63, pattern=r"^[a-z0-9](\.?[a-z0-9-])*[a-z0-9]$")

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
-from storage.database import DATABASE_ERRORS
-from storage.registry import newest_snapshot
+from storage.database.engine import DATABASE_ERRORS
+from storage.database.registry import newest_snapshot
 from zipcast.protocol.messages.registry import RegistrySnapshot
 
 log = logs.logger()

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.placeholder_values import objection
-from storage.database import driver_arguments
+from storage.database.engine import driver_arguments
 from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 

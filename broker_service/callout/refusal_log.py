@@ -5,7 +5,7 @@ Owns what a line says: the reason, the source address, and the hotkey that was n
 
 from access.refusal_log import Sampler, well_formed
 from service import logs
-from storage.refusals import Refusal
+from storage.database.refusals import Refusal
 from zipcast.clock import Clock
 
 log = logs.logger()

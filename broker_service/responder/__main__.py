@@ -37,10 +37,10 @@ from service.lifecycle import Lifecycle
 from service.nats_client import HardenedClient
 from service.nats_connection import Link
 from service.settings import load
-from storage import submissions
-from storage.database import open_pool
-from storage.object_reading import ObjectReader
-from storage.object_store import ObjectStore
+from storage.database import submissions
+from storage.database.engine import open_pool
+from storage.objects.reading import ObjectReader
+from storage.objects.store import ObjectStore
 
 log = logs.logger()
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from access.requests import Admission
 from service.database_reads import record_of
-from storage import admin_commands
-from storage.admin_commands import Command
+from storage.database import admin_commands
+from storage.database.admin_commands import Command
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.admin import (

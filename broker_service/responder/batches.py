@@ -13,7 +13,7 @@ import asyncpg
 
 from service import logs
 from service.database_reads import PATIENCE_SECONDS, unavailable
-from storage.database import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
+from storage.database.engine import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 
 log = logs.logger()
 

@@ -19,9 +19,10 @@ from broker_service.responder.sealing import repeat
 from broker_service.responder.versions import newest_versions
 from service import logs
 from service.database_reads import record_of
-from storage import manifests, policies
-from storage.manifests import SealedObject
-from storage.object_store import ObjectStore, ObjectVersion
+from storage.database import manifests
+from storage.database.manifests import SealedObject
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectVersion
 from zipcast.clock import Clock
 from zipcast.protocol.hotkeys import is_hotkey, parse_hotkey
 

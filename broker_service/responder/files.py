@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.sessions import store_down
 from broker_service.responder.uploads import required_metadata
-from storage.object_reading import FoundObject, ObjectReader
-from storage.object_store import ObjectStoreUnavailableError
-from storage.policies import Scope
-from storage.results import StoredFile
+from storage.database.results import StoredFile
+from storage.objects.policies import Scope
+from storage.objects.reading import FoundObject, ObjectReader
+from storage.objects.store import ObjectStoreUnavailableError
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -2,7 +2,7 @@
 
 from broker_service.responder.settings import ResponderSettings
 from service.probes import Check, Finding, Probes
-from storage.object_store import ObjectStore
+from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 
 # The bridge waits 2 s for the answer, so that a bucket that hangs must be known before.

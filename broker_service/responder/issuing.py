@@ -18,9 +18,9 @@ from broker_service.responder.batches import Batches
 from broker_service.responder.sessions import SessionScope
 from service import logs
 from service.database_reads import in_our_words
-from storage import issuances
-from storage.issuances import Granted, NewIssuance, RequestId
-from storage.policies import Listing, Scope
+from storage.database import issuances
+from storage.database.issuances import Granted, NewIssuance, RequestId
+from storage.objects.policies import Listing, Scope
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.verbs import Verb

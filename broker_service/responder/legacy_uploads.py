@@ -7,9 +7,9 @@ directly.
 """
 
 from broker_service.responder.versions import Listed, keep_newest
-from storage import policies
-from storage.object_store import Marker, ObjectStore, ObjectVersion
-from storage.policies import Folder, Scope
+from storage.objects import policies
+from storage.objects.policies import Folder, Scope
+from storage.objects.store import Marker, ObjectStore, ObjectVersion
 from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
 from zipcast.protocol.hotkeys import Hotkey
 

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from broker_service.responder.issuing import ProvenRequest, Terms
 from broker_service.responder.record import Record
-from storage import policies
-from storage.object_store import ObjectStore
+from storage.objects import policies
+from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

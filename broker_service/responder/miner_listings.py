@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from service import logs
-from storage import policies
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock
 from zipcast.protocol.hotkeys import Hotkey
 

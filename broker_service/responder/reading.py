@@ -17,10 +17,10 @@ from broker_service.responder.record import Record
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
 from service.paging import page_of, wire_bytes
-from storage import policies
-from storage.manifests import SealedObject
-from storage.object_store import ObjectStore
-from storage.policies import Listing, Scope
+from storage.database.manifests import SealedObject
+from storage.objects import policies
+from storage.objects.policies import Listing, Scope
+from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from access.requests import Caller, Proof
 from service.current_epoch import CurrentEpoch
 from service.database_reads import epoch_start, record_of, require_started
-from storage import epochs, manifests, opt_outs, results
-from storage.epochs import StoredEpoch
-from storage.manifests import SealedObject
-from storage.results import NewResult, RecordedResult
+from storage.database import epochs, manifests, opt_outs, results
+from storage.database.epochs import StoredEpoch
+from storage.database.manifests import SealedObject
+from storage.database.results import NewResult, RecordedResult
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 

@@ -7,7 +7,7 @@ from broker_service.responder.batches import Batches
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
 from service.database_reads import in_our_words
-from storage.submissions import Comparison, Signed, Standing, Submission, compare
+from storage.database.submissions import Comparison, Signed, Standing, Submission, compare
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.epochs import EpochMessage

@@ -12,9 +12,9 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.record import Record
 from service.database_reads import require_detail
 from service.registry import RegistryView
-from storage import policies
-from storage.epochs import StoredEpoch
-from storage.results import AuditedZipcode, NewResult, RecordedResult, StoredFile
+from storage.database.epochs import StoredEpoch
+from storage.database.results import AuditedZipcode, NewResult, RecordedResult, StoredFile
+from storage.objects import policies
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.results import AuditRow, CheckedFile, ResultsReply, ResultsRequest

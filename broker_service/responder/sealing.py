@@ -22,9 +22,10 @@ from broker_service.responder.miner_listings import ListingReader, MinerListing,
 from broker_service.responder.versions import MAX_OBJECTS, Listed, newest_versions
 from service import logs
 from service.database_reads import record_of
-from storage import manifests, policies
-from storage.manifests import SealedObject
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError
+from storage.database import manifests
+from storage.database.manifests import SealedObject
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ServiceError

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from storage import policies
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

@@ -1,7 +1,7 @@
 """Minting S3 access for proven callers: what, for which epoch, until when.
 
 Owns the rules of issuance. The row of a grant is `issuing`'s, the signing the object store's, and the
-documents are `storage.policies`'.
+documents are `storage.objects.policies`'.
 """
 
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from broker_service.responder.record import Record
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
 from service.current_epoch import CurrentEpoch
-from storage import policies
-from storage.issuances import LIST_WITH_UPLOAD
-from storage.object_store import ObjectStore
-from storage.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
+from storage.database.issuances import LIST_WITH_UPLOAD
+from storage.objects import policies
+from storage.objects.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
+from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from storage.object_store import Marker, ObjectStore, ObjectVersion
-from storage.policies import Scope
+from storage.objects.policies import Scope
+from storage.objects.store import Marker, ObjectStore, ObjectVersion
 
 # Versions of one miner in one epoch, in key order: the database must not drown in a million of them.
 MAX_OBJECTS = 10_000

@@ -18,7 +18,7 @@ from schedulers.registry.source import Reading
 from service import logs
 from service.registry_copy import recall_from
 from service.registry_parts import Head, read_parts, write_parts
-from storage.registry import newest_snapshot, store_snapshot, trim_snapshots
+from storage.database.registry import newest_snapshot, store_snapshot, trim_snapshots
 from zipcast.protocol.messages.registry import RegistrySnapshot
 from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 

@@ -27,12 +27,12 @@ from http_bridge.limits import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
 from service.epoch_results import summary_of
 from service.settings import LimitSettings
-from storage.epochs import StoredEpoch
-from storage.honeypots import OpenedHoneypot, Revelation
-from storage.manifests import SealedObject
-from storage.results import RecordedResult
-from storage.statistics import Rules as StatisticsRules
-from storage.statistics import StartedEpoch, Statistics, ZipcodeCounts
+from storage.database.epochs import StoredEpoch
+from storage.database.honeypots import OpenedHoneypot, Revelation
+from storage.database.manifests import SealedObject
+from storage.database.results import RecordedResult
+from storage.database.statistics import Rules as StatisticsRules
+from storage.database.statistics import StartedEpoch, Statistics, ZipcodeCounts
 from tests.unit.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,

@@ -28,9 +28,9 @@ from devstack.servers import Servers, ignore
 from devstack.services import Services
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from schedulers.fault_points import FaultPoint
+from schedulers.epochs.fault_points import FaultPoint
 from service.lifecycle import end
-from storage.database import open_engine
+from storage.database.engine import open_engine
 from tests.faults.forked_scheduler import ForkedScheduler
 from tests.faults.matrix import FIRST, NATS, SECOND, Scene
 from tests.faults.observations import Arrival, Session, Subscriber

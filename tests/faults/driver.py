@@ -21,9 +21,9 @@ from pathlib import Path
 from devstack.keeper import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from schedulers.timing import sleep_until
+from schedulers.epochs.timing import sleep_until
 from service.lifecycle import end
-from storage.database import open_engine
+from storage.database.engine import open_engine
 from tests.faults import invariants
 from tests.faults.evidence import read_record, read_stream
 from tests.faults.injection import Inflicted, Injector, two_schedulers

@@ -12,8 +12,8 @@ from sqlalchemy import select
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from storage.database import open_engine
-from storage.tables import Epoch
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch
 from tests.faults.observer import Observer
 from tests.integration.operator_view import until
 from tests.integration.people import client, keypair, raw_connection, read_sealed

@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from schedulers.timing import sleep_until
-from storage.database import open_engine
-from storage.pending_epochs import pending_intervals
-from storage.tables import Epoch
+from schedulers.epochs.timing import sleep_until
+from storage.database.engine import open_engine
+from storage.database.pending_epochs import pending_intervals
+from storage.database.tables import Epoch
 from tests.faults.evidence import read_stream
 from tests.integration.operator_view import until, value
 from tests.integration.people import ask, client, keypair, raw_connection

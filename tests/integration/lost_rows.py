@@ -3,7 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.tables.base import Base
+from storage.database.tables.base import Base
 
 _DETAIL = [
     table.name

@@ -3,12 +3,12 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schedulers.prepare import Preparer
-from schedulers.publisher import Publisher
-from schedulers.seed_secrets import Secrets
-from schedulers.stream import EpochStream
-from storage import epochs
-from storage.epochs import StoredEpoch
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.seed_secrets import Secrets
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
+from storage.database import epochs
+from storage.database.epochs import StoredEpoch
 from tests.integration.lost_rows import lose_epochs_from
 from tests.integration.scheduling import FIRST, TRUST, preparer, upcoming
 from zipcast.verification.epochs import Evidence, verify_epochs

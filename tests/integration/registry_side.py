@@ -12,14 +12,14 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.servers import Servers
+from schedulers.registry.lease import ReaderTurn
 from schedulers.registry.publisher import RegistryPublisher
 from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
 from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadableError
-from schedulers.registry.turn import ReaderTurn
 from service import nats_connection
 from service.lifecycle import Lifecycle
 from service.registry_parts import Head, read_parts
-from storage.locks import Lease
+from storage.database.locks import Lease
 from tests.unit.fakes import FakeClock
 from zipcast.protocol.messages.registry import RegisteredNeuron, RegistrySnapshot
 from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY

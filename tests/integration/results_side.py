@@ -26,12 +26,12 @@ from broker_service.responder.uploads import required_metadata
 from devstack.logins import login_url
 from devstack.servers import Servers
 from service.registry import RegistryView
-from storage import policies
-from storage.database import open_engine
-from storage.object_reading import ObjectReader
-from storage.object_store import ObjectStore, ObjectStoreConfig
-from storage.policies import Scope
-from storage.tables import Epoch, EpochAssignment, EpochMessage
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch, EpochAssignment, EpochMessage
+from storage.objects import policies
+from storage.objects.policies import Scope
+from storage.objects.reading import ObjectReader
+from storage.objects.store import ObjectStore, ObjectStoreConfig
 from tests.unit.fakes import RAO, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron, snapshot
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochInterval

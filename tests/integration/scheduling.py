@@ -11,16 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.data import SAMPLE_ZIPCODES
 from devstack.servers import Servers
-from schedulers.prepare import Preparer
-from schedulers.publisher import Publisher
-from schedulers.seed_secrets import Secrets
-from schedulers.stream import EpochStream
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.seed_secrets import Secrets
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
 from service import nats_connection
 from service.lifecycle import Lifecycle
-from storage import pending_epochs
-from storage.database import open_engine
-from storage.tables import Epoch
-from storage.zipcode_import import import_zipcodes
+from storage.database import pending_epochs
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch
+from storage.zipcode_files.importing import import_zipcodes
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey

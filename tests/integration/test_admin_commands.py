@@ -16,16 +16,16 @@ from structlog.testing import capture_logs
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from schedulers.admin_actions import AdminActions
-from schedulers.admin_queue import TOO_OLD, AdminQueue
-from schedulers.prepare import REGENERATION_MARGIN, Preparer
+from schedulers.admin.actions import AdminActions
+from schedulers.admin.queue import TOO_OLD, AdminQueue
+from schedulers.epochs.preparation import REGENERATION_MARGIN, Preparer
 from service.lifecycle import end
-from storage import admin_commands, epoch_inputs, epochs
-from storage.admin_commands import Command
-from storage.database import open_engine
-from storage.epochs import StoredEpoch
-from storage.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
-from storage.tables import EpochMessage as EpochMessageRow
+from storage.database import admin_commands, epoch_inputs, epochs
+from storage.database.admin_commands import Command
+from storage.database.engine import open_engine
+from storage.database.epochs import StoredEpoch
+from storage.database.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
+from storage.database.tables import EpochMessage as EpochMessageRow
 from tests.integration.operator_view import until
 from tests.integration.processes import wait_until
 from tests.integration.scheduling import (

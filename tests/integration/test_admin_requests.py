@@ -12,8 +12,8 @@ from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from devstack.stack import Stack
-from storage.database import open_engine
-from storage.tables import AdminCommand, RequestRefusal
+from storage.database.engine import open_engine
+from storage.database.tables import AdminCommand, RequestRefusal
 from tests.integration.operator_view import log_lines, until
 from tests.integration.people import (
     admin,

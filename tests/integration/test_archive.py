@@ -21,13 +21,13 @@ from devstack.logins import login_url
 from devstack.servers import Servers
 from http_bridge.assignments import Assignments
 from http_bridge.history import History
-from schedulers.choosing import choose_epoch
-from schedulers.housekeeping import Housekeeping
+from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.metrics import SchedulerMetrics
-from storage import epoch_inputs, epochs, housekeeping
-from storage.database import open_engine
-from storage.housekeeping import Retention
-from storage.tables import (
+from schedulers.retention import Housekeeping
+from storage.database import epoch_inputs, epochs, retention
+from storage.database.engine import open_engine
+from storage.database.retention import Retention
+from storage.database.tables import (
     AdminCommand,
     CredentialIssuance,
     Epoch,
@@ -38,8 +38,8 @@ from storage.tables import (
     ValidatorResult,
     ZipcodeRevision,
 )
-from storage.zipcode_activity import set_active
-from storage.zipcode_versions import VersionTrimmedError, rebuild_version
+from storage.database.zipcode_activity import set_active
+from storage.database.zipcode_versions import VersionTrimmedError, rebuild_version
 from tests.integration.scheduling import (
     CALENDAR,
     TRUST,
@@ -100,8 +100,8 @@ async def count(database: AsyncEngine, table: type) -> int:
 async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_stays(
     database, keeper, bridge, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(housekeeping, "BATCH", 7)  # less than an epoch has: batches follow one another
-    monkeypatch.setattr(housekeeping, "EPOCHS_AT_ONCE", 2)
+    monkeypatch.setattr(retention, "BATCH", 7)  # less than an epoch has: batches follow one another
+    monkeypatch.setattr(retention, "EPOCHS_AT_ONCE", 2)
     before = first_kept(keeper.clock.now()) - timedelta(hours=6)
     ids = await completed_epochs(database, with_cooldown(database), before, 8)
     archived, kept = ids[:6], ids[6:]
@@ -168,8 +168,8 @@ async def test_preparing_goes_on_while_a_batch_is_being_dropped(database, keeper
     await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 2)
     (interval,) = upcoming(1)
     async with keeper.database.begin() as connection:
-        archived = await housekeeping.archive_epochs(connection, datetime.now(UTC) - RETENTION.epochs)
-        gone = await housekeeping.drop_assignments(connection, "9999")
+        archived = await retention.archive_epochs(connection, datetime.now(UTC) - RETENTION.epochs)
+        gone = await retention.drop_assignments(connection, "9999")
         assert (len(archived), gone > 0) == (2, True)
         stored = await with_cooldown(database).prepare(interval)
     assert stored.epoch_id in await statuses(database)
@@ -280,9 +280,9 @@ async def test_what_is_recent_a_scheduler_cannot_drop_whatever_it_asks(database,
                 await add_day(connection, row["signed_on"])
             await connection.execute(insert(table), [row])
     async with keeper.database.begin() as connection:
-        assert await housekeeping.drop_reports(connection, "9999") == 0
-        assert await housekeeping.drop_audit(connection, now + DAY) == 0
-        assert await housekeeping.drop_issuance_days(connection, now + DAY) == 0
+        assert await retention.drop_reports(connection, "9999") == 0
+        assert await retention.drop_audit(connection, now + DAY) == 0
+        assert await retention.drop_issuance_days(connection, now + DAY) == 0
     assert [await count(database, table) for table in TABLES] == [1] * len(TABLES)
 
 

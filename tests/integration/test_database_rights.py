@@ -10,8 +10,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
-from storage.database import open_engine
-from storage.refusals import Refusal, record_refusals
+from storage.database.engine import open_engine
+from storage.database.refusals import Refusal, record_refusals
 from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
 
 READERS = ["responder", "http_bridge"]

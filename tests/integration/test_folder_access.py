@@ -7,8 +7,8 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from storage.database import open_engine
-from storage.tables import CredentialIssuance
+from storage.database.engine import open_engine
+from storage.database.tables import CredentialIssuance
 from tests.integration.people import coldkey, keypair, legacy
 from zipcast.client.local_stack import Ready
 from zipcast.client.transfers import fetch

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from devstack.logins import login_url
-from schedulers.choosing import choose_epoch
-from schedulers.decoys import record_honeypots
+from schedulers.epochs.adopted_honeypots import record_honeypots
+from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.signals import Signals
-from storage import honeypots
-from storage.database import open_engine
-from storage.epoch_inputs import committed_inputs
-from storage.tables import EpochHoneypots
-from storage.zipcode_import import import_zipcodes
+from storage.database import honeypots
+from storage.database.engine import open_engine
+from storage.database.epoch_inputs import committed_inputs
+from storage.database.tables import EpochHoneypots
+from storage.zipcode_files.importing import import_zipcodes
 from tests.integration.scheduling import TRUST, open_all, preparer, upcoming
 from zipcast.clock import SystemClock
 from zipcast.protocol import envelope

@@ -20,10 +20,10 @@ from devstack.logins import login_url
 from devstack.servers import Servers
 from service.lifecycle import end
 from service.settings import LimitSettings
-from storage.database import open_engine, open_pool
-from storage.issuances import Granted
-from storage.policies import Scope
-from storage.tables import CredentialIssuance
+from storage.database.engine import open_engine, open_pool
+from storage.database.issuances import Granted
+from storage.database.tables import CredentialIssuance
+from storage.objects.policies import Scope
 from tests.integration.operator_view import until
 from tests.integration.people import keypair, legacy, raw_connection, signed_headers
 from tests.integration.test_folder_access import PATH, asked

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 
-from storage.database import open_engine
-from storage.tables import CredentialIssuance, MinerSubmission
+from storage.database.engine import open_engine
+from storage.database.tables import CredentialIssuance, MinerSubmission
 from tests.integration.people import ask, client, keypair, legacy, raw_connection
 from tests.integration.test_http_bridge import CURRENT, current_query
 from zipcast.client.local_stack import Ready

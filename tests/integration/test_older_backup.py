@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from schedulers.adoption import UNKNOWN_SECRET
-from schedulers.missed import record_missed
-from schedulers.publisher import Publisher
-from schedulers.rebuild import Rebuild
-from schedulers.seed_secrets import Secrets
-from storage import epoch_changes, epoch_inputs, epochs
-from storage.epoch_changes import MissedEpoch
-from storage.tables import EpochHoneypots
-from storage.zipcode_import import import_zipcodes
+from schedulers.epochs.missed import record_missed
+from schedulers.epochs.seed_secrets import Secrets
+from schedulers.stream.adoption import UNKNOWN_SECRET
+from schedulers.stream.publisher import Publisher
+from schedulers.stream.rebuild import Rebuild
+from storage.database import epoch_changes, epoch_inputs, epochs
+from storage.database.epoch_changes import MissedEpoch
+from storage.database.tables import EpochHoneypots
+from storage.zipcode_files.importing import import_zipcodes
 from tests.integration.record_and_stream import lose_rows, published, publisher, snapshot, verified
 from tests.integration.scheduling import (
     CALENDAR,

@@ -8,16 +8,16 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
-from schedulers import missed
-from schedulers.engine import EpochEngine
-from schedulers.missed import record_missed
-from schedulers.prepare import EpochEndedError, EpochsOverlapError
-from schedulers.seed_secrets import UnknownSecretError
-from schedulers.timing import StartGate
-from storage import epoch_changes, epoch_inputs
-from storage.epoch_changes import MissedEpoch
-from storage.tables import EpochInputs
-from storage.zipcode_import import import_zipcodes
+from schedulers.epochs import missed
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.missed import record_missed
+from schedulers.epochs.preparation import EpochEndedError, EpochsOverlapError
+from schedulers.epochs.seed_secrets import UnknownSecretError
+from schedulers.epochs.timing import StartGate
+from storage.database import epoch_changes, epoch_inputs
+from storage.database.epoch_changes import MissedEpoch
+from storage.database.tables import EpochInputs
+from storage.zipcode_files.importing import import_zipcodes
 from tests.integration.scheduling import (
     CALENDAR,
     FIRST,

@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from devstack.servers import Servers
 from devstack.state import State
-from storage import epoch_changes, epochs, pending_epochs
+from storage.database import epoch_changes, epochs, pending_epochs
 from tests.integration.processes import wait_until
 from tests.integration.scheduling import (
     CALENDAR,

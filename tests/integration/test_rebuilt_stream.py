@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from schedulers.rebuild import KEPT, Rebuild
-from schedulers.stream import EpochStream
-from storage import epoch_publications
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.rebuild import KEPT, Rebuild
+from storage.database import epoch_publications
 from tests.integration.plain_nats import Hearer, PlainNats
 from tests.integration.processes import wait_until
 from tests.integration.record_and_stream import held, lose_rows, published, publisher, snapshot

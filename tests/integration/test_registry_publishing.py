@@ -16,9 +16,9 @@ from schedulers.registry.reader import RegistryReader
 from service.registry import RegistryFollower, RegistryView
 from service.registry_copy import recall_from
 from service.registry_parts import write_parts
-from storage.database import open_engine
-from storage.registry import store_snapshot
-from storage.tables import RegistrySnapshot as Row
+from storage.database.engine import open_engine
+from storage.database.registry import store_snapshot
+from storage.database.tables import RegistrySnapshot as Row
 from tests.integration.registry_side import (
     CONFIRM,
     NETUID,

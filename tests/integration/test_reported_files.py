@@ -17,9 +17,9 @@ from sqlalchemy import func, select
 
 from broker_service.responder.uploads import required_metadata
 from devstack.servers import Servers
-from storage import policies
-from storage.object_reading import ObjectReader
-from storage.tables import ValidatorResult
+from storage.database.tables import ValidatorResult
+from storage.objects import policies
+from storage.objects.reading import ObjectReader
 from tests.integration.results_side import (
     CONTENT,
     MINUTE,

@@ -23,9 +23,11 @@ from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
 from devstack.state import State
-from storage import manifests
-from storage.database import open_engine
-from storage.object_store import (
+from storage.database import manifests
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch, UploadManifest
+from storage.objects.policies import Folder, Listing, Scope
+from storage.objects.store import (
     Marker,
     ObjectStore,
     ObjectStoreConfig,
@@ -33,8 +35,6 @@ from storage.object_store import (
     ObjectVersion,
     VersionPage,
 )
-from storage.policies import Folder, Listing, Scope
-from storage.tables import Epoch, UploadManifest
 from tests.integration.operator_view import until
 from tests.integration.processes import wait_until
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY

@@ -10,17 +10,17 @@ import pytest_asyncio
 from sqlalchemy import select
 
 from devstack.data import SAMPLE_ZIPCODES
-from schedulers.engine import EpochEngine
-from schedulers.prepare import Preparer
-from schedulers.publisher import Publisher
-from schedulers.stream import EpochStream
-from schedulers.timing import StartGate
-from storage import epochs
-from storage.data_age import read_data_now
-from storage.database import open_engine
-from storage.epochs import StoredEpoch
-from storage.tables import Epoch
-from storage.zipcode_import import import_zipcodes
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.timing import StartGate
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
+from storage.database import epochs
+from storage.database.data_age import read_data_now
+from storage.database.engine import open_engine
+from storage.database.epochs import StoredEpoch
+from storage.database.tables import Epoch
+from storage.zipcode_files.importing import import_zipcodes
 from tests.integration.plain_nats import PlainNats
 from tests.integration.scheduling import FIRST, SIGNER, TRUST, statuses
 from tests.integration.simulated_time import SimulatedClock

@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schedulers.engine import EpochEngine
-from schedulers.prepare import Preparer
-from schedulers.publisher import Publisher
-from schedulers.stream import EpochStream
-from schedulers.timing import StartGate
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.timing import StartGate
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
 from service.lifecycle import end
 from tests.integration.plain_nats import PlainNats
 from tests.integration.processes import wait_until

@@ -12,9 +12,9 @@ from broker_service.responder.batches import Batches
 from devstack.logins import login_url
 from devstack.servers import Servers
 from service.lifecycle import end
-from storage.database import open_pool
-from storage.submissions import Comparison, Standing, Submission, store
-from storage.tables import MinerSubmission
+from storage.database.engine import open_pool
+from storage.database.submissions import Comparison, Standing, Submission, store
+from storage.database.tables import MinerSubmission
 from tests.integration.results_side import ResultsSide
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.protocol.calendar import EpochInterval

@@ -11,8 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from sqlalchemy import select
 
-from storage.database import open_engine
-from storage.tables import CredentialIssuance
+from storage.database.engine import open_engine
+from storage.database.tables import CredentialIssuance
 from tests.integration.people import client, fresh_grant, keypair, read_sealed
 from zipcast.client.local_stack import Ready
 from zipcast.client.transfers import UploadError, fetch, post_file

@@ -12,9 +12,9 @@ from sqlalchemy import func, insert, select
 
 from devstack.servers import Servers
 from service.epoch_results import EpochResultsReader
-from storage.registry import store_snapshot
-from storage.results import revealed_audit
-from storage.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
+from storage.database.registry import store_snapshot
+from storage.database.results import revealed_audit
+from storage.database.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
 from tests.integration.results_side import (
     CONTENT,
     OTHERS,

@@ -12,8 +12,8 @@ from devstack.servers import Servers
 from devstack.state import State
 from service import nats_connection
 from service.lifecycle import Lifecycle
-from storage.database import open_engine
-from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from storage.database.engine import open_engine
+from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
 from tests.integration.processes import wait_until
 
 # Nothing listens on the port "discard".

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access.refusal_log import RefusalTrail
-from storage.tables import RequestRefusal
+from storage.database.tables import RequestRefusal
 from tests.integration.conftest import database
 from tests.integration.operator_view import refused_folder, until
 from tests.integration.people import ask, keypair, raw_connection

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from storage.pending_epochs import pending_epochs
+from storage.database.pending_epochs import pending_epochs
 from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
 from zipcast.selection.honeypots import HoneypotSettings
 

@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 from broker_service.callout.spent import SpentPasswords
 from devstack.stack import Stack
-from schedulers.stream import EpochStream
+from schedulers.stream.epoch_stream import EpochStream
 from service import nats_connection
 from service.lifecycle import Lifecycle
 from tests.integration.people import client, keypair

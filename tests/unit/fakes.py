@@ -17,12 +17,12 @@ from pydantic import SecretStr
 from access.requests import Caller
 from broker_service.responder.issuing import Terms
 from service.registry import RegistryView
-from storage import policies
-from storage.epochs import StoredEpoch
-from storage.issuances import Granted
-from storage.manifests import SealedObject
-from storage.object_store import PostForm, SessionCredentials
-from storage.policies import Scope
+from storage.database.epochs import StoredEpoch
+from storage.database.issuances import Granted
+from storage.database.manifests import SealedObject
+from storage.objects import policies
+from storage.objects.policies import Scope
+from storage.objects.store import PostForm, SessionCredentials
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval, parse_epoch_id
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from broker_service.responder.changes import LONGEST_NAME, changed
-from storage.manifests import SealedObject
-from storage.object_store import ObjectVersion
+from storage.database.manifests import SealedObject
+from storage.objects.store import ObjectVersion
 from tests.unit.fakes import MINER_HOTKEY, START_AT
 
 PREFIX = "data/x/"

@@ -5,7 +5,7 @@ import ssl
 import pytest
 from asyncpg.connect_utils import _parse_connect_dsn_and_args
 
-from storage.database import DatabaseUrlError, driver_arguments
+from storage.database.engine import DatabaseUrlError, driver_arguments
 
 PASSWORD = "hunter2"
 AT = f"postgresql://app:{PASSWORD}@db.example.org:25060/zipcast"

@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
 from http_bridge.history import _status
-from schedulers.engine import EpochEngine
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.opening import Opening
 from schedulers.metrics import SchedulerMetrics
-from schedulers.opening import Opening
 from service.process_status import Vitals
-from storage.history import PastEpoch
+from storage.database.history import PastEpoch
 from tests.unit.fakes import START_AT, FakeClock
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope

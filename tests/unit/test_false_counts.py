@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from storage.candidates import as_candidate
+from storage.database.candidates import as_candidate
 from tests.unit.telling_apart import auc
 from tests.unit.test_sample_data import sample_outcomes
 from tests.unit.test_selection import candidate

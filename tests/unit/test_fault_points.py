@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schedulers import fault_points
-from schedulers.fault_points import NO_FAULTS, FaultPoint, FaultPoints
+from schedulers.epochs import fault_points
+from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from http_bridge.health import broker, metagraph, overall
 from service.registry import RegistryView
-from storage.epoch_health import EpochsNow, fault
+from storage.database.epoch_health import EpochsNow, fault
 from tests.unit.fakes import START_AT, registry
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.messages.health import HealthStatus, LastError, ProcessHealth, ServiceHealth

@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from storage.candidates import as_candidate
+from storage.database.candidates import as_candidate
 from tests.unit.telling_apart import auc, by_name, by_size, monthly_imports, told_apart, weighted_auc
 from tests.unit.test_sample_data import sample_outcomes
 from zipcast.protocol.calendar import EpochCalendar

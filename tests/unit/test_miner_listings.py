@@ -13,8 +13,8 @@ from broker_service.responder.miner_listings import (
     MinerListing,
     Part,
 )
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError
-from storage.policies import Folder, Listing
+from storage.objects.policies import Folder, Listing
+from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.clock import SystemClock
 from zipcast.protocol.hotkeys import Hotkey

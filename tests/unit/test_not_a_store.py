@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from pydantic import SecretStr
 
-from storage import policies
-from storage.object_reading import LOOK_THREADS, ObjectReader
-from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from storage.objects import policies
+from storage.objects.reading import LOOK_THREADS, ObjectReader
+from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY
 
 SCOPE = policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID)

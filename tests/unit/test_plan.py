@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedulers.plan import next_interval, running_interval
-from storage.epochs import Timeline
+from schedulers.epochs.plan import next_interval, running_interval
+from storage.database.epochs import Timeline
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 
 MIDNIGHT = datetime(2026, 11, 22, tzinfo=UTC)

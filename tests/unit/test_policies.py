@@ -7,8 +7,8 @@ from bittensor_core import ss58_encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import policies
-from storage.policies import PolicyError, Scope
+from storage.objects import policies
+from storage.objects.policies import PolicyError, Scope
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
 from zipcast.protocol.hotkeys import Hotkey
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from storage.object_store import ObjectStore, ObjectStoreConfig, open_client
-from storage.policies import Listing, Scope, upload_form
+from storage.objects.policies import Listing, Scope, upload_form
+from storage.objects.store import ObjectStore, ObjectStoreConfig, open_client
 from tests.unit.fakes import MINER_HOTKEY
 
 SCOPE = Scope("uploads", f"data/hotkey={MINER_HOTKEY}/epoch=2026-11-22T04-00-00/")

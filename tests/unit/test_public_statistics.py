@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from http_bridge.statistics import PublicStatistics, statistics_reply
 from service.current_epoch import CurrentEpoch
-from storage.statistics import Statistics, ZipcodeCounts
+from storage.database.statistics import Statistics, ZipcodeCounts
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY, START_AT, FakeClock
 from zipcast.protocol.envelope import Trust, seal

@@ -10,7 +10,7 @@ from access.requests import Caller
 from broker_service.responder import reading
 from broker_service.responder.reading import Reader
 from broker_service.responder.sessions import Sessions
-from storage.manifests import SealedObject
+from storage.database.manifests import SealedObject
 from tests.unit.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,

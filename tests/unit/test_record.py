@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from broker_service.responder.record import OPENING_LOOKS, Record
-from storage.epochs import StoredEpoch
+from storage.database.epochs import StoredEpoch
 from tests.unit.fakes import START_AT, FakeClock
 from tests.unit.test_current_epoch import FIRST, MESSAGE, SECOND, current
 from zipcast.protocol.calendar import EpochInterval

@@ -15,8 +15,8 @@ from access.refusal_log import (
     Sampler,
     well_formed,
 )
-from storage.database import open_engine
-from storage.refusals import Refusal
+from storage.database.engine import open_engine
+from storage.database.refusals import Refusal
 from tests.unit.fakes import MINER_HOTKEY, FakeClock
 
 REFUSAL = Refusal(

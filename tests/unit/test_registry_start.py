@@ -9,9 +9,9 @@ from structlog.testing import capture_logs
 from schedulers.registry.chain import ChainRegistry
 from schedulers.registry.file import FileRegistry
 from schedulers.registry.reader import FILE_PACE, Pace, RegistryReader
-from schedulers.registry.start import registry_reader
+from schedulers.registry.setup import registry_reader
 from schedulers.settings import SchedulerSettings
-from storage.database import open_engine
+from storage.database.engine import open_engine
 from tests.unit.fakes import FakeClock
 
 

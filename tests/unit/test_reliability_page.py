@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from schedulers.fault_points import FaultPoint
+from schedulers.epochs.fault_points import FaultPoint
 from tests.faults.matrix import BEGIN, END, all_cells, table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text()

@@ -7,7 +7,7 @@ from bittensor_core import ss58_encode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.revocation import RevocationError, older_sessions_policy, revoked_hotkeys, with_revoked
+from storage.objects.revocation import RevocationError, older_sessions_policy, revoked_hotkeys, with_revoked
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from schedulers.settings import SchedulerSettings
-from storage import policies
+from storage.objects import policies
 from tests.unit.fakes import EPOCH_ID, VALIDATOR_HOTKEY
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,9 @@ from sample_data.make_zipcodes import (
     render_json,
     sample_rows,
 )
-from storage import zipcode_rows
-from storage.zipcode_file import ZipcodeFile
-from storage.zipcode_rows import RowRules, ZipcodeRow, check_rows
+from storage.zipcode_files import rows as zipcode_rows
+from storage.zipcode_files.file import ZipcodeFile
+from storage.zipcode_files.rows import RowRules, ZipcodeRow, check_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from schedulers.settings import SchedulerSettings
 from service.settings import SignerSettings, load
-from storage.housekeeping import Retention
+from storage.database.retention import Retention
 from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY, ZERO_KEY
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection.honeypots import HoneypotSettings

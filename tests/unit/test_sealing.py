@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from broker_service.responder.legacy_uploads import names_epoch
 from broker_service.responder.sealing import highest_level
 from broker_service.responder.versions import keep_newest
-from storage.object_store import ObjectVersion
+from storage.objects.store import ObjectVersion
 from tests.unit.fakes import START_AT
 
 END_AT = START_AT + timedelta(hours=4)

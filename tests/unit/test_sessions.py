@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from broker_service.responder.sessions import LIFETIME, Sessions, SessionScope
-from storage.object_store import ObjectStoreUnavailableError, SessionCredentials
+from storage.objects.store import ObjectStoreUnavailableError, SessionCredentials
 from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock, FakeObjectStore
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.access import S3Credentials

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schedulers.target_override import TargetUnreachableError, require_publishable
+from schedulers.epochs.target_override import TargetUnreachableError, require_publishable
 from tests.unit.test_selection import candidate
 from zipcast.selection.model import SelectionSettings
 

@@ -9,8 +9,8 @@ from access.requests import Caller
 from broker_service.responder.issuing import Terms
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.uploads import Issuer
-from storage.object_store import ObjectStoreUnavailableError
-from storage.policies import Scope
+from storage.objects.policies import Scope
+from storage.objects.store import ObjectStoreUnavailableError
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import (
     EPOCH_ID,

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from schedulers import plan
-from schedulers.prepare import ChainLink, Preparer
-from schedulers.seed_secrets import Secrets
-from storage.epochs import Timeline
+from schedulers.epochs import plan
+from schedulers.epochs.preparation import ChainLink, Preparer
+from schedulers.epochs.seed_secrets import Secrets
+from storage.database.epochs import Timeline
 from tests.unit.fakes import SIGNER, SIGNER_HOTKEY
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval, preparation_lead

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import zipcode_json
-from storage.zipcode_csv import read_csv
-from storage.zipcode_json import camel_case, read_json
-from storage.zipcode_rows import COLUMNS, ImportFileError, RawRow, Rejection, RowRules, check_rows
+from storage.zipcode_files import json_files
+from storage.zipcode_files.csv_files import read_csv
+from storage.zipcode_files.json_files import camel_case, read_json
+from storage.zipcode_files.rows import COLUMNS, ImportFileError, RawRow, Rejection, RowRules, check_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = {"zipcode": "19801", "state": "DE", "recently_sold_listings": 7}
@@ -142,14 +142,14 @@ def test_a_document_that_leaves_a_doubt_is_refused(content, reason):
 
 def test_a_document_that_is_too_large_is_refused(monkeypatch):
     content = json.dumps([GOOD])
-    monkeypatch.setattr(zipcode_json, "MAX_CHARACTERS", len(content))
+    monkeypatch.setattr(json_files, "MAX_CHARACTERS", len(content))
     assert len(read(content)) == 1
     with pytest.raises(ImportFileError, match="characters of JSON: import it as CSV"):
         read(content + " ")
 
 
 def test_entries_of_many_shapes_are_read_alike():
-    entries = [GOOD | {f"note_{number}": 1} for number in range(2 * zipcode_json.MAX_SHAPES)]
+    entries = [GOOD | {f"note_{number}": 1} for number in range(2 * json_files.MAX_SHAPES)]
     assert {tuple(row.fields.items()) for row in read(json.dumps(entries))} == {
         tuple(given_fields(**GOOD | {"recently_sold_listings": "7"}).items())
     }

@@ -8,9 +8,9 @@ import zipcodes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.zipcode_csv import read_csv
-from storage.zipcode_prefixes import states_of
-from storage.zipcode_rows import (
+from storage.zipcode_files.csv_files import read_csv
+from storage.zipcode_files.prefixes import states_of
+from storage.zipcode_files.rows import (
     COLUMNS,
     MARKET_TIERS,
     STATES,
