@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from devstack import logins, nats_server, object_store, postgres
-from devstack.keeper import Event
+from devstack.kept_part import Event
 from devstack.ports import HOST, Ports, chosen_ports
 from devstack.state import State
 from devstack.supervisor import Supervisor

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from devstack import object_store, wallets
-from devstack.data import load_data
-from devstack.keeper import Event
+from devstack.first_data import load_data
+from devstack.kept_part import Event
 from devstack.options import StackOptions
 from devstack.part import Part
 from devstack.ports import HOST, Ports, chosen_ports

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.errors import PartFailedError, StackError
-from devstack.keeper import Event, PartDied
+from devstack.kept_part import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from zipcast.client.local_stack import Ready

@@ -4,20 +4,20 @@ import asyncio
 import sys
 
 from access.access_control import Doorway
-from http_bridge.access import Access
 from http_bridge.app import Bridge, build
-from http_bridge.assignments import Assignments
-from http_bridge.feed import EpochFeed
+from http_bridge.cached_replies import ReadyReplies
+from http_bridge.epoch_feed import EpochFeed
+from http_bridge.epoch_reply import Assignments
+from http_bridge.event_stream import Listeners
 from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
-from http_bridge.front import front
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PublicHistory
 from http_bridge.metrics import BridgeMetrics
+from http_bridge.middleware import front
 from http_bridge.ops import NatsMonitor, Ops
-from http_bridge.ready_replies import ReadyReplies
+from http_bridge.request_log import Access
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
-from http_bridge.stream import Listeners
 from service import lifecycle
 from service.epoch_pools import EpochPools
 from service.epoch_results import EpochResultsReader

@@ -10,17 +10,17 @@ from access.pipeline import Pipeline
 from access.rate_limits import Limits, Rules
 from access.refusal_log import RefusalTrail, note_admin_request
 from access.requests import Admission, Arrival, Fields, VerifiedRefusalError
-from http_bridge import errors, facts, limits, requests
-from http_bridge.access import client_address
-from http_bridge.assignments import Assignments
+from http_bridge import errors, formats_reply, rate_limits_reply, requests
 from http_bridge.current_reply import CurrentReply, is_known
 from http_bridge.documentation import Endpoint, add_public, add_verb, describe
+from http_bridge.epoch_reply import Assignments
+from http_bridge.event_stream import Listeners
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import EndedEpochsQuery, PublicHistory
 from http_bridge.pages import add_pages
+from http_bridge.request_log import client_address
 from http_bridge.statistics import PublicStatistics, StatisticsReply
-from http_bridge.stream import Listeners
 from service.current_epoch import CurrentEpoch
 from service.epoch_pools import EpochPools, pool_request
 from service.epoch_results import EpochResultsReader, consensus_request
@@ -208,11 +208,15 @@ def _add_facts(app: FastAPI, rules: Rules) -> None:
         "/commitment-formats",
         "What to sign for what",
         "What to sign for which endpoint.",
-        facts.commitment_formats(),
+        formats_reply.commitment_formats(),
     )
-    _add_constant(app, "/structure-info", "Where files go", "Where files go.", facts.structure_info())
+    _add_constant(app, "/structure-info", "Where files go", "Where files go.", formats_reply.structure_info())
     _add_constant(
-        app, "/rate-limits", "Limits in force", "How much may be asked for.", limits.rate_limits(rules)
+        app,
+        "/rate-limits",
+        "Limits in force",
+        "How much may be asked for.",
+        rate_limits_reply.rate_limits(rules),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from http_bridge.ready_replies import ReadyReplies, ReadyReply
+from http_bridge.cached_replies import ReadyReplies, ReadyReply
 from service.database_reads import epoch_start, record_of
 from storage.database import history
 from storage.database.history import PastEpoch

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 
+from http_bridge.event_stream import Listeners
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PageRequest
 from http_bridge.metrics import REQUESTS
-from http_bridge.stream import Listeners
 from service import logs
 from service.current_epoch import CurrentEpoch
 from service.process_status import Page, Vitals

@@ -106,7 +106,7 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
 def read_pool(zipcodes: Path | None) -> list[Candidate]:
     """Return the zipcodes that an import of the file, or of the sample, would accept."""
     with local_stack_packages():
-        from devstack.data import SAMPLE_ZIPCODES
+        from devstack.first_data import SAMPLE_ZIPCODES
         from storage.database.candidates import as_candidate
         from storage.zipcode_files.file import ZipcodeFile
         from storage.zipcode_files.rows import ImportFileError, Rejection, RowRules, check_rows

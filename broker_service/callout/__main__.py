@@ -4,19 +4,19 @@ import sys
 
 from nats.aio.client import Client
 
-from broker_service.callout.addresses import AddressLimits
-from broker_service.callout.answering import Callout
+from broker_service.callout.address_limits import AddressLimits
 from broker_service.callout.connections import Connections
 from broker_service.callout.decision import Decider
-from broker_service.callout.exchange import Exchange
+from broker_service.callout.exchange_messages import Exchange
 from broker_service.callout.flood_control import FloodControl
-from broker_service.callout.flood_watch import FloodWatch
+from broker_service.callout.flood_detection import FloodWatch
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.refusal_log import RefusalLog
+from broker_service.callout.request_queue import Callout
 from broker_service.callout.settings import CalloutSettings
-from broker_service.callout.spent import SpentPasswords
 from broker_service.callout.system_account import Ended, SystemAccount
+from broker_service.callout.used_passwords import SpentPasswords
 from service import lifecycle, nats_connection
 from service.lifecycle import Lifecycle
 from service.metrics import RegistryMetrics

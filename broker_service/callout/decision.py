@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from math import ceil
 
 from broker_service.callout.connections import Role, role_of
-from broker_service.callout.exchange import ConnectRequest, Permissions
+from broker_service.callout.exchange_messages import ConnectRequest, Permissions
 from service.registry import RegistryView
 from zipcast.protocol import commitments, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError

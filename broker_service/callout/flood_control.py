@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nats.errors import Error as NatsError
 
 from broker_service.callout.connections import Kick, KickReason
-from broker_service.callout.flood_watch import FloodWatch
+from broker_service.callout.flood_detection import FloodWatch
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.system_account import Ended, SystemAccount

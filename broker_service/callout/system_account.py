@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker_service.callout.connections import Connection, Place, parse_connection_user
-from broker_service.callout.flood_watch import Traffic
+from broker_service.callout.flood_detection import Traffic
 from service import logs
 from service.system_account import (
     PAGE,

@@ -14,22 +14,22 @@ from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
 from broker_service.responder.batches import Batches
-from broker_service.responder.changes import ChangeWatch
-from broker_service.responder.files import FileChecker
-from broker_service.responder.gate import Gate, decode
+from broker_service.responder.changed_uploads import ChangeWatch
+from broker_service.responder.database import Record
 from broker_service.responder.health import bucket_probes
-from broker_service.responder.intake import HotkeyIntake
-from broker_service.responder.issuing import IssuanceWriter
-from broker_service.responder.listing import Lister
+from broker_service.responder.incoming_messages import HotkeyIntake
+from broker_service.responder.issuance import IssuanceWriter
+from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.reading import Reader
-from broker_service.responder.record import Record
-from broker_service.responder.reports import Reports
-from broker_service.responder.results import ResultsDesk
-from broker_service.responder.sealing import Sealer
+from broker_service.responder.middleware import Gate, decode
+from broker_service.responder.presigned_lists import Lister
+from broker_service.responder.reported_files import FileChecker
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
-from broker_service.responder.uploads import Issuer
+from broker_service.responder.status_reports import Reports
+from broker_service.responder.upload_access import Issuer
+from broker_service.responder.validator_reads import Reader
+from broker_service.responder.validator_results import ResultsDesk
 from service import lifecycle, logs, nats_connection
 from service.epoch_pools import EpochPools
 from service.epoch_results import EpochResultsReader

@@ -6,7 +6,7 @@ from typing import Any
 from faststream.nats import NatsBroker
 
 from broker_service.responder.admin import AdminDesk
-from broker_service.responder.proven import this_request
+from broker_service.responder.current_request import this_request
 from zipcast.protocol.messages.admin import (
     AdminCommand,
     AdminCommandReply,

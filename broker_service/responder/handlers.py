@@ -4,14 +4,14 @@ from faststream.nats import NatsBroker, NatsResponse
 
 from access.legacy_authentication import named_miner
 from access.opt_outs import LegacyOptOuts
-from broker_service.responder.intake import MAX_AT_ONCE
-from broker_service.responder.listing import Lister
-from broker_service.responder.proven import this_request
-from broker_service.responder.reading import Reader
-from broker_service.responder.record import Record
-from broker_service.responder.reports import Reports
-from broker_service.responder.results import ResultsDesk
-from broker_service.responder.uploads import Issuer
+from broker_service.responder.current_request import this_request
+from broker_service.responder.database import Record
+from broker_service.responder.incoming_messages import MAX_AT_ONCE
+from broker_service.responder.presigned_lists import Lister
+from broker_service.responder.status_reports import Reports
+from broker_service.responder.upload_access import Issuer
+from broker_service.responder.validator_reads import Reader
+from broker_service.responder.validator_results import ResultsDesk
 from service.current_epoch import CurrentEpoch
 from service.epoch_pools import EpochPools
 from service.epoch_results import EpochResultsReader

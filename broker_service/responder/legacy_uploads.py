@@ -6,7 +6,7 @@ its own there. Keys below an `epoch=` folder are not looked for here: `sealing` 
 directly.
 """
 
-from broker_service.responder.versions import Listed, keep_newest
+from broker_service.responder.object_versions import Listed, keep_newest
 from storage.objects import policies
 from storage.objects.policies import Folder, Scope
 from storage.objects.store import Marker, ObjectStore, ObjectVersion

@@ -14,16 +14,16 @@ from uuid import UUID
 from access.rate_limits import Rules
 from access.requests import Caller
 from access.requests import Proof as SignedRequest
-from broker_service.responder.listing import Lister
-from broker_service.responder.reading import Reader
-from broker_service.responder.results import reply_of
+from broker_service.responder.presigned_lists import Lister
 from broker_service.responder.sessions import Sessions
-from broker_service.responder.uploads import Issuer
-from http_bridge import facts
-from http_bridge.assignments import epoch_body
+from broker_service.responder.upload_access import Issuer
+from broker_service.responder.validator_reads import Reader
+from broker_service.responder.validator_results import reply_of
+from http_bridge import formats_reply
 from http_bridge.current_reply import CurrentReply
+from http_bridge.epoch_reply import epoch_body
 from http_bridge.health import HealthcheckReply, RunningEpoch
-from http_bridge.limits import rate_limits
+from http_bridge.rate_limits_reply import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
 from service.epoch_results import summary_of
 from service.settings import LimitSettings
@@ -560,8 +560,8 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "healthcheck-reply", healthcheck_reply().to_bytes()
     yield "health-reply", health_reply().to_bytes()
     yield "stats-reply", stats_reply().to_bytes()
-    yield "commitment-formats", facts.commitment_formats().to_bytes()
-    yield "structure-info", facts.structure_info().to_bytes()
+    yield "commitment-formats", formats_reply.commitment_formats().to_bytes()
+    yield "structure-info", formats_reply.structure_info().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()
     for name, reply in admin_replies():

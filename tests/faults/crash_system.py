@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack import logins, nats_server, postgres, wallets
-from devstack.data import load_data
+from devstack.first_data import load_data
 from devstack.ports import chosen_ports
 from devstack.servers import Servers, ignore
 from devstack.services import Services

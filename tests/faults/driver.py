@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from devstack.keeper import Event, PartDied
+from devstack.kept_part import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from schedulers.epochs.timing import sleep_until

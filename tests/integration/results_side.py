@@ -18,11 +18,11 @@ from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access.requests import Caller, Proof
-from broker_service.responder.files import FileChecker
+from broker_service.responder.database import Record
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.record import Record
-from broker_service.responder.results import ResultsDesk
-from broker_service.responder.uploads import required_metadata
+from broker_service.responder.reported_files import FileChecker
+from broker_service.responder.upload_access import required_metadata
+from broker_service.responder.validator_results import ResultsDesk
 from devstack.logins import login_url
 from devstack.servers import Servers
 from service.registry import RegistryView

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from devstack.data import SAMPLE_ZIPCODES
+from devstack.first_data import SAMPLE_ZIPCODES
 from devstack.servers import Servers
 from schedulers.epochs.preparation import Preparer
 from schedulers.epochs.seed_secrets import Secrets

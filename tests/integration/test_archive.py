@@ -14,12 +14,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from broker_service.responder.database import Record
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.record import Record
-from broker_service.responder.reports import Reports
+from broker_service.responder.status_reports import Reports
 from devstack.logins import login_url
 from devstack.servers import Servers
-from http_bridge.assignments import Assignments
+from http_bridge.epoch_reply import Assignments
 from http_bridge.history import History
 from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.metrics import SchedulerMetrics

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from broker_service.callout.connections import Role
 from broker_service.callout.decision import ProofError, RefusedError
-from broker_service.callout.spent import SpentPasswords
+from broker_service.callout.used_passwords import SpentPasswords
 from devstack.options import StackOptions
 from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.servers import Servers

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from broker_service.callout.connections import Role, connection_user
 from broker_service.callout.decision import permissions
-from broker_service.callout.exchange import Exchange
+from broker_service.callout.exchange_messages import Exchange
 from broker_service.callout.system_account import SystemAccount
 from devstack.nats_server import nats_part
 from devstack.part import Part

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
-from devstack.data import SAMPLE_ZIPCODES
+from devstack.first_data import SAMPLE_ZIPCODES
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.integration.people import client

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
+from http_bridge.cached_replies import MAX_PUBLIC_READS, ReadyReplies
 from http_bridge.history import History, PublicHistory
-from http_bridge.ready_replies import MAX_PUBLIC_READS, ReadyReplies
 from storage.database.engine import open_engine
 from tests.faults.evidence import read_stream
 from tests.integration.people import client

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from access.rate_limits import MAX_REPETITIONS, Limits, Quota
 from access.requests import Admission, Caller, Proof
-from broker_service.responder.issuing import IssuanceWriter, ProvenRequest, Terms
+from broker_service.responder.issuance import IssuanceWriter, ProvenRequest, Terms
 from devstack.logins import login_url
 from devstack.servers import Servers
 from service.lifecycle import end

@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from broker_service.responder import legacy_uploads, sealing
+from broker_service.responder import legacy_uploads, manifest_freezing
+from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
 from devstack.state import State
@@ -356,7 +356,7 @@ async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_seal
     interval, keys = await two_miners(servers, database_url)
     deep, other = keys
     failing = FailingBelow(config(servers), prefixes_of(deep, interval.epoch_id)[broken])
-    monkeypatch.setattr(sealing, "log", lines := Lines())
+    monkeypatch.setattr(manifest_freezing, "log", lines := Lines())
     assert await sealer(servers, failing, database).seal_next()
     failing.close()
     assert await sealed_keys(database, interval.epoch_id, other) == keys[other]
@@ -400,7 +400,7 @@ async def test_a_listing_that_fails_for_less_than_a_minute_cuts_nobody(
 ):
     interval, keys = await two_miners(servers, database_url)
     failing = FailingBelow(config(servers), prefixes_of(next(iter(keys)), interval.epoch_id)[2:], times=3)
-    monkeypatch.setattr(sealing, "log", lines := Lines())
+    monkeypatch.setattr(manifest_freezing, "log", lines := Lines())
     assert await sealer(servers, failing, database).seal_next()
     failing.close()
     for hotkey, uploaded in keys.items():
@@ -498,6 +498,6 @@ async def test_more_than_the_sweep_reads_is_reported(
         await put(servers, f"data/hotkey={hotkey}/{number}.json", b"x")
     interval = await its_end(database_url, interval)
     monkeypatch.setattr(legacy_uploads, "MAX_SWEEP_PAGES", 1)
-    monkeypatch.setattr(sealing, "log", lines := Lines())
+    monkeypatch.setattr(manifest_freezing, "log", lines := Lines())
     assert await sealer(servers, store, database).seal_next()
     assert ("manifest_cut", hotkey) in lines.told

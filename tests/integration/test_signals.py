@@ -12,9 +12,9 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker_service.responder.changes import ChangeWatch
+from broker_service.responder.changed_uploads import ChangeWatch
+from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
 from schedulers.signals import MAX_UPLOAD_ATTEMPTS, Signals

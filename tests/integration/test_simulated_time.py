@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 
-from devstack.data import SAMPLE_ZIPCODES
+from devstack.first_data import SAMPLE_ZIPCODES
 from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.preparation import Preparer
 from schedulers.epochs.timing import StartGate

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from devstack.data import load_data
+from devstack.first_data import load_data
 from storage.database.engine import open_engine
 from storage.database.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
 from storage.database.zipcode_versions import (

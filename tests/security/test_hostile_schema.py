@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from devstack.data import SAMPLE_ZIPCODES
+from devstack.first_data import SAMPLE_ZIPCODES
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
 from schedulers.epochs.missed import record_missed

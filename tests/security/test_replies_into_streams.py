@@ -4,7 +4,7 @@ request."""
 import pytest
 from pydantic import SecretStr
 
-from broker_service.callout.spent import SpentPasswords
+from broker_service.callout.used_passwords import SpentPasswords
 from devstack.stack import Stack
 from schedulers.stream.epoch_stream import EpochStream
 from service import nats_connection

@@ -6,7 +6,7 @@ from typing import Any
 
 from nacl.signing import SigningKey
 
-from broker_service.callout.exchange import Exchange
+from broker_service.callout.exchange_messages import Exchange
 from service.nkeys import CurveNkey, Kind, SigningNkey, encode_public, encode_seed, verify
 
 SERVER_KEY = SigningKey(b"s" * 32)

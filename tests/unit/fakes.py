@@ -15,7 +15,7 @@ from dateutil.tz import tzutc
 from pydantic import SecretStr
 
 from access.requests import Caller
-from broker_service.responder.issuing import Terms
+from broker_service.responder.issuance import Terms
 from service.registry import RegistryView
 from storage.database.epochs import StoredEpoch
 from storage.database.issuances import Granted

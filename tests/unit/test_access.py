@@ -11,10 +11,10 @@ from structlog.contextvars import get_contextvars
 from structlog.testing import capture_logs
 
 from access.rate_limits import Limits
-from http_bridge import access, errors
-from http_bridge.access import Access, correlation_of
-from http_bridge.front import front
+from http_bridge import errors, request_log
 from http_bridge.metrics import BridgeMetrics
+from http_bridge.middleware import front
+from http_bridge.request_log import Access, correlation_of
 from service.process_status import Vitals
 from service.settings import LimitSettings
 from tests.unit.fakes import FakeClock
@@ -52,7 +52,7 @@ def vitals() -> Vitals:
 
 @pytest_asyncio.fixture
 async def http(vitals: Vitals, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    for module in (access, errors):  # a logger that was used before keeps its configuration
+    for module in (request_log, errors):  # a logger that was used before keeps its configuration
         monkeypatch.setattr(module, "log", module.logs.logger())
     clock = FakeClock()
     inner = front(application(clock), Limits.of(LimitSettings(), clock), clock, ["https://app.example.org"])

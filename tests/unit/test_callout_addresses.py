@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from access.source_addresses import counted_as, parse_networks
-from broker_service.callout.addresses import AddressLimits, Limit
+from broker_service.callout.address_limits import AddressLimits, Limit
 from service.token_buckets import Rate
 
 HERE, THERE = "192.0.2.7", "192.0.2.8"

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from access.source_addresses import parse_networks
-from broker_service.callout.addresses import AddressLimits
-from broker_service.callout.answering import MOST_SPENDING, MOST_WAITING, Callout
+from broker_service.callout.address_limits import AddressLimits
 from broker_service.callout.connections import Connections, Kick
 from broker_service.callout.decision import Decider, RefusedError
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.refusal_log import RefusalLog
+from broker_service.callout.request_queue import MOST_SPENDING, MOST_WAITING, Callout
 from service.token_buckets import Buckets, Rate
 from tests.unit.callout_requests import NOW, SERVER_BOX, claims, exchange, opened, read_token, sealed, token
 from tests.unit.fakes import MINER, MINER_HOTKEY, STRANGER_HOTKEY, FakeClock, registry

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from broker_service.responder.changes import LONGEST_NAME, changed
+from broker_service.responder.changed_uploads import LONGEST_NAME, changed
 from storage.database.manifests import SealedObject
 from storage.objects.store import ObjectVersion
 from tests.unit.fakes import MINER_HOTKEY, START_AT

@@ -15,7 +15,7 @@ from broker_service.callout.decision import (
     decode_signature,
     permissions,
 )
-from broker_service.callout.exchange import ConnectRequest
+from broker_service.callout.exchange_messages import ConnectRequest
 from service.registry import RegistryView
 from tests.unit.callout_requests import NOW, SERVER_BOX, SERVER_ID, USER_NKEY
 from tests.unit.fakes import (

@@ -6,8 +6,8 @@ from typing import cast
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 
-from http_bridge.feed import EpochFeed
-from http_bridge.stream import BEGINNING, HEARTBEAT, HEARTBEAT_SECONDS, REGISTRY_SECONDS, Listeners
+from http_bridge.epoch_feed import EpochFeed
+from http_bridge.event_stream import BEGINNING, HEARTBEAT, HEARTBEAT_SECONDS, REGISTRY_SECONDS, Listeners
 from tests.contract.documents import epoch_message
 from tests.unit.fakes import MINER_HOTKEY, SIGNER, SIGNER_HOTKEY, FakeClock, registry, snapshot
 from zipcast.protocol import envelope

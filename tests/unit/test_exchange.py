@@ -8,7 +8,7 @@ from nacl.signing import SigningKey
 
 from broker_service.callout.connections import Role
 from broker_service.callout.decision import permissions
-from broker_service.callout.exchange import ConnectRequest, ExchangeError
+from broker_service.callout.exchange_messages import ConnectRequest, ExchangeError
 from service.nkeys import CurveNkey, Kind, encode_seed
 from tests.unit.callout_requests import (
     ISSUER,

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from broker_service.callout.connections import Place
-from broker_service.callout.flood_watch import FloodWatch, Traffic
+from broker_service.callout.flood_detection import FloodWatch, Traffic
 from service.token_buckets import Rate
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.protocol.hotkeys import Hotkey

@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from access.rate_limits import Limits
 from http_bridge import errors
-from http_bridge.access import METHOD_SENT, Access
 from http_bridge.current_reply import CurrentReply, accepts_gzip, is_known
-from http_bridge.front import front
 from http_bridge.metrics import BridgeMetrics
+from http_bridge.middleware import front
+from http_bridge.request_log import METHOD_SENT, Access
 from service.http_server import MAX_HEAD_BYTES
 from service.process_status import Vitals
 from service.settings import LimitSettings

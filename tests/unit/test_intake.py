@@ -9,7 +9,7 @@ import pytest
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
-from broker_service.responder.intake import MAX_AT_ONCE_OF_ONE, HotkeyIntake
+from broker_service.responder.incoming_messages import MAX_AT_ONCE_OF_ONE, HotkeyIntake
 from broker_service.responder.metrics import ResponderMetrics
 from service.nats_client import MutedSubjects, RawMessage
 from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock

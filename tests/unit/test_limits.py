@@ -8,7 +8,7 @@ import pytest
 
 from access.memory_counts import TIDY_SECONDS, MemoryCounts
 from access.rate_limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
-from http_bridge.limits import rate_limits
+from http_bridge.rate_limits_reply import rate_limits
 from service.settings import LimitSettings
 from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
 from zipcast.clock import SystemClock

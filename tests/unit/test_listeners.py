@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from access.requests import Proof
-from http_bridge.access import METHOD_SENT
-from http_bridge.stream import MAX_STREAM_LIFE, MOST_OF_ONE, Listeners
+from http_bridge.event_stream import MAX_STREAM_LIFE, MOST_OF_ONE, Listeners
+from http_bridge.request_log import METHOD_SENT
 from tests.unit.fakes import MINER_HOTKEY, START_AT, VALIDATOR_HOTKEY, FakeClock, registry
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devstack.errors import InvalidOptionError, PortsTakenError, StateInUseError, StateUnusableError
-from devstack.keeper import Backoff
+from devstack.kept_part import Backoff
 from devstack.options import StackOptions, parse_epoch_length, parse_settings
 from devstack.ports import HOST, PAIR_OFFSET, Ports, chosen_ports, is_free
 from devstack.state import State

@@ -7,9 +7,9 @@ from threading import Event
 import pytest
 
 from access.requests import Caller
-from broker_service.responder import reading
-from broker_service.responder.reading import Reader
+from broker_service.responder import validator_reads
 from broker_service.responder.sessions import Sessions
+from broker_service.responder.validator_reads import Reader
 from storage.database.manifests import SealedObject
 from tests.unit.fakes import (
     EPOCH_ID,
@@ -94,7 +94,7 @@ async def test_a_page_token_that_no_page_gave_is_refused(token: str) -> None:
 
 async def test_a_key_may_hold_a_line_end_and_the_pages_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else one miner could end the list for all who come after him."""
-    monkeypatch.setattr(reading, "PAGE_SIZE", 1)
+    monkeypatch.setattr(validator_reads, "PAGE_SIZE", 1)
     mine = [uploaded(name) for name in ("a\n", "b\nc\n", "d")]
     of = reader(FakeClock(END_AT), FakeRecord(mine))
     assert await read_all(of) == [one.object_key for one in mine]
@@ -109,7 +109,7 @@ async def test_addresses_open_exactly_the_versions_of_the_manifest() -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 async def test_every_object_is_on_one_page_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PAGE_SIZE", size)
+    monkeypatch.setattr(validator_reads, "PAGE_SIZE", size)
     mine = [uploaded(name) for name in "abc"]
     theirs = [uploaded(name, STRANGER_HOTKEY) for name in "abc"]
     of = reader(FakeClock(END_AT), FakeRecord(mine + theirs))

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from starlette.requests import Request
 
-from http_bridge import ready_replies
-from http_bridge.front import SMALLEST_COMPRESSED
-from http_bridge.ready_replies import KEPT_SECONDS, MAX_PUBLIC_READS, ReadyReplies, ReadyReply
+from http_bridge import cached_replies
+from http_bridge.cached_replies import KEPT_SECONDS, MAX_PUBLIC_READS, ReadyReplies, ReadyReply
+from http_bridge.middleware import SMALLEST_COMPRESSED
 from tests.unit.fakes import FakeClock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel
@@ -88,7 +88,7 @@ async def test_beyond_the_places_others_are_told_to_come_back() -> None:
         with pytest.raises(ServiceError) as refused:
             await desk.ask("one more")
         assert (refused.value.code, refused.value.status) == (ErrorCode.SERVICE_UNAVAILABLE, 503)
-        assert refused.value.retry_after_seconds == ready_replies.BUSY_RETRY_SECONDS
+        assert refused.value.retry_after_seconds == cached_replies.BUSY_RETRY_SECONDS
     desk.opened.set()
     await asyncio.gather(*reading)
     await desk.ask("one more")
@@ -109,7 +109,7 @@ async def test_a_failure_is_shared_and_not_kept_and_its_place_is_free_again() ->
 async def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     size = (await desk.ask("0")).size_bytes
-    monkeypatch.setattr(ready_replies, "MAX_KEPT_BYTES", 3 * size)
+    monkeypatch.setattr(cached_replies, "MAX_KEPT_BYTES", 3 * size)
     for number in range(1, 10):
         await desk.ask(str(number))
     for number in (7, 8, 9, 6):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from broker_service.responder.record import OPENING_LOOKS, Record
+from broker_service.responder.database import OPENING_LOOKS, Record
 from storage.database.epochs import StoredEpoch
 from tests.unit.fakes import START_AT, FakeClock
 from tests.unit.test_current_epoch import FIRST, MESSAGE, SECOND, current

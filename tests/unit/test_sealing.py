@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_service.responder.legacy_uploads import names_epoch
-from broker_service.responder.sealing import highest_level
-from broker_service.responder.versions import keep_newest
+from broker_service.responder.manifest_freezing import highest_level
+from broker_service.responder.object_versions import keep_newest
 from storage.objects.store import ObjectVersion
 from tests.unit.fakes import START_AT
 

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from access.requests import Caller
-from broker_service.responder.issuing import Terms
+from broker_service.responder.issuance import Terms
 from broker_service.responder.sessions import Sessions
-from broker_service.responder.uploads import Issuer
+from broker_service.responder.upload_access import Issuer
 from storage.objects.policies import Scope
 from storage.objects.store import ObjectStoreUnavailableError
 from tests.contract.documents import epoch_message

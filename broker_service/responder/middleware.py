@@ -20,10 +20,10 @@ from access.pipeline import Pipeline
 from access.refusal_log import ACCEPTED, RefusalTrail, note_admin_request
 from access.requests import Admission, Arrival, VerifiedRefusalError
 from access.source_addresses import stated_address
-from broker_service.responder.intake import HotkeyIntake
-from broker_service.responder.issuing import IssuanceWriter, ProvenRequest
+from broker_service.responder.current_request import answering
+from broker_service.responder.incoming_messages import HotkeyIntake
+from broker_service.responder.issuance import IssuanceWriter, ProvenRequest
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
-from broker_service.responder.proven import answering
 from service import logs
 from service.correlation import correlated, correlation_id
 from zipcast.clock import Clock

@@ -17,8 +17,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from access.requests import Proof
-from http_bridge.access import METHOD_SENT
-from http_bridge.feed import EpochFeed
+from http_bridge.epoch_feed import EpochFeed
+from http_bridge.request_log import METHOD_SENT
 from service import logs
 from service.registry import RegistryView
 from zipcast.clock import Clock

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from broker_service.responder.issuing import ProvenRequest, Terms
-from broker_service.responder.record import Record
+from broker_service.responder.database import Record
+from broker_service.responder.issuance import ProvenRequest, Terms
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
 from service.paging import page_of, wire_bytes

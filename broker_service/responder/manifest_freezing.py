@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from broker_service.responder.legacy_uploads import uploads_without_epoch
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.miner_listings import ListingReader, MinerListing, Part
-from broker_service.responder.versions import MAX_OBJECTS, Listed, newest_versions
+from broker_service.responder.object_versions import MAX_OBJECTS, Listed, newest_versions
 from service import logs
 from service.database_reads import record_of
 from storage.database import manifests

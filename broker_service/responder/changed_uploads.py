@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from broker_service.responder.manifest_freezing import repeat
 from broker_service.responder.miner_listings import ListingReader, MinerListing, Part
-from broker_service.responder.sealing import repeat
-from broker_service.responder.versions import newest_versions
+from broker_service.responder.object_versions import newest_versions
 from service import logs
 from service.database_reads import record_of
 from storage.database import manifests

@@ -7,8 +7,8 @@ the running epoch. What counts for an epoch is in its manifest (`reading`): a li
 from dataclasses import dataclass
 from datetime import timedelta
 
-from broker_service.responder.issuing import ProvenRequest, Terms
-from broker_service.responder.record import Record
+from broker_service.responder.database import Record
+from broker_service.responder.issuance import ProvenRequest, Terms
 from storage.objects import policies
 from storage.objects.store import ObjectStore
 from zipcast.clock import Clock

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.sessions import store_down
-from broker_service.responder.uploads import required_metadata
+from broker_service.responder.upload_access import required_metadata
 from storage.database.results import StoredFile
 from storage.objects.policies import Scope
 from storage.objects.reading import FoundObject, ObjectReader

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from access.requests import Caller, Proof
 from broker_service.responder.batches import Batches
+from broker_service.responder.database import Record
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.record import Record
 from service.database_reads import in_our_words
 from storage.database.submissions import Comparison, Signed, Standing, Submission, compare
 from zipcast.clock import Clock

@@ -7,9 +7,9 @@ checked again. The files are `files`' to check.
 from dataclasses import dataclass
 
 from access.requests import Caller, Proof
-from broker_service.responder.files import FileChecker
+from broker_service.responder.database import Record
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.record import Record
+from broker_service.responder.reported_files import FileChecker
 from service.database_reads import require_detail
 from service.registry import RegistryView
 from storage.database.epochs import StoredEpoch

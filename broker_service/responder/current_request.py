@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from broker_service.responder.issuing import ProvenRequest
+from broker_service.responder.issuance import ProvenRequest
 
 _UNDER_WAY: ContextVar[ProvenRequest] = ContextVar("request under way")
 

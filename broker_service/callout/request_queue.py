@@ -13,14 +13,19 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from broker_service.callout.addresses import AddressLimits, Limit
+from broker_service.callout.address_limits import AddressLimits, Limit
 from broker_service.callout.connections import Connection, Connections, Place, connection_user
 from broker_service.callout.decision import Decider, Granted, KeptOutError, ProofError, RefusedError
-from broker_service.callout.exchange import ConnectRequest, Exchange, ExchangeError, UnverifiedQuestion
+from broker_service.callout.exchange_messages import (
+    ConnectRequest,
+    Exchange,
+    ExchangeError,
+    UnverifiedQuestion,
+)
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.refusal_log import RefusalLog
-from broker_service.callout.spent import SpentPasswords
+from broker_service.callout.used_passwords import SpentPasswords
 from service import logs
 from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock

@@ -5,7 +5,7 @@ exec of a threaded process nothing else is safe. Owns what PostgreSQL needs to r
 refuses to *be* root, so it becomes another user that keeps one right, passing closed folders,
 since the state or the virtual environment may lie below one (`/root`, a test's folder).
 
-    launch.py PARENT_PID DEATH_SIGNAL [UID:GID] -- PROGRAM ARGUMENT...
+    child_launcher.py PARENT_PID DEATH_SIGNAL [UID:GID] -- PROGRAM ARGUMENT...
 """
 
 import ctypes

@@ -16,10 +16,10 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access.rate_limits import Limits
-from http_bridge.access import METHOD_SENT, client_address, mark
 from http_bridge.current_reply import accepts_gzip
-from http_bridge.error_reply import error_reply
-from http_bridge.hot_path import HotPath
+from http_bridge.error_response import error_reply
+from http_bridge.fast_current import HotPath
+from http_bridge.request_log import METHOD_SENT, client_address, mark
 from service.correlation import HTTP_HEADER
 from service.http_server import require_small_head
 from zipcast.clock import Clock

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from http_bridge.current_reply import accepts_gzip
-from http_bridge.front import SMALLEST_COMPRESSED
+from http_bridge.middleware import SMALLEST_COMPRESSED
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel

@@ -7,8 +7,8 @@ documents are `storage.objects.policies`'.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from broker_service.responder.issuing import ProvenRequest, Terms
-from broker_service.responder.record import Record
+from broker_service.responder.database import Record
+from broker_service.responder.issuance import ProvenRequest, Terms
 from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sessions import Sessions, SessionScope
 from service.current_epoch import CurrentEpoch
