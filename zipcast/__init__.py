@@ -1,5 +1,5 @@
-"""Holds what two Zipcast processes, or Zipcast and a miner, must agree on, and the SDK that speaks it.
+"""Contains the protocol that clients and services share, the SDK, and the command `zipcast`.
 
-Owns the wire: subjects, messages, signatures, errors, and the pure arithmetic behind an epoch.
-Imports none of the services.
+The protocol consists of subjects, messages, signatures, errors, and the arithmetic of epochs. This package
+imports none of the services.
 """

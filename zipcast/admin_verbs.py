@@ -1,4 +1,4 @@
-"""Finds the verb of each admin command that a scheduler works off."""
+"""Maps each admin command that a scheduler carries out to its verb."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

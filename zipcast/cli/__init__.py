@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
-    help="Epochs of a Bittensor subnet for real-estate data.",
+    help="Commands for miners, validators and operators of a Zipcast subnet.",
 )
 app.command()(client_commands.watch)
 app.command()(client_commands.current)
@@ -32,7 +32,7 @@ app.command("simulate")(simulate.simulate_epochs)
 app.command("issuances")(issuances.list_issuances)
 app.add_typer(s3.s3_app, name="s3")
 app.add_typer(epochs.epochs_app, name="epoch")
-# An operator looks for what concerns an epoch under `epoch`; they are the same commands as under `admin`.
+# Operators look for commands about epochs under `epoch`, so two commands of `admin` are also available there.
 epochs.epochs_app.command("regenerate")(admin.regenerate)
 epochs.epochs_app.command("override-target")(admin.override)
 app.add_typer(zipcodes.zipcodes_app, name="zipcodes")

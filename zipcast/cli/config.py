@@ -1,4 +1,4 @@
-"""Defines `zipcast config`, which shows the settings that processes would read from this environment."""
+"""Defines `zipcast config …`, which shows the settings that a process would read from this environment."""
 
 import os
 from importlib import import_module
@@ -14,9 +14,9 @@ from zipcast.cli.database import server_packages
 if TYPE_CHECKING:
     from runtime.settings import EnvironmentSettings
 
-config_app = typer.Typer(no_args_is_help=True, help="Settings of the processes.")
+config_app = typer.Typer(no_args_is_help=True, help="Check and list the settings of the processes.")
 
-# {process: the class of its settings}, by name: only a checkout has them.
+# Each process and the name of its settings class. Names, because only a checkout has the classes.
 SETTINGS = {
     "schedulers": "schedulers.settings:SchedulerSettings",
     "responder": "broker_service.responder.settings:ResponderSettings",
@@ -27,13 +27,16 @@ SETTINGS = {
 EnvFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--env-file", exists=True, dir_okay=False, help="Read before the environment; later ones win."
+        "--env-file",
+        exists=True,
+        dir_okay=False,
+        help="File of settings; repeatable, the last wins. The environment wins over files.",
     ),
 ]
 
 
 def read_env_files(paths: list[Path] | None) -> None:
-    """Put the settings of these files into the environment, which wins over them."""
+    """Put the settings of these files into the environment, except variables that it already has."""
     stated: dict[str, str] = {}
     for path in paths or []:
         stated |= env_values(path)
@@ -41,7 +44,7 @@ def read_env_files(paths: list[Path] | None) -> None:
 
 
 def env_values(path: Path) -> dict[str, str]:
-    """Return the settings in a file. Exits naming a file that cannot be read."""
+    """Return the settings in a file. If it cannot be read, name it and exit."""
     with server_packages():
         from dotenv import dotenv_values
     try:
@@ -57,7 +60,7 @@ def settings_classes() -> "dict[str, type[EnvironmentSettings]]":
 
 
 def known_settings() -> frozenset[str]:
-    """The variables that some process reads."""
+    """Return the names of all variables that any process reads."""
     return frozenset(name.upper() for one in settings_classes().values() for name in one.model_fields)
 
 
@@ -72,9 +75,9 @@ def check(
     process: Annotated[str, typer.Argument(help=" | ".join(SETTINGS))],
     env_file: EnvFiles = None,
 ) -> None:
-    """Show what PROCESS would run with, secrets hidden; exit status 2 if its settings stop it."""
+    """Show the settings that PROCESS would use, with secrets hidden. Exit status 2 if they are invalid."""
     if process not in SETTINGS:
-        raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
+        raise typer.BadParameter(f"must be one of {', '.join(SETTINGS)}", param_hint="PROCESS")
     with server_packages():
         from runtime.settings import load
     read_env_files(env_file)
@@ -86,12 +89,12 @@ def check(
 
 
 def _shown(value: object) -> str:
-    return "" if value is None else str(value)  # a secret shows itself as asterisks
+    return "" if value is None else str(value)  # a secret is shown as asterisks
 
 
 @config_app.command("example")
 def example() -> None:
-    """Print `.env.example`: every variable of every process."""
+    """Print the contents of `.env.example`: every variable of every process."""
     with server_packages():
         from runtime.env_example import render
     typer.echo(render(settings_classes()), nl=False)

@@ -1,6 +1,6 @@
-"""Finds the database of an operator's command, and turns each of its faults into one line.
+"""Connects an operator's command to its database, and prints each database error as one line.
 
-The server's packages are not in the wheel that miners install, so they are imported when called.
+The server's packages are not in the wheel that miners install, so they are imported inside the functions.
 """
 
 import asyncio
@@ -20,31 +20,32 @@ if TYPE_CHECKING:
 
 DatabaseOption = Annotated[
     str | None,
-    typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL; default: the local stack's."),
+    typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL URL. Default: the local stack's."),
 ]
 Result = TypeVar("Result")
 
 
 @contextmanager
 def server_packages() -> Iterator[None]:
-    """Turns a missing package into one line."""
+    """Print one line and exit if a package of the server is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
-        fail(f"this command needs a checkout of Zipcast with `make env` ({error.name} is missing)")
+        fail(f"{error.name} is not installed: run this command in a checkout of Zipcast, after `make env`")
 
 
 def chosen_database(database_url: str | None, ready: Path) -> str:
-    """The option's, else the local stack's."""
+    """Return the URL given as an option, otherwise the local stack's."""
     try:
         return database_url or Ready.read(ready).postgres
     except NotReadyError as error:
-        fail(f"{error}, or give --database-url")
+        fail(f"{error}, or pass --database-url")
 
 
 @contextmanager
 def database_faults() -> Iterator[None]:
-    """Turns what PostgreSQL says into one line. None of it repeats the URL, which has a password."""
+    """Print an error of PostgreSQL as one line and exit. The line never contains the URL with its
+    password."""
     with server_packages():
         import asyncpg
         from sqlalchemy.exc import DBAPIError
@@ -67,7 +68,7 @@ def database_faults() -> Iterator[None]:
 
 
 def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any, Result]]) -> Result:
-    """Return what `work` returns, given an engine that is closed afterwards."""
+    """Call `work` with an engine, close the engine, and return the result of `work`."""
 
     async def run() -> Result:
         engine = open_engine(url, application_name="zipcast-operator", pool_size=2)
