@@ -1,7 +1,7 @@
-"""Wire models: the epoch message, requests and replies. JSON is camelCase; both spellings come in.
+"""Wire models: the epoch message, requests and replies.
 
-Owns field names, types and ranges of everything that travels. Fields are those of the HTTP
-contract; unknown fields are ignored, so that old clients read new messages.
+Sent JSON is camelCase; received JSON may also use underscores. Names, types and ranges of legacy fields are
+those of docs/http-contract.md. Unknown fields are ignored, so that old clients can read new messages.
 """
 
 import json
@@ -27,14 +27,15 @@ from zipcast.errors import ErrorCode, ServiceError
 from zipcast.selection import Candidate, MarketTier
 
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
-HEADER_STORED_AT = "Nats-Time-Stamp"  # nats-server's own, on what a stream passes on
+HEADER_STORED_AT = "Nats-Time-Stamp"  # set by nats-server on messages that a stream republishes
 HEADER_ERROR = "Zipcast-Error"
-# Headers by which the bridge hands the original HTTP request to the responder.
+# Headers with which the bridge forwards an HTTP request to the responder.
 HEADER_HTTP_METHOD = "Zipcast-Http-Method"
 HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
 HEADER_CALLER = "Zipcast-Caller"
-"""The hotkey that the bridge verified. The responder queues by it and decides nothing else by it."""
+"""The hotkey that the bridge verified. The responder uses it only to share its queue fairly, not for
+rights."""
 
 EpochId = Annotated[
     str,
@@ -44,13 +45,13 @@ EpochId = Annotated[
         examples=["2026-11-22T04-00-00"],
     ),
 ]
-# RFC 3339 UTC in whole seconds, rounded down: an expiry is never stated later than it is.
+# RFC 3339 in UTC, rounded down to whole seconds, so that a stated expiry is never too late.
 WireTime = Annotated[
     AwareDatetime,
     PlainSerializer(lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), str, when_used="json"),
     Field(examples=["2026-11-22T04:00:00Z"]),
 ]
-ExpiryTime = Annotated[WireTime, Field(description="Until when it is valid, UTC.")]
+ExpiryTime = Annotated[WireTime, Field(description="When it expires, UTC.")]
 ZipcodeText = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{5}$"), Field(description="Five digits.", examples=["19103"])
 ]
@@ -67,15 +68,15 @@ HotkeyText = Annotated[
     ),
 ]
 BucketName = Annotated[str, Field(description="Name of the bucket.", examples=["miners"])]
-KeyPrefix = Annotated[str, Field(description="What every key begins with.")]
+KeyPrefix = Annotated[str, Field(description="Prefix of every key.")]
 FormFields = Annotated[
     dict[str, str],
-    Field(description="Form fields, to be posted unchanged before the file; `key` ends in `${filename}`."),
+    Field(description="Form fields. Post them unchanged, before the file; `key` ends in `${filename}`."),
 ]
 _TIMESTAMP = {
     "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,10}$"}]
 }
-Success = Annotated[Literal[True], Field(description="Always true; an error says false.")]
+Success = Annotated[Literal[True], Field(description="Always true; false in errors.")]
 
 
 class WireModel(BaseModel):
@@ -93,28 +94,30 @@ class WireModel(BaseModel):
 
 
 class AssignedZipcode(WireModel):
-    """One zipcode to collect; `expected_listings` is the count its reward is measured against."""
+    """One zipcode to collect. Rewards for it are measured against `expected_listings`."""
 
     zipcode: ZipcodeText
     expected_listings: int = Field(
-        ge=0, description="Listings that a miner's reward for this zipcode is measured against."
+        ge=0, description="Listings against which rewards for this zipcode are measured."
     )
     state: str = Field(description="Two letters of the state.", examples=["NJ"])
     city: str = Field(description="City of the zipcode.", examples=["Hoboken"])
     county: str = Field(description="County of the zipcode.", examples=["Hudson County"])
-    market_tier: MarketTier = Field(description="How much the market of the zipcode is worth.")
+    market_tier: MarketTier = Field(
+        description="Activity of the housing market: PREMIUM, STANDARD or EMERGING."
+    )
     geographic_region: str = Field(description="Region of the country.", examples=["Northeast"])
 
     @classmethod
     def all_of(cls, chosen: Iterable[Candidate]) -> "tuple[AssignedZipcode, ...]":
-        """Return the candidates as they are published, in the order given."""
+        """Return the candidates as published zipcodes, in the same order."""
         return tuple(cls.model_validate(one, from_attributes=True) for one in chosen)
 
 
 class EpochMetadata(WireModel):
     total_expected_listings: int = Field(ge=0, description="Sum of the published counts.", examples=[1960])
-    zipcode_count: int = Field(ge=0, description="How many zipcodes the epoch has.", examples=[2])
-    algorithm_version: str = Field(description="Rules of selection that chose them.")
+    zipcode_count: int = Field(ge=0, description="Number of zipcodes.", examples=[2])
+    algorithm_version: str = Field(description="Version of the selection rules.")
     seed_commitment: Sha256Hex = Field(
         description="SHA-256 of the epoch's seed, published before anybody could know it; hex."
     )
@@ -123,49 +126,50 @@ class EpochMetadata(WireModel):
 class EpochMessage(WireModel):
     """The message that is signed and published at an epoch's start.
 
-    Times are UTC; `submission_deadline` is the epoch's end. The seed behind `nonce` was committed to in the
-    previous message (`seed_commitment`) and is revealed in the next (`revealed_seed`)."""
+    Times are UTC; `submission_deadline` is the epoch's end. `nonce` is derived from the epoch's seed. The
+    previous message contains the commitment to this seed (`next_seed_commitment`); the next message reveals
+    the seed (`revealed_seed`)."""
 
-    version: Literal[1] = Field(default=1, description="Version of this message's form.")
+    version: Literal[1] = Field(default=1, description="Version of the message format.")
     network: str = Field(description="Bittensor network.", examples=["test"])
     netuid: int = Field(ge=0, description="Number of the subnet.", examples=[46])
     epoch_id: EpochId
     epoch_start: WireTime = Field(description="First instant of the epoch, UTC.")
     epoch_end: WireTime = Field(description="First instant after the epoch, UTC.")
     nonce: Sha256Hex = Field(
-        description="Proves that the epoch was received: lower-case hex, made from the epoch's seed."
+        description="Lower-case hex, derived from the epoch's seed. Reports repeat it to prove that the "
+        "epoch was received."
     )
-    target_listings: int = Field(gt=0, description="Listings the zipcodes of the epoch should hold together.")
+    target_listings: int = Field(gt=0, description="Target for the sum of the zipcodes' listings.")
     tolerance_percent: int = Field(
-        ge=0, lt=100, description="How far the sum may lie from the target, percent."
+        ge=0, lt=100, description="How far the sum may be from the target, percent."
     )
-    submission_deadline: WireTime = Field(
-        description="Until when uploads of the epoch are taken: its end, UTC."
-    )
-    zipcodes: tuple[AssignedZipcode, ...] = Field(description="What to collect in this epoch.")
-    assignments: tuple[()] = Field(default=(), description="Always empty; older clients look for it.")
+    submission_deadline: WireTime = Field(description="Deadline of uploads for the epoch: its end, UTC.")
+    zipcodes: tuple[AssignedZipcode, ...] = Field(description="Zipcodes to collect in this epoch.")
+    assignments: tuple[()] = Field(default=(), description="Always empty; older clients expect it.")
     metadata: EpochMetadata = Field(description="Sums and commitments of the epoch.")
-    previous_epoch_id: EpochId | None = Field(description="The epoch before this one; null for the first.")
+    previous_epoch_id: EpochId | None = Field(description="Id of the previous epoch; null for the first.")
     seed_commitment: Sha256Hex = Field(
         description="SHA-256 of the epoch's seed, published before anybody could know it; hex."
     )
     next_seed_commitment: Sha256Hex = Field(description="SHA-256 of the next epoch's seed, hex.")
-    next_inputs_hash: Sha256Hex = Field(description="SHA-256 of what the next epoch is chosen by, hex.")
+    next_inputs_hash: Sha256Hex = Field(description="SHA-256 of the next epoch's inputs, hex.")
     revealed_seed: Sha256Hex | None = Field(
-        description="Seed of the epoch before, hex; null for the first epoch."
+        description="Seed of the previous epoch, hex; null for the first epoch."
     )
     candidate_pool_hash: Sha256Hex = Field(
-        description="SHA-256 of the pool that the zipcodes were drawn from, hex."
+        description="SHA-256 of the pool from which the zipcodes were drawn, hex."
     )
     next_signer: str | None = Field(
         default=None,
-        description="Hotkey that will sign instead, announced at least 7 days ahead; null: no change.",
+        description="Hotkey that will sign later epochs, announced at least 7 days ahead; null if no "
+        "change is planned.",
     )
     issued_at: WireTime = Field(description="When the message was signed, UTC.")
 
 
 class Proof(WireModel):
-    """The signed text exactly as it travelled on NATS, its signer, and the lower-case hex signature."""
+    """The exact signed text that was published on NATS, its signer, and the signature in lower-case hex."""
 
     payload: str = Field(description="The exact text that was signed: the epoch message as JSON.")
     signer: str = Field(description="Hotkey that signed, SS58.")
@@ -173,11 +177,11 @@ class Proof(WireModel):
 
 
 class EmptyRequest(WireModel):
-    """A request that names nothing but its sender."""
+    """A request without fields of its own."""
 
 
 class MinerUploadRequest(WireModel):
-    """Ask for upload access. Without an epoch id, it is for the running epoch."""
+    """Request upload access for one epoch, by default the running one."""
 
     epoch_id: EpochId | None = Field(
         default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
@@ -185,122 +189,125 @@ class MinerUploadRequest(WireModel):
 
 
 class MinerUploadReply(WireModel):
-    """Access to `prefix` until the epoch's deadline; `fields.key` ends in `${filename}`."""
+    """A form that uploads below `prefix` until the epoch's deadline. `fields.key` ends in `${filename}`."""
 
     success: Success = True
     epoch_id: EpochId
     bucket: BucketName
     prefix: KeyPrefix
-    url: str = Field(description="Address to post the form to.", examples=["https://s3.example.org/miners"])
+    url: str = Field(description="URL to post the form to.", examples=["https://s3.example.org/miners"])
     fields: FormFields
     expires_at: ExpiryTime
-    min_bytes: int = Field(description="Least size of a file, bytes.", examples=[1024])
-    max_bytes: int = Field(description="Greatest size of a file, bytes.", examples=[5368709120])
+    min_bytes: int = Field(description="Minimum size of a file, bytes.", examples=[1024])
+    max_bytes: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
     list_url: str = Field(description="Presigned ListObjectsV2 of the folder.")
 
 
 class ValidatorUploadRequest(WireModel):
-    """Ask for a validator's upload access. `with_checksum`: the form requires `x-amz-checksum-sha256`, the
-    file's SHA-256 in base64, which the client fills in and the store verifies and keeps. Without it, the form
-    is posted as it is."""
+    """Request a validator's upload access for one epoch. With `with_checksum`, the form requires the field
+    `x-amz-checksum-sha256`, into which the client puts the file's SHA-256 in base64; the store verifies and
+    keeps it. Without it, the form is posted unchanged."""
 
     epoch_id: EpochId
     with_checksum: StrictBool = Field(
-        default=False, description="Whether the form takes a SHA-256 of the file, which the store then keeps."
+        default=False,
+        description="Whether the form requires the file's SHA-256, which the store verifies and keeps.",
     )
 
 
 class S3Credentials(WireModel):
-    """Temporary credentials that open `prefix` of `bucket` until `expiry`, and nothing else."""
+    """Temporary credentials that give access only to `prefix` in `bucket`, until `expiry`."""
 
     access_key: str = Field(description="Access key id.")
     secret_key: str = Field(description="Secret key.", examples=["secret"])
     session_token: str = Field(description="Session token, to be sent with every request.")
     bucket: BucketName
     region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
-    endpoint: str | None = Field(description="Address of the object store; null for AWS.")
+    endpoint: str | None = Field(description="URL of the object store; null for AWS.")
     prefix: KeyPrefix
     expiry: ExpiryTime
 
 
 class UploadGuidelines(WireModel):
-    max_file_size_mb: int = Field(description="Greatest size of a file, MB.", examples=[5120])
-    allowed_file_types: tuple[str, ...] = Field(description="Endings that a file may have.")
+    max_file_size_mb: int = Field(description="Maximum size of a file, MB.", examples=[5120])
+    allowed_file_types: tuple[str, ...] = Field(description="Allowed file name extensions.")
     required_metadata: tuple[str, ...] = Field(
-        description="Metadata that a file must carry; `fields` holds all of it."
+        description="Metadata that each upload must have; `fields` contains all of it."
     )
     folder_structure: str = Field(description="Pattern of a key.")
-    example_files: tuple[str, ...] = Field(description="Names of files.")
+    example_files: tuple[str, ...] = Field(description="Examples of file names.")
 
 
 class ValidatorUploadMetadata(WireModel):
-    folder_path: str = Field(description="Folder that the form opens.")
+    folder_path: str = Field(description="Folder to which the form uploads.")
     expires_at: ExpiryTime
-    max_file_size: int = Field(description="Greatest size of a file, bytes.", examples=[5368709120])
-    supported_formats: tuple[str, ...] = Field(description="Formats that are read.")
+    max_file_size: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
+    supported_formats: tuple[str, ...] = Field(description="Supported file formats.")
 
 
 class ValidatorUploadReply(WireModel):
-    """`fields` holds every required metadata value: posting it unchanged passes."""
+    """A form for a validator's folder. `fields` contains every required value and can be posted unchanged."""
 
     success: Success = True
     message: str = Field(description="One sentence for a person.", examples=["Upload access granted."])
-    upload_url: str = Field(description="Address to post the form to; a success is 204.")
+    upload_url: str = Field(description="URL to post the form to; the store replies 204 on success.")
     fields: FormFields
     s3_credentials: S3Credentials | None = Field(
-        description="Temporary credentials; null where the provider has no STS or none were asked for."
+        description="Temporary credentials; null if they were not requested or the provider has no STS."
     )
-    upload_guidelines: UploadGuidelines = Field(description="What an upload must be like.")
-    metadata: ValidatorUploadMetadata = Field(description="What the form opens.")
+    upload_guidelines: UploadGuidelines = Field(description="Rules for uploads.")
+    metadata: ValidatorUploadMetadata = Field(description="Folder, expiry and limits of the form.")
 
 
 class LegacyChoiceRequest(WireModel):
-    """Accept or refuse legacy commitments for the sender's hotkey from now on. Refusing them closes the
-    weaker way to act in its name."""
+    """Accept or refuse legacy signatures for the sender's hotkey from now on. Refusing them is safer, because
+    legacy signatures do not cover the whole request."""
 
-    accepted: StrictBool = Field(description="Whether legacy commitments count for the hotkey.")
+    accepted: StrictBool = Field(description="Whether legacy signatures of the hotkey are accepted.")
 
 
 class LegacyChoiceReply(WireModel):
     success: Success = True
     hotkey: HotkeyText
-    accepted: bool = Field(description="Whether legacy commitments count for the hotkey.")
+    accepted: bool = Field(description="Whether legacy signatures of the hotkey are accepted.")
 
 
 class ValidatorReadRequest(WireModel):
-    """Objects of an ended epoch, of one miner or, without one, of all; `page_token` continues an earlier
-    reply. With `with_credentials`, credentials come along that read all of that epoch's uploads."""
+    """Request one page of the uploads of an ended epoch, of one miner or of all. `page_token` is the
+    `next_page_token` of the previous page. With `with_credentials`, the reply has credentials that can read
+    all uploads of the epoch."""
 
     epoch_id: EpochId
     miner_hotkey: str | None = Field(
-        default=None, description="Miner whose uploads are meant, SS58; null: all."
+        default=None, description="Miner whose uploads to list, SS58; null for all miners."
     )
     page_token: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
-        default=None, description="`nextPageToken` of the page before."
+        default=None, description="`nextPageToken` of the previous page."
     )
     with_credentials: StrictBool = Field(
-        default=False, description="Whether to send credentials that read all of the epoch's uploads."
+        default=False, description="Whether to return credentials that can read all uploads of the epoch."
     )
 
 
 class ReadableObject(WireModel):
-    """One object as the epoch's manifest names it; `url` is a presigned GET of exactly that version."""
+    """One object of the epoch's manifest. `url` is a presigned GET of exactly this version."""
 
     key: str = Field(description="Key of the object.")
     size: int = Field(description="Bytes.", examples=[4096])
     etag: str = Field(description="ETag of the object, without quotes.")
     last_modified: WireTime = Field(description="When it was stored, UTC.")
-    version_id: str | None = Field(description="Version of the object; null where the bucket has none.")
-    url: str = Field(description="Presigned GET of exactly that version.")
+    version_id: str | None = Field(description="Version of the object; null without bucket versioning.")
+    url: str = Field(description="Presigned GET of exactly this version.")
 
 
 class ValidatorReadReply(WireModel):
-    """`s3_credentials`, where asked for and the provider has STS, read every miner's uploads of the epoch,
-    in every version; what counts is what `objects` list."""
+    """One page of the uploads of an ended epoch. `s3_credentials` are set if they were requested and the
+    provider has STS; they can read every version of all uploads of the epoch, but only the versions in
+    `objects` count."""
 
     success: Success = True
     epoch_id: EpochId
-    miner_hotkey: str | None = Field(description="Miner whose uploads are meant, SS58; null: all.")
+    miner_hotkey: str | None = Field(description="Miner whose uploads are listed, SS58; null for all miners.")
     objects: tuple[ReadableObject, ...] = Field(description="Uploaded objects, in the manifest's order.")
     next_page_token: str | None = Field(
         description="Pass it as `pageToken` for the next page; null on the last."
@@ -308,7 +315,7 @@ class ValidatorReadReply(WireModel):
     expires_at: ExpiryTime
     s3_credentials: S3Credentials | None = Field(
         default=None,
-        description="Temporary credentials; null where the provider has no STS or none were asked for.",
+        description="Temporary credentials; null if they were not requested or the provider has no STS.",
     )
 
 
@@ -376,26 +383,27 @@ class LegacyIdentity(WireModel):
 
 
 class ErrorReply(WireModel):
-    """Every error, over HTTP and over NATS."""
+    """The body of every error, over HTTP and over NATS."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     success: Literal[False] = Field(description="Always false.")
     error: ErrorCode = Field(description="The code, for programs.", examples=["stale_request"])
-    message: str = Field(description="What a person can act on.")
+    message: str = Field(description="One sentence for a person.")
     code: int = Field(description="The HTTP status.", examples=[401])
     detail: str = Field(description="The same as `message`; legacy clients print it.")
     retry_after: int | None = Field(
-        default=None, description="Seconds to wait, also in the header Retry-After; with 429 and 503."
+        default=None, description="Seconds to wait, with 429 and 503; also in the header Retry-After."
     )
     server_time: float | None = Field(
-        default=None, description="Our clock, Unix seconds; with `stale_request`."
+        default=None, description="Time of the service, Unix seconds, with `stale_request`."
     )
 
 
 def error_body(error: ServiceError, *, server_time: datetime | None = None) -> dict[str, Any]:
-    """The one error shape of both doors. `detail` repeats `message` for legacy clients. The request's id
-    travels in a header: an epoch to come and one that never was are refused in the very same bytes."""
+    """Return the error body for HTTP and NATS. `detail` repeats `message` for legacy clients. The request id
+    is sent in a header instead, so that requests for a future epoch and for one that never existed get the
+    same bytes."""
     body: dict[str, Any] = {
         "success": False,
         "error": str(error.code),
@@ -411,17 +419,17 @@ def error_body(error: ServiceError, *, server_time: datetime | None = None) -> d
 
 
 def first_fault(error: ValidationError) -> ServiceError:
-    """Return the error for a body that breaks a model: it names the first field and its rule."""
+    """Return an error that names the first invalid field and its rule."""
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in fault["loc"]) or "body"
     return ServiceError(ErrorCode.MALFORMED_REQUEST, f"{field}: {fault['msg']}.")
 
 
 def parse_error(body: bytes) -> ServiceError:
-    """The error a reply body states; INTERNAL when it states none we know."""
+    """Return the error in a reply's body; INTERNAL if its code is unknown."""
     stated = json.loads(body)
     code = stated.get("error")
-    known = code in list(ErrorCode)  # compared, not hashed: it may be anything
+    known = code in list(ErrorCode)  # a list, since the code may be an unhashable value
     return ServiceError(
         ErrorCode(code) if known else ErrorCode.INTERNAL,
         str(stated.get("message", "")),
@@ -430,6 +438,6 @@ def parse_error(body: bytes) -> ServiceError:
 
 
 def stated_server_time(body: bytes) -> datetime | None:
-    """`serverTime` of an error body (Unix seconds), sent with a stale request."""
+    """Return `serverTime` of an error body (Unix seconds), which replies to stale requests have, or None."""
     stated = json.loads(body).get("serverTime")
     return None if stated is None else datetime.fromtimestamp(float(stated), UTC)

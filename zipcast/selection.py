@@ -1,9 +1,10 @@
-"""Selects the zipcodes of an epoch: a pure function of candidates, settings, draw key and start.
+"""Selects the zipcodes of an epoch. Pure: the result depends only on candidates, settings, draw key and
+start.
 
-This module decides who is eligible and what is relaxed when the pool cannot fill an epoch. Weights and the
-draw are in ranking.py, fitting the total to the target in fitting.py, the draw key in fairness.py, honeypots
-in honeypots.py. The rules are those of docs/protocol.md, "Selection": any language can replay them, so every
-number here is part of the protocol.
+This module decides which zipcodes are eligible, and which rules are relaxed if the pool cannot fill an epoch.
+ranking.py has the weights and the draw, fitting.py fits the total to the target, fairness.py derives the draw
+key, and honeypots.py handles honeypots. The rules are in docs/protocol.md, "Selection". They can be
+implemented in any language, so every number here is part of the protocol.
 """
 
 import re
@@ -24,18 +25,18 @@ _STATE = re.compile(r"[A-Z]{2}")
 
 
 DAY = timedelta(days=1)
-# If old data is let into a pool, the pool must hold so many times the target, so that the choice stays
+# If old data is admitted, the pool must have this many times the target, so that the choice stays
 # unpredictable.
 RELAXED_POOL_TARGETS = 3
 MAX_TARGET_LISTINGS = 1_000_000
 
 
 class PoolTooSmallError(Exception):
-    """No subset of the zipcodes meets the target, even with data of any age and without any cooldown."""
+    """No subset of the zipcodes fits the target, even with data of any age and without any cooldown."""
 
 
 class MarketTier(StrEnum):
-    """The activity of a zipcode's housing market; the values are those of the wire."""
+    """The activity of a zipcode's housing market; messages contain these values."""
 
     PREMIUM = "PREMIUM"
     STANDARD = "STANDARD"
@@ -44,11 +45,11 @@ class MarketTier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A zipcode that may be assigned, as known when the epoch is prepared.
+    """A zipcode that can be selected, with the data known when the epoch is prepared.
 
-    `expected_listings` is at least 0; `population` is None where unknown; `base_weight`,
-    between 1e-6 and 1e6, is the operator's own factor. `last_assigned_at` is the start of
-    the last epoch that assigned the zipcode. ValueError names the field that breaks a rule.
+    `expected_listings` is at least 0. `population` is None if unknown. `base_weight` is a factor chosen by
+    the operator, between 1e-6 and 1e6. `last_assigned_at` is the start of the last epoch that assigned the
+    zipcode. Raises ValueError naming the field that breaks a rule.
     """
 
     zipcode: str
@@ -80,10 +81,10 @@ class Candidate:
 class SelectionSettings:
     """The operator's settings of a selection. Raises ValueError naming the field and its rule.
 
-    `selection_randomness` runs from 0 (by weight) to 1 (uniform), `geographic_spread_factor` from 0 (a
-    state's share is in proportion to 1 / priority) to 1 (all states have the same share). States without a
-    priority are never assigned. `strict_priorities`: take zipcodes of a state only once those with a smaller
-    priority number have none left that fits."""
+    `selection_randomness` ranges from 0 (by weight) to 1 (uniform). `geographic_spread_factor` ranges from 0
+    (a state's share is proportional to 1 / priority) to 1 (all states have the same share). States without a
+    priority are never assigned. With `strict_priorities`, a state is used only after states with smaller
+    priority numbers have no zipcode left that fits."""
 
     target_listings: int = 10_000
     tolerance_percent: int = 10
@@ -110,7 +111,7 @@ class SelectionSettings:
         in_range = 1 <= self.target_listings <= MAX_TARGET_LISTINGS
         yield "target_listings", f"be 1 to {MAX_TARGET_LISTINGS}", in_range
         yield "tolerance_percent", "be between 0 and 99", 0 <= self.tolerance_percent <= 99
-        # ln 1 = 0: a single listing without population would weigh nothing
+        # A single listing without population would have weight 0, because ln 1 = 0.
         at_most_max = 2 <= self.min_zipcode_listings <= self.max_zipcode_listings
         yield "min_zipcode_listings", "be between 2 and max_zipcode_listings", at_most_max
         yield "cooldown", "not be negative", self.cooldown >= timedelta(0)
@@ -126,22 +127,23 @@ class SelectionSettings:
 
     @property
     def lowest_total(self) -> int:
-        """The least total of listings within tolerance, rounded up to a whole listing."""
+        """Return the smallest total of listings within tolerance, rounded up to a whole listing."""
         return tolerance_band(self.target_listings, self.tolerance_percent)[0]
 
     @property
     def highest_total(self) -> int:
-        """The greatest total of listings within tolerance, rounded down to a whole listing."""
+        """Return the largest total of listings within tolerance, rounded down to a whole listing."""
         return tolerance_band(self.target_listings, self.tolerance_percent)[1]
 
     @property
     def most_false_listings(self) -> int:
-        """The most listings of a honeypot: with them and without, the total can be within tolerance, and
-        there is place for one more zipcode of the least size, so that nearly every total can be reached."""
+        """Return the largest published count of a honeypot. The total can be within tolerance both with and
+        without this count, and there is still room for one more zipcode of minimum size, so that nearly every
+        total can be reached."""
         return self.highest_total - self.lowest_total - self.min_zipcode_listings
 
     def may_be_drawn(self, candidate: Candidate) -> bool:
-        """Return whether its state and listings allow it, whatever its age and cooldown."""
+        """Return whether the candidate's state and listings allow drawing it, apart from age and cooldown."""
         return (
             self.min_zipcode_listings <= candidate.expected_listings <= self.max_zipcode_listings
             and candidate.state in dict(self.state_priorities)
@@ -149,7 +151,7 @@ class SelectionSettings:
 
 
 def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, int]:
-    """The least and the greatest total within tolerance, in whole listings."""
+    """Return the smallest and the largest total within tolerance, in whole listings."""
     lowest = -(-target_listings * (100 - tolerance_percent) // 100)
     return lowest, target_listings * (100 + tolerance_percent) // 100
 
@@ -158,9 +160,9 @@ def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, i
 class Selection:
     """The zipcodes of one epoch, in the order in which they were drawn.
 
-    `relaxed_age_days`: by how many days the limit of data's age was moved back, 0 as a rule.
-    `relaxed_cooldown` lists the zipcodes let back into the pool before their cooldown was over,
-    chosen or not; `pool` is all that took part in the draw; both are sorted by zipcode.
+    `relaxed_age_days` is by how many days the age limit was relaxed, usually 0. `relaxed_cooldown` lists the
+    zipcodes that were admitted to the pool during their cooldown, drawn or not. `pool` has all zipcodes that
+    took part in the draw. Both are sorted by zipcode.
     """
 
     zipcodes: tuple[Candidate, ...]
@@ -178,16 +180,17 @@ def select(
     *,
     honeypots: Container[str] | None = None,
 ) -> Selection:
-    """Select the zipcodes of the epoch that starts at `start_at`, the same for any input order.
+    """Select the zipcodes of the epoch that starts at `start_at`. The result does not depend on the input
+    order.
 
-    If any subset of the eligible zipcodes adds up to a total within tolerance, the result does. If none
-    does, the limit of data's age moves back by whole days, and then zipcodes still in cooldown are let back,
-    those assigned longest ago first. `honeypots`: the candidates whose counts are false, None if there are to
-    be none; then zipcodes with more listings than a honeypot may have are left out if anything fits without
-    them.
+    If any subset of the eligible zipcodes has a total within tolerance, the result has one too. If none has,
+    the age limit is relaxed by whole days; then zipcodes in cooldown are admitted, first those assigned
+    longest ago. `honeypots` are the candidates with false counts, or None if the epoch must have none. If it
+    is not None, zipcodes with more listings than a honeypot may have are excluded, unless nothing fits
+    without them.
 
-    Raises PoolTooSmallError if no subset of all of them fits; ValueError for a draw key that is not 32 bytes,
-    a naive `start_at`, or a zipcode given twice.
+    Raises PoolTooSmallError if no subset of all zipcodes fits, and ValueError for a draw key that does not
+    have 32 bytes, a naive `start_at`, or a zipcode given twice.
     """
     found = _sorted_out(candidates, settings, as_utc(start_at))
     age_days, relaxed = 0, list[Candidate]()
@@ -215,9 +218,10 @@ def draw(
     *,
     honeypots: Container[str] | None = None,
 ) -> tuple[Candidate, ...]:
-    """Return the zipcodes drawn from a pool of distinct eligible ones, in the order of the draw.
+    """Return the zipcodes drawn from a pool of distinct eligible zipcodes, in the order of the draw.
 
-    Empty if none of its subsets totals within tolerance. Raises ValueError unless the draw key has 32 bytes.
+    The result is empty if no subset has a total within tolerance. Raises ValueError unless the draw key has
+    32 bytes.
     """
     ranking = rank(pool, settings, draw_key)
     if _listings(pool) < settings.lowest_total:
@@ -226,23 +230,24 @@ def draw(
 
 
 def hideable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
-    """Return those that have no more listings than a honeypot may have."""
+    """Return the zipcodes that have no more listings than a honeypot may have."""
     return [
         candidate for candidate in eligible if candidate.expected_listings <= settings.most_false_listings
     ]
 
 
 def days_too_old(candidate: Candidate, settings: SelectionSettings, at: datetime) -> int:
-    """Return by how many days, rounded up, its data is older than the settings allow; at most 0 if it is
-    not."""
+    """Return by how many days, rounded up, the candidate's data is older than allowed. If it is not, the
+    result is 0 or less."""
     return -((settings.max_data_age - (at - candidate.last_scraped_at)) // DAY)
 
 
 @dataclass(frozen=True, slots=True)
 class _SortedOut:
-    """Candidates that state and listings allow: `rested` are fresh and out of cooldown. `old` are out of
-    cooldown too, by how many days they are too old. `cooling` are the rest, of any age, by the UTC instant at
-    which they were assigned."""
+    """The candidates that can be drawn by state and listings, in three groups. `rested` are not in cooldown
+    and have new data. `old` are not in cooldown but have old data; they are grouped by how many days it is
+    too old. `cooling` are in cooldown, with data of any age, grouped by the UTC instant of their
+    assignment."""
 
     rested: list[Candidate] = field(default_factory=list)
     old: dict[int, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
@@ -272,8 +277,9 @@ def _sorted_out(
 
 
 def _relaxed(found: _SortedOut, settings: SelectionSettings) -> tuple[list[Candidate], int, list[Candidate]]:
-    """Return the pool that fills the epoch, by how many days its data is too old, and those of it that are
-    still in cooldown. Age is relaxed first, as far as it goes; then cooldown, of any age."""
+    """Return the pool that fills the epoch, by how many days its age limit was relaxed, and its zipcodes that
+    are still in cooldown. The age limit is relaxed first; the cooldown only if data of any age is not
+    enough."""
     pool = list(found.rested)
     relaxed: list[Candidate] = []
     totals = fitting.completable(fitting.band(settings), pool)
