@@ -135,7 +135,7 @@ async def _ask(
 async def _gather(
     system: Client, question: bytes, take: Callable[[Msg], Awaitable[None]], complete: asyncio.Event
 ) -> None:
-    """Pass every reply to `take` until it returns that all are complete, or the time is over."""
+    """Pass every reply to `take` until `complete` is set, or for PATIENCE_SECONDS."""
     inbox = system.new_inbox()
     answers = await system.subscribe(inbox, cb=take)
     try:
