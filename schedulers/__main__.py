@@ -1,4 +1,4 @@
-"""The scheduler process: `python -m schedulers`."""
+"""Runs the scheduler process: `python -m schedulers`."""
 
 import sys
 
@@ -28,7 +28,7 @@ log = logs.logger()
 
 
 async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
-    """Run until the process is to stop."""
+    """Run until the process is told to stop."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
     faults = FaultPoints(settings.schedulers_fault_point_file)

@@ -1,8 +1,9 @@
-"""Named points in the scheduler's work at which a test may have the process killed. Off in production.
+"""Defines points in the scheduler's work at which a test can kill the process. Production refuses to use
+them.
 
-Owns the names and the killing. Which point is armed stands in a file that a setting names
-(`SCHEDULERS_FAULT_POINT_FILE`); the process that reaches it first takes the file away and kills itself
-with SIGKILL, so that of several replicas exactly one dies. docs/reliability.md has what each death leaves.
+A test writes the name of a point to the file that the setting `SCHEDULERS_FAULT_POINT_FILE` names. The first
+process that reaches this point removes the file and kills itself with SIGKILL. So exactly one of several
+replicas dies. docs/reliability.md shows the effect of each point.
 """
 
 import os
@@ -13,15 +14,17 @@ from pathlib import Path
 
 
 class FaultPoint(StrEnum):
-    """`before_…_commit`: all is written, nothing of it is committed. The rest speaks for itself."""
+    """The points. At `before_…_commit`, everything is written but nothing is committed."""
 
     BEFORE_PREPARE = "before_prepare"
     BEFORE_PREPARE_COMMIT = "before_prepare_commit"
     AFTER_PREPARE_COMMIT = "after_prepare_commit"
     BEFORE_OPEN_COMMIT = "before_open_commit"
-    AFTER_OPEN = "after_open"  # the other processes see the epoch, and the stream may lack it
+    AFTER_OPEN = "after_open"  # the other processes see the epoch, but the stream may not have it yet
     BEFORE_PUBLISH = "before_publish"
-    AFTER_PUBLISH = "after_publish"  # stored and sent to all subscribers; the acknowledgement is not used yet
+    AFTER_PUBLISH = (
+        "after_publish"  # stored and sent to all subscribers; the acknowledgement is not processed yet
+    )
     BEFORE_MARK_COMMIT = "before_mark_commit"
     AFTER_MARK = "after_mark"
     BEFORE_COMPLETE = "before_complete"
@@ -30,20 +33,20 @@ class FaultPoint(StrEnum):
     BEFORE_MISSED_COMMIT = "before_missed_commit"
     BEFORE_ADOPT_COMMIT = "before_adopt_commit"
     AFTER_ADOPT = "after_adopt"
-    REBUILD_BEGUN = "rebuild_begun"  # the stream takes old epochs only, and passes nothing on
-    REBUILD_APPENDED = "rebuild_appended"  # one old epoch of several is in
-    REBUILD_FILLED = "rebuild_filled"  # all are in, and the stream is not open yet
+    REBUILD_BEGUN = "rebuild_begun"  # the stream accepts only old epochs and republishes nothing
+    REBUILD_APPENDED = "rebuild_appended"  # one of several old epochs is in the stream
+    REBUILD_FILLED = "rebuild_filled"  # all old epochs are in the stream, which is not open yet
     REBUILD_OPENED = "rebuild_opened"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPoints:
-    """`armed` None: nothing ever happens."""
+    """Kills this process at the point that the file `armed` names. Does nothing if `armed` is None."""
 
     armed: Path | None = None
 
     def reached(self, point: FaultPoint) -> None:
-        """Kill this process if the file holds the point's name and no other process was quicker."""
+        """Kill this process if the file names this point and no other process was faster."""
         if self.armed is not None and self._is_taken(self.armed, point):
             os.kill(os.getpid(), signal.SIGKILL)
 
