@@ -36,9 +36,9 @@ from storage.database.engine import open_pool
 from storage.database.issuances import NewIssuance, RequestId
 from storage.objects import policies
 from storage.objects.store import ObjectStore, ObjectStoreConfig
-from tests.integration.people import raw_connection, signed_headers
-from tests.integration.plain_nats import PlainNats
-from tests.integration.processes import GENEROUS
+from tests.support.people import raw_connection, signed_headers
+from tests.support.plain_nats import PlainNats
+from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey, signature_is_valid

@@ -22,8 +22,8 @@ from urllib.parse import urlencode, urlsplit
 from devstack.options import StackOptions
 from devstack.ports import HOST
 from devstack.stack import Stack
-from tests.integration.people import keypair, legacy
-from tests.integration.processes import GENEROUS
+from tests.support.people import keypair, legacy
+from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
 
 SECONDS = 5.0

@@ -19,10 +19,10 @@ from playwright.async_api import Browser, Page, Request, async_playwright, expec
 from devstack.options import StackOptions
 from devstack.programs import REPOSITORY
 from devstack.stack import Stack
-from tests.contract.test_description import NOW, application, blocks
-from tests.integration.people import keypair, legacy
-from tests.integration.processes import GENEROUS
-from tests.unit.fakes import MINER_HOTKEY, SIGNER_HOTKEY
+from tests.support.described_bridge import NOW, application, blocks
+from tests.support.fakes import MINER_HOTKEY, SIGNER_HOTKEY
+from tests.support.people import keypair, legacy
+from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments
 

@@ -33,7 +33,7 @@ from storage.database.manifests import SealedObject
 from storage.database.results import RecordedResult
 from storage.database.statistics import Rules as StatisticsRules
 from storage.database.statistics import StartedEpoch, Statistics, ZipcodeCounts
-from tests.unit.fakes import (
+from tests.support.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,
     RAO,

@@ -15,7 +15,7 @@ import schemathesis
 from requests.auth import AuthBase
 from schemathesis.core.parameters import ParameterLocation
 
-from tests.integration.people import admin_keypair, keypair
+from tests.support.people import admin_keypair, keypair
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments
 

@@ -3,25 +3,19 @@
 import re
 from collections.abc import Iterator
 from itertools import chain
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import pytest
-from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from openapi_spec_validator import validate
 
-from access.rate_limits import Rules
-from http_bridge.app import Bridge, build
-from service.settings import LimitSettings
 from tests.contract.golden import golden
-from tests.unit.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY, FakeClock
+from tests.support.described_bridge import NOW, blocks
+from tests.support.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY
 from zipcast.protocol import btauth, commitments
 from zipcast.protocol.errors import ERRORS
 from zipcast.protocol.verbs import VERBS, Verb
 
-NOW = 1_795_320_000
 IDENTITY = {"hotkey": MINER_HOTKEY, "timestamp": NOW, "signature": "0" * 128}
 PATHS = {verb: f"{one.http.method} {one.http.path} " for verb, one in VERBS.items() if one.http is not None}
 GOLDEN = {
@@ -53,21 +47,6 @@ SENT = {
     Verb.TARGET_OVERRIDE: "request-admin-target-override",
     Verb.CONNECTIONS_KICK: "request-admin-connections-kick",
 }
-
-
-def application() -> FastAPI:
-    """With nothing behind its endpoints: none of them is asked."""
-    parts = {
-        "pipeline": SimpleNamespace(clock=FakeClock()),
-        "limits": SimpleNamespace(rules=Rules.of(LimitSettings())),
-        "health": None,
-    }
-    return build(cast(Bridge, SimpleNamespace(**parts)))
-
-
-@pytest.fixture(scope="module")
-def told() -> dict[str, Any]:
-    return application().openapi()
 
 
 def operations(told: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -169,10 +148,6 @@ def test_a_reply_that_lacks_a_field_is_not_what_is_described(told: dict[str, Any
     assert judge(told, schema).is_valid(reply)
     for name in reply:
         assert not judge(told, schema).is_valid({key: one for key, one in reply.items() if key != name})
-
-
-def blocks(told: dict[str, Any], language: str) -> str:
-    return "\n".join(re.findall(rf"```{language}\n(.*?)```", told["info"]["description"], re.S))
 
 
 def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 import httpx
 
 from devstack.stack import Stack
-from tests.integration.people import client, coldkey, keypair, legacy
+from tests.support.people import client, coldkey, keypair, legacy
 from zipcast.client.local_stack import Ready
 from zipcast.protocol.errors import ErrorCode, ServiceError
 

@@ -19,9 +19,8 @@ import httpx
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.people import keypair, legacy
-from tests.integration.processes import GENEROUS
-from tests.integration.test_folder_access import coldkey
+from tests.support.people import coldkey, keypair, legacy
+from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments
 

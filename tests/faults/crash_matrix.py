@@ -23,7 +23,7 @@ from tests.faults.evidence import read_record, read_stream
 from tests.faults.invariants import Broken
 from tests.faults.matrix import BEGIN, END, OTHER, VICTIM, Cell, Scene, all_cells, table
 from tests.faults.observations import Observations, Subscriber
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 from zipcast.protocol.calendar import EpochCalendar, preparation_lead
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import parse_hotkey

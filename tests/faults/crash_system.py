@@ -34,9 +34,9 @@ from storage.database.engine import open_engine
 from tests.faults.forked_scheduler import ForkedScheduler
 from tests.faults.matrix import FIRST, NATS, SECOND, Scene
 from tests.faults.observations import Arrival, Session, Subscriber
-from tests.integration.lost_rows import lose_epochs_from
-from tests.integration.people import quiet
-from tests.integration.processes import family, wait_until
+from tests.support.lost_rows import lose_epochs_from
+from tests.support.people import quiet
+from tests.support.processes import family, wait_until
 from zipcast.protocol import subjects
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.envelope import UnverifiedEnvelope

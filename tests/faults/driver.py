@@ -31,8 +31,8 @@ from tests.faults.observations import Observations
 from tests.faults.plan import EPOCH_SECONDS, Fault, make_plan
 from tests.faults.report import report
 from tests.faults.watchers import HttpWatcher, NatsWatcher, SdkWatcher
-from tests.integration.people import trust_of
-from tests.integration.processes import GENEROUS, comes_true, family, is_alive, is_frozen, wait_until
+from tests.support.people import trust_of
+from tests.support.processes import GENEROUS, comes_true, family, is_alive, is_frozen, wait_until
 from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochCalendar

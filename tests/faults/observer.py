@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tests.integration.people import keypair, raw_connection, trust_of
+from tests.support.people import keypair, raw_connection, trust_of
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import envelope, subjects
 from zipcast.protocol.calendar import EpochCalendar

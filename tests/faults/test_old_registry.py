@@ -17,7 +17,7 @@ from tests.faults.access import (
     minted_on_nats,
     restart,
 )
-from tests.integration.registry_side import scheduler_connection
+from tests.support.registry_side import scheduler_connection
 from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 pytestmark = pytest.mark.long

@@ -13,8 +13,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.faults.observations import Arrival, HttpAnswer, Session, Subscriber
-from tests.integration.people import ask, client, keypair, raw_connection
-from tests.integration.test_http_bridge import CURRENT, current_query
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import ask, client, keypair, raw_connection
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.envelope import UnverifiedEnvelope

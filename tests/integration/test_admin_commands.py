@@ -26,16 +26,16 @@ from storage.database.engine import open_engine
 from storage.database.epochs import StoredEpoch
 from storage.database.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
 from storage.database.tables import EpochMessage as EpochMessageRow
-from tests.integration.operator_view import until
-from tests.integration.processes import wait_until
-from tests.integration.scheduling import (
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.operator_view import until
+from tests.support.processes import wait_until
+from tests.support.scheduling import (
     CALENDAR,
     TRUST,
     open_all,
     preparer,
     upcoming,
 )
-from tests.unit.fakes import MINER_HOTKEY
 from zipcast.clock import SystemClock
 from zipcast.protocol import envelope
 from zipcast.protocol.messages.admin import EpochOutcome

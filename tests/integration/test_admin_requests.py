@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from devstack.stack import Stack
 from storage.database.engine import open_engine
 from storage.database.tables import AdminCommand, RequestRefusal
-from tests.integration.operator_view import log_lines, until
-from tests.integration.people import (
+from tests.support.operator_view import log_lines, until
+from tests.support.people import (
     admin,
     admin_keypair,
     client,
@@ -24,7 +24,7 @@ from tests.integration.people import (
     raw_connection,
     signed_headers,
 )
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 from zipcast.cli.app import app
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, subjects

@@ -40,7 +40,8 @@ from storage.database.tables import (
 )
 from storage.database.zipcode_activity import set_active
 from storage.database.zipcode_versions import VersionTrimmedError, rebuild_version
-from tests.integration.scheduling import (
+from tests.support.fakes import FakeClock
+from tests.support.scheduling import (
     CALENDAR,
     TRUST,
     completed_epochs,
@@ -48,7 +49,6 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from tests.unit.fakes import FakeClock
 from zipcast.clock import SystemClock
 from zipcast.protocol import envelope
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -18,7 +18,7 @@ from devstack.options import StackOptions
 from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.servers import Servers
 from devstack.stack import Stack
-from tests.integration.connecting import (
+from tests.support.connecting import (
     Flood,
     by_password,
     change_registry,
@@ -26,10 +26,10 @@ from tests.integration.connecting import (
     service_connection,
     system_account,
 )
-from tests.integration.operator_view import log_lines
-from tests.integration.people import client, keypair, raw_connection
-from tests.integration.processes import wait_until
-from tests.security.raw_nats import proven, publication
+from tests.support.operator_view import log_lines
+from tests.support.people import client, keypair, raw_connection
+from tests.support.processes import wait_until
+from tests.support.raw_nats import proven, publication
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey

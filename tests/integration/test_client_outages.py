@@ -12,7 +12,7 @@ import pytest
 from devstack.options import StackOptions
 from devstack.programs import REPOSITORY
 from devstack.stack import Stack
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.long
 OUTAGE_SECONDS = 10

@@ -14,8 +14,8 @@ import pytest_asyncio
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from service.nats_client import HardenedClient
-from tests.integration.people import client, keypair, quiet, trust_of
-from tests.integration.processes import wait_until
+from tests.support.people import client, keypair, quiet, trust_of
+from tests.support.processes import wait_until
 from zipcast.client import reconnection
 from zipcast.client.client import ZipcastClient
 from zipcast.client.connection import RefusedError, Server, StrangeServerError

@@ -22,7 +22,7 @@ from devstack.ports import HOST, Ports, chosen_ports
 from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 from zipcast.protocol.hotkeys import Hotkey, Keypair, parse_hotkey
 from zipcast.protocol.subjects import AUTH_CALLOUT, service_inbox_prefix
 

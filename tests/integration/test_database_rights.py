@@ -12,7 +12,7 @@ from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
 from storage.database.engine import open_engine
 from storage.database.refusals import Refusal, record_refusals
-from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
+from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
 
 READERS = ["responder", "http_bridge"]
 OPENED = ["epochs", "epoch_assignments", "epoch_messages"]

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.integration.people import keypair, legacy
-from tests.unit.fakes import SIGNER_HOTKEY
+from tests.support.fakes import SIGNER_HOTKEY
+from tests.support.people import keypair, legacy
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth
 from zipcast.protocol.errors import ERRORS, ErrorCode

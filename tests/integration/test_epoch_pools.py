@@ -11,8 +11,8 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
-from tests.integration.people import ask, client, keypair, legacy, raw_connection, trust_of
-from tests.integration.test_http_bridge import CURRENT, current_query
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import ask, client, keypair, legacy, raw_connection, trust_of
 from zipcast.cli.app import app
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth

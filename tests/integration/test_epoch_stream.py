@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import pytest
 
-from tests.integration.people import keypair, legacy, trust_of
+from tests.support.people import keypair, legacy, trust_of
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import envelope
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch

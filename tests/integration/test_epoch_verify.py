@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 from devstack.first_data import SAMPLE_ZIPCODES
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.people import client
-from tests.integration.processes import GENEROUS
+from tests.support.people import client
+from tests.support.processes import GENEROUS
 from zipcast.cli.app import app
 from zipcast.protocol import envelope
 from zipcast.protocol.hotkeys import Keypair

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.stack import Stack
-from tests.integration.people import client
+from tests.support.people import client
 from zipcast.client.client import ReceivedEpoch
 from zipcast.client.local_stack import Ready
 from zipcast.protocol.messages.epochs import EpochMessage

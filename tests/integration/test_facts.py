@@ -4,7 +4,7 @@ import time
 
 import httpx
 
-from tests.integration.people import coldkey, keypair
+from tests.support.people import coldkey, keypair
 from zipcast.client.local_stack import Ready
 
 

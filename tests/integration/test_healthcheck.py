@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.integration.people import keypair, raw_connection
+from tests.support.people import keypair, raw_connection
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 

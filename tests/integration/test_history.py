@@ -16,7 +16,7 @@ from http_bridge.cached_replies import MAX_PUBLIC_READS, ReadyReplies
 from http_bridge.history import History, PublicHistory
 from storage.database.engine import open_engine
 from tests.faults.evidence import read_stream
-from tests.integration.people import client
+from tests.support.people import client
 from zipcast.cli.app import app
 from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock

@@ -17,7 +17,7 @@ from storage.database.engine import open_engine
 from storage.database.epoch_inputs import committed_inputs
 from storage.database.tables import EpochHoneypots
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.scheduling import TRUST, open_all, preparer, upcoming
+from tests.support.scheduling import TRUST, open_all, preparer, upcoming
 from zipcast.clock import SystemClock
 from zipcast.protocol import envelope
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.contract.documents import ended_epoch, pool_reply
-from tests.unit.fakes import SIGNER_HOTKEY
+from tests.support.fakes import SIGNER_HOTKEY
 from zipcast.cli import bridge_requests, epoch_sources
 from zipcast.cli.app import app
 from zipcast.cli.epoch_sources import HttpSource

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from storage.database.engine import open_engine
 from storage.database.issuances import Issuance
 from storage.database.tables import CredentialIssuance
-from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.cli.app import app
 
 

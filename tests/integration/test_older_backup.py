@@ -17,8 +17,8 @@ from storage.database import epoch_changes, epoch_inputs, epochs
 from storage.database.epoch_changes import MissedEpoch
 from storage.database.tables import EpochHoneypots
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.record_and_stream import lose_rows, published, publisher, snapshot, verified
-from tests.integration.scheduling import (
+from tests.support.record_and_stream import lose_rows, published, publisher, snapshot, verified
+from tests.support.scheduling import (
     CALENDAR,
     FIRST,
     SIGNER,

@@ -15,7 +15,7 @@ from devstack.logins import login_url
 from devstack.servers import Servers
 from service.database_rights import unfit
 from storage.database.engine import DATABASE_ERRORS, open_engine
-from tests.integration.operator_view import until
+from tests.support.operator_view import until
 
 pytestmark = pytest.mark.long
 

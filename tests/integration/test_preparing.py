@@ -18,7 +18,8 @@ from storage.database import epoch_changes, epoch_inputs
 from storage.database.epoch_changes import MissedEpoch
 from storage.database.tables import EpochInputs
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.scheduling import (
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.scheduling import (
     CALENDAR,
     FIRST,
     ROTATED,
@@ -28,7 +29,6 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from tests.unit.fakes import MINER_HOTKEY
 from zipcast.clock import SystemClock
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochInterval

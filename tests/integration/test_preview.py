@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from devstack.logins import login_url
 from devstack.servers import Servers
 from storage.database.tables import Epoch, EpochInputs
-from tests.integration.scheduling import CALENDAR, FIRST, preparer, upcoming
+from tests.support.scheduling import CALENDAR, FIRST, preparer, upcoming
 from zipcast.cli.app import app
 from zipcast.protocol.messages.epochs import EpochMessage
 

@@ -9,8 +9,8 @@ import pytest_asyncio
 from devstack.servers import Servers
 from devstack.state import State
 from storage.database import epoch_changes, epochs, pending_epochs
-from tests.integration.processes import wait_until
-from tests.integration.scheduling import (
+from tests.support.processes import wait_until
+from tests.support.scheduling import (
     CALENDAR,
     SIGNER,
     TRUST,

@@ -19,7 +19,8 @@ from service.registry_parts import write_parts
 from storage.database.engine import open_engine
 from storage.database.registry import store_snapshot
 from storage.database.tables import RegistrySnapshot as Row
-from tests.integration.registry_side import (
+from tests.support.fakes import START_AT, FakeClock, neuron, snapshot
+from tests.support.registry_side import (
     CONFIRM,
     NETUID,
     NETWORK,
@@ -28,7 +29,6 @@ from tests.integration.registry_side import (
     replica,
     scheduler_connection,
 )
-from tests.unit.fakes import START_AT, FakeClock, neuron, snapshot
 from zipcast.protocol.messages.registry import RegisteredNeuron
 from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 

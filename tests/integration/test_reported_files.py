@@ -20,7 +20,8 @@ from devstack.servers import Servers
 from storage.database.tables import ValidatorResult
 from storage.objects import policies
 from storage.objects.reading import ObjectReader
-from tests.integration.results_side import (
+from tests.support.fakes import VALIDATOR_HOTKEY
+from tests.support.results_side import (
     CONTENT,
     MINUTE,
     OTHERS,
@@ -32,7 +33,6 @@ from tests.integration.results_side import (
     metadata,
     object_store_config,
 )
-from tests.unit.fakes import VALIDATOR_HOTKEY
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.results import ReportedFile

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import nats.errors
 import pytest
 
-from tests.integration.people import ask, client, keypair, raw_connection, signed_headers, trust_of
-from tests.integration.processes import is_alive
+from tests.support.people import ask, client, keypair, raw_connection, signed_headers, trust_of
+from tests.support.processes import is_alive
 from zipcast.client.client import ZipcastClient
 from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
-from tests.integration.operator_view import until
-from tests.integration.people import client, keypair
-from tests.integration.results_side import CONTENT
+from tests.support.operator_view import until
+from tests.support.people import client, keypair
+from tests.support.results_side import CONTENT
 from zipcast.cli.app import app
 from zipcast.client.client import ZipcastClient
 from zipcast.client.local_stack import Ready

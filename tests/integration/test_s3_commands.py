@@ -24,9 +24,9 @@ from storage.objects.bucket_policies import BucketPolicies
 from storage.objects.checks import Finding, Status, check_object_store
 from storage.objects.checks.probing import client
 from storage.objects.store import ObjectStore, ObjectStoreConfig
-from tests.integration.processes import wait_until
-from tests.integration.test_sealing import config as config_of
-from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
+from tests.support.processes import wait_until
+from tests.support.store_settings import config as config_of
 from zipcast.cli.app import app
 from zipcast.clock import Clock, SystemClock
 

@@ -13,7 +13,6 @@ import pytest
 import pytest_asyncio
 from botocore.config import Config
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -35,9 +34,10 @@ from storage.objects.store import (
     ObjectVersion,
     VersionPage,
 )
-from tests.integration.operator_view import until
-from tests.integration.processes import wait_until
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY
+from tests.support.operator_view import until
+from tests.support.processes import wait_until
+from tests.support.store_settings import config
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.hotkeys import Keypair
@@ -140,17 +140,6 @@ class CrowdedStore(ObjectStore):
         if listing.prefix.endswith("epoch="):
             return [], None
         return [f"data/hotkey={Keypair.create_from_uri(f'//{n}').ss58_address}/" for n in range(24)], None
-
-
-def config(servers: Servers) -> ObjectStoreConfig:
-    environment = servers.s3_environment
-    return ObjectStoreConfig(
-        endpoint_url=environment["S3_ENDPOINT_URL"],
-        region=environment["S3_REGION"],
-        access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        secret_access_key=SecretStr(environment["AWS_SECRET_ACCESS_KEY"]),
-        role_arn=environment["S3_ROLE_ARN"],
-    )
 
 
 @pytest_asyncio.fixture(loop_scope="session")

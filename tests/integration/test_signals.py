@@ -33,8 +33,8 @@ from storage.objects.store import (
     ObjectStoreUnavailableError,
     VersionPage,
 )
-from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochInterval
 

@@ -1,5 +1,5 @@
 """Simulated weeks of four-hour epochs through the real scheduler, PostgreSQL and nats-server, in seconds.
-A year of all that needs no server is in tests/unit/test_year.py."""
+A year of all that needs no server is in tests/unit/schedulers/test_year.py."""
 
 import csv
 from datetime import UTC, datetime, timedelta
@@ -21,9 +21,9 @@ from storage.database.engine import open_engine
 from storage.database.epochs import StoredEpoch
 from storage.database.tables import Epoch
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.plain_nats import PlainNats
-from tests.integration.scheduling import FIRST, SIGNER, TRUST, statuses
-from tests.integration.simulated_time import SimulatedClock
+from tests.support.plain_nats import PlainNats
+from tests.support.scheduling import FIRST, SIGNER, TRUST, statuses
+from tests.support.simulated_time import SimulatedClock
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection.model import SelectionSettings
 from zipcast.verification.epochs import Evidence, verify_epochs

@@ -14,10 +14,10 @@ from schedulers.epochs.timing import StartGate
 from schedulers.stream.epoch_stream import EpochStream
 from schedulers.stream.publisher import Publisher
 from service.lifecycle import end
-from tests.integration.plain_nats import PlainNats
-from tests.integration.processes import wait_until
-from tests.integration.record_and_stream import held
-from tests.integration.scheduling import FIRST, SIGNER, TRUST
+from tests.support.plain_nats import PlainNats
+from tests.support.processes import wait_until
+from tests.support.record_and_stream import held
+from tests.support.scheduling import FIRST, SIGNER, TRUST
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection.model import SelectionSettings

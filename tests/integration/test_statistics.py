@@ -2,8 +2,8 @@
 
 import httpx
 
-from tests.integration.operator_view import until
-from tests.integration.people import client
+from tests.support.operator_view import until
+from tests.support.people import client
 from zipcast.client.local_stack import Ready
 
 PATH = "/api/v1/zipcode-assignments/stats"

@@ -15,8 +15,8 @@ from service.lifecycle import end
 from storage.database.engine import open_pool
 from storage.database.submissions import Comparison, Standing, Submission, store
 from storage.database.tables import MinerSubmission
-from tests.integration.results_side import ResultsSide
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.results_side import ResultsSide
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError
 

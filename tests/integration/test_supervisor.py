@@ -17,7 +17,7 @@ from devstack.kept_part import Event, PartDied, PartStarted
 from devstack.part import Part
 from devstack.programs import inherited_environment
 from devstack.supervisor import Supervisor
-from tests.integration.processes import is_alive, wait_until
+from tests.support.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.long
 

@@ -15,7 +15,8 @@ from service.epoch_results import EpochResultsReader
 from storage.database.registry import store_snapshot
 from storage.database.results import revealed_audit
 from storage.database.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
-from tests.integration.results_side import (
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.results_side import (
     CONTENT,
     OTHERS,
     VALIDATORS,
@@ -27,7 +28,6 @@ from tests.integration.results_side import (
     ranked,
     stake_of,
 )
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey

@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 from devstack.object_store import admin_client
 from devstack.stack import Stack
-from tests.integration.people import client, fresh_grant, keypair, legacy, read_sealed
-from tests.integration.test_uploads import CONTENT, s3_client
+from tests.support.people import client, fresh_grant, keypair, legacy, read_sealed
+from tests.support.uploads import CONTENT, s3_client
 from zipcast.client.local_stack import Ready
 from zipcast.client.transfers import post_file
 from zipcast.protocol import commitments

@@ -14,7 +14,7 @@ from service import nats_connection
 from service.lifecycle import Lifecycle
 from storage.database.engine import open_engine
 from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 
 # Nothing listens on the port "discard".
 NOWHERE = "127.0.0.1:9"

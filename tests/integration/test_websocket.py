@@ -3,7 +3,7 @@
 import nats.errors
 import pytest
 
-from tests.integration.people import keypair, trust_of
+from tests.support.people import keypair, trust_of
 from zipcast.client.client import ZipcastClient
 from zipcast.client.connection import InsecureServerError, Server
 from zipcast.client.local_stack import Ready

@@ -9,9 +9,9 @@ import pytest_asyncio
 from nats.aio.client import Client
 
 from devstack.stack import Stack
-from tests.integration.people import keypair, raw_connection
-from tests.integration.processes import GENEROUS, wait_until
-from tests.integration.test_folder_access import asked
+from tests.support.folder_access import asked
+from tests.support.people import keypair, raw_connection
+from tests.support.processes import GENEROUS, wait_until
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import subjects
 from zipcast.protocol.messages.base import parse_error

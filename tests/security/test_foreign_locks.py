@@ -30,8 +30,8 @@ from storage.database.engine import open_engine
 from storage.database.locks import Lease
 from storage.database.retention import Retention
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.plain_nats import PlainNats
-from tests.integration.scheduling import (
+from tests.support.plain_nats import PlainNats
+from tests.support.scheduling import (
     CALENDAR,
     TRUST,
     database_with_sample,

@@ -20,12 +20,12 @@ from nats.aio.msg import Msg
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from service.http_server import ARRIVAL_SECONDS
-from tests.integration.operator_view import log_lines
-from tests.integration.people import ask, coldkey, keypair, legacy, raw_connection, signed_headers
-from tests.integration.processes import GENEROUS, wait_until
-from tests.security.malformed import chooser, http_case, nats_case
-from tests.security.raw_http import connected, statuses
-from tests.security.raw_nats import RawNats, proven
+from tests.support.malformed import chooser, http_case, nats_case
+from tests.support.operator_view import log_lines
+from tests.support.people import ask, coldkey, keypair, legacy, raw_connection, signed_headers
+from tests.support.processes import GENEROUS, wait_until
+from tests.support.raw_http import connected, statuses
+from tests.support.raw_nats import RawNats, proven
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.errors import ERRORS

@@ -12,7 +12,7 @@ from storage.database.engine import open_engine
 from storage.database.statistics import read_statistics
 from storage.database.tables import EpochHoneypots
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.scheduling import completed_epochs, database_with_sample, preparer
+from tests.support.scheduling import completed_epochs, database_with_sample, preparer
 from zipcast.selection.honeypots import HoneypotSettings
 
 FIRST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=12)

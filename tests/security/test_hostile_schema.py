@@ -28,7 +28,7 @@ from storage.database.retention import Retention
 from storage.database.statistics import read_statistics
 from storage.database.tables.base import Base
 from storage.zipcode_files.importing import import_zipcodes
-from tests.integration.scheduling import open_all, preparer, upcoming
+from tests.support.scheduling import open_all, preparer, upcoming
 from zipcast.clock import SystemClock
 
 # Each writes down who ran it. PostgreSQL prefers such signatures to its own wherever it may choose.

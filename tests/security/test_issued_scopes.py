@@ -19,8 +19,8 @@ from storage.objects import policies
 from storage.objects.checks.probing import client
 from storage.objects.policies import Scope
 from storage.objects.store import ObjectStore, PostForm
-from tests.integration.test_sealing import config
-from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.store_settings import config
 from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey, public_key
 
 pytestmark = pytest.mark.long

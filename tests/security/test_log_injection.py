@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
-from tests.integration.operator_view import PROCESSES, log_lines
-from tests.integration.people import ask, keypair, legacy, raw_connection
-from tests.integration.test_folder_access import PATH, asked
-from tests.security.raw_http import all_said, http_request
-from tests.security.raw_nats import raw_nats
+from tests.support.folder_access import PATH, asked
+from tests.support.operator_view import PROCESSES, log_lines
+from tests.support.people import ask, keypair, legacy, raw_connection
+from tests.support.raw_http import all_said, http_request
+from tests.support.raw_nats import raw_nats
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb

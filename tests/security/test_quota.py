@@ -10,9 +10,9 @@ import pytest_asyncio
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.operator_view import until
-from tests.integration.people import ask, keypair, legacy, raw_connection
-from tests.integration.test_folder_access import PATH, asked
+from tests.support.folder_access import PATH, asked
+from tests.support.operator_view import until
+from tests.support.people import ask, keypair, legacy, raw_connection
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb

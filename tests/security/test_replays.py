@@ -10,12 +10,12 @@ import pytest
 
 from access.rate_limits import MAX_REPETITIONS
 from devstack.stack import Stack
-from tests.integration.operator_view import log_lines
-from tests.integration.people import client as sdk
-from tests.integration.people import coldkey, fresh_grant, keypair, legacy, raw_connection, signed_headers
-from tests.integration.test_folder_access import PATH, asked
-from tests.integration.test_issuing import UPLOAD, running
-from tests.security.replicas import actions, replica
+from tests.support.folder_access import PATH, asked
+from tests.support.issuing import UPLOAD, running
+from tests.support.operator_view import log_lines
+from tests.support.people import client as sdk
+from tests.support.people import coldkey, fresh_grant, keypair, legacy, raw_connection, signed_headers
+from tests.support.replicas import actions, replica
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.hotkeys import parse_hotkey

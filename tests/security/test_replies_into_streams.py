@@ -9,8 +9,8 @@ from devstack.stack import Stack
 from schedulers.stream.epoch_stream import EpochStream
 from service import nats_connection
 from service.lifecycle import Lifecycle
-from tests.integration.people import client, keypair
-from tests.unit.fakes import MINER_HOTKEY
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.people import client, keypair
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb

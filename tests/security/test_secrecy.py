@@ -15,9 +15,9 @@ import psycopg
 from nats.aio.client import Client
 
 from devstack.stack import Stack
-from tests.integration.people import ask, keypair, legacy, raw_connection
-from tests.integration.test_issuing import running
-from tests.integration.unopened import unopened
+from tests.support.issuing import running
+from tests.support.people import ask, keypair, legacy, raw_connection
+from tests.support.unopened import unopened
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 from zipcast.protocol.calendar import EpochCalendar

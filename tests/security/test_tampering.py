@@ -7,9 +7,9 @@ import httpx
 import pytest
 from bittensor_core import CRYPTO_ED25519
 
-from tests.integration.people import ask, keypair, legacy, raw_connection, signed_headers
-from tests.integration.test_folder_access import PATH, asked
-from tests.security.test_connecting import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE, misspelled
+from tests.support.folder_access import PATH, asked
+from tests.support.misspelled import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE, misspelled
+from tests.support.people import ask, keypair, legacy, raw_connection, signed_headers
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, commitments, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
