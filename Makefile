@@ -17,10 +17,10 @@ env: .venv/.ready
 	@touch $@
 
 # Bytecode is compiled here, once: several processes start at the same time under `make up`.
-.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml
+.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml packaging/server/pyproject.toml
 	@test -x $(RUN)/python || $(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(RUN)/python --require-hashes --compile-bytecode -r constraints.txt
-	$(UV) pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable .
+	$(UV) pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable . --editable packaging/server
 	@touch $@
 
 up: env
@@ -87,8 +87,8 @@ check: env
 	$(RUN)/python -m devstack.check_migrations
 	$(MAKE) --no-print-directory check-lock
 
-COMPILE = $(UV) pip compile --quiet pyproject.toml --extra server --universal --python-version 3.11 \
-  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+COMPILE = $(UV) pip compile --quiet packaging/server/pyproject.toml --universal --python-version 3.11 \
+  --generate-hashes --no-emit-package zipcast --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 LOCK = $(COMPILE) --extra devstack --group dev
 # The image's: the same versions, without what only tests and the local stack need.
 LOCK_SERVER = $(COMPILE) --constraint

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from access.requests import Arrival, Proof
-from zipcast import btauth
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.verbs import VERBS, Verb
 
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -1,11 +1,16 @@
 """Checks every request in the same order, over NATS and over HTTP.
 
-1. the sender's rate limit        (over HTTP that of the client's address, before the request is read:
-`front.Guard`) 2. size and form                  (`authentication`, `legacy_authentication`) 3. time of
-signing 4. registration of the hotkey 5. signature 6. role 7. the hotkey's limit             (for a verb that
-mints, together with 9, because a repetition is not charged) The verb's handler continues: 8. the epoch
-(`responder.uploads`, `reading`, `listing`) 9. a row in the database          (`responder.issuing`) 10. the
-credential                 (`storage.object_store`)
+ 1. the sender's rate limit    (over HTTP per client address, before the request is read: `front.Guard`)
+ 2. size and form              (`authentication`, `legacy_authentication`)
+ 3. time of signing
+ 4. registration of the hotkey
+ 5. signature
+ 6. role
+ 7. the hotkey's limit         (if the verb mints, together with 9, since a repetition is not charged)
+    The verb's handler continues:
+ 8. the epoch                  (`responder.upload_access`, `reading`, `listing`)
+ 9. a row in the database      (`responder.issuing`)
+10. the credential             (`storage.objects.store`)
 
 Cheap checks come first. A request without a valid signature reveals nothing about a hotkey except whether it
 is registered, which is public.
@@ -16,14 +21,14 @@ from dataclasses import dataclass
 
 from access.authentication import SignedRequest
 from access.legacy_authentication import LegacyRequest, named_coldkey
+from access.rate_limits import Limits, Quota
 from access.requests import Admission, Arrival, Caller, Unverified, refused_as
-from runtime.limits import Limits, Quota
-from runtime.registry import RegistryView
+from service.registry import RegistryView
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.strict_json import parse_object
 from zipcast.protocol.verbs import VERBS, Asker, VerbSpec
-from zipcast.strict_json import parse_object
 
 MAX_HEADER_BYTES = 4096
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from runtime.limits import Quota
-from runtime.source_addresses import stated_address
-from zipcast import subjects
-from zipcast.btauth import HEADER_HOTKEY
-from zipcast.errors import ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from access.rate_limits import Quota
+from access.source_addresses import stated_address
+from zipcast.protocol import subjects
+from zipcast.protocol.btauth import HEADER_HOTKEY
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
 from zipcast.protocol.verbs import Verb
 
 Fields = Mapping[str, object]

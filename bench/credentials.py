@@ -31,18 +31,19 @@ from pydantic import SecretStr
 from bench.http import cpu_seconds, resident_mebibytes
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from storage import issuances, policies
-from storage.database import open_pool
-from storage.issuances import NewIssuance, RequestId
-from storage.object_store import ObjectStore, ObjectStoreConfig
-from tests.integration.people import raw_connection, signed_headers
-from tests.integration.plain_nats import PlainNats
-from tests.integration.processes import GENEROUS
-from zipcast import subjects
-from zipcast.hotkeys import Keypair, parse_hotkey, signature_is_valid
-from zipcast.messages import HEADER_ERROR
-from zipcast.ready import Ready
-from zipcast.subjects import Verb
+from storage.database import issuances
+from storage.database.engine import open_pool
+from storage.database.issuances import NewIssuance, RequestId
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreConfig
+from tests.support.people import raw_connection, signed_headers
+from tests.support.plain_nats import PlainNats
+from tests.support.processes import GENEROUS
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey, signature_is_valid
+from zipcast.protocol.messages.base import HEADER_ERROR
+from zipcast.protocol.subjects import Verb
 
 SECONDS = 90.0
 MINERS, IN_FLIGHT = 256, (1, 32, 100)

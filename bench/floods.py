@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.security.floods import FLOODS, attacked_stack, honest_miners, watch_flood
+from tests.support.floods import FLOODS, attacked_stack, honest_miners, watch_flood
 
 # 600 requests in each state, so that the 99th percentile is not one accident.
 ROUNDS = 12

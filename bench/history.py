@@ -21,7 +21,7 @@ from bench.years import ASSIGNED, fill
 from devstack.logins import login_url
 from devstack.servers import Servers
 from devstack.state import State
-from storage.database import open_engine
+from storage.database.engine import open_engine
 
 SMALL, LARGE = 60, 1_000_000 // ASSIGNED
 ROUNDS = 20

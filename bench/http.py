@@ -22,9 +22,9 @@ from urllib.parse import urlencode, urlsplit
 from devstack.options import StackOptions
 from devstack.ports import HOST
 from devstack.stack import Stack
-from tests.integration.people import keypair, legacy
-from tests.integration.processes import GENEROUS
-from zipcast.ready import Ready
+from tests.support.people import keypair, legacy
+from tests.support.processes import GENEROUS
+from zipcast.client.local_stack import Ready
 
 SECONDS = 5.0
 CONNECTIONS = (1, 32, 100)
@@ -37,7 +37,7 @@ STATIC = """
 import asyncio, sys
 from fastapi import FastAPI, Request
 from starlette.responses import Response
-from runtime.http_server import Server
+from service.http_server import Server
 app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 body = b"x" * int(sys.argv[2])
 @app.get("/static")

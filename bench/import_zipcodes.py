@@ -23,10 +23,10 @@ from devstack.postgres import create_database, database_url, postgres_part
 from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from storage.database import open_engine
-from storage.migrate import migrate
-from storage.zipcode_import import import_zipcodes
-from storage.zipcode_rows import COLUMNS
+from storage.database.engine import open_engine
+from storage.database.migrate import migrate
+from storage.zipcode_files.importing import import_zipcodes
+from storage.zipcode_files.rows import COLUMNS
 
 ROWS = 42_000
 STATES = ("PA", "NJ", "NY", "DE", "MD")

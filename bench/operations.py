@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage import (
+from storage.database import (
     admin_commands,
     epoch_changes,
     epoch_health,
@@ -19,12 +19,12 @@ from storage import (
     epochs,
     history,
     honeypots,
-    housekeeping,
+    retention,
     statistics,
 )
-from storage.issuances import FIND
-from storage.submissions import STORE
-from zipcast.calendar import EpochCalendar, format_epoch_id
+from storage.database.issuances import FIND
+from storage.database.submissions import STORE
+from zipcast.protocol.calendar import EpochCalendar, format_epoch_id
 from zipcast.protocol.verbs import Verb
 
 HOUR = timedelta(hours=1)
@@ -115,11 +115,11 @@ OPERATIONS = (
     Operation("newest end", S, lambda c, m: epochs.newest_end(c, m.now)),
     Operation("overridden target", S, _override),
     Operation("next admin command", S, lambda c, m: admin_commands.take(c)),
-    Operation("archive: 100 epochs", S, lambda c, m: housekeeping.archive_epochs(c, m.now - 720 * HOUR)),
-    Operation("archive: what is needed", S, lambda c, m: housekeeping.needed(c, m.now - 720 * HOUR)),
-    Operation("archive: one batch", S, lambda c, m: housekeeping.drop_assignments(c, m.recent[-1])),
-    Operation("reports: one batch", S, lambda c, m: housekeeping.drop_reports(c, m.recent[-1])),
-    Operation("audit: one batch", S, lambda c, m: housekeeping.drop_audit(c, m.now - 8760 * HOUR)),
-    Operation("revisions: one batch", S, lambda c, m: housekeeping.drop_revisions(c, 1)),
-    Operation("refusals: one batch", S, lambda c, m: housekeeping.drop_refusals(c, m.now - 720 * HOUR)),
+    Operation("archive: 100 epochs", S, lambda c, m: retention.archive_epochs(c, m.now - 720 * HOUR)),
+    Operation("archive: what is needed", S, lambda c, m: retention.needed(c, m.now - 720 * HOUR)),
+    Operation("archive: one batch", S, lambda c, m: retention.drop_assignments(c, m.recent[-1])),
+    Operation("reports: one batch", S, lambda c, m: retention.drop_reports(c, m.recent[-1])),
+    Operation("audit: one batch", S, lambda c, m: retention.drop_audit(c, m.now - 8760 * HOUR)),
+    Operation("revisions: one batch", S, lambda c, m: retention.drop_revisions(c, 1)),
+    Operation("refusals: one batch", S, lambda c, m: retention.drop_refusals(c, m.now - 720 * HOUR)),
 )

@@ -20,9 +20,9 @@ from pathlib import Path
 from devstack.options import StackOptions
 from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.stack import Stack
-from zipcast.client import ZipcastClient
-from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair, parse_hotkey
+from zipcast.client.client import ZipcastClient
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 CLIENTS = 1000
 # All clients share one address here, which nobody's do.

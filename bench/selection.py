@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from zipcast.selection import Candidate, MarketTier, SelectionSettings, select
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
+from zipcast.selection.select import select
 
 CANDIDATES = 42_000
 SEED = bytes(range(32))

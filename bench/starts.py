@@ -15,7 +15,7 @@ from statistics import median, quantiles
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.plain_nats import PlainNats
+from tests.support.plain_nats import PlainNats
 
 SECONDS = 60.0
 EPOCH_SECONDS = 5

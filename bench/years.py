@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import psycopg
 
-from zipcast.selection import SelectionSettings
+from zipcast.selection.model import SelectionSettings
 
 ASSIGNED = 40
 ZIPCODES = 42_000

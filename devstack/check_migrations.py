@@ -1,4 +1,4 @@
-"""`python -m devstack.check_migrations`: the migrations must lead exactly to `storage.tables`.
+"""`python -m devstack.check_migrations`: the migrations must lead exactly to `storage.database.tables`.
 
 Starts a PostgreSQL of its own, upgrades an empty database, compares it with the models, downgrades
 to nothing and upgrades again. Exit status 1 names each difference.
@@ -20,9 +20,9 @@ from devstack.postgres import create_database, database_url, postgres_part
 from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from storage.database import open_engine
-from storage.migrate import migrate
-from storage.tables import SCHEMA, Base
+from storage.database.engine import open_engine
+from storage.database.migrate import migrate
+from storage.database.tables import SCHEMA, Base
 
 Result = TypeVar("Result")
 

@@ -20,13 +20,13 @@ from devstack.options import StackOptions
 from devstack.scoreboard import Scoreboard
 from devstack.stack import Stack
 from devstack.up import show_stack_error
-from zipcast.client import ReceivedEpoch, ZipcastClient
-from zipcast.envelope import Trust, VerifiedEpoch
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Keypair, parse_hotkey
-from zipcast.ready import Ready
-from zipcast.uploads import UploadError, fetch, post_file
-from zipcast.wallets import load_hotkey, wallet_names
+from zipcast.client.client import ReceivedEpoch, ZipcastClient
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import UploadError, fetch, post_file
+from zipcast.client.wallets import load_hotkey, wallet_names
+from zipcast.protocol.envelope import Trust, VerifiedEpoch
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 EPOCH_SECONDS = 10
 EPOCHS = 3

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from devstack.postgres import quoted, superuser
 from devstack.state import State
-from storage.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
+from storage.database.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
 
 # Together less than what `devstack.postgres` allows: none of them keeps the others out.
 MOST_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}

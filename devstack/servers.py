@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from devstack import logins, nats_server, object_store, postgres
-from devstack.keeper import Event
+from devstack.kept_part import Event
 from devstack.ports import HOST, Ports, chosen_ports
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from storage.migrate import migrate
+from storage.database.migrate import migrate
 
 _TEMPLATE = "zipcast_template"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from zipcast.selection import SelectionSettings
-from zipcast.simulation import COVERAGE_DAYS, SimulatedEpoch, coverage_by_day
+from zipcast.selection.model import SelectionSettings
+from zipcast.selection.simulation import COVERAGE_DAYS, SimulatedEpoch, coverage_by_day
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Simulated epochs</title>

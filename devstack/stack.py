@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from devstack import object_store, wallets
-from devstack.data import load_data
-from devstack.keeper import Event
+from devstack.first_data import load_data
+from devstack.kept_part import Event
 from devstack.options import StackOptions
 from devstack.part import Part
 from devstack.ports import HOST, Ports, chosen_ports
@@ -18,7 +18,7 @@ from devstack.servers import Servers, ignore
 from devstack.services import AUDIENCE, NETUID, NETWORK, Services
 from devstack.state import State
 from devstack.supervisor import Supervisor, together
-from zipcast.ready import Ready, ReadyObjectStore
+from zipcast.client.local_stack import Ready, ReadyObjectStore
 
 Report = Callable[[Event], None]
 MakeParts = Callable[[Services], tuple[Part, ...]]

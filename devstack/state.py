@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_service import keyring
 from devstack.errors import StateInUseError, StateUnusableError
-from runtime.unsafe import LOCAL_MARK
-from zipcast.private_files import write_private
+from service import deployment_keys
+from service.placeholder_values import LOCAL_MARK
+from zipcast.client.private_files import write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class State:
 
     def keys_of(self, process: str) -> dict[str, str]:
         """The variables in `keys/<process>.env`; none where there is no such file."""
-        return keyring.read_keys(self.keys).get(process, {})
+        return deployment_keys.read_keys(self.keys).get(process, {})
 
     @property
     def has_keys(self) -> bool:
@@ -105,7 +105,7 @@ class State:
     def ensure_keys(self) -> None:
         """Make the deployment's keys that are not there: all of them, or those that a newer version has
         more. `nats.env` goes last: it marks the set whole."""
-        fresh = keyring.create_keys()
+        fresh = deployment_keys.create_keys()
         # Marked, so that a production start refuses a copy of it.
         fresh["schedulers"]["ZIPCODE_SECRET_KEY"] = LOCAL_MARK + fresh["schedulers"]["ZIPCODE_SECRET_KEY"]
         whole = self.has_keys

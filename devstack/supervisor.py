@@ -7,7 +7,7 @@ order, so that clients go before the servers they talk to.
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from devstack.keeper import Event, Keeper
+from devstack.kept_part import Event, Keeper
 from devstack.part import Part
 
 # All is stopped within 5 s. Clients are killed after 2.5 s at most, servers at 4.5 s at the latest.

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.errors import PartFailedError, StackError
-from devstack.keeper import Event, PartDied
+from devstack.kept_part import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from zipcast.ready import Ready
+from zipcast.client.local_stack import Ready
 
 OpenStack = Callable[[StackOptions, Callable[[Event], None]], AbstractAsyncContextManager[Stack]]
 CurrentEpoch = Callable[[Ready], Awaitable[str]]

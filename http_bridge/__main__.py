@@ -3,30 +3,30 @@
 import asyncio
 import sys
 
-from access.doorway import Doorway
-from http_bridge.access import Access
+from access.access_control import Doorway
 from http_bridge.app import Bridge, build
-from http_bridge.assignments import Assignments
-from http_bridge.feed import EpochFeed
+from http_bridge.cached_replies import ReadyReplies
+from http_bridge.epoch_feed import EpochFeed
+from http_bridge.epoch_reply import Assignments
+from http_bridge.event_stream import Listeners
 from http_bridge.forwarding import TIMEOUT_SECONDS, Forwarder
-from http_bridge.front import front
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PublicHistory
 from http_bridge.metrics import BridgeMetrics
+from http_bridge.middleware import front
 from http_bridge.ops import NatsMonitor, Ops
-from http_bridge.ready_replies import ReadyReplies
+from http_bridge.request_log import Access
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
-from http_bridge.stream import Listeners
-from runtime import process
-from runtime.epoch_pools import EpochPools
-from runtime.epoch_results import EpochResultsReader
-from runtime.http_server import Server
-from runtime.nats_connection import Link
-from runtime.process import Lifecycle
-from runtime.settings import load
+from service import lifecycle
+from service.epoch_pools import EpochPools
+from service.epoch_results import EpochResultsReader
+from service.http_server import Server
+from service.lifecycle import Lifecycle
+from service.nats_connection import Link
+from service.settings import load
+from zipcast.protocol.subjects import EPOCH
 from zipcast.protocol.verbs import VERBS, Verb
-from zipcast.subjects import EPOCH
 
 USER = "bridge"
 # When the process stops, running requests are completed, even if they wait for the responder until its
@@ -124,7 +124,7 @@ def _ops(settings: BridgeSettings, doorway: Doorway, bridge: Bridge) -> Ops:
 
 def main() -> int:
     settings = load(BridgeSettings)
-    return process.run(
+    return lifecycle.run(
         "http_bridge", settings, lambda life: serve(settings, life), grace_seconds=FINISH_SECONDS + 2
     )
 

@@ -7,29 +7,29 @@ from starlette.responses import Response
 
 from access.legacy_authentication import named_epoch
 from access.pipeline import Pipeline
+from access.rate_limits import Limits, Rules
+from access.refusal_log import RefusalTrail, note_admin_request
 from access.requests import Admission, Arrival, Fields, VerifiedRefusalError
-from http_bridge import errors, facts, limits, requests
-from http_bridge.access import client_address
-from http_bridge.assignments import Assignments
+from http_bridge import errors, formats_reply, rate_limits_reply, requests
 from http_bridge.current_reply import CurrentReply, is_known
 from http_bridge.documentation import Endpoint, add_public, add_verb, describe
+from http_bridge.epoch_reply import Assignments
+from http_bridge.event_stream import Listeners
 from http_bridge.forwarding import Forwarder
 from http_bridge.health import BridgeHealth, HealthcheckReply
 from http_bridge.history import EndedEpochsQuery, PublicHistory
 from http_bridge.pages import add_pages
+from http_bridge.request_log import client_address
 from http_bridge.statistics import PublicStatistics, StatisticsReply
-from http_bridge.stream import Listeners
-from runtime.current_epoch import CurrentEpoch
-from runtime.epoch_pools import EpochPools, pool_request
-from runtime.epoch_results import EpochResultsReader, consensus_request
-from runtime.limits import Limits, Rules
-from runtime.probes import REMEMBERED_SECONDS
-from runtime.refusals import RefusalTrail, note_admin_request
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import Alive, HealthStatus
-from zipcast.history_messages import EndedEpochReply, EndedEpochsReply
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import WireModel
+from service.current_epoch import CurrentEpoch
+from service.epoch_pools import EpochPools, pool_request
+from service.epoch_results import EpochResultsReader, consensus_request
+from service.probes import REMEMBERED_SECONDS
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.health import Alive, HealthStatus
+from zipcast.protocol.messages.history import EndedEpochReply, EndedEpochsReply
 from zipcast.protocol.verbs import OF_AN_EPOCH, VERBS, Verb
 
 JSON = "application/json"
@@ -209,17 +209,21 @@ def _add_facts(app: FastAPI, rules: Rules) -> None:
         "/commitment-formats",
         "Legacy texts to sign",
         "Returns the texts that legacy clients sign, by endpoint.",
-        facts.commitment_formats(),
+        formats_reply.commitment_formats(),
     )
     _add_constant(
         app,
         "/structure-info",
         "Folder layout",
-        "Returns the layout of the folders in the buckets.",
-        facts.structure_info(),
+        "Returns the layout of the folders.",
+        formats_reply.structure_info(),
     )
     _add_constant(
-        app, "/rate-limits", "Rate limits", "Returns the limits of requests.", limits.rate_limits(rules)
+        app,
+        "/rate-limits",
+        "Rate limits",
+        "How much may be asked for.",
+        rate_limits_reply.rate_limits(rules),
     )
 
 

@@ -9,10 +9,11 @@ from importlib.resources import files
 from typing import Any
 
 from http_bridge.documentation import SIGNING_HEADERS, Schema, error_example, refusals, schemas
-from zipcast import subjects
-from zipcast.envelope import HEADER_EPOCH, HEADER_SIGNATURE, HEADER_SIGNER
-from zipcast.errors import ErrorCode
-from zipcast.messages import HEADER_ERROR, HEADER_REQUEST_ID, EpochMessage, ErrorReply
+from zipcast.protocol import subjects
+from zipcast.protocol.envelope import HEADER_EPOCH, HEADER_SIGNATURE, HEADER_SIGNER
+from zipcast.protocol.errors import ErrorCode
+from zipcast.protocol.messages.base import HEADER_ERROR, HEADER_REQUEST_ID, ErrorReply
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import VERBS, Verb, VerbSpec
 
 _ABOUT = files("http_bridge") / "static" / "subjects.md"

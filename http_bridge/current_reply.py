@@ -5,9 +5,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 
-from zipcast.assignment_messages import ASSIGNMENT_FIELDS
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.messages import EpochMessage, Proof
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.messages.assignments import ASSIGNMENT_FIELDS
+from zipcast.protocol.messages.epochs import EpochMessage, Proof
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,10 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
-from runtime.correlation import HTTP_HEADER
-from zipcast import btauth
-from zipcast.errors import ERRORS, ErrorCode, ServiceError
-from zipcast.messages import EmptyRequest, ErrorReply, LegacyIdentity, WireModel, error_body
+from service.correlation import HTTP_HEADER
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ERRORS, ErrorCode, ServiceError
+from zipcast.protocol.messages.base import EmptyRequest, ErrorReply, LegacyIdentity, WireModel, error_body
 from zipcast.protocol.verbs import ANY_REQUEST, VERBS, Verb, VerbSpec
 
 Schema = dict[str, Any]

@@ -7,12 +7,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from http_bridge.access import CUT_OFF, LONGEST_PATH, mark
-from http_bridge.error_reply import error_reply
-from http_bridge.front import allowed_methods
-from runtime import logs
+from http_bridge.error_response import error_reply
+from http_bridge.middleware import allowed_methods
+from http_bridge.request_log import CUT_OFF, LONGEST_PATH, mark
+from service import logs
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 log = logs.logger()
 

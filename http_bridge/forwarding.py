@@ -11,12 +11,12 @@ from nats.errors import Error as NatsError
 
 from access.requests import Arrival
 from http_bridge.metrics import BridgeMetrics
-from runtime import logs
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import HealthReply
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, parse_error
-from zipcast.subjects import BRIDGE_HEALTH, bridge_request
+from service import logs
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.base import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, parse_error
+from zipcast.protocol.messages.health import HealthReply
+from zipcast.protocol.subjects import BRIDGE_HEALTH, bridge_request
 
 log = logs.logger()
 

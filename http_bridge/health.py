@@ -13,18 +13,18 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from access.rate_limits import Limits
 from http_bridge.forwarding import Forwarder
-from runtime.current_epoch import CurrentEpoch
-from runtime.limits import Limits
-from runtime.probes import Check, Finding, Probes
-from runtime.registry import RegistryView
-from runtime.vitals import Vitals
-from storage import epoch_health
-from storage.data_age import read_data_now
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import HealthStatus, ProcessHealth, ServiceHealth
-from zipcast.legacy_messages import FOLDER_STRUCTURE
-from zipcast.messages import WireModel, WireTime
+from service.current_epoch import CurrentEpoch
+from service.probes import Check, Finding, Probes
+from service.process_status import Vitals
+from service.registry import RegistryView
+from storage.database import epoch_health
+from storage.database.data_age import read_data_now
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel, WireTime
+from zipcast.protocol.messages.health import HealthStatus, ProcessHealth, ServiceHealth
+from zipcast.protocol.messages.legacy import FOLDER_STRUCTURE
 
 # The scheduler publishes the registry every five minutes, even if it is unchanged.
 REGISTRY_OLD = timedelta(minutes=15)

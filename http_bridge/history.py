@@ -12,14 +12,15 @@ from typing import Literal
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from http_bridge.ready_replies import ReadyReplies, ReadyReply
-from runtime.asking import epoch_start, record_of
-from storage import history
-from storage.history import PastEpoch
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.messages import Proof, WireModel
+from http_bridge.cached_replies import ReadyReplies, ReadyReply
+from service.database_reads import epoch_start, record_of
+from storage.database import history
+from storage.database.history import PastEpoch
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.epochs import Proof
+from zipcast.protocol.messages.history import EndedEpoch, EndedEpochReply, EndedEpochsReply
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
 _COUNT = re.compile(r"[1-9][0-9]{0,2}")

@@ -12,18 +12,18 @@ from typing import Any
 
 import httpx
 
+from http_bridge.event_stream import Listeners
 from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PageRequest
 from http_bridge.metrics import REQUESTS
-from http_bridge.stream import Listeners
-from runtime import logs
-from runtime.current_epoch import CurrentEpoch
-from runtime.registry import RegistryView
-from runtime.vitals import Page, Vitals
-from zipcast.errors import ServiceError
-from zipcast.health import HealthStatus, ServiceHealth
-from zipcast.http import open_client
-from zipcast.messages import WireModel, WireTime
+from service import logs
+from service.current_epoch import CurrentEpoch
+from service.process_status import Page, Vitals
+from service.registry import RegistryView
+from zipcast.client.http import open_client
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.messages.base import WireModel, WireTime
+from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 
 log = logs.logger()
 

@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from access.requests import Arrival, Fields
-from http_bridge.access import METHOD_SENT, client_address, correlation_of
-from zipcast import btauth
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
+from http_bridge.request_log import METHOD_SENT, client_address, correlation_of
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
 from zipcast.protocol.verbs import VERBS, Verb
 
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from runtime.settings import DoorwaySettings, InternalPort
+from service.settings import DoorwaySettings, InternalPort
 
 _WEB = r"^https?://[!-~]+$"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")

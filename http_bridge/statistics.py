@@ -12,15 +12,15 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.history import came_too_late
-from runtime import logs
-from runtime.current_epoch import CurrentEpoch
-from storage.database import DATABASE_ERRORS
-from storage.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
-from zipcast.calendar import EpochInterval
+from service import logs
+from service.current_epoch import CurrentEpoch
+from storage.database.engine import DATABASE_ERRORS
+from storage.database.statistics import Rules, StartedEpoch, Statistics, ZipcodeCounts, read_statistics
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.health import HealthStatus
-from zipcast.messages import Success, WireModel, WireTime
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import Success, WireModel, WireTime
+from zipcast.protocol.messages.health import HealthStatus
 
 log = logs.logger()
 

@@ -1,8 +1,9 @@
-"""Alembic's entry: `storage.migrate` passes the connection in; nothing is read from the environment."""
+"""Alembic's entry: `storage.database.migrate` passes the connection in; nothing is read from the
+environment."""
 
 from alembic import context
 
-from storage.tables import SCHEMA, Base
+from storage.database.tables import SCHEMA, Base
 
 if context.is_offline_mode():
     raise SystemExit("offline migrations are not supported: run `zipcast migrate` against the database")

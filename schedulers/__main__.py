@@ -2,27 +2,27 @@
 
 import sys
 
-from runtime import database_rights, logs, nats_connection, process
-from runtime.process import Lifecycle
-from runtime.settings import load
-from schedulers.admin_actions import AdminActions
-from schedulers.admin_queue import AdminQueue
-from schedulers.data_watch import DataWatch
-from schedulers.engine import EpochEngine
-from schedulers.fault_points import FaultPoints
-from schedulers.housekeeping import Housekeeping
+from schedulers.admin.actions import AdminActions
+from schedulers.admin.queue import AdminQueue
+from schedulers.data_age import DataWatch
+from schedulers.epochs.fault_points import FaultPoints
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.timing import StartGate
 from schedulers.metrics import SchedulerMetrics
-from schedulers.publisher import Publisher
-from schedulers.registry.start import registry_reader
+from schedulers.registry.setup import registry_reader
+from schedulers.retention import Housekeeping
 from schedulers.settings import SchedulerSettings
 from schedulers.signals import Signals
-from schedulers.stream import EpochStream
-from schedulers.timing import StartGate
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
 from schedulers.wiring import make_preparer
-from storage.database import open_engine
+from service import database_rights, lifecycle, logs, nats_connection
+from service.lifecycle import Lifecycle
+from service.settings import load
+from storage.database.engine import open_engine
 from zipcast.clock import SystemClock
-from zipcast.envelope import Trust
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import parse_hotkey
 
 log = logs.logger()
 
@@ -74,7 +74,7 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
 
 def main() -> int:
     settings = load(SchedulerSettings)
-    return process.run("schedulers", settings, lambda life: serve(settings, life))
+    return lifecycle.run("schedulers", settings, lambda life: serve(settings, life))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from zipcast.calendar import scaled
-from zipcast.honeypots import HoneypotSettings
-from zipcast.selection import MAX_TARGET_LISTINGS, MarketTier, SelectionSettings
+from zipcast.protocol.calendar import scaled
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import MAX_TARGET_LISTINGS, MarketTier, SelectionSettings
 
 
 class RuleSettings(BaseModel):

@@ -7,15 +7,15 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
+from schedulers.epochs.seed_secrets import Secrets
 from schedulers.rule_settings import RuleSettings
-from schedulers.seed_secrets import Secrets
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
-from storage.housekeeping import Retention
-from zipcast.calendar import EpochCalendar
-from zipcast.honeypots import HoneypotSettings
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
-from zipcast.selection import SelectionSettings
+from service.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
+from storage.database.retention import Retention
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import SelectionSettings
 
 _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
 _SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")
@@ -70,7 +70,7 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     schedulers_fault_point_file: Path | None = Field(
         default=None,
         description="for tests of crashes: file that names the point at which the process kills itself "
-        "(schedulers/fault_points.py); production refuses it",
+        "(schedulers/epochs/fault_points.py); production refuses it",
     )
 
     epoch_retention_days: int = Field(

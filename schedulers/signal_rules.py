@@ -1,6 +1,6 @@
 """Defines the rules for signals, which are observations about a miner for validators to examine. Pure.
 
-The facts come from `storage.signal_evidence`. A signal proves nothing and has no effect; each can have an
+The facts come from `storage.database.signals`. A signal proves nothing and has no effect; each can have an
 innocent explanation, which docs/protocol.md states.
 """
 

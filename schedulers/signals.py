@@ -1,7 +1,7 @@
 """Searches an epoch's reports, refusals and uploads for signals once the epoch is revealed.
 
-`signal_rules` and a statement of `storage.honeypots` have the rules. Each epoch is searched once, by the
-first replica that takes it. Signals are for validators to examine and have no other effect.
+`signal_rules` and a statement of `storage.database.honeypots` have the rules. Each epoch is searched once, by
+the first replica that takes it. Signals are for validators to examine and have no other effect.
 """
 
 from collections import Counter, defaultdict
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from runtime import logs
-from runtime.polling import Outage, poll
 from schedulers import signal_rules
 from schedulers.signal_rules import LOOKED_BACK, Exactness, SignalSettings
-from storage import honeypots, signal_evidence
-from storage.database import DATABASE_ERRORS
-from storage.honeypots import flag_hits
-from storage.signal_evidence import MinerFacts, NewSignal
-from zipcast.calendar import EpochInterval, preparation_lead
+from service import logs
+from service.polling import Outage, poll
+from storage.database import honeypots, signals
+from storage.database.engine import DATABASE_ERRORS
+from storage.database.honeypots import flag_hits
+from storage.database.signals import MinerFacts, NewSignal
 from zipcast.clock import Clock
+from zipcast.protocol.calendar import EpochInterval, preparation_lead
 
 log = logs.logger()
 
@@ -70,27 +70,27 @@ class Signals:
             self._failures[interval.epoch_id] += 1
             found = await self._found(connection, interval)
             found += await self._of_uploads_if_possible(connection, interval.epoch_id)
-            await signal_evidence.note_signals(connection, interval.epoch_id, found)
+            await signals.note_signals(connection, interval.epoch_id, found)
         del self._failures[interval.epoch_id]
         log.info("signals_computed", epoch_id=interval.epoch_id, signals=len(found))
         return True
 
     async def _next(self, connection: AsyncConnection) -> EpochInterval | None:
-        due = await signal_evidence.unlooked(connection)
+        due = await signals.unlooked(connection)
         for interval in sorted(due, key=lambda one: (self._failures[one.epoch_id], one.end_at)):
-            if await signal_evidence.lock_unlooked(connection, interval.epoch_id):
+            if await signals.lock_unlooked(connection, interval.epoch_id):
                 return interval
         return None
 
     async def _found(self, connection: AsyncConnection, interval: EpochInterval) -> list[NewSignal]:
         found: list[NewSignal] = []
-        for one in await signal_evidence.nonce_refusals(connection, interval):
+        for one in await signals.nonce_refusals(connection, interval):
             details = signal_rules.nonce_failures(one.refusals, one.suppressed, self.settings)
             if details is not None:
                 found.append(NewSignal(one.hotkey, signal_rules.NONCE_FAILURES, details))
-        epoch_ids = await signal_evidence.epochs_until(connection, interval.start_at, LOOKED_BACK)
+        epoch_ids = await signals.epochs_until(connection, interval.start_at, LOOKED_BACK)
         by_miner: dict[str, dict[str, MinerFacts]] = defaultdict(dict)
-        for facts in await signal_evidence.miner_facts(connection, epoch_ids):
+        for facts in await signals.miner_facts(connection, epoch_ids):
             by_miner[facts.hotkey][facts.epoch_id] = facts
         for reports in by_miner.values():
             # The history is sorted newest first. Skip miners that did not report on this epoch.
@@ -122,8 +122,8 @@ class Signals:
         }
         if not opened:
             return []
-        published = await signal_evidence.published_counts(connection, epoch_id)
-        uploads = await signal_evidence.uploaded_bytes(connection, epoch_id)
+        published = await signals.published_counts(connection, epoch_id)
+        uploads = await signals.uploaded_bytes(connection, epoch_id)
         compared = {
             hotkey: signal_rules.honeypot_uploads(uploaded, published, opened)
             for hotkey, uploaded in uploads.items()

@@ -2,11 +2,11 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schedulers.fault_points import NO_FAULTS, FaultPoints
+from schedulers.epochs.fault_points import NO_FAULTS, FaultPoints
+from schedulers.epochs.preparation import Preparer
 from schedulers.metrics import SchedulerMetrics
-from schedulers.prepare import Preparer
 from schedulers.settings import SchedulerSettings
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.hotkeys import Keypair
 
 
 def make_preparer(

@@ -15,8 +15,8 @@ from devstack.options import StackOptions
 from devstack.servers import Servers
 from devstack.stack import Stack
 from devstack.state import State
-from tests.integration.processes import GENEROUS
-from zipcast.ready import Ready
+from tests.support.processes import GENEROUS
+from zipcast.client.local_stack import Ready
 
 # Of a failed step that a test provokes: with every variable of every frame it would take a minute to print.
 structlog.configure(

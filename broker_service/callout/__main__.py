@@ -4,27 +4,27 @@ import sys
 
 from nats.aio.client import Client
 
-from broker_service.callout.addresses import AddressLimits
-from broker_service.callout.answering import Callout
+from broker_service.callout.address_limits import AddressLimits
 from broker_service.callout.connections import Connections
 from broker_service.callout.decision import Decider
-from broker_service.callout.exchange import Exchange
+from broker_service.callout.exchange_messages import Exchange
 from broker_service.callout.flood_control import FloodControl
-from broker_service.callout.flood_watch import FloodWatch
+from broker_service.callout.flood_detection import FloodWatch
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.refusal_log import RefusalLog
+from broker_service.callout.request_queue import Callout
 from broker_service.callout.settings import CalloutSettings
-from broker_service.callout.spent import SpentPasswords
 from broker_service.callout.system_account import Ended, SystemAccount
-from runtime import nats_connection, process
-from runtime.metrics import RegistryMetrics
-from runtime.process import Lifecycle
-from runtime.registry import RegistryFollower, RegistryView
-from runtime.settings import load
-from runtime.token_buckets import Buckets, Rate
+from broker_service.callout.used_passwords import SpentPasswords
+from service import lifecycle, nats_connection
+from service.lifecycle import Lifecycle
+from service.metrics import RegistryMetrics
+from service.registry import RegistryFollower, RegistryView
+from service.settings import load
+from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock, SystemClock
-from zipcast.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
+from zipcast.protocol.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
 # nats-server waits 1.9 s for the callout, so the callout must wait less.
 SPEND_SECONDS = 0.5
@@ -132,7 +132,7 @@ def _flood_watch(settings: CalloutSettings, clock: Clock) -> FloodWatch:
 
 def main() -> int:
     settings = load(CalloutSettings)
-    return process.run("callout", settings, lambda life: serve(settings, life))
+    return lifecycle.run("callout", settings, lambda life: serve(settings, life))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from runtime.registry import RegistryView
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from service.registry import RegistryView
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, MINER_VERBS, VALIDATOR_VERBS, Verb
 
 # A granted connection appears in the list only after its client has read the reply, at most 1.9 s later.

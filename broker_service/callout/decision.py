@@ -1,7 +1,7 @@
 """Decides who may connect, and with which rights. No I/O.
 
-This module reads both forms of credentials and has the permissions of each role. `zipcast.auth` has the
-signed texts.
+This module reads both forms of credentials and has the permissions of each role.
+`zipcast.protocol.commitments` has the signed texts.
 """
 
 import base64
@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from math import ceil
 
 from broker_service.callout.connections import Role, role_of
-from broker_service.callout.exchange import ConnectRequest, Permissions
-from runtime.registry import RegistryView
-from zipcast import auth, subjects
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
+from broker_service.callout.exchange_messages import ConnectRequest, Permissions
+from service.registry import RegistryView
+from zipcast.protocol import commitments, subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
 # A password is `{unix time}.{hex signature}`. It is valid within this many seconds of the clock, and once
 # (`spent`).
@@ -104,7 +104,7 @@ class Decider:
         signature = decode_signature(request.signature)
         for audience in self.audiences:
             try:
-                text = auth.connection_text(self.network, self.netuid, audience, hotkey, request.nonce)
+                text = commitments.connection_text(self.network, self.netuid, audience, hotkey, request.nonce)
             except ValueError:
                 raise RefusedError("malformed nonce") from None
             if signature_is_valid(hotkey, text, signature):
@@ -121,7 +121,9 @@ class Decider:
             raise RefusedError("stale password")
         if not any(
             signature_is_valid(
-                hotkey, auth.connection_at_text(self.network, self.netuid, audience, hotkey, at), signature
+                hotkey,
+                commitments.connection_at_text(self.network, self.netuid, audience, hotkey, at),
+                signature,
             )
             for audience in self.audiences
         ):

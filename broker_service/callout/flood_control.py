@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from nats.errors import Error as NatsError
 
 from broker_service.callout.connections import Kick, KickReason
-from broker_service.callout.flood_watch import FloodWatch
+from broker_service.callout.flood_detection import FloodWatch
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.reconciler import Reconciler
 from broker_service.callout.system_account import Ended, SystemAccount
-from runtime import logs
-from runtime.sys_account import ListingError
+from service import logs
+from service.system_account import ListingError
 from zipcast.clock import Clock
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 log = logs.logger()
 

@@ -3,7 +3,7 @@ connections in `connections`, and reasons of unanswered requests in `addresses`.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from broker_service.callout.addresses import Limit
+from broker_service.callout.address_limits import Limit
 from broker_service.callout.connections import Connections, KickReason
 
 

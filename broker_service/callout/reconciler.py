@@ -11,9 +11,9 @@ from nats.errors import Error as NatsError
 from broker_service.callout.connections import Connections, Kick
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.system_account import SystemAccount
-from runtime import logs
-from runtime.registry import RegistryView
-from runtime.sys_account import ListingError
+from service import logs
+from service.registry import RegistryView
+from service.system_account import ListingError
 from zipcast.clock import Clock
 
 log = logs.logger()

@@ -3,9 +3,9 @@
 A line has the reason, the source address, and the claimed hotkey if it is well-formed.
 """
 
-from runtime import logs
-from runtime.refusals import Sampler, well_formed
-from storage.refusals import Refusal
+from access.refusal_log import Sampler, well_formed
+from service import logs
+from storage.database.refusals import Refusal
 from zipcast.clock import Clock
 
 log = logs.logger()

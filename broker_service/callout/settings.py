@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from runtime.settings import AdminSettings, InternalPort, ServiceSettings, ValidatorSettings
-from runtime.source_addresses import Network, parse_networks
+from access.source_addresses import Network, parse_networks
+from service.settings import AdminSettings, InternalPort, ServiceSettings, ValidatorSettings
 
 
 class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):

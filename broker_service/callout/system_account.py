@@ -1,7 +1,6 @@
-"""Uses nats-server's system account for the callout: it lists hotkeys' connections and reports those that
-ended.
+"""Lists hotkeys' connections with nats-server's system account, and reports those that ended.
 
-This module translates nats-server's user names to hotkeys and roles. `runtime.sys_account` sends the
+This module translates nats-server's user names to hotkeys and roles. `service.system_account` sends the
 requests.
 """
 
@@ -14,16 +13,16 @@ from nats.aio.msg import Msg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from broker_service.callout.connections import Connection, Place, parse_connection_user
-from broker_service.callout.flood_watch import Traffic
-from runtime import logs
-from runtime.sys_account import (
+from broker_service.callout.flood_detection import Traffic
+from service import logs
+from service.system_account import (
     PAGE,
     ClientConnection,
     active_connections,
     client_connections,
     kick_connection,
 )
-from zipcast.subjects import DISCONNECTIONS
+from zipcast.protocol.subjects import DISCONNECTIONS
 
 log = logs.logger()
 

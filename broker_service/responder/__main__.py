@@ -9,38 +9,38 @@ import sys
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
-from access.doorway import Doorway
+from access.access_control import Doorway
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
 from broker_service.responder.batches import Batches
-from broker_service.responder.changes import ChangeWatch
-from broker_service.responder.files import FileChecker
-from broker_service.responder.gate import Gate, decode
+from broker_service.responder.changed_uploads import ChangeWatch
+from broker_service.responder.database import Record
 from broker_service.responder.health import bucket_probes
-from broker_service.responder.intake import HotkeyIntake
-from broker_service.responder.issuing import IssuanceWriter
-from broker_service.responder.listing import Lister
+from broker_service.responder.incoming_messages import HotkeyIntake
+from broker_service.responder.issuance import IssuanceWriter
+from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.reading import Reader
-from broker_service.responder.record import Record
-from broker_service.responder.reports import Reports
-from broker_service.responder.results import ResultsDesk
-from broker_service.responder.sealing import Sealer
+from broker_service.responder.middleware import Gate, decode
+from broker_service.responder.presigned_lists import Lister
+from broker_service.responder.reported_files import FileChecker
 from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
-from broker_service.responder.uploads import Issuer
-from runtime import logs, nats_connection, process
-from runtime.epoch_pools import EpochPools
-from runtime.epoch_results import EpochResultsReader
-from runtime.nats_client import HardenedClient
-from runtime.nats_connection import Link
-from runtime.process import Lifecycle
-from runtime.settings import load
-from storage import submissions
-from storage.database import open_pool
-from storage.object_reading import ObjectReader
-from storage.object_store import ObjectStore
+from broker_service.responder.status_reports import Reports
+from broker_service.responder.upload_access import Issuer
+from broker_service.responder.validator_reads import Reader
+from broker_service.responder.validator_results import ResultsDesk
+from service import lifecycle, logs, nats_connection
+from service.epoch_pools import EpochPools
+from service.epoch_results import EpochResultsReader
+from service.lifecycle import Lifecycle
+from service.nats_client import HardenedClient
+from service.nats_connection import Link
+from service.settings import load
+from storage.database import submissions
+from storage.database.engine import open_pool
+from storage.objects.reading import ObjectReader
+from storage.objects.store import ObjectStore
 
 log = logs.logger()
 
@@ -132,7 +132,7 @@ def make_broker(gate: Gate, link: Link) -> NatsBroker:
 
 def main() -> int:
     settings = load(ResponderSettings)
-    return process.run("responder", settings, lambda life: serve(settings, life))
+    return lifecycle.run("responder", settings, lambda life: serve(settings, life))
 
 
 if __name__ == "__main__":

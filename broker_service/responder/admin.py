@@ -13,19 +13,19 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from access.requests import Admission
-from runtime.asking import record_of
-from storage import admin_commands
-from storage.admin_commands import Command
-from zipcast.admin_messages import (
+from service.database_reads import record_of
+from storage.database import admin_commands
+from storage.database.admin_commands import Command
+from zipcast.clock import Clock
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.admin import (
     COMMANDS_LISTED,
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
     RecordedCommand,
 )
-from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import WireModel
+from zipcast.protocol.messages.base import WireModel
 from zipcast.protocol.verbs import Verb
 
 OUTCOME_SECONDS = 3.0

@@ -6,17 +6,16 @@ from typing import Any
 from faststream.nats import NatsBroker
 
 from broker_service.responder.admin import AdminDesk
-from broker_service.responder.proven import this_request
-from zipcast.admin_messages import (
+from broker_service.responder.current_request import this_request
+from zipcast.protocol.messages.admin import (
     AdminCommand,
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
     CommandsListRequest,
 )
-from zipcast.admin_verbs import COMMANDS
-from zipcast.protocol.verbs import Verb
-from zipcast.subjects import RESPONDER_QUEUE, bridge_request, requests
+from zipcast.protocol.subjects import RESPONDER_QUEUE, bridge_request, requests
+from zipcast.protocol.verbs import COMMANDS, Verb
 
 # The number of requests handled at once, because each may wait some seconds for its outcome.
 AT_ONCE = 4

@@ -11,9 +11,9 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
-from runtime import logs
-from runtime.asking import PATIENCE_SECONDS, unavailable
-from storage.database import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
+from service import logs
+from service.database_reads import PATIENCE_SECONDS, unavailable
+from storage.database.engine import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 
 log = logs.logger()
 

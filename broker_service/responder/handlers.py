@@ -3,31 +3,22 @@
 from faststream.nats import NatsBroker, NatsResponse
 
 from access.legacy_authentication import named_miner
-from broker_service.responder.intake import MAX_AT_ONCE
-from broker_service.responder.listing import Lister
-from broker_service.responder.proven import this_request
-from broker_service.responder.reading import Reader
-from broker_service.responder.record import Record
-from broker_service.responder.reports import Reports
-from broker_service.responder.results import ResultsDesk
-from broker_service.responder.uploads import Issuer
-from runtime.current_epoch import CurrentEpoch
-from runtime.epoch_pools import EpochPools
-from runtime.epoch_results import EpochResultsReader
-from runtime.opt_outs import LegacyOptOuts
-from runtime.probes import Probes
-from runtime.vitals import Vitals
+from access.opt_outs import LegacyOptOuts
+from broker_service.responder.current_request import this_request
+from broker_service.responder.database import Record
+from broker_service.responder.incoming_messages import MAX_AT_ONCE
+from broker_service.responder.presigned_lists import Lister
+from broker_service.responder.status_reports import Reports
+from broker_service.responder.upload_access import Issuer
+from broker_service.responder.validator_reads import Reader
+from broker_service.responder.validator_results import ResultsDesk
+from service.current_epoch import CurrentEpoch
+from service.epoch_pools import EpochPools
+from service.epoch_results import EpochResultsReader
+from service.probes import Probes
+from service.process_status import Vitals
 from zipcast.clock import Clock
-from zipcast.health import HealthReply
-from zipcast.legacy_messages import (
-    FolderAccessReply,
-    FolderAccessRequest,
-    MinerAccessReply,
-    MinerAccessRequest,
-    ValidatorAccessReply,
-    ValidatorAccessRequest,
-)
-from zipcast.messages import (
+from zipcast.protocol.messages.access import (
     LegacyChoiceReply,
     LegacyChoiceRequest,
     MinerListReply,
@@ -39,11 +30,20 @@ from zipcast.messages import (
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
-from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.health import HealthReply
+from zipcast.protocol.messages.legacy import (
+    FolderAccessReply,
+    FolderAccessRequest,
+    MinerAccessReply,
+    MinerAccessRequest,
+    ValidatorAccessReply,
+    ValidatorAccessRequest,
+)
+from zipcast.protocol.messages.pools import EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, bridge_request, requests
 from zipcast.protocol.verbs import Verb
-from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
-from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
-from zipcast.subjects import BRIDGE_HEALTH, RESPONDER_QUEUE, bridge_request, requests
 
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:

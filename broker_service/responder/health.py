@@ -1,8 +1,8 @@
 """Checks whether the responder can reach its two buckets."""
 
 from broker_service.responder.settings import ResponderSettings
-from runtime.probes import Check, Finding, Probes
-from storage.object_store import ObjectStore
+from service.probes import Check, Finding, Probes
+from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 
 # The bridge waits 2 s for the reply, so a bucket that hangs must be detected earlier.

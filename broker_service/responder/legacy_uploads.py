@@ -4,12 +4,12 @@ The legacy form allows uploads anywhere in a miner's folder, and existing client
 there. Keys below an `epoch=` folder are not searched here, because `sealing` reads these folders directly.
 """
 
-from broker_service.responder.versions import Listed, keep_newest
-from storage import policies
-from storage.object_store import Marker, ObjectStore, ObjectVersion
-from storage.policies import Folder, Scope
-from zipcast.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
-from zipcast.hotkeys import Hotkey
+from broker_service.responder.object_versions import Listed, keep_newest
+from storage.objects import policies
+from storage.objects.policies import Folder, Scope
+from storage.objects.store import Marker, ObjectStore, ObjectVersion
+from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
+from zipcast.protocol.hotkeys import Hotkey
 
 MAX_SWEEP_PAGES = 100
 MAX_FOLDER_PAGES = 10

@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from runtime import logs
-from storage import policies
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError
+from service import logs
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock
-from zipcast.hotkeys import Hotkey
+from zipcast.protocol.hotkeys import Hotkey
 
 log = logs.logger()
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from storage import policies
-from storage.object_store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
+from storage.objects import policies
+from storage.objects.store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
 from zipcast.clock import Clock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.messages import S3Credentials
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.access import S3Credentials
 
 LIFETIME = timedelta(hours=4)
 # Sessions are made shorter than the role allows by this margin, because the local clock may be behind the

@@ -5,9 +5,9 @@ from typing import ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from runtime.object_store_settings import ObjectStoreSettings
-from runtime.settings import DoorwaySettings, InternalPort
-from zipcast.calendar import scaled
+from service.object_store_settings import ObjectStoreSettings
+from service.settings import DoorwaySettings, InternalPort
+from zipcast.protocol.calendar import scaled
 
 
 class ResponderSettings(DoorwaySettings, ObjectStoreSettings):

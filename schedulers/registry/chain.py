@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from runtime import logs
 from schedulers.registry.source import Reading, RegistryUnreadableError
-from zipcast.messages import RegisteredNeuron
+from service import logs
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 log = logs.logger()
 

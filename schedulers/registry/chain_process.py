@@ -18,8 +18,8 @@ import bittensor
 from bittensor import settings
 
 from schedulers.registry.chain import ChainAnswer, shown_endpoint
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 """The limit of address space. The SDK reserves 1 GB of it, and uses only a small part."""

@@ -6,7 +6,7 @@ could lock out honest hotkeys, or make an unknown hotkey a validator.
 
 from dataclasses import dataclass
 
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 Neurons = tuple[RegisteredNeuron, ...]
 

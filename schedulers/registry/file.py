@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from runtime.registry import RAO_PER_ALPHA
 from schedulers.registry.source import Reading, RegistryUnreadableError
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
-from zipcast.messages import RegisteredNeuron
+from service.registry import RAO_PER_ALPHA
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 
 class FileNeuron(BaseModel):

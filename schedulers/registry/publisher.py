@@ -13,13 +13,13 @@ from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSe
 from nats.js.kv import KeyValue
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime import logs
-from runtime.registry_copy import recall_from
-from runtime.registry_parts import Head, read_parts, write_parts
 from schedulers.registry.source import Reading
-from storage.registry import newest_snapshot, store_snapshot, trim_snapshots
-from zipcast.messages import RegistrySnapshot
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from service import logs
+from service.registry_copy import recall_from
+from service.registry_parts import Head, read_parts, write_parts
+from storage.database.registry import newest_snapshot, store_snapshot, trim_snapshots
+from zipcast.protocol.messages.registry import RegistrySnapshot
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 log = logs.logger()
 

@@ -11,13 +11,13 @@ from datetime import timedelta
 
 from nats.errors import Error as NatsError
 
-from runtime import logs
-from runtime.polling import poll
 from schedulers.registry.confirmation import judge
+from schedulers.registry.lease import ReaderTurn
 from schedulers.registry.publisher import RegistryPublisher
 from schedulers.registry.source import Reading, RegistrySource, RegistryUnreadableError
-from schedulers.registry.turn import ReaderTurn
-from storage.database import DATABASE_ERRORS
+from service import logs
+from service.polling import poll
+from storage.database.engine import DATABASE_ERRORS
 from zipcast.clock import Clock
 
 log = logs.logger()

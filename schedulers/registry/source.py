@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from zipcast.messages import RegisteredNeuron
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 
 class RegistryUnreadableError(Exception):

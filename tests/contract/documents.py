@@ -11,29 +11,29 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from access.rate_limits import Rules
 from access.requests import Caller
 from access.requests import Proof as SignedRequest
-from broker_service.responder.listing import Lister
-from broker_service.responder.reading import Reader
-from broker_service.responder.results import reply_of
+from broker_service.responder.presigned_lists import Lister
 from broker_service.responder.sessions import Sessions
-from broker_service.responder.uploads import Issuer
-from http_bridge import facts
-from http_bridge.assignments import epoch_body
+from broker_service.responder.upload_access import Issuer
+from broker_service.responder.validator_reads import Reader
+from broker_service.responder.validator_results import reply_of
+from http_bridge import formats_reply
 from http_bridge.current_reply import CurrentReply
+from http_bridge.epoch_reply import epoch_body
 from http_bridge.health import HealthcheckReply, RunningEpoch
-from http_bridge.limits import rate_limits
+from http_bridge.rate_limits_reply import rate_limits
 from http_bridge.statistics import StatisticsReply, statistics_reply
-from runtime.epoch_results import summary_of
-from runtime.limits import Rules
-from runtime.settings import LimitSettings
-from storage.epochs import StoredEpoch
-from storage.honeypots import OpenedHoneypot, Revelation
-from storage.manifests import SealedObject
-from storage.results import RecordedResult
-from storage.statistics import Rules as StatisticsRules
-from storage.statistics import StartedEpoch, Statistics, ZipcodeCounts
-from tests.unit.fakes import (
+from service.epoch_results import summary_of
+from service.settings import LimitSettings
+from storage.database.epochs import StoredEpoch
+from storage.database.honeypots import OpenedHoneypot, Revelation
+from storage.database.manifests import SealedObject
+from storage.database.results import RecordedResult
+from storage.database.statistics import Rules as StatisticsRules
+from storage.database.statistics import StartedEpoch, Statistics, ZipcodeCounts
+from tests.support.fakes import (
     EPOCH_ID,
     MINER_HOTKEY,
     RAO,
@@ -49,7 +49,18 @@ from tests.unit.fakes import (
     neuron,
     snapshot,
 )
-from zipcast.admin_messages import (
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.errors import ERRORS, ServiceError
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.access import (
+    LegacyChoiceReply,
+    LegacyChoiceRequest,
+    MinerUploadRequest,
+    ValidatorReadRequest,
+    ValidatorUploadRequest,
+)
+from zipcast.protocol.messages.admin import (
     AdminCommandReply,
     CommandsGetRequest,
     CommandsListReply,
@@ -69,34 +80,23 @@ from zipcast.admin_messages import (
     RecordedCommand,
     TargetOverrideRequest,
 )
-from zipcast.calendar import EpochInterval
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.errors import ERRORS, ServiceError
-from zipcast.health import HealthReply, HealthStatus, LastError, ProcessHealth, ServiceHealth
-from zipcast.history_messages import EndedEpoch, EndedEpochReply, EndedEpochsReply
-from zipcast.honeypots import HoneypotSettings
-from zipcast.hotkeys import parse_hotkey
-from zipcast.inputs import ALGORITHM_VERSION, SelectionInputs
-from zipcast.legacy_messages import (
+from zipcast.protocol.messages.base import WireModel, error_body
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata, Proof
+from zipcast.protocol.messages.health import (
+    HealthReply,
+    HealthStatus,
+    LastError,
+    ProcessHealth,
+    ServiceHealth,
+)
+from zipcast.protocol.messages.history import EndedEpoch, EndedEpochReply, EndedEpochsReply
+from zipcast.protocol.messages.legacy import (
     FOLDER_STRUCTURE,
     FolderAccessRequest,
     MinerAccessRequest,
     ValidatorAccessRequest,
 )
-from zipcast.messages import (
-    AssignedZipcode,
-    EpochMessage,
-    EpochMetadata,
-    LegacyChoiceReply,
-    LegacyChoiceRequest,
-    MinerUploadRequest,
-    Proof,
-    ValidatorReadRequest,
-    ValidatorUploadRequest,
-    WireModel,
-    error_body,
-)
-from zipcast.pool_messages import (
+from zipcast.protocol.messages.pools import (
     EpochPoolReply,
     EpochPoolRequest,
     PoolDetail,
@@ -104,7 +104,7 @@ from zipcast.pool_messages import (
     ToldHoneypot,
     ToldSignal,
 )
-from zipcast.result_messages import (
+from zipcast.protocol.messages.results import (
     AuditRow,
     ConsensusReply,
     ConsensusRequest,
@@ -114,8 +114,10 @@ from zipcast.result_messages import (
     ResultsRequest,
     TopMiner,
 )
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
-from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
+from zipcast.selection.committed_inputs import ALGORITHM_VERSION, SelectionInputs
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 
 SIGNATURE = "5a" * 64
 COMMAND_ID = "6f1c2b9e-3d4a-4c5b-8e7f-0a1b2c3d4e5f"
@@ -558,8 +560,8 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "healthcheck-reply", healthcheck_reply().to_bytes()
     yield "health-reply", health_reply().to_bytes()
     yield "stats-reply", stats_reply().to_bytes()
-    yield "commitment-formats", facts.commitment_formats().to_bytes()
-    yield "structure-info", facts.structure_info().to_bytes()
+    yield "commitment-formats", formats_reply.commitment_formats().to_bytes()
+    yield "structure-info", formats_reply.structure_info().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()
     for name, reply in admin_replies():

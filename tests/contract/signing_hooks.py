@@ -15,13 +15,13 @@ import schemathesis
 from requests.auth import AuthBase
 from schemathesis.core.parameters import ParameterLocation
 
-from tests.integration.people import admin_keypair, keypair
-from zipcast import auth, btauth
-from zipcast.ready import Ready
+from tests.support.people import admin_keypair, keypair
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth, commitments
 
 ready = Ready.read(Path(os.environ["ZIPCAST_READY"]))
 VALIDATOR, ADMIN = keypair(ready, "validator-1"), admin_keypair(ready)
-COMMITMENTS = {"/current": auth.CURRENT_COMMITMENT, "/epoch/": auth.VALIDATION_COMMITMENT}
+COMMITMENTS = {"/current": commitments.CURRENT_COMMITMENT, "/epoch/": commitments.VALIDATION_COMMITMENT}
 _counted = 0
 _unsigned_on_purpose = False
 

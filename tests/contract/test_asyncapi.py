@@ -12,9 +12,10 @@ from jsonschema.exceptions import best_match
 from broker_service.responder import handlers
 from broker_service.responder.admin_handlers import register_admin
 from http_bridge import asyncapi
-from zipcast import subjects
-from zipcast.errors import ErrorCode
-from zipcast.messages import EmptyRequest, EpochMessage
+from zipcast.protocol import subjects
+from zipcast.protocol.errors import ErrorCode
+from zipcast.protocol.messages.base import EmptyRequest
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import ADMIN_VERBS, VALIDATOR_VERBS, VERBS, Verb
 
 # Of the AsyncAPI Initiative's @asyncapi/specs 6.11.1, Apache-2.0.

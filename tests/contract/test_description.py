@@ -3,25 +3,19 @@
 import re
 from collections.abc import Iterator
 from itertools import chain
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
-import pytest
-from fastapi import FastAPI
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from openapi_spec_validator import validate
 
-from http_bridge.app import Bridge, build
-from runtime.limits import Rules
-from runtime.settings import LimitSettings
 from tests.contract.golden import golden
-from tests.unit.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY, FakeClock
-from zipcast import auth, btauth
-from zipcast.errors import ERRORS
+from tests.support.described_bridge import NOW, blocks
+from tests.support.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY
+from zipcast.protocol import btauth, commitments
+from zipcast.protocol.errors import ERRORS
 from zipcast.protocol.verbs import VERBS, Verb
 
-NOW = 1_795_320_000
 IDENTITY = {"hotkey": MINER_HOTKEY, "timestamp": NOW, "signature": "0" * 128}
 PATHS = {verb: f"{one.http.method} {one.http.path} " for verb, one in VERBS.items() if one.http is not None}
 GOLDEN = {
@@ -53,21 +47,6 @@ SENT = {
     Verb.TARGET_OVERRIDE: "request-admin-target-override",
     Verb.CONNECTIONS_KICK: "request-admin-connections-kick",
 }
-
-
-def application() -> FastAPI:
-    """With nothing behind its endpoints: none of them is asked."""
-    parts = {
-        "pipeline": SimpleNamespace(clock=FakeClock()),
-        "limits": SimpleNamespace(rules=Rules.of(LimitSettings())),
-        "health": None,
-    }
-    return build(cast(Bridge, SimpleNamespace(**parts)))
-
-
-@pytest.fixture(scope="module")
-def told() -> dict[str, Any]:
-    return application().openapi()
 
 
 def operations(told: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -171,16 +150,15 @@ def test_a_reply_that_lacks_a_field_is_not_what_is_described(told: dict[str, Any
         assert not judge(told, schema).is_valid({key: one for key, one in reply.items() if key != name})
 
 
-def blocks(told: dict[str, Any], language: str) -> str:
-    return "\n".join(re.findall(rf"```{language}\n(.*?)```", told["info"]["description"], re.S))
-
-
 def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
     guide: dict[str, Any] = {}
     exec(compile(blocks(told, "python"), "guide.md", "exec"), guide)  # noqa: S102 - our own page
     sent = guide["parameters"](MINER, NOW)
-    request = auth.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
-    assert auth.verify_commitment(request, [auth.CURRENT_COMMITMENT.format(timestamp=NOW)])[0] == MINER_HOTKEY
+    request = commitments.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
+    assert (
+        commitments.verify_commitment(request, [commitments.CURRENT_COMMITMENT.format(timestamp=NOW)])[0]
+        == MINER_HOTKEY
+    )
     body = b'{"accepted":false}'
     headers = guide["btauth_headers"](MINER, "POST", "/api/v1/auth/legacy", body, NOW * 10**9, SIGNER_HOTKEY)
     verified = btauth.verify(
@@ -196,4 +174,4 @@ def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
 def test_the_guide_names_the_text_in_every_language(told: dict[str, Any]) -> None:
     for language in ("python", "bash", "javascript"):
         text = re.sub(r"\$?\{timestamp\}|\$NOW", "{timestamp}", blocks(told, language))
-        assert auth.CURRENT_COMMITMENT in text, language
+        assert commitments.CURRENT_COMMITMENT in text, language

@@ -14,18 +14,14 @@ from http_bridge.health import HealthcheckReply
 from http_bridge.statistics import StatisticsReply
 from tests.contract.documents import documents, epoch_message, requests
 from tests.contract.golden import FOLDER, golden, readable
-from zipcast.errors import ErrorCode
-from zipcast.health import HealthReply
-from zipcast.legacy_messages import FolderAccessReply
-from zipcast.messages import (
-    EpochMessage,
-    MinerUploadReply,
-    RegistrySnapshot,
-    ValidatorReadReply,
-    ValidatorUploadReply,
-)
-from zipcast.pool_messages import EpochPoolReply
-from zipcast.result_messages import ConsensusReply, ResultsReply
+from zipcast.protocol.errors import ErrorCode
+from zipcast.protocol.messages.access import MinerUploadReply, ValidatorReadReply, ValidatorUploadReply
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.health import HealthReply
+from zipcast.protocol.messages.legacy import FolderAccessReply
+from zipcast.protocol.messages.pools import EpochPoolReply
+from zipcast.protocol.messages.registry import RegistrySnapshot
+from zipcast.protocol.messages.results import ConsensusReply, ResultsReply
 
 READERS = {
     "epoch-message": EpochMessage,

@@ -16,7 +16,7 @@ import pytest_asyncio
 from devstack.options import StackOptions
 from devstack.programs import REPOSITORY
 from devstack.stack import Stack
-from tests.integration.processes import GENEROUS
+from tests.support.processes import GENEROUS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 

@@ -6,9 +6,9 @@ from collections.abc import Awaitable
 import httpx
 
 from devstack.stack import Stack
-from tests.integration.people import client, coldkey, keypair, legacy
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.ready import Ready
+from tests.support.people import client, coldkey, keypair, legacy
+from zipcast.client.local_stack import Ready
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 PROCESSES = ("responder", "http_bridge", "callout")

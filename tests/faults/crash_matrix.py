@@ -23,10 +23,10 @@ from tests.faults.evidence import read_record, read_stream
 from tests.faults.invariants import Broken
 from tests.faults.matrix import BEGIN, END, OTHER, VICTIM, Cell, Scene, all_cells, table
 from tests.faults.observations import Observations, Subscriber
-from tests.integration.processes import wait_until
-from zipcast.calendar import EpochCalendar, preparation_lead
-from zipcast.envelope import Trust
-from zipcast.hotkeys import parse_hotkey
+from tests.support.processes import wait_until
+from zipcast.protocol.calendar import EpochCalendar, preparation_lead
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import parse_hotkey
 
 SYSTEMS, EPOCH_SECONDS = 4, 6
 # Between two starts, so that the order is one.

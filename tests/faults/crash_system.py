@@ -22,25 +22,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack import logins, nats_server, postgres, wallets
-from devstack.data import load_data
+from devstack.first_data import load_data
 from devstack.ports import chosen_ports
 from devstack.servers import Servers, ignore
 from devstack.services import Services
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from runtime.process import end
-from schedulers.fault_points import FaultPoint
-from storage.database import open_engine
+from schedulers.epochs.fault_points import FaultPoint
+from service.lifecycle import end
+from storage.database.engine import open_engine
 from tests.faults.forked_scheduler import ForkedScheduler
 from tests.faults.matrix import FIRST, NATS, SECOND, Scene
 from tests.faults.observations import Arrival, Session, Subscriber
-from tests.integration.lost_rows import lose_epochs_from
-from tests.integration.people import quiet
-from tests.integration.processes import family, wait_until
-from zipcast import subjects
-from zipcast.calendar import EpochCalendar
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.subjects import service_inbox_prefix
+from tests.support.lost_rows import lose_epochs_from
+from tests.support.people import quiet
+from tests.support.processes import family, wait_until
+from zipcast.protocol import subjects
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.subjects import service_inbox_prefix
 
 _LOST_EPOCHS = 2
 # Migrations have global state: one at a time in one process.

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from devstack.keeper import Event, PartDied
+from devstack.kept_part import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.process import end
-from schedulers.timing import sleep_until
-from storage.database import open_engine
+from schedulers.epochs.timing import sleep_until
+from service.lifecycle import end
+from storage.database.engine import open_engine
 from tests.faults import invariants
 from tests.faults.evidence import read_record, read_stream
 from tests.faults.injection import Inflicted, Injector, two_schedulers
@@ -31,11 +31,11 @@ from tests.faults.observations import Observations
 from tests.faults.plan import EPOCH_SECONDS, Fault, make_plan
 from tests.faults.report import report
 from tests.faults.watchers import HttpWatcher, NatsWatcher, SdkWatcher
-from tests.integration.people import trust_of
-from tests.integration.processes import GENEROUS, comes_true, family, is_alive, is_frozen, wait_until
-from zipcast.calendar import EpochCalendar
+from tests.support.people import trust_of
+from tests.support.processes import GENEROUS, comes_true, family, is_alive, is_frozen, wait_until
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
-from zipcast.ready import Ready
+from zipcast.protocol.calendar import EpochCalendar
 
 CALENDAR = EpochCalendar(EPOCH_SECONDS)
 NATS_WATCHERS = ("miner-1", "miner-2", "validator-1")

@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack.servers import Servers
-from schedulers.stream import EpochStream
-from storage.tables import Epoch, EpochMessage
+from schedulers.stream.epoch_stream import EpochStream
+from storage.database.tables import Epoch, EpochMessage
 from tests.faults.observations import RecordRow, StreamEntry
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.subjects import service_inbox_prefix
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.subjects import service_inbox_prefix
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["schedulers.__main__"])

@@ -12,9 +12,9 @@ from devstack.errors import PartFailedError
 from devstack.part import Part
 from devstack.services import Services
 from devstack.stack import Stack
-from schedulers.timing import sleep_until
+from schedulers.epochs.timing import sleep_until
 from tests.faults.plan import SCHEDULERS, SETTLE_MS, Fault, Harm, as_it_went, leaves_room
-from tests.integration.processes import family
+from tests.support.processes import family
 from zipcast.clock import Clock
 
 _STARTS = 3

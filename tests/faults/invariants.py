@@ -9,10 +9,10 @@ from datetime import timedelta
 from itertools import pairwise
 
 from tests.faults.observations import Arrival, Observations, Session, StreamEntry
-from zipcast import fairness
-from zipcast.envelope import EnvelopeError, UnverifiedEnvelope, verify
-from zipcast.errors import ERRORS, ErrorCode
-from zipcast.messages import EpochMessage
+from zipcast.protocol.envelope import EnvelopeError, UnverifiedEnvelope, verify
+from zipcast.protocol.errors import ERRORS, ErrorCode
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
 
 # A dying connection is noticed a little after the server behind it has gone.
 _NOTICED_WITHIN = timedelta(seconds=2)
@@ -150,11 +150,11 @@ def _link_faults(before: EpochMessage, after: EpochMessage) -> Broken:
     if after.seed_commitment != before.next_seed_commitment:
         yield "its seed commitment is not the one announced"
     seed = bytes.fromhex(after.revealed_seed or "")
-    if fairness.seed_commitment(seed) != before.seed_commitment:
+    if seeds.seed_commitment(seed) != before.seed_commitment:
         yield f"the seed revealed of {before.epoch_id} is not the one committed to"
-    picked = fairness.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in before.zipcodes)
+    picked = seeds.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in before.zipcodes)
     start = int(before.epoch_start.timestamp())
-    if fairness.derive_nonce(seed, before.epoch_id, start, picked) != before.nonce:
+    if seeds.derive_nonce(seed, before.epoch_id, start, picked) != before.nonce:
         yield f"the nonce of {before.epoch_id} does not follow from its seed"
 
 

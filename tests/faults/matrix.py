@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from schedulers.fault_points import FaultPoint
+from schedulers.epochs.fault_points import FaultPoint
 
 FIRST, SECOND, NATS, POSTGRES = "schedulers", "schedulers_2", "nats", "postgres"
 VICTIM = "victim"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from zipcast.calendar import EpochCalendar
-from zipcast.envelope import Trust, UnverifiedEnvelope
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
 
 
 @dataclass(frozen=True, slots=True)

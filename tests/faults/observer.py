@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tests.integration.people import keypair, raw_connection, trust_of
-from zipcast import envelope, subjects
-from zipcast.calendar import EpochCalendar
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.ready import Ready
+from tests.support.people import keypair, raw_connection, trust_of
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import envelope, subjects
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 
 
 @dataclass

@@ -11,9 +11,6 @@ from devstack.options import StackOptions
 from devstack.part import Part
 from devstack.services import Services
 from devstack.stack import Stack
-from tests.chain.metadata import ChainNeuron
-from tests.chain.sdk import sdk_environment
-from tests.chain.stand_in import Mood, StandInChain
 from tests.faults.access import (
     PROCESSES,
     current_on_http,
@@ -22,8 +19,11 @@ from tests.faults.access import (
     minted_on_nats,
     restart,
 )
-from tests.integration.people import keypair, raw_connection
-from tests.integration.processes import wait_until
+from tests.support.chain.metadata import ChainNeuron
+from tests.support.chain.sdk import sdk_environment
+from tests.support.chain.stand_in import Mood, StandInChain
+from tests.support.people import keypair, raw_connection
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.long
 RAO_PER_ALPHA = 10**9

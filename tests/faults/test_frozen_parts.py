@@ -12,14 +12,14 @@ from sqlalchemy import select
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from storage.database import open_engine
-from storage.tables import Epoch
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch
 from tests.faults.observer import Observer
-from tests.integration.operator_view import until
-from tests.integration.people import client, keypair, raw_connection, read_sealed
-from tests.integration.processes import GENEROUS, wait_until
-from tests.integration.unopened import Unopened, unopened
-from zipcast.errors import ErrorCode, ServiceError
+from tests.support.operator_view import until
+from tests.support.people import client, keypair, raw_connection, read_sealed
+from tests.support.processes import GENEROUS, wait_until
+from tests.support.unopened import Unopened, unopened
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 pytestmark = pytest.mark.long
 

@@ -18,9 +18,9 @@ from devstack.options import StackOptions
 from devstack.stack import Stack
 from devstack.state import State
 from tests.faults.evidence import read_stream
-from tests.integration.operator_view import until
-from tests.integration.processes import GENEROUS
-from zipcast.calendar import parse_epoch_id
+from tests.support.operator_view import until
+from tests.support.processes import GENEROUS
+from zipcast.protocol.calendar import parse_epoch_id
 
 pytestmark = [
     pytest.mark.long,

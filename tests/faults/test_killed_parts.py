@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from storage.database import open_engine
-from storage.tables import Epoch
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch
 from tests.faults.observer import Observer
-from tests.integration.people import ask, client, keypair, raw_connection
-from tests.integration.processes import is_alive, wait_until
-from tests.integration.test_http_bridge import CURRENT, current_query
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import ask, client, keypair, raw_connection
+from tests.support.processes import is_alive, wait_until
 from zipcast.protocol.verbs import Verb
 
 PARTS = ["schedulers", "responder", "callout", "http_bridge"]

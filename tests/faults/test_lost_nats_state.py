@@ -10,9 +10,9 @@ import pytest
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.faults.observer import Observer
-from tests.integration.people import keypair, raw_connection
-from tests.integration.processes import wait_until
-from zipcast.hotkeys import Keypair
+from tests.support.people import keypair, raw_connection
+from tests.support.processes import wait_until
+from zipcast.protocol.hotkeys import Keypair
 
 pytestmark = pytest.mark.long
 

@@ -8,7 +8,7 @@ import pytest
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.registry_parts import Head, read_parts, write_parts
+from service.registry_parts import Head, read_parts, write_parts
 from tests.faults.access import (
     PROCESSES,
     current_on_http,
@@ -17,8 +17,8 @@ from tests.faults.access import (
     minted_on_nats,
     restart,
 )
-from tests.integration.registry_side import scheduler_connection
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from tests.support.registry_side import scheduler_connection
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 pytestmark = pytest.mark.long
 REFUSED = "registry_unavailable"

@@ -13,18 +13,18 @@ from sqlalchemy import select
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from schedulers.timing import sleep_until
-from storage.database import open_engine
-from storage.pending_epochs import pending_intervals
-from storage.tables import Epoch
+from schedulers.epochs.timing import sleep_until
+from storage.database.engine import open_engine
+from storage.database.pending_epochs import pending_intervals
+from storage.database.tables import Epoch
 from tests.faults.evidence import read_stream
-from tests.integration.operator_view import until, value
-from tests.integration.people import ask, client, keypair, raw_connection
-from tests.integration.processes import GENEROUS, wait_until
-from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast.calendar import EpochCalendar, EpochInterval, format_epoch_id
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.operator_view import until, value
+from tests.support.people import ask, client, keypair, raw_connection
+from tests.support.processes import GENEROUS, wait_until
 from zipcast.clock import SystemClock
-from zipcast.messages import EpochMessage
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval, format_epoch_id
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import Verb
 
 pytestmark = pytest.mark.long

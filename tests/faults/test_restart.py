@@ -7,7 +7,7 @@ import pytest
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.people import client
+from tests.support.people import client
 
 LONGEST_RESTART = timedelta(minutes=2)
 pytestmark = pytest.mark.long

@@ -13,13 +13,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tests.faults.observations import Arrival, HttpAnswer, Session, Subscriber
-from tests.integration.people import ask, client, keypair, raw_connection
-from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast import subjects
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.messages import HEADER_ERROR
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import ask, client, keypair, raw_connection
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.base import HEADER_ERROR
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 _PAUSE_SECONDS = 0.2
 _POLL_SECONDS = 0.15

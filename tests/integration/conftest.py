@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from schedulers.stream import EpochStream
-from tests.integration.plain_nats import PlainNats
-from tests.integration.scheduling import database_with_sample
+from schedulers.stream.epoch_stream import EpochStream
+from tests.support.plain_nats import PlainNats
+from tests.support.scheduling import database_with_sample
 
 
 @pytest_asyncio.fixture(loop_scope="session")

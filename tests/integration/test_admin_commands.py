@@ -16,30 +16,31 @@ from structlog.testing import capture_logs
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.process import end
-from schedulers.admin_actions import AdminActions
-from schedulers.admin_queue import TOO_OLD, AdminQueue
-from schedulers.prepare import REGENERATION_MARGIN, Preparer
-from storage import admin_commands, epoch_inputs, epochs
-from storage.admin_commands import Command
-from storage.database import open_engine
-from storage.epochs import StoredEpoch
-from storage.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
-from storage.tables import EpochMessage as EpochMessageRow
-from tests.integration.operator_view import until
-from tests.integration.processes import wait_until
-from tests.integration.scheduling import (
+from schedulers.admin.actions import AdminActions
+from schedulers.admin.queue import TOO_OLD, AdminQueue
+from schedulers.epochs.preparation import REGENERATION_MARGIN, Preparer
+from service.lifecycle import end
+from storage.database import admin_commands, epoch_inputs, epochs
+from storage.database.admin_commands import Command
+from storage.database.engine import open_engine
+from storage.database.epochs import StoredEpoch
+from storage.database.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
+from storage.database.tables import EpochMessage as EpochMessageRow
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.operator_view import until
+from tests.support.processes import wait_until
+from tests.support.scheduling import (
     CALENDAR,
     TRUST,
     open_all,
     preparer,
     upcoming,
 )
-from tests.unit.fakes import MINER_HOTKEY
-from zipcast import envelope
-from zipcast.admin_messages import EpochOutcome
 from zipcast.clock import SystemClock
-from zipcast.messages import EpochMessage, WireModel
+from zipcast.protocol import envelope
+from zipcast.protocol.messages.admin import EpochOutcome
+from zipcast.protocol.messages.base import WireModel
+from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import Verb
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from devstack.stack import Stack
-from storage.database import open_engine
-from storage.tables import AdminCommand, RequestRefusal
-from tests.integration.operator_view import log_lines, until
-from tests.integration.people import (
+from storage.database.engine import open_engine
+from storage.database.tables import AdminCommand, RequestRefusal
+from tests.support.operator_view import log_lines, until
+from tests.support.people import (
     admin,
     admin_keypair,
     client,
@@ -24,9 +24,13 @@ from tests.integration.people import (
     raw_connection,
     signed_headers,
 )
-from tests.integration.processes import wait_until
-from zipcast import btauth, subjects
-from zipcast.admin_messages import (
+from tests.support.processes import wait_until
+from zipcast.cli.app import app
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth, subjects
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.admin import (
     AdminCommandReply,
     ConnectionsKickRequest,
     ConnectionsListRequest,
@@ -37,11 +41,7 @@ from zipcast.admin_messages import (
     FailedOutcome,
     KickOutcome,
 )
-from zipcast.cli import app
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
-from zipcast.ready import Ready
 
 MALFORMED = [
     (Verb.EPOCH_REGENERATE, {}),

@@ -14,20 +14,20 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from broker_service.responder.database import Record
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.record import Record
-from broker_service.responder.reports import Reports
+from broker_service.responder.status_reports import Reports
 from devstack.logins import login_url
 from devstack.servers import Servers
-from http_bridge.assignments import Assignments
+from http_bridge.epoch_reply import Assignments
 from http_bridge.history import History
-from schedulers.choosing import choose_epoch
-from schedulers.housekeeping import Housekeeping
+from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.metrics import SchedulerMetrics
-from storage import epoch_inputs, epochs, housekeeping
-from storage.database import open_engine
-from storage.housekeeping import Retention
-from storage.tables import (
+from schedulers.retention import Housekeeping
+from storage.database import epoch_inputs, epochs, retention
+from storage.database.engine import open_engine
+from storage.database.retention import Retention
+from storage.database.tables import (
     AdminCommand,
     CredentialIssuance,
     Epoch,
@@ -38,9 +38,10 @@ from storage.tables import (
     ValidatorResult,
     ZipcodeRevision,
 )
-from storage.zipcode_activity import set_active
-from storage.zipcode_versions import VersionTrimmedError, rebuild_version
-from tests.integration.scheduling import (
+from storage.database.zipcode_activity import set_active
+from storage.database.zipcode_versions import VersionTrimmedError, rebuild_version
+from tests.support.fakes import FakeClock
+from tests.support.scheduling import (
     CALENDAR,
     TRUST,
     completed_epochs,
@@ -48,12 +49,12 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from tests.unit.fakes import FakeClock
-from zipcast import envelope, fairness
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.inputs import SelectionInputs
-from zipcast.messages import EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
 
 DAY = timedelta(days=1)
 RETENTION = Retention(epochs=30 * DAY, audit=365 * DAY, refusals=30 * DAY)
@@ -99,8 +100,8 @@ async def count(database: AsyncEngine, table: type) -> int:
 async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_stays(
     database, keeper, bridge, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(housekeeping, "BATCH", 7)  # less than an epoch has: batches follow one another
-    monkeypatch.setattr(housekeeping, "EPOCHS_AT_ONCE", 2)
+    monkeypatch.setattr(retention, "BATCH", 7)  # less than an epoch has: batches follow one another
+    monkeypatch.setattr(retention, "EPOCHS_AT_ONCE", 2)
     before = first_kept(keeper.clock.now()) - timedelta(hours=6)
     ids = await completed_epochs(database, with_cooldown(database), before, 8)
     archived, kept = ids[:6], ids[6:]
@@ -119,7 +120,7 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
             stored = await epochs.started_epoch(connection, epoch_id)
         assert envelope.verify(stored.envelope, TRUST).message.epoch_id == epoch_id
         message = EpochMessage.model_validate_json(shown.proof.payload)
-        assert fairness.seed_commitment(bytes.fromhex(shown.seed)) == message.seed_commitment
+        assert seeds.seed_commitment(bytes.fromhex(shown.seed)) == message.seed_commitment
         with pytest.raises(ServiceError) as refused:
             await Assignments(bridge, SystemClock()).body(epoch_id)
         assert (refused.value.code, refused.value.status) == (ErrorCode.ARCHIVED, 410)
@@ -136,7 +137,7 @@ async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
         seed = bytes.fromhex(await epochs.seed_of(connection, epoch_id))
         choice = (await choose_epoch(connection, inputs, seed, stored.interval.start_at)).choice
     message = EpochMessage.model_validate_json(stored.envelope.payload)
-    assert fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
+    assert seeds.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
     assert sorted(one.zipcode for one in choice.zipcodes) == [one.zipcode for one in message.zipcodes]
 
 
@@ -167,8 +168,8 @@ async def test_preparing_goes_on_while_a_batch_is_being_dropped(database, keeper
     await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 2)
     (interval,) = upcoming(1)
     async with keeper.database.begin() as connection:
-        archived = await housekeeping.archive_epochs(connection, datetime.now(UTC) - RETENTION.epochs)
-        gone = await housekeeping.drop_assignments(connection, "9999")
+        archived = await retention.archive_epochs(connection, datetime.now(UTC) - RETENTION.epochs)
+        gone = await retention.drop_assignments(connection, "9999")
         assert (len(archived), gone > 0) == (2, True)
         stored = await with_cooldown(database).prepare(interval)
     assert stored.epoch_id in await statuses(database)
@@ -279,9 +280,9 @@ async def test_what_is_recent_a_scheduler_cannot_drop_whatever_it_asks(database,
                 await add_day(connection, row["signed_on"])
             await connection.execute(insert(table), [row])
     async with keeper.database.begin() as connection:
-        assert await housekeeping.drop_reports(connection, "9999") == 0
-        assert await housekeeping.drop_audit(connection, now + DAY) == 0
-        assert await housekeeping.drop_issuance_days(connection, now + DAY) == 0
+        assert await retention.drop_reports(connection, "9999") == 0
+        assert await retention.drop_audit(connection, now + DAY) == 0
+        assert await retention.drop_issuance_days(connection, now + DAY) == 0
     assert [await count(database, table) for table in TABLES] == [1] * len(TABLES)
 
 

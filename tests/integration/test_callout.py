@@ -13,12 +13,12 @@ from nats.aio.client import Client
 
 from broker_service.callout.connections import Role
 from broker_service.callout.decision import ProofError, RefusedError
-from broker_service.callout.spent import SpentPasswords
+from broker_service.callout.used_passwords import SpentPasswords
 from devstack.options import StackOptions
 from devstack.replicas import CALLOUTS, with_two_callouts
 from devstack.servers import Servers
 from devstack.stack import Stack
-from tests.integration.connecting import (
+from tests.support.connecting import (
     Flood,
     by_password,
     change_registry,
@@ -26,14 +26,14 @@ from tests.integration.connecting import (
     service_connection,
     system_account,
 )
-from tests.integration.operator_view import log_lines
-from tests.integration.people import client, keypair, raw_connection
-from tests.integration.processes import wait_until
-from tests.security.raw_nats import proven, publication
-from zipcast import subjects
-from zipcast.hotkeys import Keypair, parse_hotkey
+from tests.support.operator_view import log_lines
+from tests.support.people import client, keypair, raw_connection
+from tests.support.processes import wait_until
+from tests.support.raw_nats import proven, publication
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 pytestmark = pytest.mark.long
 PER_HOTKEY = 3

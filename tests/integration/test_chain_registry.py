@@ -8,12 +8,12 @@ import pytest_asyncio
 from schedulers.registry.chain import MAX_ANSWER_BYTES, ChainRegistry
 from schedulers.registry.chain_process import public_endpoints
 from schedulers.registry.source import RegistryUnreadableError
-from tests.chain.metadata import ChainNeuron
-from tests.chain.sdk import sdk_environment
-from tests.chain.stand_in import Mood, StandInChain
-from tests.integration.processes import wait_until
-from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron
-from zipcast.messages import RegisteredNeuron
+from tests.support.chain.metadata import ChainNeuron
+from tests.support.chain.sdk import sdk_environment
+from tests.support.chain.stand_in import Mood, StandInChain
+from tests.support.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron
+from tests.support.processes import wait_until
+from zipcast.protocol.messages.registry import RegisteredNeuron
 
 COLDKEY = hotkey_of(keypair("Coldkey"))
 # Past 2**53: what a float would round.

@@ -14,11 +14,11 @@ import pytest_asyncio
 import trustme
 
 from devstack.programs import wheel_program
-from tests.integration.processes import wait_until
-from tests.unit.fakes import MINER, SIGNER_HOTKEY
-from zipcast.client import ZipcastClient
-from zipcast.connection import CertificateError
-from zipcast.envelope import Trust
+from tests.support.fakes import MINER, SIGNER_HOTKEY
+from tests.support.processes import wait_until
+from zipcast.client.client import ZipcastClient
+from zipcast.client.connection import CertificateError
+from zipcast.protocol.envelope import Trust
 
 TRUST = Trust(frozenset({SIGNER_HOTKEY}), "local", 46)
 

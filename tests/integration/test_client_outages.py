@@ -12,7 +12,7 @@ import pytest
 from devstack.options import StackOptions
 from devstack.programs import REPOSITORY
 from devstack.stack import Stack
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.long
 OUTAGE_SECONDS = 10
@@ -22,7 +22,7 @@ OUTAGE_SECONDS = 10
 async def watching(ready: Path) -> AsyncIterator[list[str]]:
     """The ids that the command prints, as it prints them."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from zipcast.cli import main; main()", "watch", "--ready", str(ready)),
+        *(sys.executable, "-c", "from zipcast.cli.app import main; main()", "watch", "--ready", str(ready)),
         cwd=REPOSITORY,
         env={"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"},
         stdin=asyncio.subprocess.DEVNULL,

@@ -13,15 +13,15 @@ import pytest_asyncio
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.nats_client import HardenedClient
-from tests.integration.people import client, keypair, quiet, trust_of
-from tests.integration.processes import wait_until
-from zipcast import keeper
-from zipcast.client import ZipcastClient
-from zipcast.connection import RefusedError, Server, StrangeServerError
-from zipcast.encrypted import MAX_MESSAGE_BYTES, EncryptedClient, UnencryptedServerError
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
+from service.nats_client import HardenedClient
+from tests.support.people import client, keypair, quiet, trust_of
+from tests.support.processes import wait_until
+from zipcast.client import reconnection
+from zipcast.client.client import ZipcastClient
+from zipcast.client.connection import RefusedError, Server, StrangeServerError
+from zipcast.client.local_stack import Ready
+from zipcast.client.nats_client import MAX_MESSAGE_BYTES, EncryptedClient, UnencryptedServerError
+from zipcast.protocol.hotkeys import Keypair
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -153,7 +153,7 @@ async def test_a_wrong_network_or_netuid_is_named_among_the_causes(ready: Ready,
 async def test_a_hotkey_that_leaves_the_subnet_is_told(
     victim: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(keeper, "REFUSED_TIMEOUT_SECONDS", 3)
+    monkeypatch.setattr(reconnection, "REFUSED_TIMEOUT_SECONDS", 3)
     registry = victim.servers.state.registry
     neurons = json.loads(registry.read_text())
     left = keypair(victim.ready, "miner-8").ss58_address

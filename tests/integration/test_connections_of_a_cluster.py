@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from broker_service.callout.connections import Role, connection_user
 from broker_service.callout.decision import permissions
-from broker_service.callout.exchange import Exchange
+from broker_service.callout.exchange_messages import Exchange
 from broker_service.callout.system_account import SystemAccount
 from devstack.nats_server import nats_part
 from devstack.part import Part
@@ -22,9 +22,9 @@ from devstack.ports import HOST, Ports, chosen_ports
 from devstack.servers import ignore
 from devstack.state import State
 from devstack.supervisor import Supervisor
-from tests.integration.processes import wait_until
-from zipcast.hotkeys import Hotkey, Keypair, parse_hotkey
-from zipcast.subjects import AUTH_CALLOUT, service_inbox_prefix
+from tests.support.processes import wait_until
+from zipcast.protocol.hotkeys import Hotkey, Keypair, parse_hotkey
+from zipcast.protocol.subjects import AUTH_CALLOUT, service_inbox_prefix
 
 pytestmark = pytest.mark.long
 

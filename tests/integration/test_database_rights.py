@@ -10,9 +10,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
-from storage.database import open_engine
-from storage.refusals import Refusal, record_refusals
-from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
+from storage.database.engine import open_engine
+from storage.database.refusals import Refusal, record_refusals
+from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
 
 READERS = ["responder", "http_bridge"]
 OPENED = ["epochs", "epoch_assignments", "epoch_messages"]

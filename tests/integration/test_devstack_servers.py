@@ -15,10 +15,10 @@ import pytest_asyncio
 from boto3.session import Session
 from botocore.exceptions import ClientError
 
-from devstack.keeper import Event, PartStarted
+from devstack.kept_part import Event, PartStarted
 from devstack.servers import Servers
 from devstack.state import State
-from tests.integration.processes import wait_until
+from tests.support.processes import wait_until
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client

@@ -8,13 +8,13 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from tests.integration.people import keypair, legacy
-from tests.unit.fakes import SIGNER_HOTKEY
-from zipcast import btauth
-from zipcast.errors import ERRORS, ErrorCode
-from zipcast.hotkeys import Keypair
+from tests.support.fakes import SIGNER_HOTKEY
+from tests.support.people import keypair, legacy
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ERRORS, ErrorCode
+from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.verbs import ADMIN_VERBS, VERBS
-from zipcast.ready import Ready
 
 STRANGER = Keypair.create_from_uri("//Stranger")
 UNKNOWN_EPOCH = "2000-01-01T00-00-00"

@@ -11,16 +11,16 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
-from tests.integration.people import ask, client, keypair, legacy, raw_connection, trust_of
-from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast import btauth
-from zipcast.cli import app
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.messages import parse_error
-from zipcast.pool_messages import EpochPool, EpochPoolReply
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import ask, client, keypair, legacy, raw_connection, trust_of
+from zipcast.cli.app import app
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import parse_error
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
-from zipcast.verification import CHECKS, Evidence, verify_epochs
+from zipcast.verification.epochs import CHECKS, Evidence, verify_epochs
 
 EPOCHS = "/api/v1/epochs"
 

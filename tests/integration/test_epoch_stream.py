@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import pytest
 
-from tests.integration.people import keypair, legacy, trust_of
-from zipcast import envelope
-from zipcast.envelope import UnverifiedEnvelope, VerifiedEpoch
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
+from tests.support.people import keypair, legacy, trust_of
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import envelope
+from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
+from zipcast.protocol.hotkeys import Keypair
 
 pytestmark = pytest.mark.long  # waits for epochs to pass
 

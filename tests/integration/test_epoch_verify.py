@@ -15,15 +15,15 @@ import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
-from devstack.data import SAMPLE_ZIPCODES
+from devstack.first_data import SAMPLE_ZIPCODES
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.people import client
-from tests.integration.processes import GENEROUS
-from zipcast import envelope
-from zipcast.cli import app
-from zipcast.hotkeys import Keypair
-from zipcast.messages import EpochMessage
+from tests.support.people import client
+from tests.support.processes import GENEROUS
+from zipcast.cli.app import app
+from zipcast.protocol import envelope
+from zipcast.protocol.hotkeys import Keypair
+from zipcast.protocol.messages.epochs import EpochMessage
 
 pytestmark = pytest.mark.long
 

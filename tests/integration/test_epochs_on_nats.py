@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 
 from devstack.stack import Stack
-from tests.integration.people import client
-from zipcast import fairness
-from zipcast.client import ReceivedEpoch
-from zipcast.messages import EpochMessage
-from zipcast.ready import Ready
+from tests.support.people import client
+from zipcast.client.client import ReceivedEpoch
+from zipcast.client.local_stack import Ready
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
 
 PARTICIPANTS = [f"miner-{number}" for number in range(1, 9)] + ["validator-1", "validator-2"]
 
@@ -60,9 +60,9 @@ def test_each_message_reveals_the_last_seed_and_keeps_the_promises_of_the_one_be
         assert later.seed_commitment == earlier.next_seed_commitment
         seed = bytes.fromhex(later.revealed_seed or "")
         assert hashlib.sha256(seed).hexdigest() == earlier.seed_commitment
-        picked = fairness.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in earlier.zipcodes)
+        picked = seeds.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in earlier.zipcodes)
         start = int(earlier.epoch_start.timestamp())
-        assert fairness.derive_nonce(seed, earlier.epoch_id, start, picked) == earlier.nonce
+        assert seeds.derive_nonce(seed, earlier.epoch_id, start, picked) == earlier.nonce
 
 
 def test_totals_are_within_tolerance(messages: list[EpochMessage]):

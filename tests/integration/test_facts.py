@@ -4,8 +4,8 @@ import time
 
 import httpx
 
-from tests.integration.people import coldkey, keypair
-from zipcast.ready import Ready
+from tests.support.people import coldkey, keypair
+from zipcast.client.local_stack import Ready
 
 
 async def test_a_text_signed_by_the_published_format_is_accepted(ready: Ready, http: httpx.AsyncClient):

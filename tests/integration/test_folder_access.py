@@ -7,22 +7,16 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from storage.database import open_engine
-from storage.tables import CredentialIssuance
-from tests.integration.people import coldkey, keypair, legacy
-from zipcast import btauth
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
-from zipcast.uploads import fetch
+from storage.database.engine import open_engine
+from storage.database.tables import CredentialIssuance
+from tests.support.folder_access import PATH, asked
+from tests.support.people import coldkey, keypair, legacy
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import fetch
+from zipcast.protocol import btauth
+from zipcast.protocol.hotkeys import Keypair
 
-PATH = "/get-folder-access"
 CONTENT = b"listing,price\n" * 100
-
-
-def asked(ready: Ready, name: str = "miner-3", **options: object) -> dict[str, object]:
-    signer, owner = keypair(ready, name), coldkey(ready, name)
-    text = f"s3:data:access:{owner}:{signer.ss58_address}:{{timestamp}}"
-    return {"coldkey": owner, **legacy(signer, text, **options)}  # type: ignore[arg-type]
 
 
 async def upload(access: dict, path: str) -> httpx.Response:

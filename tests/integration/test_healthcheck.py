@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.integration.people import keypair, raw_connection
-from zipcast import subjects
-from zipcast.ready import Ready
+from tests.support.people import keypair, raw_connection
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
 
 SERVICES = [
     *("database", "nats", "object_store", "validator_bucket", "metagraph", "rate_limit_store", "broker"),

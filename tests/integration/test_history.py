@@ -12,15 +12,15 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
+from http_bridge.cached_replies import MAX_PUBLIC_READS, ReadyReplies
 from http_bridge.history import History, PublicHistory
-from http_bridge.ready_replies import MAX_PUBLIC_READS, ReadyReplies
-from storage.database import open_engine
+from storage.database.engine import open_engine
 from tests.faults.evidence import read_stream
-from tests.integration.people import client
-from zipcast.cli import app
+from tests.support.people import client
+from zipcast.cli.app import app
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.ready import Ready
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 EPOCHS = "/api/v1/epochs"
 

@@ -9,20 +9,21 @@ import pytest
 from sqlalchemy import select
 
 from devstack.logins import login_url
-from schedulers.choosing import choose_epoch
-from schedulers.decoys import record_honeypots
+from schedulers.epochs.adopted_honeypots import record_honeypots
+from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.signals import Signals
-from storage import honeypots
-from storage.database import open_engine
-from storage.epoch_inputs import committed_inputs
-from storage.tables import EpochHoneypots
-from storage.zipcode_import import import_zipcodes
-from tests.integration.scheduling import TRUST, open_all, preparer, upcoming
-from zipcast import envelope, fairness
+from storage.database import honeypots
+from storage.database.engine import open_engine
+from storage.database.epoch_inputs import committed_inputs
+from storage.database.tables import EpochHoneypots
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.scheduling import TRUST, open_all, preparer, upcoming
 from zipcast.clock import SystemClock
-from zipcast.honeypots import HoneypotSettings
-from zipcast.inputs import SelectionInputs
-from zipcast.messages import AssignedZipcode, EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.honeypots import HoneypotSettings
 
 OFTEN = HoneypotSettings(probability=1)
 
@@ -65,7 +66,7 @@ async def test_an_epoch_is_rebuilt_from_the_database_after_more_imports_and_epoc
     for message in after:
         chosen = await rebuilt(database, message)
         choice = chosen.choice
-        assert fairness.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
+        assert seeds.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
         assert AssignedZipcode.all_of(choice.zipcodes) == message.zipcodes
         drawn = (*choice.honeypots, *choice.discarded)
         found = {one.zipcode: (one.real_listings, one.published_listings) for one in drawn}

@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.contract.documents import ended_epoch, pool_reply
-from tests.unit.fakes import SIGNER_HOTKEY
-from zipcast.cli import app, bridge, epoch_sources
+from tests.support.fakes import SIGNER_HOTKEY
+from zipcast.cli import bridge_requests, epoch_sources
+from zipcast.cli.app import app
 from zipcast.cli.epoch_sources import HttpSource
-from zipcast.envelope import Trust
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair
 
 # Headers, and the body as it is sent; for the request's path.
 Answer = Callable[[str], tuple[dict[str, str], bytes]]
@@ -78,7 +79,7 @@ ONE_BOMB = bomb(megabytes=256)
 TOO_MUCH: dict[str, tuple[dict[str, str], bytes, str]] = {
     "gzip": ({"Content-Encoding": "gzip"}, ONE_BOMB, "more than 8388608 bytes"),
     "gzip in gzip": ({"Content-Encoding": "gzip, gzip"}, ONE_BOMB, "another way than gzip"),
-    "plain": ({}, b" " * (bridge.MAX_ANSWER_BYTES + 1), "more than 8388608 bytes"),
+    "plain": ({}, b" " * (bridge_requests.MAX_ANSWER_BYTES + 1), "more than 8388608 bytes"),
     "another encoding": ({"Content-Encoding": "br"}, b"x", "another way than gzip"),
     "no gzip": ({"Content-Encoding": "gzip"}, b"x" * 100, "not the gzip"),
 }

@@ -6,11 +6,11 @@ from sqlalchemy import func, insert, select
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from schedulers.housekeeping import Housekeeping
-from storage import housekeeping
-from storage.database import open_engine
-from storage.housekeeping import Retention
-from storage.tables import RequestRefusal
+from schedulers.retention import Housekeeping
+from storage.database import retention
+from storage.database.engine import open_engine
+from storage.database.retention import Retention
+from storage.database.tables import RequestRefusal
 from zipcast.clock import SystemClock
 
 RETENTION = Retention(epochs=timedelta(days=30), audit=timedelta(days=365), refusals=timedelta(days=30))
@@ -18,7 +18,7 @@ RETENTION = Retention(epochs=timedelta(days=30), audit=timedelta(days=365), refu
 
 async def test_old_refusals_go_in_batches_and_recent_ones_stay(servers: Servers, database_url: str):
     now = datetime.now(UTC)
-    old, recent = housekeeping.BATCH + 1, 3
+    old, recent = retention.BATCH + 1, 3
     rows = [
         {
             "refused_at": now - (RETENTION.refusals if n < old else timedelta()),

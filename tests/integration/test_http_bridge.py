@@ -7,19 +7,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.people import client, keypair, legacy, trust_of
-from zipcast import btauth, envelope
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
-from zipcast.uploads import post_file
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import client, keypair, legacy, trust_of
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import post_file
+from zipcast.protocol import btauth, envelope
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.hotkeys import Keypair
 
-CURRENT = "/api/v1/zipcode-assignments/current"
 VALIDATOR_UPLOAD = "/api/v1/s3-access/validator-upload"
-
-
-def current_query(signer: Keypair, **options: object) -> dict[str, str]:
-    return legacy(signer, "zipcode:assignment:current:{timestamp}", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("prefix", ["", "0x"])

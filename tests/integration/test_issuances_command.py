@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import insert
 from typer.testing import CliRunner
 
-from storage.database import open_engine
-from storage.issuances import Issuance
-from storage.tables import CredentialIssuance
-from tests.unit.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.cli import app
+from storage.database.engine import open_engine
+from storage.database.issuances import Issuance
+from storage.database.tables import CredentialIssuance
+from tests.support.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY
+from zipcast.cli.app import app
 
 
 def issuance(hotkey: str, hours_ago: float, lasts_hours: float) -> Issuance:

@@ -13,30 +13,28 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from access.rate_limits import MAX_REPETITIONS, Limits, Quota
 from access.requests import Admission, Caller, Proof
-from broker_service.responder.issuing import IssuanceWriter, ProvenRequest, Terms
+from broker_service.responder.issuance import IssuanceWriter, ProvenRequest, Terms
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.limits import MAX_REPETITIONS, Limits, Quota
-from runtime.process import end
-from runtime.settings import LimitSettings
-from storage.database import open_engine, open_pool
-from storage.issuances import Granted
-from storage.policies import Scope
-from storage.tables import CredentialIssuance
-from tests.integration.operator_view import until
-from tests.integration.people import keypair, legacy, raw_connection, signed_headers
-from tests.integration.test_folder_access import PATH, asked
-from tests.unit.fakes import MINER_HOTKEY
-from zipcast import auth
+from service.lifecycle import end
+from service.settings import LimitSettings
+from storage.database.engine import open_engine, open_pool
+from storage.database.issuances import Granted
+from storage.database.tables import CredentialIssuance
+from storage.objects.policies import Scope
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.folder_access import PATH, asked
+from tests.support.issuing import UPLOAD, running
+from tests.support.people import keypair, legacy, raw_connection, signed_headers
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import parse_hotkey
+from zipcast.protocol import commitments
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.subjects import EPOCH, request
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
-from zipcast.subjects import EPOCH, request
-
-UPLOAD = "/api/v1/s3-access/validator-upload"
 
 
 async def issuances(ready: Ready, hotkey: str) -> int:
@@ -46,20 +44,6 @@ async def issuances(ready: Ready, hotkey: str) -> int:
         found = (await connection.execute(query)).scalar_one()
     await engine.dispose()
     return found
-
-
-async def running(ready: Ready, http: httpx.AsyncClient) -> str:
-    """The running epoch's id. Between two epochs, statistics of a moment ago may show none."""
-    shown: list[str] = []
-
-    async def is_shown() -> bool:
-        statistics = (await http.get("/api/v1/zipcode-assignments/stats")).json()
-        current = statistics["epochStatus"]["currentEpoch"]
-        shown.extend([] if current is None else [current["id"]])
-        return bool(shown)
-
-    await until(is_shown)
-    return shown[0]
 
 
 async def test_the_same_request_again_gets_the_identical_answer_and_one_row(
@@ -84,7 +68,7 @@ async def test_the_same_text_in_its_other_form_is_the_same_request(ready: Ready,
 
 
 async def test_sts_credentials_come_again_as_they_were(ready: Ready, http: httpx.AsyncClient):
-    body = legacy(keypair(ready, "validator-2"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=30)
+    body = legacy(keypair(ready, "validator-2"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=30)
     body["epochId"] = await running(ready, http)
     first = await http.post(UPLOAD, json=body)
     assert first.json()["s3Credentials"]["sessionToken"]
@@ -92,7 +76,7 @@ async def test_sts_credentials_come_again_as_they_were(ready: Ready, http: httpx
 
 
 async def test_another_body_under_the_same_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
-    body = legacy(keypair(ready, "validator-1"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=40)
+    body = legacy(keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=40)
     body["epochId"] = await running(ready, http)
     assert (await http.post(UPLOAD, json=body)).status_code == 200
     other = await http.post(UPLOAD, json={**body, "purpose": "another"})
@@ -100,7 +84,7 @@ async def test_another_body_under_the_same_text_is_a_conflict(ready: Ready, http
 
 
 async def test_a_request_that_was_refused_may_be_sent_again(ready: Ready, http: httpx.AsyncClient):
-    body = legacy(keypair(ready, "validator-1"), auth.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=50)
+    body = legacy(keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=50)
     body["epochId"] = "2020-01-01T00-00-00"
     answers = [await http.post(UPLOAD, json=body) for _ in range(2)]
     assert [answer.json()["error"] for answer in answers] == ["epoch_not_found"] * 2

@@ -8,62 +8,25 @@ from datetime import UTC, datetime
 
 import httpx
 import pytest
-import pytest_asyncio
 from sqlalchemy import select
 
-from storage.database import open_engine
-from storage.tables import CredentialIssuance, MinerSubmission
-from tests.integration.people import ask, client, keypair, legacy, raw_connection
-from tests.integration.test_http_bridge import CURRENT, current_query
-from zipcast import auth, fairness
+from storage.database.engine import open_engine
+from storage.database.tables import CredentialIssuance
+from tests.support.legacy_requests import STATUS, report, submission
+from tests.support.people import ask, client, keypair, legacy, raw_connection
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import fetch
+from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
-from zipcast.uploads import fetch
+from zipcast.selection import seeds
 
 EPOCH = "/api/v1/zipcode-assignments/epoch/"
-STATUS = "/api/v1/zipcode-assignments/status"
 VALIDATOR_ACCESS, MINER_ACCESS = "/get-validator-access", "/get-miner-specific-access"
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def current(ready: Ready, http: httpx.AsyncClient) -> dict:
-    """The running epoch as a miner sees it."""
-    return (await http.get(CURRENT, params=current_query(keypair(ready, "miner-2")))).json()
-
-
 def epoch_query(ready: Ready, epoch_id: str, name: str = "validator-1", **options: object) -> dict[str, str]:
-    text = auth.VALIDATION_COMMITMENT.replace("{epoch_id}", epoch_id)
+    text = commitments.VALIDATION_COMMITMENT.replace("{epoch_id}", epoch_id)
     return legacy(keypair(ready, name), text, **options)  # type: ignore[arg-type]
-
-
-def report(ready: Ready, current: dict, name: str = "miner-2", **changes: object) -> dict[str, object]:
-    text = changes.pop("text", auth.STATUS_COMMITMENT)
-    ago = changes.pop("seconds_ago", 0)
-    epoch_id, signer = changes.get("epochId", current["epochId"]), keypair(ready, name)
-    commitment = str(text).replace("{epoch_id}", str(epoch_id)).replace("{hotkey}", signer.ss58_address)
-    return {
-        **legacy(signer, commitment, seconds_ago=ago),  # type: ignore[arg-type]
-        "epochId": epoch_id,
-        "nonce": current["nonce"],
-        "status": "in_progress",
-        "listingsScraped": 12,
-        "zipcodesCompleted": [
-            {"zipcode": "19104", "listingsScraped": 12, "completedAt": "2026-11-22T05:00:00"}
-        ],
-        "s3UploadComplete": False,
-        **changes,
-    }
-
-
-async def submission(ready: Ready, name: str, epoch_id: str):
-    engine = open_engine(ready.postgres, application_name="test")
-    query = select(MinerSubmission.__table__).where(
-        MinerSubmission.hotkey == keypair(ready, name).ss58_address, MinerSubmission.epoch_id == epoch_id
-    )
-    async with engine.connect() as connection:
-        row = (await connection.execute(query)).one()
-    await engine.dispose()
-    return row
 
 
 async def epochs_later(ready: Ready, count: int) -> AsyncIterator[str]:
@@ -96,10 +59,10 @@ async def test_one_epoch_after_its_end_the_seed_is_told_and_explains_the_nonce(
     assert shown["status"] == "COMPLETED"
     assert set(shown["honeypots"]) < {one["zipcode"] for one in shown["zipcodes"]}
     seed = bytes.fromhex(shown["seed"])
-    assert fairness.seed_commitment(seed) == shown["metadata"]["seedCommitment"]
-    picked = fairness.selected_zipcodes_hash((z["zipcode"], z["expectedListings"]) for z in shown["zipcodes"])
+    assert seeds.seed_commitment(seed) == shown["metadata"]["seedCommitment"]
+    picked = seeds.selected_zipcodes_hash((z["zipcode"], z["expectedListings"]) for z in shown["zipcodes"])
     start = int(datetime.fromisoformat(shown["epochStart"]).timestamp())
-    assert fairness.derive_nonce(seed, epoch_id, start, picked) == shown["nonce"]
+    assert seeds.derive_nonce(seed, epoch_id, start, picked) == shown["nonce"]
 
 
 async def test_an_epoch_to_come_is_answered_like_one_that_never_was(
@@ -130,9 +93,9 @@ async def test_what_is_wrong_with_an_epoch_is_named(ready, http, name, epoch_id,
     assert (answer.status_code, answer.json()["error"]) == (status, code)
 
 
-@pytest.mark.parametrize("text", [auth.STATUS_COMMITMENT, auth.MINER_STATUS_COMMITMENT])
+@pytest.mark.parametrize("text", [commitments.STATUS_COMMITMENT, commitments.MINER_STATUS_COMMITMENT])
 async def test_a_report_is_kept(ready: Ready, http: httpx.AsyncClient, current, text):
-    name = "miner-2" if text == auth.STATUS_COMMITMENT else "miner-3"
+    name = "miner-2" if text == commitments.STATUS_COMMITMENT else "miner-3"
     answer = await http.post(STATUS, json=report(ready, current, name, text=text))
     told = answer.json()
     assert answer.status_code == 200, told
@@ -216,7 +179,7 @@ async def test_reports_and_earlier_epochs_go_over_nats_too(ready: Ready, current
 
 async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http: httpx.AsyncClient):
     signer, miner = keypair(ready, "validator-1"), keypair(ready, "miner-1").ss58_address
-    answer = await http.post(VALIDATOR_ACCESS, json=legacy(signer, auth.VALIDATOR_ACCESS_COMMITMENT))
+    answer = await http.post(VALIDATOR_ACCESS, json=legacy(signer, commitments.VALIDATOR_ACCESS_COMMITMENT))
     access = answer.json()
     assert set(access) == {
         *("bucket", "region", "validator_hotkey", "expiry", "expiry_seconds", "urls", "structure_info")
@@ -224,7 +187,7 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
     assert (access["expiry_seconds"], access["validator_hotkey"]) == (86_400, signer.ss58_address)
     assert "<ListBucketResult" in (await fetch(access["urls"]["global"]["list_all_data"])).decode()
     assert "<ListBucketResult" in (await fetch(access["urls"]["miners"]["list_all_miners"])).decode()
-    text = auth.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
+    text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
     one = await http.post(MINER_ACCESS, json=legacy(signer, text) | {"miner_hotkey": miner})
     told = one.json()
     assert set(told) == {"bucket", "region", "miner_hotkey", "miner_url", "prefix", "expiry"}
@@ -256,9 +219,9 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
 async def test_what_is_wrong_with_a_list_is_named(ready, http, name, path, miner, status, code):
     signer = keypair(ready, name)
     miner = signer.ss58_address if miner == "own" else miner
-    text = auth.VALIDATOR_ACCESS_COMMITMENT
+    text = commitments.VALIDATOR_ACCESS_COMMITMENT
     if path == MINER_ACCESS:
-        text = auth.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", str(miner))
+        text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", str(miner))
     body = legacy(signer, text) | ({} if miner is None else {"miner_hotkey": miner})
     answer = await http.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]) == (status, code)

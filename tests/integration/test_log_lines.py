@@ -6,9 +6,9 @@ import httpx
 import psycopg
 
 from devstack.stack import Stack
-from tests.integration.operator_view import PROCESSES, granted_folder, log_lines, only_line, until
-from tests.integration.people import keypair, legacy
-from zipcast.ready import Ready
+from tests.support.operator_view import PROCESSES, granted_folder, log_lines, only_line, until
+from tests.support.people import keypair, legacy
+from zipcast.client.local_stack import Ready
 
 REQUEST_ID = "a-request_of-test-log-lines-1"
 

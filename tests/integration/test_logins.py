@@ -11,7 +11,7 @@ import pytest
 from devstack.postgres import create_database
 from devstack.programs import postgres_programs
 from devstack.servers import Servers
-from storage.migrate import migrate
+from storage.database.migrate import migrate
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "logins.sql"
 PROCESSES = ("schedulers", "responder", "bridge")

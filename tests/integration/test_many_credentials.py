@@ -8,8 +8,8 @@ import pytest
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.people import client
-from tests.integration.processes import GENEROUS, wait_until
+from tests.support.people import client
+from tests.support.processes import GENEROUS, wait_until
 
 pytestmark = pytest.mark.long
 

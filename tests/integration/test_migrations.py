@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.exc import DBAPIError
 
-from storage.migrate import ForeignSchemaError, migrate
-from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
+from storage.database.migrate import ForeignSchemaError, migrate
+from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
 
 NEWEST = "0001"
 # Whatever stands in our schema, with the rights on it.

@@ -3,8 +3,8 @@
 import asyncio
 import json
 
-from runtime.nats_client import HardenedClient
-from tests.integration.processes import wait_until
+from service.nats_client import HardenedClient
+from tests.support.processes import wait_until
 
 INFO = b"INFO " + json.dumps({"server_id": "x", "max_payload": 1024, "headers": True}).encode() + b"\r\n"
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from schedulers.adoption import UNKNOWN_SECRET
-from schedulers.missed import record_missed
-from schedulers.publisher import Publisher
-from schedulers.rebuild import Rebuild
-from schedulers.seed_secrets import Secrets
-from storage import epoch_changes, epoch_inputs, epochs
-from storage.epoch_changes import MissedEpoch
-from storage.tables import EpochHoneypots
-from storage.zipcode_import import import_zipcodes
-from tests.integration.record_and_stream import lose_rows, published, publisher, snapshot, verified
-from tests.integration.scheduling import (
+from schedulers.epochs.missed import record_missed
+from schedulers.epochs.seed_secrets import Secrets
+from schedulers.stream.adoption import UNKNOWN_SECRET
+from schedulers.stream.publisher import Publisher
+from schedulers.stream.rebuild import Rebuild
+from storage.database import epoch_changes, epoch_inputs, epochs
+from storage.database.epoch_changes import MissedEpoch
+from storage.database.tables import EpochHoneypots
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.record_and_stream import lose_rows, published, publisher, snapshot, verified
+from tests.support.scheduling import (
     CALENDAR,
     FIRST,
     SIGNER,
@@ -27,8 +27,9 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from zipcast import envelope, fairness
-from zipcast.honeypots import HoneypotSettings
+from zipcast.protocol import envelope
+from zipcast.selection import seeds as seed_rules
+from zipcast.selection.honeypots import HoneypotSettings
 
 pytestmark = pytest.mark.long
 
@@ -109,7 +110,7 @@ async def test_an_epoch_recorded_as_missed_that_the_stream_holds_was_not_missed(
     before = await snapshot(database)
     await lose_rows(database, stored[1])
     seed = of.seed(stored[1].epoch_id, "1")
-    row = MissedEpoch(stored[1].interval, seed, fairness.seed_commitment(seed), "1")
+    row = MissedEpoch(stored[1].interval, seed, seed_rules.seed_commitment(seed), "1")
     async with database.begin() as connection:
         await epoch_changes.record_missed(connection, [row], datetime.now(UTC))
     await publisher(database, stream).open()

@@ -5,8 +5,8 @@ import re
 import httpx
 import pytest
 
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.verbs import ADMIN_VERBS
-from zipcast.ready import Ready
 
 _LOADED = re.compile(r"""(?:src|href|spec-url)=["']([^"']+)["']|url: ?["']([^"']+)["']""")
 

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.database_rights import unfit
-from storage.database import DATABASE_ERRORS, open_engine
-from tests.integration.operator_view import until
+from service.database_rights import unfit
+from storage.database.engine import DATABASE_ERRORS, open_engine
+from tests.support.operator_view import until
 
 pytestmark = pytest.mark.long
 

@@ -8,17 +8,18 @@ import pytest
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
 
-from schedulers import missed
-from schedulers.engine import EpochEngine
-from schedulers.missed import record_missed
-from schedulers.prepare import EpochEndedError, EpochsOverlapError
-from schedulers.seed_secrets import UnknownSecretError
-from schedulers.timing import StartGate
-from storage import epoch_changes, epoch_inputs
-from storage.epoch_changes import MissedEpoch
-from storage.tables import EpochInputs
-from storage.zipcode_import import import_zipcodes
-from tests.integration.scheduling import (
+from schedulers.epochs import missed
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.missed import record_missed
+from schedulers.epochs.preparation import EpochEndedError, EpochsOverlapError
+from schedulers.epochs.seed_secrets import UnknownSecretError
+from schedulers.epochs.timing import StartGate
+from storage.database import epoch_changes, epoch_inputs
+from storage.database.epoch_changes import MissedEpoch
+from storage.database.tables import EpochInputs
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.scheduling import (
     CALENDAR,
     FIRST,
     ROTATED,
@@ -28,13 +29,13 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from tests.unit.fakes import MINER_HOTKEY
-from zipcast import envelope, fairness
-from zipcast.calendar import EpochInterval
 from zipcast.clock import SystemClock
-from zipcast.hotkeys import parse_hotkey
-from zipcast.inputs import ALGORITHM_VERSION
-from zipcast.messages import EpochMessage
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.hotkeys import parse_hotkey
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import ALGORITHM_VERSION
 
 
 async def message_of(of, interval: EpochInterval) -> EpochMessage:
@@ -73,10 +74,10 @@ async def test_after_a_rotation_every_seed_is_the_one_that_was_promised(database
     kept, after = await message_of(rotated, second), await message_of(rotated, third)
     assert kept.seed_commitment == before.next_seed_commitment
     assert after.seed_commitment == kept.next_seed_commitment
-    seed = fairness.derive_seed(ROTATED.keys["2"], "local", 46, third.epoch_id)
-    assert after.seed_commitment == fairness.seed_commitment(seed)
+    seed = seeds.derive_seed(ROTATED.keys["2"], "local", 46, third.epoch_id)
+    assert after.seed_commitment == seeds.seed_commitment(seed)
     assert kept.revealed_seed is not None
-    assert fairness.seed_commitment(bytes.fromhex(kept.revealed_seed)) == before.seed_commitment
+    assert seeds.seed_commitment(bytes.fromhex(kept.revealed_seed)) == before.seed_commitment
 
 
 async def test_an_epoch_promised_to_an_unknown_secret_is_not_prepared(database):
@@ -128,7 +129,7 @@ async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_
     async with database.begin() as connection:
         seed = of.seed(interval.epoch_id, "1")
         before = CALENDAR.before(interval)
-        missed = MissedEpoch(before, seed, fairness.seed_commitment(seed), "1")
+        missed = MissedEpoch(before, seed, seeds.seed_commitment(seed), "1")
         await epoch_changes.record_missed(connection, [missed], before.end_at)
     engine = EpochEngine(of, NoStream(), StartGate(database, frozen), frozen)
     following = await engine.catch_up()

@@ -1,4 +1,4 @@
-"""`zipcast epoch next --preview`: what preparing would give, nothing written, secrets needed."""
+"""`zipcast epoch preview`: what preparing would give, nothing written, secrets needed."""
 
 import asyncio
 import json
@@ -11,10 +11,10 @@ from typer.testing import CliRunner, Result
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from storage.tables import Epoch, EpochInputs
-from tests.integration.scheduling import CALENDAR, FIRST, preparer, upcoming
-from zipcast.cli import app
-from zipcast.messages import EpochMessage
+from storage.database.tables import Epoch, EpochInputs
+from tests.support.scheduling import CALENDAR, FIRST, preparer, upcoming
+from zipcast.cli.app import app
+from zipcast.protocol.messages.epochs import EpochMessage
 
 SIGNER_SEED = "01" * 32
 
@@ -36,7 +36,7 @@ def environment(url: str, **changes: str) -> dict[str, str]:
 
 
 async def run(url: str, *options: str, **changes: str) -> Result:
-    arguments = ["epoch", "next", "--preview", *options]
+    arguments = ["epoch", "preview", *options]
     return await asyncio.to_thread(CliRunner().invoke, app, arguments, env=environment(url, **changes))
 
 

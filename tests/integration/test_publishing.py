@@ -8,9 +8,10 @@ import pytest_asyncio
 
 from devstack.servers import Servers
 from devstack.state import State
-from storage import epoch_changes, epochs, pending_epochs
-from tests.integration.processes import wait_until
-from tests.integration.scheduling import (
+from storage.database import epoch_changes, epochs, pending_epochs
+from tests.support.processes import wait_until
+from tests.support.scheduling import (
+    CALENDAR,
     SIGNER,
     TRUST,
     StreamSide,
@@ -19,9 +20,10 @@ from tests.integration.scheduling import (
     statuses,
     upcoming,
 )
-from zipcast import envelope
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochInterval
 
-_INTERVALS = iter(upcoming(40))
+_used: list[EpochInterval] = []
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -50,7 +52,9 @@ async def side(own_servers: Servers, database):
 
 async def prepare_next(database):
     """The next epoch in time, so that the one stream sees ids that only grow."""
-    return await preparer(database).prepare(next(_INTERVALS))
+    interval = CALENDAR.after(_used[-1]) if _used else upcoming(1)[0]
+    _used.append(interval)
+    return await preparer(database).prepare(interval)
 
 
 async def test_what_is_published_is_what_was_made_anew_last(database, side):

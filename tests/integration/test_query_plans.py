@@ -13,8 +13,8 @@ from bench.plans import Plan, explained
 from bench.years import fill
 from devstack.logins import login_url
 from devstack.servers import Servers
-from storage.database import open_engine
-from storage.tables import EpochAssignment
+from storage.database.engine import open_engine
+from storage.database.tables import EpochAssignment
 
 pytestmark = pytest.mark.long
 

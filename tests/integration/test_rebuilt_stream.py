@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from schedulers.rebuild import KEPT, Rebuild
-from schedulers.stream import EpochStream
-from storage import epoch_publications
-from tests.integration.plain_nats import Hearer, PlainNats
-from tests.integration.processes import wait_until
-from tests.integration.record_and_stream import held, lose_rows, published, publisher, snapshot
-from tests.integration.scheduling import CALENDAR, preparer, statuses
-from zipcast.subjects import EPOCH_INGEST, EPOCH_STREAM
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.rebuild import KEPT, Rebuild
+from storage.database import epoch_publications
+from tests.support.plain_nats import Hearer, PlainNats
+from tests.support.processes import wait_until
+from tests.support.record_and_stream import held, lose_rows, published, publisher, snapshot
+from tests.support.scheduling import CALENDAR, preparer, statuses
+from zipcast.protocol.subjects import EPOCH_INGEST, EPOCH_STREAM
 
 pytestmark = pytest.mark.long
 

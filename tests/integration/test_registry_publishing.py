@@ -12,14 +12,15 @@ from sqlalchemy import func, select, text
 
 from devstack.servers import Servers
 from devstack.state import State
-from runtime.registry import RegistryFollower, RegistryView
-from runtime.registry_copy import recall_from
-from runtime.registry_parts import write_parts
 from schedulers.registry.reader import RegistryReader
-from storage.database import open_engine
-from storage.registry import store_snapshot
-from storage.tables import RegistrySnapshot as Row
-from tests.integration.registry_side import (
+from service.registry import RegistryFollower, RegistryView
+from service.registry_copy import recall_from
+from service.registry_parts import write_parts
+from storage.database.engine import open_engine
+from storage.database.registry import store_snapshot
+from storage.database.tables import RegistrySnapshot as Row
+from tests.support.fakes import START_AT, FakeClock, neuron, snapshot
+from tests.support.registry_side import (
     CONFIRM,
     NETUID,
     NETWORK,
@@ -28,9 +29,8 @@ from tests.integration.registry_side import (
     replica,
     scheduler_connection,
 )
-from tests.unit.fakes import START_AT, FakeClock, neuron, snapshot
-from zipcast.messages import RegisteredNeuron
-from zipcast.subjects import REGISTRY_BUCKET, REGISTRY_KEY
+from zipcast.protocol.messages.registry import RegisteredNeuron
+from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
 MANY = tuple(neuron(f"hotkey-{uid}", uid=uid) for uid in range(10))
 FEW = MANY[:5]
@@ -306,7 +306,7 @@ async def test_parts_that_are_being_replaced_are_not_taken_for_a_snapshot(own_se
 
 
 async def test_a_snapshot_that_cannot_be_published_shows_in_the_health(own_servers, database, monkeypatch):
-    monkeypatch.setattr("runtime.registry_parts.PART_BYTES", 1_000_000)
+    monkeypatch.setattr("service.registry_parts.PART_BYTES", 1_000_000)
     async with replica(own_servers, database, ScriptedSource(crowd_of(10_000))) as side:
         await side.step()
         assert side.reader.failing == {"registry_publishing": "MaxPayloadError"}

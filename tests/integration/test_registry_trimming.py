@@ -4,11 +4,11 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from storage.database import open_engine
-from storage.registry import TRIMMED_AT_ONCE, newest_snapshot, store_snapshot, trim_snapshots
-from storage.tables import RegistrySnapshot as Row
-from tests.integration.registry_side import NETUID, NETWORK
-from tests.unit.fakes import START_AT, snapshot
+from storage.database.engine import open_engine
+from storage.database.registry import TRIMMED_AT_ONCE, newest_snapshot, store_snapshot, trim_snapshots
+from storage.database.tables import RegistrySnapshot as Row
+from tests.support.fakes import START_AT, snapshot
+from tests.support.registry_side import NETUID, NETWORK
 
 
 async def test_old_snapshots_are_dropped_a_few_at_a_time_but_never_the_newest(database_url: str):

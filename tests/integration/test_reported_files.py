@@ -15,12 +15,13 @@ import pytest_asyncio
 from botocore.config import Config
 from sqlalchemy import func, select
 
-from broker_service.responder.uploads import required_metadata
+from broker_service.responder.upload_access import required_metadata
 from devstack.servers import Servers
-from storage import policies
-from storage.object_reading import ObjectReader
-from storage.tables import ValidatorResult
-from tests.integration.results_side import (
+from storage.database.tables import ValidatorResult
+from storage.objects import policies
+from storage.objects.reading import ObjectReader
+from tests.support.fakes import VALIDATOR_HOTKEY
+from tests.support.results_side import (
     CONTENT,
     MINUTE,
     OTHERS,
@@ -32,10 +33,9 @@ from tests.integration.results_side import (
     metadata,
     object_store_config,
 )
-from tests.unit.fakes import VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.result_messages import ReportedFile
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.results import ReportedFile
 
 LARGE = b"0123456789abcdef" * 327_680 * 2  # two parts of five megabytes
 
@@ -264,7 +264,7 @@ class SlowReader(ObjectReader):
 async def test_a_file_that_takes_long_to_read_is_read_once_while_the_validator_asks_again(
     side: ResultsSide, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("broker_service.responder.files.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("broker_service.responder.reported_files.PATIENCE_SECONDS", 0.05)
     interval = await side.past()
     one = file(side.scope(interval).prefix + "results.json")
     await asyncio.to_thread(side.put, one.key, CONTENT, metadata(interval), checksum=False)
@@ -275,7 +275,7 @@ async def test_a_file_that_takes_long_to_read_is_read_once_while_the_validator_a
             await side.report(report, desk=desk)
         assert (caught.value.code, caught.value.retry_after_seconds) == (ErrorCode.REQUEST_UNDER_WAY, 5)
     reader.go_on.set()
-    monkeypatch.setattr("broker_service.responder.files.PATIENCE_SECONDS", 5)
+    monkeypatch.setattr("broker_service.responder.reported_files.PATIENCE_SECONDS", 5)
     assert (await side.report(report, desk=desk)).in_force
     assert reader.hashed == 1
     reader.close()

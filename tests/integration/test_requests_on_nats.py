@@ -7,18 +7,18 @@ from datetime import datetime, timedelta
 import nats.errors
 import pytest
 
-from tests.integration.people import ask, client, keypair, raw_connection, signed_headers, trust_of
-from tests.integration.processes import is_alive
-from zipcast import subjects
-from zipcast.calendar import EpochCalendar
-from zipcast.client import ZipcastClient
+from tests.support.people import ask, client, keypair, raw_connection, signed_headers, trust_of
+from tests.support.processes import is_alive
+from zipcast.client.client import ZipcastClient
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Keypair, parse_hotkey
-from zipcast.messages import parse_error, stated_server_time
+from zipcast.protocol import subjects
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.base import parse_error, stated_server_time
+from zipcast.protocol.messages.status import StatusRequest
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
-from zipcast.status_messages import StatusRequest
 
 
 async def refusal(ready: Ready, name: str, verb: Verb, body: bytes, **changed: object) -> ErrorCode:

@@ -11,17 +11,17 @@ import pytest
 from typer.testing import CliRunner
 
 from devstack.stack import Stack
-from tests.integration.operator_view import until
-from tests.integration.people import client, keypair
-from tests.integration.results_side import CONTENT
-from zipcast import btauth
-from zipcast.cli import app
-from zipcast.client import ZipcastClient
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
-from zipcast.result_messages import ResultsRequest, TopMiner
-from zipcast.uploads import post_file, reported_file
+from tests.support.operator_view import until
+from tests.support.people import client, keypair
+from tests.support.results_side import CONTENT
+from zipcast.cli.app import app
+from zipcast.client.client import ZipcastClient
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import post_file, reported_file
+from zipcast.protocol import btauth
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Keypair
+from zipcast.protocol.messages.results import ResultsRequest, TopMiner
 
 RESULTS = "/api/v1/validation-results"
 

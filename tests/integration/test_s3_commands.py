@@ -19,15 +19,15 @@ from typer.testing import CliRunner
 
 from devstack.object_store import MINER_BUCKET, VALIDATOR_BUCKET, admin_client
 from devstack.servers import Servers
-from storage import policies
-from storage.bucket_policies import BucketPolicies
-from storage.checks import Finding, Status, check_object_store
-from storage.checks.probing import client
-from storage.object_store import ObjectStore, ObjectStoreConfig
-from tests.integration.processes import wait_until
-from tests.integration.test_sealing import config as config_of
-from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
-from zipcast.cli import app
+from storage.objects import policies
+from storage.objects.bucket_policies import BucketPolicies
+from storage.objects.checks import Finding, Status, check_object_store
+from storage.objects.checks.probing import client
+from storage.objects.store import ObjectStore, ObjectStoreConfig
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
+from tests.support.processes import wait_until
+from tests.support.store_settings import config as config_of
+from zipcast.cli.app import app
 from zipcast.clock import Clock, SystemClock
 
 DOCUMENTS = Path(__file__).parents[2] / "deploy" / "s3"

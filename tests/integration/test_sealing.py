@@ -13,19 +13,20 @@ import pytest
 import pytest_asyncio
 from botocore.config import Config
 from prometheus_client import CollectorRegistry
-from pydantic import SecretStr
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from broker_service.responder import legacy_uploads, sealing
+from broker_service.responder import legacy_uploads, manifest_freezing
+from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
 from devstack.state import State
-from storage import manifests
-from storage.database import open_engine
-from storage.object_store import (
+from storage.database import manifests
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch, UploadManifest
+from storage.objects.policies import Folder, Listing, Scope
+from storage.objects.store import (
     Marker,
     ObjectStore,
     ObjectStoreConfig,
@@ -33,14 +34,13 @@ from storage.object_store import (
     ObjectVersion,
     VersionPage,
 )
-from storage.policies import Folder, Listing, Scope
-from storage.tables import Epoch, UploadManifest
-from tests.integration.operator_view import until
-from tests.integration.processes import wait_until
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY
-from zipcast.calendar import EpochInterval
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY
+from tests.support.operator_view import until
+from tests.support.processes import wait_until
+from tests.support.store_settings import config
 from zipcast.clock import Clock, SystemClock
-from zipcast.hotkeys import Keypair
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.hotkeys import Keypair
 
 VERSIONS = 4
 INSTANTLY = timedelta(0)
@@ -140,17 +140,6 @@ class CrowdedStore(ObjectStore):
         if listing.prefix.endswith("epoch="):
             return [], None
         return [f"data/hotkey={Keypair.create_from_uri(f'//{n}').ss58_address}/" for n in range(24)], None
-
-
-def config(servers: Servers) -> ObjectStoreConfig:
-    environment = servers.s3_environment
-    return ObjectStoreConfig(
-        endpoint_url=environment["S3_ENDPOINT_URL"],
-        region=environment["S3_REGION"],
-        access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        secret_access_key=SecretStr(environment["AWS_SECRET_ACCESS_KEY"]),
-        role_arn=environment["S3_ROLE_ARN"],
-    )
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -356,7 +345,7 @@ async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_seal
     interval, keys = await two_miners(servers, database_url)
     deep, other = keys
     failing = FailingBelow(config(servers), prefixes_of(deep, interval.epoch_id)[broken])
-    monkeypatch.setattr(sealing, "log", lines := Lines())
+    monkeypatch.setattr(manifest_freezing, "log", lines := Lines())
     assert await sealer(servers, failing, database).seal_next()
     failing.close()
     assert await sealed_keys(database, interval.epoch_id, other) == keys[other]
@@ -400,7 +389,7 @@ async def test_a_listing_that_fails_for_less_than_a_minute_cuts_nobody(
 ):
     interval, keys = await two_miners(servers, database_url)
     failing = FailingBelow(config(servers), prefixes_of(next(iter(keys)), interval.epoch_id)[2:], times=3)
-    monkeypatch.setattr(sealing, "log", lines := Lines())
+    monkeypatch.setattr(manifest_freezing, "log", lines := Lines())
     assert await sealer(servers, failing, database).seal_next()
     failing.close()
     for hotkey, uploaded in keys.items():
@@ -498,6 +487,6 @@ async def test_more_than_the_sweep_reads_is_reported(
         await put(servers, f"data/hotkey={hotkey}/{number}.json", b"x")
     interval = await its_end(database_url, interval)
     monkeypatch.setattr(legacy_uploads, "MAX_SWEEP_PAGES", 1)
-    monkeypatch.setattr(sealing, "log", lines := Lines())
+    monkeypatch.setattr(manifest_freezing, "log", lines := Lines())
     assert await sealer(servers, store, database).seal_next()
     assert ("manifest_cut", hotkey) in lines.told

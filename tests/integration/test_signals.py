@@ -12,30 +12,31 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from broker_service.responder.changes import ChangeWatch
+from broker_service.responder.changed_uploads import ChangeWatch
+from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.sealing import Sealer
 from devstack.logins import login_url
 from devstack.servers import Servers
 from schedulers.signals import MAX_UPLOAD_ATTEMPTS, Signals
-from storage import honeypots, signal_evidence
-from storage.database import driver_of, open_engine
-from storage.object_store import (
+from storage.database import honeypots
+from storage.database import signals as signal_evidence
+from storage.database.engine import driver_of, open_engine
+from storage.database.refusals import Refusal, record_refusals
+from storage.database.statistics import read_statistics
+from storage.database.submissions import Standing, Submission, store
+from storage.database.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
+from storage.objects.policies import Folder, Scope
+from storage.objects.store import (
     Marker,
     ObjectStore,
     ObjectStoreConfig,
     ObjectStoreUnavailableError,
     VersionPage,
 )
-from storage.policies import Folder, Scope
-from storage.refusals import Refusal, record_refusals
-from storage.statistics import read_statistics
-from storage.submissions import Standing, Submission, store
-from storage.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
-from tests.integration.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.results_side import EXPECTED, ZIPCODES, ResultsSide, object_store_config
 from zipcast.clock import SystemClock
+from zipcast.protocol.calendar import EpochInterval
 
 LONG_AGO = timedelta(hours=-2)
 

@@ -1,5 +1,5 @@
 """Simulated weeks of four-hour epochs through the real scheduler, PostgreSQL and nats-server, in seconds.
-A year of all that needs no server is in tests/unit/test_year.py."""
+A year of all that needs no server is in tests/unit/schedulers/test_year.py."""
 
 import csv
 from datetime import UTC, datetime, timedelta
@@ -9,24 +9,24 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 
-from devstack.data import SAMPLE_ZIPCODES
-from schedulers.engine import EpochEngine
-from schedulers.prepare import Preparer
-from schedulers.publisher import Publisher
-from schedulers.stream import EpochStream
-from schedulers.timing import StartGate
-from storage import epochs
-from storage.data_age import read_data_now
-from storage.database import open_engine
-from storage.epochs import StoredEpoch
-from storage.tables import Epoch
-from storage.zipcode_import import import_zipcodes
-from tests.integration.plain_nats import PlainNats
-from tests.integration.scheduling import FIRST, SIGNER, TRUST, statuses
-from tests.integration.simulated_time import SimulatedClock
-from zipcast.calendar import EpochCalendar
-from zipcast.selection import SelectionSettings
-from zipcast.verification import Evidence, verify_epochs
+from devstack.first_data import SAMPLE_ZIPCODES
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.timing import StartGate
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
+from storage.database import epochs
+from storage.database.data_age import read_data_now
+from storage.database.engine import open_engine
+from storage.database.epochs import StoredEpoch
+from storage.database.tables import Epoch
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.plain_nats import PlainNats
+from tests.support.scheduling import FIRST, SIGNER, TRUST, statuses
+from tests.support.simulated_time import SimulatedClock
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.selection.model import SelectionSettings
+from zipcast.verification.epochs import Evidence, verify_epochs
 
 pytestmark = pytest.mark.long
 CALENDAR = EpochCalendar(4 * 3600)

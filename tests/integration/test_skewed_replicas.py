@@ -8,19 +8,19 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.process import end
-from schedulers.engine import EpochEngine
-from schedulers.prepare import Preparer
-from schedulers.publisher import Publisher
-from schedulers.stream import EpochStream
-from schedulers.timing import StartGate
-from tests.integration.plain_nats import PlainNats
-from tests.integration.processes import wait_until
-from tests.integration.record_and_stream import held
-from tests.integration.scheduling import FIRST, SIGNER, TRUST
-from zipcast.calendar import EpochCalendar
+from schedulers.epochs.loop import EpochEngine
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.timing import StartGate
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
+from service.lifecycle import end
+from tests.support.plain_nats import PlainNats
+from tests.support.processes import wait_until
+from tests.support.record_and_stream import held
+from tests.support.scheduling import FIRST, SIGNER, TRUST
 from zipcast.clock import SystemClock
-from zipcast.selection import SelectionSettings
+from zipcast.protocol.calendar import EpochCalendar
+from zipcast.selection.model import SelectionSettings
 
 pytestmark = pytest.mark.long
 CALENDAR = EpochCalendar(3)

@@ -2,9 +2,9 @@
 
 import httpx
 
-from tests.integration.operator_view import until
-from tests.integration.people import client
-from zipcast.ready import Ready
+from tests.support.operator_view import until
+from tests.support.people import client
+from zipcast.client.local_stack import Ready
 
 PATH = "/api/v1/zipcode-assignments/stats"
 

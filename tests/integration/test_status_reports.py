@@ -11,14 +11,14 @@ from sqlalchemy import select
 from broker_service.responder.batches import Batches
 from devstack.logins import login_url
 from devstack.servers import Servers
-from runtime.process import end
-from storage.database import open_pool
-from storage.submissions import Comparison, Standing, Submission, store
-from storage.tables import MinerSubmission
-from tests.integration.results_side import ResultsSide
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
+from service.lifecycle import end
+from storage.database.engine import open_pool
+from storage.database.submissions import Comparison, Standing, Submission, store
+from storage.database.tables import MinerSubmission
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.results_side import ResultsSide
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
 
 Replicas = list[Batches[Submission, Comparison]]
 

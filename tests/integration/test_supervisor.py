@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from devstack import keeper
+from devstack import kept_part
 from devstack.errors import PartFailedError
-from devstack.keeper import Event, PartDied, PartStarted
+from devstack.kept_part import Event, PartDied, PartStarted
 from devstack.part import Part
 from devstack.programs import inherited_environment
 from devstack.supervisor import Supervisor
-from tests.integration.processes import is_alive, wait_until
+from tests.support.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.long
 
@@ -144,8 +144,8 @@ async def test_stopping_while_a_part_starts_leaves_nothing(tmp_path, supervisor)
 async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(keeper, "MAX_LOG_BYTES", 10_000)
-    monkeypatch.setattr(keeper, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(kept_part, "MAX_LOG_BYTES", 10_000)
+    monkeypatch.setattr(kept_part, "_LOOK_SECONDS", 0.01)
     talk = (
         "import time; open('ready', 'w').close()\nwhile True: print('x' * 99, flush=True); time.sleep(0.001)"
     )
@@ -160,8 +160,8 @@ async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
 async def test_a_part_that_runs_and_cannot_recover_is_started_again(
     tmp_path: Path, supervisor: Supervisor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(keeper, "_LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(keeper, "_HOPELESS_SECONDS", 0.2)
+    monkeypatch.setattr(kept_part, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(kept_part, "_HOPELESS_SECONDS", 0.2)
     looks = iter([False, True, False])  # once ill and well again: left alone
     ill = True
 

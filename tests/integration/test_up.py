@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from devstack.programs import REPOSITORY
-from tests.integration.processes import is_alive, wait_until, working_below
-from zipcast.ready import Ready
+from tests.support.processes import is_alive, wait_until, working_below
+from zipcast.client.local_stack import Ready
 
 pytestmark = [
     pytest.mark.long,
@@ -29,7 +29,7 @@ class Running:
     @classmethod
     async def start(cls, state: Path) -> "Running":
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.integration.stand_in_stack", str(state)),
+            *(sys.executable, "-m", "tests.support.stand_in_stack", str(state)),
             cwd=REPOSITORY,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

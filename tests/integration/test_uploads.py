@@ -4,21 +4,17 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
-import boto3
 import httpx
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from sqlalchemy import select
 
-from storage.database import open_engine
-from storage.tables import CredentialIssuance
-from tests.integration.people import client, fresh_grant, keypair, read_sealed
-from zipcast.messages import S3Credentials
-from zipcast.ready import Ready
-from zipcast.uploads import UploadError, fetch, post_file
-
-CONTENT = b"listing,price\n" * 100
+from storage.database.engine import open_engine
+from storage.database.tables import CredentialIssuance
+from tests.support.people import client, fresh_grant, keypair, read_sealed
+from tests.support.uploads import CONTENT, s3_client
+from zipcast.client.local_stack import Ready
+from zipcast.client.transfers import UploadError, fetch, post_file
 
 
 @pytest.fixture
@@ -26,18 +22,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "listings.csv"
     path.write_bytes(CONTENT)
     return path
-
-
-def s3_client(credentials: S3Credentials):
-    return boto3.client(
-        "s3",
-        endpoint_url=credentials.endpoint,
-        region_name=credentials.region,
-        aws_access_key_id=credentials.access_key,
-        aws_secret_access_key=credentials.secret_key,
-        aws_session_token=credentials.session_token,
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
 
 
 async def test_a_miners_upload_is_read_by_a_validator_once_the_epoch_has_ended(ready: Ready, file: Path):

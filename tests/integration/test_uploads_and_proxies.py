@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from zipcast.http import ProxySettingsError, is_loopback
-from zipcast.uploads import TooLargeError, TooLateError, UploadError, download, fetch, post_file
+from zipcast.client.http import ProxySettingsError, is_loopback
+from zipcast.client.transfers import TooLargeError, TooLateError, UploadError, download, fetch, post_file
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 Answer = Callable[[], bytes]

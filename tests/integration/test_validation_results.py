@@ -11,11 +11,12 @@ import pytest_asyncio
 from sqlalchemy import func, insert, select
 
 from devstack.servers import Servers
-from runtime.epoch_results import EpochResultsReader
-from storage.registry import store_snapshot
-from storage.results import revealed_audit
-from storage.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
-from tests.integration.results_side import (
+from service.epoch_results import EpochResultsReader
+from storage.database.registry import store_snapshot
+from storage.database.results import revealed_audit
+from storage.database.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
+from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.results_side import (
     CONTENT,
     OTHERS,
     VALIDATORS,
@@ -27,11 +28,10 @@ from tests.integration.results_side import (
     ranked,
     stake_of,
 )
-from tests.unit.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.calendar import EpochInterval
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.hotkeys import Hotkey
-from zipcast.result_messages import ConsensusReply, ConsensusRequest, EpochResults
+from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, EpochResults
 
 THIRD = OTHERS[1]
 

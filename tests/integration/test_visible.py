@@ -15,7 +15,7 @@ from nats.errors import AuthorizationError
 from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.stack import Stack
-from tests.integration.operator_view import (
+from tests.support.operator_view import (
     PROCESSES,
     Internal,
     granted_folder,
@@ -23,12 +23,12 @@ from tests.integration.operator_view import (
     until,
     value,
 )
-from tests.integration.people import ask, client, keypair, raw_connection, signed_headers
-from tests.integration.unopened import unopened
-from zipcast import subjects
-from zipcast.hotkeys import Keypair, parse_hotkey
+from tests.support.people import ask, client, keypair, raw_connection, signed_headers
+from tests.support.unopened import unopened
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

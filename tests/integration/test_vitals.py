@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from devstack.servers import Servers
 from devstack.state import State
-from runtime import nats_connection
-from runtime.process import Lifecycle
-from storage.database import open_engine
-from storage.object_store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
-from tests.integration.processes import wait_until
+from service import nats_connection
+from service.lifecycle import Lifecycle
+from storage.database.engine import open_engine
+from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from tests.support.processes import wait_until
 
 # Nothing listens on the port "discard".
 NOWHERE = "127.0.0.1:9"

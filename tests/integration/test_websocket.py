@@ -3,11 +3,11 @@
 import nats.errors
 import pytest
 
-from tests.integration.people import keypair, trust_of
-from zipcast.client import ZipcastClient
-from zipcast.connection import InsecureServerError, Server
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
+from tests.support.people import keypair, trust_of
+from zipcast.client.client import ZipcastClient
+from zipcast.client.connection import InsecureServerError, Server
+from zipcast.client.local_stack import Ready
+from zipcast.protocol.hotkeys import Keypair
 
 
 async def test_a_miner_behind_a_strict_firewall_hears_epochs_and_asks_as_any_other(ready: Ready):

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from devstack.programs import REPOSITORY
-from zipcast.cli import app
+from zipcast.cli.app import app
 
 HEADER = "zipcode,state,recently_sold_listings,city,market_tier\n"
 GOOD = HEADER + "19901,DE,300,Dover,PREMIUM\n19958,DE,250,Lewes,\n"
@@ -228,7 +228,7 @@ async def test_a_database_without_tables_asks_for_a_migration(zipcast, servers, 
 async def test_progress_is_shown_to_a_terminal_only(database_url, write, terminal):
     ours, theirs = pty.openpty() if terminal else os.pipe()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", "from zipcast.cli import main; main()", "import", write(GOOD)),
+        *(sys.executable, "-c", "from zipcast.cli.app import main; main()", "import", write(GOOD)),
         cwd=REPOSITORY,
         env={**os.environ, "DATABASE_URL": database_url, "TERM": "xterm"},
         stdout=asyncio.subprocess.PIPE,

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storage.database import open_engine
-from storage.zipcode_import import import_zipcodes, load_pool
-from storage.zipcode_prefixes import states_of
-from storage.zipcode_rows import COLUMNS, Rejection
+from storage.database.engine import open_engine
+from storage.zipcode_files.importing import import_zipcodes, load_pool
+from storage.zipcode_files.prefixes import states_of
+from storage.zipcode_files.rows import COLUMNS, Rejection
 
 pytestmark = pytest.mark.long
 

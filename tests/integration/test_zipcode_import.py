@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from storage.database import open_engine
-from storage.tables import Zipcode, ZipcodeImport, ZipcodeRevision
-from storage.zipcode_import import (
+from storage.database.engine import open_engine
+from storage.database.tables import Zipcode, ZipcodeImport, ZipcodeRevision
+from storage.zipcode_files.importing import (
     ImportOptions,
     import_zipcodes,
     load_pool,
     lock_versions,
     newest_import_id,
 )
-from storage.zipcode_prefixes import states_of
-from storage.zipcode_rows import ImportFileError
+from storage.zipcode_files.prefixes import states_of
+from storage.zipcode_files.rows import ImportFileError
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "zipcodes.csv"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -7,17 +7,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from devstack.data import load_data
-from storage.database import open_engine
-from storage.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
-from storage.zipcode_import import import_zipcodes, load_pool
-from storage.zipcode_versions import (
+from devstack.first_data import load_data
+from storage.database.engine import open_engine
+from storage.database.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
+from storage.database.zipcode_versions import (
     find_version,
     list_revisions,
     list_versions,
     list_zipcodes,
     rebuild_version,
 )
+from storage.zipcode_files.importing import import_zipcodes, load_pool
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)

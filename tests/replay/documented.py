@@ -1,6 +1,7 @@
 """The whole selections of docs/protocol.md: read from the page, and made for it.
 
-`python -m tests.replay.documented` prints the block anew. Standard library and `zipcast.selection` only.
+`python -m tests.replay.documented` prints the block anew. Standard library and `zipcast.selection.select`
+only.
 """
 
 import json
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.replay.from_protocol import Row, replay
-from zipcast.selection import Candidate, MarketTier, PoolTooSmallError, SelectionSettings, select
+from zipcast.selection.model import Candidate, MarketTier, PoolTooSmallError, SelectionSettings
+from zipcast.selection.select import select
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
 HEADING = "\n### Whole selections\n"
@@ -87,7 +89,7 @@ def selected(
     start: str,
     honeypots: list[str] | None = None,
 ) -> Row:
-    """What `zipcast.selection` says, in the words of the page."""
+    """What `zipcast.selection.select` says, in the words of the page."""
     start_at = datetime.fromisoformat(start)
     try:
         chosen = select(candidates, settings, bytes.fromhex(draw_key), start_at, honeypots=honeypots)
@@ -114,7 +116,7 @@ def faults() -> list[str]:
             found.append(f"case {number}: the replay")
         ours = selected(candidates, settings_of(settings), page["drawKey"], page["start"], rules)
         if ours != {name: stated[name] for name in ours}:
-            found.append(f"case {number}: zipcast.selection")
+            found.append(f"case {number}: zipcast.selection.select")
     return found
 
 

@@ -1,7 +1,7 @@
 """Selections that must never change by a byte: past epochs were drawn by them.
 
 `python -m tests.replay.golden` compares them under any Python with nothing installed; `make check-pythons`
-does so under each that it is given. Standard library and `zipcast.selection` only.
+does so under each that it is given. Standard library and `zipcast.selection.select` only.
 """
 
 import hashlib
@@ -14,8 +14,9 @@ from typing import Any
 
 from tests.replay import documented
 from tests.replay.pools import START_AT, pool
-from zipcast.ranking import rank
-from zipcast.selection import PoolTooSmallError, Selection, SelectionSettings, select
+from zipcast.selection.model import PoolTooSmallError, Selection, SelectionSettings
+from zipcast.selection.ranking import rank
+from zipcast.selection.select import select
 
 GOLDEN = Path(__file__).parent / "golden.json"
 

@@ -3,7 +3,7 @@
 import hashlib
 from datetime import UTC, datetime, timedelta
 
-from zipcast.selection import Candidate, MarketTier
+from zipcast.selection.model import Candidate, MarketTier
 
 START_AT = datetime(2026, 11, 22, 4, tzinfo=UTC)
 STATES = ("PA", "NJ", "NY", "DE", "MD", "TX")

@@ -1,29 +1,21 @@
 """What was refused is on record, also when it was a single request."""
 
 import httpx
-import psycopg
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from runtime.refusals import RefusalTrail
-from storage.tables import RequestRefusal
+from access.refusal_log import RefusalTrail
+from storage.database.tables import RequestRefusal
 from tests.integration.conftest import database
-from tests.integration.operator_view import refused_folder, until
-from tests.integration.people import ask, keypair, raw_connection
+from tests.support.operator_view import refused_folder, until
+from tests.support.people import ask, keypair, raw_connection
+from tests.support.refused_requests import recorded
+from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
-from zipcast.messages import parse_error
+from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 __all__ = ["database"]
-
-
-async def recorded(ready: Ready, request_id: str) -> list[tuple[object, ...]]:
-    async with await psycopg.AsyncConnection.connect(ready.postgres) as connection:
-        rows = await connection.execute(
-            "select process, error, hotkey from request_refusals where request_id = %s", [request_id]
-        )
-        return await rows.fetchall()
 
 
 async def test_a_lone_refusal_of_the_bridge_is_written(ready: Ready, http: httpx.AsyncClient):

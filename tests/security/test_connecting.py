@@ -4,18 +4,16 @@ import base64
 import time
 
 import pytest
-from bittensor_core import CRYPTO_ED25519, ss58_decode, ss58_encode
+from bittensor_core import CRYPTO_ED25519
 
-from tests.integration.people import keypair
-from tests.security.raw_nats import raw_nats
-from zipcast import auth
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
+from tests.support.misspelled import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE, misspelled
+from tests.support.people import keypair
+from tests.support.raw_nats import raw_nats
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import commitments
+from zipcast.protocol.hotkeys import Keypair
 
 REFUSED = b"-ERR 'Authorization Violation'"
-ZERO_KEY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
-# R = 0 and s = 0 with the marker bit: passes for the zero key in every library.
-ZERO_SIGNATURE = bytes(63) + b"\x80"
 
 
 async def offer(ready: Ready, **offered: object) -> bytes:
@@ -33,7 +31,7 @@ async def nonce_signed(ready: Ready, named: str, signer: Keypair, **changed: obj
             "hotkey": named,
             "nonce": str(raw.info["nonce"]),
         } | changed
-        text = auth.connection_text(**given)  # type: ignore[arg-type]
+        text = commitments.connection_text(**given)  # type: ignore[arg-type]
         signature = base64.b64encode(signer.sign(text)).decode()
         return await raw.connect_as(auth_token=named, sig=signature)
 
@@ -43,7 +41,7 @@ def password(ready: Ready, signer: Keypair, *, ago: int = 0, audience: str = "lo
 
 
 def password_at(ready: Ready, signer: Keypair, at: int, audience: str = "loopback") -> dict[str, str]:
-    text = auth.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
+    text = commitments.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
     return {"user": signer.ss58_address, "pass": f"{at}.{signer.sign(text).hex()}"}
 
 
@@ -114,27 +112,6 @@ async def test_a_password_is_used_once_and_within_a_minute(ready: Ready):
     for ago in (70, -70, 10**9):
         assert REFUSED in await offer(ready, **password(ready, miner, ago=ago))
     assert REFUSED in await offer(ready, **password(ready, miner, ago=30, audience="nats.example.org"))
-
-
-def misspelled(address: str) -> dict[str, str]:
-    key = bytes(ss58_decode(address))
-    return {
-        "prefix 0": ss58_encode(key, 0),
-        "prefix 2": ss58_encode(key, 2),
-        "prefix 252": ss58_encode(key, 252),
-        "a wrong checksum": address[:-1] + ("a" if address[-1] != "a" else "b"),
-        "white space": f" {address}",
-        "a line end": f"{address}\n",
-        "hex": key.hex(),
-        "a wildcard": "*",
-        "everything": ">",
-        "two tokens": f"{address}.>",
-        "no text": "\ud800",
-        "nothing": "",
-    }
-
-
-MISSPELLED = tuple(misspelled("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"))
 
 
 @pytest.mark.parametrize("how", MISSPELLED)

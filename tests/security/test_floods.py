@@ -11,9 +11,7 @@ import pytest
 import pytest_asyncio
 
 from devstack.stack import Stack
-from tests.integration.operator_view import log_lines
-from tests.integration.people import keypair
-from tests.security.floods import (
+from tests.support.floods import (
     FALSE_PROOFS,
     FLOODS,
     KEPT_OUT_SECONDS,
@@ -23,7 +21,9 @@ from tests.security.floods import (
     honest_miners,
     watch_flood,
 )
-from tests.security.raw_nats import raw_nats
+from tests.support.operator_view import log_lines
+from tests.support.people import keypair
+from tests.support.raw_nats import raw_nats
 
 pytestmark = pytest.mark.long
 

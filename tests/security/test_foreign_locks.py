@@ -17,21 +17,21 @@ from sqlalchemy import func, select, text
 
 from devstack.logins import MOST_CONNECTIONS, ROLES, login_url
 from devstack.servers import Servers
-from schedulers.housekeeping import Housekeeping
-from schedulers.missed import record_missed
-from schedulers.opening import Opening
-from schedulers.publisher import Publisher
-from schedulers.registry.turn import ReaderTurn
+from schedulers.epochs.missed import record_missed
+from schedulers.epochs.opening import Opening
+from schedulers.epochs.timing import StartGate
+from schedulers.registry.lease import ReaderTurn
+from schedulers.retention import Housekeeping
 from schedulers.signals import Signals
-from schedulers.stream import EpochStream
-from schedulers.timing import StartGate
-from storage import epoch_changes, epochs
-from storage.database import open_engine
-from storage.housekeeping import Retention
-from storage.locks import Lease
-from storage.zipcode_import import import_zipcodes
-from tests.integration.plain_nats import PlainNats
-from tests.integration.scheduling import (
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
+from storage.database import epoch_changes, epochs
+from storage.database.engine import open_engine
+from storage.database.locks import Lease
+from storage.database.retention import Retention
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.plain_nats import PlainNats
+from tests.support.scheduling import (
     CALENDAR,
     TRUST,
     database_with_sample,

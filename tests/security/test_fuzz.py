@@ -19,19 +19,19 @@ from nats.aio.msg import Msg
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from runtime.http_server import ARRIVAL_SECONDS
-from tests.integration.operator_view import log_lines
-from tests.integration.people import ask, coldkey, keypair, legacy, raw_connection, signed_headers
-from tests.integration.processes import GENEROUS, wait_until
-from tests.security.malformed import chooser, http_case, nats_case
-from tests.security.raw_http import connected, statuses
-from tests.security.raw_nats import RawNats, proven
-from zipcast import auth, btauth, subjects
-from zipcast.errors import ERRORS
-from zipcast.hotkeys import Keypair, parse_hotkey
-from zipcast.messages import HEADER_ERROR
+from service.http_server import ARRIVAL_SECONDS
+from tests.support.malformed import chooser, http_case, nats_case
+from tests.support.operator_view import log_lines
+from tests.support.people import ask, coldkey, keypair, legacy, raw_connection, signed_headers
+from tests.support.processes import GENEROUS, wait_until
+from tests.support.raw_http import connected, statuses
+from tests.support.raw_nats import RawNats, proven
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth, commitments, subjects
+from zipcast.protocol.errors import ERRORS
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.base import HEADER_ERROR
 from zipcast.protocol.verbs import MINER_VERBS, Verb
-from zipcast.ready import Ready
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -85,7 +85,7 @@ class Fuzzer:
         return {"coldkey": self.coldkey, **legacy(self.attacker, commitment)}
 
     async def ask_well(self, http: httpx.AsyncClient, connection) -> None:
-        answer = await http.get(CURRENT, params=legacy(self.honest, auth.CURRENT_COMMITMENT))
+        answer = await http.get(CURRENT, params=legacy(self.honest, commitments.CURRENT_COMMITMENT))
         assert answer.status_code == 200, answer.text
         reply = await ask(self.ready, connection, self.honest, Verb.EPOCH_CURRENT, b"{}")
         assert b'"epochId"' in reply.data

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import select
 
 from devstack.logins import login_url
-from storage.data_age import read_data_now
-from storage.database import open_engine
-from storage.statistics import read_statistics
-from storage.tables import EpochHoneypots
-from storage.zipcode_import import import_zipcodes
-from tests.integration.scheduling import completed_epochs, database_with_sample, preparer
-from zipcast.honeypots import HoneypotSettings
+from storage.database.data_age import read_data_now
+from storage.database.engine import open_engine
+from storage.database.statistics import read_statistics
+from storage.database.tables import EpochHoneypots
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.scheduling import completed_epochs, database_with_sample, preparer
+from zipcast.selection.honeypots import HoneypotSettings
 
 FIRST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=12)
 

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import nats.errors
 import pytest
 
-from tests.integration.people import ask, keypair, quiet
-from zipcast.connection import InsecureServerError, Server, connect
+from tests.support.people import ask, keypair, quiet
+from zipcast.client.connection import InsecureServerError, Server, connect
+from zipcast.client.local_stack import Ready
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 
 @asynccontextmanager

@@ -13,22 +13,22 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from devstack.data import SAMPLE_ZIPCODES
+from devstack.first_data import SAMPLE_ZIPCODES
 from devstack.logins import ROLES, login_url
 from devstack.servers import Servers
-from runtime.database_rights import unfit
-from schedulers.housekeeping import Housekeeping
-from schedulers.missed import record_missed
+from schedulers.epochs.missed import record_missed
+from schedulers.retention import Housekeeping
 from schedulers.signals import Signals
-from storage import epoch_changes, epoch_health, history, honeypots
-from storage.database import open_engine
-from storage.housekeeping import Retention
-from storage.locks import Lease
-from storage.migrate import migrate
-from storage.statistics import read_statistics
-from storage.tables.base import Base
-from storage.zipcode_import import import_zipcodes
-from tests.integration.scheduling import open_all, preparer, upcoming
+from service.database_rights import unfit
+from storage.database import epoch_changes, epoch_health, history, honeypots
+from storage.database.engine import open_engine
+from storage.database.locks import Lease
+from storage.database.migrate import migrate
+from storage.database.retention import Retention
+from storage.database.statistics import read_statistics
+from storage.database.tables.base import Base
+from storage.zipcode_files.importing import import_zipcodes
+from tests.support.scheduling import open_all, preparer, upcoming
 from zipcast.clock import SystemClock
 
 # Each writes down who ran it. PostgreSQL prefers such signatures to its own wherever it may choose.

@@ -8,12 +8,12 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
-from runtime.http_server import ARRIVAL_SECONDS, MAX_CHUNKS, MAX_HEAD_BYTES
-from tests.integration.operator_view import granted_folder, log_lines, only_line
-from tests.integration.people import keypair
-from tests.security.raw_http import all_said, connected, http_request, statuses
-from zipcast import btauth
-from zipcast.ready import Ready
+from service.http_server import ARRIVAL_SECONDS, MAX_CHUNKS, MAX_HEAD_BYTES
+from tests.support.operator_view import granted_folder, log_lines, only_line
+from tests.support.people import keypair
+from tests.support.raw_http import all_said, connected, http_request, statuses
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth
 
 FOLDER = "/get-folder-access"
 SMUGGLED = b"GET /smuggled-canary HTTP/1.1\r\nHost: bridge\r\n\r\n"

@@ -15,13 +15,13 @@ from botocore.exceptions import ClientError
 
 from devstack.object_store import MINER_BUCKET, VALIDATOR_BUCKET, admin_client
 from devstack.servers import Servers
-from storage import policies
-from storage.checks.probing import client
-from storage.object_store import ObjectStore, PostForm
-from storage.policies import Scope
-from tests.integration.test_sealing import config
-from tests.unit.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey, public_key
+from storage.objects import policies
+from storage.objects.checks.probing import client
+from storage.objects.policies import Scope
+from storage.objects.store import ObjectStore, PostForm
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.store_settings import config
+from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey, public_key
 
 pytestmark = pytest.mark.long
 

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from tests.integration.people import keypair
-from tests.security.raw_nats import raw_nats
-from zipcast.hotkeys import Keypair
-from zipcast.ready import Ready
+from tests.support.people import keypair
+from tests.support.raw_nats import raw_nats
+from zipcast.client.local_stack import Ready
+from zipcast.protocol.hotkeys import Keypair
 
 FLOODERS = 40
 HONEST = 10

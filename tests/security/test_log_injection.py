@@ -7,14 +7,14 @@ import httpx
 import pytest
 
 from devstack.stack import Stack
-from tests.integration.operator_view import PROCESSES, log_lines
-from tests.integration.people import ask, keypair, legacy, raw_connection
-from tests.integration.test_folder_access import PATH, asked
-from tests.security.raw_http import all_said, http_request
-from tests.security.raw_nats import raw_nats
-from zipcast import auth
+from tests.support.folder_access import PATH, asked
+from tests.support.operator_view import PROCESSES, log_lines
+from tests.support.people import ask, keypair, legacy, raw_connection
+from tests.support.raw_http import all_said, http_request
+from tests.support.raw_nats import raw_nats
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import commitments
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 FORGED = '{"at": "x", "level": "error", "process": "responder", "action": "injected_line"}'
 TEXTS = {
@@ -38,7 +38,7 @@ async def test_every_line_stays_ours(ready: Ready, stack: Stack, http: httpx.Asy
     text = TEXTS[how]
     for field in ("hotkey", "signature", "timestamp", "coldkey", "expiry", "purpose", text):
         await http.post(PATH, content=json.dumps(asked(ready, "miner-8") | {field: text}).encode())
-    body = legacy(keypair(ready, "validator-1"), auth.VALIDATOR_UPLOAD_COMMITMENT)
+    body = legacy(keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT)
     for field in ("epochId", "purpose", "estimatedDataSizeMb", "hotkey"):
         content = json.dumps(body | {"epochId": "2020-01-01T00-00-00"} | {field: text}).encode()
         await http.post("/api/v1/s3-access/validator-upload", content=content)

@@ -3,14 +3,14 @@
 import pytest
 
 from devstack.stack import Stack
-from tests.integration.operator_view import log_lines
-from tests.integration.people import ask, keypair, raw_connection
-from tests.integration.processes import wait_until
-from tests.security.raw_nats import proven, publication
-from zipcast import subjects
-from zipcast.hotkeys import parse_hotkey
+from tests.support.operator_view import log_lines
+from tests.support.people import ask, keypair, raw_connection
+from tests.support.processes import wait_until
+from tests.support.raw_nats import proven, publication
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 HEADERS = {
     "no line end": b"NATS/1.0",

@@ -14,11 +14,11 @@ import pytest_asyncio
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from tests.integration.operator_view import until
-from tests.integration.people import keypair, quiet, raw_connection
-from tests.integration.processes import GENEROUS
-from tests.security.pending_epoch import TELLING_ZIPCODES, Pending, leaks, pending_epoch
-from tests.security.places import ROLES, Overheard, Places, look_everywhere
+from tests.support.operator_view import until
+from tests.support.pending_epoch import TELLING_ZIPCODES, Pending, leaks, pending_epoch
+from tests.support.people import keypair, quiet, raw_connection
+from tests.support.places import ROLES, Overheard, Places, look_everywhere
+from tests.support.processes import GENEROUS
 from zipcast.protocol.verbs import Verb
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.integration.operator_view import until
-from tests.integration.people import keypair
-from tests.integration.test_legacy_reads import STATUS, current, report, submission
-from tests.security.test_audit_trail import recorded
-from zipcast import btauth
-from zipcast.ready import Ready
+from tests.support.legacy_requests import STATUS, current, report, submission
+from tests.support.operator_view import until
+from tests.support.people import keypair
+from tests.support.refused_requests import recorded
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import btauth
 
 __all__ = ["current"]
 

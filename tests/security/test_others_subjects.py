@@ -5,14 +5,14 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from tests.integration.people import ask, keypair, quiet, raw_connection, signed_headers
-from tests.integration.processes import wait_until
-from tests.security.raw_nats import RawNats, proven, publication, raw_nats
-from zipcast import subjects
-from zipcast.connection import Server, connect
-from zipcast.hotkeys import parse_hotkey
+from tests.support.people import ask, keypair, quiet, raw_connection, signed_headers
+from tests.support.processes import wait_until
+from tests.support.raw_nats import RawNats, proven, publication, raw_nats
+from zipcast.client.connection import Server, connect
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 DENIED = b"Permissions Violation"
 

@@ -16,9 +16,9 @@ import pytest_asyncio
 
 from devstack.logins import login_url
 from devstack.servers import Servers
-from storage.pending_epochs import pending_epochs
-from tests.integration.scheduling import database_with_sample, open_all, preparer, upcoming
-from zipcast.honeypots import HoneypotSettings
+from storage.database.pending_epochs import pending_epochs
+from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
+from zipcast.selection.honeypots import HoneypotSettings
 
 READERS = ("responder", "http_bridge")
 # Tables that hold something of an epoch before it is opened or revealed.

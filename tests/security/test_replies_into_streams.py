@@ -4,15 +4,15 @@ request."""
 import pytest
 from pydantic import SecretStr
 
-from broker_service.callout.spent import SpentPasswords
+from broker_service.callout.used_passwords import SpentPasswords
 from devstack.stack import Stack
-from runtime import nats_connection
-from runtime.process import Lifecycle
-from schedulers.stream import EpochStream
-from tests.integration.people import client, keypair
-from tests.unit.fakes import MINER_HOTKEY
-from zipcast import subjects
-from zipcast.hotkeys import parse_hotkey
+from schedulers.stream.epoch_stream import EpochStream
+from service import nats_connection
+from service.lifecycle import Lifecycle
+from tests.support.fakes import MINER_HOTKEY
+from tests.support.people import client, keypair
+from zipcast.protocol import subjects
+from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.verbs import Verb
 
 REGISTRY_PART = "$KV.registry.snapshot.1.0"

@@ -15,13 +15,13 @@ import psycopg
 from nats.aio.client import Client
 
 from devstack.stack import Stack
-from tests.integration.people import ask, keypair, legacy, raw_connection
-from tests.integration.test_issuing import running
-from tests.integration.unopened import unopened
-from zipcast import auth
-from zipcast.calendar import EpochCalendar
+from tests.support.issuing import running
+from tests.support.people import ask, keypair, legacy, raw_connection
+from tests.support.unopened import unopened
+from zipcast.client.local_stack import Ready
+from zipcast.protocol import commitments
+from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.verbs import Verb
-from zipcast.ready import Ready
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 UPLOAD = "/api/v1/s3-access/validator-upload"
@@ -61,14 +61,14 @@ def questions(ready: Ready, http: httpx.AsyncClient, validator: Client) -> list[
         return question
 
     async def current(_: str) -> str:
-        return (await http.get(CURRENT, params=legacy(signer, auth.CURRENT_COMMITMENT))).text
+        return (await http.get(CURRENT, params=legacy(signer, commitments.CURRENT_COMMITMENT))).text
 
     async def upload(epoch_id: str) -> str:
-        body = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT) | {"epochId": epoch_id}
+        body = legacy(signer, commitments.VALIDATOR_UPLOAD_COMMITMENT) | {"epochId": epoch_id}
         return (await http.post(UPLOAD, json=body)).text
 
     async def assignment(epoch_id: str) -> str:
-        query = legacy(signer, auth.CURRENT_COMMITMENT)
+        query = legacy(signer, commitments.CURRENT_COMMITMENT)
         return (await http.get(f"/api/v1/zipcode-assignments/epoch/{epoch_id}", params=query)).text
 
     return [
@@ -118,7 +118,7 @@ async def test_a_pending_epoch_is_refused_in_the_words_for_one_that_never_was(
     upcoming = calendar.after(calendar.after(calendar.starting(current))).epoch_id
     signer, told, now = keypair(ready, "validator-1"), [], int(time.time())
     for n, epoch_id in enumerate((upcoming, "2099-01-01T00-00-00")):
-        identity = legacy(signer, auth.VALIDATOR_UPLOAD_COMMITMENT, timestamp=now - 70 - n)
+        identity = legacy(signer, commitments.VALIDATOR_UPLOAD_COMMITMENT, timestamp=now - 70 - n)
         body = identity | {"epochId": epoch_id}
         answer = await http.post(UPLOAD, json=body, headers={"X-Request-Id": "same"})
         told.append({k: v for k, v in answer.json().items() if k != "serverTime"})

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.simulation.country import every_zipcode, rules_for
-from tests.simulation.test_sample import CALENDAR, START_AT, rests_were_kept
-from zipcast.selection import Candidate
-from zipcast.simulation import simulate
+from tests.support.country import every_zipcode, rules_for
+from tests.support.sample_epochs import CALENDAR, START_AT, rests_were_kept
+from zipcast.selection.model import Candidate
+from zipcast.selection.simulation import simulate
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

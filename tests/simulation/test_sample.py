@@ -1,41 +1,27 @@
 """Many epochs over the sample pool, and thousands over pools where it is in doubt whether a subset fits."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 
-from tests.simulation.shares import eligible
-from tests.simulation.tight import tight_epochs
-from zipcast.calendar import EpochCalendar, parse_epoch_id
-from zipcast.cli.simulate import read_pool
-from zipcast.honeypots import HoneypotSettings
-from zipcast.ranking import state_shares
-from zipcast.selection import Candidate, SelectionSettings
-from zipcast.simulation import SimulatedEpoch, simulate
+from operator_cli.simulate import read_pool
+from tests.support.sample_epochs import CALENDAR, START_AT, rests_were_kept
+from tests.support.shares import eligible
+from tests.support.tight import tight_epochs
+from zipcast.selection.honeypots import HoneypotSettings
+from zipcast.selection.model import Candidate, SelectionSettings
+from zipcast.selection.ranking import state_shares
+from zipcast.selection.simulation import simulate
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 
 RULES = SelectionSettings()
-CALENDAR = EpochCalendar(4 * 3600)
-START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def pool() -> list[Candidate]:
     return eligible(read_pool(None), RULES)
-
-
-def rests_were_kept(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> bool:
-    last: dict[str, datetime] = {}
-    for epoch in epochs:
-        start_at = parse_epoch_id(epoch.epoch_id)
-        if any(start_at - last[zipcode] < settings.cooldown for zipcode in epoch.zipcodes if zipcode in last):
-            return False
-        last.update(dict.fromkeys(epoch.zipcodes, start_at))
-    return True
 
 
 @pytest.mark.parametrize("epochs", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.country import every_zipcode, rules_for
-from tests.simulation.shares import above_their_share, drawn_epochs, eligible, off_their_shares, too_far_off
-from zipcast.cli.simulate import read_pool
-from zipcast.selection import Candidate, MarketTier, SelectionSettings
+from operator_cli.simulate import read_pool
+from tests.support.country import every_zipcode, rules_for
+from tests.support.shares import above_their_share, drawn_epochs, eligible, off_their_shares, too_far_off
+from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
 

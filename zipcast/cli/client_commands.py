@@ -14,9 +14,9 @@ from rich.text import Text
 from zipcast.cli.command import command
 from zipcast.cli.console import err, out
 from zipcast.cli.session import Session
-from zipcast.client import ReceivedEpoch
-from zipcast.messages import EpochMessage
-from zipcast.uploads import post_file
+from zipcast.client.client import ReceivedEpoch
+from zipcast.client.transfers import post_file
+from zipcast.protocol.messages.epochs import EpochMessage
 
 
 @command

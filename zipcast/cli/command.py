@@ -13,13 +13,13 @@ from pydantic import ValidationError
 
 from zipcast.cli.console import fail
 from zipcast.cli.session import resolve
-from zipcast.connection import CertificateError, RefusedError
-from zipcast.envelope import EnvelopeError
-from zipcast.errors import ServiceError
-from zipcast.messages import first_fault
-from zipcast.ready import NotReadyError
-from zipcast.uploads import UploadError
-from zipcast.wallets import WalletError
+from zipcast.client.connection import CertificateError, RefusedError
+from zipcast.client.local_stack import NotReadyError
+from zipcast.client.transfers import UploadError
+from zipcast.client.wallets import WalletError
+from zipcast.protocol.envelope import EnvelopeError
+from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.messages.base import first_fault
 
 Work = Callable[..., Coroutine[Any, Any, None]]
 
@@ -28,11 +28,6 @@ def command(work: Work) -> Callable[..., None]:
     """Turn `work`, whose first parameter is a Session, into a command for typer. On the command line, that
     parameter is replaced by the options of `session.resolve`."""
     return with_options_of(resolve, work)
-
-
-def admin_command(work: Work) -> Callable[..., None]:
-    """Turn `work` into a command as `command` does, but use the local stack's admin by default."""
-    return with_options_of(resolve, work, local_wallets="admin_wallets")
 
 
 def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> Callable[..., None]:

@@ -1,7 +1,7 @@
 """Reads ended epochs from the bridge, from NATS, or from a file made by `zipcast epoch export`.
 
 It reads everything that the caller may see: with a validator's wallet, pools too. It verifies nothing;
-`zipcast.verification` does.
+`zipcast.verification.epochs` does.
 """
 
 import sys
@@ -14,8 +14,7 @@ from typing import Annotated, Protocol
 import typer
 from pydantic import ValidationError
 
-from zipcast import btauth
-from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.bridge_requests import HttpOption, address_of, get, get_page
 from zipcast.cli.console import echo
 from zipcast.cli.session import (
     DEFAULT_READY,
@@ -31,19 +30,20 @@ from zipcast.cli.session import (
     resolve,
     trust_of,
 )
-from zipcast.client import ZipcastClient
-from zipcast.envelope import Trust, UnverifiedEnvelope
-from zipcast.errors import ErrorCode, ServiceError
-from zipcast.history_messages import (
+from zipcast.client.client import ZipcastClient
+from zipcast.client.wallets import load_hotkey
+from zipcast.protocol import btauth
+from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
+from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.hotkeys import Signer
+from zipcast.protocol.messages.epochs import EpochMessage, Proof
+from zipcast.protocol.messages.history import (
     EndedEpoch,
     EndedEpochReply,
     ExportedEpoch,
     ExportedEpochs,
 )
-from zipcast.hotkeys import Signer
-from zipcast.messages import EpochMessage, Proof
-from zipcast.pool_messages import EpochPool, EpochPoolReply
-from zipcast.wallets import load_hotkey
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply
 
 FromOption = Annotated[
     str, typer.Option("--from", help="http, nats, or a file made by `zipcast epoch export`.")

@@ -9,19 +9,17 @@ import typer
 from pydantic import AliasPath, BaseModel, Field
 from rich.table import Table
 
-from zipcast.calendar import parse_epoch_id
-from zipcast.cli.bridge import HttpOption, address_of, get, get_page
+from zipcast.cli.bridge_requests import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
-from zipcast.cli.config import EnvFiles
 from zipcast.cli.console import echo, out, show_table
 from zipcast.cli.epoch_sources import Sourced, sourced
-from zipcast.cli.preview import show_preview
 from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
-from zipcast.envelope import UnverifiedEnvelope
-from zipcast.history_messages import EndedEpochReply, ExportedEpoch, ExportedEpochs
-from zipcast.private_files import write_private
-from zipcast.verification import CHECKS, Evidence, Finding, verify_epochs
+from zipcast.client.private_files import write_private
+from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.history import EndedEpochReply, ExportedEpoch, ExportedEpochs
+from zipcast.verification.epochs import CHECKS, Evidence, Finding, verify_epochs
 
 epochs_app = typer.Typer(
     no_args_is_help=True, help="Show, verify and export epochs that have ended; show the next one."
@@ -100,20 +98,8 @@ async def export(
 
 
 @epochs_app.command("next")
-def next_epoch(
-    preview: Annotated[
-        bool,
-        typer.Option("--preview", help="Show what it assigns. Needs the scheduler's settings and secrets."),
-    ] = False,
-    env_file: EnvFiles = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the preview as JSON.")] = False,
-    http: HttpOption = None,
-    ready: ReadyOption = DEFAULT_READY,
-) -> None:
-    """Show when the next epoch starts. With --preview, show what it assigns (for the operator only)."""
-    if preview:
-        show_preview(env_file, as_json=as_json)
-        return
+def next_epoch(http: HttpOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
+    """Show when the next epoch starts."""
     with reported():
         answer = get(address_of(http, ready), "/api/v1/zipcode-assignments/stats")
         told = _Statistics.model_validate_json(answer)

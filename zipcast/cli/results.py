@@ -8,7 +8,7 @@ from rich.table import Table
 from zipcast.cli.command import command
 from zipcast.cli.console import out, show_table
 from zipcast.cli.session import Session
-from zipcast.result_messages import Consensus, EpochResults, ToldReport
+from zipcast.protocol.messages.results import Consensus, EpochResults, ToldReport
 
 RAO_PER_ALPHA = 1_000_000_000
 

@@ -7,12 +7,11 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from zipcast.admin_client import AdminClient
-from zipcast.client import ZipcastClient
-from zipcast.envelope import Trust
-from zipcast.hotkeys import MalformedHotkeyError, parse_hotkey
-from zipcast.ready import NotReadyError, Ready
-from zipcast.wallets import load_hotkey, wallet_names
+from zipcast.client.client import ZipcastClient
+from zipcast.client.local_stack import NotReadyError, Ready
+from zipcast.client.wallets import load_hotkey, wallet_names
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair, MalformedHotkeyError, parse_hotkey
 
 DEFAULT_READY = Path(".devstack/ready.json")
 
@@ -46,13 +45,13 @@ class Session:
     wallet: str
     hotkey: str
 
-    def client(self) -> ZipcastClient:
-        """Return a client that is not connected yet. Raises WalletError and ValueError."""
-        return ZipcastClient(self.servers, load_hotkey(self.wallets, self.wallet, self.hotkey), self.trust)
+    def keypair(self) -> Keypair:
+        """Return the hotkey, read from its wallet. Raises WalletError."""
+        return load_hotkey(self.wallets, self.wallet, self.hotkey)
 
-    def admin(self) -> AdminClient:
-        """Return an admin's client that is not connected yet. Raises WalletError and ValueError."""
-        return AdminClient(self.servers, load_hotkey(self.wallets, self.wallet, self.hotkey), self.trust)
+    def client(self) -> ZipcastClient:
+        """Return a client that is not connected yet. Raises WalletError, ValueError."""
+        return ZipcastClient(self.servers, self.keypair(), self.trust)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,29 +5,30 @@ OpenAPI and AsyncAPI are derived from these entries. To add a verb, add an entry
 `broker_service.responder.handlers`, and a test.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
-from zipcast import admin_messages as admin
-from zipcast import auth
-from zipcast.assignment_messages import CurrentAssignmentReply, EpochAssignmentReply, RevealedEpochReply
-from zipcast.auth import API_WINDOW, GET_WINDOW, Window
-from zipcast.errors import ErrorCode as E
-from zipcast.legacy_messages import (
-    FolderAccessReply,
-    FolderAccessRequest,
-    MinerAccessReply,
-    MinerAccessRequest,
-    ValidatorAccessReply,
-    ValidatorAccessRequest,
+from zipcast.protocol.commitments import (
+    API_WINDOW,
+    CURRENT_COMMITMENT,
+    FOLDER_ACCESS_COMMITMENT,
+    GET_WINDOW,
+    MINER_ACCESS_COMMITMENT,
+    MINER_STATUS_COMMITMENT,
+    STATUS_COMMITMENT,
+    STREAM_COMMITMENT,
+    VALIDATION_COMMITMENT,
+    VALIDATOR_ACCESS_COMMITMENT,
+    VALIDATOR_UPLOAD_COMMITMENT,
+    Window,
 )
-from zipcast.messages import (
-    EmptyRequest,
-    EpochMessage,
+from zipcast.protocol.errors import ErrorCode as E
+from zipcast.protocol.messages import admin
+from zipcast.protocol.messages.access import (
     LegacyChoiceReply,
     LegacyChoiceRequest,
     MinerListReply,
@@ -38,11 +39,26 @@ from zipcast.messages import (
     ValidatorReadRequest,
     ValidatorUploadReply,
     ValidatorUploadRequest,
-    WireModel,
 )
-from zipcast.pool_messages import EpochPoolReply, EpochPoolRequest
-from zipcast.result_messages import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
-from zipcast.status_messages import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.messages.admin import AdminCommand
+from zipcast.protocol.messages.assignments import (
+    CurrentAssignmentReply,
+    EpochAssignmentReply,
+    RevealedEpochReply,
+)
+from zipcast.protocol.messages.base import EmptyRequest, WireModel
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.legacy import (
+    FolderAccessReply,
+    FolderAccessRequest,
+    MinerAccessReply,
+    MinerAccessRequest,
+    ValidatorAccessReply,
+    ValidatorAccessRequest,
+)
+from zipcast.protocol.messages.pools import EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
 
 
 class Verb(StrEnum):
@@ -181,7 +197,7 @@ _EPOCHS = {
         reply=EpochMessage,
         http_replies=(CurrentAssignmentReply,),
         http=HttpEndpoint("GET", f"{_ASSIGNMENTS}/current", is_forwarded=False),
-        commitments=(auth.CURRENT_COMMITMENT,),
+        commitments=(CURRENT_COMMITMENT,),
         limit=Limit("current", "limit_current_per_minute", _MINUTE),
         own_errors=frozenset({E.NO_CURRENT_EPOCH}),
     ),
@@ -204,7 +220,7 @@ _EPOCHS = {
         reply=EpochMessage,
         http=HttpEndpoint("GET", f"{_API}/epochs/stream", is_forwarded=False),
         over_nats=False,
-        commitments=(auth.STREAM_COMMITMENT,),
+        commitments=(STREAM_COMMITMENT,),
         limit=Limit("stream", "limit_current_per_minute", _MINUTE),
     ),
     Verb.EPOCH_VALIDATION: VerbSpec(
@@ -217,7 +233,7 @@ _EPOCHS = {
         http_replies=(EpochAssignmentReply, RevealedEpochReply),
         http=HttpEndpoint("GET", f"{_ASSIGNMENTS}/epoch/{{epoch_id}}", is_forwarded=False),
         over_nats=False,
-        commitments=(auth.VALIDATION_COMMITMENT,),
+        commitments=(VALIDATION_COMMITMENT,),
         limit=Limit("epoch", "limit_epoch_per_hour", _HOUR),
         own_errors=OF_AN_EPOCH | {E.ARCHIVED},
     ),
@@ -251,7 +267,7 @@ _UPLOADS = {
         reply=FolderAccessReply,
         http=HttpEndpoint("POST", "/get-folder-access", ignored_fields=("expiry",)),
         over_nats=False,
-        commitments=(auth.FOLDER_ACCESS_COMMITMENT,),
+        commitments=(FOLDER_ACCESS_COMMITMENT,),
         window=GET_WINDOW,
         names_coldkey=True,
         mints=True,
@@ -269,7 +285,7 @@ _UPLOADS = {
             f"{_API}/s3-access/validator-upload",
             ignored_fields=("purpose", "estimatedDataSizeMb", "retentionDays"),
         ),
-        commitments=(auth.VALIDATOR_UPLOAD_COMMITMENT,),
+        commitments=(VALIDATOR_UPLOAD_COMMITMENT,),
         mints=True,
         limit=Limit("validator-upload", "limit_upload_per_hour", _HOUR),
         own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE},
@@ -305,7 +321,7 @@ _READS = {
         reply=ValidatorAccessReply,
         http=HttpEndpoint("POST", "/get-validator-access"),
         over_nats=False,
-        commitments=(auth.VALIDATOR_ACCESS_COMMITMENT,),
+        commitments=(VALIDATOR_ACCESS_COMMITMENT,),
         window=GET_WINDOW,
         mints=True,
         limit=_READING,
@@ -318,7 +334,7 @@ _READS = {
         reply=MinerAccessReply,
         http=HttpEndpoint("POST", "/get-miner-specific-access"),
         over_nats=False,
-        commitments=(auth.MINER_ACCESS_COMMITMENT,),
+        commitments=(MINER_ACCESS_COMMITMENT,),
         window=GET_WINDOW,
         mints=True,
         limit=_READING,
@@ -332,7 +348,7 @@ _REPORTS = {
         request=StatusRequest,
         reply=StatusReply,
         http=HttpEndpoint("POST", f"{_ASSIGNMENTS}/status"),
-        commitments=(auth.STATUS_COMMITMENT, auth.MINER_STATUS_COMMITMENT),
+        commitments=(STATUS_COMMITMENT, MINER_STATUS_COMMITMENT),
         limit=Limit("status", "limit_status_per_hour", _HOUR),
         max_body_bytes=_STATUS_BYTES,
         own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NONCE_MISMATCH, E.REQUEST_REUSED},
@@ -454,3 +470,9 @@ MINER_VERBS = _over_nats(Asker.HOTKEY)
 VALIDATOR_VERBS = _over_nats(Asker.HOTKEY, Asker.VALIDATOR)
 ADMIN_VERBS = _over_nats(Asker.ADMIN)
 """Verbs of admins. Their subjects have a separate prefix."""
+
+# The verb of each admin command that a scheduler carries out, and the other way round.
+VERB_OF: Mapping[type[AdminCommand], Verb] = MappingProxyType(
+    {spec.request: verb for verb, spec in VERBS.items() if spec.request in get_args(AdminCommand)}  # type: ignore[misc]
+)
+COMMANDS: Mapping[Verb, type[AdminCommand]] = MappingProxyType({verb: kind for kind, verb in VERB_OF.items()})

@@ -1,4 +1,4 @@
--- The tables. Columns, constraints and their reasons: `storage/tables/`, which `make check` compares with these.
+-- The tables. Columns, constraints and their reasons: `storage/database/tables/`, which `make check` compares with these.
 
 create table zipcast.admin_commands (
     id uuid not null,

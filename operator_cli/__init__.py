@@ -1,0 +1,1 @@
+"""The operator's commands, which the distribution `zipcast-server` adds to `zipcast`."""

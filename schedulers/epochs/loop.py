@@ -1,0 +1,180 @@
+"""Runs the scheduler's loop, which handles the running epoch and then the next one, for ever.
+
+An epoch is prepared, published at its start, and completed after its end. Each step can be repeated, so after
+an error the loop starts over and does the remaining steps.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import nats.errors
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from schedulers.epochs import plan
+from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
+from schedulers.epochs.missed import record_missed
+from schedulers.epochs.opening import Opening
+from schedulers.epochs.preparation import EpochEndedError, Preparer
+from schedulers.epochs.timing import TOLERATED_OFFSET, StartGate, sleep_until
+from schedulers.metrics import SchedulerMetrics
+from schedulers.stream.publisher import Publisher
+from service import logs
+from service.correlation import concerning_epoch
+from storage.database import epoch_changes, epochs
+from storage.database.epochs import StoredEpoch, Timeline
+from zipcast.clock import Clock
+from zipcast.protocol.calendar import EpochInterval, preparation_lead
+
+log = logs.logger()
+
+RETRY_SECONDS = 0.25
+LONGEST_RETRY_SECONDS = 1.0
+# A step that takes longer waits for a server that is gone. It is cancelled, logged and repeated.
+STEP_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class EpochEngine:
+    preparer: Preparer
+    publisher: Publisher
+    gate: StartGate
+    clock: Clock
+    metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
+    faults: FaultPoints = NO_FAULTS
+    caught_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the running epoch is published, or there is no running epoch yet."""
+    failures: int = field(default=0)
+    failing: dict[str, str] = field(default_factory=dict)
+    """The tasks that fail at present, for the health page."""
+    opening: Opening = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opening = Opening(self.database, self.gate, self.clock, self.failing, self.faults)
+
+    @property
+    def database(self) -> AsyncEngine:
+        return self.preparer.database
+
+    async def run(self) -> None:
+        """Publish epochs until cancelled. After an error, log and count it, and continue."""
+        pause = RETRY_SECONDS
+        while True:
+            following: EpochInterval | None = None
+            try:
+                following = await self.catch_up()
+                self.caught_up.set()
+                self.failing.pop("epochs", None)
+                await self.next_epoch(following)
+            except Exception as error:
+                self.failures += 1
+                self.failing["epochs"] = type(error).__name__
+                self.metrics.step_failures.inc()
+                about = {} if following is None else {"epoch_id": following.epoch_id}
+                log.exception(
+                    "scheduler_step_failed", error=type(error).__name__, failures=self.failures, **about
+                )
+                await self.clock.sleep(pause)
+                pause = min(pause * 2, LONGEST_RETRY_SECONDS)
+            else:
+                pause = RETRY_SECONDS
+
+    async def catch_up(self) -> EpochInterval:
+        """Publish epochs that are due, complete ended ones, prepare the running one, and return the next
+        epoch."""
+        calendar = self.preparer.calendar
+        async with asyncio.timeout(STEP_SECONDS):
+            await self._open()
+            while True:
+                running = await self._bring_up_to_date()
+                timeline = await self._timeline()
+                # An epoch may have started in the meantime. Then there is more to do.
+                if plan.running_interval(calendar, timeline) == running:
+                    if running is not None:
+                        self.metrics.in_stream(running.start_at)
+                    return plan.next_interval(calendar, timeline)
+
+    async def _open(self) -> None:
+        """Make database and stream agree before new epochs are prepared. While the stream is unavailable,
+        epochs that are due are still prepared, because readers of the database see them."""
+        await self.opening.open_started(self.clock.now())
+        try:
+            await self.publisher.open()
+        except (nats.errors.Error, OSError):
+            await self._prepare_what_is_due()
+            raise
+
+    async def _prepare_what_is_due(self) -> None:
+        """Prepare the running epoch, and the next one if it is time for that."""
+        calendar = self.preparer.calendar
+        timeline = await self._timeline()
+        running = plan.running_interval(calendar, timeline)
+        if running is not None and timeline.running is None:
+            await self._prepare(running)
+            await self.opening.open_started(self.clock.now())
+            timeline = await self._timeline()
+        following = plan.next_interval(calendar, timeline)
+        if timeline.now >= following.start_at - preparation_lead(calendar.epoch_seconds):
+            await self._prepare(following)
+
+    async def _bring_up_to_date(self) -> EpochInterval | None:
+        """Do one pass over the epochs in the database. Return the epoch that was running at its beginning, if
+        any."""
+        timeline = await self._timeline()
+        # Publish prepared epochs first, so that they do not wait for an epoch that cannot be prepared.
+        await self._publish_due(timeline)
+        running = plan.running_interval(self.preparer.calendar, timeline)
+        if running is not None:
+            self.metrics.missed.inc(await record_missed(self.database, self.preparer, running))
+        if running is not None and timeline.running is None:
+            await self._prepare(running)
+            await self._publish_due(timeline)
+        return running
+
+    async def next_epoch(self, following: EpochInterval) -> None:
+        """Prepare the next epoch ahead of its start, and publish it at that instant."""
+        lead = preparation_lead(self.preparer.calendar.epoch_seconds)
+        await sleep_until(self.clock, following.start_at - lead)
+        with concerning_epoch(following.epoch_id):
+            stored = await self._prepare(following)
+            if stored is None:
+                return
+            offset = await self.gate.near(following.start_at)
+            stored = await self.publisher.in_force(stored)
+            await self.gate.open(following.start_at, offset)
+            async with asyncio.timeout(STEP_SECONDS):
+                await self.publisher.publish(stored)
+
+    async def _prepare(self, interval: EpochInterval) -> StoredEpoch | None:
+        """Prepare an epoch. Return None if it has ended in the meantime, so that it is missed."""
+        try:
+            async with asyncio.timeout(STEP_SECONDS):
+                return await self.preparer.prepare(interval)
+        except EpochEndedError:
+            log.error("epoch_ended_unprepared", epoch_id=interval.epoch_id)
+            return None
+
+    async def _publish_due(self, timeline: Timeline) -> None:
+        await self.opening.open_started(timeline.now)
+        await self.publisher.publish_due(timeline.now)
+        self.faults.reached(FaultPoint.BEFORE_COMPLETE)
+        async with self.database.begin() as connection:
+            completed = await epoch_changes.complete_ended(connection)
+            if completed:
+                self.faults.reached(FaultPoint.BEFORE_COMPLETE_COMMIT)
+        if completed:
+            self.faults.reached(FaultPoint.AFTER_COMPLETE)
+        for epoch_id in completed:
+            self.metrics.completed.inc()
+            log.info("epoch_completed", epoch_id=epoch_id)
+
+    async def _timeline(self) -> Timeline:
+        """Return the rows of epochs and the earlier time of both clocks, because an epoch starts only when
+        both clocks have reached its start."""
+        async with self.database.connect() as connection:
+            record_now, own_now = await epochs.database_now(connection), self.clock.now()
+            self.gate.note(record_now)
+            self.metrics.clock_offset(record_now - own_now)
+            if abs(record_now - own_now) > TOLERATED_OFFSET:
+                log.error("clock_offset", milliseconds=(record_now - own_now) / timedelta(milliseconds=1))
+            return await epochs.timeline(connection, min(record_now, own_now))

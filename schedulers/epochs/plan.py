@@ -1,0 +1,27 @@
+"""Computes which epoch runs now and which comes next, given the rows of the database. Pure.
+
+If the length of epochs is changed, prepared epochs keep their interval, and the new length applies from its
+first boundary after them. Epochs never overlap.
+"""
+
+from storage.database.epochs import Timeline
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
+
+
+def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval | None:
+    """Return the running epoch: the prepared one, otherwise that of the calendar. Return None if a prepared
+    epoch overlaps it."""
+    if timeline.running is not None:
+        return timeline.running
+    candidate = calendar.at(timeline.now)
+    blocked = timeline.frontier is not None and timeline.frontier > candidate.start_at
+    return None if blocked else candidate
+
+
+def next_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval:
+    """Return the next epoch: the prepared one, otherwise the calendar's first one after all prepared
+    epochs."""
+    if timeline.pending is not None:
+        return timeline.pending
+    free_from = max(timeline.now, timeline.frontier or timeline.now)
+    return calendar.first_from(free_from)

@@ -1,0 +1,80 @@
+"""Reads an epoch's pool from the database and chooses its zipcodes; decides the published counts of an
+import.
+
+The rules are in the pure modules `zipcast.selection.select`, `zipcast.selection.honeypots` and
+`zipcast.selection.false_counts`. An epoch's pool is the published data of its import, with the history that
+its inputs name. So the choice can be repeated at any time.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from storage.database import epochs, published_zipcodes
+from storage.database.candidates import load_real_candidates
+from storage.database.honeypots import DrawnHoneypot
+from storage.database.pending_epochs import assigned_while_pending
+from zipcast.selection import seeds
+from zipcast.selection.committed_inputs import SelectionInputs
+from zipcast.selection.false_counts import PublishedPool, publish
+from zipcast.selection.honeypots import Choice, HoneypotSettings
+from zipcast.selection.model import SelectionSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenEpoch:
+    """A choice, with the salts of the drawn honeypots."""
+
+    choice: Choice
+    drawn: tuple[DrawnHoneypot, ...]
+
+
+async def choose_epoch(
+    connection: AsyncConnection, inputs: SelectionInputs, seed: bytes, start_at: datetime
+) -> ChosenEpoch:
+    """Choose the zipcodes of an epoch. The result is the same at any time after the previous epoch was
+    prepared. Raises PoolTooSmallError."""
+    recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
+    recent |= await assigned_while_pending(connection, inputs.history_epoch_ids)
+    candidates = [one for one, _ in await published_zipcodes.load(connection, inputs.import_id, recent)]
+    secret = await published_zipcodes.secret_counts(connection, inputs.import_id)
+    real_listings = {zipcode: one.real_listings for zipcode, one in secret.items()}
+    # In a thread, because 42,000 candidates take a fifth of a second.
+    choice = await asyncio.to_thread(inputs.choose, candidates, real_listings, seed, start_at)
+    drawn = [
+        DrawnHoneypot(
+            one.zipcode,
+            one.real_listings,
+            one.published_listings,
+            secret[one.zipcode].salt,
+            discarded,
+            secret[one.zipcode].threshold,
+        )
+        for discarded, honeypots in ((False, choice.honeypots), (True, choice.discarded))
+        for one in honeypots
+    ]
+    return ChosenEpoch(choice, tuple(drawn))
+
+
+async def publish_import(
+    connection: AsyncConnection,
+    import_id: int,
+    settings: SelectionSettings,
+    honeypots: HoneypotSettings,
+    keys: seeds.ImportKeys,
+) -> None:
+    """Decide an import's published counts, unless that was done before. The caller must hold the lock for
+    preparing epochs."""
+    if await published_zipcodes.is_published(connection, import_id):
+        return
+    before = await published_zipcodes.load_before(connection, import_id)
+    zipcodes = await load_real_candidates(connection, import_id)
+
+    def decided() -> tuple[PublishedPool, dict[str, bytes]]:
+        pool = publish(zipcodes, before, settings, honeypots, keys.honeypots())
+        return pool, {one.zipcode: keys.salt(one.zipcode) for one in pool.candidates}
+
+    pool, salts = await asyncio.to_thread(decided)
+    await published_zipcodes.store(connection, import_id, pool, salts, honeypots.threshold)

@@ -1,0 +1,86 @@
+"""Defines the metrics that all processes have. Only the internal listener shows them.
+
+Metrics of one process are in that process's `metrics.py`. The help text of a metric is also its description
+in `docs/operations.md`; a test compares them. Labels have few values, which we define. They are never a
+hotkey, an address, or a fact about an epoch that has not started.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollector, ProcessCollector
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from service.current_epoch import CurrentEpoch
+from service.registry import RegistryView
+from zipcast.clock import Clock
+
+
+class ProcessMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.log_lines = Counter("zipcast_log_lines", "Log lines, by level.", ["level"], registry=registry)
+        self.database_errors = Counter(
+            "zipcast_database_errors", "Errors that PostgreSQL or its driver reported.", registry=registry
+        )
+        self.nats_connected = Gauge(
+            "zipcast_nats_connected",
+            "1 if the NATS connection of this user of nats.conf is up, otherwise 0.",
+            ["user"],
+            registry=registry,
+        )
+        self.nats_reconnects = Counter(
+            "zipcast_nats_reconnects",
+            "Number of times that a lost NATS connection was restored.",
+            ["user"],
+            registry=registry,
+        )
+
+    def count_errors_of(self, database: AsyncEngine) -> None:
+        """Count all errors of the engine, wherever they are handled."""
+
+        def count(_: object) -> None:
+            self.database_errors.inc()
+
+        event.listen(database.sync_engine, "handle_error", count)
+
+
+class RegistryMetrics:
+    """Metrics of the registry snapshot that this process uses."""
+
+    def __init__(self, registry: CollectorRegistry, view: RegistryView, clock: Clock) -> None:
+        def age() -> float:
+            held = view.age(clock.now())
+            return float("nan") if held is None else held.total_seconds()
+
+        def neurons() -> float:
+            return 0 if view.snapshot is None else len(view.snapshot.neurons)
+
+        _measured(
+            registry,
+            "zipcast_registry_age_seconds",
+            "Age of the registry snapshot that this process uses; NaN before the first.",
+            age,
+        )
+        _measured(registry, "zipcast_registry_neurons", "Number of neurons in that snapshot.", neurons)
+
+
+class CurrentEpochMetrics:
+    """Metrics of the running epoch in this process's memory."""
+
+    def __init__(self, registry: CollectorRegistry, current: CurrentEpoch) -> None:
+        def known() -> float:
+            return current.running_or_none() is not None
+
+        _measured(
+            registry,
+            "zipcast_running_epoch_known",
+            "1 if this process has the running epoch, otherwise 0.",
+            known,
+        )
+
+
+def _measured(registry: CollectorRegistry, name: str, meaning: str, measure: Callable[[], float]) -> None:
+    """Add a gauge whose value is measured when the metrics are read."""
+    Gauge(name, meaning, registry=registry).set_function(measure)

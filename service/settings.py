@@ -1,0 +1,281 @@
+"""Defines the base of every process's settings, which are read once from the environment, checked, and
+frozen.
+
+A variable is named like its field, in capitals. Errors never contain a value, because it may be a secret.
+`service.placeholder_values` finds values that production refuses.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.placeholder_values import objection
+from storage.database.engine import driver_arguments
+from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
+
+
+class EnvironmentSettings(BaseSettings):
+    """Reads settings from the environment. An empty variable counts as unset.
+
+    All settings classes must derive from this one; otherwise pydantic's own defaults would apply."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
+    own_prefix: ClassVar[str | None] = None
+    """Unknown variables with this prefix are refused, because they are probably misspelled."""
+
+
+InternalPort = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=65_535,
+        description="port of the internal listener (/metrics, /health); must not be public; 0: any free port",
+    ),
+]
+
+
+class ServiceSettings(EnvironmentSettings):
+    """Settings of all processes."""
+
+    nats_url: str = Field(
+        description="NATS servers, comma-separated", examples=["nats://127.0.0.1:4222"], min_length=1
+    )
+    bt_network: str = Field(
+        default="finney",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Bittensor network: finney, test or local",
+    )
+    net_uid: int = Field(default=46, ge=0, le=65535, description="netuid of the subnet")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="lowest level that is logged"
+    )
+    zipcast_environment: Literal["production", "development"] = Field(
+        default="production",
+        description="development or production; production refuses placeholders, published keys and other "
+        "unsafe values",
+        examples=["development"],
+    )
+    ready_file: Path | None = Field(default=None, description="file that exists while the process is ready")
+    internal_host: str = Field(
+        default="127.0.0.1", description="address of the internal listener; must not be public"
+    )
+    internal_port: InternalPort
+    """Each process has its own default."""
+
+    @model_validator(mode="after")
+    def _refuse_unsafe(self) -> Self:
+        if self.zipcast_environment == "production":
+            for name, secret in self._secrets():
+                if (reason := objection(secret)) is not None:
+                    raise ValueError(f"{name} {reason}; ZIPCAST_ENVIRONMENT=production refuses it")
+        return self
+
+    def _secrets(self) -> Iterator[tuple[str, str]]:
+        for field in type(self).model_fields:
+            value = getattr(self, field)
+            if isinstance(value, SecretStr) and value.get_secret_value():
+                text = value.get_secret_value()
+                secret = urlsplit(text).password if field == "database_url" else text
+                if secret is not None:
+                    yield field.upper(), secret
+
+
+class DatabaseSettings(EnvironmentSettings):
+    database_url: SecretStr = Field(
+        description="PostgreSQL URL as the provider shows it, including ?sslmode=require; its login must "
+        "be a member of this process's role"
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr) -> SecretStr:
+        driver_arguments(value.get_secret_value())
+        return value
+
+
+class ValidatorSettings(EnvironmentSettings):
+    validator_min_stake: int = Field(
+        default=1000, ge=0, description="alpha stake that a validator needs, besides a permit"
+    )
+
+
+class SignerSettings(EnvironmentSettings):
+    """The signers whose epochs are trusted, and to which requests must be addressed."""
+
+    zipcast_signers: str = Field(description="SS58 addresses of the service's signers, comma-separated")
+
+    @field_validator("zipcast_signers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        for address in value.split(","):
+            parse_hotkey(address)
+        return value
+
+    @property
+    def signers(self) -> frozenset[Hotkey]:
+        return frozenset(parse_hotkey(address) for address in self.zipcast_signers.split(","))
+
+
+class AdminSettings(EnvironmentSettings):
+    admin_hotkeys: str = Field(
+        default="",
+        description="SS58 addresses that may send admin requests, comma-separated, registered or not",
+    )
+
+    @field_validator("admin_hotkeys")
+    @classmethod
+    def _admins(cls, value: str) -> str:
+        for address in value.split(",") if value else ():
+            parse_hotkey(address)
+        return value
+
+    @property
+    def admins(self) -> frozenset[Hotkey]:
+        return frozenset(parse_hotkey(address) for address in self.admin_hotkeys.split(",") if address)
+
+
+DEFAULT_REGISTRY_MAX_AGE_HOURS = 24
+
+
+class RegistryAgeSettings(EnvironmentSettings):
+    registry_max_age_hours: float = Field(
+        default=DEFAULT_REGISTRY_MAX_AGE_HOURS,
+        gt=0,
+        le=24 * 365,
+        description="if the registry is older, no credentials are issued; epochs continue",
+    )
+
+    @property
+    def registry_max_age(self) -> timedelta:
+        return timedelta(hours=self.registry_max_age_hours)
+
+
+class EpochLengthSettings(EnvironmentSettings):
+    """The length of an epoch. EPOCH_DURATION_SECONDS, for tests and demonstrations, overrides
+    EPOCH_DURATION_HOURS."""
+
+    epoch_duration_hours: int = Field(
+        default=4, ge=1, le=24, description="length of an epoch in hours; must divide 24"
+    )
+    epoch_duration_seconds: int | None = Field(
+        default=None,
+        ge=2,
+        le=86_400,
+        description="length of an epoch in seconds, for tests; overrides the hours",
+    )
+
+    @property
+    def epoch_seconds(self) -> int:
+        return self.epoch_duration_seconds or self.epoch_duration_hours * 3600
+
+
+class LimitSettings(EpochLengthSettings):
+    """Limits of requests: per hotkey once its signature is verified, per address before."""
+
+    redis_url: SecretStr | None = Field(
+        default=None,
+        description="Redis or Valkey that shares counts between replicas; if empty, each process counts "
+        "alone",
+    )
+    daily_limit_per_miner: int = Field(
+        default=20, ge=1, description="folder accesses per miner and day; separately, as many s3.miner-upload"
+    )
+    daily_limit_per_validator: int = Field(
+        default=10_000,
+        ge=1,
+        description="s3.validator-read, s3.miner-list and legacy lists together, per validator and day",
+    )
+    total_daily_limit: int = Field(
+        default=200_000, ge=1, description="credential requests of all hotkeys per day"
+    )
+    limit_current_per_minute: int = Field(
+        default=10,
+        ge=1,
+        description="`current` per hotkey and minute; separately, as many openings of epochs/stream",
+    )
+    limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` per validator and hour")
+    limit_pool_per_hour: int = Field(default=1000, ge=1, description="pages of pools per validator and hour")
+    limit_status_per_hour: int = Field(
+        default=60,
+        ge=1,
+        description="status reports per hotkey and hour; separately, as many epoch.get and as many "
+        "auth.legacy",
+    )
+    limit_results_per_hour: int = Field(default=20, ge=1, description="reports per validator and hour")
+    limit_consensus_per_hour: int = Field(
+        default=120, ge=1, description="pages of results per validator and hour"
+    )
+    limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` per address and minute")
+    limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses per validator and hour")
+    limit_address_per_minute: int = Field(
+        default=1000, ge=1, description="requests per minute and address (IPv6: /64), over NATS per hotkey"
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        schemes = ("redis://", "rediss://", "valkey://", "valkeys://")
+        if value is not None and not value.get_secret_value().startswith(schemes):
+            raise ValueError(f"must start with one of {', '.join(schemes)}")
+        return value
+
+
+class DoorwaySettings(
+    ServiceSettings,
+    DatabaseSettings,
+    SignerSettings,
+    ValidatorSettings,
+    AdminSettings,
+    LimitSettings,
+    RegistryAgeSettings,
+):
+    """Settings that responder and bridge share."""
+
+
+Settings = TypeVar("Settings", bound=EnvironmentSettings)
+
+
+def load(settings_class: type[Settings]) -> Settings:
+    """Return the process's settings. If they are invalid, print one line that names the variable and the
+    rule, and exit with status 2."""
+    if (slip := unknown_name(settings_class, os.environ)) is not None:
+        _refuse(slip)
+    try:
+        return settings_class()
+    except ValidationError as error:
+        _refuse(first_rule(error))
+
+
+def unknown_name(settings_class: type[EnvironmentSettings], names: Iterable[str]) -> str | None:
+    """Return an error about the first unknown variable with the process's prefix, or None."""
+    if settings_class.own_prefix is None:
+        return None
+    known = [field.upper() for field in settings_class.model_fields]
+    for name in sorted(name.upper() for name in names):
+        if name.startswith(settings_class.own_prefix) and name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            return f"{name}: is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+    return None
+
+
+def first_rule(error: ValidationError) -> str:
+    """Return the first broken rule in one line, without the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    rule = first["msg"].removeprefix("Value error, ")
+    name = "_".join(str(part) for part in first["loc"][:1]).upper()
+    if first["type"] == "missing":
+        rule = "must be set"
+    return f"{name}: {rule}" if name else rule  # rules about several fields name them in their text
+
+
+def _refuse(line: str) -> NoReturn:
+    sys.stderr.write(f"{line}\n")
+    raise SystemExit(2)

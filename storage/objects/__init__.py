@@ -1,0 +1,1 @@
+"""The object store: policies, presigned addresses, sessions, and checks of a configured store."""

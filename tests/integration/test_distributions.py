@@ -1,0 +1,93 @@
+"""The two distributions: what each holds, and which commands there are with the clients' alone."""
+
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OPERATORS = (
+    "up",
+    "demo",
+    "import",
+    "migrate",
+    "simulate",
+    "issuances",
+    "s3",
+    "zipcodes",
+    "config",
+    "keys",
+    "admin",
+)
+
+
+def built(project: Path, folder: Path) -> zipfile.ZipFile:
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(folder),
+        str(project),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    return zipfile.ZipFile(wheel)
+
+
+@pytest.fixture(scope="module")
+def clients_alone(tmp_path_factory) -> Path:
+    """A folder of packages: all that is installed here, but of ours only the wheel for miners and
+    validators."""
+    folder = tmp_path_factory.mktemp("packages")
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if "zipcast" not in entry.name:
+            (folder / entry.name).symlink_to(entry)
+    with built(REPOSITORY, tmp_path_factory.mktemp("wheel")) as wheel:
+        wheel.extractall(folder)
+    return folder
+
+
+def test_the_clients_wheel_holds_nothing_of_the_service(clients_alone):
+    (metadata,) = clients_alone.glob("zipcast-*.dist-info")
+    lines = (metadata / "RECORD").read_text().splitlines()
+    assert {line.partition("/")[0] for line in lines} == {"zipcast", metadata.name}
+
+
+def test_with_the_clients_wheel_alone_the_command_has_no_command_of_the_operator(clients_alone, tmp_path):
+    def shown(*arguments: str) -> str:
+        program = "from zipcast.cli.app import main; main()"
+        # Without `site`, the checkout's own packages are not found.
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", program, *arguments, "--help"],
+            env={"PYTHONPATH": str(clients_alone), "COLUMNS": "200"},
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+    commands = {line.split()[1] for line in shown().splitlines() if line.startswith("│ ") and line[2] != " "}
+    assert {"watch", "current", "upload", "epoch"} <= commands
+    assert not commands & set(OPERATORS)
+    assert "preview" not in shown("epoch")
+
+
+def test_the_server_s_wheel_holds_what_it_is_said_to(tmp_path):
+    project = REPOSITORY / "packaging" / "server"
+    said = tomllib.loads((project / "pyproject.toml").read_text())
+    parts = said["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].values()
+    with built(project, tmp_path) as wheel:
+        held = wheel.namelist()
+    for part in parts:
+        assert any(name == part or name.startswith(f"{part}/") for name in held), part
+    assert not [name for name in held if name.endswith(".pyc")]
+    outside = [name for name in held if not name.startswith((*parts, "zipcast_server-"))]
+    assert outside == []

@@ -1,0 +1,34 @@
+"""A bridge that only describes itself, and its description."""
+
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+
+from access.rate_limits import Rules
+from http_bridge.app import Bridge, build
+from service.settings import LimitSettings
+from tests.support.fakes import FakeClock
+
+NOW = 1_795_320_000
+
+
+def application() -> FastAPI:
+    """With nothing behind its endpoints: none of them is asked."""
+    parts = {
+        "pipeline": SimpleNamespace(clock=FakeClock()),
+        "limits": SimpleNamespace(rules=Rules.of(LimitSettings())),
+        "health": None,
+    }
+    return build(cast(Bridge, SimpleNamespace(**parts)))
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    return application().openapi()
+
+
+def blocks(told: dict[str, Any], language: str) -> str:
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", told["info"]["description"], re.S))

@@ -1,0 +1,98 @@
+"""What is secret of a prepared epoch until its start, and how one would recognise it in what one is shown.
+
+Owns the judgement; where is looked is `places`'.
+"""
+
+import base64
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+import psycopg
+
+from tests.support.unopened import unopened
+
+# So many of its zipcodes close to each other are no coincidence, nor are fewer with no other zipcode between
+# them; a single one may be a port or a count. In the table of all zipcodes, one of about 100 is the epoch's.
+CLOSE_BYTES, TELLING_ZIPCODES, TELLING_ALONE = 1500, 8, 4
+_NUMBER = re.compile(rb"(?<![0-9.])[0-9]{5}(?![0-9])")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """`secrets` by what they are: hashes in hex, or the bytes themselves. `others`: the zipcodes that it does
+    not name."""
+
+    epoch_id: str
+    start_at: datetime
+    zipcodes: frozenset[bytes]
+    others: frozenset[bytes]
+    secrets: Mapping[str, bytes]
+
+
+async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) -> Pending | None:
+    """The prepared epoch, if it has so much time until its start."""
+    found = await unopened(record, seconds_left)
+    if found is None:
+        return None
+    query = "select inputs from epoch_inputs where epoch_id = %s"
+    row = await (await record.execute(query, [found.epoch_id])).fetchone()
+    if row is None:
+        return None
+    (inputs,) = row
+    named = {
+        "nonce": found.nonce,
+        "seed": found.seed,
+        "candidate pool hash": found.message["candidatePoolHash"],
+        "message hash": found.message_sha256,
+        "signature": found.signature,
+    }
+    secrets = {name: str(value).encode() for name, value in named.items()}
+    # The hash of the inputs is public: the epoch before commits to it. So is that of the seed.
+    secrets["inputs"] = bytes(inputs)
+    zipcodes = frozenset(zipcode.encode() for zipcode in found.zipcodes)
+    rows = await (await record.execute("select zipcode from zipcodes")).fetchall()
+    others = frozenset(zipcode.encode() for (zipcode,) in rows) - zipcodes
+    return Pending(found.epoch_id, found.start_at, zipcodes, others, secrets)
+
+
+def leaks(places: Mapping[str, bytes], pending: Pending) -> Iterator[str]:
+    """Where something of the epoch stands, and what."""
+    forms = {f"{name} {how}": form for name, value in pending.secrets.items() for how, form in _forms(value)}
+    for place, shown in places.items():
+        for what, form in forms.items():
+            if form in shown:
+                yield f"{place}: {what}"
+        if _tells_zipcodes(shown, pending):
+            yield f"{place}: zipcodes"
+
+
+def _tells_zipcodes(shown: bytes, pending: Pending) -> bool:
+    named = pending.zipcodes | pending.others
+    numbers = [(one.start(), one.group()) for one in _NUMBER.finditer(shown) if one.group() in named]
+    positions = [position for position, _ in numbers]
+    for number, (position, first) in enumerate(numbers):
+        if first not in pending.zipcodes:
+            continue
+        close = [zipcode for _, zipcode in numbers[number : bisect_right(positions, position + CLOSE_BYTES)]]
+        alone = set(takewhile(pending.zipcodes.__contains__, close))
+        if len(alone) >= TELLING_ALONE or len(pending.zipcodes.intersection(close)) >= TELLING_ZIPCODES:
+            return True
+    return False
+
+
+def _forms(value: bytes) -> Iterator[tuple[str, bytes]]:
+    """As it is, also within a longer text in base64, and a hash as its bytes, in capitals, and in base64."""
+    yield "as it is", value
+    for skipped in range(3):
+        # Where it begins in the text decides how it looks; what its neighbours have a part in is left out.
+        yield f"in a base64 text, {skipped}", base64.b64encode(bytes(skipped) + value)[4:-4]
+    if re.fullmatch(rb"[0-9a-f]{64,128}", value):
+        raw = bytes.fromhex(value.decode())
+        yield "in bytes", raw
+        yield "in capitals", value.upper()
+        yield "in base64", base64.b64encode(raw).rstrip(b"=")
+        yield "in base64url", base64.urlsafe_b64encode(raw).rstrip(b"=")

@@ -1,0 +1,88 @@
+"""NATS spoken byte by byte, as an attacker does whom no client library holds back."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from zipcast.client.local_stack import Ready
+from zipcast.protocol.commitments import connection_text
+from zipcast.protocol.hotkeys import Keypair
+
+PATIENCE_SECONDS = 5
+
+
+@dataclass(slots=True)
+class RawNats:
+    """One connection; `info` is what the server said first, its nonce among it."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    info: dict[str, object]
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def connect_as(self, **offered: object) -> bytes:
+        """Send CONNECT with these options; everything up to the answer to a PING, or to the end."""
+        options = {"verbose": False, "pedantic": False, "protocol": 1, "headers": True, **offered}
+        return await self.said(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
+
+    async def said(self, data: bytes) -> bytes:
+        """What the server says to `data` until it answers our PING or hangs up."""
+        heard = bytearray()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            try:
+                await self.send(data + b"PING\r\n")
+                while b"PONG\r\n" not in heard and (part := await self.reader.read(65536)):
+                    heard += part
+            except ConnectionError:
+                pass  # it hung up before it read all of it
+        return bytes(heard)
+
+    def proof(self, ready: Ready, signer: Keypair, audience: str = "loopback") -> dict[str, str]:
+        """The token and signature of that hotkey for this connection's nonce."""
+        text = connection_text(
+            ready.network, ready.netuid, audience, signer.ss58_address, str(self.info["nonce"])
+        )
+        return {"auth_token": signer.ss58_address, "sig": base64.b64encode(signer.sign(text)).decode()}
+
+
+@asynccontextmanager
+async def raw_nats(ready: Ready, source: str | None = None) -> AsyncIterator[RawNats]:
+    """Connected, not yet proven. `source`: the loopback address to come from."""
+    parts = urlsplit(ready.nats)
+    local = None if source is None else (source, 0)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=local)
+    try:
+        line = await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
+        yield RawNats(reader, writer, json.loads(line.removeprefix(b"INFO ")))
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def proven(ready: Ready, signer: Keypair) -> AsyncIterator[RawNats]:
+    """As a registered hotkey."""
+    async with raw_nats(ready) as raw:
+        answer = await raw.connect_as(**raw.proof(ready, signer))
+        assert b"PONG\r\n" in answer, answer
+        yield raw
+
+
+def publication(
+    subject: str, body: bytes, *, reply: bytes = b"", headers: Mapping[str, str] | bytes = b""
+) -> bytes:
+    """An HPUB, or a PUB where there are no headers; bytes go out as they are."""
+    if isinstance(headers, Mapping):
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        headers = b"NATS/1.0\r\n" + lines.encode("utf-8", "surrogateescape") + b"\r\n"
+    target = subject.encode() + (b" " + reply if reply else b"")
+    if not headers:
+        return b"PUB " + target + b" %d\r\n" % len(body) + body + b"\r\n"
+    size = b" %d %d\r\n" % (len(headers), len(headers) + len(body))
+    return b"HPUB " + target + size + headers + body + b"\r\n"

@@ -1,0 +1,116 @@
+"""A scheduler's parts on real servers, driven step by step by tests."""
+
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic import SecretStr
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from devstack.first_data import SAMPLE_ZIPCODES
+from devstack.servers import Servers
+from schedulers.epochs.preparation import Preparer
+from schedulers.epochs.seed_secrets import Secrets
+from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.publisher import Publisher
+from service import nats_connection
+from service.lifecycle import Lifecycle
+from storage.database import pending_epochs
+from storage.database.engine import open_engine
+from storage.database.tables import Epoch
+from storage.zipcode_files.importing import import_zipcodes
+from zipcast.protocol.calendar import EpochCalendar, EpochInterval
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.selection.model import SelectionSettings
+
+CALENDAR = EpochCalendar(3600)
+LONGEST_TEST = timedelta(minutes=5)  # pytest ends a test after that
+SIGNER = Keypair.create_from_uri("//Signer")
+TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), "local", 46)
+FIRST = Secrets("1", {"1": b"a" * 32})
+ROTATED = Secrets("2", {"1": b"a" * 32, "2": b"b" * 32})
+
+
+def upcoming(count: int) -> list[EpochInterval]:
+    """Return the next epochs, except one that would start while a slow test still works on it."""
+    interval, found = CALENDAR.at(datetime.now(UTC) + LONGEST_TEST), []
+    for _ in range(count):
+        interval = CALENDAR.after(interval)
+        found.append(interval)
+    return found
+
+
+def preparer(database: AsyncEngine, secrets: Secrets = FIRST, **settings: int) -> Preparer:
+    return Preparer(
+        database,
+        "local",
+        46,
+        CALENDAR,
+        SelectionSettings(**settings),
+        secrets,
+        SIGNER,  # type: ignore[arg-type]
+    )
+
+
+async def database_with_sample(url: str) -> AsyncEngine:
+    """With every fifth zipcode of the sample: enough for days of epochs, and imported in no time."""
+    database = open_engine(url, application_name="test")
+    header, *rows = SAMPLE_ZIPCODES.read_text().splitlines(keepends=True)
+    with tempfile.TemporaryDirectory() as folder:
+        part = Path(folder) / "zipcodes.csv"
+        part.write_text(header + "".join(rows[::5]))
+        await import_zipcodes(database, part, now=datetime.now(UTC))
+    return database
+
+
+async def completed_epochs(database: AsyncEngine, of: Preparer, first: datetime, count: int) -> list[str]:
+    """Real epochs of the past, made as they would have been then: signed, published, completed; their ids."""
+    interval, ids = CALENDAR.at(first), []
+    for _ in range(count):
+        async with database.begin() as connection:
+            prepared = await of.build(connection, interval)
+            await pending_epochs.insert_prepared(connection, prepared)
+            await pending_epochs.open_epoch(connection, interval.epoch_id)
+            done = {"status": "completed", "published_at": interval.start_at, "completed_at": interval.end_at}
+            await connection.execute(update(Epoch).where(Epoch.epoch_id == interval.epoch_id).values(done))
+        ids.append(interval.epoch_id)
+        interval = CALENDAR.after(interval)
+    return ids
+
+
+@dataclass
+class StreamSide:
+    """The publisher's view of NATS, as the service user `schedulers`."""
+
+    stream: EpochStream
+    publisher: Publisher
+
+    @classmethod
+    async def connect(cls, servers: Servers, database: AsyncEngine) -> "StreamSide":
+        seed = SecretStr(servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"])
+        life = Lifecycle(None)
+        connection = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
+        life.stop()
+        stream = EpochStream(connection.jetstream(timeout=2))
+        return cls(stream, Publisher(preparer(database), stream, TRUST))
+
+    async def close(self) -> None:
+        await self.stream._jetstream._nc.close()
+
+
+async def statuses(database: AsyncEngine) -> dict[str, str]:
+    """Of every epoch; one that has not been opened is `pending` too."""
+    async with database.connect() as connection:
+        unopened = await pending_epochs.pending_intervals(connection)
+        rows = await connection.execute(select(Epoch.epoch_id, Epoch.status))
+        return {interval.epoch_id: "pending" for interval in unopened} | dict(rows.all())
+
+
+async def open_all(database: AsyncEngine) -> None:
+    """As if every prepared epoch had started; moving it into the past is the caller's."""
+    async with database.begin() as connection:
+        for interval in await pending_epochs.pending_intervals(connection):
+            await pending_epochs.open_epoch(connection, interval.epoch_id)

@@ -1,0 +1,56 @@
+"""Signed epochs, one after the other, to be verified."""
+
+from datetime import timedelta
+
+from tests.contract.documents import epoch_message
+from tests.support.fakes import START_AT
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import format_epoch_id
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.selection import seeds
+from zipcast.verification.epochs import Evidence
+
+SECRET = b"s" * 32
+
+LENGTH = timedelta(hours=4)
+
+SIGNER = Keypair.create_from_uri("//Signer")
+TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), epoch_message().network, epoch_message().netuid)
+
+
+def seed_of(number: int) -> bytes:
+    return seeds.derive_seed(SECRET, TRUST.network, TRUST.netuid, name(number))
+
+
+def name(number: int) -> str:
+    return format_epoch_id(START_AT + number * LENGTH)
+
+
+def message(number: int, *, missed_before: int = 0) -> EpochMessage:
+    """The message of one epoch of a chain; so many epochs before it were missed."""
+    start, seed, previous = START_AT + number * LENGTH, seed_of(number), number - 1 - missed_before
+    base = epoch_message()
+    picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in base.zipcodes)
+    commitment = seeds.seed_commitment(seed)
+    return base.model_copy(
+        update={
+            "epoch_id": name(number),
+            "epoch_start": start,
+            "epoch_end": start + LENGTH,
+            "submission_deadline": start + LENGTH,
+            "nonce": seeds.derive_nonce(seed, name(number), int(start.timestamp()), picked),
+            "seed_commitment": commitment,
+            "target_listings": base.metadata.total_expected_listings,
+            "metadata": base.metadata.model_copy(update={"seed_commitment": commitment}),
+            "next_seed_commitment": seeds.seed_commitment(seed_of(number + 1)),
+            "previous_epoch_id": name(previous),
+            "revealed_seed": seed_of(previous).hex(),
+        }
+    )
+
+
+def signed(of: EpochMessage, signer: Keypair = SIGNER) -> Evidence:
+    number = round((of.epoch_start - START_AT) / LENGTH)
+    return Evidence(of.epoch_id, envelope.seal(of, signer), seed_of(number).hex())  # type: ignore[arg-type]

@@ -1,0 +1,38 @@
+"""Runs `run_up` with real servers and, for our own processes, programs that merely stay.
+
+python -m tests.support.stand_in_stack STATE
+"""
+
+import asyncio
+import sys
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from devstack.options import StackOptions
+from devstack.part import Part
+from devstack.services import Services
+from devstack.stack import Report, Stack
+from devstack.up import run_up
+from zipcast.cli.console import open_console
+
+STAY = """
+import os, pathlib, signal
+print("a stand-in", flush=True)
+pathlib.Path(os.environ["READY_FILE"]).touch()
+signal.sigwait([signal.SIGTERM])
+"""
+
+
+def stand_ins(services: Services) -> tuple[Part, ...]:
+    return tuple(replace(part, argv=(sys.executable, "-c", STAY)) for part in services.parts())
+
+
+def open_stack(options: StackOptions, report: Report) -> AbstractAsyncContextManager[Stack]:
+    return Stack.running(options, report, make_parts=stand_ins)
+
+
+if __name__ == "__main__":
+    sys.exit(
+        asyncio.run(run_up(StackOptions(state=Path(sys.argv[1])), open_console(), open_stack=open_stack))
+    )

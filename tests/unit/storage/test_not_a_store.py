@@ -1,0 +1,72 @@
+"""What answers in the object store's place: a proxy in words of its own, or a store that takes its time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from pydantic import SecretStr
+
+from storage.objects import policies
+from storage.objects.reading import LOOK_THREADS, ObjectReader
+from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY
+
+SCOPE = policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID)
+
+
+@asynccontextmanager
+async def answering(head: str, body: bytes = b"", *, after: float = 0) -> AsyncIterator[ObjectStoreConfig]:
+    """A server that says the same to everything."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            await asyncio.sleep(after)
+            writer.write(f"HTTP/1.1 {head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async with await asyncio.start_server(one, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield ObjectStoreConfig(
+            endpoint_url=f"http://127.0.0.1:{port}",
+            region="us-east-1",
+            access_key_id="key",
+            secret_access_key=SecretStr("secret"),
+            role_arn="arn:aws:iam::000000000000:role/test",
+            deadline_seconds=2,
+        )
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 429, 502, 503])
+async def test_an_answer_that_is_not_of_s3_is_a_store_that_does_not_answer(status: int) -> None:
+    told: list[None] = []
+    page = b"<!doctype html><p>upstream connect error"
+    async with answering(f"{status} Whatever\r\nContent-Type: text/html", page) as config:
+        store = ObjectStore(config, on_error=lambda: told.append(None))
+        with pytest.raises(ObjectStoreUnavailableError):
+            await store.session("{}", "a-name", 3600)
+        store.close()
+    assert told == [None]
+
+
+async def test_so_is_an_object_without_an_entity_tag() -> None:
+    async with answering("200 OK") as config:
+        reader = ObjectReader(config)
+        with pytest.raises(ObjectStoreUnavailableError):
+            await reader.look("miners", SCOPE.prefix + "a")
+        reader.close()
+
+
+async def test_waiting_for_a_turn_among_many_files_is_not_the_stores_fault() -> None:
+    """Together they take longer than one may, and none takes that long by itself."""
+    async with answering('200 OK\r\nETag: "e"', after=0.2) as config:
+        reader = ObjectReader(config)
+        keys = [f"{SCOPE.prefix}{number}" for number in range(LOOK_THREADS * 12)]
+        looks = await asyncio.gather(*(reader.look("miners", key) for key in keys))
+        assert [look.key for look in looks if look is not None] == keys
+        reader.close()

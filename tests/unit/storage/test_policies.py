@@ -1,0 +1,206 @@
+"""What an S3 credential may touch: one literal prefix, whatever it is asked for."""
+
+import json
+
+import pytest
+from bittensor_core import ss58_encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.objects import policies
+from storage.objects.policies import PolicyError, Scope
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
+from zipcast.protocol.hotkeys import Hotkey
+
+PREFIX = f"validators/{VALIDATOR_HOTKEY}/epoch={EPOCH_ID}/"
+HOSTILE = [
+    "*",
+    "?",
+    f"{MINER_HOTKEY[:-1]}*",
+    f"{MINER_HOTKEY[:-1]}?",
+    "${aws:username}",
+    "${*}",
+    "..",
+    "../" + MINER_HOTKEY,
+    f"{MINER_HOTKEY}/../{VALIDATOR_HOTKEY}",
+    f"{MINER_HOTKEY}/",
+    f"/{MINER_HOTKEY}",
+    f"{MINER_HOTKEY}//",
+    f" {MINER_HOTKEY}",
+    f"{MINER_HOTKEY} ",
+    f"{MINER_HOTKEY}\n",
+    f"{MINER_HOTKEY}\0",
+    f"{MINER_HOTKEY}%2F",
+    f'{MINER_HOTKEY}"',
+    MINER_HOTKEY.lower(),
+    MINER_HOTKEY.upper(),
+    MINER_HOTKEY.swapcase(),
+    ZERO_KEY,
+    "",
+]
+HOSTILE_IDS = [
+    "",
+    "*",
+    f"{EPOCH_ID[:-1]}*",
+    f"{EPOCH_ID[:-1]}?",
+    f"{EPOCH_ID}/",
+    f"{EPOCH_ID}/../x",
+    f"{EPOCH_ID} ",
+    f"{EPOCH_ID}\n",
+    "${aws:username}",
+    "2026-11-22t04-00-00",
+    "2026-11-22T04:00:00",
+    "２０２６-11-22T04-00-00",
+    "2026-13-22T04-00-00",
+]
+
+
+def statements(scope: Scope) -> list[dict[str, object]]:
+    read: list[dict[str, object]] = json.loads(policies.upload_session_policy(scope))["Statement"]
+    return read
+
+
+def test_scopes_are_the_folders_of_the_contract() -> None:
+    assert policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID) == Scope(
+        "miners", f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/"
+    )
+    assert policies.validator_scope("validators", VALIDATOR_HOTKEY, EPOCH_ID) == Scope("validators", PREFIX)
+
+
+@pytest.mark.parametrize("scope", [policies.miner_scope, policies.validator_scope])
+@pytest.mark.parametrize("hotkey", HOSTILE)
+def test_a_hostile_hotkey_never_reaches_a_document(scope, hotkey: str) -> None:
+    with pytest.raises(ValueError, match=r"address|checksum|prefix 42"):
+        scope("bucket", Hotkey(hotkey), EPOCH_ID)
+
+
+@pytest.mark.parametrize("scope", [policies.miner_scope, policies.validator_scope])
+@pytest.mark.parametrize("epoch_id", HOSTILE_IDS)
+def test_a_hostile_epoch_id_never_reaches_a_document(scope, epoch_id: str) -> None:
+    with pytest.raises(ValueError, match="an epoch id"):
+        scope("bucket", MINER_HOTKEY, epoch_id)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        *sorted({*HOSTILE} - {MINER_HOTKEY.lower()}),
+        "a" * 64,
+        "ab",
+        "a..b",
+        "-bucket",
+        "bucket-",
+        "Bucket",
+        "b/x",
+    ],
+)
+def test_a_bucket_is_a_plain_name(bad: str) -> None:
+    with pytest.raises(PolicyError, match="bucket must be"):
+        Scope(bad, PREFIX)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "/",
+        "data/",
+        "validators/",
+        "data//",
+        "data//x/",
+        "data/x//",
+        "data/x",
+        "/data/x/",
+        "other/x/",
+        "data/x/../y/",
+        "data/./",
+        "data/*/",
+        "data/x?/",
+        "data/${aws:username}/",
+        "data/x y/",
+        "data/x/\n",
+        "Data/x/",
+        "data/é/",
+        "data/x%2Fy/",
+        "data\\x/",
+    ],
+)
+def test_a_prefix_is_a_literal_path_below_data_or_validators(prefix: str) -> None:
+    with pytest.raises(PolicyError, match="prefix must be"):
+        Scope("bucket", prefix)
+
+
+@settings(max_examples=200)
+@given(st.text("data/vliors=-.*?${}: AZ09\n%é", max_size=24))
+def test_no_text_widens_a_scope(rest: str) -> None:
+    try:
+        scope = Scope("bucket", f"data/{rest}/")
+    except PolicyError:
+        return
+    # Its only wildcard is the one we append, and it begins at the folder that was named.
+    for statement in statements(scope):
+        assert str(statement["Resource"]).removesuffix("*").count("*") == 0
+    assert not set(scope.prefix) & set("*?${}. \n%")
+    assert "//" not in scope.prefix
+
+
+def test_a_session_policy_opens_exactly_one_prefix_of_one_bucket() -> None:
+    objects, listing = statements(Scope("validators", PREFIX))
+    assert objects["Effect"] == listing["Effect"] == "Allow"
+    assert objects["Resource"] == f"arn:aws:s3:::validators/{PREFIX}*"
+    assert set(objects["Action"]) == {
+        *("s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+    }
+    assert listing["Action"] == ["s3:ListBucket"]
+    assert listing["Resource"] == "arn:aws:s3:::validators"
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": f"{PREFIX}*"}}
+
+
+def test_a_reading_session_policy_opens_one_ended_epoch_of_every_miner_and_writes_nothing() -> None:
+    document = json.loads(policies.reading_session_policy("miners", EPOCH_ID))
+    objects, listing = document["Statement"]
+    pattern = f"data/hotkey=*/epoch={EPOCH_ID}/*"
+    assert objects["Resource"] == f"arn:aws:s3:::miners/{pattern}"
+    assert objects["Action"] == ["s3:GetObject", "s3:GetObjectVersion"]
+    assert listing["Action"] == ["s3:ListBucket", "s3:ListBucketVersions"]
+    assert listing["Resource"] == "arn:aws:s3:::miners"
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": pattern}}
+
+
+@pytest.mark.parametrize("epoch_id", ["", "*", "2026-11-22T04-00-0?", f"{EPOCH_ID}/*", "${aws:username}"])
+def test_only_an_epoch_id_enters_a_reading_session_policy(epoch_id: str) -> None:
+    with pytest.raises(ValueError, match="epoch id"):
+        policies.reading_session_policy("miners", epoch_id)
+    with pytest.raises(PolicyError, match="bucket"):
+        policies.reading_session_policy("miners/*", EPOCH_ID)
+
+
+@settings(max_examples=50)
+@given(st.binary(min_size=32, max_size=32).filter(any), st.text("ab.-", min_size=61, max_size=61))
+def test_the_longest_ids_stay_within_awss_limits(key: bytes, name: str) -> None:
+    hotkey = Hotkey(ss58_encode(key, 42))
+    bucket = f"a{name.replace('..', 'ab').replace('..', 'ab')}z"
+    scope = policies.validator_scope(bucket, hotkey, EPOCH_ID)
+    assert len(scope.bucket) == 63
+    assert len(policies.upload_session_policy(scope)) <= 2048
+    assert 2 <= len(policies.session_name(hotkey)) <= 64
+    assert set(policies.session_name(hotkey)) <= set(hotkey) | set("zipcast-")
+
+
+def test_a_policy_beyond_awss_limit_is_refused_rather_than_cut() -> None:
+    with pytest.raises(PolicyError, match="2,048"):
+        policies.upload_session_policy(Scope("bucket", f"data/{'x' * 1000}/"))
+
+
+def test_a_form_is_bound_to_prefix_size_and_every_field_it_carries() -> None:
+    fields, conditions = policies.upload_form(Scope("validators", PREFIX), {"epoch-id": EPOCH_ID})
+    assert fields == {
+        "acl": "private",
+        "x-amz-storage-class": "STANDARD",
+        "x-amz-meta-epoch-id": EPOCH_ID,
+    }
+    assert [c for c in conditions if isinstance(c, list)] == [
+        ["starts-with", "$key", PREFIX],
+        ["content-length-range", 1024, 5 * 1024**3],
+    ]
+    assert [c for c in conditions if isinstance(c, dict)] == [{name: v} for name, v in fields.items()]

@@ -1,0 +1,112 @@
+"""Provides the requests of miners and validators over NATS as methods, which need no state of a client.
+
+This module knows the request and reply of each verb, and reads long replies page by page.
+"""
+
+from zipcast.client.signed_requests import Requester
+from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.access import (
+    MinerListReply,
+    MinerListRequest,
+    MinerUploadReply,
+    MinerUploadRequest,
+    ValidatorReadReply,
+    ValidatorReadRequest,
+    ValidatorUploadReply,
+    ValidatorUploadRequest,
+)
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply, EpochPoolRequest
+from zipcast.protocol.messages.results import (
+    ConsensusReply,
+    ConsensusRequest,
+    EpochResults,
+    ResultsReply,
+    ResultsRequest,
+)
+from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.verbs import Verb
+
+
+class Requests:
+    """The requests of one hotkey. `ZipcastClient` also connects and receives epochs."""
+
+    _requester: Requester
+
+    async def miner_upload(self, epoch_id: str | None = None) -> MinerUploadReply:
+        """Request upload access to this miner's folder of one epoch. Raises ServiceError and
+        nats.errors.Error."""
+        request = MinerUploadRequest(epoch_id=epoch_id)
+        return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
+
+    async def report_status(self, report: StatusRequest) -> StatusReply:
+        """Report this miner's progress in an epoch; the last report counts. Raises ServiceError and
+        nats.errors.Error."""
+        return await self._requester.call(Verb.MINER_STATUS, report, StatusReply)
+
+    async def validator_upload(self, epoch_id: str, *, with_checksum: bool = False) -> ValidatorUploadReply:
+        """Request upload access to this validator's folder of one epoch. With `with_checksum`, the form must
+        be posted with the file's SHA-256. Raises ServiceError and nats.errors.Error."""
+        request = ValidatorUploadRequest(epoch_id=epoch_id, with_checksum=with_checksum)
+        return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
+
+    async def report_results(self, report: ResultsRequest) -> ResultsReply:
+        """Report this validator's results of an ended epoch. The report replaces an earlier one.
+
+        Raises ServiceError (FILE_MISMATCH if a file differs from the report) and nats.errors.Error."""
+        return await self._requester.call(Verb.VALIDATOR_RESULTS, report, ResultsReply)
+
+    async def results(self, epoch_id: str) -> EpochResults:
+        """Return the validators' reports on a revealed epoch and their consensus; before it is revealed, only
+        this validator's own report. Raises ServiceError, nats.errors.Error, and ValueError if the pages do
+        not end."""
+        pages: list[ConsensusReply] = []
+        offset: int | None = 0
+        while offset is not None:
+            request = ConsensusRequest(epoch_id=epoch_id, offset=offset)
+            pages.append(await self._requester.call(Verb.VALIDATOR_CONSENSUS, request, ConsensusReply))
+            offset = pages[-1].following(offset)
+        return EpochResults.of(pages)
+
+    async def validator_read(
+        self,
+        epoch_id: str,
+        miner_hotkey: str | None = None,
+        page_token: str | None = None,
+        *,
+        with_credentials: bool = False,
+    ) -> ValidatorReadReply:
+        """Return one page of an ended epoch's manifest: the uploads of one miner or of all miners. Raises
+        ServiceError and nats.errors.Error."""
+        request = ValidatorReadRequest(
+            epoch_id=epoch_id,
+            miner_hotkey=miner_hotkey,
+            page_token=page_token,
+            with_credentials=with_credentials,
+        )
+        return await self._requester.call(Verb.S3_VALIDATOR_READ, request, ValidatorReadReply)
+
+    async def miner_list(
+        self, epoch_id: str, miner_hotkey: str, start_after: str | None = None
+    ) -> MinerListReply:
+        """Return a presigned list of a miner's folder for an ended epoch, as it is now. Raises ServiceError
+        and nats.errors.Error."""
+        request = MinerListRequest(epoch_id=epoch_id, miner_hotkey=miner_hotkey, start_after=start_after)
+        return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
+
+    async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:
+        """Return an epoch that has started, as it was published and without verifying it. Raises
+        ServiceError, EnvelopeError and nats.errors.Error."""
+        request = EpochGetRequest(epoch_id=epoch_id)
+        message = await self._requester.ask(Verb.EPOCH_GET, request.to_bytes())
+        return UnverifiedEnvelope.from_headers(message.headers, message.data)
+
+    async def pool(self, epoch_id: str) -> EpochPool:
+        """Return the pool from which an epoch was selected, for validators, one epoch after its end. Raises
+        ServiceError, nats.errors.Error, and ValueError if the pages do not end."""
+        pages: list[EpochPoolReply] = []
+        after: str | None = None
+        while not pages or after is not None:
+            request = EpochPoolRequest(epoch_id=epoch_id, after=after)
+            pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply))
+            after = pages[-1].following(after)
+        return EpochPool.of(pages)

@@ -1,0 +1,1 @@
+"""Defines the messages between clients and the service, with one module per topic."""

@@ -1,0 +1,188 @@
+"""Wire models of requests for S3 access, and of their replies."""
+
+from typing import Annotated
+
+from pydantic import (
+    Field,
+    StrictBool,
+    StringConstraints,
+)
+
+from zipcast.protocol.messages.base import (
+    BucketName,
+    EpochId,
+    ExpiryTime,
+    HotkeyText,
+    KeyPrefix,
+    Success,
+    WireModel,
+    WireTime,
+)
+
+FormFields = Annotated[
+    dict[str, str],
+    Field(description="Form fields. Post them unchanged, before the file; `key` ends in `${filename}`."),
+]
+
+
+class MinerUploadRequest(WireModel):
+    """Request upload access for one epoch, by default the running one."""
+
+    epoch_id: EpochId | None = Field(
+        default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
+    )
+
+
+class MinerUploadReply(WireModel):
+    """A form that uploads below `prefix` until the epoch's deadline. `fields.key` ends in `${filename}`."""
+
+    success: Success = True
+    epoch_id: EpochId
+    bucket: BucketName
+    prefix: KeyPrefix
+    url: str = Field(description="URL to post the form to.", examples=["https://s3.example.org/miners"])
+    fields: FormFields
+    expires_at: ExpiryTime
+    min_bytes: int = Field(description="Minimum size of a file, bytes.", examples=[1024])
+    max_bytes: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
+    list_url: str = Field(description="Presigned ListObjectsV2 of the folder.")
+
+
+class ValidatorUploadRequest(WireModel):
+    """Request a validator's upload access for one epoch. With `with_checksum`, the form requires the field
+    `x-amz-checksum-sha256`, into which the client puts the file's SHA-256 in base64; the store verifies and
+    keeps it. Without it, the form is posted unchanged."""
+
+    epoch_id: EpochId
+    with_checksum: StrictBool = Field(
+        default=False,
+        description="Whether the form requires the file's SHA-256, which the store verifies and keeps.",
+    )
+
+
+class S3Credentials(WireModel):
+    """Temporary credentials that give access only to `prefix` in `bucket`, until `expiry`."""
+
+    access_key: str = Field(description="Access key id.")
+    secret_key: str = Field(description="Secret key.", examples=["secret"])
+    session_token: str = Field(description="Session token, to be sent with every request.")
+    bucket: BucketName
+    region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
+    endpoint: str | None = Field(description="URL of the object store; null for AWS.")
+    prefix: KeyPrefix
+    expiry: ExpiryTime
+
+
+class UploadGuidelines(WireModel):
+    max_file_size_mb: int = Field(description="Maximum size of a file, MB.", examples=[5120])
+    allowed_file_types: tuple[str, ...] = Field(description="Allowed file name extensions.")
+    required_metadata: tuple[str, ...] = Field(
+        description="Metadata that each upload must have; `fields` contains all of it."
+    )
+    folder_structure: str = Field(description="Pattern of a key.")
+    example_files: tuple[str, ...] = Field(description="Examples of file names.")
+
+
+class ValidatorUploadMetadata(WireModel):
+    folder_path: str = Field(description="Folder to which the form uploads.")
+    expires_at: ExpiryTime
+    max_file_size: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
+    supported_formats: tuple[str, ...] = Field(description="Supported file formats.")
+
+
+class ValidatorUploadReply(WireModel):
+    """A form for a validator's folder. `fields` contains every required value and can be posted unchanged."""
+
+    success: Success = True
+    message: str = Field(description="One sentence for a person.", examples=["Upload access granted."])
+    upload_url: str = Field(description="URL to post the form to; the store replies 204 on success.")
+    fields: FormFields
+    s3_credentials: S3Credentials | None = Field(
+        description="Temporary credentials; null if they were not requested or there is no STS."
+    )
+    upload_guidelines: UploadGuidelines = Field(description="Rules for uploads.")
+    metadata: ValidatorUploadMetadata = Field(description="Folder, expiry and limits of the form.")
+
+
+class LegacyChoiceRequest(WireModel):
+    """Accept or refuse legacy signatures for the sender's hotkey from now on. Refusing them is safer, because
+    legacy signatures do not cover the whole request."""
+
+    accepted: StrictBool = Field(description="Whether legacy signatures of the hotkey are accepted.")
+
+
+class LegacyChoiceReply(WireModel):
+    success: Success = True
+    hotkey: HotkeyText
+    accepted: bool = Field(description="Whether legacy signatures of the hotkey are accepted.")
+
+
+class ValidatorReadRequest(WireModel):
+    """Request one page of the uploads of an ended epoch, of one miner or of all. `page_token` is the
+    `next_page_token` of the previous page. With `with_credentials`, the reply has credentials that can read
+    all uploads of the epoch."""
+
+    epoch_id: EpochId
+    miner_hotkey: str | None = Field(
+        default=None, description="Miner whose uploads to list, SS58; null for all miners."
+    )
+    page_token: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
+        default=None, description="`nextPageToken` of the previous page."
+    )
+    with_credentials: StrictBool = Field(
+        default=False, description="Whether to return credentials that can read all uploads of the epoch."
+    )
+
+
+class ReadableObject(WireModel):
+    """One object of the epoch's manifest. `url` is a presigned GET of exactly this version."""
+
+    key: str = Field(description="Key of the object.")
+    size: int = Field(description="Bytes.", examples=[4096])
+    etag: str = Field(description="ETag of the object, without quotes.")
+    last_modified: WireTime = Field(description="When it was stored, UTC.")
+    version_id: str | None = Field(description="Version of the object; null without bucket versioning.")
+    url: str = Field(description="Presigned GET of exactly this version.")
+
+
+class ValidatorReadReply(WireModel):
+    """One page of the uploads of an ended epoch. `s3_credentials` are set if they were requested and the
+    provider has STS; they can read every version of all uploads of the epoch, but only the versions in
+    `objects` count."""
+
+    success: Success = True
+    epoch_id: EpochId
+    miner_hotkey: str | None = Field(description="Miner whose uploads are listed, SS58; null for all miners.")
+    objects: tuple[ReadableObject, ...] = Field(description="Uploaded objects, in the manifest's order.")
+    next_page_token: str | None = Field(
+        description="Pass it as `pageToken` for the next page; null on the last."
+    )
+    expires_at: ExpiryTime
+    s3_credentials: S3Credentials | None = Field(
+        default=None,
+        description="Temporary credentials; null if they were not requested or there is no STS.",
+    )
+
+
+ObjectKey = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class MinerListRequest(WireModel):
+    """List one miner's folder of an epoch that has ended, after the key `start_after`."""
+
+    epoch_id: EpochId
+    miner_hotkey: str = Field(description="Miner whose uploads are meant, SS58; null: all.")
+    start_after: ObjectKey | None = Field(default=None, description="Key after which the list begins.")
+
+
+class MinerListReply(WireModel):
+    """`url` is a presigned ListObjectsV2 of at most 1,000 keys. If it says IsTruncated, ask again with its
+    last key as `startAfter`."""
+
+    success: Success = True
+    epoch_id: EpochId
+    miner_hotkey: str = Field(description="Miner whose uploads are meant, SS58; null: all.")
+    bucket: BucketName
+    prefix: KeyPrefix
+    url: str = Field(description="Presigned ListObjectsV2 of at most 1,000 keys.")
+    expires_at: ExpiryTime

@@ -1,0 +1,1 @@
+"""Checks what was published: epochs, pools, and what validators agree on. Pure."""
