@@ -8,8 +8,8 @@
  6. role
  7. the hotkey's limit         (if the verb mints, together with 9, since a repetition is not charged)
     The verb's handler continues:
- 8. the epoch                  (`responder.upload_access`, `reading`, `listing`)
- 9. a row in the database      (`responder.issuing`)
+ 8. the epoch                  (`responder.upload_access`, `validator_reads`, `presigned_lists`)
+ 9. a row in the database      (`responder.issuance`)
 10. the credential             (`storage.objects.store`)
 
 Cheap checks come first. A request without a valid signature reveals nothing about a hotkey except whether it

@@ -55,7 +55,7 @@ class ReadyReply:
         headers = {"Cache-Control": cache_control}
         body = self.plain
         if self.gzipped is not None and accepts_gzip(request.headers.get("accept-encoding", "")):
-            # `front` adds the same header to plain replies.
+            # `middleware` adds the same header to plain replies.
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
             body = self.gzipped
         return Response(body, media_type="application/json", headers=headers)

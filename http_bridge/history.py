@@ -1,6 +1,6 @@
 """Answers `GET /api/v1/epochs` and `/api/v1/epochs/{id}` from the database, without NATS.
 
-`ready_replies` limits how many requests are processed at once.
+`cached_replies` limits how many requests are processed at once.
 """
 
 import re

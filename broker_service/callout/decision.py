@@ -20,7 +20,7 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
 # A password is `{unix time}.{hex signature}`. It is valid within this many seconds of the clock, and once
-# (`spent`).
+# (`used_passwords`).
 PASSWORD_WINDOW_SECONDS = 60
 _PASSWORD = re.compile(r"^([1-9][0-9]{0,10})\.([0-9a-f]{128})$")
 

@@ -1,7 +1,7 @@
 """Closes the connections of hotkeys that send too much, once a second, and blocks these hotkeys for some
 time.
 
-`flood_watch` decides which hotkeys send too much.
+`flood_detection` decides which hotkeys send too much.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Finds a miner's uploads whose path names no epoch. They belong to the epoch in which they were stored.
 
 The legacy form allows uploads anywhere in a miner's folder, and existing clients choose their own paths
-there. Keys below an `epoch=` folder are not searched here, because `sealing` reads these folders directly.
+there. Keys below an `epoch=` folder are not searched here, because `manifest_freezing` reads these folders
+directly.
 """
 
 from broker_service.responder.object_versions import Listed, keep_newest

@@ -1,6 +1,6 @@
 """Takes admins' commands from the database and has each carried out by one replica.
 
-It refuses commands that are too old, and stores failures. `admin_actions` carries out the commands. If a
+It refuses commands that are too old, and stores failures. `actions` carries out the commands. If a
 replica dies while working on a command, another one takes it; doing a command twice is harmless.
 """
 

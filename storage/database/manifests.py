@@ -1,6 +1,6 @@
 """Stores manifests: the uploads that count for an epoch, written once after its end and read by validators.
 
-`broker_service.responder.sealing` decides which objects belong to a manifest.
+`broker_service.responder.manifest_freezing` decides which objects belong to a manifest.
 """
 
 from collections.abc import Mapping, Sequence

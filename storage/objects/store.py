@@ -3,7 +3,7 @@ loop.
 
 Signing (`presigning`) takes 0.1 ms and needs no request, so it works even if the store is down. Requests to
 the store run in a few threads with a time limit, because boto3 blocks. `policies` makes the policy documents,
-and `object_reading` reads single objects.
+and `reading` reads single objects.
 """
 
 import asyncio

@@ -5,8 +5,8 @@
             grant = await client.miner_upload()
 
 This module decides when to request the running epoch, so that none is missed, and when the client ends.
-`requests` has the requests, `requester` signs them and reads errors, `keeper` reconnects, and `arrivals`
-decides which epochs to accept.
+`requests` has the requests, `signed_requests` signs them and reads errors, `reconnection` reconnects, and
+`received_epochs` decides which epochs to accept.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Verifies epochs that have ended, with the data that the caller may see. Pure.
 
 This module has the checks that everyone can make: signature, order, counts, seed, nonce, the chain of seeds,
-and whether the seed matches the commitment of the previous epoch. `pool_verification` has further checks for
+and whether the seed matches the commitment of the previous epoch. `pools` has further checks for
 validators. Findings also list the checks that could not be made.
 """
 
