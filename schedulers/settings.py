@@ -67,12 +67,6 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         default=20, ge=0, le=100, description="percentage of hotkeys that may be missing in a single reading"
     )
 
-    schedulers_fault_point_file: Path | None = Field(
-        default=None,
-        description="for tests of crashes: file that names the point at which the process kills itself "
-        "(schedulers/epochs/fault_points.py); production refuses it",
-    )
-
     epoch_retention_days: int = Field(
         default=30, ge=7, le=30, description="days until an ended epoch is archived and its details deleted"
     )
@@ -116,11 +110,6 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not contain ZIPCODE_SECRET_ID")
         if self.schedulers_registry_file is not None and self.bt_chain_endpoints:
             raise ValueError("set either SCHEDULERS_REGISTRY_FILE or BT_CHAIN_ENDPOINTS, not both")
-        if self.schedulers_fault_point_file is not None and self.zipcast_environment == "production":
-            raise ValueError(
-                "SCHEDULERS_FAULT_POINT_FILE makes the process kill itself; "
-                "ZIPCAST_ENVIRONMENT=production refuses it"
-            )
         if self.registry_confirm_seconds > self.registry_read_seconds:
             raise ValueError("REGISTRY_CONFIRM_SECONDS must not exceed REGISTRY_READ_SECONDS")
         if self.schedulers_next_signer is not None:

@@ -15,6 +15,8 @@ from devstack.options import StackOptions
 from devstack.servers import Servers
 from devstack.stack import Stack
 from devstack.state import State
+from tests.support.current_requests import CURRENT, current_query
+from tests.support.people import keypair
 from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
 
@@ -71,6 +73,12 @@ async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
     )
     async with Stack.running(options) as stack:
         yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def current(ready: Ready, http: httpx.AsyncClient) -> dict:
+    """The running epoch as a miner sees it."""
+    return (await http.get(CURRENT, params=current_query(keypair(ready, "miner-2")))).json()
 
 
 @pytest.fixture

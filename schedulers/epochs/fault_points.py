@@ -1,16 +1,11 @@
-"""Defines points in the scheduler's work at which a test can kill the process. Production refuses to use
-them.
+"""Names the points in the scheduler's work at which a test can interfere.
 
-A test writes the name of a point to the file that the setting `SCHEDULERS_FAULT_POINT_FILE` names. The first
-process that reaches this point removes the file and kills itself with SIGKILL. So exactly one of several
-replicas dies. docs/reliability.md shows the effect of each point.
+The process calls `reached` at each point, which does nothing outside tests. docs/reliability.md shows the
+effect of a kill at each point.
 """
 
-import os
-import signal
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from typing import Protocol
 
 
 class FaultPoint(StrEnum):
@@ -39,26 +34,15 @@ class FaultPoint(StrEnum):
     REBUILD_OPENED = "rebuild_opened"
 
 
-@dataclass(frozen=True, slots=True)
-class FaultPoints:
-    """Kills this process at the point that the file `armed` names. Does nothing if `armed` is None."""
+class FaultPoints(Protocol):
+    """Called by the process at each point."""
 
-    armed: Path | None = None
+    def reached(self, point: FaultPoint) -> None: ...
 
+
+class _NoFaults:
     def reached(self, point: FaultPoint) -> None:
-        """Kill this process if the file names this point and no other process was faster."""
-        if self.armed is not None and self._is_taken(self.armed, point):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    @staticmethod
-    def _is_taken(armed: Path, point: FaultPoint) -> bool:
-        try:
-            if armed.read_text() != point:
-                return False
-            armed.rename(armed.with_suffix(".reached"))
-        except FileNotFoundError:
-            return False
-        return True
+        """Do nothing."""
 
 
-NO_FAULTS = FaultPoints()
+NO_FAULTS: FaultPoints = _NoFaults()

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
+import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from openapi_spec_validator import validate
 
 from tests.contract.golden import golden
-from tests.support.described_bridge import NOW, blocks
+from tests.support.described_bridge import NOW, application, blocks
 from tests.support.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY
 from zipcast.protocol import btauth, commitments
 from zipcast.protocol.errors import ERRORS
@@ -47,6 +48,11 @@ SENT = {
     Verb.TARGET_OVERRIDE: "request-admin-target-override",
     Verb.CONNECTIONS_KICK: "request-admin-connections-kick",
 }
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    return application().openapi()
 
 
 def operations(told: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

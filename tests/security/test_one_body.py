@@ -7,14 +7,12 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from tests.support.legacy_requests import STATUS, current, report, submission
+from tests.support.legacy_requests import STATUS, report, submission
 from tests.support.operator_view import until
 from tests.support.people import keypair
 from tests.support.refused_requests import recorded
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth
-
-__all__ = ["current"]
 
 
 async def test_a_status_text_that_was_overheard_changes_nothing(

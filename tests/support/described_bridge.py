@@ -4,7 +4,6 @@ import re
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 from fastapi import FastAPI
 
 from access.rate_limits import Rules
@@ -23,11 +22,6 @@ def application() -> FastAPI:
         "health": None,
     }
     return build(cast(Bridge, SimpleNamespace(**parts)))
-
-
-@pytest.fixture(scope="module")
-def told() -> dict[str, Any]:
-    return application().openapi()
 
 
 def blocks(told: dict[str, Any], language: str) -> str:

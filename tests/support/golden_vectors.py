@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
 def vectors(heading: str) -> dict[str, Any]:

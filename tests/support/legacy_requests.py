@@ -1,23 +1,14 @@
 """Requests of legacy clients."""
 
-import httpx
-import pytest_asyncio
 from sqlalchemy import select
 
 from storage.database.engine import open_engine
 from storage.database.tables import MinerSubmission
-from tests.support.current_requests import CURRENT, current_query
 from tests.support.people import keypair, legacy
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import commitments
 
 STATUS = "/api/v1/zipcode-assignments/status"
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def current(ready: Ready, http: httpx.AsyncClient) -> dict:
-    """The running epoch as a miner sees it."""
-    return (await http.get(CURRENT, params=current_query(keypair(ready, "miner-2")))).json()
 
 
 def report(ready: Ready, current: dict, name: str = "miner-2", **changes: object) -> dict[str, object]:
