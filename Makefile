@@ -1,8 +1,7 @@
-# `make up` runs the whole system here; `make test` proves it. Needs Python 3.11+ with pip, make, git.
+# `make up` runs the whole system here; `make test` runs the tests. Needs Python 3.11+ with pip, make and git.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
-# pip must install into a folder of ours whatever its configuration says of users and environments, and uv must find
-# packages where pip does.
+# pip must install into our folder, whatever its configuration, and uv must use the same package indexes as pip.
 PIP := PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PYTHON) -m pip
 UV = $(shell $(PYTHON) devstack/uv_environment.py) .tools/bin/uv
 RUN := .venv/bin
@@ -16,8 +15,8 @@ env: .venv/.ready
 	$(PIP) install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --target .tools uv==$(UV_VERSION)
 	@touch $@
 
-# Bytecode is compiled here, once: several processes start at the same time under `make up`.
-.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml packaging/server/pyproject.toml
+# Compile bytecode once here, because under `make up` several processes start at the same time.
+.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml packaging/server/pyproject.toml packaging/server/hatch_build.py
 	@test -x $(RUN)/python || $(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(RUN)/python --require-hashes --compile-bytecode -r constraints.txt
 	$(UV) pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable . --editable packaging/server
@@ -29,16 +28,16 @@ up: env
 demo: env
 	@exec $(RUN)/zipcast demo
 
-# Two files at a time, each worker with servers of its own: most of the time is waiting for epochs.
+# Two files at a time, each worker with its own servers, because tests mostly wait for epochs.
 test: env
 	$(RUN)/python -m pytest -n 2 --dist loadfile -m "not long and not soak"
 
-# Outages, frozen parts and floods. These want the machine for themselves:
+# Outages, frozen parts and floods. These need the machine for themselves:
 ALONE := tests/faults/test_fault_driver.py tests/faults/test_crash_matrix.py tests/faults/test_frozen_parts.py \
   tests/faults/test_outages_over_a_start.py tests/integration/test_many_credentials.py tests/security/test_floods.py
-# Those without servers keep a processor busy each.
+# Tests without servers; each keeps a processor busy.
 PURE := tests/simulation tests/unit
-# Files that take minutes begin first, so that no worker is left alone with them at the end.
+# Files that take minutes start first, so that they do not run alone at the end.
 SLOW := tests/security/test_nothing_leaks.py tests/integration/test_simulated_time.py tests/faults/test_full_disk.py \
   tests/integration/test_sealing.py tests/integration/test_up.py tests/faults/test_killed_parts.py \
   tests/integration/test_callout.py tests/security/test_fuzz.py tests/contract/test_schemathesis.py
@@ -52,13 +51,13 @@ test-long: env test-browser
 schemathesis: env
 	$(RUN)/python -m pytest -m long tests/contract/test_schemathesis.py
 
-# Debian's Chromium, Node.js and PgBouncer, installed where they are missing; pictures are kept in .artefacts.
+# Uses Debian's Chromium, Node.js and PgBouncer, and installs missing ones. Screenshots are stored in .artefacts.
 test-browser: env
 	@test -x /usr/bin/chromium && test -x /usr/sbin/pgbouncer && command -v node >/dev/null || \
 	  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium nodejs pgbouncer >/dev/null; }
 	$(RUN)/python -m pytest -m long tests/browser
 
-# `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed is the same plan.
+# `make faults SEED=7 EPOCHS=100 FAULTS=40`: the same seed gives the same plan.
 SEED ?= 1
 EPOCHS ?= 100
 FAULTS ?= 40
@@ -73,7 +72,7 @@ soak: env
 	$(RUN)/python -m pytest -m soak tests/unit tests/simulation
 	$(RUN)/python -m tests.faults.driver --seed $(SEED) --epochs 1000 --faults 400
 
-# Selection under other Pythons, which need nothing installed: the same bytes, or it fails.
+# Checks that the selection gives the same bytes with other Python versions, which need no packages.
 PYTHONS ?= $(foreach minor,11 12 13 14,$(shell python3.$(minor) -c 'import sys; print(sys.executable)' 2>/dev/null))
 check-pythons:
 	@test $(words $(PYTHONS)) -ge 2 || { echo "too few: make check-pythons PYTHONS='python3.11 python3.13'"; exit 1; }
@@ -90,7 +89,7 @@ check: env
 COMPILE = $(UV) pip compile --quiet packaging/server/pyproject.toml --universal --python-version 3.11 \
   --generate-hashes --no-emit-package zipcast --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 LOCK = $(COMPILE) --extra devstack --group dev
-# The image's: the same versions, without what only tests and the local stack need.
+# The lock of the image: the same versions, without packages that only tests and the local stack need.
 LOCK_SERVER = $(COMPILE) --constraint
 
 # `make lock UPGRADE=1` also takes newer versions.
@@ -98,7 +97,7 @@ lock: .tools/.uv-$(UV_VERSION)
 	$(LOCK) $(if $(UPGRADE),--upgrade) --output-file constraints.txt
 	$(LOCK_SERVER) constraints.txt --output-file constraints-server.txt
 
-# The lock is current when resolving again, with its own pins preferred, changes nothing.
+# The lock is up to date if resolving again, with its pins preferred, changes nothing.
 check-lock: .tools/.uv-$(UV_VERSION)
 	@cp constraints.txt constraints-server.txt .tools/
 	@$(LOCK) --output-file .tools/constraints.txt

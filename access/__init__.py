@@ -1,1 +1,1 @@
-"""Access control: the checks that a request passes."""
+"""Checks every request: who sent it, and whether that hotkey may send it."""

@@ -1,7 +1,6 @@
-"""Wires together what responder and bridge share: registry, admins, opt-outs, running epoch, limits, refusal
-log.
+"""Builds what responder and bridge share: registry, admins, opt-outs, running epoch, limits and refusal log.
 
-From settings it makes a `Pipeline`, and the tasks that keep it up to date.
+From the settings it makes a `Pipeline`, and the tasks that keep the pipeline's data up to date.
 """
 
 import asyncio
@@ -30,7 +29,7 @@ from zipcast.protocol.subjects import EPOCH
 
 @dataclass(frozen=True, slots=True)
 class Doorway:
-    """One process's; `role` is the database role whose rights it may have."""
+    """The shared parts of one process. `role` is the database role whose rights the process may have."""
 
     settings: DoorwaySettings
     role: str
@@ -46,7 +45,7 @@ class Doorway:
 
     @classmethod
     def of(cls, settings: DoorwaySettings, name: str, life: Lifecycle, *, pool_size: int = 10) -> Self:
-        """`name`: of the process, `responder` or `bridge`. Connects to nothing yet."""
+        """Build the parts without connecting. `name` is the process's name, `responder` or `bridge`."""
         clock, vitals = SystemClock(), life.vitals
         url = settings.database_url.get_secret_value()
         database = open_engine(url, application_name=f"zipcast-{name}", pool_size=pool_size)
@@ -75,7 +74,8 @@ class Doorway:
         )
 
     async def has_safe_rights(self) -> bool:
-        """Check the database login. If it is not set up as it must be, end the process and return False."""
+        """Check the database login. If it has unsuitable rights or settings, end the process and return
+        False."""
         in_production = self.settings.zipcast_environment == "production"
         reader_of = self.role if in_production else None
         refusal = await database_rights.unfit(self.database, reader_of=reader_of)
@@ -84,8 +84,8 @@ class Doorway:
         return refusal is None
 
     async def follow(self, connection: Client) -> None:
-        """Read the present state, and follow it until the process ends. The connection need not be open yet:
-        the database has the state as well."""
+        """Read the present state, and follow it until the process ends. The connection need not be open yet,
+        because the database also has the state."""
         recall = recall_from(self.database, self.settings.bt_network, self.settings.net_uid)
         follower = RegistryFollower(connection.jetstream(timeout=2), self.registry, self.clock, recall)
         await asyncio.gather(follower.poll(), self.current.check(), self.opted_out.read())
@@ -95,10 +95,11 @@ class Doorway:
         self.life.spawn(self.refusals.run(), "refusals")
 
     async def hear(self, connection: Client) -> None:
-        """Learn of epochs as they start, from an open connection."""
+        """Subscribe to epochs on an open connection."""
         await connection.subscribe(EPOCH, cb=self.current.hear)
 
     async def close(self) -> None:
-        """Write the refusals that are left, after the process's tasks have ended, and close the database."""
+        """Write the remaining refusals and close the database. Call it after the process's tasks have
+        ended."""
         await self.refusals.write()
         await self.database.dispose()

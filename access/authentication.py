@@ -15,7 +15,7 @@ UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A `btauth/1` request for one of `receivers`."""
+    """A `btauth/1` request that must be addressed to one of `receivers`."""
 
     arrival: Arrival
     receivers: frozenset[Hotkey]
@@ -23,8 +23,10 @@ class SignedRequest:
 
     @classmethod
     def read(cls, arrival: Arrival, receivers: frozenset[Hotkey]) -> "SignedRequest":
-        """Read the signature's headers. Raises ServiceError(MALFORMED_AUTH | MALFORMED_HOTKEY), and
-        BAD_SIGNATURE if the subject belongs to another hotkey."""
+        """Read the headers of the signature.
+
+        Raises ServiceError(MALFORMED_AUTH | MALFORMED_HOTKEY), and BAD_SIGNATURE if the subject belongs to
+        another hotkey."""
         unverified = btauth.parse(arrival.headers)
         if arrival.owner not in {None, unverified.hotkey}:
             raise ServiceError(ErrorCode.BAD_SIGNATURE, "The subject belongs to another hotkey.")
@@ -43,16 +45,16 @@ class SignedRequest:
         arrival, nonce_ns = self.arrival, self.unverified.nonce_ns
         method, path = arrival.method_and_path
         if arrival.owner is None and not _is_endpoint_of(arrival.verb, method, path):
-            # The bridge may not turn a request for one endpoint into another one.
+            # Otherwise a hostile bridge could turn a request for one endpoint into a request for another.
             raise ServiceError(ErrorCode.BAD_SIGNATURE, "The request was signed for another endpoint.")
         btauth.verify(self.unverified, method=method, path=path, body=arrival.body, receivers=self.receivers)
-        # To the microsecond, so that two reports signed in one second have an order.
+        # Keep microseconds, so that two reports signed within one second have an order.
         signed_at = UNIX_EPOCH + timedelta(microseconds=nonce_ns // 1000)
         return Proof(f"btauth:{nonce_ns}", signed_at, digest(arrival.verb, arrival.body))
 
 
 def _is_endpoint_of(verb: Verb, method: str, target: str) -> bool:
-    """Return whether the verb is found at that method and target. A HEAD is answered as a GET."""
+    """Return whether the verb's endpoint has this method and target. HEAD counts as GET."""
     http = VERBS[verb].http
     if http is None or method not in {http.method, "HEAD" if http.method == "GET" else ""}:
         return False
@@ -64,5 +66,5 @@ def _is_endpoint_of(verb: Verb, method: str, target: str) -> bool:
 
 
 def digest(verb: Verb, body: bytes) -> str:
-    """Return the SHA-256, lower-case hex, that tells two bodies under one signed text apart."""
+    """Return a SHA-256 in lower-case hex, which distinguishes two bodies with the same signed text."""
     return hashlib.sha256(f"{verb}\n".encode() + body).hexdigest()

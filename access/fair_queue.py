@@ -1,6 +1,7 @@
-"""Serves the requests of several owners in turn, so that none waits behind all that another sent. No I/O.
+"""Serves the requests of several owners in turn, so that an owner with many requests does not delay others.
+No I/O.
 
-Owns the order and the bounds: how much of one owner may wait, and how much may be in work at once.
+This module decides the order of requests, and limits how many may wait and how many may be in work at once.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -12,7 +13,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """`waiting` and `bytes` are of all owners together, `…_of_one` of each."""
+    """The limits. `waiting` and `bytes` are for all owners together, `…_of_one` for each owner."""
 
     waiting: int
     waiting_of_one: int
@@ -32,7 +33,7 @@ class _Line(Generic[Item]):
 
 @dataclass(slots=True)
 class FairQueue(Generic[Item]):
-    """Owners take turns; one owner's items stay in order."""
+    """A queue in which owners take turns. The items of one owner stay in order."""
 
     bounds: Bounds
     _lines: OrderedDict[str, _Line[Item]] = field(default_factory=OrderedDict)
@@ -41,7 +42,7 @@ class FairQueue(Generic[Item]):
     _bytes: int = 0
 
     def put(self, owner: str, item: Item, size_bytes: int) -> bool:
-        """Queue the item; False if there is no room for it."""
+        """Queue the item. Return False if there is no room for it."""
         line = self._lines.get(owner) or _Line()
         bounds = self.bounds
         if (
@@ -59,8 +60,8 @@ class FairQueue(Generic[Item]):
         return True
 
     def take(self) -> tuple[str, Item] | None:
-        """Return the next owner and its oldest item, which counts as in work until `done`. Return None if
-        nothing may be worked on now."""
+        """Return the next owner and its oldest item, which counts as in work until `done` is called. Return
+        None if no item may be worked on now."""
         if self._in_work.total() >= self.bounds.at_once:
             return None
         for owner, line in self._lines.items():
@@ -69,7 +70,7 @@ class FairQueue(Generic[Item]):
         return None
 
     def done(self, owner: str) -> None:
-        """One item of the owner is no longer in work."""
+        """Note that one item of the owner is no longer in work."""
         self._in_work[owner] -= 1
         if self._in_work[owner] <= 0:
             del self._in_work[owner]

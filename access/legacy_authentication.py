@@ -1,7 +1,7 @@
 """Reads and verifies requests of legacy clients, which sign a short text instead of the request.
 
-The identity stands in the body, or in the query of a GET. `VERBS` says which texts count for which request;
-the fields that a text names are checked before they are put into it.
+The identity is in the body, or in the query of a GET. `VERBS` lists the accepted texts of each request.
+Fields are checked before they are put into a text.
 """
 
 import json
@@ -25,8 +25,7 @@ from zipcast.protocol.verbs import VERBS, Verb
 
 @dataclass(frozen=True, slots=True)
 class LegacyRequest:
-    """A request with the identity and the fields of a legacy client. The texts may have been signed by any
-    hotkey but those in `opted_out`."""
+    """A request with the identity and the fields of a legacy client. Hotkeys in `opted_out` cannot use it."""
 
     verb: Verb
     fields: Fields
@@ -36,13 +35,15 @@ class LegacyRequest:
 
     @classmethod
     def read(cls, arrival: Arrival, opted_out: Container[str]) -> "LegacyRequest":
-        """Read the identity and the texts that it may have signed. Raises ServiceError(MALFORMED_AUTH |
-        MALFORMED_REQUEST | MALFORMED_HOTKEY | MALFORMED_EPOCH_ID)."""
+        """Read the identity, and build the texts of which it may have signed one.
+
+        Raises ServiceError(MALFORMED_AUTH | MALFORMED_REQUEST | MALFORMED_HOTKEY | MALFORMED_EPOCH_ID)."""
         fields = parse_object(arrival.body) if arrival.query is None else arrival.query
         templates = VERBS[arrival.verb].commitments
         if not templates:
             raise ServiceError(
-                ErrorCode.MALFORMED_AUTH, f"This needs btauth/1: {btauth.HEADER_HOTKEY} is missing."
+                ErrorCode.MALFORMED_AUTH,
+                f"This request must be signed with btauth/1: the header {btauth.HEADER_HOTKEY} is missing.",
             )
         unverified = _identity(fields)
         texts = tuple(_filled(template, unverified, fields) for template in templates)
@@ -61,7 +62,7 @@ class LegacyRequest:
         hotkey, text = commitments.verify_commitment(self.unverified, self.texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
-        # Leave the signature out: signing the same text again gives another one.
+        # Do not include the signature, because signing the same text again gives another signature.
         asked = {name: value for name, value in self.fields.items() if name != "signature"}
         body = json.dumps(asked, sort_keys=True).encode()
         signed_at = datetime.fromtimestamp(self.unverified.timestamp, UTC)
@@ -91,7 +92,7 @@ _FIELDS_IN_TEXTS = {"epoch_id": named_epoch, "coldkey": named_coldkey, "miner_ho
 
 
 def _filled(template: str, unverified: UnverifiedCommitment, fields: Fields) -> str:
-    """Return the text that must have been signed."""
+    """Return the template with the request's values: the text that the client must have signed."""
     named = {name: read(fields) for name, read in _FIELDS_IN_TEXTS.items() if f"{{{name}}}" in template}
     return template.format(hotkey=unverified.hotkey, timestamp=unverified.timestamp, **named)
 

@@ -1,6 +1,6 @@
-"""Keeps the hotkeys for which no legacy commitment counts, read again every two seconds.
+"""Keeps the list of hotkeys that refuse legacy signatures, and reads it from the database every two seconds.
 
-While the database is away, the last reading stays in force.
+While the database is unavailable, the last list is used.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ EVERY_SECONDS = 2.0
 
 @dataclass(slots=True)
 class LegacyOptOuts:
-    """A container of hotkeys."""
+    """The hotkeys that refuse legacy signatures."""
 
     database: AsyncEngine
     clock: Clock
@@ -32,7 +32,7 @@ class LegacyOptOuts:
         return hotkey in self._hotkeys
 
     async def run(self) -> None:
-        """Read again and again until cancelled."""
+        """Read the list repeatedly until cancelled."""
         await poll(self.read, self.clock, EVERY_SECONDS)
 
     async def read(self) -> None:

@@ -1,18 +1,19 @@
-"""Checks every request in one order, whichever way it came.
+"""Checks every request in the same order, over NATS and over HTTP.
 
- 1. how much its sender sends      (the client's address over HTTP, before the request is read: `front.Guard`)
- 2. size and shape                 (`authentication`, `legacy_authentication`)
- 3. freshness
- 4. registered
+ 1. the sender's rate limit    (over HTTP per client address, before the request is read: `front.Guard`)
+ 2. size and form              (`authentication`, `legacy_authentication`)
+ 3. time of signing
+ 4. registration of the hotkey
  5. signature
  6. role
- 7. quota                          (of a verb that mints: together with 9, since a repetition is not charged)
-    then, in the verb's handler:
- 8. the epoch                      (`responder.uploads`, `reading`, `listing`)
- 9. the claim: a row is committed  (`responder.issuing`)
-10. the credential is made         (`storage.objects.store`)
+ 7. the hotkey's limit         (if the verb mints, together with 9, since a repetition is not charged)
+    The verb's handler continues:
+ 8. the epoch                  (`responder.upload_access`, `validator_reads`, `presigned_lists`)
+ 9. a row in the database      (`responder.issuance`)
+10. the credential             (`storage.objects.store`)
 
-Cheap checks come first, and nobody learns anything about a hotkey without its signature.
+Cheap checks come first. A request without a valid signature reveals nothing about a hotkey except whether it
+is registered, which is public.
 """
 
 from collections.abc import Container
@@ -34,8 +35,8 @@ MAX_HEADER_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The checks of one process. `receivers` are the hotkeys that a request may be addressed to; for hotkeys
-    in `opted_out` no legacy text counts; `admins` may send admin requests, registered or not."""
+    """The checks of one process. Requests must be addressed to one of `receivers`. Legacy texts of hotkeys in
+    `opted_out` are refused. `admins` may send admin requests, registered or not."""
 
     registry: RegistryView
     receivers: frozenset[Hotkey]
@@ -45,18 +46,18 @@ class Pipeline:
     admins: frozenset[Hotkey] = frozenset()
 
     async def admit(self, arrival: Arrival, *, charge: bool) -> Admission:
-        """Return who was proven to send the request. `charge`: charge its quota now; otherwise another
-        process does, or the handler.
+        """Check a request and return its verified sender. With `charge`, charge the request to the hotkey's
+        limit now; otherwise the handler or another process does that.
 
-        Raises ServiceError; VerifiedRefusalError once the signature was verified."""
+        Raises ServiceError; after the signature was verified, VerifiedRefusalError."""
         spec = VERBS[arrival.verb]
         if arrival.owner is not None:
-            # Only the owner can publish on the subject, so no other hotkey is charged.
+            # Only the owner can publish on the subject, so it is right to charge the owner.
             await self.limits.charge_sender(arrival.owner)
         _require_small(arrival, spec)
         unverified = self._read(arrival)
         unverified.require_fresh(self.clock.now())
-        if spec.who is not Asker.ADMIN:  # an admin is recognised by a valid signature alone
+        if spec.who is not Asker.ADMIN:  # for admins, a valid signature is enough
             self.registry.require_registered(unverified.hotkey)
         proof = unverified.verify()
         hotkey = unverified.hotkey
@@ -68,17 +69,19 @@ class Pipeline:
         return Admission(Caller(hotkey, role, arrival.request_id, arrival.source), proof, quota)
 
     def _read(self, arrival: Arrival) -> Unverified:
-        """A legacy identity counts over HTTP only, and only where no `btauth/1` header is given."""
+        """Read the identity. A legacy identity is accepted only over HTTP and without `btauth/1` headers."""
         if arrival.is_legacy:
             return LegacyRequest.read(arrival, self.opted_out)
         return SignedRequest.read(arrival, self.receivers)
 
     def _require_role(self, hotkey: Hotkey, spec: VerbSpec, arrival: Arrival) -> str:
-        """Return `miner`, `validator` or `admin`. Raises ServiceError(ADMIN_REQUIRED | VALIDATOR_REQUIRED |
-        COLDKEY_MISMATCH | NOT_REGISTERED | REGISTRY_UNAVAILABLE)."""
+        """Check that the hotkey may use the verb, and return `miner`, `validator` or `admin`.
+
+        Raises ServiceError(ADMIN_REQUIRED | VALIDATOR_REQUIRED | COLDKEY_MISMATCH | NOT_REGISTERED |
+        REGISTRY_UNAVAILABLE)."""
         if spec.who is Asker.ADMIN:
             if hotkey not in self.admins:
-                raise ServiceError(ErrorCode.ADMIN_REQUIRED, "This hotkey is no admin of the service.")
+                raise ServiceError(ErrorCode.ADMIN_REQUIRED, "This hotkey is not an admin of the service.")
             return "admin"
         neuron = self.registry.require_registered(hotkey)
         if spec.names_coldkey and neuron.coldkey != named_coldkey(parse_object(arrival.body)):
@@ -93,6 +96,10 @@ class Pipeline:
 def _require_small(arrival: Arrival, spec: VerbSpec) -> None:
     """Check the size of headers and body. Raises ServiceError(PAYLOAD_TOO_LARGE)."""
     if sum(len(name) + len(value) for name, value in arrival.headers.items()) > MAX_HEADER_BYTES:
-        raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"Headers hold at most {MAX_HEADER_BYTES} bytes.")
+        raise ServiceError(
+            ErrorCode.PAYLOAD_TOO_LARGE, f"Headers must have at most {MAX_HEADER_BYTES} bytes."
+        )
     if len(arrival.body) > spec.max_body_bytes:
-        raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"A body holds at most {spec.max_body_bytes} bytes.")
+        raise ServiceError(
+            ErrorCode.PAYLOAD_TOO_LARGE, f"The body must have at most {spec.max_body_bytes} bytes."
+        )

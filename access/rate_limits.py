@@ -1,7 +1,7 @@
-"""Limits requests: the rules, and how they are counted.
+"""Limits requests: it has the rules and counts the requests.
 
-Where several replicas count together, the `limits` library counts in Redis or Valkey. Without that store, and
-while it is away, this process counts in its own memory.
+If several replicas share their counts, the library `limits` counts in Redis or Valkey. Without that store, or
+while it is unavailable, the process counts in its own memory.
 """
 
 import asyncio
@@ -27,16 +27,17 @@ from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()
 
-# A store that is away, or answers nonsense.
+# Errors of a store that is unavailable or sends unusable replies.
 STORE_ERRORS = (StorageError, TimeoutError, OSError, ValueError, TypeError, RecursionError, OverflowError)
-# One count must not take longer: a request waits for it.
+# The time limit of one count, because a request waits for it.
 PATIENCE_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
-# A window of this many is remembered one by one.
+# Up to this many requests per window, each request is stored individually.
 EXACT_UP_TO = 1000
-# Most hotkeys of a subnet: half of all credentials of a day is reserved for them in equal parts.
+# The largest number of hotkeys of a subnet. Half of the daily total is reserved for them in equal parts.
 MAX_HOTKEYS = 256
-# Longer than any signed request may be repeated: it arrives at most 300 s before or after the time it states.
+# Longer than a signed request can be repeated, which is from 300 s before to 300 s after the time that it
+# states.
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
@@ -45,7 +46,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 @dataclass(frozen=True)
 class Rule:
-    """At most `amount` in any `seconds`; `per` says for whom each counts."""
+    """A limit of `amount` requests within any `seconds`. `per` names what it counts for, such as a hotkey."""
 
     name: str
     amount: int
@@ -59,16 +60,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """The limits in force. Hours and days shrink with epochs shorter than four hours, as cooldown does."""
+    """The limits. If epochs are shorter than four hours, windows of hours and days are shortened in
+    proportion, as the cooldown is."""
 
     address: Rule
     statistics: Rule
     total: Rule
     reserved: Rule | None
-    """Credentials that a hotkey gets whatever others use up; None where `total` is too small to share."""
+    """Credentials reserved for each hotkey, whatever others use; None if `total` is too small to share."""
     by_verb: dict[Verb, Rule]
     repetitions: Rule
-    """The limit of copies of one signed request that was granted access. Each copy gets the same access."""
+    """The limit of copies of one signed request that got access. Each copy gets the same access."""
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "Rules":
@@ -100,24 +102,25 @@ class Rules:
 
     @cached_property
     def shared(self) -> Rule:
-        """The part of the total that is not reserved for single hotkeys."""
+        """Return the part of the total that is not reserved for single hotkeys."""
         reserved = 0 if self.reserved is None else self.reserved.amount * MAX_HOTKEYS
         return replace(self.total, amount=self.total.amount - reserved)
 
 
 class SharedCounts:
-    """Counts in Redis or Valkey: exactly up to a thousand, by two buckets where there are more."""
+    """Counts in Redis or Valkey: exactly for limits of up to a thousand, otherwise with two buckets per
+    window."""
 
     def __init__(self, storage: RedisStorage) -> None:
         self._exact = MovingWindowRateLimiter(storage)
         self._rough = SlidingWindowCounterRateLimiter(storage)
 
     async def reach(self) -> bool:
-        """Return whether the storage answers. Raises what `refusal` raises."""
+        """Return whether the store responds. Raises the errors of `refusal`."""
         return await self._exact.storage.check()
 
     async def refusal(self, rule: Rule, whom: str, now_unix: float) -> int | None:
-        """None if there was room, which is taken; else in how many seconds there will be."""
+        """Count a request and return None, or return in how many seconds there will be room for it."""
         limiter = self._exact if rule.amount <= EXACT_UP_TO else self._rough
         if await limiter.hit(rule.item, whom):
             return None
@@ -127,7 +130,8 @@ class SharedCounts:
 
 @dataclass(slots=True)
 class Limits:
-    """Counts, and refuses what is too much. `store_fault` says why the shared store is not used now."""
+    """Counts requests and refuses those beyond a limit. `store_fault` tells why the shared store is not used
+    now."""
 
     rules: Rules
     clock: Clock
@@ -137,7 +141,7 @@ class Limits:
     _ask_again_at: float = field(default=float("-inf"))
     _credits: Credits = field(default_factory=Credits)
     _charged: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    """Requests that were charged, by rule, hotkey and key, and when they may be forgotten; oldest first."""
+    """Charged requests, by rule, hotkey and key, with the time when they may be forgotten; oldest first."""
     _being_charged: dict[tuple[str, str, str], asyncio.Event] = field(default_factory=dict)
 
     @classmethod
@@ -146,22 +150,22 @@ class Limits:
         return cls(Rules.of(settings), clock, None if url is None else _shared(url.get_secret_value()))
 
     async def charge_address(self, address: str) -> None:
-        """Before anything is known of the sender. Raises ServiceError(RATE_LIMITED)."""
+        """Charge an HTTP request to its address, before it is read. Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.address, counted_as(address))
 
     async def charge_sender(self, hotkey: str) -> None:
-        """A NATS request, before its signature is looked at: only that hotkey's connections can have sent it.
-        Raises ServiceError(RATE_LIMITED)."""
+        """Charge a NATS request to the hotkey of its subject, before its signature is verified. That is safe,
+        because only connections of that hotkey can send it. Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.address, hotkey)
 
     async def charge_statistics(self, address: str) -> None:
-        """Charge a request for public numbers. Raises ServiceError(RATE_LIMITED)."""
+        """Charge a request for public statistics. Raises ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.statistics, counted_as(address))
 
     async def charge(self, verb: Verb, hotkey: str, request_key: str) -> bool:
-        """Charge a request whose signature was verified. Return False if this process has charged it before.
-        Such a repetition has a limit of its own and does not count against the hotkey: a stranger may have
-        sent it. Raises ServiceError(RATE_LIMITED)."""
+        """Charge a request whose signature was verified. Return False if this process has already charged it.
+        Such a repetition has a separate limit and does not count against the hotkey, because someone else may
+        have sent it. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None and not await self._charge_once(verb, rule, hotkey, request_key):
             return False
@@ -180,7 +184,8 @@ class Limits:
 
     async def _charge_once(self, verb: Verb, rule: Rule, hotkey: str, request_key: str) -> bool:
         key = (rule.name, hotkey, request_key)
-        # A copy that comes meanwhile waits: only of a request that was charged is it a repetition.
+        # A copy that arrives in the meantime waits, because it is a repetition only if the first one was
+        # charged.
         while (decided := self._being_charged.get(key)) is not None:
             await decided.wait()
         if self._was_charged(key):
@@ -200,7 +205,8 @@ class Limits:
             await self._charge(rule, hotkey)
 
     def _was_charged(self, key: tuple[str, str, str]) -> bool:
-        """Return whether that request was charged, and forget those that can no longer be repeated."""
+        """Return whether the request was charged before, and forget requests that can no longer be
+        repeated."""
         now = self.clock.monotonic()
         while self._charged:
             oldest = next(iter(self._charged))
@@ -210,7 +216,8 @@ class Limits:
         return key in self._charged
 
     async def _charge_total(self, hotkey: str) -> None:
-        """First from what is reserved for the hotkey, so that a few cannot use up what all need."""
+        """Charge the daily total: first the part reserved for the hotkey, then the shared part, so that a few
+        hotkeys cannot use up the total."""
         if self._credits.spend((self.rules.total.name, hotkey), self.clock.monotonic()):
             return
         reserved = self.rules.reserved
@@ -221,18 +228,18 @@ class Limits:
             raise _refused(self.rules.total, retry_after)
 
     def refund(self, verb: Verb, hotkey: str, request_key: str) -> None:
-        """Make the hotkey's next request free, since this one failed through no fault of its own.
+        """Make the hotkey's next request free, because this one failed through no fault of the hotkey.
 
-        Only this process remembers it, and no longer than the charge counts. The total of all is not
-        refunded: it bounds work, which was done."""
+        Only this process knows the refund, and only as long as the charge would count. The daily total is not
+        refunded, because it limits work, which was done."""
         rule = self.rules.by_verb.get(verb)
         if rule is not None:
             self._credit(rule, hotkey)
             self._charged.pop((rule.name, hotkey, request_key), None)
 
     def take_back(self, verb: Verb, hotkey: str) -> None:
-        """Give back the charge for a request that another process had charged already, to the hotkey and in
-        the total. The request stays known, so that its next copy is a repetition."""
+        """Return the charge for a request that another process had already charged, to the hotkey and to the
+        total. The request stays known, so that its next copy counts as a repetition."""
         for rule in (self.rules.by_verb.get(verb), self.rules.total if VERBS[verb].mints else None):
             if rule is not None:
                 self._credit(rule, hotkey)
@@ -241,7 +248,7 @@ class Limits:
         self._credits.give((rule.name, hotkey), rule.seconds, self.clock.monotonic())
 
     async def ask_store(self) -> None:
-        """Find out how the shared store is, for health."""
+        """Check the shared store, for the health page."""
         if self.shared is None:
             return
         try:
@@ -288,7 +295,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """One request's share of a hotkey's limit; its methods are those of `Limits`."""
+    """The methods of `Limits`, bound to one request."""
 
     limits: Limits
     verb: Verb
@@ -313,7 +320,7 @@ class Quota:
 def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:
     return ServiceError(
         ErrorCode.RATE_LIMITED,
-        f"At most {rule.amount} in {rule.seconds} s per {rule.per} ({rule.name}).",
+        f"The limit is {rule.amount} requests in {rule.seconds} s per {rule.per} ({rule.name}).",
         retry_after_seconds=retry_after_seconds,
     )
 
@@ -321,7 +328,7 @@ def _refused(rule: Rule, retry_after_seconds: int) -> ServiceError:
 def _shared(url: str) -> SharedCounts:
     scheme, _, rest = url.partition("://")
     storage = RedisStorage(
-        f"async+{scheme.replace('valkey', 'redis')}://{rest}",  # one protocol, one client
+        f"async+{scheme.replace('valkey', 'redis')}://{rest}",  # Redis and Valkey have the same protocol
         wrap_exceptions=True,
         implementation="redispy",
         key_prefix="zipcast",

@@ -1,29 +1,30 @@
-"""Remembers which charges of a rate limit were taken back, and lets each pay for one later request."""
+"""Remembers refunded charges of a rate limit. Each refund pays for one later request."""
 
 from dataclasses import dataclass, field
 
 Key = tuple[str, str]
-"""The name of a rule, and whom it counts for."""
+"""The name of a rule, and the hotkey or address for which it counts."""
 
 
 @dataclass(slots=True)
 class Credits:
-    """`now` is monotonic time. Remembered by this process alone, each no longer than the charge counts."""
+    """Credits from refunded charges, known only to this process. Each lasts as long as the charge would have
+    counted. `now` is monotonic time."""
 
     _open: dict[Key, list[float]] = field(default_factory=dict)
-    """The times until which each credit counts."""
+    """The times at which credits expire."""
     _spent: dict[Key, list[float]] = field(default_factory=dict)
-    """Credits that were used up, in the same way."""
+    """The times at which used credits would have expired."""
 
     def give(self, key: Key, seconds: float, now: float) -> None:
-        """Let the next request be free. A charge that was paid by a credit is given back for as long as that
-        credit would have lasted."""
+        """Make the next request free. If the refunded charge was itself paid by a credit, the new credit
+        lasts only as long as that one would have lasted."""
         self._open, self._spent = _lasting(self._open, now), _lasting(self._spent, now)
         spent = self._spent.get(key)
         self._open.setdefault(key, []).append(spent.pop(0) if spent else now + seconds)
 
     def spend(self, key: Key, now: float) -> bool:
-        """Return whether there was a credit, which is used up."""
+        """Use up one credit. Return False if there is none."""
         ends = self._open.get(key, [])
         while ends:
             if (end := ends.pop(0)) > now:

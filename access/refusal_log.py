@@ -1,7 +1,8 @@
-"""Writes refused requests to PostgreSQL: the sender, the verb and the error. Sampled under flood.
+"""Writes refused requests to PostgreSQL: the sender, the verb and the error. In a flood, it writes only a
+sample.
 
-Decides what is written and what is left out. Never a signature, a body, or anything that was asked for beyond
-the verb. A hotkey is written only if it was verified: anybody can name another's.
+It never writes a signature, a body, or any other content of a request. It writes a hotkey only if its
+signature was verified, because anyone can name another's hotkey.
 """
 
 import asyncio
@@ -25,7 +26,8 @@ from zipcast.protocol.verbs import ADMIN_VERBS
 log = logs.logger()
 
 EVERY_SECONDS = 1.0
-# At worst 2 rows a second, some 40 MB a day; a flood of one kind leaves room for the others.
+# The limits allow at most 2 rows per second, about 40 MB a day. A flood of one kind leaves room for other
+# kinds.
 ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
 MOST_WAITING = 1000
@@ -34,14 +36,15 @@ ACCEPTED = "accepted"
 
 @dataclass(slots=True)
 class Sampler:
-    """Decides which refusals are written. Pure but for its own state; kinds are few: verbs times codes."""
+    """Decides which refusals are written. It does no I/O. There are few kinds: one per verb and error
+    code."""
 
     _all: Bucket = field(default_factory=lambda: Bucket(ALL_BURST, ALL_PER_SECOND, ALL_BURST, 0.0))
     _kinds: dict[tuple[str, str], Bucket] = field(default_factory=dict)
     _suppressed: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def sample(self, refusal: Refusal, now: float) -> Refusal | None:
-        """The refusal with the count of those left out before it, or None if it is left out too."""
+        """Return the refusal with the number of refusals left out before it, or None to leave it out too."""
         key = (refusal.verb, refusal.error)
         kind = self._kinds.setdefault(key, Bucket(KIND_BURST, KIND_PER_SECOND, KIND_BURST, now))
         for bucket in (self._all, kind):
@@ -56,13 +59,13 @@ class Sampler:
 
 @dataclass(slots=True)
 class RefusalTrail:
-    """Writes in the background: a refusal costs the refused nothing but a place in a queue."""
+    """Writes refusals in the background, so that the reply to the client does not wait for the database."""
 
     process: str
     database: AsyncEngine
     clock: Clock
     lost: int = 0
-    """The number of sampled refusals that could not be written, since the database was away for long."""
+    """The number of sampled refusals that were lost because the database was unavailable for too long."""
     _sampler: Sampler = field(default_factory=Sampler)
     _waiting: deque[Refusal] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
 
@@ -76,13 +79,13 @@ class RefusalTrail:
             self._waiting.append(sampled)
 
     async def run(self) -> None:
-        """Write again and again until cancelled."""
+        """Write waiting refusals repeatedly until cancelled."""
         await poll(self.write, self.clock, EVERY_SECONDS)
 
     async def write(self) -> None:
-        """Write what waits, in one statement. While PostgreSQL is away it goes on waiting.
+        """Write all waiting refusals in one statement. While PostgreSQL is unavailable, they keep waiting.
 
-        A row that PostgreSQL does not take is dropped, so that it cannot hold up the others."""
+        If PostgreSQL rejects a row, drop it, so that it cannot block the others."""
         batch = list(self._waiting)
         if not batch:
             return
@@ -101,7 +104,8 @@ class RefusalTrail:
         self._forget(len(batch))
 
     async def _write_each(self, batch: Sequence[Refusal]) -> None:
-        """Write one by one what PostgreSQL refused together, and drop the rows that it does not take."""
+        """Write refusals one by one after PostgreSQL rejected them together, and drop those that it
+        rejects."""
         for refusal in batch:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
@@ -119,14 +123,14 @@ class RefusalTrail:
 
 
 def note_admin_request(verb: str, hotkey: object, source: str, result: str) -> None:
-    """Write a log line for an admin request, accepted or refused (`result`: its error code), with the hotkey
-    if it was verified; for other requests none."""
+    """Log an admin request, with its hotkey if it was verified. `result` is `accepted` or the error code.
+    Other requests are not logged."""
     if verb in ADMIN_VERBS:
         log.info("admin_command", command=verb, hotkey=well_formed(hotkey), source=source, result=result)
 
 
 def well_formed(hotkey: object) -> str | None:
-    """Return the text if it is a hotkey, else None."""
+    """Return the text if it is a hotkey, otherwise None."""
     if not isinstance(hotkey, str):
         return None
     try:

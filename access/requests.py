@@ -1,4 +1,4 @@
-"""A request on its way through the checks: as it arrived, and as it was proven."""
+"""Defines a request before, during and after the checks."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +20,8 @@ Fields = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request as it arrived, unchecked. `owner` is the hotkey that owns the NATS subject it came on; None
-    for a request over HTTP, whose method, target and client address are in `headers`. `query`: the
+    """A request as it arrived, unchecked. `owner` is the hotkey that owns the NATS subject of the request. It
+    is None for a request over HTTP, whose method, target and client address are in `headers`. `query` has the
     parameters of a GET."""
 
     verb: Verb
@@ -33,19 +33,20 @@ class Arrival:
 
     @property
     def is_legacy(self) -> bool:
-        """Return whether it must carry a legacy identity. Such a text does not cover the whole request."""
+        """Return whether the request must have a legacy identity, whose text does not cover the whole
+        request."""
         return self.owner is None and HEADER_HOTKEY not in self.headers
 
     @property
     def source(self) -> str:
-        """`nats`, the HTTP client's address as the bridge states it, or `unknown`."""
+        """Return `nats`, the HTTP client's address as stated by the bridge, or `unknown`."""
         if self.owner is not None:
             return "nats"
         return stated_address(self.headers.get(HEADER_CLIENT_ADDRESS, ""))
 
     @property
     def method_and_path(self) -> tuple[str, str]:
-        """The method and path that a `btauth/1` signature must name."""
+        """Return the method and path that a `btauth/1` signature must cover."""
         if self.owner is not None:
             return "NATS", subjects.request(self.owner, self.verb)
         return self.headers.get(HEADER_HTTP_METHOD, ""), self.headers.get(HEADER_HTTP_TARGET, "")
@@ -53,8 +54,8 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Identifies the request that was proven: the nonce or text that was signed, when, and what it asked for.
-    The same text signed again, raw or in `<Bytes>`, is the same request: signatures are randomised."""
+    """Identifies a verified request: the signed nonce or text, the time of signing, and a digest of the body.
+    The same text signed again, raw or in `<Bytes>`, is the same request, although its signature differs."""
 
     request_key: str
     signed_at: datetime
@@ -62,7 +63,7 @@ class Proof:
 
 
 class Unverified(Protocol):
-    """A well-shaped request whose signature is not verified yet."""
+    """A well-formed request whose signature is not verified yet."""
 
     @property
     def hotkey(self) -> Hotkey: ...
@@ -76,7 +77,7 @@ class Unverified(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The proven sender. `role` is `miner`, `validator` or `admin`; `source` as in `Arrival`."""
+    """The verified sender. `role` is `miner`, `validator` or `admin`; `source` is that of `Arrival`."""
 
     hotkey: Hotkey
     role: str
@@ -86,7 +87,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A request that passed the checks, and its share of its sender's limit."""
+    """A request that passed the checks, and the limit to which it is charged."""
 
     caller: Caller
     proof: Proof
@@ -94,7 +95,7 @@ class Admission:
 
 
 class VerifiedRefusalError(ServiceError):
-    """A refusal of a request whose signature was verified: `hotkey` is its sender."""
+    """A refusal of a request whose signature was verified. `hotkey` is its sender."""
 
     def __init__(self, refusal: ServiceError, hotkey: Hotkey) -> None:
         super().__init__(refusal.code, refusal.message, retry_after_seconds=refusal.retry_after_seconds)
@@ -103,7 +104,7 @@ class VerifiedRefusalError(ServiceError):
 
 @contextmanager
 def refused_as(hotkey: Hotkey) -> Iterator[None]:
-    """Name the verified sender in every refusal of the block."""
+    """Add the verified sender to every refusal raised in the block."""
     try:
         yield
     except ServiceError as refusal:

@@ -1,6 +1,6 @@
-"""Counts client addresses, and recognises those of trusted proxies.
+"""Determines the client address of a request for rate limits, and recognises trusted proxies.
 
-An IPv6 address counts as its /64, since that is what one customer holds.
+An IPv6 address counts as its /64, because one customer usually has a whole /64.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def is_within(host: str, networks: Sequence[Network]) -> bool:
-    """Return whether the address lies in one of the networks; text that is no address lies in none."""
+    """Return whether the address is in one of the networks. A text that is not an address is in none."""
     if not networks:
         return False
     try:
@@ -29,16 +29,16 @@ def is_within(host: str, networks: Sequence[Network]) -> bool:
 
 
 def _plain(host: str) -> IPv4Address | IPv6Address:
-    """Return the address; one of IPv4 that is written as IPv6 becomes IPv4. Raises ValueError."""
+    """Parse an address. An IPv4 address written as IPv6 becomes IPv4. Raises ValueError."""
     address = ip_address(host)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
 def stated_address(text: str) -> str:
-    """Return the IP address that a peer or proxy stated, or "unknown" if the text is none.
+    """Return the IP address that a client or proxy stated, or "unknown" if the text is not an address.
 
-    The text comes from outside: it may hold a NUL, which PostgreSQL stores in no text."""
+    The text comes from outside and may, for example, contain a NUL, which PostgreSQL cannot store."""
     try:
         return str(ip_address(text))
     except ValueError:
@@ -46,7 +46,7 @@ def stated_address(text: str) -> str:
 
 
 def counted_as(host: str) -> str:
-    """Return the address, or the /64 of an IPv6 one; whatever is no address counts as "unknown"."""
+    """Return the address, or the /64 of an IPv6 address, or "unknown" if the text is not an address."""
     try:
         address = _plain(host)
     except ValueError:

@@ -1,13 +1,14 @@
 """Measures the cost of credentials: `python -m bench.credentials [SECONDS]`.
 
-The whole system on this machine, and 256 miners that ask for upload forms over NATS. First all of them ask
-at the same instant; then 1, 32 and 100 requests are in flight. In turns with them, in the same run, the parts
-that no way of minting can do without: a FastStream echo of the same payload, one sr25519 verification, one
-signing of form and list address, and one asyncpg statement that writes as many rows as were in flight. What
-counts is the responder's processor time for each request against the sum of the parts: a busy machine changes
-both. Aim: at most 1 ms, or at most 1.3 times the sum, and 256 at the same instant answered within 0.5 s.
+It runs the whole system on this machine, with 256 miners that request upload forms over NATS. First all of
+them send a request at the same instant; then 1, 32 and 100 requests are in flight. In between, it measures
+the unavoidable parts of issuing a credential: a FastStream echo of the same payload, one sr25519
+verification, one signature of form and list URL, and one asyncpg statement that writes as many rows as there
+are requests in flight. The result is the responder's processor time per request compared with the sum of
+these parts, since a busy machine changes both. The aim is at most 1 ms or 1.3 times the sum, and replies
+within 0.5 s to 256 requests at the same instant.
 
-Ends with the same figures as one line of JSON, after about SECONDS.
+It takes about SECONDS and ends with the results as one line of JSON.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ SECONDS = 90.0
 MINERS, IN_FLIGHT = 256, (1, 32, 100)
 EPOCH_SECONDS = 3600
 REQUESTS = {1: 200, 32: 600, 100: 600}
-# The responder works on so many of a verb at once, so that its statements have no more rows.
+# The number of requests of a verb that the responder handles at once, which limits the rows of a statement.
 MAX_ROWS = 32
 SETTINGS = GENEROUS | {"TOTAL_DAILY_LIMIT": "100000000"}
 ECHO = """
@@ -77,7 +78,7 @@ class Request:
 
 @dataclass
 class Answers:
-    """`cpu_ms`: the server's processor time for each request."""
+    """The results of some requests. `cpu_ms` is the server's processor time per request."""
 
     per_second: float
     cpu_ms: float
@@ -88,7 +89,7 @@ class Answers:
 
 @dataclass
 class Level:
-    """Measurements with so many requests in flight, round after round."""
+    """The measurements of all rounds with one number of requests in flight."""
 
     minted: list[Answers] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=dict)
@@ -101,7 +102,7 @@ class Level:
 
 
 async def ask(requests: Sequence[Request], in_flight: int, pid: int) -> Answers:
-    """Send all of them, so many at a time."""
+    """Send all requests, with `in_flight` of them at a time."""
     waiting, took, refused = iter(requests), [], 0
 
     async def work() -> None:
@@ -125,7 +126,7 @@ async def ask(requests: Sequence[Request], in_flight: int, pid: int) -> Answers:
 
 @dataclass
 class Miners:
-    """256 miners, connected, who take turns."""
+    """256 connected miners, which send requests in turn."""
 
     ready: Ready
     signers: Sequence[Keypair]
@@ -133,7 +134,7 @@ class Miners:
     _turns: Iterator[int] = field(default_factory=lambda: cycle(range(MINERS)))
 
     def requests(self, amount: int) -> list[Request]:
-        """Signed now: they are good for ten seconds."""
+        """Return requests that are signed now; they are valid for ten seconds."""
         return [self._request(next(self._turns)) for _ in range(amount)]
 
     def _request(self, number: int) -> Request:
@@ -145,7 +146,8 @@ class Miners:
 
 
 class Parts:
-    """The unavoidable parts of minting, each measured alone: milliseconds of processor time a request."""
+    """The unavoidable parts of issuing credentials, measured separately, in milliseconds of processor time
+    per request."""
 
     def __init__(self, ready: Ready, miners: Miners, pool: asyncpg.Pool, echo: Client, echo_pid: int) -> None:
         self._pool, self._echo, self._echo_pid = pool, echo, echo_pid
@@ -226,7 +228,7 @@ def write_registry(path: Path) -> list[Keypair]:
 
 @asynccontextmanager
 async def echoing(folder: Path) -> AsyncIterator[tuple[Client, int]]:
-    """A connection to a nats-server with a FastStream echo on it, and the echo's process id."""
+    """Yield a connection to a nats-server with a FastStream echo, and the process id of the echo."""
     async with PlainNats.running(folder) as server:
         command = (sys.executable, "-c", ECHO, server.url)
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
@@ -246,7 +248,7 @@ async def measure(ready: Ready, miners: Miners, parts: Parts, seconds: float) ->
     bursts: list[float] = []
     one = miners.requests(1)[0]
     payload = (await one.connection.request(one.subject, one.body, headers=one.headers)).data
-    await ask(miners.requests(MINERS), 32, pid)  # each connection and hotkey once, so that all is warm
+    await ask(miners.requests(MINERS), 32, pid)  # warm up each connection and hotkey
     memory = resident_mebibytes(pid)
     while time.monotonic() < until or len(bursts) < 3:
         requests, began = miners.requests(MINERS), time.perf_counter()

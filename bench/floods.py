@@ -1,9 +1,9 @@
 """Measures how long honest miners wait during a flood: `python -m bench.floods [KIND]`.
 
-The whole system on this machine. Seven miners take turns with requests over NATS and HTTP: before the flood,
-from five seconds into it, and after it. Printed are the 50th and 99th percentiles of the quiet times and of
-the flood, and their ratio. The budget: the 99th percentile under a flood of 20,000 messages a second is below
-3 times the quiet one of the same run.
+It runs the whole system on this machine. Seven miners send requests in turn over NATS and HTTP: before the
+flood, from five seconds after its start, and after it. It prints the 50th and 99th percentiles without and
+during the flood, and their ratio. The aim: during a flood of 20,000 messages per second, the 99th percentile
+is below 3 times that without a flood.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support.floods import FLOODS, attacked_stack, honest_miners, watch_flood
 
-# 600 requests in each state, so that the 99th percentile is not one accident.
+# 600 requests in each state, so that the 99th percentile does not depend on a single request.
 ROUNDS = 12
 
 

@@ -1,9 +1,10 @@
-"""Whether years of epochs slow any request: `python -m bench.history [--plans]`.
+"""Measures whether years of epochs slow down any request: `python -m bench.history [--plans]`.
 
-Two databases in one PostgreSQL: 60 epochs, and as many as hold 1,000,000 assignments. Each question of
-`bench.operations` is asked of both by its process's login, in a transaction that is undone; printed are the
-best of twenty in milliseconds, their ratio, and which tables the larger one's plan reads as a whole. Batches
-of the archive have more to do in the larger, up to their bound. `--plans` prints every plan.
+It fills two databases in one PostgreSQL: one with 60 epochs, and one with 1,000,000 assignments. Each
+operation of `bench.operations` is run on both with the login of its process, in a transaction that is rolled
+back. It prints the best of twenty times in milliseconds, their ratio, and the tables that the plan in the
+larger database reads completely. Batches of archiving have more work in the larger database, up to their
+limit. `--plans` prints every plan.
 """
 
 import asyncio

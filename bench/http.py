@@ -1,11 +1,11 @@
-"""What HTTP costs: `python -m bench.http [SECONDS]`.
+"""Measures the cost of HTTP requests: `python -m bench.http [SECONDS]`.
 
-The whole system on this machine. `current` and `get-folder-access` at 1, 32 and 100 connections, against an
-endpoint of the same framework on the same server that answers as many bytes and checks nothing: the ratio to
-it, in the same run, is the figure; the processor time for each answer says the same on a busy machine. Every
-request of `current` is signed with a second of its own; of `get-folder-access` too, so that each mints. Aim:
-`current` at 0.6 of the static endpoint or more, 99 % of 100 connections' answers within 200 ms, on 2 cores of
-which the load generator has one.
+It runs the whole system on this machine, and compares `current` and `get-folder-access` at 1, 32 and 100
+connections with a static endpoint of the same framework and server, which returns as many bytes and checks
+nothing. The result is the ratio of their rates; on a busy machine, the processor time per reply shows the
+same. Every request has a different second in its signature, so that each `get-folder-access` grants new
+access. The aim: `current` has at least 0.6 of the rate of the static endpoint, and 99 % of the replies at 100
+connections come within 200 ms, on 2 cores of which the load generator uses one.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ CONNECTIONS = (1, 32, 100)
 EPOCH_SECONDS = 3600
 CURRENT = "/api/v1/zipcode-assignments/current"
 FOLDER = "/get-folder-access"
-# The window for these is 300 s back: so many seconds there are to sign.
+# Timestamps may be up to 300 s in the past, so there are this many seconds to sign.
 SIGNABLE = 250
 STATIC = """
 import asyncio, sys
@@ -67,7 +67,7 @@ def current_requests(ready: Ready) -> list[str]:
 
 
 def folder_requests(ready: Ready) -> list[str]:
-    """Each once: the same again would be a repetition."""
+    """Return requests that are all different, because an equal one would be a repetition."""
     coldkeys = {
         one["hotkey"]: one["coldkey"]
         for one in json.loads((Path(ready.wallets).parent / "registry.json").read_text())
@@ -85,7 +85,7 @@ def folder_requests(ready: Ready) -> list[str]:
 async def load(
     address: str, pid: int, connections: int, seconds: float, requests: Sequence[str]
 ) -> dict[str, float]:
-    """What the generator found, and how long the server's processor worked for each answer."""
+    """Return the results of the load generator, and the server's processor time per reply."""
     worked = cpu_seconds(pid)
     where = urlsplit(address)
     command = (sys.executable, "-m", "bench.http_load", where.hostname or HOST, str(where.port))
@@ -100,7 +100,7 @@ async def load(
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process since its start."""
+    """Return the processor time of a process since its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -122,7 +122,7 @@ async def measure(ready: Ready, static: str, static_pid: int, seconds: float) ->
         show(connections, "static", plain, plain)
         read = await load(ready.http, bridge, connections, seconds, current_requests(ready))
         show(connections, "current", read, plain)
-        # 8 miners, 250 seconds to sign for: what is minted in one run is bounded, and so is the time.
+        # With 8 miners and 250 seconds to sign, the number of requests in one run is limited.
         share = [next(minting) for _ in range(600)]
         minted = await load(ready.http, bridge, connections, min(seconds, 1.5), share)
         show(connections, "get-folder-access", minted, plain)

@@ -1,7 +1,7 @@
-"""A load generator in a process of its own: keep-alive connections that ask as fast as they are answered.
+"""Generates HTTP load in a separate process, with connections that send the next request after each reply.
 
-`python -m bench.http_load HOST PORT CONNECTIONS SECONDS` reads requests, one JSON string a line, from stdin
-and prints how many were answered per second, the latencies' percentiles in milliseconds, and the statuses.
+`python -m bench.http_load HOST PORT CONNECTIONS SECONDS` reads requests from stdin, one JSON string per line.
+It prints the replies per second, percentiles of the latencies in milliseconds, and the statuses.
 """
 
 import asyncio

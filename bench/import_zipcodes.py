@@ -1,8 +1,8 @@
-"""What importing the whole country costs: `python -m bench.import_zipcodes`.
+"""Measures the import of all zipcodes of the country: `python -m bench.import_zipcodes`.
 
-Starts a PostgreSQL of its own. Every figure comes with the time of a bare COPY of the same file
-into an empty table of text in the same run, so that runs on different machines compare. Each
-case prints its best of three; the budget is 10 s.
+It starts a PostgreSQL. Every time is compared with that of a plain COPY of the same file into an empty table
+of text, so that runs on different machines can be compared. Each case prints the best of three runs; the aim
+is at most 10 s.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ def synthetic(number: int) -> dict[str, str]:
 
 
 def write_files(folder: Path) -> tuple[Path, Path]:
-    """The same rows as CSV and as JSON."""
+    """Write the same rows as CSV and as JSON."""
     rows = [synthetic(number) for number in range(ROWS)]
     as_csv, as_json = folder / "zipcodes.csv", folder / "zipcodes.json"
     with as_csv.open("w", newline="") as file:

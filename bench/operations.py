@@ -1,7 +1,7 @@
-"""Every question that a process asks the epochs' tables, asked by that process's own code.
+"""Lists every query of the processes on the epochs' tables, run with the processes' own code.
 
-A new query of a request or of the scheduler's loop gets a line here;
-`tests/integration/test_query_plans.py` then holds its plan.
+Add a line here for each new query of a request or of the scheduler's loop.
+`tests/integration/test_query_plans.py` checks their plans.
 """
 
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ Ask = Callable[[AsyncConnection, "Moment"], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The times that the questions are about: now, an epoch that ended long ago, and one some hours old."""
+    """The times for the queries: now, an epoch that ended some hours ago, and one that ended long ago."""
 
     now: datetime
     running: str
@@ -44,7 +44,7 @@ class Moment:
 
     @classmethod
     def of(cls, epochs: int) -> "Moment":
-        """In a record of so many four-hour epochs."""
+        """Return the times for a database with this many four-hour epochs."""
         now = datetime.now(UTC)
         start = EpochCalendar(4 * 3600).at(now).start_at
         ids = [format_epoch_id(start - 4 * n * HOUR) for n in range(epochs - 1)]
@@ -54,7 +54,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`process`: whose login asks."""
+    """One query. `process` names the login that runs it."""
 
     name: str
     process: str
@@ -68,7 +68,7 @@ async def _report(connection: AsyncConnection, moment: Moment) -> object:
 
 
 async def _found(connection: AsyncConnection, moment: Moment) -> object:
-    """The row of a repetition; writing a new one reads nothing but its key."""
+    """Read the row of a repeated request. Writing a new row reads only its key."""
     return await connection.exec_driver_sql(FIND, (moment.now.date(), ["bench"], ["btauth:1"]))
 
 

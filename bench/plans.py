@@ -1,4 +1,4 @@
-"""How PostgreSQL answers: EXPLAIN (ANALYZE, BUFFERS) of every statement that an operation sends."""
+"""Explains queries: EXPLAIN (ANALYZE, BUFFERS) of every statement of an operation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.operations import Moment, Operation
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`whole_tables`: those that it reads from end to end, without an index."""
+    """The plan of a statement. `whole_tables` are the tables that it reads completely, without an index."""
 
     statement: str
     text: str
@@ -20,7 +20,7 @@ class Plan:
 
 
 async def explained(engine: AsyncEngine, operation: Operation, moment: Moment) -> list[Plan]:
-    """One plan for each statement, asked in a transaction that is undone."""
+    """Return the plan of each statement; the transaction is rolled back."""
     sent: list[tuple[str, Any]] = []
 
     def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:

@@ -1,10 +1,10 @@
-"""What it takes for everybody to come back: `python -m bench.reconnect [CLIENTS]`.
+"""Measures how long it takes for all clients to reconnect: `python -m bench.reconnect [CLIENTS]`.
 
-The whole system on this machine, with a registry of as many neurons as there are clients and two callouts.
-Each client is the SDK with a hotkey of its own and a signed nonce. nats-server is killed and started again;
-measured is the time from its first answer until each client is let in, has subscribed, and has received and
-verified the running epoch on its new connection. The clients share the machine with everything else, so
-their own CPU time stands beside the callouts'. The budget: 1,000 clients within 10 s on 2 cores.
+It runs the whole system on this machine, with two callouts and as many neurons as clients. Each client uses
+the SDK with its own hotkey and a signed nonce. nats-server is killed and restarted. The result is the time
+from its first reply until each client has connected, subscribed, received and verified the running epoch. The
+clients share the machine with everything else, so their processor time is printed beside that of the
+callouts. The aim is 1,000 clients within 10 s on 2 cores.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 CLIENTS = 1000
-# All clients share one address here, which nobody's do.
+# All clients share one address here, unlike in practice.
 SETTINGS = {"CALLOUT_ADDRESS_BURST": "100000", "CALLOUT_ADDRESS_PER_SECOND": "100000"}
 AT_ONCE = 50
 PATIENCE_SECONDS = 120
-# A client whose connection lasted for less waits longer before the next: here each loss is the first.
+# A client waits longer before it reconnects if its last connection was short. Here each loss is the first.
 SETTLED_SECONDS = 6
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -49,13 +49,13 @@ def write_registry(path: Path, pairs: Sequence[Keypair]) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process since its start."""
+    """Return the processor time of a process since its start."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 async def all_back(clients: Sequence[ZipcastClient], connections: Sequence[int]) -> list[float]:
-    """When each was seen back on a later connection, knowing the running epoch from there; to 20 ms."""
+    """Return when each client knew the running epoch from a new connection, to within 20 ms."""
     missing, at = dict(enumerate(clients)), []
     while missing:
         await asyncio.sleep(0.02)

@@ -1,9 +1,9 @@
-"""What selecting the zipcodes of an epoch costs: `python -m bench.selection`.
+"""Measures the selection of an epoch's zipcodes: `python -m bench.selection`.
 
-Every figure comes with the time of one sort of the same number of pairs in the same run,
-so that runs on different machines compare. Synthetic candidates, the size of all United
-States zipcodes; each case prints its best of nine, on the clock and of this process's CPU, and the peak
-of traced memory beyond the candidates. The budget: 250 ms and 100 MB.
+Every time is compared with that of one sort of the same number of pairs, so that runs on different machines
+can be compared. There are as many synthetic candidates as zipcodes in the United States. Each case prints the
+best of nine runs (time and processor time) and the peak of memory besides the candidates. The aim is at most
+250 ms and 100 MB.
 """
 
 import hashlib
@@ -40,18 +40,18 @@ def synthetic(number: int, listings: int, last_assigned_at: datetime | None = No
 
 
 def ordinary() -> tuple[list[Candidate], SelectionSettings]:
-    """Everything eligible: the greedy walk lands within tolerance."""
+    """Return a case in which all zipcodes are eligible and taking turns ends within tolerance."""
     return [synthetic(n, 200 + n * 37 % 2_800) for n in range(CANDIDATES)], SelectionSettings()
 
 
 def looking_ahead() -> tuple[list[Candidate], SelectionSettings]:
-    """No tolerance, and one odd zipcode that an odd target cannot do without."""
+    """Return a case without tolerance, in which an odd target needs the only zipcode with an odd count."""
     candidates = [synthetic(n, 200 + n * 37 % 1_400 * 2 + (n == 1)) for n in range(CANDIDATES)]
     return candidates, SelectionSettings(target_listings=10_001, tolerance_percent=0)
 
 
 def all_cooling() -> tuple[list[Candidate], SelectionSettings]:
-    """Each zipcode in cooldown for a while of its own, and no fit before the last is back."""
+    """Return a case in which all zipcodes are in cooldown for different times, and all are needed."""
     candidates = [
         synthetic(n, 200 + n * 37 % 1_400 * 2 + (n == 0), START_AT - timedelta(seconds=n))
         for n in range(CANDIDATES)
@@ -61,7 +61,7 @@ def all_cooling() -> tuple[list[Candidate], SelectionSettings]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Milliseconds: on the wall, and of this process's CPU, which neighbours on the machine change less."""
+    """Milliseconds of time, and of processor time, which depends less on other load of the machine."""
 
     wall: float
     cpu: float

@@ -1,7 +1,8 @@
 """Measures how late epochs are: `python -m bench.starts [SECONDS]`.
 
-The whole system on this machine, with epochs of five seconds. Printed: how long after its start each epoch
-was in the stream, by nats-server's clock, and beside it what one publication takes that is written to disk.
+It runs the whole system on this machine, with epochs of five seconds. It prints how long after its start each
+epoch was in the stream, by nats-server's clock, and for comparison the time of a single publication, which is
+written to disk.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ EPOCH_SECONDS = 5
 
 
 async def publications(folder: Path, seconds: float) -> list[float]:
-    """Milliseconds of each publication of 10 KB, ten a second."""
+    """Return the milliseconds of each publication of 10 KB, at ten per second."""
     took = []
     async with PlainNats.running(folder) as server:
         jetstream = (await server.connect()).jetstream()
@@ -48,7 +49,7 @@ async def main(seconds: float) -> None:
             published = await publications(Path(name) / "plain", seconds)
         log = (Path(name) / "state" / "logs" / "schedulers.log").read_text()
     lines = [json.loads(line) for line in log.splitlines() if re.search(r'"epoch_published"', line)]
-    # The first was late: it was made when the system started.
+    # Leave out the first epoch, which was late because the system was starting.
     show("start to stream", [line["milliseconds_after_start"] for line in lines[1:]])
     show("one publication alone", published)
 

@@ -1,7 +1,9 @@
-"""A record as years leave it, made in SQL: epochs, assignments, messages, inputs, reports, trails.
+"""Fills a database with the data of years, in SQL: epochs, assignments, messages, inputs, reports and audit
+rows.
 
-No detail was ever dropped: the worst that a query can meet. One epoch runs, one is pending, 50 days are not
-archived, so that there is something to archive. What is signed here is not: only its size and hash are right.
+No details were deleted, which is the worst case for queries. One epoch runs, one is pending, and 50 days are
+not archived, so that there is something to archive. Signatures are not valid; only their size and the hashes
+are right.
 """
 
 import json
@@ -98,7 +100,7 @@ set session_replication_role = origin;
 
 
 async def fill(url: str, epochs: int) -> None:
-    """Into an empty, migrated database, as its owner."""
+    """Fill an empty, migrated database, as its owner."""
     settings = asdict(SelectionSettings())
     for name, value in settings.items():
         settings[name] = int(value.total_seconds()) if isinstance(value, timedelta) else value

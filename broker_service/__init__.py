@@ -1,1 +1,2 @@
-"""The NATS side: *callout* decides who may connect, *responder* answers requests and mints credentials."""
+"""The services on NATS: *callout* decides who may connect, *responder* answers requests and issues
+credentials."""

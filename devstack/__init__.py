@@ -1,4 +1,4 @@
-"""A whole Zipcast on one machine: real servers from wheels, our processes, and who watches over them.
+"""Runs a whole Zipcast on one machine: real servers from wheels, and our processes, which it supervises.
 
-Serves `zipcast up`, `zipcast demo` and the integration tests alike. Not for production.
+`zipcast up`, `zipcast demo` and the integration tests use it. It is not for production.
 """

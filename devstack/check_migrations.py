@@ -1,7 +1,8 @@
-"""`python -m devstack.check_migrations`: the migrations must lead exactly to `storage.database.tables`.
+"""Checks that the migrations lead exactly to `storage.database.tables`:
+`python -m devstack.check_migrations`.
 
-Starts a PostgreSQL of its own, upgrades an empty database, compares it with the models, downgrades
-to nothing and upgrades again. Exit status 1 names each difference.
+It starts a PostgreSQL, upgrades an empty database, compares it with the models, downgrades it to nothing, and
+upgrades it again. It prints each difference and then exits with status 1.
 """
 
 import asyncio
@@ -28,7 +29,8 @@ Result = TypeVar("Result")
 
 
 def _is_declared(name: str | None, kind: str, parents: object) -> bool:
-    """Partitions are made day by day, and the lock is the migrations' own: neither is declared."""
+    """Return whether the models declare an object. They do not declare partitions, which are made day by day,
+    and the lock of the migrations."""
     if kind == "schema":
         return name == SCHEMA
     undeclared = ("credential_issuances_", "migration_lock")
@@ -36,8 +38,8 @@ def _is_declared(name: str | None, kind: str, parents: object) -> bool:
 
 
 def differences(connection: Connection) -> list[object]:
-    """Return the changes that alembic would still make."""
-    # A table of the default schema would be compared as one without a schema.
+    """Return the changes that alembic would make to the database."""
+    # If the schema were in the search path, alembic would compare its tables as tables without a schema.
     connection.execute(text("set search_path = pg_catalog"))
     connection.dialect.default_schema_name = "pg_catalog"
     options = {
@@ -54,7 +56,7 @@ def differences(connection: Connection) -> list[object]:
 
 
 def leftovers(connection: Connection) -> list[str]:
-    """Tables that a downgrade to nothing left behind."""
+    """Return the tables that remain after a downgrade to nothing."""
     return sorted(set(inspect(connection).get_table_names(SCHEMA)) - {"alembic_version", "migration_lock"})
 
 
@@ -68,7 +70,7 @@ async def asked(url: str, question: Callable[[Connection], Result]) -> Result:
 
 
 async def check(url: str) -> list[str]:
-    """Up, compare, down, up: every complaint."""
+    """Upgrade, compare, downgrade and upgrade again, and return all errors."""
     await asyncio.to_thread(migrate, url)
     complaints = [
         f"the models differ from the migrations: {change}" for change in await asked(url, differences)

@@ -1,9 +1,10 @@
-"""Run first in every child: tie its life to the stack's, drop privileges, then become the program.
+"""Starts a program of the stack: it makes the program die with the stack, drops privileges, and executes the
+program.
 
-Stands alone (run by path with `python -I -S`, only the standard library), because between fork and
-exec of a threaded process nothing else is safe. Owns what PostgreSQL needs to run under root: it
-refuses to *be* root, so it becomes another user that keeps one right, passing closed folders,
-since the state or the virtual environment may lie below one (`/root`, a test's folder).
+It is run by path with `python -I -S` and uses only the standard library, because between fork and exec of a
+threaded process nothing else is safe. PostgreSQL refuses to run as root, so it runs as another user. This
+user keeps one right, to pass closed folders, because the state or the virtual environment may be below one
+(`/root`, a test's folder).
 
     child_launcher.py PARENT_PID DEATH_SIGNAL [UID:GID] -- PROGRAM ARGUMENT...
 """
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _die_with(parent: int, death_signal: int) -> None:
-    """Ask the kernel for `death_signal` when the parent dies. Last: a change of user clears the request."""
+    """Make the kernel send `death_signal` when the parent dies. Call it last, because changing the user
+    undoes it."""
     if sys.platform != "linux":
         return
     _libc().prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
@@ -41,11 +43,11 @@ def _die_with(parent: int, death_signal: int) -> None:
 
 
 def _become(uid: int, gid: int) -> None:
-    """Another user for good, with CAP_DAC_OVERRIDE where the kernel grants it."""
+    """Become another user permanently, with CAP_DAC_OVERRIDE if the kernel grants it."""
     linux = sys.platform == "linux"
     if linux:
         _libc().prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # initdb asks access(2) whether its programs can be run, which forgets capabilities otherwise.
+        # initdb checks with access(2) whether it can run its programs, which otherwise ignores capabilities.
         _libc().prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
@@ -55,7 +57,8 @@ def _become(uid: int, gid: int) -> None:
 
 
 def _keep_only(capability: int) -> None:
-    """Give up every capability but one, which survives the exec. Without it `_require_reach` decides."""
+    """Drop every capability except one, which is kept across the exec. If that fails, `_require_reach` checks
+    the folders."""
     word = 1 << capability
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     for kept in (word, 0):
@@ -66,14 +69,15 @@ def _keep_only(capability: int) -> None:
 
 
 def _require_reach(program: str, folder: str) -> None:
-    """Try, and report an obstacle in one line."""
+    """Check that the program and the folder are accessible, and report an obstacle in one line."""
     try:
         Path(program).open("rb").close()
         next(Path(folder).iterdir(), None)
     except PermissionError as error:
         sys.exit(
-            f"user {os.getuid()} cannot reach {error.filename}: PostgreSQL does not run as root; start as "
-            "another user, or keep the state and the virtual environment outside folders closed to others"
+            f"user {os.getuid()} cannot reach {error.filename}. PostgreSQL cannot run as root: start as "
+            "another user, or move the state and the virtual environment out of folders that are closed to "
+            "others"
         )
 
 

@@ -1,7 +1,7 @@
-"""`make demo`: three short epochs with eight miners and two validators, through the public SDK.
+"""Runs `make demo`: three short epochs with eight miners and two validators, which use the public SDK.
 
-Owns what the participants do. Everything is real: their keys, the signatures, the uploads; every
-step goes through what a miner or validator would install.
+Keys, signatures and uploads are real, and every step uses only the software that a miner or validator
+installs.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 EPOCH_SECONDS = 10
 EPOCHS = 3
-# Up to one epoch until the first start, three epochs, reading the last one after its end.
+# The time limit: up to one epoch until the first start, three epochs, and reading the last one after its end.
 PATIENCE_SECONDS = EPOCH_SECONDS * (EPOCHS + 3)
 UPLOAD, REPORT, READ = "upload", "report", "read"
 MINER_TASKS: tuple[str, ...] = (UPLOAD,)
@@ -40,7 +40,7 @@ STEP_ERRORS = (ServiceError, UploadError, nats.errors.Error, TimeoutError)
 
 @dataclass(slots=True)
 class Demo:
-    """The participants of one demonstration and what is known of them."""
+    """The participants of one demonstration, and their results."""
 
     ready: Ready
     folder: Path
@@ -59,7 +59,7 @@ class Demo:
         return demo
 
     async def run(self) -> None:
-        """Ask all miners at once, until all are done or the time is over."""
+        """Run all participants at once, until all are done or the time is over."""
         try:
             async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
                 for name in self.wallets:
@@ -83,7 +83,7 @@ class Demo:
                     return
 
     def _note(self, who: str, received: ReceivedEpoch) -> bool:
-        """Count the epochs that were pushed; the one that ran already at the start is not part of the
+        """Count epochs that were pushed. The epoch that was already running at the start is not part of the
         demonstration."""
         epoch_id = received.epoch.message.epoch_id
         if received.via != "push" or not self.board.counts(epoch_id):
@@ -93,7 +93,7 @@ class Demo:
         return True
 
     async def _mine(self, who: str, client: ZipcastClient, epoch: VerifiedEpoch) -> None:
-        """Upload the collected file to the folder that was issued."""
+        """Upload a file of listings to the miner's folder."""
         epoch_id = epoch.message.epoch_id
 
         async def step() -> None:
@@ -105,7 +105,7 @@ class Demo:
         await self._attempt(who, epoch_id, UPLOAD, step)
 
     async def _validate(self, who: str, client: ZipcastClient, epoch: VerifiedEpoch) -> None:
-        """Upload a result; when the epoch has ended, read a miner's upload and compare it."""
+        """Upload results; after the epoch's end, read a miner's upload and compare it."""
         epoch_id = epoch.message.epoch_id
 
         async def report() -> None:
@@ -117,13 +117,13 @@ class Demo:
             miner = self._miner_for(who)
             content = await fetch(await self._address(client, epoch, self.wallets[miner].ss58_address))
             if content != self.uploaded.get((miner, epoch_id)):
-                raise UploadError("what was read is not what the miner uploaded")
+                raise UploadError("the file that was read differs from the miner's upload")
 
         await self._attempt(who, epoch_id, REPORT, report)
         await self._attempt(who, epoch_id, READ, read)
 
     async def _address(self, client: ZipcastClient, epoch: VerifiedEpoch, miner: str) -> str:
-        """A presigned GET of the miner's first object, as soon as the epoch has ended."""
+        """Return a presigned GET of the miner's first object, as soon as the epoch has ended."""
         while True:
             try:
                 page = await client.validator_read(epoch.message.epoch_id, miner)
@@ -150,7 +150,7 @@ class Demo:
 
     def _write(self, name: str, content: object) -> Path:
         path = self.folder / name
-        # Padded over the smallest size that the form accepts.
+        # Padded to more than the minimum size that the form accepts.
         path.write_text(json.dumps(content, indent=1).ljust(1100))
         return path
 
@@ -160,7 +160,7 @@ def is_miner(name: str) -> bool:
 
 
 def listings_of(epoch: VerifiedEpoch, who: str) -> dict[str, object]:
-    """A small result file: one made-up listing a zipcode."""
+    """Return a small file with one invented listing per zipcode."""
     listings = [
         {"zipcode": item.zipcode, "address": f"1 Main St, {item.city}"} for item in epoch.message.zipcodes
     ]
@@ -168,8 +168,8 @@ def listings_of(epoch: VerifiedEpoch, who: str) -> dict[str, object]:
 
 
 async def run_demo(console: Console) -> int:
-    """The demonstration on a state of its own; 0 only if nothing was missing."""
-    console.print("starting a stack of its own with 10-second epochs ...", highlight=False)
+    """Run the demonstration with its own state. Return 0 only if nothing was missing."""
+    console.print("starting a separate stack with 10-second epochs ...", highlight=False)
     with tempfile.TemporaryDirectory(prefix="zipcast-demo-") as folder:
         options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=Path(folder) / "state")
         try:
@@ -189,7 +189,7 @@ async def run_demo(console: Console) -> int:
 async def _play(ready: Ready, folder: Path, console: Console) -> Scoreboard:
     live = Live(console=console, auto_refresh=False)
     demo = Demo.of(ready, folder, lambda demo: live.update(demo.board.table(), refresh=True))
-    console.print(f"{len(demo.wallets)} participants wait for the next epoch", highlight=False)
+    console.print(f"{len(demo.wallets)} participants are waiting for the next epoch", highlight=False)
     if console.is_terminal:
         with live:
             await demo.run()

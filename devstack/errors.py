@@ -1,28 +1,29 @@
-"""Why a stack does not start. Each message is one line for a person, naming the option or the part."""
+"""Defines the errors of a stack that does not start. Each message is one line that names the option or the
+part."""
 
 
 class StackError(Exception):
-    """The stack cannot start, or could not go on starting."""
+    """The stack cannot start."""
 
 
 class InvalidOptionError(StackError, ValueError):
-    """An option makes no sense."""
+    """An option has an invalid value."""
 
 
 class PortsTakenError(StackError):
-    """The ports asked for are taken or out of range."""
+    """The requested ports are in use or out of range."""
 
 
 class StateInUseError(StackError):
-    """Another process runs on this state folder."""
+    """Another process uses this state folder."""
 
 
 class StateUnusableError(StackError):
-    """The state folder cannot be made, or what lies there is in the way."""
+    """The state folder cannot be created, or contains other files."""
 
 
 class ProgramMissingError(StackError):
-    """A server's wheel is not installed."""
+    """The wheel of a server is not installed."""
 
 
 class ZipcodesRefusedError(StackError):

@@ -1,4 +1,4 @@
-"""Fills the database before our processes start: every migration, and zipcodes to select from."""
+"""Prepares the database before our processes start: it runs the migrations and imports zipcodes."""
 
 import asyncio
 import hashlib
@@ -18,12 +18,12 @@ from storage.zipcode_files.importing import import_zipcodes
 from storage.zipcode_files.rows import ImportFileError
 
 SAMPLE_ZIPCODES = REPOSITORY / "sample_data" / "zipcodes.csv"
-# Selection takes data of the last 30 days.
+# The selection uses data of the last 30 days.
 STALE = timedelta(days=1)
 
 
 async def load_data(database_url: str, zipcodes: Path | None) -> None:
-    """Migrate, then import `zipcodes`, or the sample where there are none yet. Raises
+    """Migrate, then import `zipcodes`, or the sample if the database has no zipcodes. Raises
     ZipcodesRefusedError."""
     await asyncio.to_thread(migrate, database_url)
     engine = open_engine(database_url, application_name="devstack", pool_size=2)
@@ -34,9 +34,8 @@ async def load_data(database_url: str, zipcodes: Path | None) -> None:
 
 
 async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
-    """Import the file unless its data is in force and fresh: an import is a new version of the data. The
-    sample states no dates, so it is as fresh as its import, and goes stale unless it is imported now and
-    then."""
+    """Import the file, unless its data is already the newest and not too old. The sample has no dates, so its
+    data is as old as its import and must be imported again from time to time."""
     now = datetime.now(UTC)
     in_force = await _newest(engine)
     if zipcodes is None and in_force is not None and in_force.source_name != SAMPLE_ZIPCODES.name:
@@ -52,7 +51,7 @@ async def _import(engine: AsyncEngine, zipcodes: Path | None) -> None:
 
 
 async def _newest(engine: AsyncEngine) -> Row[str, str, datetime] | None:
-    """Return the newest of the versions that came from a file."""
+    """Return the newest version that came from a file."""
     newest = (
         select(ZipcodeImport.source_name, ZipcodeImport.source_sha256, ZipcodeImport.imported_at)
         .where(not_(ZipcodeImport.source_name.startswith(SOURCE_PREFIX)))

@@ -1,7 +1,7 @@
-"""A PostgreSQL login for each process that uses the database, member of that process's role.
+"""Creates a PostgreSQL login for each process that uses the database, as a member of the process's role.
 
-Owns the logins and their passwords. What a role may do is the migrations'; they find it made here, where
-the logins need it before the first migration has run.
+The migrations define the rights of roles. The roles are created here, because the logins need them before the
+first migration.
 """
 
 import secrets
@@ -13,9 +13,9 @@ from devstack.postgres import quoted, superuser
 from devstack.state import State
 from storage.database.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
 
-# Together less than what `devstack.postgres` allows: none of them keeps the others out.
+# Together fewer than `devstack.postgres` allows, so that no login can block the others.
 MOST_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
-# {process: the role whose rights it has}. The callout uses no database.
+# The role of each process. The callout uses no database.
 ROLES = {
     "schedulers": "zipcast_schedulers",
     "responder": "zipcast_responder",
@@ -24,7 +24,7 @@ ROLES = {
 
 
 def login_url(state: State, url: str, process: str) -> str:
-    """The superuser's `url` with the login of `process` in its place."""
+    """Return the superuser's `url` with the login of `process` instead."""
     parts = urlsplit(url)
     password = _passwords(state)[_variable(process)]
     host = parts.netloc.rpartition("@")[2]
@@ -32,7 +32,7 @@ def login_url(state: State, url: str, process: str) -> str:
 
 
 async def ensure_logins(state: State, url: str) -> None:
-    """Make roles and logins that are missing; `url` is the superuser's."""
+    """Create missing roles and logins. `url` is the superuser's."""
     passwords = _passwords(state)
     async with superuser(url) as connection:
         for process, role in ROLES.items():
@@ -49,7 +49,8 @@ async def _ensure(connection: Any, role: str, how: str) -> None:
 
 
 async def _set(connection: Any, login: str, settings: Mapping[str, str]) -> None:
-    """Set up the logins as deploy/logins.sql does, but for every database, since each test makes one."""
+    """Make the login's settings as deploy/logins.sql does, but for every database, because each test creates
+    one."""
     await connection.execute(f"alter role {quoted(login)} reset all")
     for name, value in settings.items():
         await connection.execute(f"alter role {quoted(login)} set {assignment(name, value)}")

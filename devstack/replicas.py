@@ -1,4 +1,4 @@
-"""More than one of a process on one machine: for tests and benchmarks of what replicas share."""
+"""Runs several replicas of a process on one machine, for tests and benchmarks."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ CALLOUTS = ("callout", "callout-2")
 
 
 def replica(services: Services, first: Part, name: str) -> Part:
-    """Another of that process, with the same keys; its internal listener takes any free port."""
+    """Return another replica of a process, with the same keys; its internal listener uses any free port."""
     state = services.servers.state
     mark = state.run / f"{name}.ready"
 
@@ -31,7 +31,7 @@ def replica(services: Services, first: Part, name: str) -> Part:
 
 
 def with_two_callouts(services: Services) -> tuple[Part, ...]:
-    """The usual parts and a second callout."""
+    """Return the usual parts and a second callout."""
     parts = services.parts()
     (first,) = [part for part in parts if part.name == CALLOUTS[0]]
     return (*parts, replica(services, first, CALLOUTS[1]))

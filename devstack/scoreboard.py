@@ -1,6 +1,6 @@
-"""Keeps what the demonstration expects and what came: the live table and the verdict.
+"""Counts the results of the demonstration, and shows the live table and the verdict.
 
-Owns counting. A cell that stays empty is a failure, and so is an epoch received before its start.
+An empty cell is a failure, and so is an epoch that was received before its start.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from rich.table import Table
 
 @dataclass(slots=True)
 class Cell:
-    """One participant in one epoch. `tasks` maps each task to whether it was done."""
+    """The results of one participant in one epoch. `tasks` maps each task to whether it was done."""
 
     milliseconds: float | None = None
     tasks: dict[str, bool] = field(default_factory=dict)
@@ -18,7 +18,8 @@ class Cell:
 
 @dataclass(slots=True)
 class Scoreboard:
-    """`expected`: participant -> what it has to do in each epoch, besides receiving it."""
+    """The results of all participants. `expected` has the tasks of each participant in each epoch, besides
+    receiving it."""
 
     epochs: int
     expected: dict[str, tuple[str, ...]]
@@ -27,7 +28,8 @@ class Scoreboard:
     _cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
 
     def counts(self, epoch_id: str) -> bool:
-        """Return whether this epoch belongs to the demonstration: the first ones that are pushed."""
+        """Return whether this epoch belongs to the demonstration, which consists of the first pushed
+        epochs."""
         if epoch_id not in self.epoch_ids and len(self.epoch_ids) < self.epochs:
             self.epoch_ids.append(epoch_id)
         return epoch_id in self.epoch_ids
@@ -54,19 +56,19 @@ class Scoreboard:
         return table
 
     def missing(self) -> list[str]:
-        """Everything that was to come and did not, and everything that went wrong."""
+        """Return everything that was expected and is missing, and all errors."""
         absent = [
-            f"{who} misses {what} of {epoch_id}"
+            f"{who}: {what} is missing in {epoch_id}"
             for epoch_id in self.epoch_ids
             for who, tasks in self.expected.items()
             for what in self._absent(self._cell(who, epoch_id), tasks)
         ]
         if len(self.epoch_ids) < self.epochs:
-            absent.append(f"{self.epochs - len(self.epoch_ids)} epochs never came")
+            absent.append(f"{self.epochs - len(self.epoch_ids)} epochs did not arrive")
         return self.problems + absent
 
     def summary(self) -> str:
-        """One plain line; begins with `demo passed` only when nothing is missing."""
+        """Return one plain line, which begins with `demo passed` only if nothing is missing."""
         times = [cell.milliseconds for cell in self._cells.values() if cell.milliseconds is not None]
         received = f"{len(times)} of {self.epochs * len(self.expected)} epochs received and verified"
         span = f", {min(times):.1f} to {max(times):.1f} ms after their start" if times else ""

@@ -1,6 +1,7 @@
-"""The three servers alone: nats-server, PostgreSQL, the object store. What the tests start.
+"""Runs the three servers without our processes: nats-server, PostgreSQL and the object store, mainly for
+tests.
 
-Owns the order in which they come up and a quick way to a fresh, migrated database.
+It also provides new, migrated databases quickly.
 """
 
 import asyncio
@@ -20,11 +21,11 @@ _TEMPLATE = "zipcast_template"
 
 
 def ignore(_: Event) -> None:
-    """Drop a report."""
+    """Ignore an event."""
 
 
 class Servers:
-    """The servers on one state folder. `supervisor` stops them, and may take one down for a while."""
+    """The servers on one state folder. `supervisor` can stop all of them, or one for some time."""
 
     def __init__(self, state: State, ports: Ports, supervisor: Supervisor) -> None:
         self.state, self.ports, self.supervisor = state, ports, supervisor
@@ -36,8 +37,8 @@ class Servers:
     async def running(
         cls, state: State, report: Callable[[Event], None] = ignore
     ) -> AsyncIterator["Servers"]:
-        """Servers on the state folder `state`, stopped at the end. Raises PartFailedError,
-        StateInUseError, ProgramMissingError."""
+        """Run the servers on the state folder `state`, and stop them at the end. Raises PartFailedError,
+        StateInUseError and ProgramMissingError."""
         state.create()
         with state.lock(), chosen_ports(state.ports) as ports:
             state.ensure_keys()
@@ -50,7 +51,7 @@ class Servers:
                 await supervisor.stop()
 
     async def start(self) -> None:
-        """All three at once. Afterwards the database exists (empty) and both buckets keep versions."""
+        """Start all three at once. Then the database exists and is empty, and both buckets are versioned."""
         await self.supervisor.start(
             nats_server.nats_part(self.state, self.ports),
             postgres.postgres_part(self.state, self.ports),
@@ -70,52 +71,53 @@ class Servers:
 
     @property
     def http_url(self) -> str:
-        """The address of the HTTP bridge, if one is started."""
+        """Return the URL of the HTTP bridge, if one is started."""
         return f"http://{HOST}:{self.ports.http}"
 
     @property
     def admin_url(self) -> str:
-        """The superuser's URL of the database `postgres`, from which others are made and dropped."""
+        """Return the superuser's URL of the database `postgres`, which is used to create and drop others."""
         return postgres.database_url(self.state, self.ports, "postgres")
 
     @property
     def database_url(self) -> str:
-        """The superuser's URL of the stack's own database."""
+        """Return the superuser's URL of the stack's database."""
         return postgres.database_url(self.state, self.ports)
 
     def database_url_of(self, process: str) -> str:
-        """The stack's own database for one of our processes, with no more rights than its role has."""
+        """Return the URL of the stack's database for a process, with only the rights of its role."""
         return logins.login_url(self.state, self.database_url, process)
 
     @property
     def s3_environment(self) -> dict[str, str]:
-        """The settings by which the responder reaches the object store."""
+        """Return the responder's settings for the object store."""
         return object_store.responder_environment(self.state, self.ports)
 
     @property
     def keys(self) -> dict[str, dict[str, str]]:
-        """{process: {variable: value}} for `nats`, `schedulers`, `responder`, `callout`, `bridge`."""
+        """Return the keys as {process: {variable: value}} for `nats`, `schedulers`, `responder`, `callout`,
+        `bridge`."""
         names = ("nats", "schedulers", "responder", "callout", "bridge")
         return {name: self.state.keys_of(name) for name in names}
 
     async def fresh_database(self) -> str:
-        """The URL of a new database with every migration applied, in some 50 ms from the second call on."""
+        """Return the URL of a new, migrated database. From the second call on, this takes about 50 ms."""
         await self._make_template()
         return await self.empty_database(template=_TEMPLATE)
 
     async def empty_database(self, *, template: str = "template1") -> str:
-        """The URL of a new database that is not migrated."""
+        """Return the URL of a new database that is not migrated."""
         name = f"test_{secrets.token_hex(6)}"
         await postgres.create_database(self.admin_url, name, template=template)
         return postgres.database_url(self.state, self.ports, name)
 
     async def drop_database(self, url: str) -> None:
-        """Drop the database that `fresh_database` made, cutting its connections."""
+        """Drop a database of `fresh_database`, and close its connections."""
         await postgres.drop_database(self.admin_url, urlsplit(url).path.removeprefix("/"))
 
     async def _make_template(self) -> None:
-        """Make a migrated database once per run, from nothing: the migrations may have changed since the last
-        one."""
+        """Create a migrated template database once per run, because the migrations may have changed since the
+        last run."""
         async with self._template:
             if self._template_made:
                 return

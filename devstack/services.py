@@ -1,6 +1,6 @@
-"""Makes parts of our own four processes: their settings, and how each says that it is ready.
+"""Makes parts of our four processes, with their environments and checks of readiness.
 
-Owns their environments. Each gets the variables it needs and nothing of anybody else's.
+Each process gets only the variables that it needs.
 """
 
 import sys
@@ -23,7 +23,7 @@ TARGET_LISTINGS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The processes around running `servers`. `registry` is absolute."""
+    """The processes that use the running `servers`. `registry` is an absolute path."""
 
     servers: Servers
     epoch_seconds: int
@@ -31,7 +31,7 @@ class Services:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def parts(self) -> tuple[Part, ...]:
-        """schedulers, responder, callout, http_bridge: clients of the servers, to be started after them."""
+        """Return schedulers, responder, callout and http_bridge, which must be started after the servers."""
         port = self.servers.ports.http
         schedulers = {
             "TARGET_LISTINGS": str(TARGET_LISTINGS),

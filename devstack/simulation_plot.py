@@ -1,6 +1,6 @@
-"""One picture of simulated epochs: totals against the band, states, tiers, repeats, coverage of the pool.
+"""Draws simulated epochs: totals, states, tiers, repeated zipcodes and coverage of the pool.
 
-As a picture (.png, .svg, .pdf) or as a page that needs nothing else (.html).
+The result is a picture (.png, .svg, .pdf) or a self-contained page (.html).
 """
 
 import html
@@ -33,15 +33,15 @@ def draw(
     pool_size: int,
     report: Sequence[tuple[str, str]],
 ) -> None:
-    """`report` stands above the picture on a page. Raises OSError, and ValueError for a suffix that is no
-    picture."""
+    """Write the picture to a file. A page also has `report` above the picture. Raises OSError, and ValueError
+    for an unknown suffix."""
     figure = _figure(epochs, settings, pool_size)
     if path.suffix.lower() not in {".html", ".htm"}:
         figure.savefig(path)
         return
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
-    picture = drawn.getvalue().partition("<svg")  # the part before it belongs to a file of its own
+    picture = drawn.getvalue().partition("<svg")  # the part before it is only for separate files
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in report
     )
@@ -61,7 +61,7 @@ def _figure(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, pool_
 
 
 def _totals(axes: Axes, epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> None:
-    axes.set_title("expected listings, epoch by epoch, and the band")
+    axes.set_title("expected listings of each epoch, and the tolerance")
     totals = [epoch.total_listings for epoch in epochs]
     drawn = [(number, total) for number, total in enumerate(totals) if total is not None]
     axes.plot([number for number, _ in drawn], [total for _, total in drawn], ".", markersize=3)
@@ -70,7 +70,7 @@ def _totals(axes: Axes, epochs: Sequence[SimulatedEpoch], settings: SelectionSet
 
 
 def _distribution(axes: Axes, epochs: Sequence[SimulatedEpoch], settings: SelectionSettings) -> None:
-    axes.set_title("how often an epoch has so many listings")
+    axes.set_title("number of epochs by listings")
     totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
     axes.axvspan(settings.lowest_total, settings.highest_total, alpha=0.15)
     if totals:
@@ -88,13 +88,13 @@ def _counts(axes: Axes, title: str, counts: Sequence[dict[str, int]]) -> None:
 
 def _repeats(axes: Axes, epochs: Sequence[SimulatedEpoch]) -> None:
     repeats = Counter(zipcode for epoch in epochs for zipcode in epoch.zipcodes)
-    axes.set_title("how often a zipcode was assigned")
+    axes.set_title("number of zipcodes by times assigned")
     if repeats:
         axes.hist(list(repeats.values()), bins=min(40, max(repeats.values())))
 
 
 def _coverage(axes: Axes, epochs: Sequence[SimulatedEpoch], pool_size: int) -> None:
-    axes.set_title(f"share of the pool assigned, by day; the line is day {COVERAGE_DAYS}")
+    axes.set_title(f"share of the pool assigned so far, by day (line: day {COVERAGE_DAYS})")
     shares = coverage_by_day(epochs, pool_size)
     axes.plot(range(1, len(shares) + 1), shares)
     axes.axvline(COVERAGE_DAYS, linestyle="--")

@@ -1,6 +1,6 @@
-"""The whole of Zipcast on one machine: servers, data, our processes, `ready.json`.
+"""Runs all of Zipcast on one machine: servers, data, our processes and `ready.json`, in the right order.
 
-Owns the order of things. Nothing of it is left when `running` ends, however it ends.
+When `running` ends, however it ends, nothing is left running.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ LoadData = Callable[[str, Path | None], Coroutine[None, None, None]]
 
 
 class Stack:
-    """A running stack: make one with `Stack.running`. `ready` is what `ready.json` says now."""
+    """A running stack, made by `Stack.running`. `ready` has the present contents of `ready.json`."""
 
     def __init__(self, state: State, ports: Ports, options: StackOptions, report: Report) -> None:
         self.servers = Servers(state, ports, Supervisor(self._on_event))
@@ -43,7 +43,8 @@ class Stack:
         make_parts: MakeParts = Services.parts,
         load_data: LoadData = load_data,
     ) -> AsyncIterator["Stack"]:
-        """Everything up inside, everything gone after. Raises StackError. Tests pass other parts."""
+        """Start everything, and stop everything at the end of the context. Tests pass other parts. Raises
+        StackError."""
         with _prepared(options) as state, chosen_ports(state.ports, options.port_base) as ports:
             stack = cls(state, ports, options, report)
             try:
@@ -83,20 +84,22 @@ class Stack:
         )
 
     async def start(self, make_parts: MakeParts, load_data: LoadData) -> None:
-        """Servers and wallets at once, then the data, then our processes, then `ready.json`."""
+        """Start servers and make wallets at once, then load the data, start our processes, and write
+        `ready.json`."""
         state = self.servers.state
         await together(self.servers.start(), _wallets(state))
         wallets.ensure_registry(state.registry, state.wallets)
         await load_data(self.servers.database_url, self.options.zipcodes)
         services = Services(self.servers, self.options.epoch_seconds, self._registry(), self.options.settings)
-        # The scheduler first: it is ready once registry and running epoch are out, which the others read.
+        # Start the scheduler first. It is ready when it has published registry and running epoch, which the
+        # others read.
         first, *others = make_parts(services)
         await self.servers.supervisor.start(first)
         await self.servers.supervisor.start(*others)
         self.ready.write(state.ready)
 
     def _on_event(self, event: Event) -> None:
-        """Keep the process ids in `ready.json` true, then call the listener."""
+        """Update the process ids in `ready.json`, then call the listener."""
         if self.servers.state.ready.exists():
             self.ready.write(self.servers.state.ready)
         self._report(event)
@@ -111,7 +114,7 @@ async def _wallets(state: State) -> None:
 
 @contextmanager
 def _prepared(options: StackOptions) -> Iterator[State]:
-    """The state folder, locked, with keys, and without the last run's `ready.json`."""
+    """Yield the state folder, locked, with keys, and without the `ready.json` of the last run."""
     state = State(options.state.absolute())
     state.create()
     with state.lock():

@@ -1,7 +1,6 @@
-"""The state folder (`.devstack`): what lies where, and who may use it.
+"""Defines the layout of the state folder (`.devstack`), and locks it.
 
-Owns the layout and the lock. The folder may be someone's own and hold other files: nothing here is
-removed that this package did not write.
+The folder may contain a user's own files, so only files that this package wrote are removed.
 """
 
 import fcntl
@@ -18,7 +17,7 @@ from zipcast.client.private_files import write_private
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`root` is absolute. Every folder below it is readable by the owner only."""
+    """A state folder. `root` is absolute. Only the owner can read the folders in it."""
 
     root: Path
 
@@ -32,7 +31,7 @@ class State:
 
     @property
     def run(self) -> Path:
-        """Marks of readiness, one per process of ours."""
+        """Return the folder of the ready files, one per process."""
         return self.root / "run"
 
     @property
@@ -53,7 +52,8 @@ class State:
 
     @property
     def admin_wallets(self) -> Path:
-        """Apart from the others: an admin is no participant, and is not on the registry."""
+        """Return the folder of admins' wallets. They are separate, because an admin is not in the
+        registry."""
         return self.root / "admins"
 
     @property
@@ -69,14 +69,17 @@ class State:
         return self.root / "ports.json"
 
     def create(self) -> None:
-        """Make the folders that are missing. Raises StateUnusableError, also for another user's servers:
-        starting on their folder would first stop the PostgreSQL that runs there."""
+        """Create missing folders. Raises StateUnusableError, also if another program's files are there,
+        because starting would first stop a PostgreSQL that runs on them."""
         servers = (self.nats, self.postgres, self.objects)
         folders = (self.keys, self.logs, self.run, *servers, self.wallets, self.admin_wallets)
         try:
             foreign = () if self.has_keys else [one for one in servers if one.is_dir() and any(one.iterdir())]
             if foreign:
-                raise StateUnusableError(f"--state: {foreign[0]}: holds files that are not of `zipcast up`")
+                raise StateUnusableError(
+                    f"--state: {foreign[0]}: holds files that `zipcast up` did not make; choose another "
+                    "folder"
+                )
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
@@ -85,7 +88,8 @@ class State:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the state for this process; the kernel lets go when it dies. Raises StateInUseError."""
+        """Lock the state for this process. The kernel releases the lock when the process dies. Raises
+        StateInUseError."""
         with (self.root / "lock").open("a") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,19 +98,19 @@ class State:
             yield
 
     def keys_of(self, process: str) -> dict[str, str]:
-        """The variables in `keys/<process>.env`; none where there is no such file."""
+        """Return the variables in `keys/<process>.env`; none if there is no such file."""
         return deployment_keys.read_keys(self.keys).get(process, {})
 
     @property
     def has_keys(self) -> bool:
-        """Return whether the set is complete; it is before any server has started."""
+        """Return whether all keys exist, which is so before any server has started."""
         return (self.keys / "nats.env").exists()
 
     def ensure_keys(self) -> None:
-        """Make the deployment's keys that are not there: all of them, or those that a newer version has
-        more. `nats.env` goes last: it marks the set whole."""
+        """Make missing keys: all of them, or those that a newer version needs in addition. `nats.env` is
+        written last and marks that all keys exist."""
         fresh = deployment_keys.create_keys()
-        # Marked, so that a production start refuses a copy of it.
+        # The secret is marked, so that production refuses a copy of it.
         fresh["schedulers"]["ZIPCODE_SECRET_KEY"] = LOCAL_MARK + fresh["schedulers"]["ZIPCODE_SECRET_KEY"]
         whole = self.has_keys
         for process in sorted(fresh, key=lambda name: name == "nats"):

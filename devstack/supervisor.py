@@ -1,7 +1,7 @@
-"""Keeping several parts running, and stopping all of them in time.
+"""Keeps several parts running, and stops all of them in time.
 
-Parts started by one call are started together and stopped together; calls are undone in reverse
-order, so that clients go before the servers they talk to.
+Parts started by one call are started and stopped together. The groups are stopped in reverse order, so that
+clients are stopped before their servers.
 """
 
 import asyncio
@@ -10,13 +10,13 @@ from collections.abc import Callable, Coroutine
 from devstack.kept_part import Event, Keeper
 from devstack.part import Part
 
-# All is stopped within 5 s. Clients are killed after 2.5 s at most, servers at 4.5 s at the latest.
+# Everything is stopped within 5 s. Clients are killed after at most 2.5 s, servers after at most 4.5 s.
 _CLIENTS_SECONDS = 2.5
 _ALL_SECONDS = 4.5
 
 
 async def together(*work: Coroutine[None, None, None]) -> None:
-    """Run all of it at once. The first failure cancels the rest and is raised as it is."""
+    """Run all coroutines at once. The first failure cancels the others and is raised unchanged."""
     try:
         async with asyncio.TaskGroup() as group:
             for one in work:
@@ -26,8 +26,7 @@ async def together(*work: Coroutine[None, None, None]) -> None:
 
 
 class Supervisor:
-    """Keeps parts running. `report` is called for every start and every unexpected end, from the event
-    loop."""
+    """Keeps parts running. `report` is called in the event loop for every start and every unexpected end."""
 
     def __init__(self, report: Callable[[Event], None]) -> None:
         self._report = report
@@ -39,12 +38,12 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """{part: process id}; of a part that just died, the last one."""
+        """Return the process id of each part; for a part that has just died, the last one."""
         return {keeper.part.name: keeper.pid for keeper in self._keepers() if keeper.pid is not None}
 
     async def start(self, *parts: Part) -> None:
-        """Start all of them at once; return when all are ready. Raises PartFailedError of the first to fail;
-        call `stop` then."""
+        """Start the parts at once, and return when all are ready. Raises the PartFailedError of the first
+        that fails; then call `stop`."""
         tier = [Keeper(part, self._report) for part in parts]
         self._tiers.append(tier)
         await together(*(keeper.start() for keeper in tier))
@@ -59,15 +58,15 @@ class Supervisor:
             self._tiers.pop()
 
     async def take_down(self, name: str) -> None:
-        """Stop one part and leave it stopped, until `bring_up`."""
+        """Stop one part until `bring_up` is called."""
         await self._stop([self._keeper(name)], asyncio.get_running_loop().time() + _CLIENTS_SECONDS)
 
     async def bring_up(self, name: str) -> None:
-        """Start a part that was taken down. Raises PartFailedError."""
+        """Start a part that `take_down` stopped. Raises PartFailedError."""
         await self._keeper(name).start()
 
     async def watch(self) -> None:
-        """Runs until watching itself fails; raises that failure."""
+        """Wait until supervision itself fails, and raise that error."""
         watches = [keeper.watch for keeper in self._keepers() if keeper.watch is not None]
         done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
         for watch in done:

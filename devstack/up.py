@@ -1,7 +1,5 @@
-"""`zipcast up`: the stack in the foreground, until Ctrl-C.
-
-Owns what the terminal shows and which signals stop it; works without a terminal alike.
-"""
+"""Runs `zipcast up`: the stack in the foreground, until Ctrl-C or another signal. It also works without a
+terminal."""
 
 import asyncio
 import signal
@@ -22,9 +20,9 @@ OpenStack = Callable[[StackOptions, Callable[[Event], None]], AbstractAsyncConte
 CurrentEpoch = Callable[[Ready], Awaitable[str]]
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NEXT = (
-    (".venv/bin/zipcast watch", "epochs as they begin"),
-    (".venv/bin/zipcast current", "this epoch's zipcodes"),
-    (".venv/bin/zipcast upload FILE", "as a miner would"),
+    (".venv/bin/zipcast watch", "show epochs as they start"),
+    (".venv/bin/zipcast current", "show the running epoch's zipcodes"),
+    (".venv/bin/zipcast upload FILE", "upload a file as a miner"),
 )
 
 
@@ -34,8 +32,8 @@ async def run_up(
     current_epoch: CurrentEpoch | None = None,
     open_stack: OpenStack = Stack.running,
 ) -> int:
-    """Run the stack until a signal asks to stop. Returns the exit code: 0 when asked, 1 on failure.
-    `current_epoch` describes the running epoch in one line; `open_stack` is another stack in tests."""
+    """Run the stack until a signal arrives. Return the exit status: 0 after a signal, 1 after a failure.
+    `current_epoch` describes the running epoch in one line. Tests pass another `open_stack`."""
     with _asked_to_stop() as asked:
         run = asyncio.create_task(_run(open_stack, options, console, current_epoch))
         waiting = asyncio.create_task(asked.wait())
@@ -78,7 +76,7 @@ def _exit_code(run: "asyncio.Task[None]", console: Console) -> int:
 
 
 def show_parts(console: Console, stack: Stack) -> None:
-    """Show where each part runs: a table on a terminal, one plain line each elsewhere."""
+    """Show the address of each part: as a table on a terminal, otherwise as plain lines."""
     rows = [(part.name, part.address, part.internal, _short(part.log)) for part in stack.parts]
     rows.append(("nats monitoring", stack.servers.monitoring_url, "", ""))
     if not console.is_terminal:
@@ -94,16 +92,17 @@ def show_parts(console: Console, stack: Stack) -> None:
 
 
 def show_event(console: Console, event: Event) -> None:
-    """A line about a part that died, with the end of its log, or that is back. First starts go unsaid."""
+    """Print a line about a part that died, with the end of its log, or that runs again. First starts are not
+    shown."""
     if isinstance(event, PartDied):
-        again = f"starting it again in {event.restart_in_seconds:g} s"
+        again = f"restarting it in {event.restart_in_seconds:g} s"
         show_failure(console, f"{event.name}: {event.status}; {again}", event.tail)
     elif event.restarted:
         _say(console, f"{event.name}: runs again, process {event.pid}")
 
 
 def show_stack_error(console: Console, error: StackError) -> None:
-    """Why the stack could not start, with the end of the log of the part that failed."""
+    """Print why the stack could not start, with the end of the log of the part that failed."""
     if isinstance(error, PartFailedError):
         show_failure(console, f"{error} - it did not start", error.tail)
     else:
@@ -117,7 +116,7 @@ def show_failure(console: Console, headline: str, tail: tuple[str, ...]) -> None
 
 
 def _show_next(console: Console) -> None:
-    _say(console, "all is up. Ctrl-C stops it. In another terminal:")
+    _say(console, "all is up. Press Ctrl-C to stop. In another terminal you can run:")
     width = max(len(command) for command, _ in _NEXT)
     for command, meaning in _NEXT:
         _say(console, f"  {command:<{width}}  {meaning}")
@@ -128,7 +127,7 @@ def _say(console: Console, line: str, style: str | None = None) -> None:
 
 
 def _short(path: Path) -> str:
-    """Relative to the working folder where it lies below."""
+    """Return the path, relative to the working folder if it is in it."""
     here = Path.cwd()
     absolute = path.absolute()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
@@ -136,7 +135,8 @@ def _short(path: Path) -> str:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[asyncio.Event]:
-    """An event set by Ctrl-C, SIGTERM or a closed terminal; also where the shell had SIGINT ignored."""
+    """Yield an event that is set by Ctrl-C, SIGTERM or a closed terminal, even if the shell ignores
+    SIGINT."""
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     for number in _STOPPING:
         loop.add_signal_handler(number, asked.set)

@@ -1,7 +1,7 @@
 """Prints pip's package index settings as environment variables for uv, which does not read pip's own.
 
-`make` runs it with the system's Python before anything is installed, so it uses the standard library alone.
-What is set for uv already stays as it is.
+`make` runs it with the system's Python before anything is installed, so it uses only the standard library. It
+does not change settings of uv that already exist.
 """
 
 import ast
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# By pip's option: the variable, and the variables that show that uv has a setting of its own.
+# For each option of pip: the variable for uv, and the variables that show that uv has its own setting.
 _VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
     "extra-index-url": ("UV_INDEX", ("UV_INDEX", "UV_EXTRA_INDEX_URL")),
@@ -21,12 +21,13 @@ _VARIABLES = {
     "cert": ("SSL_CERT_FILE", ("SSL_CERT_FILE",)),
     "proxy": ("ALL_PROXY", ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy")),
 }
-# Ordered from the weakest to the strongest, as pip reads them.
+# From the lowest to the highest precedence, as in pip.
 _SECTIONS = ("global", "install", ":env:")
 
 
 def uv_environment(listed: str, present: Mapping[str, str]) -> dict[str, str]:
-    """Return what to set for uv. `listed`: what `pip config list` prints; `present`: the environment."""
+    """Return the variables to set for uv. `listed` is the output of `pip config list`, `present` the
+    environment."""
     settings: dict[str, dict[str, str]] = {}
     for line in listed.splitlines():
         name, equals, value = line.partition("=")
@@ -41,13 +42,13 @@ def uv_environment(listed: str, present: Mapping[str, str]) -> dict[str, str]:
                 separator = "," if option == "find-links" else " "
                 found[variable] = separator.join(filter(_is_there, value.split()))
     if found.get("UV_INDEX"):
-        # pip takes the best version of all indexes, uv would take the first index that knows the name.
+        # pip uses the best version of all indexes; by default, uv would use the first index with the package.
         found["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return {name: value for name, value in found.items() if value}
 
 
 def _is_there(place: str) -> bool:
-    """Return False for a local folder that does not exist: pip passes over it, uv would fail."""
+    """Return False for a local folder that does not exist, which pip skips but on which uv would fail."""
     path = place.removeprefix("file://")
     return not path.startswith("/") or Path(path).exists()
 

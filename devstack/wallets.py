@@ -1,7 +1,7 @@
-"""Makes wallets to try things with, and the registry that replaces the chain.
+"""Makes wallets for the local stack, and the registry that replaces the chain.
 
-Existing files are never written again, so a person may edit them. The layout is the one of bittensor's own
-tools, so that a miner's code finds these wallets with nothing but a path.
+Existing files are never overwritten, so you may edit them. The wallets have the layout of `btcli`, so that a
+miner's code can use them by setting only the path.
 """
 
 import json
@@ -11,23 +11,23 @@ MINERS = tuple(f"miner-{number}" for number in range(1, 9))
 VALIDATORS = ("validator-1", "validator-2")
 ADMIN = "admin-1"
 HOTKEY_NAME = "default"
-# Stakes in alpha.
+# The stakes, in alpha.
 VALIDATOR_STAKE, MINER_STAKE = 5000, 10
 
 
 def ensure_all_wallets(participants: Path, admins: Path) -> None:
-    """The ten wallets of miners and validators, and in a folder of its own the admin's."""
+    """Create the ten wallets of miners and validators, and the admin's wallet in a separate folder."""
     ensure_wallets(participants)
     ensure_wallets(admins, (ADMIN,))
 
 
 def admin_address(admins: Path) -> str:
-    """SS58 address of the local stack's admin."""
+    """Return the SS58 address of the local stack's admin."""
     return _address(admins / ADMIN / "hotkeys" / f"{HOTKEY_NAME}pub.txt")
 
 
 def ensure_wallets(folder: Path, names: tuple[str, ...] = (*MINERS, *VALIDATORS)) -> None:
-    """Create the missing ones, unencrypted. Blocking, about a second the first time."""
+    """Create missing wallets, unencrypted. This blocks for about a second the first time."""
     missing = [name for name in names if not (folder / name).exists()]
     if not missing:
         return
@@ -42,7 +42,7 @@ def ensure_wallets(folder: Path, names: tuple[str, ...] = (*MINERS, *VALIDATORS)
 
 
 def ensure_registry(path: Path, wallets: Path) -> None:
-    """Write the registry of the ten wallets, uids in their order, unless there is a registry."""
+    """Write a registry of the ten wallets with uids in their order, unless there is one."""
     if path.exists():
         return
     neurons = [_neuron(uid, wallets / name) for uid, name in enumerate((*MINERS, *VALIDATORS))]

@@ -1,5 +1,5 @@
-"""The HTTP bridge: the same requests over HTTP, for clients that cannot use NATS.
+"""The HTTP bridge: it offers the requests over HTTP, for clients that cannot use NATS.
 
-Holds no secret that mints anything and no rule of its own: what writes or mints is checked here,
-then forwarded with the client's own signature, and checked again by the responder.
+The bridge has no secret with which credentials can be issued. It checks a request that writes or issues
+something, and forwards it with the client's signature to the responder, which checks it again.
 """

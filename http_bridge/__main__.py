@@ -1,4 +1,4 @@
-"""The bridge process: `python -m http_bridge`."""
+"""Runs the bridge process: `python -m http_bridge`."""
 
 import asyncio
 import sys
@@ -29,12 +29,13 @@ from zipcast.protocol.subjects import EPOCH
 from zipcast.protocol.verbs import VERBS, Verb
 
 USER = "bridge"
-# A request under way is finished at a stop, even if it waits for the responder until its timeout.
+# When the process stops, running requests are completed, even if they wait for the responder until its
+# timeout.
 FINISH_SECONDS = int(TIMEOUT_SECONDS) + 1
 
 
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
-    """Serve until the process is to stop; requests under way are finished."""
+    """Serve until the process is told to stop, then complete the running requests."""
     metrics = BridgeMetrics(life.vitals.registry)
     doorway = Doorway.of(settings, USER, life)
     if not await doorway.has_safe_rights():
@@ -42,7 +43,8 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     asking = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
     following = Link(settings.nats_url, f"{USER}-follow", settings.bridge_follow_nats_seed, life)
     feed = EpochFeed(doorway.database, doorway.current.trust, doorway.clock)
-    # Requests that need the database alone are answered before NATS is there, and while it is away.
+    # Requests that need only the database are served even before NATS is connected and while it is
+    # unavailable.
     life.spawn(_stay_linked(asking, life), "nats")
     life.spawn(_follow_epochs(following, doorway, feed), "nats-follow")
     await doorway.follow(following.connection)

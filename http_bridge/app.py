@@ -1,4 +1,4 @@
-"""The bridge's endpoints: each a few lines over what this process holds, or what the responder answers."""
+"""Defines the bridge's endpoints. Each replies with data of this process, or with the responder's reply."""
 
 from dataclasses import dataclass, field
 
@@ -54,26 +54,27 @@ class Bridge:
     _reply: CurrentReply | None = field(default=None)
 
     async def current_reply(self) -> CurrentReply:
-        """Prebuilt per epoch. Raises ServiceError(NO_CURRENT_EPOCH)."""
+        """Return the reply of `current`, which is built once per epoch. Raises
+        ServiceError(NO_CURRENT_EPOCH)."""
         epoch = await self.current.awaited()
         if self._reply is None or self._reply.epoch_id != epoch.message.epoch_id:
             self._reply = CurrentReply.of(epoch)
         return self._reply
 
     async def admit(self, request: Request, verb: Verb, query: Fields) -> Admission:
-        """Return who asks for what the bridge answers itself. Raises ServiceError."""
+        """Check a request that the bridge serves itself, and return its sender. Raises ServiceError."""
         return await self._admit(await requests.arrival(request, verb, query))
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
-        """Return the responder's answer to a request that was checked here first. The responder checks and
-        charges it again, and notes what it refuses itself. Raises ServiceError."""
+        """Check a request, forward it, and return the responder's reply. The responder checks the request
+        again and charges it to the limit. Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
         admission = await self._admit(arrival)
         body = await self.forwarder.forward(arrival, admission.caller.hotkey)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
     async def _admit(self, arrival: Arrival) -> Admission:
-        """Admit the request, or note why it is refused. Raises ServiceError."""
+        """Check the request; if it is refused, record the refusal. Raises ServiceError."""
         try:
             return await self.pipeline.admit(arrival, charge=not VERBS[arrival.verb].is_forwarded)
         except ServiceError as error:
@@ -90,10 +91,10 @@ class Bridge:
 
 
 def build(bridge: Bridge) -> FastAPI:
-    """The application; everything it needs is in `bridge`."""
+    """Return the application."""
     app = FastAPI(title="Zipcast", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     errors.install(app, bridge.pipeline.clock)
-    # The stream's path comes before `/epochs/{epoch_id}`, which would take it for an id.
+    # The stream's path must come before `/epochs/{epoch_id}`, which would match it as an id.
     _add_current(app, bridge)
     _add_for_validators(app, bridge)
     for verb, spec in VERBS.items():
@@ -176,8 +177,8 @@ def _add_history(app: FastAPI, bridge: Bridge) -> None:
         app,
         "/api/v1/zipcode-assignments/stats",
         statistics,
-        title="Public numbers",
-        text="Public numbers of epochs that have started, and of the zipcodes.",
+        title="Public statistics",
+        text="Returns public statistics of epochs that have started, and of the zipcodes.",
         reply=StatisticsReply,
         errors={ErrorCode.SERVICE_UNAVAILABLE},
     )
@@ -186,7 +187,7 @@ def _add_history(app: FastAPI, bridge: Bridge) -> None:
         "/api/v1/epochs",
         ended_epochs,
         title="Epochs that have ended",
-        text="Epochs that have ended, newest first, as they were signed, with their seeds.",
+        text="Returns epochs that have ended, newest first, with their signed messages and seeds.",
         reply=EndedEpochsReply,
         errors={ErrorCode.MALFORMED_EPOCH_ID, ErrorCode.SERVICE_UNAVAILABLE},
         query=EndedEpochsQuery,
@@ -196,7 +197,7 @@ def _add_history(app: FastAPI, bridge: Bridge) -> None:
         "/api/v1/epochs/{epoch_id}",
         ended_epoch,
         title="One epoch that has ended",
-        text="One epoch that has ended, as it was signed, with its seed.",
+        text="Returns one epoch that has ended, with its signed message and seed.",
         reply=EndedEpochReply,
         errors=OF_AN_EPOCH,
     )
@@ -206,15 +207,21 @@ def _add_facts(app: FastAPI, rules: Rules) -> None:
     _add_constant(
         app,
         "/commitment-formats",
-        "What to sign for what",
-        "What to sign for which endpoint.",
+        "Legacy texts to sign",
+        "Returns the texts that legacy clients sign, by endpoint.",
         formats_reply.commitment_formats(),
     )
-    _add_constant(app, "/structure-info", "Where files go", "Where files go.", formats_reply.structure_info())
+    _add_constant(
+        app,
+        "/structure-info",
+        "Folder layout",
+        "Returns the layout of the folders.",
+        formats_reply.structure_info(),
+    )
     _add_constant(
         app,
         "/rate-limits",
-        "Limits in force",
+        "Rate limits",
         "How much may be asked for.",
         rate_limits_reply.rate_limits(rules),
     )
@@ -248,8 +255,9 @@ def _add_health(app: FastAPI, health: BridgeHealth) -> None:
         app,
         "/healthcheck",
         healthcheck,
-        title="How everything is",
-        text="How each part is, at most five seconds ago; 503 if the assignment cannot be served.",
+        title="Health of all parts",
+        text="Returns the health of each part, checked at most five seconds ago; status 503 if the running "
+        "epoch cannot be served.",
         reply=HealthcheckReply,
         is_reply_when_unavailable=True,
     )
@@ -257,16 +265,16 @@ def _add_health(app: FastAPI, health: BridgeHealth) -> None:
         app,
         "/health/live",
         live,
-        title="Whether the process answers",
-        text="Whether this process answers at all; says nothing of what it depends on.",
+        title="Liveness",
+        text="Replies if this process runs, whatever the health of other parts.",
         reply=Alive,
     )
     add_public(
         app,
         "/health/ready",
         ready,
-        title="Whether assignments can be served",
-        text="Whether it can serve the current assignment.",
+        title="Readiness",
+        text="Tells whether this process can serve the running epoch.",
         reply=Alive,
         errors={ErrorCode.REGISTRY_UNAVAILABLE, ErrorCode.SERVICE_UNAVAILABLE},
     )

@@ -1,4 +1,4 @@
-"""Serves files that do not change while the bridge runs, compressed once and not for each request."""
+"""Serves files that do not change while the bridge runs. They are compressed once, not for each request."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ _CACHED = "public, max-age=3600"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file. `compressed` is None where compressing saves nothing, as for pictures."""
+    """One file. `compressed` is None if compressing does not help, as for pictures."""
 
     plain: bytes
     compressed: bytes | None
@@ -34,7 +34,7 @@ class Asset:
         return cls(content, smaller, media_type, etag)
 
     def response(self, request: Request) -> Response:
-        """Return the file as the client takes it: compressed or plain, or 304 if the client holds it."""
+        """Return the file, compressed if the client accepts that, or 304 if the client already has it."""
         use_gzip = self.compressed is not None and accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{self.etag}-gzip"' if use_gzip else f'"{self.etag}"'
         headers = {"Cache-Control": _CACHED, "ETag": etag, "Vary": "Accept-Encoding"}
@@ -49,7 +49,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class AssetFolder:
-    """An application that serves assets by their path below where it is mounted."""
+    """An application that serves assets by their path below its mount point."""
 
     assets: Mapping[str, Asset]
 
@@ -58,8 +58,8 @@ class AssetFolder:
         return cls({path: Asset.of(content, _media_type(path)) for path, content in _files(folder)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for one asset. Raises HTTPException: 405 for another method than GET, 404 for
-        another path."""
+        """Reply with one asset. Raises HTTPException with 405 for a method other than GET, and with 404 for
+        an unknown path."""
         if scope["method"] != "GET":
             raise HTTPException(405)
         path = scope["path"].removeprefix(scope.get("root_path", "")).lstrip("/")

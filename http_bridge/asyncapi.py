@@ -1,7 +1,7 @@
 """Writes `/asyncapi.json`: the NATS subjects, their requests and their replies.
 
-Everything is taken from `VERBS` and the wire models. The bridge's own subjects are left out: only the bridge
-can use them.
+Everything is derived from `VERBS` and the wire models. The subjects of the bridge are left out, because only
+the bridge can use them.
 """
 
 from importlib.metadata import version
@@ -22,8 +22,8 @@ _EPOCH_HEADERS = {
     HEADER_SIGNATURE: "sr25519 signature over the payload's bytes, hex.",
     HEADER_EPOCH: "The epoch's id.",
 }
-_ERROR_HEADERS = {HEADER_ERROR: "The code.", HEADER_REQUEST_ID: "Id of the request."}
-# A request on a hotkey's own subject carries no legacy text.
+_ERROR_HEADERS = {HEADER_ERROR: "The error code.", HEADER_REQUEST_ID: "Id of the request."}
+# Legacy texts are accepted only over HTTP.
 _OVER_HTTP_ONLY = frozenset({ErrorCode.LEGACY_REFUSED})
 
 
@@ -60,16 +60,16 @@ def document() -> Schema:
 
 
 def _epochs() -> tuple[Schema, Schema, Schema]:
-    """Return channel, operation and message of the epochs themselves."""
+    """Return the channel, operation and message of epochs."""
     channel = {
         "address": subjects.EPOCH,
-        "description": "Every epoch at its start, signed; the same bytes for everybody.",
+        "description": "Every epoch, signed, at its start; all clients receive the same bytes.",
         "messages": {"EpochMessage": _ref("messages", "EpochMessage")},
     }
     operation = {
         "action": "send",
         "channel": {"$ref": "#/channels/epoch"},
-        "summary": "An epoch begins",
+        "summary": "An epoch starts",
         "messages": [{"$ref": "#/channels/epoch/messages/EpochMessage"}],
     }
     message = {
@@ -81,7 +81,7 @@ def _epochs() -> tuple[Schema, Schema, Schema]:
 
 
 def _names(verb: Verb, spec: VerbSpec) -> tuple[str, str, str]:
-    """Return the names of the messages that ask, answer and refuse."""
+    """Return the names of the request, the reply and the error message."""
     return (
         f"{verb}.request",
         "EpochMessage" if spec.reply is EpochMessage else f"{verb}.reply",
@@ -95,13 +95,15 @@ def _channels(verb: Verb, spec: VerbSpec) -> Schema:
         verb: {
             "address": subjects.requests(verb).replace("*", "{hotkey}"),
             "description": spec.text,
-            "parameters": {"hotkey": {"description": "Hotkey that asks; its subjects are its own."}},
+            "parameters": {
+                "hotkey": {"description": "Hotkey of the sender; no other hotkey can use its subjects."}
+            },
             "messages": {asks: _ref("messages", asks)},
             "bindings": {"nats": {"queue": subjects.RESPONDER_QUEUE}},
         },
         f"{verb}.reply": {
             "address": None,
-            "description": "The reply subject, which must lie under `_INBOX.{hotkey}`.",
+            "description": "The reply subject, which must begin with `_INBOX.{hotkey}`.",
             "messages": {name: _ref("messages", name) for name in (answers, refuses)},
         },
     }
@@ -123,7 +125,7 @@ def _operation(verb: Verb, spec: VerbSpec) -> Schema:
 
 
 def _messages(verb: Verb, spec: VerbSpec) -> Schema:
-    """The error is one message for each verb, since the codes differ."""
+    """Return the messages of a verb. Each verb has its own error message, because the codes differ."""
     asks, answers, refuses = _names(verb, spec)
     codes = sorted(spec.errors - _OVER_HTTP_ONLY)
     stated = {"type": "object", "properties": {"error": {"enum": [str(code) for code in codes]}}}
@@ -147,7 +149,7 @@ def _messages(verb: Verb, spec: VerbSpec) -> Schema:
 
 
 def _with_plain_discriminators(part: Any) -> Any:
-    """AsyncAPI takes the name of a discriminator's property alone."""
+    """Replace each discriminator by the name of its property, because AsyncAPI knows no other form."""
     if isinstance(part, list):
         return [_with_plain_discriminators(one) for one in part]
     if not isinstance(part, dict):

@@ -1,7 +1,8 @@
-"""Public replies from the database as finished bytes: built by one request at a time, kept for two seconds.
+"""Builds public replies from the database once for all simultaneous requests, and caches them for two
+seconds.
 
-Owns how many public requests may work on the database at once, so that authenticated requests, health and
-opt-outs find a connection however many strangers ask. What a reply holds is its builder's.
+It limits how many public requests use the database at once, so that authenticated requests, health and
+opt-outs always find a free connection.
 """
 
 import asyncio
@@ -20,12 +21,12 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel
 
 MAX_PUBLIC_READS = 2
-"""Requests that are worked on at once, of ten connections to the database; each also builds and compresses in
-a thread."""
+"""The number of public replies that are built at once, with ten database connections in all. Each is also
+built and compressed in a thread."""
 MAX_WAIT_SECONDS = 1.0
 BUSY_RETRY_SECONDS = 2
 KEPT_SECONDS = 2.0
-"""Shorter than the five seconds that clients may keep a page: an epoch that ends shows soon enough."""
+"""How long a reply is cached. This is shorter than the five seconds for which clients may cache it."""
 MAX_KEPT_BYTES = 64 * 2**20
 _COMPRESSION_LEVEL = 6
 
@@ -34,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ReadyReply:
-    """A JSON body as it is and compressed, both made once. Small ones are sent as they are."""
+    """A JSON body, plain and compressed; both are made once. Small bodies are only sent plain."""
 
     plain: bytes
     gzipped: bytes | None
@@ -50,11 +51,11 @@ class ReadyReply:
         return len(self.plain) + len(self.gzipped or b"")
 
     def response(self, request: Request, cache_control: str) -> Response:
-        """Return the reply in the encoding that the client takes."""
+        """Return the reply in an encoding that the client accepts."""
         headers = {"Cache-Control": cache_control}
         body = self.plain
         if self.gzipped is not None and accepts_gzip(request.headers.get("accept-encoding", "")):
-            # `front` adds the same header to the plain reply.
+            # `middleware` adds the same header to plain replies.
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
             body = self.gzipped
         return Response(body, media_type="application/json", headers=headers)
@@ -68,31 +69,32 @@ class _Kept:
 
 @dataclass(slots=True)
 class ReadyReplies:
-    """The replies of the last seconds, and those that are being built, by key."""
+    """Cached replies, and replies that are being built, by key."""
 
     clock: Clock
     wait_seconds: float = MAX_WAIT_SECONDS
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_PUBLIC_READS))
     _building: dict[str, asyncio.Task[ReadyReply]] = field(default_factory=dict)
     _kept: dict[str, _Kept] = field(default_factory=dict)
-    """Oldest first."""
+    """The cached replies, oldest first."""
 
     async def reply(
         self, key: str, read: Callable[[], Awaitable[T]], make: Callable[[T], WireModel]
     ) -> ReadyReply:
-        """Return the reply of that key. `read` asks the database, and `make` builds the reply of what it
-        returned, in a thread. Requests for the same reply share it, or its error.
+        """Return the reply with this key. `read` queries the database, and `make` builds the reply from the
+        result, in a thread. Simultaneous requests with the same key share the reply or its error.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE) if too many others are being read, and what `read` raises."""
+        Raises ServiceError(SERVICE_UNAVAILABLE) if too many other replies are being built, and the errors of
+        `read`."""
         kept = self._kept.get(key)
         if kept is not None and self.clock.monotonic() < kept.until:
             return kept.reply
         building = self._building.get(key)
         if building is None:
             building = self._building[key] = asyncio.create_task(self._build(key, read, make))
-            # If every client has hung up, asyncio would warn that the error was never seen.
+            # If all clients have disconnected, asyncio would otherwise warn about an unretrieved error.
             building.add_done_callback(lambda done: done.cancelled() or done.exception())
-        # A client that hangs up does not end what others wait for.
+        # A client that disconnects must not cancel a reply for which others wait.
         return await asyncio.shield(building)
 
     async def _build(
@@ -117,7 +119,8 @@ class ReadyReplies:
         except TimeoutError:
             raise ServiceError(
                 ErrorCode.SERVICE_UNAVAILABLE,
-                f"Too many epochs are being read. Try again in {BUSY_RETRY_SECONDS} seconds.",
+                f"Too many requests for epochs are being processed. Try again in {BUSY_RETRY_SECONDS} "
+                "seconds.",
                 retry_after_seconds=BUSY_RETRY_SECONDS,
             ) from None
 

@@ -1,4 +1,4 @@
-"""The body of `GET …/current`, built once per epoch (contract-http)."""
+"""Builds the reply of `GET …/current`, once per epoch (docs/http-contract.md)."""
 
 import gzip
 import hashlib
@@ -12,7 +12,7 @@ from zipcast.protocol.messages.epochs import EpochMessage, Proof
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """Bytes ready to send, with the headers that belong to them. Each encoding has an ETag of its own."""
+    """Bytes ready to send, with their headers. Each encoding has its own ETag."""
 
     body: bytes
     etag: str
@@ -21,7 +21,7 @@ class Representation:
 
 @dataclass(frozen=True, slots=True)
 class CurrentReply:
-    """The body as it is and compressed, both made once."""
+    """The body, plain and compressed; both are made once."""
 
     epoch_id: str
     plain: Representation
@@ -34,18 +34,18 @@ class CurrentReply:
         return cls(
             epoch.envelope.epoch_id,
             _representation(body, digest, {}),
-            # No time of making in it, so that every replica's are the same bytes.
+            # No time of compression, so that all replicas send the same bytes.
             _representation(gzip.compress(body, mtime=0), f"{digest}-gzip", {"Content-Encoding": "gzip"}),
         )
 
     def for_encodings(self, accepted: str) -> Representation:
-        """`accepted`: the request's Accept-Encoding."""
+        """Return the plain or the compressed body. `accepted` is the request's Accept-Encoding."""
         return self.gzipped if accepts_gzip(accepted) else self.plain
 
 
 def accepts_gzip(accepted: str) -> bool:
-    """Return whether the client accepts gzip: it is named, or `*` is, and not with a weight of 0 (RFC 9110,
-    12.5.3)."""
+    """Return whether the client accepts gzip: the header names it or `*`, with a weight other than 0 (RFC
+    9110, 12.5.3)."""
     for stated in accepted.lower().split(","):
         name, _, weight = stated.partition(";")
         if name.strip() in {"gzip", "x-gzip", "*"}:
@@ -54,8 +54,8 @@ def accepts_gzip(accepted: str) -> bool:
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
-    """Return whether the client holds that representation: weak comparison, a list, or `*` (RFC 9110,
-    13.1.2)."""
+    """Return whether the client already has the representation with this ETag, by weak comparison; the header
+    may be a list or `*` (RFC 9110, 13.1.2)."""
     if if_none_match is None:
         return False
     stated = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
@@ -69,7 +69,8 @@ def _representation(body: bytes, digest: str, encoding: dict[str, str]) -> Repre
 
 
 def assignment_fields(envelope: UnverifiedEnvelope) -> str:
-    """The members of the body's JSON object, for an envelope that was verified or is from our record."""
+    """Return the members of the body's JSON object. The envelope must be verified or come from the
+    database."""
     message = EpochMessage.model_validate_json(envelope.payload)
     fields = message.model_dump_json(by_alias=True, include=ASSIGNMENT_FIELDS)
     proof = Proof(

@@ -1,7 +1,7 @@
 """Describes the bridge's endpoints, so that FastAPI can write `/openapi.json`.
 
-Endpoints take a bare request and answer with ready-made bytes, so the framework knows nothing of them but
-what is said here: from `VERBS` for requests that are signed, from the call for the public ones.
+Endpoints take a plain request and return finished bytes, so FastAPI cannot derive the descriptions. Those of
+signed requests come from `VERBS`, those of public ones from the caller.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -32,34 +32,35 @@ _GUIDE = files("http_bridge") / "static" / "guide.md"
 SIGNING_HEADERS = {
     btauth.HEADER_VERSION: "Always 1.",
     btauth.HEADER_HOTKEY: "Hotkey that signs, SS58.",
-    btauth.HEADER_RECEIVER: "Hotkey that signs the epochs.",
-    btauth.HEADER_NONCE: "When it is signed, Unix nanoseconds.",
+    btauth.HEADER_RECEIVER: "Hotkey of the service that signs the epochs.",
+    btauth.HEADER_NONCE: "Time of signing, Unix nanoseconds.",
     btauth.HEADER_SIGNATURE: "sr25519 signature over the eight lines, hex.",
 }
 _TEXT: Schema = {"type": "string"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
-_REQUEST_ID = {HTTP_HEADER: {"description": "Id of the request, in our logs as well.", "schema": _TEXT}}
+_REQUEST_ID = {HTTP_HEADER: {"description": "Id of the request, which the logs also have.", "schema": _TEXT}}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": _COUNT}}
 _CACHED = {
-    "ETag": {"description": "Of these bytes; send it as If-None-Match.", "schema": _TEXT},
+    "ETag": {"description": "Tag of these bytes; send it as If-None-Match.", "schema": _TEXT},
     "Age": {
-        "description": "Seconds since memory was last confirmed; 0 unless NATS and PostgreSQL are both away.",
+        "description": "Seconds since the epoch was last confirmed; 0 unless NATS and PostgreSQL are both "
+        "down.",
         "schema": _COUNT,
     },
     "Cache-Control": {"description": "Always `private`.", "schema": _TEXT},
 }
-_NOT_MODIFIED = {"description": "The client has these bytes already.", "headers": _REQUEST_ID | _CACHED}
+_NOT_MODIFIED = {"description": "The client already has these bytes.", "headers": _REQUEST_ID | _CACHED}
 _EVENT = 'id: 17\ndata: {"epochId":"2026-11-22T04-00-00","payload":"…","signer":"…","signature":"…"}\n\n'
 _STREAM = {
-    "description": "Each epoch is an event: `id` is its sequence, `data` one line of JSON with `epochId`, "
-    "`payload`, `signer` and `signature` as in `proof`. The running epoch comes at once; with "
-    "`Last-Event-ID`, all after that one. A comment every 15 s keeps the connection. Sign afresh to "
-    "reconnect. It ends when the hotkey leaves the subnet.",
+    "description": "Each epoch is an event. `id` is its sequence number; `data` is one line of JSON with "
+    "`epochId`, `payload`, `signer` and `signature` as in `proof`. The stream begins with the running "
+    "epoch, or, with `Last-Event-ID`, with all epochs after that event. A comment every 15 s keeps the "
+    "connection open. Sign a new request to reconnect. The stream ends when the hotkey leaves the subnet.",
     "headers": _REQUEST_ID,
     "content": {EVENTS: {"schema": _TEXT, "example": _EVENT}},
 }
 _HEADERS_READ = {
-    Verb.EPOCH_CURRENT: ("If-None-Match", "ETag of a reply that the client holds."),
+    Verb.EPOCH_CURRENT: ("If-None-Match", "ETag of a reply that the client already has."),
     Verb.EPOCH_STREAM: ("Last-Event-ID", "Id of the last event that the client received."),
 }
 
@@ -109,12 +110,16 @@ def add_public(
     query: type[WireModel] | None = None,
     is_reply_when_unavailable: bool = False,
 ) -> None:
-    """Route a GET without a signature to the endpoint. `query` is a model of its parameters.
-    `is_reply_when_unavailable`: with status 503, too, it answers with `reply`."""
+    """Route a GET without a signature to the endpoint. `query` is a model of its parameters. With
+    `is_reply_when_unavailable`, replies with status 503 are also of the model `reply`."""
     responses = _responses((reply,), ANY_REQUEST | frozenset(errors))
     if is_reply_when_unavailable:
         headers = _REQUEST_ID | _RETRY_AFTER
-        responses[503] = {"model": reply, "description": "It cannot serve.", "headers": headers}
+        responses[503] = {
+            "model": reply,
+            "description": "The service cannot serve requests.",
+            "headers": headers,
+        }
     app.add_api_route(
         path,
         endpoint,
@@ -129,7 +134,7 @@ def add_public(
 
 
 def describe(app: FastAPI) -> None:
-    """Let the application answer with this description, made when it is first asked for."""
+    """Make the application use this description, which is built at the first request."""
 
     def openapi() -> Schema:
         if app.openapi_schema is None:
@@ -163,14 +168,15 @@ def _openapi(app: FastAPI) -> Schema:
 
 
 def _forget_framework_errors(responses: Schema) -> None:
-    """FastAPI describes errors of its own for every parameter; the bridge reads parameters itself."""
+    """Remove the errors that FastAPI describes for every parameter, because the bridge reads parameters
+    itself."""
     refused = responses.get("422")
     if refused is not None and "HTTPValidationError" in str(refused):
         del responses["422"]
 
 
 def schemas(models: Iterable[type[BaseModel]], mode: Literal["validation", "serialization"]) -> Schema:
-    """Return the JSON schemas of the models and of those they are made of, by name."""
+    """Return the JSON schemas of the models and of all models that they contain, by name."""
     _, found = models_json_schema([(model, mode) for model in models], ref_template=REF_TEMPLATE)
     return dict(found["$defs"])
 
@@ -181,14 +187,14 @@ def refusals(codes: Iterable[ErrorCode]) -> str:
 
 
 def error_example(code: ErrorCode) -> Schema:
-    """Return the body of such an error."""
+    """Return an example of the body of this error."""
     wait = 2 if ERRORS[code].retryable else None
     return error_body(ServiceError(code, ERRORS[code].meaning, retry_after_seconds=wait))
 
 
 def _text(spec: VerbSpec) -> str:
     if not spec.commitments:
-        return f"{spec.text}\n\nSigned with `btauth/1` only."
+        return f"{spec.text}\n\nThe request must be signed with `btauth/1`."
     return f"{spec.text}\n\nLegacy clients sign {_signed_texts(spec)}."
 
 
@@ -212,20 +218,20 @@ def _responses(replies: Sequence[type[WireModel]], codes: Iterable[ErrorCode]) -
 
 
 def _stating(status: int, codes: Iterable[ErrorCode]) -> Schema:
-    """Return what a body with this status states; FastAPI adds the model's own schema."""
+    """Return a schema that restricts `error` and `code`; FastAPI adds the model's schema."""
     return {"properties": {"error": {"enum": [str(code) for code in codes]}, "code": {"const": status}}}
 
 
 def _bodies() -> list[type[BaseModel]]:
-    """Every model of a body that is sent."""
+    """Return the models of all request bodies."""
     specs = [spec for spec in VERBS.values() if spec.http is not None and spec.http.method == "POST"]
     return [spec.request for spec in specs] + [_legacy_body(spec) for spec in specs if spec.commitments]
 
 
 def _legacy_body(spec: VerbSpec) -> type[BaseModel]:
-    """Return the model of a body that carries its own identity."""
+    """Return the model of a body that contains a legacy identity."""
     ignored: dict[str, Any] = {
-        name: (Any, Field(default=None, description="Accepted and not read."))
+        name: (Any, Field(default=None, description="Accepted and ignored."))
         for name in (spec.http.ignored_fields if spec.http is not None else ())
     }
     return create_model(

@@ -1,8 +1,8 @@
-"""Epochs for those who listen over HTTP: the newest few in memory, older ones from the record.
+"""Provides epochs to the event streams: the newest few from memory, older ones from the database.
 
-Owns which epochs a listener still lacks and when it learns of the next one. An event's id is the stream's
-sequence. Heard live on NATS, and looked for in the record each second, so that a bridge that is cut off from
-NATS goes on telling. What does not verify is told to nobody.
+It decides which epochs a listener still needs, and wakes listeners when there is a new one. An event's id is
+the sequence number in the NATS stream. Epochs come from NATS, and once a second from the database, so that
+the streams continue if NATS is down. Epochs that do not verify are never sent.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ SEQUENCE_HEADER = "Nats-Sequence"
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One epoch as an event: `frame` is what goes over the wire."""
+    """One epoch as an event. `frame` has the bytes to send."""
 
     sequence: int
     epoch_id: str
@@ -50,11 +50,11 @@ class EpochFeed:
 
     @property
     def newest(self) -> int:
-        """Its sequence; 0 as long as there is none."""
+        """Return the sequence number of the newest epoch, or 0 if there is none yet."""
         return self._held[-1].sequence if self._held else 0
 
     async def hear(self, message: Msg) -> None:
-        """Subscriber of the epoch subject."""
+        """Receive a message of the epoch subject."""
         headers = message.headers or {}
         try:
             self._tell(
@@ -64,8 +64,8 @@ class EpochFeed:
             log.error("epoch_refused", reason=type(error).__name__)
 
     async def run(self) -> None:
-        """Check the database again and again until cancelled. While it is away, epochs that come over NATS
-        are passed on."""
+        """Check the database repeatedly until cancelled. While it is unavailable, epochs from NATS are still
+        passed on."""
         while True:
             try:
                 await self.check()
@@ -74,10 +74,10 @@ class EpochFeed:
             await self.clock.sleep(CHECK_SECONDS)
 
     async def check(self) -> None:
-        """Pass on epochs that the database has and that did not come over NATS. Raises
+        """Pass on epochs of the database that did not arrive over NATS. Raises
         ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
-            # At the start only the newest is read: older ones are read when a listener lacks them.
+            # At the start, read only the newest epoch; older ones are read when a listener needs them.
             found = await history.streamed_after(connection, self.newest, PAGE, newest_first=not self._held)
         for sequence, envelope in found[-1:] if not self._held else found:
             self._tell(sequence, envelope)
@@ -88,24 +88,23 @@ class EpochFeed:
         self._wake()
 
     async def after(self, sequence: int | None) -> AsyncIterator[Told]:
-        """Yield the epochs after that sequence, as far as they are kept; without a sequence, the newest
-        alone.
+        """Yield the stored epochs after this sequence number, or, without a number, only the newest.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE) if the database is needed for it and away."""
+        Raises ServiceError(SERVICE_UNAVAILABLE) if the database is needed and unavailable."""
         if sequence is None:
             for told in list(self._held)[-1:]:
                 yield told
             return
         while sequence < self.newest:
             held = [told for told in self._held if told.sequence > sequence]
-            # Sequences of a stream have no gaps: if the next one is held, so are all that follow.
+            # Sequence numbers have no gaps, so if the next epoch is in memory, all later ones are too.
             found = held if held[0].sequence == sequence + 1 else await self._recorded_after(sequence) or held
             for told in found:
                 yield told
                 sequence = told.sequence
 
     async def next_news(self, seconds: float) -> None:
-        """Returns when there is a new epoch, or after that long."""
+        """Wait for a new epoch, but at most this many seconds."""
         news = self._news
         try:
             async with asyncio.timeout(seconds):
@@ -130,8 +129,8 @@ class EpochFeed:
         self._wake()
 
     def _is_next(self, sequence: int, epoch_id: str) -> bool:
-        """Return whether it can follow the newest. A sequence is not signed: a false one, far ahead, would
-        make all that follow look old."""
+        """Return whether the epoch can follow the newest. The sequence number is not signed, and a false one,
+        far ahead, would make all later epochs look old."""
         if not self._held:
             return sequence > 0
         newest = self._held[-1]
@@ -143,7 +142,7 @@ class EpochFeed:
 
 
 def _told(sequence: int, envelope: UnverifiedEnvelope) -> Told:
-    """One line of JSON: the signed text as `proof` has it, and the epoch's id."""
+    """Return the event of an epoch: one line of JSON with the members of `proof` and the epoch's id."""
     data = json.dumps(
         {
             "epochId": envelope.epoch_id,

@@ -1,6 +1,6 @@
-"""One epoch for validators: `GET …/epoch/{epoch_id}` (contract-http), from the record, without NATS.
+"""Answers `GET …/epoch/{epoch_id}` for validators (docs/http-contract.md), from the database, without NATS.
 
-Owns what is shown when: an epoch from its start; its seed and decoys once the record reveals them.
+An epoch is shown from its start on; its seed and honeypots once they are revealed.
 """
 
 import json
@@ -23,7 +23,7 @@ class Assignments:
     clock: Clock
 
     async def body(self, epoch_id: str) -> bytes:
-        """`epoch_id` is well-formed.
+        """Return the body of the reply. `epoch_id` must be well-formed.
 
         Raises ServiceError(EPOCH_NOT_FOUND | ARCHIVED | SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
@@ -33,7 +33,7 @@ class Assignments:
 
 
 def epoch_body(stored: StoredEpoch, revealed: Revelation | None, now: datetime) -> bytes:
-    """`revealed`: one epoch after the epoch's end."""
+    """Return the body of the reply. `revealed` is set from one epoch after the epoch's end."""
     status = "ACTIVE" if now < stored.interval.end_at else "COMPLETED"
     shown: dict[str, object] = {"status": status}
     if revealed is not None:

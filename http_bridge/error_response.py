@@ -1,4 +1,4 @@
-"""One error as an HTTP response, in the one shape of the contract."""
+"""Makes the HTTP response for an error, in the form that all errors have."""
 
 from collections.abc import Mapping
 

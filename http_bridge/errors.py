@@ -1,4 +1,4 @@
-"""Every error of the bridge in the one shape of the contract."""
+"""Replies to every error of the bridge in the form that all errors have."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -17,13 +17,13 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 _BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
-# nginx logs this status for it; it is never sent.
+# The status for clients that disconnect, as in nginx's logs; it is never sent.
 _CUT_OFF_STATUS = 499
-_MESSAGES = {404: "There is nothing at this address.", 405: "This address does not take that method."}
+_MESSAGES = {404: "There is nothing at this path.", 405: "This path does not accept that HTTP method."}
 
 
 def install(app: FastAPI, clock: Clock) -> None:
-    """Map ServiceError, the framework's own errors, and faults of ours."""
+    """Install handlers for ServiceError, for errors of the framework, and for unexpected errors."""
 
     def reply(request: Request, error: ServiceError, headers: Mapping[str, str] | None = None) -> Response:
         mark(request.scope, error.code)
@@ -41,10 +41,15 @@ def install(app: FastAPI, clock: Clock) -> None:
 
     def fault(request: Request, error: Exception) -> Response:
         log.error("request_failed", path=request.scope["path"][:LONGEST_PATH], exc_info=error)
-        return reply(request, ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged."))
+        return reply(
+            request,
+            ServiceError(
+                ErrorCode.INTERNAL, "The request failed because of a fault in the service, which is logged."
+            ),
+        )
 
     async def cut_off(request: Request, _: Exception) -> Response:
-        """Answer a client that has hung up."""
+        """Reply to a client that has disconnected."""
         mark(request.scope, CUT_OFF)
         return Response(status_code=_CUT_OFF_STATUS)
 

@@ -1,8 +1,8 @@
-"""`GET /api/v1/epochs/stream`: epochs as server-sent events, for those who may not open a NATS connection.
+"""Answers `GET /api/v1/epochs/stream`: epochs as server-sent events, for clients that cannot connect to NATS.
 
-Owns one listener's life: a heartbeat, resuming by `Last-Event-ID`, how many there may be, and its end: its
-hotkey left the subnet, its signature is a day old, or a request that was signed later needs its place. What
-is told, and when, is the feed's.
+This module sends heartbeats, resumes after `Last-Event-ID`, and limits the number of streams. A stream ends
+when its hotkey leaves the subnet, when its signature is a day old, or when a request that was signed later
+needs its place. The feed provides the events.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ from zipcast.protocol.hotkeys import Hotkey
 log = logs.logger()
 
 HEARTBEAT_SECONDS = 15.0
-# A hotkey that left the subnet may listen for so long.
+# How long a stream may continue after its hotkey has left the subnet.
 REGISTRY_SECONDS = 5.0
 MOST_OF_ONE, MOST_OF_ALL = 3, 2_000
 MAX_STREAM_LIFE = timedelta(hours=24)
-"""The longest that a stream lasts after its signed time. Then the client comes back with a new signature."""
-# The end of a stream waits for so long for a client that reads slowly.
+"""How long after its time of signing a stream may last. Then the client must sign a new request."""
+# How long the end of a stream waits for a client that reads slowly.
 END_TIMEOUT_SECONDS = 5.0
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -43,7 +43,7 @@ BEGINNING = b"retry: 1000\n\n"
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One open stream. `life` ends it: in time, or at once when it is rescheduled."""
+    """One open stream. The timeout `life` ends it, or, when rescheduled, ends it at once."""
 
     signed_at: datetime
     life: asyncio.Timeout
@@ -54,7 +54,7 @@ class _Place:
 
 @dataclass(slots=True)
 class Listeners:
-    """Every open stream, by hotkey and by the request that was signed for it."""
+    """All open streams, by hotkey and by the request for which they were opened."""
 
     feed: EpochFeed
     registry: RegistryView
@@ -73,8 +73,8 @@ class Listeners:
 
     @contextmanager
     def place(self, hotkey: Hotkey, proof: Proof) -> Iterator[asyncio.Timeout]:
-        """Take a place among the listeners while entered. The stream must run inside the timeout that is
-        yielded, entered at once. Raises ServiceError(RATE_LIMITED)."""
+        """Reserve a place for a stream while the context is entered. It yields a timeout, which the stream
+        must enter at once. Raises ServiceError(RATE_LIMITED)."""
         self._make_room(hotkey, proof)
         left = proof.signed_at + MAX_STREAM_LIFE - self.clock.now()
         key = hotkey, proof.request_key
@@ -82,26 +82,30 @@ class Listeners:
         try:
             yield place.life
         finally:
-            # An ended stream has lost its place already, perhaps to another one of the same text.
+            # A stream that was ended has already lost its place, perhaps to another one with the same signed
+            # text.
             if self._places.get(key) is place:
                 del self._places[key]
 
     def _make_room(self, hotkey: Hotkey, proof: Proof) -> None:
-        """An observer can repeat a request but sign none: so a text opens one stream at a time, and only a
-        request that was signed later ends an earlier one."""
+        """End an older stream if the hotkey has too many. An eavesdropper can repeat a request but cannot
+        sign one. Therefore a signed text opens only one stream at a time, and only a request signed later
+        ends a stream."""
         if (hotkey, proof.request_key) in self._places:
-            raise _refusal("This signature's stream is open already: sign a new request for another one.")
+            raise _refusal(
+                "A stream with this signature is already open. Sign a new request for another stream."
+            )
         own = [key for key in self._places if key[0] == hotkey]
         if len(own) >= MOST_OF_ONE:
             oldest = min(own, key=lambda key: self._places[key].signed_at)
             if proof.signed_at <= self._places[oldest].signed_at:
                 raise _refusal(
-                    f"At most {MOST_OF_ONE} streams a hotkey, and none of the open ones was signed earlier: "
-                    "sign a new request."
+                    f"This hotkey has {MOST_OF_ONE} streams, the maximum, and all were signed later than "
+                    "this request. Sign a new request."
                 )
             self._places.pop(oldest).end()
         if self.count() >= MOST_OF_ALL:
-            raise _refusal(f"At most {MOST_OF_ALL} streams in all. Try again later.")
+            raise _refusal(f"The bridge has {MOST_OF_ALL} streams, the maximum. Try again later.")
 
     async def _events(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         try:
@@ -109,14 +113,14 @@ class Listeners:
             async for frame in self._frames(hotkey, since, request):
                 yield frame
         except ServiceError as error:
-            # The reply has begun: the client comes back with its Last-Event-ID.
+            # The reply has begun, so it cannot become an error. The client reconnects with its Last-Event-ID.
             log.info("stream_ended", hotkey=hotkey, error=error.code)
 
     async def _frames(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         spoke_at = self.clock.monotonic()
         if since is not None and since > self.feed.newest > 0:
-            since = None  # of another stream than this: begin with the running epoch
-        # A client that has hung up is noticed only when something cannot be sent to it.
+            since = None  # the id is of another NATS stream, so begin with the running epoch
+        # A client that has disconnected is noticed only when sending fails.
         while not self.feed.closed and not await request.is_disconnected():
             self.registry.require_registered(hotkey)
             async for told in self.feed.after(since):
@@ -130,7 +134,8 @@ class Listeners:
 
 
 class EventStream(StreamingResponse):
-    """Takes its place before the first byte is sent, so that requests that come at once are counted."""
+    """A reply that reserves its place before the first byte is sent, so that simultaneous requests are
+    counted."""
 
     def __init__(
         self, listeners: Listeners, hotkey: Hotkey, proof: Proof, events: AsyncIterator[bytes]
@@ -157,11 +162,11 @@ class EventStream(StreamingResponse):
         if not life.expired():
             return
         if not began:
-            raise _refusal("A request that was signed later took this stream's place.")
+            raise _refusal("A request of this hotkey that was signed later has ended this stream.")
         await self._end(send)
 
     async def _end(self, send: Send) -> None:
-        """Finish the reply, unless the client reads nothing of it: then the server closes the connection."""
+        """Finish the reply. If the client does not read, give up; then the server closes the connection."""
         log.info("stream_ended", hotkey=self._hotkey, error="too_old_or_replaced")
         try:
             async with asyncio.timeout(END_TIMEOUT_SECONDS):
@@ -180,5 +185,5 @@ def _last_event_id(request: Request) -> int | None:
     if not stated:
         return None
     if not _SEQUENCE.fullmatch(stated):
-        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "Last-Event-ID must be an event's id.")
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "Last-Event-ID must be the id of an event.")
     return int(stated)

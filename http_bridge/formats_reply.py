@@ -1,7 +1,5 @@
-"""Answers `/commitment-formats` and `/structure-info`: what to sign for each endpoint, and where files go.
-
-The texts are those of `VERBS`.
-"""
+"""Answers `/commitment-formats` (the legacy texts to sign, from `VERBS`) and `/structure-info` (the folder
+layout)."""
 
 from pydantic import Field
 
@@ -11,22 +9,23 @@ from zipcast.protocol.verbs import VERBS, Asker
 
 
 class CommitmentFormat(WireModel):
-    """Sign the UTF-8 text of `format` with sr25519, raw or as `<Bytes>…</Bytes>`; seconds accepted."""
+    """A text for legacy clients to sign with sr25519, as UTF-8, raw or as `<Bytes>…</Bytes>`, and the
+    accepted age of its timestamp."""
 
     endpoint: str = Field(description="Method and path.")
-    format: str = Field(description="The text, with the fields that are put into it.")
-    validators_only: bool = Field(description="Whether only validators may ask.")
-    past_seconds: int = Field(description="How long ago it may have been signed, seconds.", examples=[300])
-    future_seconds: int = Field(description="How far ahead the signer's clock may be, seconds.")
+    format: str = Field(description="The text, with names of fields in braces.")
+    validators_only: bool = Field(description="Whether only validators may send the request.")
+    past_seconds: int = Field(description="Maximum age of the timestamp, seconds.", examples=[300])
+    future_seconds: int = Field(description="How far the timestamp may be in the future, seconds.")
 
 
 class CommitmentFormatsReply(WireModel):
-    formats: tuple[CommitmentFormat, ...] = Field(description="What to sign for which endpoint.")
+    formats: tuple[CommitmentFormat, ...] = Field(description="The texts to sign, by endpoint.")
     signature: str = Field(
-        default="hex of the sr25519 signature, with or without 0x", description="How the signature is sent."
+        default="hex of the sr25519 signature, with or without 0x", description="Encoding of the signature."
     )
     accepted: tuple[str, str] = Field(
-        default=("{text}", "<Bytes>{text}</Bytes>"), description="In which wrappings the text may be signed."
+        default=("{text}", "<Bytes>{text}</Bytes>"), description="Forms in which the text may be signed."
     )
 
 

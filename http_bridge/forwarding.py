@@ -1,6 +1,6 @@
-"""Handing an HTTP request to the responder over NATS, with the client's own signature.
+"""Forwards an HTTP request to the responder over NATS, with the client's own signature.
 
-Owns what of a request is forwarded, and what a client is told when nobody answers.
+It decides which parts of a request are forwarded, and replies to the client if the responder does not.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ class Forwarder:
     metrics: BridgeMetrics
 
     async def forward(self, arrival: Arrival, caller: Hotkey) -> bytes:
-        """Return the responder's reply to a request that `caller` was verified to have signed. Raises the
-        ServiceError it states, or SERVICE_UNAVAILABLE."""
+        """Return the responder's reply to a request whose signature by `caller` was verified. Raises the
+        ServiceError that the reply states, and ServiceError(SERVICE_UNAVAILABLE)."""
         headers = {**arrival.headers, HEADER_REQUEST_ID: arrival.request_id, HEADER_CALLER: caller}
         if not self.connection.is_connected:
             self.metrics.unanswered.inc()
@@ -49,14 +49,14 @@ class Forwarder:
         return reply.data
 
     async def round_trip(self) -> None:
-        """Returns once nats-server has answered. Raises NatsError."""
+        """Wait for a reply of nats-server. Raises NatsError."""
         if not self.connection.is_connected:
             raise ConnectionClosedError
         await self.connection.flush(timeout=HEALTH_TIMEOUT_SECONDS)
 
     async def ask_health(self) -> HealthReply:
-        """Return the responder's health, and that of the parts that it can reach. Raises TimeoutError,
-        NatsError, ValidationError."""
+        """Return the health of the responder and of the parts that it checks. Raises TimeoutError, NatsError
+        and ValidationError."""
         if not self.connection.is_connected:
             raise ConnectionClosedError
         reply = await self.connection.request(BRIDGE_HEALTH, b"{}", timeout=HEALTH_TIMEOUT_SECONDS)
@@ -65,5 +65,7 @@ class Forwarder:
 
 def _unavailable() -> ServiceError:
     return ServiceError(
-        ErrorCode.SERVICE_UNAVAILABLE, "The service that answers this is not there.", retry_after_seconds=2
+        ErrorCode.SERVICE_UNAVAILABLE,
+        "The responder is unavailable. Try again in 2 seconds.",
+        retry_after_seconds=2,
     )

@@ -1,7 +1,8 @@
-"""Answers `/healthcheck` and `/health/ready`: the health of the bridge and of all that it depends on.
+"""Answers `/healthcheck` and `/health/ready` with the health of the bridge and of everything that it depends
+on.
 
-A bridge that cannot serve `current` is unhealthy; any other fault degrades it. The responder is asked about
-the parts that only it can reach.
+A bridge that cannot serve `current` is unhealthy; with any other fault it is degraded. The responder reports
+the health of parts that only it can reach.
 """
 
 from dataclasses import dataclass, field
@@ -25,33 +26,33 @@ from zipcast.protocol.messages.base import WireModel, WireTime
 from zipcast.protocol.messages.health import HealthStatus, ProcessHealth, ServiceHealth
 from zipcast.protocol.messages.legacy import FOLDER_STRUCTURE
 
-# The scheduler publishes an unchanged registry every five minutes.
+# The scheduler publishes the registry every five minutes, even if it is unchanged.
 REGISTRY_OLD = timedelta(minutes=15)
 BOUNDARY_TRIES, BOUNDARY_PAUSE_SECONDS = 15, 0.1
-# The parts without which there is no `current` to serve.
+# The parts without which `current` cannot be served.
 ESSENTIAL = ("metagraph", "assignments")
 FEATURES = ("currentAssignment", "epochProofs", "validatorUpload", "folderAccess", "btauth")
 
 
 class RunningEpoch(WireModel):
     id: str = Field(description="The epoch's id.", examples=["2026-11-22T04-00-00"])
-    start_time: WireTime = Field(description="First instant, UTC.")
-    end_time: WireTime = Field(description="First instant after it, UTC.")
+    start_time: WireTime = Field(description="First instant of the epoch, UTC.")
+    end_time: WireTime = Field(description="First instant after the epoch, UTC.")
 
 
 class HealthcheckReply(WireModel):
-    """`uptime` in seconds."""
+    """The health of the service. `uptime` is in seconds."""
 
-    status: HealthStatus = Field(description="How far it is.", examples=["degraded"])
-    timestamp: WireTime = Field(description="When it was put together, UTC.")
+    status: HealthStatus = Field(description="ok, degraded or unhealthy.", examples=["degraded"])
+    timestamp: WireTime = Field(description="Time of the reply, UTC.")
     uptime: float = Field(description="Seconds since the process started.", examples=[12.5])
     version: str = Field(description="Version of the software.", examples=["0.1.0"])
     folder_structure: str = Field(
         alias="folder_structure", description="Pattern of a key.", examples=["data/hotkey={hotkey}/"]
     )
-    services: dict[str, ServiceHealth] = Field(description="Each part, as it was at most five seconds ago.")
-    current_epoch: RunningEpoch | None = Field(description="The epoch that runs now; null where none does.")
-    features: dict[str, bool] = Field(description="What this service can do.")
+    services: dict[str, ServiceHealth] = Field(description="Health of each part, at most five seconds old.")
+    current_epoch: RunningEpoch | None = Field(description="The running epoch; null if there is none.")
+    features: dict[str, bool] = Field(description="Features of this service.")
 
 
 @dataclass(slots=True)
@@ -81,14 +82,19 @@ class BridgeHealth:
         )
 
     async def require_ready(self) -> None:
-        """Check that `current` can be served, from memory or from the database. Raises
-        ServiceError(REGISTRY_UNAVAILABLE | SERVICE_UNAVAILABLE) if not."""
+        """Check that `current` can be served, from memory or from the database.
+
+        Raises ServiceError(REGISTRY_UNAVAILABLE | SERVICE_UNAVAILABLE)."""
         if self.registry.snapshot is None:
-            raise ServiceError(ErrorCode.REGISTRY_UNAVAILABLE, "The registry has not been read yet.")
+            raise ServiceError(
+                ErrorCode.REGISTRY_UNAVAILABLE, "The list of registered hotkeys is not loaded yet."
+            )
         if self._running() is not None:
             return
         if (await self._probes.services())["database"].status is not HealthStatus.OK:
-            raise ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "Neither memory nor the record has an epoch.")
+            raise ServiceError(
+                ErrorCode.SERVICE_UNAVAILABLE, "No epoch is in memory, and the database is unavailable."
+            )
 
     def _running(self) -> RunningEpoch | None:
         running = self.current.running_or_none()
@@ -127,7 +133,7 @@ class BridgeHealth:
     async def _as_the_responder_sees(self, service: str) -> Finding:
         seen = (await self.forwarder.ask_health()).services.get(service)
         if seen is None:
-            return Finding(HealthStatus.UNHEALTHY, "the responder does not tell")
+            return Finding(HealthStatus.UNHEALTHY, "unknown, because the responder does not reply")
         reason = None if seen.status is HealthStatus.OK else seen.last_error
         return Finding(seen.status, reason, seen.latency_ms)
 
@@ -136,11 +142,11 @@ class BridgeHealth:
 
     async def _rate_limit_store(self) -> Finding:
         if self.limits.shared is None:
-            return Finding(note="in memory, as configured")
+            return Finding(note="counts are in memory, as configured")
         await self.limits.ask_store()
         if self.limits.store_fault is None:
             return Finding()
-        return Finding(HealthStatus.DEGRADED, f"{self.limits.store_fault}: each process counts for itself")
+        return Finding(HealthStatus.DEGRADED, f"{self.limits.store_fault}: each process counts alone")
 
     async def _scheduler(self) -> Finding:
         async with self.database.connect() as connection:
@@ -156,7 +162,8 @@ class BridgeHealth:
         return Finding(HealthStatus.OK if fault is None else HealthStatus.DEGRADED, fault, note=found.note())
 
     async def _assignments(self) -> Finding:
-        """At a boundary the next epoch may be some milliseconds away, which is no fault."""
+        """Check that an epoch is running. At a boundary, the next epoch may arrive some milliseconds late,
+        which is not a fault."""
         for _ in range(BOUNDARY_TRIES):
             if self._running() is not None:
                 return Finding(latency_ms=0)
@@ -165,20 +172,20 @@ class BridgeHealth:
 
 
 def metagraph(registry: RegistryView, now: datetime) -> Finding:
-    """Check the registry. The last good snapshot stays in force; beyond its greatest age nothing is minted,
-    and assignments go on."""
+    """Check the age of the registry. If the snapshot is too old, no credentials are issued, but epochs
+    continue."""
     age = registry.age(now)
     if age is None:
-        return Finding(HealthStatus.UNHEALTHY, "the registry has not been read yet")
+        return Finding(HealthStatus.UNHEALTHY, "the list of registered hotkeys is not loaded yet")
     note = f"{max(0, int(age.total_seconds()))} s old"
     if age > min(REGISTRY_OLD, registry.max_age):
-        reason = "too old to mint by" if age > registry.max_age else "not refreshed for 15 minutes"
+        reason = "too old to issue credentials" if age > registry.max_age else "not refreshed for 15 minutes"
         return Finding(HealthStatus.DEGRADED, reason, note=note)
     return Finding(note=note)
 
 
 def broker(told: ProcessHealth) -> Finding:
-    """A responder that answers, with what it logged since its start."""
+    """Return the health of a responder that replied, with its last logged error."""
     error = told.last_error
     last = None if error is None else f"{error.action} at {error.at:%Y-%m-%dT%H:%M:%SZ}"
     if error is not None and error.error is not None:

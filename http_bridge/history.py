@@ -1,6 +1,6 @@
 """Answers `GET /api/v1/epochs` and `/api/v1/epochs/{id}` from the database, without NATS.
 
-`ready_replies` limits how many requests are worked on at once.
+`cached_replies` limits how many requests are processed at once.
 """
 
 import re
@@ -30,12 +30,12 @@ class EndedEpochsQuery(WireModel):
     """The parameters of the list of ended epochs."""
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Epochs per page.")
-    before: str | None = Field(default=None, description="Only epochs that began before this one.")
+    before: str | None = Field(default=None, description="Only epochs that started before this one.")
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """The newest `limit` epochs of those that started before `before`, or of all."""
+    """A request for the newest `limit` epochs that started before `before`, or of all epochs."""
 
     limit: int
     before: datetime | None
@@ -68,17 +68,18 @@ class History:
             return await history.ended_epochs(connection, asked.before, asked.limit)
 
     async def read_one(self, epoch_id: str) -> PastEpoch:
-        """`epoch_id` is well-formed. Raises ServiceError(EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
+        """Read one epoch. `epoch_id` must be well-formed. Raises ServiceError(EPOCH_NOT_FOUND |
+        SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             found = await history.ended_epoch(connection, epoch_id)
         if found is None:
-            raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has ended.")
+            raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch with that id has ended.")
         return found
 
 
 @dataclass(frozen=True, slots=True)
 class PublicHistory:
-    """The public history as finished bytes, made for a few requests at a time."""
+    """The public history as finished bytes, built for a few requests at a time."""
 
     history: History
     replies: ReadyReplies
@@ -116,7 +117,8 @@ def _limit(text: str) -> int:
 
 
 def _status(past: PastEpoch) -> Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]:
-    """Judge by the clock: an epoch that has ended is completed, marked or not, unless it came too late."""
+    """Return the status by the clock: an epoch that has ended is completed, even if its row is not marked
+    yet, unless it was published too late."""
     if past.envelope is None:
         return "MISSED"
     if past.status == "archived":
@@ -125,12 +127,13 @@ def _status(past: PastEpoch) -> Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED
 
 
 def came_too_late(published_at: datetime | None, interval: EpochInterval) -> bool:
-    """True if an epoch that has ended was published only after its end, or is not published yet."""
+    """Return whether an ended epoch was published only after its end, or is not published yet."""
     return published_at is None or published_at >= interval.end_at
 
 
 def _late_seconds(past: PastEpoch) -> float | None:
-    """To the millisecond. Clocks that differ a little must not make an epoch early."""
+    """Return the delay of publication in seconds, rounded to milliseconds. It is never negative, even if
+    clocks differ a little."""
     if past.published_at is None or past.envelope is None:
         return None
     late = past.published_at - past.interval.start_at

@@ -1,4 +1,5 @@
-"""Metrics of the bridge's HTTP requests. A route is one of the application's own patterns."""
+"""Defines the metrics of the bridge's HTTP requests. The label `route` has one of the application's
+patterns."""
 
 from functools import cache
 
@@ -11,23 +12,23 @@ class BridgeMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             REQUESTS,
-            "HTTP requests answered (result ok) or refused (the error code), by route.",
+            "HTTP requests, by route and result: ok, or the error code.",
             ["route", "result"],
             registry=registry,
         )
         self._duration = Histogram(
             "zipcast_http_request_duration_seconds",
-            "Seconds from an HTTP request's arrival to the end of its reply.",
+            "Seconds from the arrival of an HTTP request to the end of its reply.",
             ["route"],
             registry=registry,
         )
         self.unanswered = Counter(
             "zipcast_responder_unanswered",
-            "Requests for the responder that found none, or no answer in time.",
+            "Requests forwarded to the responder that got no reply in time.",
             registry=registry,
         )
 
-        # Labels are resolved once: routes and results are few.
+        # Resolve labels once, because there are few routes and results.
         self._counter = cache(self._requests.labels)
         self._timer = cache(self._duration.labels)
 

@@ -1,7 +1,7 @@
-"""Wraps the application in limits, compression, and the methods that every address has.
+"""Wraps the application: it adds limits, compression, and the methods HEAD and OPTIONS.
 
-The order is: cross-origin rules, the limit per address, HEAD and OPTIONS, compression. Answers are not
-changed, only how they are sent.
+The order is: cross-origin rules, the limit per address, HEAD and OPTIONS, compression. It does not change the
+content of replies.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,15 +27,15 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 
 SMALLEST_COMPRESSED = 1024
 PREFLIGHT_SECONDS = 3600
-# Headers that a page's script may read beside the few that browsers always allow.
+# Headers that scripts on web pages may read, in addition to those that browsers always allow.
 _EXPOSED = ("ETag", "Retry-After", "Age", HTTP_HEADER)
 
 
 def front(
     app: FastAPI, limits: Limits, clock: Clock, cors_origins: Sequence[str], hot: str | None = None
 ) -> ASGIApp:
-    """The application behind all of it; no origins: browsers of other sites get no answer to read. `hot`: the
-    path of the endpoint that is answered ahead of the framework, and compresses for itself."""
+    """Return the wrapped application. Without origins, scripts of other sites cannot read replies. `hot` is
+    the path of an endpoint that is called without the framework and compresses its replies itself."""
     inner: ASGIApp = CompressedGet(app)
     if hot is not None:
         inner = HotPath(inner, app, hot)
@@ -54,8 +54,8 @@ def front(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Before anything of a request is believed: how many its address sends, that its head is small, and that
-    it has one length."""
+    """Checks a request before it is read: the limit of its address, the size of its head, and that it states
+    only one length."""
 
     app: ASGIApp
     limits: Limits
@@ -76,7 +76,8 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class EveryMethod:
-    """HEAD wherever there is GET, and OPTIONS everywhere. `routed` knows which paths there are."""
+    """Handles HEAD for every path with GET, and OPTIONS for every path. `routed` is the application with the
+    routes."""
 
     app: ASGIApp
     routed: FastAPI
@@ -93,7 +94,7 @@ class EveryMethod:
 
 
 class CompressedGet:
-    """Compress answers to GET, if the client accepts it; not the answer to a HEAD, nor a reply that holds
+    """Compresses replies to GET if the client accepts it, but not replies to HEAD and not replies with
     credentials."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -101,20 +102,19 @@ class CompressedGet:
         self._compressed = GZipMiddleware(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # HEAD comes here as a GET.
+        # HEAD requests arrive here as GET.
         reads = scope["method"] == scope.get(METHOD_SENT, "GET") == "GET"
-        # Assets are compressed already, where the client takes that.
+        # Assets are already compressed if the client accepts it.
         reads = reads and not scope["path"].startswith("/assets/")
         if reads and not accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):
-            # Starlette takes `gzip;q=0` for an acceptance: the header is removed, so that the answer stays
-            # plain.
+            # Starlette would treat `gzip;q=0` as acceptance, so remove the header to keep the reply plain.
             scope["headers"] = [(n, value) for n, value in scope["headers"] if n != b"accept-encoding"]
         app = self._compressed if reads else self._plain
         await app(scope, receive, send)
 
 
 def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
-    """Return the methods that the path takes; empty if there is no such path."""
+    """Return the methods that the path accepts; an empty list if there is no such path."""
     found = set(_route_methods(app, scope))
     if "GET" in found:
         found.add("HEAD")
@@ -141,9 +141,9 @@ def _without_body(send: Send) -> Send:
 
 
 def _require_one_length(headers: Headers) -> None:
-    """A proxy may go by the one length and we by the other: then what it takes for a body would be a request
-    of its own. Raises ServiceError(MALFORMED_REQUEST)."""
+    """Refuse requests with two lengths. A proxy might use one and this server the other, so that a part of
+    the body would be read as a separate request. Raises ServiceError(MALFORMED_REQUEST)."""
     if "transfer-encoding" in headers and "content-length" in headers:
         raise ServiceError(
-            ErrorCode.MALFORMED_REQUEST, "Content-Length and Transfer-Encoding exclude each other."
+            ErrorCode.MALFORMED_REQUEST, "Send either Content-Length or Transfer-Encoding, not both."
         )

@@ -1,6 +1,6 @@
-"""`/ops` on the internal listener: what an operator wants to see at a glance, live.
+"""Serves `/ops` on the internal listener: the state of the service at a glance, updated live.
 
-Owns what is shown, and how often it is looked for. Nothing of an epoch that has not started is asked for.
+It never reads anything about an epoch that has not started.
 """
 
 import asyncio
@@ -48,7 +48,8 @@ class OpsEndedEpoch(WireModel):
 
 
 class OpsReply(WireModel):
-    """`requests` by result since this process began; `nats` is null where no monitoring is configured."""
+    """The data of the page. `requests` counts requests by result since this process started. `nats` is null
+    if no monitoring address is configured."""
 
     now: datetime
     status: HealthStatus
@@ -66,12 +67,12 @@ class OpsReply(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class NatsMonitor:
-    """nats-server's own pages. None without an address."""
+    """Reads nats-server's monitoring pages. `url` is None if there is no address."""
 
     url: str | None
 
     async def facts(self) -> tuple[dict[str, str | int] | None, int | None]:
-        """Return the server's statements about itself, and the number of our clients on it."""
+        """Return facts about the server, and the number of clients that are connected to it."""
         if self.url is None:
             return None, None
         try:
@@ -82,7 +83,7 @@ class NatsMonitor:
                 ]
         except (httpx.HTTPError, ValueError) as error:
             log.debug("nats_monitor_unread", error=type(error).__name__)
-            return {"state": f"does not answer ({type(error).__name__})"}, None
+            return {"state": f"does not respond ({type(error).__name__})"}, None
         return _server(varz, jsz), int(connz.get("total", 0))
 
 
@@ -95,8 +96,8 @@ def _server(varz: Mapping[str, Any], jsz: Mapping[str, Any]) -> dict[str, str | 
         "slow consumers": varz.get("slow_consumers", 0),
         "memory, MB": varz.get("mem", 0) // 2**20,
         "streams": jsz.get("streams", 0),
-        "messages kept": jsz.get("messages", 0),
-        "kept, KB": jsz.get("bytes", 0) // 2**10,
+        "messages stored": jsz.get("messages", 0),
+        "stored, KB": jsz.get("bytes", 0) // 2**10,
     }
 
 
@@ -124,7 +125,7 @@ class Ops:
         }
 
     async def _json(self) -> tuple[bytes, str]:
-        """However many look, it is asked once a second."""
+        """Return the data as JSON. However many viewers there are, it is collected at most once a second."""
         async with self._asking:
             if self.vitals.clock.monotonic() >= self._known_until:
                 self._known = (await self.reply()).to_bytes()
@@ -153,7 +154,7 @@ class Ops:
         )
 
     async def _recent(self) -> tuple[OpsEndedEpoch, ...]:
-        """None while the record is away, which its health says."""
+        """Return the newest ended epochs; none while the database is unavailable, which its health shows."""
         try:
             page = await self.history.page(PageRequest(RECENT, None))
         except ServiceError:

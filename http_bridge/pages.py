@@ -1,6 +1,6 @@
 """Serves Swagger UI, ReDoc and the AsyncAPI viewer, with all their assets.
 
-The policy on each page keeps a browser from loading anything from elsewhere, such as ReDoc's own logo.
+The policy of each page forbids browsers to load anything from other sites, such as ReDoc's logo.
 """
 
 import json
@@ -20,10 +20,10 @@ OPENAPI = "/openapi.json"
 ASYNCAPI = "/asyncapi.json"
 ASSETS, ASYNCAPI_ASSETS = "/assets/docs", "/assets/asyncapi"
 STATIC = files("http_bridge") / "static"
-# ReDoc would load its maker's logo from elsewhere.
+# ReDoc would load its maker's logo from another site.
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _NO_LOGO = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
-# Both pages start by a line of inline script; ReDoc searches in a worker it makes itself.
+# Both pages start with an inline script; ReDoc's search runs in a worker that it creates from a blob.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
@@ -32,7 +32,7 @@ ASYNCAPI_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'no
 
 
 def add_pages(app: FastAPI) -> None:
-    """`/docs` and `/redoc` over `/openapi.json`; `/asyncapi` over `/asyncapi.json`."""
+    """Add `/docs` and `/redoc`, which show `/openapi.json`, and `/asyncapi`, which shows `/asyncapi.json`."""
     documentation = AssetFolder.of(files("fastapi_offline") / "static")
     redoc_script = documentation.assets["redoc.standalone.js"].plain.replace(_LOGO, _NO_LOGO)
     scripts = {**documentation.assets, "redoc.standalone.js": Asset.of(redoc_script, "text/javascript")}
@@ -70,7 +70,8 @@ def _add_descriptions(app: FastAPI) -> None:
 
     @cache
     def endpoints() -> Asset:
-        """Made at the first request, when every endpoint is there."""
+        """Return the OpenAPI document, which is made at the first request, when all endpoints have been
+        added."""
         return _json(app.openapi())
 
     @cache

@@ -1,4 +1,4 @@
-"""Answers `GET /rate-limits` with the limits in force."""
+"""Answers `GET /rate-limits` with the rate limits."""
 
 from pydantic import Field
 
@@ -7,16 +7,17 @@ from zipcast.protocol.messages.base import WireModel
 
 
 class LimitInForce(WireModel):
-    """At most `amount` in any `seconds`, counted per hotkey, per client address, or for the whole service."""
+    """A limit of `amount` requests within any `seconds`, counted per hotkey, per client address, or for the
+    whole service."""
 
     name: str = Field(description="Name of the limit.", examples=["address"])
-    amount: int = Field(description="How many in any window.", examples=[1000])
+    amount: int = Field(description="Maximum number of requests in a window.", examples=[1000])
     seconds: int = Field(description="Length of the window, seconds.", examples=[60])
-    per: str = Field(description="For whom it counts: hotkey, address or service.", examples=["address"])
+    per: str = Field(description="What it is counted for: hotkey, address or service.", examples=["address"])
 
 
 class RateLimitsReply(WireModel):
-    limits: tuple[LimitInForce, ...] = Field(description="Limits in force.")
+    limits: tuple[LimitInForce, ...] = Field(description="The rate limits.")
     note: str = Field(
         default="Only requests whose signature was verified count against a hotkey.", description="A remark."
     )

@@ -1,7 +1,7 @@
-"""Around the whole application: each request's correlation id, its line in the log, its metrics, the headers
-that every reply has.
+"""Wraps the application: it adds each request's correlation id, log line and metrics, and the headers that
+every reply has.
 
-Owns what is told of a request: never its query, which carries signatures, nor a header or its body.
+It never logs a request's query, which contains signatures, nor its headers or its body.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ CUT_OFF: Final = "cut_off"
 ELSEWHERE = "other"
 LONGEST_PATH = 256
 METHOD_SENT = "zipcast.method"
-"""The method as the client sent, and signed, it: a HEAD is answered as a GET without its body."""
+"""The method that the client sent and signed. It differs from the request's method for HEAD, which is handled
+as a GET without the body."""
 RawHeaders = list[tuple[bytes, bytes]]
 _ID_HEADER = HTTP_HEADER.lower().encode()
 _GUARDS = (
@@ -37,25 +38,26 @@ _CORRELATION, _RESULT = "zipcast.correlation_id", "zipcast.result"
 
 
 def correlation_of(scope: Scope) -> str:
-    """The id that `Access` gave the request."""
+    """Return the id that `Access` gave the request."""
     given: str = scope[_CORRELATION]
     return given
 
 
 def client_address(scope: Scope) -> str:
-    """Return the client's IP address: the peer's, or what a trusted proxy states; "unknown" if it is none."""
+    """Return the client's IP address, or the one that a trusted proxy states; "unknown" if it is not an
+    address."""
     client = scope.get("client")
     return stated_address(client[0]) if client else UNKNOWN
 
 
 def mark(scope: Scope, result: ErrorCode | Literal["cut_off"]) -> None:
-    """Note the result of a request that was not answered as asked."""
+    """Note why a request was refused or ended early, for its log line and metrics."""
     scope[_RESULT] = str(result)
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The application as uvicorn serves it."""
+    """The outermost application, which uvicorn serves."""
 
     app: ASGIApp
     metrics: BridgeMetrics
@@ -78,14 +80,14 @@ class Access:
             try:
                 await self.app(scope, receive, send_marked)
             except Exception:
-                # Starlette raises again what its handler has logged and answered.
+                # Starlette raises the error again after its handler has logged it and replied.
                 if not status:
                     raise
             finally:
                 self._tell(scope, status, self.clock.monotonic() - began)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        """Log and measure the request. `status` 0: the client was gone before an answer."""
+        """Log and measure the request. `status` is 0 if the client disconnected before the reply."""
         self.metrics.request(_route(scope), scope.get(_RESULT, ANSWERED) if status else CUT_OFF, seconds)
         log.info(
             "http_request",
@@ -98,18 +100,19 @@ class Access:
 
 
 def _header(scope: Scope, name: bytes) -> str | None:
-    """Read as it stands: this is done for every request."""
+    """Return a header from the raw headers, which is fast, because this is done for every request."""
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
 
 
 def _route(scope: Scope) -> str:
-    """The route's pattern, of which there are few; what strangers invent is one of its own."""
+    """Return the pattern of the route, or one common value for all unknown paths, so that there are few
+    values."""
     return str(getattr(scope.get("route"), "path", ELSEWHERE))
 
 
 def _guarded(headers: RawHeaders, identity: str, scheme: str) -> RawHeaders:
-    """Add the request's id, and headers that keep a browser from guessing types, framing or leaking. A page's
-    own, laxer policy stays. Works on raw headers, since it runs for every reply."""
+    """Add the request id, and headers that keep browsers from guessing types, framing pages or leaking URLs.
+    A page's own policy is kept. This works on raw headers, because it runs for every reply."""
     more = [*_GUARDS, (_ID_HEADER, identity.encode())]
     if not any(name == _POLICY[0] for name, _ in headers):
         more.append(_POLICY)

@@ -1,6 +1,6 @@
-"""Turns an HTTP request into an `Arrival`: a body of bounded size, and the headers that are passed on.
+"""Turns an HTTP request into an `Arrival`, with a body of limited size and the headers that are forwarded.
 
-Header values that NATS could not carry are refused.
+Header values that cannot be sent over NATS are refused.
 """
 
 import json
@@ -25,15 +25,16 @@ _TARGET = re.compile(rf"^[\x21-\x7e]{{1,{LONGEST_TARGET}}}$")
 
 
 async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> Arrival:
-    """Read a request. `query`: where the legacy identity of a GET stands.
+    """Read a request. `query` has the parameters of a GET, which may contain a legacy identity.
 
     Raises ServiceError(PAYLOAD_TOO_LARGE | MALFORMED_REQUEST | MALFORMED_AUTH)."""
-    # Take them from the request line: `request.url` is made with the Host header, which the client chooses.
+    # Use the request line. `request.url` would depend on the Host header, which the client chooses.
     query_text = request.scope["query_string"].decode("latin-1")
     target = request.scope["raw_path"].decode("latin-1") + (f"?{query_text}" if query_text else "")
     if not _TARGET.fullmatch(target):
         raise ServiceError(
-            ErrorCode.MALFORMED_REQUEST, f"The address holds at most {LONGEST_TARGET} plain characters."
+            ErrorCode.MALFORMED_REQUEST,
+            f"Path and query must have at most {LONGEST_TARGET} printable ASCII characters.",
         )
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
@@ -50,7 +51,9 @@ async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> 
     }
     for name, value in headers.items():
         if not _PRINTABLE.fullmatch(value):
-            raise ServiceError(ErrorCode.MALFORMED_REQUEST, f"{name} must be at most 512 plain characters.")
+            raise ServiceError(
+                ErrorCode.MALFORMED_REQUEST, f"{name} must have at most 512 printable ASCII characters."
+            )
     headers[HEADER_HTTP_TARGET] = target
     body = await _bounded_body(request, VERBS[verb].max_body_bytes)
     if body:
@@ -59,7 +62,7 @@ async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> 
 
 
 def _as_json(content_type: str, body: bytes, *, signed: bool) -> bytes:
-    """The body as JSON, whatever the client calls it: `curl -d` says that its JSON is a form.
+    """Return the body as JSON, whatever its content type, since `curl -d` labels JSON as a form.
 
     Raises ServiceError(MALFORMED_REQUEST)."""
     kind = content_type.partition(";")[0].strip().lower()
@@ -71,11 +74,11 @@ def _as_json(content_type: str, body: bytes, *, signed: bool) -> bytes:
 
 
 def _form_as_json(form: bytes, *, signed: bool) -> bytes:
-    """Return a legacy form as the JSON that it stands for: a commitment covers the fields, not these bytes.
+    """Convert a legacy form to JSON. That is possible because a legacy signature covers fields, not bytes.
 
     Raises ServiceError(MALFORMED_REQUEST)."""
     if signed:
-        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "btauth/1 signs the body: send it as JSON.")
+        raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A body signed with btauth/1 must be JSON.")
     try:
         pairs = parse_qsl(
             form.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS
@@ -85,12 +88,12 @@ def _form_as_json(form: bytes, *, signed: bool) -> bytes:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A field is given twice.")
-    # A form has no other way to leave a field out than to send it empty.
+    # Treat an empty field as absent, because many forms send all fields.
     return json.dumps({name: value for name, value in fields.items() if value}).encode()
 
 
 def single_parameters(request: Request) -> dict[str, str]:
-    """The query's parameters. Raises ServiceError(MALFORMED_REQUEST) if one is given twice."""
+    """Return the parameters of the query. Raises ServiceError(MALFORMED_REQUEST) if one is given twice."""
     pairs = parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
     parameters = dict(pairs)
     if len(parameters) != len(pairs):
@@ -99,7 +102,7 @@ def single_parameters(request: Request) -> dict[str, str]:
 
 
 def _title(name: str) -> str:
-    """Return the name as `btauth` spells it: NATS headers are case-sensitive."""
+    """Return the header's name in the spelling of `btauth`, because NATS headers are case-sensitive."""
     return "-".join(part.capitalize() for part in name.split("-"))
 
 
@@ -108,5 +111,5 @@ async def _bounded_body(request: Request, most_bytes: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most_bytes:
-            raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"A body holds at most {most_bytes} bytes.")
+            raise ServiceError(ErrorCode.PAYLOAD_TOO_LARGE, f"The body must have at most {most_bytes} bytes.")
     return bytes(body)

@@ -1,4 +1,4 @@
-"""Settings of the bridge process."""
+"""Defines the settings of the bridge process."""
 
 import re
 from ipaddress import ip_network
@@ -21,22 +21,22 @@ class BridgeSettings(DoorwaySettings):
     bridge_host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
     bridge_trusted_proxies: str = Field(
         default="",
-        description="addresses or networks whose X-Forwarded-For is believed, comma-separated",
+        description="addresses or networks of proxies whose X-Forwarded-For is trusted, comma-separated",
     )
     bridge_cors_origins: str = Field(
         default="",
-        description="origins whose pages may read answers, comma-separated; none: no browser of another site",
+        description="origins of web pages that may read replies, comma-separated; empty: none",
     )
     nats_monitor_url: str | None = Field(
         default=None,
         pattern=_WEB,
-        description="nats-server's monitoring address, for /ops on the internal listener; none: not shown",
+        description="nats-server's monitoring URL, for /ops on the internal listener; empty: not shown",
         examples=["http://127.0.0.1:8222"],
     )
     nats_dashboard_url: str | None = Field(
         default=None,
         pattern=_WEB,
-        description="where /ops links to for a dashboard of nats-server; none: no link",
+        description="URL of a dashboard of nats-server, to which /ops links; empty: no link",
     )
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
 

@@ -1,6 +1,6 @@
-"""The body of `GET …/stats`: public numbers, counted in the record, remembered for some seconds.
+"""Builds the reply of `GET …/stats`: public statistics from the database, cached for some seconds.
 
-Owns the shape and the memory. While the record is away, the last numbers are told.
+While the database is unavailable, the reply has the last statistics.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ Status = Literal["ACTIVE", "COMPLETED", "LATE", "ARCHIVED", "MISSED"]
 
 class CurrentEpochStatus(WireModel):
     id: str = Field(description="The epoch's id.", examples=["2026-11-22T04-00-00"])
-    status: Status = Field(description="Where the epoch is in its life.", examples=["ACTIVE"])
-    start_time: WireTime = Field(description="First instant, UTC.")
-    end_time: WireTime = Field(description="First instant after it, UTC.")
-    zipcode_count: int = Field(description="How many zipcodes the epoch has.", examples=[2])
+    status: Status = Field(description="State of the epoch.", examples=["ACTIVE"])
+    start_time: WireTime = Field(description="First instant of the epoch, UTC.")
+    end_time: WireTime = Field(description="First instant after the epoch, UTC.")
+    zipcode_count: int = Field(description="Number of zipcodes.", examples=[2])
     target_listings: int | None = Field(
         description="Listings the zipcodes of the epoch should hold together."
     )
@@ -46,77 +46,81 @@ class CurrentEpochStatus(WireModel):
 
 
 class Timing(WireModel):
-    """Whole seconds; null while no epoch runs."""
+    """The time left, in whole seconds; null while no epoch runs."""
 
-    time_until_epoch_end: int | None = Field(description="Whole seconds; null while no epoch runs.")
-    time_until_next_epoch: int | None = Field(description="Whole seconds; null while no epoch runs.")
+    time_until_epoch_end: int | None = Field(
+        description="Seconds until the epoch ends; null while no epoch runs."
+    )
+    time_until_next_epoch: int | None = Field(
+        description="Seconds until the next epoch starts; null while no epoch runs."
+    )
     epoch_duration_hours: float | None = Field(description="Length of an epoch, hours.", examples=[4.0])
 
 
 class NextEpoch(WireModel):
-    start_time: WireTime | None = Field(description="First instant, UTC.")
+    start_time: WireTime | None = Field(description="First instant of the epoch, UTC.")
 
 
 class EpochStatus(WireModel):
-    current_epoch: CurrentEpochStatus | None = Field(
-        description="The epoch that runs now; null where none does."
-    )
-    timing: Timing = Field(description="What is left of the epoch.")
-    next_epoch: NextEpoch = Field(description="When the next epoch begins.")
+    current_epoch: CurrentEpochStatus | None = Field(description="The running epoch; null if there is none.")
+    timing: Timing = Field(description="Time left in the epoch.")
+    next_epoch: NextEpoch = Field(description="The next epoch.")
 
 
 class Configuration(WireModel):
-    """The rules that the newest epoch was committed to, without the weights."""
+    """The selection rules of the newest committed inputs, without the weights."""
 
-    target_listings: int = Field(description="Listings the zipcodes of the epoch should hold together.")
-    tolerance_percent: int = Field(description="How far the sum may lie from the target, percent.")
-    min_zipcode_listings: int = Field(description="Least listings of a zipcode that may be drawn.")
-    max_zipcode_listings: int = Field(description="Most listings of a zipcode that may be drawn.")
-    cooldown_hours: float = Field(description="How long a zipcode rests after it was drawn, hours.")
+    target_listings: int = Field(description="Target for the sum of the zipcodes' listings.")
+    tolerance_percent: int = Field(description="How far the sum may be from the target, percent.")
+    min_zipcode_listings: int = Field(description="Minimum listings of an eligible zipcode.")
+    max_zipcode_listings: int = Field(description="Maximum listings of an eligible zipcode.")
+    cooldown_hours: float = Field(description="How long an assigned zipcode is not assigned again, hours.")
     epoch_duration_hours: float = Field(description="Length of an epoch, hours.", examples=[4.0])
 
 
 class ZipcodeStatistics(WireModel):
-    """The distributions count active zipcodes. `eligible_zipcodes` may be drawn, whatever their age and
-    cooldown: this number changes with an import only."""
+    """Statistics of zipcodes. The distributions count active zipcodes. `eligible_zipcodes` are those allowed
+    by state and listings, whatever their age and cooldown, so that the number changes only with an import."""
 
-    total_zipcodes: int = Field(description="All zipcodes that are known.", examples=[900])
-    active_zipcodes: int = Field(description="Those that may be drawn at all.", examples=[850])
+    total_zipcodes: int = Field(description="Number of all zipcodes.", examples=[900])
+    active_zipcodes: int = Field(description="Number of active zipcodes.", examples=[850])
     eligible_zipcodes: int | None = Field(
-        description="Those that may be drawn, whatever their age and cooldown; changes with an import only. "
-        "Null where no epoch was committed to."
+        description="Number of zipcodes allowed by state and listings, whatever their age and cooldown; it "
+        "changes only with an import. Null before the first commitment."
     )
     state_distribution: dict[str, int] = Field(description="Active zipcodes by state.")
     tier_distribution: dict[str, int] = Field(description="Active zipcodes by market tier.")
-    configuration: Configuration | None = Field(description="Rules of the newest epoch, without weights.")
+    configuration: Configuration | None = Field(description="Selection rules, without the weights.")
 
 
 class EpochPerformance(WireModel):
-    """`miners_participated` reported on the epoch; `completion_rate` of those, 0 to 1, completed it in
-    time."""
+    """Statistics of one epoch. `miners_participated` counts miners that reported on it; `completion_rate` is
+    the share of these that completed it in time, 0 to 1."""
 
     epoch_id: str = Field(description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time.")
-    status: Status = Field(description="Where the epoch is in its life.", examples=["ACTIVE"])
-    zipcodes_assigned: int = Field(description="How many zipcodes the epoch had.", examples=[2])
+    status: Status = Field(
+        description="ACTIVE while it runs, then COMPLETED, LATE (published after its end), ARCHIVED (details "
+        "deleted) or MISSED (never prepared).",
+        examples=["ACTIVE"],
+    )
+    zipcodes_assigned: int = Field(description="Number of zipcodes.", examples=[2])
     target_listings: int | None = Field(
         description="Listings the zipcodes of the epoch should hold together."
     )
     actual_expected: int | None = Field(
         description="Listings that the epoch's zipcodes hold together, as published."
     )
-    miners_participated: int = Field(description="Miners that reported on the epoch.", examples=[3])
-    completion_rate: float = Field(description="Share of those that completed it, 0 to 1.")
+    miners_participated: int = Field(description="Number of miners that reported.", examples=[3])
+    completion_rate: float = Field(description="Share of these miners that completed it in time, 0 to 1.")
 
 
 class StatisticsReply(WireModel):
     success: Success = True
-    current_time: WireTime = Field(description="Now, UTC.")
+    current_time: WireTime = Field(description="Time of the reply, UTC.")
     system_status: HealthStatus = Field(description="`degraded` while no epoch runs.", examples=["ok"])
-    epoch_status: EpochStatus = Field(description="The running epoch and when the next begins.")
-    zipcode_statistics: ZipcodeStatistics = Field(description="Numbers of zipcodes.")
-    recent_performance: tuple[EpochPerformance, ...] = Field(
-        description="The newest epochs that have started, newest first."
-    )
+    epoch_status: EpochStatus = Field(description="The running and the next epoch.")
+    zipcode_statistics: ZipcodeStatistics = Field(description="Statistics of zipcodes.")
+    recent_performance: tuple[EpochPerformance, ...] = Field(description="The last epochs, newest first.")
 
 
 @dataclass(slots=True)
@@ -129,17 +133,17 @@ class PublicStatistics:
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def reply(self) -> StatisticsReply:
-        """Return the newest numbers. Raises ServiceError(SERVICE_UNAVAILABLE) if the database was never
-        read."""
+        """Return the newest statistics. Raises ServiceError(SERVICE_UNAVAILABLE) if the database could never
+        be read."""
         async with self._reading:
             if self.clock.monotonic() >= self._known_until:
                 await self._read()
         if self._known is None:
-            raise ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.")
+            raise ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The database does not respond.")
         return statistics_reply(self._known, self.clock.now(), self.held())
 
     def held(self) -> StartedEpoch | None:
-        """The running epoch of memory, for when the record is away over a boundary."""
+        """Return the running epoch in memory, in case the database is unavailable when an epoch starts."""
         running = self.current.running_or_none()
         if running is None:
             return None
@@ -163,14 +167,14 @@ class PublicStatistics:
             log.warning("statistics_unread", error=type(error).__name__)
             self._known_until = self.clock.monotonic() + RETRY_SECONDS
             return
-        # Not beyond the epoch's end: what follows it is news.
+        # Do not cache beyond the epoch's end, because then there is a new epoch.
         running = _running(self._known, now := self.clock.now())
         left = (running.interval.end_at - now).total_seconds() if running else RETRY_SECONDS
         self._known_until = self.clock.monotonic() + min(REMEMBERED_SECONDS, left)
 
 
 def statistics_reply(known: Statistics, now: datetime, held: StartedEpoch | None = None) -> StatisticsReply:
-    """`held`: the running epoch of memory, which counts where the record has none yet."""
+    """Return the reply. `held` is the running epoch in memory, used if the database does not have it yet."""
     running = _running(known, now) or held
     return StatisticsReply(
         current_time=now,
@@ -193,7 +197,7 @@ def statistics_reply(known: Statistics, now: datetime, held: StartedEpoch | None
 
 
 def _rate(epoch: StartedEpoch) -> float:
-    """The share of the miners that reported which completed the epoch."""
+    """Return the share of the miners that reported and completed the epoch."""
     return round(epoch.miners_completed / max(1, epoch.miners_participated), 4)
 
 

@@ -1,6 +1,7 @@
-"""Defines `zipcast admin …`: commands of the operator's admins, over NATS, with an admin's wallet.
+"""Defines the commands of `zipcast admin …`, which send admin requests over NATS, signed with an admin's
+wallet.
 
-Owns options and output. A command that failed is one line and exit status 1.
+This module owns options and output. If a command fails, it prints one line and exits with status 1.
 """
 
 from collections.abc import Callable
@@ -30,9 +31,9 @@ from zipcast.protocol.messages.admin import (
     TargetOverrideRequest,
 )
 
-admin_app = typer.Typer(no_args_is_help=True, help="For the hotkeys of ADMIN_HOTKEYS.")
-epoch_app = typer.Typer(no_args_is_help=True, help="Epochs, by hand.")
-target_app = typer.Typer(no_args_is_help=True, help="How much an epoch assigns.")
+admin_app = typer.Typer(no_args_is_help=True, help="Control the service as one of its ADMIN_HOTKEYS.")
+epoch_app = typer.Typer(no_args_is_help=True, help="Prepare or sign epochs by hand.")
+target_app = typer.Typer(no_args_is_help=True, help="Change how many listings an epoch assigns.")
 admin_app.add_typer(epoch_app, name="epoch")
 admin_app.add_typer(target_app, name="target")
 
@@ -45,7 +46,7 @@ def admin_command(work: Work) -> Callable[..., None]:
 
 EpochArgument = Annotated[str, typer.Argument(metavar="EPOCH", show_default=False)]
 HotkeyArgument = Annotated[str, typer.Argument(metavar="HOTKEY", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="The reply as it travelled.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 
 
 @epoch_app.command("generate")
@@ -55,14 +56,14 @@ async def generate(
     epoch: Annotated[str | None, typer.Argument(metavar="EPOCH", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prepare the running epoch if it is missing, else the next one, now."""
+    """Prepare the running epoch now if it is missing, otherwise the next one."""
     await _do(session, EpochGenerateRequest(epoch_id=epoch), as_json)
 
 
 @epoch_app.command("regenerate")
 @admin_command
 async def regenerate(session: Session, epoch: EpochArgument, as_json: JsonOption = False) -> None:
-    """Sign a prepared epoch anew, before its start, from the inputs it is committed to."""
+    """Select and sign a prepared epoch again, before its start, from the inputs it is committed to."""
     await _do(session, EpochRegenerateRequest(epoch_id=epoch), as_json)
 
 
@@ -74,7 +75,7 @@ async def override(
     target_listings: Annotated[int, typer.Argument(min=1, max=1_000_000, show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Another target for one epoch that is not committed to yet."""
+    """Set another target for one epoch to whose inputs the service has not committed yet."""
     await _do(session, TargetOverrideRequest(epoch_id=epoch, target_listings=target_listings), as_json)
 
 
@@ -83,17 +84,17 @@ async def override(
 async def connections(
     session: Session,
     whom: Annotated[str | None, typer.Argument(metavar="HOTKEY", show_default=False)] = None,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out so many, the oldest.")] = 0,
+    offset: Annotated[int, typer.Option(min=0, help="Skip this many connections, oldest first.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the connections to NATS, oldest first; a page of 500."""
+    """List connections to NATS, oldest first, at most 500 at a time."""
     await _do(session, ConnectionsListRequest(hotkey=whom, offset=offset), as_json)
 
 
 @admin_app.command("kick")
 @admin_command
 async def kick(session: Session, whom: HotkeyArgument, as_json: JsonOption = False) -> None:
-    """End all NATS connections of a hotkey, which may connect again at once."""
+    """Close all NATS connections of a hotkey. It may connect again at once."""
     await _do(session, ConnectionsKickRequest(hotkey=whom), as_json)
 
 
@@ -104,7 +105,7 @@ async def commands(
     command_id: Annotated[str | None, typer.Argument(metavar="ID", show_default=False)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The newest commands of all admins, or one and what it came to."""
+    """List the newest commands of all admins, or show one command and its outcome."""
     async with AdminClient(session.servers, session.keypair(), session.trust) as client:
         if command_id is not None:
             _show(await client.command(command_id), as_json)
@@ -133,16 +134,16 @@ def _show(reply: AdminCommandReply, as_json: bool) -> None:
 def _describe(reply: AdminCommandReply) -> None:
     match reply.outcome:
         case None:
-            line = f"queued: zipcast admin commands {reply.command_id}"
+            line = f"queued; to see the outcome: zipcast admin commands {reply.command_id}"
         case EpochOutcome(epoch_id=epoch_id, changed=changed):
-            line = f"{epoch_id}: done" if changed else f"{epoch_id}: was so already"
+            line = f"{epoch_id}: done" if changed else f"{epoch_id}: nothing to do"
         case OverrideOutcome(epoch_id=epoch_id, target_listings=target):
             line = f"{epoch_id}: target {target}"
         case KickOutcome(kicked=kicked):
             line = f"kicked: {kicked}"
         case ConnectionsOutcome() as page:
             out.print(_connections_table(page.connections))
-            more = "" if page.next_offset is None else f"; more: --offset {page.next_offset}"
+            more = "" if page.next_offset is None else f"; next page: --offset {page.next_offset}"
             line = f"{page.total} in all{more}"
         case FailedOutcome():
             return
@@ -161,7 +162,7 @@ def _connections_table(connections: tuple[ListedConnection, ...]) -> Table:
 
 def _commands_table(found: CommandsListReply) -> Table:
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "asked at", "command", "state", "about", "by"):
+    for heading in ("id", "requested at", "command", "state", "arguments", "requested by"):
         table.add_column(heading, overflow="fold")
     for one in found.commands:
         about = " ".join(f"{name}={value}" for name, value in one.arguments.items() if value is not None)

@@ -1,6 +1,6 @@
-"""Admin requests over NATS: for the operator, whose hotkey need not be registered on the subnet.
+"""Sends admin requests over NATS for the operator, whose hotkey need not be registered on the subnet.
 
-Hears no epochs; a lost connection ends it.
+The client receives no epochs. If its connection is lost, it does not reconnect.
 """
 
 from collections.abc import Sequence
@@ -27,25 +27,25 @@ from zipcast.protocol.verbs import VERB_OF, Verb
 
 
 class AdminClient:
-    """One admin's connection. `trust` pins the signers that requests are addressed to.
+    """The connection of one admin. `trust` lists the signers that requests may be addressed to.
 
-    Every request raises ServiceError, nats.errors.Error, and ValidationError for what is no command's id."""
+    Every request raises ServiceError and nats.errors.Error, and ValidationError for a malformed command
+    id."""
 
     def __init__(
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
     ) -> None:
-        """Take the servers' addresses and the admin's key. Raises ValueError (an address),
-        MalformedHotkeyError."""
+        """Prepare a client. Raises ValueError for a malformed server address, and MalformedHotkeyError."""
         self._signer = signer
         self._trust = trust
         clock = clock or SystemClock()
         parsed = [Server.parse(url) for url in servers]
-        # One connection for one errand: kept, but never replaced.
+        # A command needs one connection; if it is lost, the command fails.
         self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, clock)
         self._requester = Requester(signer, trust.signers, clock, self._connected)
 
     async def __aenter__(self) -> Self:
-        """On the first server that lets us in. Raises nats.errors.Error, OSError."""
+        """Connect to the first server that accepts the hotkey. Raises nats.errors.Error and OSError."""
         await self._keeper.open()
         return self
 
@@ -58,15 +58,15 @@ class AdminClient:
         await self._keeper.close()
 
     async def do(self, command: AdminCommand) -> AdminCommandReply:
-        """Have a scheduler do it; the reply has the outcome if that comes within three seconds."""
+        """Queue the command for a scheduler. The reply has the outcome if it comes within three seconds."""
         return await self._requester.call(VERB_OF[type(command)], command, AdminCommandReply)
 
     async def commands(self) -> CommandsListReply:
-        """The newest commands of all admins."""
+        """Return the newest commands of all admins."""
         return await self._requester.call(Verb.COMMANDS_LIST, CommandsListRequest(), CommandsListReply)
 
     async def command(self, command_id: str) -> AdminCommandReply:
-        """One command and what it came to."""
+        """Return one command and its outcome."""
         request = CommandsGetRequest(command_id=command_id)
         return await self._requester.call(Verb.COMMANDS_GET, request, AdminCommandReply)
 

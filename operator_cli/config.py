@@ -1,4 +1,4 @@
-"""Defines `zipcast config`, which shows the settings that processes would read from this environment."""
+"""Defines `zipcast config …`, which shows the settings that a process would read from this environment."""
 
 import os
 from importlib import import_module
@@ -13,9 +13,9 @@ from zipcast.cli.console import err, out
 if TYPE_CHECKING:
     from service.settings import EnvironmentSettings
 
-config_app = typer.Typer(no_args_is_help=True, help="Settings of the processes.")
+config_app = typer.Typer(no_args_is_help=True, help="Check and list the settings of the processes.")
 
-# {process: the class of its settings}, by name: only a checkout has them.
+# Each process and the name of its settings class. Names, because only a checkout has the classes.
 SETTINGS = {
     "schedulers": "schedulers.settings:SchedulerSettings",
     "responder": "broker_service.responder.settings:ResponderSettings",
@@ -26,13 +26,16 @@ SETTINGS = {
 EnvFiles = Annotated[
     list[Path] | None,
     typer.Option(
-        "--env-file", exists=True, dir_okay=False, help="Read before the environment; later ones win."
+        "--env-file",
+        exists=True,
+        dir_okay=False,
+        help="File of settings; repeatable, the last wins. The environment wins over files.",
     ),
 ]
 
 
 def read_env_files(paths: list[Path] | None) -> None:
-    """Put the settings of these files into the environment, which wins over them."""
+    """Put the settings of these files into the environment, except variables that it already has."""
     stated: dict[str, str] = {}
     for path in paths or []:
         stated |= env_values(path)
@@ -40,7 +43,7 @@ def read_env_files(paths: list[Path] | None) -> None:
 
 
 def env_values(path: Path) -> dict[str, str]:
-    """Return the settings in a file. Exits naming a file that cannot be read."""
+    """Return the settings in a file. If it cannot be read, name it and exit."""
     from dotenv import dotenv_values
 
     try:
@@ -55,7 +58,7 @@ def settings_classes() -> "dict[str, type[EnvironmentSettings]]":
 
 
 def known_settings() -> frozenset[str]:
-    """The variables that some process reads."""
+    """Return the names of all variables that any process reads."""
     return frozenset(name.upper() for one in settings_classes().values() for name in one.model_fields)
 
 
@@ -70,9 +73,9 @@ def check(
     process: Annotated[str, typer.Argument(help=" | ".join(SETTINGS))],
     env_file: EnvFiles = None,
 ) -> None:
-    """Show what PROCESS would run with, secrets hidden; exit status 2 if its settings stop it."""
+    """Show the settings that PROCESS would use, with secrets hidden. Exit status 2 if they are invalid."""
     if process not in SETTINGS:
-        raise typer.BadParameter(f"one of {', '.join(SETTINGS)}", param_hint="PROCESS")
+        raise typer.BadParameter(f"must be one of {', '.join(SETTINGS)}", param_hint="PROCESS")
     from service.settings import load
 
     read_env_files(env_file)
@@ -84,12 +87,12 @@ def check(
 
 
 def _shown(value: object) -> str:
-    return "" if value is None else str(value)  # a secret shows itself as asterisks
+    return "" if value is None else str(value)  # a secret is shown as asterisks
 
 
 @config_app.command("example")
 def example() -> None:
-    """Print `.env.example`: every variable of every process."""
+    """Print the contents of `.env.example`: every variable of every process."""
     from service.env_example import render
 
     typer.echo(render(settings_classes()), nl=False)

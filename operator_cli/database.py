@@ -1,4 +1,4 @@
-"""Finds the database of an operator's command, and turns each of its faults into one line.
+"""Connects an operator's command to its database, and prints each database error as one line.
 
 Packages of the services are imported when a command runs, so that `zipcast --help` starts fast.
 """
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 DatabaseOption = Annotated[
     str | None,
-    typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL; default: the local stack's."),
+    typer.Option("--database-url", envvar="DATABASE_URL", help="PostgreSQL URL. Default: the local stack's."),
 ]
 Result = TypeVar("Result")
 
 
 @contextmanager
 def local_stack_packages() -> Iterator[None]:
-    """Turn a missing package of the local stack into one line."""
+    """Print one line and exit if a package of the local stack is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -35,16 +35,17 @@ def local_stack_packages() -> Iterator[None]:
 
 
 def chosen_database(database_url: str | None, ready: Path) -> str:
-    """The option's, else the local stack's."""
+    """Return the URL given as an option, otherwise the local stack's."""
     try:
         return database_url or Ready.read(ready).postgres
     except NotReadyError as error:
-        fail(f"{error}, or give --database-url")
+        fail(f"{error}, or pass --database-url")
 
 
 @contextmanager
 def database_faults() -> Iterator[None]:
-    """Turns what PostgreSQL says into one line. None of it repeats the URL, which has a password."""
+    """Print an error of PostgreSQL as one line and exit. The line never contains the URL with its
+    password."""
     import asyncpg
     from sqlalchemy.exc import DBAPIError
 
@@ -67,7 +68,7 @@ def database_faults() -> Iterator[None]:
 
 
 def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any, Result]]) -> Result:
-    """Return what `work` returns, given an engine that is closed afterwards."""
+    """Call `work` with an engine, close the engine, and return the result of `work`."""
 
     async def run() -> Result:
         engine = open_engine(url, application_name="zipcast-operator", pool_size=2)

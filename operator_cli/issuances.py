@@ -1,4 +1,4 @@
-"""`zipcast issuances`: what was issued, read from the record."""
+"""Defines `zipcast issuances`, which lists issued credentials from the database."""
 
 import json
 import math
@@ -22,17 +22,20 @@ LONGEST_HOURS = 100_000  # eleven years; issuances are kept for ten at most
 
 
 def list_issuances(
-    hotkey: Annotated[str | None, typer.Option(help="Only to this hotkey.")] = None,
+    hotkey: Annotated[str | None, typer.Option(help="Show only those issued to this hotkey.")] = None,
     hours: Annotated[
-        float | None, typer.Option(min=0, max=LONGEST_HOURS, help="Only of so many hours back.")
+        float | None,
+        typer.Option(min=0, max=LONGEST_HOURS, help="Show only those issued in this many past hours."),
     ] = None,
-    valid: Annotated[bool, typer.Option("--valid", help="Only what has not run out.")] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 100,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    valid: Annotated[bool, typer.Option("--valid", help="Show only those that have not expired.")] = False,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Show at most this many, newest first.")
+    ] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """Show which credentials were issued: to whom, for what prefix, until when, asked from where."""
+    """List issued credentials: the hotkey, the prefix, the expiry, and the address of the request."""
     if hotkey is not None:
         try:
             parse_hotkey(hotkey)

@@ -1,7 +1,7 @@
 """Shows the operator what the next epoch assigns: `zipcast epoch preview`.
 
-Asks no service. It reads the scheduler's own settings, with the secret behind the seeds, and its database:
-whoever has these knows the future anyway, and nobody else can learn it from here.
+The command sends no request. It reads the scheduler's settings, including the secret for the seeds, and its
+database. It reveals nothing that the owner of these could not compute anyway.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def _preview(env_files: list[Path] | None) -> "Preview":
     read_env_files(env_files)
     settings = load(SchedulerSettings)
     try:
-        # Log lines must not mix with the output that was asked for.
+        # Log lines must not mix with the output of the command.
         with database_faults(), redirect_stdout(sys.stderr):
             return asyncio.run(_ask(settings))
     except (PoolTooSmallError, NothingImportedError, UnknownSecretError, MessageTooLargeError) as error:
@@ -84,10 +84,10 @@ def _show(shown: "Preview") -> None:
         table.add_row(one.zipcode, one.state, str(one.market_tier), str(one.expected_listings), one.city)
     out.print(table)
     total = message.metadata.total_expected_listings
-    kind = "prepared" if shown.is_prepared else "not prepared yet: a dry run, as of now"
+    kind = "prepared" if shown.is_prepared else "not prepared yet: a dry run with the data of now"
     relaxed = f"; cooldown relaxed for {len(shown.relaxed_cooldown)}" if shown.relaxed_cooldown else ""
     if shown.relaxed_age_days:
-        relaxed += f"; data up to {shown.relaxed_age_days} days too old"
+        relaxed += f"; data up to {shown.relaxed_age_days} days older than the limit"
     line = f"{message.epoch_id}: {len(message.zipcodes)} zipcodes, {total} listings ({kind}{relaxed})"
     out.print(line, soft_wrap=True)
-    out.print("Secret until its start: show it to nobody.", style="dim")
+    out.print("Keep this secret until the epoch starts.", style="dim")

@@ -1,6 +1,7 @@
-"""`zipcast s3`: what an operator proves of an object store, and takes back in it.
+"""Defines `zipcast s3 …`, which checks an object store and revokes access to it.
 
-Reads the responder's variables of the environment; taking back needs keys that may put a bucket's policy.
+The commands read the responder's variables from the environment. To revoke access, the keys need the right to
+put bucket policies.
 """
 
 import asyncio
@@ -21,14 +22,19 @@ from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, pars
 if TYPE_CHECKING:
     from service.object_store_settings import ObjectStoreSettings
 
-s3_app = typer.Typer(no_args_is_help=True, help="The object store, with the responder's settings.")
+s3_app = typer.Typer(
+    no_args_is_help=True,
+    help="Check the object store and revoke access to it, with the responder's settings.",
+)
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 @s3_app.command("check")
 def check(env_file: EnvFiles = None) -> None:
-    """Try all that Zipcast relies on, and say how to mend what fails; exit status 1 if anything does."""
+    """Test everything that Zipcast needs from the object store, and explain how to fix what fails.
+
+    Exit status 1 if anything fails."""
     settings = _settings(env_file)
     if asyncio.run(_check(settings)):
         raise typer.Exit(1)
@@ -49,20 +55,20 @@ async def _check(settings: "ObjectStoreSettings") -> int:
                 out.print(f"         → {finding.fix}", soft_wrap=True)
             failed += finding.status is Status.FAILED
     except httpx.HTTPError as error:
-        fail(f"the object store does not answer ({type(error).__name__}): correct S3_ENDPOINT_URL")
+        fail(f"the object store does not reply ({type(error).__name__}): check S3_ENDPOINT_URL")
     return failed
 
 
 @s3_app.command("revoke")
 def revoke(hotkeys: list[str], env_file: EnvFiles = None) -> None:
-    """Deny these hotkeys, at once, to write and to use their sessions, whatever they were issued."""
+    """Stop these hotkeys from writing and from using their sessions at once, whatever was issued to them."""
     named = _parsed(hotkeys)
     _change_revoked(_settings(env_file), lambda revoked: revoked | named)
 
 
 @s3_app.command("restore")
 def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
-    """Take a revocation back."""
+    """Undo the revocation of these hotkeys."""
     named = _parsed(hotkeys)
     unknown: set[Hotkey] = set()
 
@@ -72,12 +78,12 @@ def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
 
     _change_revoked(_settings(env_file), without)
     if unknown:
-        fail(f"not denied before: {', '.join(sorted(unknown))}")
+        fail(f"these hotkeys are not revoked: {', '.join(sorted(unknown))}")
 
 
 @s3_app.command("revoked")
 def revoked(env_file: EnvFiles = None) -> None:
-    """List the hotkeys that are denied, one a line."""
+    """List the revoked hotkeys, one per line."""
     with _provider_faults():
         from storage.objects.bucket_policies import BucketPolicies
 
@@ -89,7 +95,7 @@ def revoked(env_file: EnvFiles = None) -> None:
 
 @s3_app.command("revoke-sessions")
 def revoke_sessions() -> None:
-    """Print the inline policy that ends every session issued until now, for `aws iam put-role-policy`."""
+    """Print an inline policy for `aws iam put-role-policy` that ends every session issued until now."""
     from storage.objects.revocation import older_sessions_policy
 
     typer.echo(older_sessions_policy(datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")))
@@ -103,8 +109,8 @@ def _change_revoked(
 
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
         denied = policies.change(whom)
-    out.print(f"{len(denied)} hotkeys are denied in both buckets")
-    out.print("the responders' caches hold sessions for up to two hours: restart them")
+    out.print(f"{len(denied)} hotkeys are now revoked in both buckets")
+    out.print("Restart the responders: they cache sessions for up to two hours.")
 
 
 def _settings(env_file: list[Path] | None) -> "ObjectStoreSettings":
@@ -123,13 +129,13 @@ def _parsed(hotkeys: list[str]) -> frozenset[Hotkey]:
 
 
 def _nobody() -> Hotkey:
-    """A hotkey whose key is thrown away."""
+    """Return a hotkey to which no one has the key."""
     return parse_hotkey(Keypair.create_from_mnemonic(Keypair.generate_mnemonic()).ss58_address)
 
 
 @contextmanager
 def _provider_faults() -> Iterator[None]:
-    """Return the provider's text as one line."""
+    """Print an error of the provider as one line and exit."""
     from storage.objects.bucket_policies import BucketPolicyError
     from storage.objects.revocation import RevocationError
 

@@ -1,6 +1,6 @@
-"""Defines `zipcast simulate`, which shows the effect of selection rules on a pool before they are in force.
+"""Defines `zipcast simulate`, which shows the effect of selection rules on a pool before they are used.
 
-It needs no running service and no secret, but a checkout, since it reads zipcode files as the import does.
+It needs no running service and no secret. It needs a checkout, because it uses the code that imports files.
 """
 
 import json
@@ -23,37 +23,40 @@ from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, SelectionSettings
 from zipcast.selection.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
-# Any boundary will do: a run names its seed, not its day.
+# The day does not matter: a run depends on its seed only.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH_SECONDS = 4 * 3600
 
 
 def simulate_epochs(
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 500,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Number of epochs.")] = 500,
     zipcodes: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or JSON; default: the sample.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Zipcodes, CSV or JSON. Default: the sample."),
     ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A rule, named as its setting; may be repeated."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Change a selection rule by its setting; repeatable."
+        ),
     ] = None,
     env_file: Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="Rules from this file; what else it sets is passed over."
+            exists=True, dir_okay=False, help="Read rules from this file. Other settings in it are ignored."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another number, another run.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random draws.")] = 1,
     plot: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="A picture: .png, .html, .svg or .pdf.")
+        Path | None, typer.Option(dir_okay=False, help="Write a chart: .png, .html, .svg or .pdf.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Only JSON on standard output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
 ) -> None:
-    """Simulate epochs of selection; exit status 1 if one was infeasible or outside its tolerance.
+    """Simulate the selection of many epochs. Exit status 1 if one was infeasible or outside its tolerance.
 
-    No service and no secret is needed; the environment is not read. Rules are the defaults of .env.example
-    but for --env-file and --set: --set TARGET_LISTINGS=8000 --set STATE_PRIORITIES=PA:1,NJ:1. With --json,
-    standard output is {"epochs": [...]} and nothing else; the report goes to standard error."""
+    The command needs no service and no secret, and does not read the environment. It uses the default rules
+    of .env.example, changed by --env-file and --set, such as --set TARGET_LISTINGS=8000. With --json,
+    standard output is {"epochs": [...]}, and the report goes to standard error."""
     settings, honeypots = read_rules(env_file, changes or [])
     pool = read_pool(zipcodes)
     simulated = list(
@@ -82,8 +85,8 @@ def simulate_epochs(
 
 
 def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSettings, HoneypotSettings]:
-    """The defaults, but for what the file says of them, but for NAME=VALUE of `changes`. Exits naming what
-    is no setting of selection or breaks a rule."""
+    """Return the default rules, changed by the file and then by the NAME=VALUE pairs of `changes`. If a name
+    is unknown or a value breaks a rule, name it and exit."""
     from pydantic import ValidationError
 
     from schedulers.rule_settings import RuleSettings
@@ -94,7 +97,7 @@ def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSett
     values = {known[name]: value for name, value in stated.items() if name in known and value}
     for name, _, value in (change.partition("=") for change in changes):
         if name not in known:
-            fail(f"--set {name}: is not one of {', '.join(known)}")
+            fail(f"--set {name}: must be one of {', '.join(known)}")
         values[known[name]] = value
     try:
         rules = RuleSettings.model_validate(values)
@@ -117,9 +120,9 @@ def read_pool(zipcodes: Path | None) -> list[Candidate]:
         fail(f"{zipcodes}: {error}")
     accepted = [as_candidate(row) for row in rows if not isinstance(row, Rejection)]
     if len(accepted) < len(rows):
-        err.print(f"{len(rows) - len(accepted)} rows were rejected: `zipcast import --dry-run` names them")
+        err.print(f"{len(rows) - len(accepted)} rows were rejected; `zipcast import --dry-run` lists them")
     if not accepted:
-        fail("no row was accepted")
+        fail("every row was rejected; `zipcast import --dry-run` lists the reasons")
     return accepted
 
 
@@ -145,14 +148,14 @@ def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
 def _report(
     summary: Summary, settings: SelectionSettings, eligible: int, large: int, old: int
 ) -> list[tuple[str, str]]:
-    """`large`: how many of the eligible have too many listings to hide honeypots among them; `old`: of how
-    many the data is too old today."""
+    """Return the lines of the report. `eligible` zipcodes can be drawn; of these, `large` have too many
+    listings to hide honeypots among them, and `old` have data that is too old today."""
     band = f"{settings.lowest_total} to {settings.highest_total}"
     totals = "none"
     if summary.least_total is not None:
         totals = f"mean {summary.mean_total:.0f}, {summary.least_total} to {summary.greatest_total}"
     if summary.with_honeypots:
-        totals += "; above the target, since the true total must be within tolerance too"
+        totals += "; above the target, because the total without false counts must be within tolerance too"
     return [
         (f"within tolerance ({band})", f"{summary.within_tolerance} of {summary.epochs}"),
         ("infeasible", str(summary.infeasible)),
@@ -161,12 +164,12 @@ def _report(
         ("listings an epoch", totals),
         ("states", _percentages(summary.shares_by_state)),
         ("tiers", _percentages(summary.shares_by_tier)),
-        ("zipcodes that may be drawn", str(eligible)),
-        (f"of these older than {settings.max_data_age.days} days today (ages do not count here)", str(old)),
-        ("of these too large with honeypots, unless nothing else fits", str(large)),
-        (f"of these assigned in {COVERAGE_DAYS} days", f"{summary.early_coverage:.1%}"),
-        ("of these assigned in all", f"{summary.coverage:.1%}"),
-        ("one zipcode was assigned", f"{summary.mean_repeats:.1f} times; most often {summary.most_repeated}"),
+        ("eligible zipcodes", str(eligible)),
+        (f"- with data older than {settings.max_data_age.days} days today (not excluded here)", str(old)),
+        ("- too large to hide honeypots; drawn only if nothing else fits", str(large)),
+        (f"- assigned at least once in {COVERAGE_DAYS} days", f"{summary.early_coverage:.1%}"),
+        ("- assigned at least once in the whole run", f"{summary.coverage:.1%}"),
+        ("times a zipcode was assigned", f"mean {summary.mean_repeats:.1f}, at most {summary.most_repeated}"),
     ]
 
 

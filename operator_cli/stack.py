@@ -1,4 +1,4 @@
-"""Defines the operator's `up`, `demo` and `migrate`."""
+"""Defines the operator's commands `up`, `demo` and `migrate`."""
 
 import asyncio
 from pathlib import Path
@@ -14,21 +14,25 @@ from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 
 def up(
-    epoch_length: Annotated[str, typer.Option(help="For example 20s, 2m, 4h; divides 24 h.")] = "60s",
+    epoch_length: Annotated[str, typer.Option(help="For example 20s, 2m or 4h; must divide 24 h.")] = "60s",
     registry: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="Stands in for the chain.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="JSON list of neurons, used instead of the chain."),
     ] = None,
     zipcodes: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="CSV or JSON to import at the start.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Zipcodes to import at the start, CSV or JSON."),
     ] = None,
-    state: Annotated[Path, typer.Option(help="Where everything is kept.")] = DEFAULT_READY.parent,
-    port_base: Annotated[int | None, typer.Option(help="Ports from here on; default: free ones.")] = None,
+    state: Annotated[Path, typer.Option(help="Folder for all state.")] = DEFAULT_READY.parent,
+    port_base: Annotated[
+        int | None, typer.Option(help="Use ports from this number on. Default: free ports.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting of any process; may be repeated."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Change any setting of any process; repeatable."),
     ] = None,
 ) -> None:
-    """Run the whole system on this machine, until Ctrl-C."""
+    """Run the whole system on this machine until you press Ctrl-C."""
     with local_stack_packages():
         from devstack.errors import InvalidOptionError
         from devstack.options import StackOptions, parse_epoch_length, parse_settings
@@ -48,14 +52,14 @@ def up(
 
 
 def demo() -> None:
-    """Three short epochs with miners and validators, live; exit 0 only if nothing was missing."""
+    """Run three short epochs with miners and validators. Exit status 0 only if nothing was missing."""
     with local_stack_packages():
         from devstack.demo import run_demo
     raise typer.Exit(asyncio.run(run_demo(out)))
 
 
 def migrate_database(database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
-    """Bring the database to the newest schema."""
+    """Upgrade the database to the newest schema."""
     from storage.database.migrate import migrate
 
     url = chosen_database(database_url, ready)

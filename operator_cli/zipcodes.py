@@ -1,6 +1,6 @@
-"""Defines the operator's commands on zipcode data: `import`, `zipcodes …`, `imports …`.
+"""Defines the operator's commands for zipcode data: `import`, `zipcodes …`, `imports …`.
 
-Owns options and output; `storage` owns what happens.
+This module owns options and output; `storage` does the work.
 """
 
 import json
@@ -25,38 +25,43 @@ if TYPE_CHECKING:
     from storage.database.zipcode_versions import StoredZipcode, Version
     from storage.zipcode_files.importing import ImportReport
 
-zipcodes_app = typer.Typer(no_args_is_help=True, help="Which zipcodes there are, and which of them count.")
-imports_app = typer.Typer(no_args_is_help=True, help="Versions of the zipcode data.")
+zipcodes_app = typer.Typer(no_args_is_help=True, help="List zipcodes, and activate or deactivate them.")
+imports_app = typer.Typer(no_args_is_help=True, help="Show the versions of the zipcode data.")
 
 REJECTED_STATUS = 3
 
-JsonOption = Annotated[bool, typer.Option("--json", help="As JSON.")]
-ReasonOption = Annotated[str, typer.Option(help="Kept with the version that this makes.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ReasonOption = Annotated[str, typer.Option(help="Stored with the new version.")]
 ZipcodesArgument = Annotated[list[str], typer.Argument(metavar="ZIPCODE...", show_default=False)]
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV or JSON of zipcodes.")],
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="File of zipcodes, CSV or JSON.")],
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
     file_format: Annotated[
-        Literal["csv", "json"] | None, typer.Option("--format", help="Default: JSON if so named, else CSV.")
+        Literal["csv", "json"] | None,
+        typer.Option("--format", help="Default: json for *.json, otherwise csv."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Do everything, then undo it.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="One rejected row: nothing is imported.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file without changing anything.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any row is rejected.")] = False,
     mapping: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="COLUMN=HEADER", help="Take that header of the file for a column."),
+        typer.Option(
+            "--map", metavar="COLUMN=HEADER", help="Read COLUMN from the file's column HEADER; repeatable."
+        ),
     ] = None,
     max_age_days: Annotated[
-        int, typer.Option(min=1, help="Count rows older than this (the scheduler's MAX_DATA_AGE_DAYS).")
+        int, typer.Option(min=1, help="Count rows that are older (like MAX_DATA_AGE_DAYS).")
     ] = 30,
     restore_leading_zeros: Annotated[
-        bool, typer.Option("--restore-leading-zeros", help="Take 7001 for 07001 and 501 for 00501.")
+        bool, typer.Option("--restore-leading-zeros", help="Read 7001 as 07001 and 501 as 00501.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Import zipcodes: one transaction, one version. Rejected rows are named.
+    """Import zipcodes as a new version, in one transaction, and list rejected rows.
 
     Exit status 3 if rows were rejected, 1 if the file could not be imported."""
     from storage.zipcode_files.file import FileFormat
@@ -92,7 +97,9 @@ def import_file(
         fail(str(error))
     _show_report(report, as_json)
     if report.too_old and not as_json:
-        typer.echo(f"older than {max_age_days} days: {report.too_old}; epochs prefer fresher ones", err=True)
+        typer.echo(
+            f"{report.too_old} rows are older than {max_age_days} days; epochs prefer newer data", err=True
+        )
     if strict and report.rejected:
         fail("nothing was changed: --strict, and some rows were rejected", REJECTED_STATUS)
     if dry_run:
@@ -102,7 +109,7 @@ def import_file(
 
 
 def _mapping(given: list[str]) -> dict[str, str]:
-    """Return {column: header}. Raises typer.BadParameter naming what is wrong."""
+    """Return {column: header}. Raises typer.BadParameter naming a malformed pair."""
     from storage.zipcode_files.rows import COLUMNS
 
     mapping: dict[str, str] = {}
@@ -118,7 +125,7 @@ def _mapping(given: list[str]) -> dict[str, str]:
 
 @contextmanager
 def _progress_bar(file: Path) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar at a terminal. Yields a function that takes the number of bytes read so far."""
+    """Show a progress bar on a terminal. Yields a function that takes the number of bytes read so far."""
     columns = (TextColumn("importing"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("", total=file.stat().st_size or None)
@@ -141,7 +148,7 @@ def _show_report(report: "ImportReport", as_json: bool) -> None:
     if report.tiers_derived:
         lines.append(
             f"market tier derived from the home value: {report.tiers_derived}, "
-            f"of these STANDARD for want of one: {report.tiers_defaulted}"
+            f"set to STANDARD because there is none: {report.tiers_defaulted}"
         )
     echo("\n".join(lines))
 
@@ -149,12 +156,12 @@ def _show_report(report: "ImportReport", as_json: bool) -> None:
 @zipcodes_app.command("list")
 def list_zipcodes(
     state: Annotated[str | None, typer.Option(help="Two letters, such as PA.")] = None,
-    inactive: Annotated[bool, typer.Option("--inactive", help="Those that were deactivated.")] = False,
+    inactive: Annotated[bool, typer.Option("--inactive", help="List deactivated zipcodes instead.")] = False,
     as_json: JsonOption = False,
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """The newest version of every active zipcode."""
+    """List the active zipcodes with their newest data."""
     from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[StoredZipcode]":
@@ -177,7 +184,7 @@ def show_zipcode(
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """One zipcode as it stands, and every version that wrote it."""
+    """Show one zipcode with its newest data, and every version that changed it."""
     from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[tuple[StoredZipcode, Version]]":
@@ -205,7 +212,7 @@ def deactivate(
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """Take zipcodes out of the pool, from the next epoch that is not committed yet."""
+    """Remove zipcodes from the pool, from the next epoch whose inputs are not committed yet."""
     _set_active(chosen_database(database_url, ready), zipcodes, False, reason)
 
 
@@ -216,7 +223,7 @@ def activate(
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """Put zipcodes back into the pool."""
+    """Return deactivated zipcodes to the pool, from the next epoch whose inputs are not committed yet."""
     _set_active(chosen_database(database_url, ready), zipcodes, True, reason)
 
 
@@ -232,14 +239,14 @@ def _set_active(url: str, zipcodes: list[str], active: bool, reason: str) -> Non
         fail(f"nothing was changed: {error}")
     title = "no new version" if change.import_id is None else f"version {change.import_id}"
     done = "activated" if active else "deactivated"
-    typer.echo(f"{title}: {len(change.changed)} {done}, {len(change.unchanged)} were so before")
+    typer.echo(f"{title}: {len(change.changed)} {done}, {len(change.unchanged)} unchanged")
 
 
 @imports_app.command("list")
 def list_imports(
     as_json: JsonOption = False, database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY
 ) -> None:
-    """All versions, oldest first."""
+    """List all versions, oldest first."""
     from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "list[Version]":
@@ -257,12 +264,12 @@ def list_imports(
 def show_import(
     import_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)],
     as_json: Annotated[
-        bool, typer.Option("--json", help="With every row, fit to be imported again.")
+        bool, typer.Option("--json", help="Print JSON with every row; it can be imported again.")
     ] = False,
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
-    """Show one version as it was: the zipcodes in force then, by state and by tier."""
+    """Show one version: how many zipcodes it had in each state and tier."""
     from storage.database import zipcode_versions
 
     async def work(engine: "AsyncEngine") -> "tuple[Version | None, list[StoredZipcode]]":
@@ -284,7 +291,7 @@ def show_import(
         groups = {"byState": by_state, "byTier": by_tier, "zipcodes": [stored.as_json() for stored in rows]}
         typer.echo(json.dumps({**version.as_json(), **counts, **groups}))
         return
-    echo(f"{_version_line(version)}\n{len(active)} active, {len(rows) - len(active)} not")
+    echo(f"{_version_line(version)}\n{len(active)} active, {len(rows) - len(active)} inactive")
     for counter in (by_state, by_tier):
         echo("  ".join(f"{name} {count}" for name, count in counter.items()))
 
@@ -297,7 +304,7 @@ def _line(stored: "StoredZipcode") -> str:
 
 
 def _version_line(version: "Version") -> str:
-    # A file's name may hold what a terminal acts on.
+    # A file's name may contain control characters, which a terminal would obey.
     source = "".join(character if character.isprintable() else "?" for character in version.source_name)
     return (
         f"version {version.id}  {version.imported_at:%Y-%m-%dT%H:%M:%SZ}  {version.added} added, "

@@ -1,10 +1,9 @@
 """Writes sample_data/zipcodes.csv and zipcodes.json: real zipcodes of five states with synthetic listing
 counts, the same rows in both.
 
-Zipcode, state, city and county are those of the PyPI package `zipcodes` (MIT). Listing
-counts, market tiers, populations and home values are drawn from a hash of the zipcode, in
-integers only, so that every machine and Python version writes the same bytes. What is real and what is not:
-sample_data/README.md.
+Zipcode, state, city and county come from the PyPI package `zipcodes` (MIT). Listing counts, market tiers,
+populations and home values are derived from a hash of the zipcode, with integers only, so that every machine
+and Python version writes the same bytes. sample_data/README.md states which data is real.
 
 Run from the repository's root: `python sample_data/make_zipcodes.py`. With `--country FILE.csv` it writes all
 zipcodes of the United States there instead, some 42,000, by the same rules: for simulations and measurements.
@@ -38,7 +37,7 @@ COLUMNS = (
     "last_scraped",
 )
 
-# A county the package spells in two ways gets one.
+# Counties that the package spells in two ways get one spelling.
 COUNTY_SPELLINGS = {"St Lawrence County": "St. Lawrence County", "Baltimore City": "Baltimore city"}
 
 # Region -> "STATE: counties", each county without its " County".
@@ -94,11 +93,11 @@ OTHER_LISTINGS = (
     (1_000_000, 4_200),
 )
 
-# Of a million zipcodes in a region: how many are PREMIUM, how many STANDARD; the rest is EMERGING.
+# Shares of PREMIUM and STANDARD zipcodes in a region, in millionths; the others are EMERGING.
 EXPENSIVE_TIERS = (400_000, 480_000)
 METRO_TIERS = (200_000, 550_000)
 OTHER_TIERS = (50_000, 400_000)
-# Home values of a tier: the least, and by how much the largest exceeds it.
+# Home values of a tier: the smallest, and the difference to the largest.
 HOME_VALUES = {"PREMIUM": (400_000, 700_000), "STANDARD": (200_000, 200_000), "EMERGING": (70_000, 130_000)}
 EXPENSIVE_REGIONS = ("NEW_YORK_METRO", "WASHINGTON_METRO")
 
@@ -116,18 +115,18 @@ REGION_BY_COUNTY = _region_by_county()
 
 
 def region_of(state: str, county: str) -> str:
-    """The named region of a county, `{STATE}_OTHER` for the rest."""
+    """Return the region of a county, or `{STATE}_OTHER`."""
     return REGION_BY_COUNTY.get((state, county.removesuffix(" County")), f"{state}_OTHER")
 
 
 def draw(purpose: str, zipcode: str) -> int:
-    """A number in 0..999,999, the same for ever for this purpose and zipcode."""
+    """Return a number from 0 to 999,999 that is always the same for this purpose and zipcode."""
     digest = hashlib.sha256(f"{SEED}:{purpose}:{zipcode}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % 1_000_000
 
 
 def listings_at(share: int, distribution: tuple[tuple[int, int], ...]) -> int:
-    """The listings at a share in 0..999,999 of the distribution."""
+    """Return the listings at a share, from 0 to 999,999, of the distribution."""
     for (low, least), (high, most) in pairwise(distribution):
         if share < high:
             return least + (most - least) * (share - low) // (high - low)
@@ -147,18 +146,18 @@ def synthetic_tier(zipcode: str, region: str) -> str:
 
 
 def synthetic_population(zipcode: str, listings: int) -> int:
-    """Between 15 and 45 inhabitants a listing, and some hundreds more."""
+    """Return a population of 15 to 45 inhabitants per listing, plus some hundreds."""
     return 200 + draw("people", zipcode) % 1_000 + listings * (15 + draw("population", zipcode) % 31)
 
 
 def synthetic_home_value(zipcode: str, tier: str) -> int:
-    """US dollars, in thousands, within the tier."""
+    """Return a home value of the tier in US dollars, rounded to thousands."""
     least, spread = HOME_VALUES[tier]
     return least + draw("home value", zipcode) % (spread // 1_000) * 1_000
 
 
 def sample_row(record: dict[str, Any]) -> dict[str, str | int]:
-    """Return one row of the files; `last_scraped` is left out, that is, empty."""
+    """Return one row of the files, without `last_scraped`."""
     zipcode, state = record["zip_code"], record["state"]
     county = COUNTY_SPELLINGS.get(record["county"], record["county"])
     region = region_of(state, county)
@@ -189,14 +188,15 @@ def sample_rows() -> list[dict[str, str | int]]:
 
 
 def country_rows() -> list[dict[str, str | int]]:
-    """The same for every zipcode of the package, in use or not, of all states and of the armed forces."""
+    """Return the rows of every zipcode of the package, in use or not, of all states and of the armed
+    forces."""
     return [
         sample_row(record) for record in sorted(zipcodes.list_all(), key=lambda one: str(one["zip_code"]))
     ]
 
 
 def render_csv(rows: list[dict[str, str | int]]) -> bytes:
-    """The whole file: UTF-8, LF."""
+    """Return the whole file as UTF-8 with LF."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -205,7 +205,7 @@ def render_csv(rows: list[dict[str, str | int]]) -> bytes:
 
 
 def render_json(rows: list[dict[str, str | int]]) -> bytes:
-    """The whole file: UTF-8, LF, one entry a line."""
+    """Return the whole file as UTF-8 with LF, one entry per line."""
     entries = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     return f"[\n{entries}\n]\n".encode()
 

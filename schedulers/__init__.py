@@ -1,1 +1,2 @@
-"""Epochs at the boundary and metagraph snapshots. Any number of replicas, no leader."""
+"""The scheduler: it prepares and publishes epochs, and publishes the registry. Any number of replicas can
+run."""

@@ -1,4 +1,4 @@
-"""The scheduler process: `python -m schedulers`."""
+"""Runs the scheduler process: `python -m schedulers`."""
 
 import sys
 
@@ -28,7 +28,7 @@ log = logs.logger()
 
 
 async def serve(settings: SchedulerSettings, life: Lifecycle, faults: FaultPoints = NO_FAULTS) -> None:
-    """Run until the process is to stop. `faults` is for tests."""
+    """Run until the process is told to stop. `faults` is for tests."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")

@@ -1,4 +1,4 @@
-"""Watches the age of the zipcode data, and warns before epochs must be drawn from data that is too old."""
+"""Watches the age of the zipcode data, and warns before epochs have to use data that is too old."""
 
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ PART = "zipcode_data"
 
 @dataclass(slots=True)
 class DataWatch:
-    """Watches the age of the zipcode data. Without `vitals` it shows no health."""
+    """Watches the age of the zipcode data. Without `vitals`, it does not report health."""
 
     database: AsyncEngine
     clock: Clock
@@ -37,7 +37,7 @@ class DataWatch:
         await poll(self.look, self.clock, EVERY_SECONDS, outage)
 
     async def look(self) -> None:
-        """Read the data's age once, and show it. An hour passes between two warnings."""
+        """Read the age of the data once, and report it. There is at most one warning per hour."""
         async with self.database.connect() as connection:
             found = await read_data_now(connection)
         if found is None:

@@ -1,5 +1,5 @@
-"""Metrics of the scheduler. They count only what it did: nothing of an epoch's content, and nothing that
-tells one prepared epoch from another.
+"""Defines the metrics of the scheduler. They reveal nothing about an epoch's content, and do not distinguish
+one prepared epoch from another.
 """
 
 from datetime import datetime, timedelta
@@ -8,12 +8,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from storage.database.data_age import DataNow
 
-# From a normal publication (some ms) over a restart (seconds) to an outage.
+# The buckets range from a normal publication (milliseconds) over a restart (seconds) to an outage.
 _LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
 
 class SchedulerMetrics:
-    """The metrics. Without a `registry` they are not shown, as in tests of other things."""
+    """The metrics. Without a `registry`, they are not shown, as in tests of other parts."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
@@ -22,7 +22,7 @@ class SchedulerMetrics:
         )
         self.published = Counter(
             "zipcast_epochs_published",
-            "Epochs that this replica marked as published; of several replicas one marks each epoch.",
+            "Epochs that this replica marked as published; each epoch is marked by one replica.",
             registry=registry,
         )
         self.completed = Counter(
@@ -33,13 +33,13 @@ class SchedulerMetrics:
         )
         self.rows_dropped = Counter(
             "zipcast_rows_dropped",
-            "Rows dropped because they were kept for long enough, by kind; of issuance_days, partitions.",
+            "Rows deleted after their retention time, by kind; for issuance_days, partitions.",
             ["kind"],
             registry=registry,
         )
         self.missed = Counter(
             "zipcast_epochs_missed",
-            "Epochs recorded as missed: nobody prepared or published them in time.",
+            "Epochs recorded as missed because no replica prepared or published them in time.",
             registry=registry,
         )
         self.lateness = Histogram(
@@ -61,12 +61,12 @@ class SchedulerMetrics:
         )
         self.step_failures = Counter(
             "zipcast_scheduler_step_failures",
-            "Steps of the epoch loop that failed and are done again.",
+            "Steps of the epoch loop that failed and were repeated.",
             registry=registry,
         )
         self.honeypots_opened = Gauge(
             "zipcast_honeypots_opened_ratio",
-            "Share of the present honeypots that validators know from epochs that are revealed, 0 to 1.",
+            "Share of the present honeypots that validators know from revealed epochs, 0 to 1.",
             registry=registry,
         )
         self._data_age = Gauge(
@@ -74,7 +74,7 @@ class SchedulerMetrics:
         )
         self._data_zipcodes = Gauge(
             "zipcast_zipcodes_eligible",
-            "Zipcodes that may be drawn, cooldown aside, and whether their data is fresh or too old.",
+            "Eligible zipcodes apart from cooldown, by whether their data is fresh or too old.",
             ["kind"],
             registry=registry,
         )
@@ -85,7 +85,7 @@ class SchedulerMetrics:
         )
         self._data_relaxed = Gauge(
             "zipcast_epoch_relaxed_age_days",
-            "Days by which data of the newest epoch was too old, 0 as a rule.",
+            "Days by which the newest epoch exceeded the age limit of data; usually 0.",
             registry=registry,
         )
         self._clock_offset = Gauge(
@@ -95,7 +95,7 @@ class SchedulerMetrics:
         )
 
     def data(self, found: DataNow) -> None:
-        """Show the age of the zipcode data."""
+        """Report the age of the zipcode data."""
         outlook = found.outlook
         if outlook.newest_at is not None:
             self._data_age.set((found.now - outlook.newest_at).total_seconds())
@@ -108,7 +108,7 @@ class SchedulerMetrics:
         self._clock_offset.set(offset.total_seconds())
 
     def in_stream(self, start_at: datetime) -> None:
-        """An epoch that began then is in the stream."""
+        """Report that the epoch with this start is in the stream."""
         self.newest_start.set(start_at.timestamp())
 
     def marked_published(self, late: timedelta) -> None:

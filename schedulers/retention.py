@@ -1,6 +1,6 @@
 """Applies retention once an hour: archives epochs, and drops old rows.
 
-It works in short transactions on connections of its own, so that preparing and publishing never wait for it.
+It uses short transactions and separate connections, so that preparing and publishing never wait for it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -31,10 +31,10 @@ class Housekeeping:
     retention: Retention
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
     failing: dict[str, str] = field(default_factory=dict)
-    """The tasks that fail at present, as health shows them."""
+    """The tasks that fail at present, for the health page."""
 
     async def run(self) -> None:
-        """Tidy once an hour until cancelled. What failed is done again in a minute."""
+        """Tidy once an hour until cancelled. After a failure, try again in a minute."""
         outage = Outage(log, "housekeeping_failed", DATABASE_ERRORS, "housekeeping", self.failing)
         while True:
             with outage:
@@ -42,7 +42,7 @@ class Housekeeping:
             await self.clock.sleep(RETRY_SECONDS if outage.lasts else EVERY_SECONDS)
 
     async def tidy(self) -> None:
-        """Everything that is due now, batch by batch."""
+        """Archive and delete everything that is due, in batches."""
         async with self.database.begin() as connection:
             await retention.add_issuance_days(connection)
         refused_before = self.clock.now() - self.retention.refusals
@@ -50,7 +50,7 @@ class Housekeeping:
         audited_before = self.clock.now() - self.retention.audit
         await self._drop("audit", lambda one: retention.drop_audit(one, audited_before))
         await self._archive()
-        # Last, because a long read of the table makes it fail.
+        # This comes last, because it fails while another transaction reads the table.
         async with self.database.begin() as connection:
             gone = await retention.drop_issuance_days(connection, audited_before)
         self.metrics.rows_dropped.labels("issuance_days").inc(gone)
@@ -77,7 +77,7 @@ class Housekeeping:
         return len(archived)
 
     async def _drop(self, what: str, batch: Batch) -> None:
-        """Delete batch after batch until one is not full: nothing is left, or another replica works on it."""
+        """Delete batches until one is not full; then nothing is left, or another replica is deleting it."""
         gone = retention.BATCH
         while gone == retention.BATCH:
             async with self.database.begin() as connection:

@@ -1,5 +1,5 @@
-"""The settings by which zipcodes are selected and honeypots hidden: part of the scheduler's settings, and all
-of a simulation's (`zipcast simulate`)."""
+"""Defines the settings of selection and honeypots. They are a part of the scheduler's settings, and all
+settings of `zipcast simulate`."""
 
 import json
 from datetime import timedelta
@@ -13,77 +13,86 @@ from zipcast.selection.model import MAX_TARGET_LISTINGS, MarketTier, SelectionSe
 
 
 class RuleSettings(BaseModel):
-    """Reads no environment by itself. Among bases of settings it stands first, so that their ways count."""
+    """The settings of selection and honeypots. The class itself does not read the environment. In a list of
+    base classes it must be first, so that the other classes' way of reading settings is used."""
 
     target_listings: int = Field(
         default=10_000,
         ge=1,
         le=MAX_TARGET_LISTINGS,
-        description="listings an epoch assigns; sensible: 5,000 to 15,000",
+        description="listings that an epoch assigns; 5,000 to 15,000 are reasonable",
     )
-    tolerance_percent: int = Field(default=10, ge=0, le=50, description="how far the total may be from it")
+    tolerance_percent: int = Field(
+        default=10, ge=0, le=50, description="how far the total may be from the target, percent"
+    )
     cooldown_hours: int = Field(
         default=24,
         ge=0,
         le=24 * 30,
-        description="how long an assigned zipcode rests; scales with short epochs",
+        description="how long an assigned zipcode is not assigned again; shorter if epochs are below 4 h",
     )
     min_zipcode_listings: int = Field(
-        default=200, ge=2, le=1_000_000, description="fewest listings of a zipcode to assign"
+        default=200, ge=2, le=1_000_000, description="minimum listings of an assigned zipcode"
     )
     max_zipcode_listings: int = Field(
         default=3_000,
         ge=2,
         le=1_000_000,
-        description="most listings of a zipcode to assign; with honeypots, none with more than the width of "
-        "the tolerance less MIN_ZIPCODE_LISTINGS (1,800 by default), if anything fits without it",
+        description="maximum listings of an assigned zipcode. With honeypots, larger zipcodes than the "
+        "width of the tolerance minus MIN_ZIPCODE_LISTINGS (1,800 by default) are assigned only if nothing "
+        "else fits",
     )
     max_data_age_days: int = Field(
         default=30,
         ge=1,
         le=365,
-        description="age of a zipcode's data beyond which it is not assigned, while the rest fill an epoch; "
-        "then the limit moves back by whole days",
+        description="zipcodes with older data are not assigned, unless the others cannot fill an epoch; "
+        "then the limit is relaxed by whole days",
     )
     state_priorities: str = Field(
         default="PA:1,NJ:2,NY:3,DE:4,MD:5",
         pattern=r"^[A-Z]{2}:[1-9][0-9]{0,2}(,[A-Z]{2}:[1-9][0-9]{0,2})*$",
-        description="states to draw from: a state's share of the zipcodes is in proportion to 1 / priority, "
-        "whatever its size; priorities up to 999",
+        description="states to draw from, with priorities from 1 to 999; a state's share of the zipcodes is "
+        "proportional to 1 / priority, whatever its size",
     )
     state_priority_mode: Literal["shares", "strict"] = Field(
         default="shares",
-        description="shares: by priority; strict: a state only once those with smaller numbers are exhausted",
+        description="shares: every state gets its share; strict: a state is used only after those with "
+        "smaller numbers are exhausted",
     )
     geographic_regions: str | None = Field(
         default=None,
         pattern=r"^[A-Z]{2}(,[A-Z]{2})*$",
-        description="of those states, the only ones to draw from now; unset: all of them",
+        description="draw only from these states of STATE_PRIORITIES; empty: from all of them",
     )
     premium_weight: float = Field(default=1.5, ge=1e-6, le=100, description="weight of PREMIUM zipcodes")
     standard_weight: float = Field(default=1.0, ge=1e-6, le=100, description="weight of STANDARD zipcodes")
     emerging_weight: float = Field(default=0.8, ge=1e-6, le=100, description="weight of EMERGING zipcodes")
     selection_randomness: float = Field(
-        default=0.25, ge=0, le=1, description="0: by weight alone; 1: each zipcode alike"
+        default=0.25,
+        ge=0,
+        le=1,
+        description="0: draw by weight only; 1: draw all zipcodes with equal chances",
     )
     geographic_spread_factor: float = Field(
-        default=0.15, ge=0, le=1, description="0: shares of states by priority alone; 1: every state alike"
+        default=0.15, ge=0, le=1, description="0: shares of states by priority only; 1: equal shares"
     )
 
     honeypot_probability: float = Field(
         default=0.3,
         ge=0,
         le=1,
-        description="of a honeypot in an epoch; 0: never; another number acts in full from the next import",
+        description="probability that an epoch has a honeypot; 0: never; a change takes full effect at the "
+        "next import",
     )
     honeypot_threshold: int = Field(
-        default=50, ge=1, description="honeypots have fewer listings; below MIN_ZIPCODE_LISTINGS"
+        default=50, ge=1, description="honeypots have fewer real listings; must be below MIN_ZIPCODE_LISTINGS"
     )
 
     @field_validator("geographic_regions", mode="before")
     @classmethod
     def _as_listed(cls, value: object) -> object:
-        """Take `["PA","NJ"]` as well, which is how other services write a list."""
+        """Also accept `["PA","NJ"]`, the form in which other services write lists."""
         if not isinstance(value, str) or not value.startswith("["):
             return value
         try:
@@ -103,7 +112,7 @@ class RuleSettings(BaseModel):
         if len(set(states)) < len(states):
             raise ValueError("STATE_PRIORITIES must name each state once")
         if not set(states).issuperset(self._regions()):
-            raise ValueError("GEOGRAPHIC_REGIONS must name states of STATE_PRIORITIES only")
+            raise ValueError("GEOGRAPHIC_REGIONS must name only states of STATE_PRIORITIES")
         return self
 
     def _priorities(self) -> list[tuple[str, int]]:
@@ -114,7 +123,7 @@ class RuleSettings(BaseModel):
         return self.geographic_regions.split(",") if self.geographic_regions else []
 
     def selection_rules(self, epoch_seconds: int) -> SelectionSettings:
-        """The rules of selection, with the cooldown scaled to epochs shorter than four hours."""
+        """Return the rules of selection, with a shorter cooldown if epochs are shorter than four hours."""
         regions = self._regions()
         drawn = tuple(pair for pair in self._priorities() if not regions or pair[0] in regions)
         return SelectionSettings(

@@ -1,4 +1,4 @@
-"""Settings of the scheduler process. The only process that holds the signer and the seed secret."""
+"""Defines the settings of the scheduler, the only process with the signer's key and the secret for seeds."""
 
 import re
 from datetime import timedelta
@@ -27,23 +27,28 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
 
     schedulers_nats_seed: SecretStr = Field(description="nkey seed of the NATS user SCHEDULERS")
     schedulers_sys_nats_seed: SecretStr = Field(
-        description="nkey seed of the user SCHEDULERS_SYS (account SYS), that lists and kicks connections"
+        description="nkey seed of the user SCHEDULERS_SYS (account SYS), which lists and closes connections"
     )
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
     schedulers_next_signer: str | None = Field(
         default=None,
-        description="SS58 address that will sign instead, told in each message from 7 days before on",
+        description="SS58 address that will sign later epochs; set it 7 days ahead, each message announces "
+        "it",
     )
-    zipcode_secret_key: SecretStr = Field(min_length=32, description="secret behind every epoch's seed")
+    zipcode_secret_key: SecretStr = Field(
+        min_length=32, description="secret from which every epoch's seed is derived"
+    )
     zipcode_secret_id: str = Field(
-        default="1", pattern=r"^[A-Za-z0-9_-]{1,32}$", description="id of that secret; a new secret, a new id"
+        default="1",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+        description="id of that secret; a new secret needs a new id",
     )
     zipcode_previous_secrets: SecretStr = Field(
-        default=SecretStr(""), description="id:secret pairs in use before a rotation, comma-separated"
+        default=SecretStr(""), description="id:secret pairs of earlier secrets, comma-separated"
     )
     schedulers_registry_file: Path | None = Field(
         default=None,
-        description="JSON list of neurons that stands in for the chain: local work, need",
+        description="JSON list of neurons, used instead of the chain in development or in an emergency",
     )
     bt_chain_endpoints: str = Field(
         default="",
@@ -51,36 +56,48 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         pattern=r"^(wss?://[^\s,]+(,wss?://[^\s,]+)*)?$",
         description="chain nodes in order of preference, comma-separated; empty: the SDK's for BT_NETWORK",
     )
-    registry_read_seconds: float = Field(default=300, gt=0, le=3600, description="between two readings")
-    registry_confirm_seconds: float = Field(default=30, gt=0, description="before a confirming reading")
-    registry_deadline_seconds: float = Field(default=120, gt=0, le=600, description="of one reading")
+    registry_read_seconds: float = Field(
+        default=300, gt=0, le=3600, description="seconds between two readings of the chain"
+    )
+    registry_confirm_seconds: float = Field(
+        default=30, gt=0, description="seconds before a confirming reading"
+    )
+    registry_deadline_seconds: float = Field(default=120, gt=0, le=600, description="time limit of a reading")
     registry_max_drop_percent: int = Field(
-        default=20, ge=0, le=100, description="share of hotkeys that may vanish on one reading's word"
+        default=20, ge=0, le=100, description="percentage of hotkeys that may be missing in a single reading"
     )
 
     epoch_retention_days: int = Field(
-        default=30, ge=7, le=30, description="detail of an epoch, from its end; then it is archived"
+        default=30, ge=7, le=30, description="days until an ended epoch is archived and its details deleted"
     )
     audit_retention_days: int = Field(
-        default=365, ge=30, le=3650, description="credentials issued, admin commands, validators' results"
+        default=365,
+        ge=30,
+        le=3650,
+        description="days to keep issued credentials, admin commands and validators' reports",
     )
-    refusal_retention_days: int = Field(default=30, ge=1, le=365, description="refused requests")
-    registry_retention_days: int = Field(default=30, ge=1, le=365, description="readings of the registry")
+    refusal_retention_days: int = Field(default=30, ge=1, le=365, description="days to keep refused requests")
+    registry_retention_days: int = Field(
+        default=30, ge=1, le=365, description="days to keep snapshots of the registry"
+    )
 
     signal_nonce_failures: int = Field(
-        default=3, ge=1, le=10_000, description="reports with a wrong nonce, in an epoch, that are a signal"
+        default=3, ge=1, le=10_000, description="signal: this many reports with a wrong nonce in an epoch"
     )
     signal_listings_per_second: float = Field(
         default=50,
         gt=0,
         le=1_000_000,
-        description="reported faster is a signal; 50: fifty pages at once of a second each, 10,000 in 200 s",
+        description="signal: more listings per second; 50 means fifty parallel pages of a second each",
     )
     signal_exact_share: float = Field(
-        default=0.9, gt=0, le=1, description="share of zipcodes reported as published that is a signal"
+        default=0.9,
+        gt=0,
+        le=1,
+        description="signal: this share of zipcodes reported with exactly the published count",
     )
     signal_exact_epochs: int = Field(
-        default=3, ge=2, le=LOOKED_BACK, description="of six epochs, with half of the zipcodes so: a signal"
+        default=3, ge=2, le=LOOKED_BACK, description="signal: this many of six epochs with half of that share"
     )
 
     @model_validator(mode="after")
@@ -88,11 +105,11 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         if 86_400 % self.epoch_seconds:
             raise ValueError("EPOCH_DURATION_SECONDS or EPOCH_DURATION_HOURS must divide 24 hours")
         if self.cooldown_hours > 24 * (self.epoch_retention_days - 1):
-            raise ValueError("COOLDOWN_HOURS must end a day before EPOCH_RETENTION_DAYS")
+            raise ValueError("COOLDOWN_HOURS must be at least a day shorter than EPOCH_RETENTION_DAYS")
         if self.zipcode_secret_id in self._previous_secrets():
-            raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
+            raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not contain ZIPCODE_SECRET_ID")
         if self.schedulers_registry_file is not None and self.bt_chain_endpoints:
-            raise ValueError("SCHEDULERS_REGISTRY_FILE and BT_CHAIN_ENDPOINTS exclude each other")
+            raise ValueError("set either SCHEDULERS_REGISTRY_FILE or BT_CHAIN_ENDPOINTS, not both")
         if self.registry_confirm_seconds > self.registry_read_seconds:
             raise ValueError("REGISTRY_CONFIRM_SECONDS must not exceed REGISTRY_READ_SECONDS")
         if self.schedulers_next_signer is not None:
@@ -113,7 +130,7 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
 
     @property
     def secrets(self) -> Secrets:
-        """The current secret and those that epochs may still be committed to."""
+        """Return the current secret, and earlier ones to which epochs may still be committed."""
         current = self.zipcode_secret_key.get_secret_value().encode()
         return Secrets(self.zipcode_secret_id, self._previous_secrets() | {self.zipcode_secret_id: current})
 

@@ -1,7 +1,7 @@
-"""Rules for signals: observations about a miner that a validator may want to examine. Pure.
+"""Defines the rules for signals, which are observations about a miner for validators to examine. Pure.
 
-The facts come from `storage.database.signals`. A signal proves nothing and has no effect: each has an
-innocent explanation, which docs/protocol.md names.
+The facts come from `storage.database.signals`. A signal proves nothing and has no effect; each can have an
+innocent explanation, which docs/protocol.md states.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from statistics import median
 from typing import Any
 
 NONCE_FAILURES, IMPLAUSIBLE_SPEED, EXACT_TARGET = "nonce_failures", "implausible_speed", "exact_target"
-# A single zipcode may be met by chance.
+# Fewer zipcodes may match by chance.
 FEWEST_EXACT = 5
 FEWEST_REPEATED = 2
 FEWEST_COMPARED = 3
 LOOKED_BACK = 6
-"""Epochs that a repetition is looked for in, the newest among them."""
+"""The number of epochs in which a repetition is searched, including the newest."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignalSettings:
-    """Thresholds: refused nonces, listings a second, the share of zipcodes met exactly, and the number of
-    epochs in which half of that share is a signal."""
+    """The thresholds: refused nonces, listings per second, the share of zipcodes with exactly the published
+    count, and the number of epochs in which half of that share is a signal."""
 
     nonce_failures: int = 3
     listings_per_second: float = 50.0
@@ -32,7 +32,7 @@ class SignalSettings:
 
 @dataclass(frozen=True, slots=True)
 class Exactness:
-    """The number of an epoch's zipcodes that a miner reported, and of those with exactly the published
+    """How many of an epoch's zipcodes a miner reported, and how many of these with exactly the published
     count."""
 
     epoch_id: str
@@ -44,9 +44,9 @@ class Exactness:
 
 
 def nonce_failures(refusals: int, suppressed: int, settings: SignalSettings) -> dict[str, Any] | None:
-    """Return the details of refused nonces, or None. `refusals` are of this hotkey's reports. `suppressed`
-    refusals were left out of the trail under a flood; they are shown, and do not decide, since they may be
-    another hotkey's."""
+    """Return the details of refused nonces, or None. `refusals` counts refused reports of this hotkey.
+    `suppressed` counts refusals that were not stored during a flood; they are shown but do not decide,
+    because they may be of other hotkeys."""
     if refusals < settings.nonce_failures:
         return None
     return {"refusals": refusals, "suppressed": suppressed}
@@ -55,8 +55,8 @@ def nonce_failures(refusals: int, suppressed: int, settings: SignalSettings) -> 
 def implausible_speed(
     start_at: datetime, completed_at: datetime, listings: int, settings: SignalSettings
 ) -> dict[str, Any] | None:
-    """Return the details of a report that came too fast, or None. The time runs from the epoch's start to the
-    arrival of the first report of completion; less than a second counts as one."""
+    """Return the details of a report that came too fast, or None. The time is counted from the epoch's start
+    to the arrival of the first report of completion, and is at least one second."""
     seconds = max(1.0, (completed_at - start_at).total_seconds())
     if listings / seconds <= settings.listings_per_second:
         return None
@@ -64,7 +64,8 @@ def implausible_speed(
 
 
 def exact_target(history: Sequence[Exactness], settings: SignalSettings) -> dict[str, Any] | None:
-    """`history` begins with the epoch in question; the ones before it follow, newest first."""
+    """Return the details if a miner reported too many zipcodes with exactly the published count, or None.
+    `history` begins with the epoch to judge; earlier ones follow, newest first."""
     if not history:
         return None
     newest = history[0]
@@ -91,11 +92,13 @@ class FalseCount:
 def honeypot_uploads(
     uploaded: Mapping[str, int], published: Mapping[str, int], honeypots: Mapping[str, FalseCount]
 ) -> dict[str, Any] | None:
-    """Return the honeypots for which a miner uploaded far more than they hold, whatever it reported.
+    """Return the honeypots for which a miner uploaded far more data than their real listings need, whatever
+    it reported, or None.
 
-    `uploaded`: bytes by zipcode, `published`: listings by zipcode. The miner's own other zipcodes tell how
-    many bytes it takes for a listing. A hit holds at least half as many as published; the few real ones are
-    far fewer. Nothing is said of a miner with less than FEWEST_COMPARED other zipcodes."""
+    `uploaded` has bytes by zipcode, `published` has listings by zipcode. The bytes per listing are estimated
+    from the miner's other zipcodes. It is a hit if the uploaded data is enough for at least half of the
+    published listings, since the real listings are far fewer. The result is None if the miner has fewer than
+    FEWEST_COMPARED other zipcodes."""
     per_listing = [
         size / published[zipcode]
         for zipcode, size in uploaded.items()

@@ -1,8 +1,7 @@
-"""Looking through an epoch's reports and refusals once it is revealed.
+"""Searches an epoch's reports, refusals and uploads for signals once the epoch is revealed.
 
-Owns when, not what: decoys are compared by one statement of `storage.database.honeypots`, the rest is
-`signal_rules`', each done once for each epoch by whichever replica comes first. What is found is for
-validators to look at; nothing is done by it.
+`signal_rules` and a statement of `storage.database.honeypots` have the rules. Each epoch is searched once, by
+the first replica that takes it. Signals are for validators to examine and have no other effect.
 """
 
 from collections import Counter, defaultdict
@@ -24,7 +23,7 @@ from zipcast.protocol.calendar import EpochInterval, preparation_lead
 
 log = logs.logger()
 
-# After that many failures with an epoch its other signals are noted without those of its uploads.
+# After this many failures with an epoch, its other signals are stored without those of uploads.
 MAX_UPLOAD_ATTEMPTS = 3
 
 
@@ -37,7 +36,8 @@ class Signals:
     _failures: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Look for signals until cancelled. Work that a database outage delays is done afterwards."""
+        """Search for signals until cancelled. Work that an outage of the database delays is done
+        afterwards."""
         pause = preparation_lead(self.epoch_seconds).total_seconds()
         flagging, looking = [Outage(log, "signals_failed", DATABASE_ERRORS) for _ in range(2)]
 
@@ -50,7 +50,7 @@ class Signals:
         await poll(step, self.clock, pause)
 
     async def look_through(self) -> None:
-        """Look through all epochs that are due, up to the first that fails: it is the last one next time."""
+        """Search all epochs that are due, until one fails; next time, that epoch comes last."""
         while await self.look_next():
             pass
 
@@ -61,8 +61,8 @@ class Signals:
             log.info("honeypots_compared", epochs=compared, hits=flagged)
 
     async def look_next(self) -> bool:
-        """Look through the oldest epoch that is due, or the next one if that failed more often; False if none
-        is due."""
+        """Search the oldest epoch that is due, or the next one if that failed more often. Return False if
+        none is due."""
         async with self.database.begin() as connection:
             interval = await self._next(connection)
             if interval is None:
@@ -93,15 +93,15 @@ class Signals:
         for facts in await signals.miner_facts(connection, epoch_ids):
             by_miner[facts.hotkey][facts.epoch_id] = facts
         for reports in by_miner.values():
-            # Newest first; who did not report on the epoch itself is not looked at.
+            # The history is sorted newest first. Skip miners that did not report on this epoch.
             history = [reports[epoch_id] for epoch_id in epoch_ids if epoch_id in reports]
             if history[0].epoch_id == interval.epoch_id:
                 found += self._of_reports(interval, history)
         return found
 
     async def _of_uploads_if_possible(self, connection: AsyncConnection, epoch_id: str) -> list[NewSignal]:
-        """Return the signals of uploads; none, logged, if that failed MAX_UPLOAD_ATTEMPTS times. Raises
-        DATABASE_ERRORS before that."""
+        """Return the signals of uploads. If this fails for the last of MAX_UPLOAD_ATTEMPTS times, log that
+        and return none; before that, raise DATABASE_ERRORS."""
         try:
             async with connection.begin_nested():
                 return await self._of_uploads(connection, epoch_id)
@@ -112,7 +112,8 @@ class Signals:
             return []
 
     async def _of_uploads(self, connection: AsyncConnection, epoch_id: str) -> list[NewSignal]:
-        """Compare what miners uploaded with the honeypots: a report can leave them out, files show them."""
+        """Compare miners' uploads with the honeypots. A report can omit a honeypot, but the files reveal
+        it."""
         revealed = await honeypots.revelation(connection, epoch_id)
         opened = {
             one.zipcode: signal_rules.FalseCount(one.real_listings, one.published_listings)

@@ -1,4 +1,4 @@
-"""Putting together, by the settings, what both the process and the operator's commands use."""
+"""Builds, from the settings, the parts that the scheduler and the operator's commands share."""
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 

@@ -1,3 +1,3 @@
-"""Plumbing that every process shares: settings, logs, start and stop, NATS connections, the registry
-and the running epoch. It holds no rule of the service and no request handler.
+"""Contains what all service processes need: settings, logs, start and stop, NATS connections, the registry
+and the running epoch. It has no request handlers.
 """

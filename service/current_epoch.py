@@ -1,7 +1,6 @@
-"""Keeps the running epoch in memory: received live from NATS, checked against PostgreSQL twice a second.
+"""Keeps the running epoch in memory: it is received from NATS, and checked against PostgreSQL twice a second.
 
-Either source alone is enough; neither shows an epoch before its start, and bytes that do not verify are never
-kept.
+Either source alone is enough. Neither provides an epoch before its start, and only verified epochs are kept.
 """
 
 import asyncio
@@ -23,7 +22,7 @@ log = logs.logger()
 
 CHECK_SECONDS = 0.5
 LONGEST_AGE = 86_400.0
-# A request at the boundary waits so long for the epoch that has started and is on its way.
+# How long a request at an epoch's start waits for the new epoch to arrive.
 BOUNDARY_SECONDS = 1.0
 
 
@@ -34,19 +33,20 @@ class CurrentEpoch:
     database: AsyncEngine
     _newest: VerifiedEpoch | None = field(default=None)
     _previous: VerifiedEpoch | None = field(default=None)
-    """Still runs while our clock is a little behind the scheduler's, which announced the newest."""
+    """The epoch before the newest. It is still the running one if the local clock is behind the
+    scheduler's."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set, and replaced, when an epoch is held."""
+    """Set when a new epoch is kept, and then replaced by a new event."""
     _outage: Outage = field(default_factory=lambda: Outage(log, "record_unread", RECORD_ERRORS))
     _checked_at: float = field(default=float("-inf"))
 
     def unchecked_seconds(self) -> int:
-        """Return the seconds since the database or a live message last confirmed the epoch; 0 unless both are
-        away."""
+        """Return how many seconds ago the database or a message last confirmed the epoch; 0 unless both NATS
+        and PostgreSQL are unavailable."""
         return max(0, int(min(self.clock.monotonic() - self._checked_at, LONGEST_AGE)))
 
     def running(self) -> VerifiedEpoch:
-        """The epoch whose interval holds this instant. Raises ServiceError(NO_CURRENT_EPOCH)."""
+        """Return the epoch that contains the present time. Raises ServiceError(NO_CURRENT_EPOCH)."""
         found = self.running_or_none()
         if found is None:
             raise ServiceError(ErrorCode.NO_CURRENT_EPOCH, "No epoch is running now.")
@@ -60,7 +60,7 @@ class CurrentEpoch:
         return None
 
     def has_heard_of(self, epoch_id: str) -> bool:
-        """Return whether it is one of the two newest epochs that were received, and has started."""
+        """Return whether the epoch is one of the two newest that were received, and has started."""
         now = self.clock.now()
         return any(
             held is not None and held.message.epoch_id == epoch_id and held.message.epoch_start <= now
@@ -68,8 +68,8 @@ class CurrentEpoch:
         )
 
     async def awaited(self) -> VerifiedEpoch:
-        """Return the running epoch; in the first second after an epoch's end, wait for the next one, so that
-        a client that asks at the very start gets it.
+        """Return the running epoch. In the first second after an epoch's end, wait for the next one, so that
+        a client that sends its request exactly at the start gets it.
 
         Raises ServiceError(NO_CURRENT_EPOCH)."""
         try:
@@ -78,7 +78,7 @@ class CurrentEpoch:
             left = self._boundary_seconds_left()
             if left <= 0:
                 raise
-        with suppress(TimeoutError):  # none came: what `running` says then
+        with suppress(TimeoutError):  # if none arrives, `running` decides
             async with asyncio.timeout(left):
                 await self._news.wait()
         return self.running()
@@ -90,7 +90,7 @@ class CurrentEpoch:
         return BOUNDARY_SECONDS - since if since >= 0 else 0.0
 
     def offer(self, envelope: UnverifiedEnvelope) -> None:
-        """Hold it if it verifies and is newer than what is held."""
+        """Keep the epoch if it verifies and is newer than the one kept so far."""
         newest = self._newest
         if newest is not None and envelope.epoch_id <= newest.message.epoch_id:
             return
@@ -104,7 +104,7 @@ class CurrentEpoch:
             news.set()
 
     async def hear(self, message: Msg) -> None:
-        """Subscriber of the epoch subject."""
+        """Receive a message of the epoch subject."""
         try:
             self.offer(UnverifiedEnvelope.from_headers(message.headers, message.data))
             self._checked_at = self.clock.monotonic()
@@ -112,7 +112,8 @@ class CurrentEpoch:
             log.error("epoch_refused", reason=str(error))
 
     async def check(self) -> None:
-        """Compare with the record once. An unreachable record is logged once and asked again."""
+        """Compare the epoch with the database once. If the database is unavailable, log that once and
+        continue."""
         with self._outage:
             async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
                 stored = await epochs.running_epoch(connection)

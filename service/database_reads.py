@@ -1,7 +1,7 @@
-"""Asking the record on a client's behalf: one transaction, a deadline, and no word of the driver.
+"""Queries the database for a client's request: in one transaction, with a deadline.
 
-Owns what a client is told when PostgreSQL is away, of an epoch id that is none, and of an epoch that is
-missing.
+This module turns errors of PostgreSQL, malformed epoch ids and missing epochs into error replies. The replies
+never contain a message of the database driver.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
 PATIENCE_SECONDS = 5.0
-# Errors of a database that is away, for callers that go on without it.
+# Errors that mean the database is unavailable, for callers that can continue without it.
 RECORD_ERRORS = (*DATABASE_ERRORS, *DRIVER_ERRORS)
 
 
@@ -25,7 +25,7 @@ RECORD_ERRORS = (*DATABASE_ERRORS, *DRIVER_ERRORS)
 async def record_of(
     database: AsyncEngine, patience_seconds: float = PATIENCE_SECONDS
 ) -> AsyncIterator[AsyncConnection]:
-    """A transaction of at most so long, committed at the end of the block.
+    """Open a transaction, limited to this many seconds, and commit it at the end of the block.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
     with in_our_words():
@@ -35,7 +35,7 @@ async def record_of(
 
 @contextmanager
 def in_our_words() -> Iterator[None]:
-    """Turn errors of PostgreSQL into one that shows nothing of them to clients.
+    """Replace errors of PostgreSQL by an error that shows clients no details.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
     try:
@@ -45,26 +45,29 @@ def in_our_words() -> Iterator[None]:
 
 
 def unavailable() -> ServiceError:
-    return ServiceError(ErrorCode.SERVICE_UNAVAILABLE, "The record does not answer.", retry_after_seconds=2)
+    return ServiceError(
+        ErrorCode.SERVICE_UNAVAILABLE, "The database does not respond.", retry_after_seconds=2
+    )
 
 
 def require_started(stored: StoredEpoch | None) -> StoredEpoch:
-    """Return the epoch that the database was asked for. Raises ServiceError(EPOCH_NOT_FOUND)."""
+    """Return the epoch if it was found. Raises ServiceError(EPOCH_NOT_FOUND)."""
     if stored is None:
-        raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch of that id has started.")
+        raise ServiceError(ErrorCode.EPOCH_NOT_FOUND, "No epoch with that id has started.")
     return stored
 
 
 def require_detail(stored: StoredEpoch | None) -> StoredEpoch:
-    """Return the epoch if its detail is still kept. Raises ServiceError(EPOCH_NOT_FOUND | ARCHIVED)."""
+    """Return the epoch if its details are still stored. Raises ServiceError(EPOCH_NOT_FOUND | ARCHIVED)."""
     found = require_started(stored)
     if found.status == "archived":
-        raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+        raise ServiceError(ErrorCode.ARCHIVED, "The details of this epoch were deleted.")
     return found
 
 
 def epoch_start(name: str, epoch_id: str) -> datetime:
-    """The start that an epoch id names, UTC; `name` is the field it came in.
+    """Return the start that an epoch id names, in UTC. `name` is the field with the id, for the error's
+    message.
 
     Raises ServiceError(MALFORMED_EPOCH_ID)."""
     try:

@@ -1,7 +1,7 @@
-"""A process runs only with a database login of few rights, whose settings are fixed.
+"""Checks the rights and settings of a process's database login.
 
-A process that only reads epochs refuses, in production, a login that could read them before they start,
-rather than trust itself alone not to.
+In production, a process that only reads epochs refuses a login that could read epochs before they start. So
+an error in the process cannot reveal them.
 """
 
 import asyncio
@@ -16,9 +16,10 @@ log = logs.logger()
 
 
 async def unfit(database: AsyncEngine, *, reader_of: str | None) -> str | None:
-    """Why the process must not start, naming the setting and what to do; None if it may. `reader_of`: the
-    role whose rights the login may have, of a process that only reads epochs. A database that is away is let
-    pass, and the log says so: reads go on without it."""
+    """Return why the process must not start, naming the setting and what to do, or None if it may start.
+    `reader_of` is set for a process that only reads epochs: the role whose rights its login may have. If the
+    database is unavailable, log that and return None, because the process can serve some requests without
+    it."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
             wrong = await old_pooler(connection)
@@ -32,6 +33,6 @@ async def unfit(database: AsyncEngine, *, reader_of: str | None) -> str | None:
         return f"DATABASE_URL: {wrong}"
     if wide:
         return (
-            f"DATABASE_URL: its login may read epochs before they start; use a member of {reader_of} instead"
+            f"DATABASE_URL: this login can read epochs before they start; use a member of {reader_of} instead"
         )
     return None

@@ -1,7 +1,8 @@
-"""Making the keys of one deployment: NATS users, the callout's issuer and box, the signer, the secret.
+"""Makes the keys of a deployment: those of the NATS users, the callout and the signer, and the secret for
+seeds.
 
-Owns which key goes to which process. One `.env` file per process, readable by the owner only,
-each with nothing but what that process needs; nats-server gets public keys alone.
+It writes one `.env` file per process, readable only by the owner, with only the keys that the process needs.
+nats-server gets only public keys.
 """
 
 import secrets
@@ -14,7 +15,7 @@ from nacl.signing import SigningKey
 from service.nkeys import CurveNkey, Kind, SigningNkey, encode_seed
 from zipcast.protocol.hotkeys import Keypair
 
-# The NATS service users of `nats.conf`, and the process (env file) that holds each seed.
+# The NATS service users of `nats.conf`, and the process (env file) that gets each seed.
 SERVICE_USERS = {
     "SCHEDULERS": "schedulers",
     "SCHEDULERS_SYS": "schedulers",
@@ -29,7 +30,8 @@ SERVICE_USERS = {
 
 
 def create_keys() -> dict[str, dict[str, str]]:
-    """Fresh keys: {process: {variable: value}}, with `nats` for nats-server's public half."""
+    """Return new keys as {process: {variable: value}}. The entry `nats` has the public keys for
+    nats-server."""
     keys: dict[str, dict[str, str]] = {
         name: {} for name in ("nats", "schedulers", "responder", "callout", "bridge")
     }
@@ -62,13 +64,13 @@ def _add_signer_and_secret(keys: dict[str, dict[str, str]]) -> None:
 
 
 def write_keys(folder: Path, keys: Mapping[str, Mapping[str, str]]) -> None:
-    """One `<process>.env` each, mode 0600 in a folder of mode 0700. Raises FileExistsError rather than
-    overwrite a key that something may still be using."""
+    """Write one file `<process>.env` per process, with mode 0600, in a folder of mode 0700. Raises
+    FileExistsError if one of the files exists, because its keys may still be in use."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     paths = {process: folder / f"{process}.env" for process in keys}
     for path in paths.values():
-        if path.exists():  # before anything is written: half of a new set fits nothing
-            raise FileExistsError(f"{path} exists")
+        if path.exists():  # check before writing, because half of a new set of keys is useless
+            raise FileExistsError(f"{path}")
     for process, values in keys.items():
         path = paths[process]
         path.touch(mode=0o600, exist_ok=False)
@@ -76,7 +78,7 @@ def write_keys(folder: Path, keys: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def read_keys(folder: Path) -> dict[str, dict[str, str]]:
-    """Read what `write_keys` wrote."""
+    """Read the files that `write_keys` wrote."""
     return {
         path.stem: dict(line.split("=", 1) for line in path.read_text().splitlines() if line)
         for path in sorted(folder.glob("*.env"))

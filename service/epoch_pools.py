@@ -1,6 +1,6 @@
-"""An epoch's pool for validators, page by page: the same reply at both doors.
+"""Returns an epoch's pool to validators, page by page, over NATS and HTTP alike.
 
-Owns when it is shown, and how large a page is.
+This module decides when a pool is shown and how large a page is.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,10 @@ class EpochPools:
     database: AsyncEngine
 
     async def page(self, request: EpochPoolRequest) -> EpochPoolReply:
-        """Return one page of a pool. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
-        NOT_YET_REVEALED | ARCHIVED | SERVICE_UNAVAILABLE)."""
+        """Return one page of a pool.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | NOT_YET_REVEALED | ARCHIVED |
+        SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", request.epoch_id)
         async with record_of(self.database) as connection:
             return await _page(connection, request)
@@ -66,7 +68,7 @@ async def _detail(connection: AsyncConnection, epoch_id: str, revealed: Revealed
         ToldSignal.model_validate(one, from_attributes=True)
         for one in await epoch_pools.read_signals(connection, epoch_id)
     ]
-    # Take as many as leave room for the rest of the first page.
+    # Take as many signals as fit, besides the other parts of the first page.
     shown = page_of(signals, wire_bytes, SIGNAL_BYTES, at_least=0)
     relaxed = await epoch_pools.read_relaxed(connection, epoch_id)
     return PoolDetail(
@@ -94,6 +96,7 @@ def _filled(
 
 
 def _most_bytes(row: PoolRow) -> int:
-    """Not less than its JSON takes: printable text grows only by what quotes and backslashes need."""
+    """Return an upper bound of the row's size in JSON. Escaping quotes and backslashes at most doubles a
+    text."""
     texts = (row.city, row.county, row.geographic_region)
     return 180 + sum(len(text.encode()) + text.count('"') + text.count("\\") for text in texts)

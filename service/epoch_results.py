@@ -1,8 +1,8 @@
-"""Returns validators' reports of an epoch and their consensus, page by page, over NATS and HTTP alike.
+"""Returns validators' reports on an epoch and their consensus, page by page, over NATS and HTTP alike.
 
-The newest report of a validator that came before the epoch was revealed counts. Until then each validator
-sees only its own, over NATS: the bridge's database login has no right to read reports before that.
-`zipcast.verification.consensus` does the arithmetic.
+Of each validator, the newest report that arrived before the epoch was revealed counts. Until then, each
+validator sees only its own reports, over NATS, because the bridge's database login may not read reports
+before that time. `zipcast.verification.consensus` computes the consensus.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,15 +40,18 @@ Item = ToldReport | ToldSignal
 
 @dataclass(frozen=True, slots=True)
 class EpochResultsReader:
-    """`shows_own`: whether the process may read a report before it is revealed."""
+    """Reads the results of epochs. `shows_own` tells whether the process may read reports before the epoch is
+    revealed."""
 
     database: AsyncEngine
     registry: RegistryView
     shows_own: bool
 
     async def page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
-        """Return one page as that validator may see it. Raises ServiceError(MALFORMED_EPOCH_ID |
-        EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED | SERVICE_UNAVAILABLE)."""
+        """Return one page with what this validator may see.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED |
+        SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", request.epoch_id)
         async with record_of(self.database) as connection:
             end_at = await _ended(connection, request.epoch_id)
@@ -73,9 +76,10 @@ class EpochResultsReader:
         return _page(request, summary, items, revealed=True)
 
     async def _neurons_at(self, connection: AsyncConnection, end_at: datetime) -> Sequence[RegisteredNeuron]:
-        """Return the registry as of the epoch's end, or today's where none that old is kept.
+        """Return the registry at the epoch's end, or the present one if none that old is stored.
 
-        One snapshot weighs everybody, so that stake which moves between hotkeys meanwhile counts once."""
+        All validators are weighted by the same snapshot, so that stake that moves between hotkeys counts
+        once."""
         network, netuid = self.registry.subnet
         snapshot = await snapshot_as_of(connection, network, netuid, end_at) or self.registry.snapshot
         return () if snapshot is None else snapshot.neurons
@@ -84,7 +88,8 @@ class EpochResultsReader:
         self, counted: Sequence[RecordedResult], covered: Covered, neurons: Sequence[RegisteredNeuron]
     ) -> Coverage:
         validators = {one.hotkey: one.alpha_stake_rao for one in neurons if self.registry.is_validator(one)}
-        # A hotkey that reported and was no validator at the end counts with the stake that it had then.
+        # A hotkey that reported but was not a validator at the epoch's end counts with its stake of its
+        # report.
         validators |= {one.hotkey: one.alpha_stake_rao for one in counted}
         whole = sum(validators.values())
         return Coverage(
@@ -107,8 +112,8 @@ def consensus_request(asked: Mapping[str, object]) -> ConsensusRequest:
 
 
 def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Consensus, list[ToldReport]]:
-    """Return the consensus of these reports, and each report as it is shown; late ones are shown and do not
-    count."""
+    """Return the consensus of these reports, and each report as it is shown. Late reports are shown but do
+    not count."""
     agreed = consensus.agree(_report(one) for one in found if not one.is_late)
     summary = Consensus(
         top_miners=tuple(ConsensusMiner(hotkey=hotkey, support=share) for hotkey, share in agreed.top),
@@ -122,7 +127,7 @@ def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Con
 async def _ended(connection: AsyncConnection, epoch_id: str) -> datetime:
     stored = require_detail(await epochs.started_epoch(connection, epoch_id))
     if await epochs.database_now(connection) < stored.interval.end_at:
-        raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs.")
+        raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch is still running.")
     return stored.interval.end_at
 
 
@@ -131,7 +136,7 @@ def _report(one: RecordedResult) -> Report:
 
 
 def _told(one: RecordedResult, found: Sequence[RecordedResult], agreed: Agreed | None) -> ToldReport:
-    """`found` are this validator's reports among others'."""
+    """Return the report as it is shown. `found` has the reports of all validators."""
     counted = not one.is_late
     newest = max((other for other in found if other.hotkey == one.hotkey), key=lambda other: other.earlier)
     return ToldReport(
@@ -158,7 +163,7 @@ def _told(one: RecordedResult, found: Sequence[RecordedResult], agreed: Agreed |
 def _page(
     request: ConsensusRequest, summary: Consensus | None, items: Sequence[Item], *, revealed: bool
 ) -> ConsensusReply:
-    """Return a page from the offset on."""
+    """Return the page that starts at the offset."""
     shown = page_of(items[request.offset :], wire_bytes)
     ends_at = request.offset + len(shown)
     return ConsensusReply(

@@ -1,5 +1,5 @@
-"""Serving HTTP inside a process of ours: uvicorn without its own signals, log lines and headers, and with a
-bound on how long a client may take over a request."""
+"""Serves HTTP within a process: uvicorn without its own signal handlers, log lines and headers, and with
+limits on the size and duration of a request."""
 
 import asyncio
 import json
@@ -17,51 +17,54 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import error_body
 
-# Requests under way when the process stops get so long.
+# How long running requests may take when the process stops.
 GRACE_SECONDS = 1
-# The time from the connection's start, or a request's first byte, to its last. uvicorn would wait for ever.
+# The time limit from the start of a connection, or the first byte of a request, to its last byte. uvicorn has
+# none.
 ARRIVAL_SECONDS = 10.0
-# Longer than httpx (5 s) and aiohttp (15 s) keep an idle connection: a request that meets its end gets no
-# answer.
+# Longer than httpx (5 s) and aiohttp (15 s) keep an idle connection, because a request that is sent just when
+# the server closes the connection gets no reply.
 KEEP_ALIVE_SECONDS = 20
 MAX_HEAD_BYTES = 16 * 1024
-"""The size of a request's head. h11 counts only while the head is incomplete, so it is counted here too."""
+"""The largest size of a request's head. h11 checks this only while the head is incomplete."""
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 MAX_CHUNKS = 128
-"""The number of chunks of a body. Each costs 25 us of parsing, however small it is, and a read of 64 KB can
-hold 11,000 of them. The largest body we take has 60 chunks of 4 KB."""
+"""The largest number of chunks of a body. Parsing a chunk takes 25 µs, however small it is, and 64 KB can
+contain 11,000 chunks. The largest body of the protocol has 60 chunks of 4 KB."""
 MAX_HEAD_LINES = 100
-"""Each costs 4 us of parsing, however short it is, before anything is known of the sender."""
+"""The largest number of lines of a head. Parsing a line takes 4 µs, however short it is, before the sender's
+limits apply."""
 MAX_BUFFERED_LINES = 4096
-"""Lines of a body in chunks that are not parsed yet. They may be trailers, which h11 parses as it parses
+"""The largest number of unparsed lines of a body in chunks. They may be trailers, which h11 parses like
 headers."""
 MAX_UNREAD_BYTES = 1024**2
-"""The size of a body, also of one that is not read because its request was refused at once."""
+"""The largest size of a body, also if the body is not read because its request was refused early."""
 
 
 def require_small_head(scope: Scope) -> None:
-    """Check the size of the head. Raises ServiceError(MALFORMED_REQUEST) if request line and headers take
-    more than MAX_HEAD_BYTES."""
+    """Check the size of the head. Raises ServiceError(MALFORMED_REQUEST) if request line and headers together
+    have more than MAX_HEAD_BYTES."""
     size = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
     size += sum(len(name) + len(value) + len(b": \r\n") for name, value in scope["headers"])
     if size > MAX_HEAD_BYTES:
         raise ServiceError(
-            ErrorCode.MALFORMED_REQUEST, f"A request's head holds at most {MAX_HEAD_BYTES} bytes."
+            ErrorCode.MALFORMED_REQUEST,
+            f"Request line and headers must have at most {MAX_HEAD_BYTES} bytes.",
         )
 
 
 class BoundedConnection(h11.Connection):
-    """h11's parser, for which a head of too many lines and a body of too many chunks, trailers or bytes are
-    not well-formed."""
+    """h11's parser with further limits. It treats heads with too many lines, and bodies with too many chunks,
+    trailers or bytes, as malformed."""
 
     _is_chunked = False
     _parts = 0
     _bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Raises h11.RemoteProtocolError."""
+        """Return the next event. Raises h11.RemoteProtocolError."""
         self._require_few_lines()
         event = super().next_event()
         if isinstance(event, Request):
@@ -75,7 +78,7 @@ class BoundedConnection(h11.Connection):
         return event
 
     def _require_few_lines(self) -> None:
-        """Look at what was received and not parsed yet. Raises h11.RemoteProtocolError."""
+        """Check the received bytes that are not parsed yet. Raises h11.RemoteProtocolError."""
         received, _ = self.trailing_data
         if self.their_state is IDLE:
             end = _HEAD_END.search(received)
@@ -87,7 +90,7 @@ class BoundedConnection(h11.Connection):
 
 
 class PunctualProtocol(H11Protocol):
-    """One connection, which is cut when a request does not arrive in time."""
+    """A connection that is closed if a request does not arrive in time."""
 
     _late: asyncio.TimerHandle | None = None
 
@@ -106,7 +109,8 @@ class PunctualProtocol(H11Protocol):
             self._arrived()
 
     def on_response_complete(self) -> None:
-        """Look at the bytes behind a request once it is answered: they may be half of another one."""
+        """After a reply, check the bytes that follow its request, since they may be the start of another
+        one."""
         super().on_response_complete()
         if self.conn.their_state is SEND_BODY or self.conn.trailing_data[0]:
             self._expect()
@@ -116,8 +120,8 @@ class PunctualProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or has too large a head or too many chunks, in the shape of all errors. If
-        its answer has begun, only close the connection."""
+        """Refuse malformed HTTP, a head that is too large, or too many chunks, with the usual error body. If
+        the reply has already begun, only close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -126,7 +130,7 @@ class PunctualProtocol(H11Protocol):
             return
         error = ServiceError(
             ErrorCode.MALFORMED_REQUEST,
-            "The request is not well-formed HTTP, or its head or the number of its chunks is too large.",
+            "The request is not well-formed HTTP, or it has too large a head or too many chunks.",
         )
         body = json.dumps(error_body(error)).encode()
         headers = [
@@ -151,8 +155,8 @@ class PunctualProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Not listening before `serve`. Setting `should_exit` ends it. X-Forwarded-For and X-Forwarded-Proto are
-    believed from `trusted_proxies` (addresses, networks) alone."""
+    """An HTTP server. It listens only after `serve` is called, and ends when `should_exit` is set. It trusts
+    X-Forwarded-For and X-Forwarded-Proto only from `trusted_proxies` (addresses or networks)."""
 
     def __init__(
         self,
@@ -185,5 +189,5 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """The process has its own."""
+        """Install no signal handlers, because the process has its own."""
         yield

@@ -1,7 +1,8 @@
-"""The internal listener of every process: `/metrics`, `/health`, `/health/live`, and pages of its own.
+"""Serves the internal listener of a process: `/metrics`, `/health`, `/health/live`, and pages of this
+process.
 
-For operators and Prometheus only: it asks nobody who he is and must never be reachable from outside.
-It listens before anything else starts, so that a process that waits for a server can be asked why.
+It is for operators and Prometheus only. It has no authentication, so it must never be reachable from outside.
+It starts before everything else, so that one can see why a process is waiting.
 """
 
 import socket
@@ -15,7 +16,7 @@ from service.http_server import Server
 from service.process_status import Vitals
 from zipcast.protocol.messages.health import HealthStatus
 
-# The text format of Prometheus, which `prometheus_client.generate_latest` writes.
+# The text format of Prometheus that `prometheus_client.generate_latest` writes.
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _UNCACHED = {"Cache-Control": "no-store"}
 _GUARDED = {
@@ -25,7 +26,7 @@ _GUARDED = {
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 means any free one. Raises OSError."""
+    """Return a listening socket. Port 0 means any free port. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family)
 
@@ -40,7 +41,8 @@ def application(vitals: Vitals) -> Starlette:
         return Response(vitals.exposition(), headers=_UNCACHED | {"Content-Type": EXPOSITION})
 
     async def health(_: Request) -> Response:
-        """200 also where a connection is down, as long as the process does what it can."""
+        """Reply with the process's health, with status 200 even if a connection is down, since the process
+        still works as far as it can."""
         told = vitals.health()
         status = 503 if told.status is HealthStatus.UNHEALTHY else 200
         return Response(told.to_bytes(), status, _UNCACHED, "application/json")

@@ -1,7 +1,7 @@
-"""Starting and stopping one process: signals, the ready file, the internal listener, and what ends it.
+"""Starts and stops a process: signals, the ready file, the internal listener, and fatal failures.
 
-A process that cannot go on ends with status 1 and is started again by whatever supervises it. Work that it
-can do without is begun again in place (`spawn_beside`).
+A process that cannot continue exits with status 1, and its supervisor restarts it. Tasks that the process can
+do without are restarted within the process (`spawn_beside`).
 """
 
 import asyncio
@@ -26,13 +26,13 @@ GRACE_SECONDS = 2.0
 CANCEL_SECONDS = 0.2
 CANCEL_AGAIN_SECONDS = 0.5
 BEGIN_AGAIN_SECONDS = 5.0
-# Work that has not failed for so long is no longer shown as failing.
+# A task that has not failed for this long is no longer shown as failing.
 WELL_AGAIN_SECONDS = 600.0
 
 
 class Lifecycle:
-    """Handed to a process's main: it says when it is ready and learns when to stop. `vitals` is what the
-    process shows of itself."""
+    """The life of a process, passed to its main function, which reports when it is ready and learns when to
+    stop. `vitals` collects what the process shows on its internal listener."""
 
     def __init__(self, ready_file: Path | None, vitals: Vitals | None = None) -> None:
         self.vitals = vitals or Vitals("unnamed", SystemClock())
@@ -44,8 +44,9 @@ class Lifecycle:
     def ready(self) -> None:
         if self.stopping:
             return
-        # Objects loaded by now live until the end. Each time the garbage collector looks through them, it
-        # takes 100 ms and more, in which no epoch is published and no request is answered.
+        # Objects loaded by now live until the end. Exclude them from garbage collection, which would
+        # otherwise pause the process for 100 ms and more each time, so that no epoch is published and no
+        # request is served.
         gc.collect()
         gc.freeze()
         self.vitals.serving = True
@@ -57,7 +58,7 @@ class Lifecycle:
         self._stop.set()
 
     def fail(self, reason: str) -> None:
-        """End the process with status 1; the first reason counts."""
+        """End the process with status 1. Only the first reason is kept."""
         self.failure = self.failure or reason
         self._stop.set()
 
@@ -66,7 +67,7 @@ class Lifecycle:
         return self._stop.is_set()
 
     async def until(self, event: asyncio.Event) -> None:
-        """Returns when the event is set, or when the process is to stop."""
+        """Wait until the event is set or the process is told to stop."""
         waits = [asyncio.create_task(waiter.wait()) for waiter in (event, self._stop)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in waits:
@@ -76,15 +77,15 @@ class Lifecycle:
         await self._stop.wait()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
-        """Run in the background until `end_tasks`. Work that ends before that has failed, and so has
-        the process."""
+        """Run a task in the background until `end_tasks` is called. If the task ends before that, the process
+        has failed and ends too."""
 
         def ended(done: "asyncio.Task[None]") -> None:
             if done.cancelled() or self.stopping:
                 return
             error = done.exception()
             log.error("task_ended", task=done.get_name(), exc_info=error)
-            self.fail(f"{done.get_name()} ended")
+            self.fail(f"the task {done.get_name()} ended")
 
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
@@ -92,8 +93,8 @@ class Lifecycle:
         return task
 
     def spawn_beside(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-        """As `spawn`, for work that the process can do without: if it fails, it is begun again. An error over
-        one row of the database must not end the process, and with it the epochs."""
+        """Run a task in the background that the process can do without. If the task fails, it is restarted.
+        So an error about one row of the database cannot end the process, and with it the epochs."""
         self.spawn(self._repeated(make, name), name)
 
     async def _repeated(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -110,7 +111,7 @@ class Lifecycle:
             await asyncio.sleep(BEGIN_AGAIN_SECONDS)
 
     async def end_tasks(self) -> None:
-        """Cancel what `spawn` began, and wait until it has ended."""
+        """Cancel all background tasks, and wait until they have ended."""
         await end(self._tasks)
 
     def withdraw(self) -> None:
@@ -120,8 +121,8 @@ class Lifecycle:
 
 
 async def end(tasks: "Iterable[asyncio.Task[Any]]") -> None:
-    """Cancel the tasks until all have ended. Once is not always enough: `wait_for` of Python 3.11, which
-    nats-py uses, may lose a cancellation."""
+    """Cancel the tasks repeatedly until all have ended. `wait_for` of Python 3.11, which nats-py uses, may
+    lose a cancellation."""
     running = set(tasks)
     while running:
         for task in running:
@@ -136,15 +137,15 @@ def run(
     *,
     grace_seconds: float = GRACE_SECONDS,
 ) -> int:
-    """Run `main` until SIGINT or SIGTERM, or until it fails; then it has `grace_seconds` to end by itself.
-    Returns the exit status."""
+    """Run `main` until SIGINT or SIGTERM, or until it fails. Then it has `grace_seconds` to end by itself.
+    Return the exit status."""
     try:
         listener = internal_listener.bind(settings.internal_host, settings.internal_port)
     except OSError as error:
         address = f"{settings.internal_host}:{settings.internal_port}"
         sys.stderr.write(f"INTERNAL_PORT: cannot listen on {address}: {error.strerror}\n")
         return 2
-    # It would be a second line for every counter, which nothing here reads.
+    # They would add a second line for every counter, which nothing here reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     vitals = Vitals(name, SystemClock())
     logs.configure(name, settings.log_level, vitals.tally)
@@ -170,10 +171,10 @@ async def _run(
     try:
         stop = asyncio.create_task(life.wait())
         await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
-        # Asked to stop while it still waits for a server at its start, say: it gets a little time.
+        # `main` may still be starting, for example waiting for a server, so give it some time to end.
         await asyncio.wait({work}, timeout=grace_seconds)
         stop.cancel()
-        # More than once: a library in the middle of connecting may swallow a cancellation.
+        # Cancel repeatedly, because a library that is connecting may swallow a cancellation.
         while not work.done():
             work.cancel()
             await asyncio.wait({work}, timeout=CANCEL_SECONDS)

@@ -1,8 +1,8 @@
-"""Structured logs: one JSON object a line on standard output, `action` first among equals.
+"""Writes structured logs to standard output: one JSON object per line, with `action` first.
 
-Library logs take the same form, with the action `library`: an action is always a word of ours. Nothing
-here ever gets a signature, credential or payload. Of one action no more lines are written than `LINES`
-allows, so that a flood of requests fills no disk; how many were left out stands in the next line.
+Lines of libraries have the same form, with the action `library`. Callers must never log a signature, a
+credential or a payload. `LINES` limits the lines of one action, so that a flood of requests cannot fill the
+disk; the next line states how many were left out.
 """
 
 import json
@@ -19,12 +19,12 @@ from structlog.typing import EventDict, Processor
 from service.correlation import follow_epochs
 from service.token_buckets import Buckets, Rate
 
-# Lines of one action and level: wide enough for all miners of a subnet at an epoch's start.
+# The limit of lines per action and level: enough for all miners of a subnet at an epoch's start.
 LINES = Rate(burst=2000, per_second=100)
 
 
 class LineSampler:
-    """Lets through as many lines of each kind as `LINES` allows. `monotonic` returns seconds."""
+    """Passes on as many lines of each kind as `LINES` allows. `monotonic` returns seconds."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -32,7 +32,7 @@ class LineSampler:
         self._suppressed: Counter[tuple[str, str]] = Counter()
 
     def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
-        """A structlog processor. Raises structlog.DropEvent."""
+        """Process a line of structlog. Raises structlog.DropEvent to leave it out."""
         kind = str(event["event"]), str(event["level"])
         if not self._buckets.take(kind, self._monotonic()):
             self._suppressed[kind] += 1
@@ -41,16 +41,16 @@ class LineSampler:
         return {**event, "lines_suppressed": suppressed} if suppressed else event
 
     def admits(self, record: logging.LogRecord) -> bool:
-        """A filter of library records."""
+        """Return whether to write a line of a library."""
         return self._buckets.take((record.name, record.levelname), self._monotonic())
 
 
 def configure(process: str, level: str, tally: Processor) -> None:
-    """Set up logging, once per process and before anything is logged. `tally` sees every line and changes
-    none."""
+    """Set up logging. Call it once per process, before the first log line. `tally` is called with every line
+    and must not change it."""
 
     def name_process(_: object, __: str, event: EventDict) -> EventDict:
-        # Not bound to the context: threads of libraries have none of ours.
+        # Not bound to the context, because threads of libraries do not have it.
         return {**event, "process": process}
 
     shared: list[Processor] = [
@@ -69,7 +69,7 @@ def configure(process: str, level: str, tally: Processor) -> None:
     ]
     sampler = LineSampler()
     structlog.configure(
-        # Straight to the stream: the detour over `logging` takes twice the time, for every request.
+        # Write directly to the stream. Using `logging` would take twice as long for every request.
         processors=[*shared[:-1], sampler, shared[-1], *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
@@ -93,7 +93,7 @@ def _name_library(_: object, __: str, event: EventDict) -> EventDict:
     return {**event, "event": "library", "logger": record.name, "message": event["event"]}
 
 
-# Made once: `json.dumps` with a `default` makes an encoder for each line.
+# Made once, because `json.dumps` with a `default` would make an encoder for each line.
 _ENCODER = json.JSONEncoder(default=repr)
 
 
@@ -105,15 +105,15 @@ _LEADING = ("at", "level", "process", "action", "correlation_id")
 
 
 def _leading_fields_first(_: object, __: str, event: EventDict) -> EventDict:
-    """Put the keys that a person looks for first on the line, and the module last."""
+    """Put the most important keys first, and the module last."""
     leading = {name: event.pop(name) for name in _LEADING if name in event}
     module = {"module": event.pop("module")} if "module" in event else {}
     return {**leading, **event, **module}
 
 
 def logger() -> structlog.typing.FilteringBoundLogger:
-    """`logger().info("epoch_published", epoch_id=…)`: the first argument is the action. Lines name the module
-    that called this, found once and not at each line."""
+    """Return a logger, used like `logger().info("epoch_published", epoch_id=…)`; the first argument is the
+    action. Lines name the module that called this function."""
     module = str(sys._getframe(1).f_globals["__name__"]).rpartition(".")[2]
     bound: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=module)
     return bound

@@ -1,8 +1,8 @@
-"""Metrics that every process has, in a registry that only the internal listener shows.
+"""Defines the metrics that all processes have. Only the internal listener shows them.
 
-Metrics of one kind of process are in its `metrics.py`. A metric's help text is its meaning in
-`docs/operations.md`, and a test compares the two. Labels have few values, all our own: never a hotkey, an
-address, or anything of an epoch that has not started.
+Metrics of one process are in that process's `metrics.py`. The help text of a metric is also its description
+in `docs/operations.md`; a test compares them. Labels have few values, which we define. They are never a
+hotkey, an address, or a fact about an epoch that has not started.
 """
 
 from collections.abc import Callable
@@ -20,22 +20,25 @@ class ProcessMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self.log_lines = Counter("zipcast_log_lines", "Lines logged, by level.", ["level"], registry=registry)
+        self.log_lines = Counter("zipcast_log_lines", "Log lines, by level.", ["level"], registry=registry)
         self.database_errors = Counter(
             "zipcast_database_errors", "Errors that PostgreSQL or its driver reported.", registry=registry
         )
         self.nats_connected = Gauge(
             "zipcast_nats_connected",
-            "1 while the NATS connection of that user of nats.conf is up, else 0.",
+            "1 if the NATS connection of this user of nats.conf is up, otherwise 0.",
             ["user"],
             registry=registry,
         )
         self.nats_reconnects = Counter(
-            "zipcast_nats_reconnects", "Times a lost NATS connection came back.", ["user"], registry=registry
+            "zipcast_nats_reconnects",
+            "Number of times that a lost NATS connection was restored.",
+            ["user"],
+            registry=registry,
         )
 
     def count_errors_of(self, database: AsyncEngine) -> None:
-        """Count whatever goes wrong on that engine, wherever it is handled."""
+        """Count all errors of the engine, wherever they are handled."""
 
         def count(_: object) -> None:
             self.database_errors.inc()
@@ -44,7 +47,7 @@ class ProcessMetrics:
 
 
 class RegistryMetrics:
-    """Metrics of the registry snapshot in force in this process."""
+    """Metrics of the registry snapshot that this process uses."""
 
     def __init__(self, registry: CollectorRegistry, view: RegistryView, clock: Clock) -> None:
         def age() -> float:
@@ -57,14 +60,14 @@ class RegistryMetrics:
         _measured(
             registry,
             "zipcast_registry_age_seconds",
-            "Age of the registry snapshot in force; NaN before the first.",
+            "Age of the registry snapshot that this process uses; NaN before the first.",
             age,
         )
-        _measured(registry, "zipcast_registry_neurons", "Neurons in the snapshot in force.", neurons)
+        _measured(registry, "zipcast_registry_neurons", "Number of neurons in that snapshot.", neurons)
 
 
 class CurrentEpochMetrics:
-    """The running epoch in this process's memory."""
+    """Metrics of the running epoch in this process's memory."""
 
     def __init__(self, registry: CollectorRegistry, current: CurrentEpoch) -> None:
         def known() -> float:
@@ -73,11 +76,11 @@ class CurrentEpochMetrics:
         _measured(
             registry,
             "zipcast_running_epoch_known",
-            "1 while this process holds the epoch that runs now, else 0.",
+            "1 if this process has the running epoch, otherwise 0.",
             known,
         )
 
 
 def _measured(registry: CollectorRegistry, name: str, meaning: str, measure: Callable[[], float]) -> None:
-    """A gauge that is measured when it is asked for."""
+    """Add a gauge whose value is measured when the metrics are read."""
     Gauge(name, meaning, registry=registry).set_function(measure)

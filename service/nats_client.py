@@ -1,11 +1,13 @@
-"""A nats-py client that hostile messages cannot silence.
+"""A nats-py client that hostile messages cannot stop.
 
-nats-server passes on header blocks and reply subjects as a client wrote them. nats-py ends its reader without
-a word on bytes that it cannot decode, and takes vertical tabs and form feeds for separators, which
-nats-server does not: one message of one miner would leave a process deaf, or cut its connection. Its reader
-also goes on for as long as messages arrive, while nothing else in the process does, and spends 16 µs on each.
-This client repairs that, and has two places where a process may stop a message: `mute`, which costs 1 µs, and
-an `Intake`, which decides about messages before their headers are parsed.
+nats-server passes on header blocks and reply subjects as a client wrote them. On bytes that it cannot decode,
+nats-py's reader ends silently. It also treats vertical tabs and form feeds as separators, which nats-server
+does not. So one message of one miner could stop a process from receiving messages, or end its connection.
+Besides, nats-py's reader keeps running while messages arrive, without giving other tasks a chance, and takes
+16 µs for each.
+
+This client fixes both. A process can also drop messages early: with `mute`, which takes 1 µs per message, or
+with an `Intake`, which decides about messages before their headers are parsed.
 """
 
 import asyncio
@@ -21,15 +23,15 @@ from zipcast.client.nats_client import MAX_MESSAGE_BYTES, EncryptedClient
 log = logs.logger()
 
 _LINE_END = b"\r\n"
-# nats.conf allows lines of 4 KB. A longer piece without a line end is a fault of the server.
+# nats.conf allows lines of 4 KB. If more bytes arrive without a line end, the server is faulty.
 MAX_LINE_BYTES = 65_536
-# So many messages are read before everything else that is ready gets its chance: about half a millisecond.
+# The number of messages read before other tasks get a turn; they take about half a millisecond.
 MESSAGES_IN_A_ROW = 64
 MAX_MUTED = 10_000
 
 
 class RawMessage(NamedTuple):
-    """A message as it came over the wire. `headers` is the whole block, empty where there is none."""
+    """A message as it was received. `headers` is the whole header block, or empty."""
 
     sid: int
     subject: bytes
@@ -39,21 +41,21 @@ class RawMessage(NamedTuple):
 
 
 class Intake(Protocol):
-    """Decides about messages before nats-py has parsed them."""
+    """Decides about messages before nats-py parses them."""
 
     async def take(self, message: RawMessage) -> None:
-        """Drop the message, or hand it to `HardenedClient.deliver` now or later."""
+        """Drop the message, or pass it to `HardenedClient.deliver` now or later."""
 
 
 class MutedSubjects:
-    """Subjects whose messages are dropped unread for a while. `now` and `until` are monotonic seconds."""
+    """Subjects whose messages are dropped unread for some time. `now` and `until` are monotonic seconds."""
 
     def __init__(self) -> None:
         self._until: dict[bytes, float] = {}
         self._dropped: dict[bytes, int] = {}
 
     def mute(self, subject: bytes, until: float) -> int:
-        """Drop messages of the subject until then; return how many the last time muted dropped."""
+        """Drop messages of the subject until then. Return how many were dropped when it was last muted."""
         if len(self._until) >= MAX_MUTED:
             self._until.clear()
             self._dropped.clear()
@@ -61,7 +63,7 @@ class MutedSubjects:
         return self._dropped.pop(subject, 0)
 
     def drops(self, subject: bytes, now: float) -> bool:
-        """Return whether to drop a message that has arrived, and count it if so."""
+        """Return whether to drop a message that has arrived, and if so, count it."""
         until = self._until.get(subject)
         if until is None:
             return False
@@ -73,7 +75,7 @@ class MutedSubjects:
 
 
 class MessageParser(Parser):
-    """nats-py's, which is asked about everything but messages: those are cut out of the stream here."""
+    """A parser that handles messages itself, and passes everything else to nats-py's parser."""
 
     nc: "HardenedClient"
     _rest = b""
@@ -110,7 +112,7 @@ class MessageParser(Parser):
 
 
 class HardenedClient(EncryptedClient):
-    """A client that hostile messages cannot silence. `intake`, if set, gets every message but muted ones."""
+    """A client that hostile messages cannot stop. `intake`, if set, gets every message that is not muted."""
 
     intake: Intake | None = None
 
@@ -121,11 +123,11 @@ class HardenedClient(EncryptedClient):
         self._read_in_a_row = 0
 
     async def deliver(self, message: RawMessage) -> bool:
-        """Hand a message to its subscription; False if it cannot be read."""
+        """Pass a message to its subscription. Return False if it cannot be read."""
         try:
             await super()._process_msg(*message)
         except (ValueError, IndexError) as error:
-            # Nothing is answered: the reply subject may be malformed as well.
+            # Send no reply, because the reply subject may be malformed too.
             log.warning("message_undecodable", error=type(error).__name__)
             return False
         return True
@@ -142,7 +144,8 @@ class HardenedClient(EncryptedClient):
             await asyncio.sleep(0)
 
     async def _read_loop(self) -> None:
-        """However reading ends, it does not end with a connection that looks well."""
+        """Read until the connection ends. If reading fails, close the connection, so that it does not look
+        alive."""
         await super()._read_loop()
         if self.is_connected:
             log.error("nats_reader_ended")
@@ -150,8 +153,9 @@ class HardenedClient(EncryptedClient):
 
 
 def _rest_of_line(parts: list[bytes]) -> tuple[int, bytes, int]:
-    """Return subscription, reply subject (empty for none) and size of the headers, of a line that reads
-    `MSG subject sid [reply] size` or `HMSG subject sid [reply] headers-size size`. Raises ProtocolError."""
+    """Parse a line `MSG subject sid [reply] size` or `HMSG subject sid [reply] headers-size size`. Return the
+    subscription, the reply subject (empty if there is none) and the size of the headers. Raises
+    ProtocolError."""
     sizes = 2 if parts[0] == b"HMSG" else 1
     replies = parts[3:-sizes]
     if len(replies) > 1 or len(parts) < 3 + sizes:

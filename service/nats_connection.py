@@ -1,6 +1,6 @@
-"""Connections of service users to NATS: named, authenticated by nkey, watched, reconnecting for ever.
+"""Connects service users to NATS with nkeys. Connections have names, are monitored, and reconnect for ever.
 
-nats-py never leaves the CLOSED state by itself, so a connection that closes ends the process.
+If nats-py closes a connection for good, it never reopens it, so the process ends.
 """
 
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Watcher:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A connection that may be held before it is there: a process that can do without NATS starts without."""
+    """A connection that can be used before it is established, so that a process can start without NATS."""
 
     url: str
     user: str
@@ -49,7 +49,7 @@ class Link:
     connection: Client = field(default_factory=HardenedClient)
 
     async def open(self) -> None:
-        """Connect as that user of `nats.conf`; waits for a server that is not there yet."""
+        """Connect as this user of `nats.conf`. Wait if no server is available yet."""
         watcher = Watcher(self.user, self.life)
         self.life.vitals.watch(self.user, self.connection)
         await self.connection.connect(
@@ -68,7 +68,7 @@ class Link:
 
 
 async def connect(url: str, *, user: str, seed: SecretStr, life: Lifecycle) -> Client:
-    """An open connection; waits for a server that is not there yet."""
+    """Return an open connection. Wait if no server is available yet."""
     link = Link(url, user, seed, life)
     await link.open()
     return link.connection

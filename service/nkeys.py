@@ -1,8 +1,8 @@
-"""NATS nkeys: the text form of ed25519 and x25519 keys, and the two things done with them.
+"""Encodes NATS nkeys (ed25519 and x25519 keys as text), signs with them, and encrypts with them.
 
-Owns encoding (base32 of prefix, key, CRC-16/XMODEM), signing, and xkey boxes. The format is
-NATS ADR-14; the box layout ("xkv1", 24-byte nonce, NaCl box) is nats-server's `nkeys/xkeys.go`.
-The `nkeys` package has no curve keys, which the sealed auth callout needs.
+The text form is base32 of prefix, key and CRC-16/XMODEM, as in NATS ADR-14. Encrypted boxes ("xkv1", 24-byte
+nonce, NaCl box) have the layout of nats-server's `nkeys/xkeys.go`. The package `nkeys` has no curve keys,
+which an encrypted auth callout needs.
 """
 
 import base64
@@ -20,14 +20,14 @@ _MOST_PEERS = 64
 
 
 class NkeyError(ValueError):
-    """Not a well-formed nkey of the expected kind, or a signature or box that does not open.
+    """An nkey is malformed or of another kind, a signature is false, or a box cannot be decrypted.
 
-    The message never holds the key: it may be a seed.
+    The message never contains the key, which may be a seed.
     """
 
 
 class Kind(IntEnum):
-    """The first five bits of a key; they show as its first letter (A, U, N, X)."""
+    """The kind of a key: its first five bits, which determine its first letter (A, U, N, X)."""
 
     ACCOUNT = 0
     USER = 20 << 3
@@ -47,7 +47,7 @@ def _from_text(text: str) -> bytes:
     try:
         raw = base64.b32decode(text.encode("ascii") + b"=" * (-len(text) % 8))
     except (UnicodeEncodeError, binascii.Error):
-        raise NkeyError("an nkey is upper-case base32") from None
+        raise NkeyError("an nkey must be upper-case base32") from None
     if len(raw) < 3 or _checksum(raw[:-2]) != raw[-2:]:
         raise NkeyError("the nkey's checksum is wrong")
     return raw[:-2]
@@ -58,7 +58,7 @@ def encode_public(kind: Kind, key: bytes) -> str:
 
 
 def decode_public(kind: Kind, text: str) -> bytes:
-    """The 32 key bytes. Raises NkeyError when it is not a public key of that kind."""
+    """Return the 32 bytes of a public key. Raises NkeyError if the text is not a public key of this kind."""
     raw = _from_text(text)
     if raw[0] != kind or len(raw) != 33:
         raise NkeyError(f"not a public {kind.name.lower()} nkey")
@@ -70,7 +70,7 @@ def encode_seed(kind: Kind, key: bytes) -> str:
 
 
 def decode_seed(kind: Kind, text: str) -> bytes:
-    """The 32 secret bytes. Raises NkeyError when it is not a seed of that kind."""
+    """Return the 32 bytes of a seed. Raises NkeyError if the text is not a seed of this kind."""
     raw = _from_text(text)
     if len(raw) != 34 or raw[:2] != bytes([_SEED | kind >> 5, (kind & 31) << 3]):
         raise NkeyError(f"not a seed of a {kind.name.lower()} nkey")
@@ -97,8 +97,8 @@ def verify(kind: Kind, public: str, message: bytes, signature: bytes) -> None:
 
 
 class CurveNkey:
-    """An xkey: opens and seals what travels between nats-server and the callout. The key shared with a peer
-    is remembered, for a few peers: making it costs ten times what a box costs."""
+    """An xkey, which encrypts and decrypts messages between nats-server and the callout. The keys shared with
+    a few peers are cached, because computing one takes ten times as long as a box."""
 
     def __init__(self, seed: str) -> None:
         self._key = PrivateKey(decode_seed(Kind.CURVE, seed))
@@ -106,7 +106,7 @@ class CurveNkey:
         self._box = lru_cache(maxsize=_MOST_PEERS)(self._make_box)
 
     def open(self, sealed: bytes, sender: str) -> bytes:
-        """Open a box. Raises NkeyError if it is not from `sender` to us."""
+        """Decrypt a box. Raises NkeyError if it is not from `sender` or not for this key."""
         if sealed[:4] != _BOX_VERSION or len(sealed) < 28:
             raise NkeyError("not an xkv1 box")
         try:
@@ -115,7 +115,7 @@ class CurveNkey:
             raise NkeyError("the box does not open") from None
 
     def seal(self, message: bytes, receiver: str, nonce: bytes) -> bytes:
-        """`nonce` is 24 random bytes, never used twice."""
+        """Encrypt a message. `nonce` must be 24 random bytes that are never used twice."""
         return _BOX_VERSION + nonce + self._box(receiver).encrypt(message, nonce).ciphertext
 
     def _make_box(self, peer: str) -> Box:

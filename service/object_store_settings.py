@@ -1,4 +1,4 @@
-"""Settings of the object store: its address and our keys, for responder and operator."""
+"""Defines the settings of the object store for the responder and the operator's commands."""
 
 from typing import Annotated, Self
 
@@ -21,21 +21,23 @@ class ObjectStoreSettings(EnvironmentSettings):
         default="us-east-1", pattern=r"^[A-Za-z0-9-]{1,63}$", description="region of both buckets"
     )
     s3_endpoint_url: str | None = Field(
-        default=None, pattern=r"^https?://", description="of an S3-compatible provider; unset for AWS"
+        default=None,
+        pattern=r"^https?://",
+        description="URL of an S3-compatible provider; leave empty for AWS",
     )
     s3_role_arn: str | None = Field(
-        default=None, description="role that upload sessions assume; None where there is no STS"
+        default=None, description="role that upload sessions assume; leave empty without STS"
     )
-    aws_access_key_id: str = Field(description="of the user that signs; its rights: docs/s3-setup.md")
-    aws_secret_access_key: SecretStr = Field(description="of the same user")
+    aws_access_key_id: str = Field(description="access key of the user that signs (rights: docs/s3-setup.md)")
+    aws_secret_access_key: SecretStr = Field(description="secret key of the same user")
     s3_deadline_seconds: float = Field(
-        default=5, gt=0, le=30, description="how long the object store may take to answer, in seconds"
+        default=5, gt=0, le=30, description="timeout of requests to the object store, in seconds"
     )
 
     @model_validator(mode="after")
     def _two_buckets(self) -> Self:
         if self.s3_bucket == self.s3_validator_bucket:
-            raise ValueError("S3_BUCKET and S3_VALIDATOR_BUCKET must be two buckets")
+            raise ValueError("S3_BUCKET and S3_VALIDATOR_BUCKET must be different buckets")
         return self
 
     @property

@@ -5,14 +5,14 @@ from typing import TypeVar
 
 from zipcast.protocol.messages.base import WireModel
 
-# nats.conf allows 256 KB a message; the largest item, an object with its address, takes some 6 KB.
+# nats.conf allows 256 KB per message. The largest item, an object with its URL, takes about 6 KB.
 PAGE_BYTES = 180_000
 
 Item = TypeVar("Item")
 
 
 def wire_bytes(item: WireModel) -> int:
-    """Return the size of a model in a list, with its comma."""
+    """Return the size of a model within a JSON list, including a comma."""
     return len(item.to_bytes()) + 1
 
 
@@ -23,7 +23,8 @@ def page_of(
     *,
     at_least: int = 1,
 ) -> list[Item]:
-    """Return the first items, as many as there is room for and `at_least` so many, if there are."""
+    """Return as many of the first items as there is room for, but no fewer than `at_least` if there are
+    enough."""
     page: list[Item] = []
     for item in items:
         spare_bytes -= bytes_of(item)

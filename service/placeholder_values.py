@@ -1,15 +1,16 @@
-"""Finds values that must never reach production: placeholders, published keys, and the local stack's own.
+"""Finds values that must not be used in production: placeholders, published keys, and keys of the local
+stack.
 
-Pure. No function here repeats the value that it judges.
+Pure. The returned reasons never contain the value.
 """
 
 import re
 
-# The local stack's secret begins with this, so that a copy of it is recognised.
+# The local stack's secret begins with this, so that copies of it are recognised.
 LOCAL_MARK = "development-"
 _PLACEHOLDER = re.compile(r"development|change.?me|example|placeholder|your[-_ ]|default|password", re.I)
-# Well-known secret seeds: those of //Alice, //Bob, //Charlie, //Dave, //Eve and //Ferdie, and the access key
-# of AWS's own documentation.
+# Published secrets: the seeds of //Alice, //Bob, //Charlie, //Dave, //Eve and //Ferdie, and the access key in
+# AWS's documentation.
 _PUBLISHED = frozenset(
     {
         "e5be9a5092b81bca64be81d212e7f2f9eba183bb7a90954f7b76361f6edb5c0a",
@@ -21,12 +22,12 @@ _PUBLISHED = frozenset(
         "akiaiosfodnn7example",
     }
 )
-# 32 bytes of chance have at least this many different characters in hex, but for one case in millions.
+# In hex, 32 random bytes have at least this many different characters, except in one of millions of cases.
 FEWEST_CHARACTERS = 8
 
 
 def objection(secret: str) -> str | None:
-    """Why a secret may not be used in production; None if nothing is known against it."""
+    """Return why a secret must not be used in production, or None if it may."""
     if secret.lower().removeprefix("0x") in _PUBLISHED:
         return "is a published key"
     if _PLACEHOLDER.search(secret):

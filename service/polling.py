@@ -1,4 +1,4 @@
-"""Repeats a step for as long as a process runs, and logs a step that fails once, not each time."""
+"""Repeats a step while a process runs. If the step keeps failing, it is logged only once."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
@@ -12,10 +12,10 @@ from zipcast.clock import Clock
 
 @dataclass(slots=True)
 class Outage:
-    """A block in which `errors` end the block and nothing else: the next time it runs, it tries again.
+    """A context that suppresses `errors`, so that the caller can try again later.
 
-    `action` is logged at the first failure of a row. While it fails, `failing`, which may be the process's
-    list that health shows, has the type of the error under `name`."""
+    It logs `action` at the first of several failures in a row. Until the block succeeds again, `failing` has
+    the type of the error under `name`; the health page shows `failing` of the process."""
 
     log: FilteringBoundLogger
     action: str
@@ -25,7 +25,7 @@ class Outage:
 
     @property
     def lasts(self) -> bool:
-        """Return whether the block failed when it ran last."""
+        """Return whether the block failed when it last ran."""
         return self.name in self.failing
 
     def __enter__(self) -> None:
@@ -47,7 +47,8 @@ class Outage:
 async def poll(
     step: Callable[[], Awaitable[object]], clock: Clock, pause_seconds: float, outage: Outage | None = None
 ) -> None:
-    """Run `step` with a pause after each time, until cancelled. Without `outage` its errors end the task."""
+    """Run `step` repeatedly, with a pause after each time, until cancelled. Without `outage`, an error ends
+    the task."""
     while True:
         with outage or nullcontext():
             await step()

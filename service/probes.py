@@ -1,7 +1,8 @@
-"""Asking how dependencies are: side by side, each for a bounded time, remembered for a few seconds.
+"""Checks the health of dependencies: all at the same time, each with a timeout, and caches the results for a
+few seconds.
 
-Owns the bound and the memory. What is asked are checks, one per service; a check that hangs is left
-behind, since cancelling a driver may itself take longer than anybody waits for health.
+There is one check per service. A check that hangs is abandoned and not cancelled, because cancelling a driver
+may take longer than the timeout.
 """
 
 import asyncio
@@ -21,8 +22,8 @@ PATIENCE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a check; by default all is well. `latency_ms` is set only if the check knows better than
-    the time it took."""
+    """The result of a check, by default a good one. `latency_ms` is set only if it differs from the time that
+    the check took."""
 
     status: HealthStatus = HealthStatus.OK
     reason: str | None = None
@@ -36,7 +37,8 @@ Check = Callable[[], Coroutine[None, None, Finding]]
 def noted(
     known: ServiceHealth | None, found: Finding, now: datetime, took_milliseconds: float = 0
 ) -> ServiceHealth:
-    """Return the state of a part, after `known`: since when it is so, and the last error, which stays."""
+    """Return the new health of a part. `known` is its previous health, from which `since` and the last error
+    are kept."""
     return ServiceHealth(
         status=found.status,
         latency_ms=round(took_milliseconds if found.latency_ms is None else found.latency_ms, 2),
@@ -57,8 +59,8 @@ class Probes:
     _left_behind: "set[asyncio.Task[Finding]]" = field(default_factory=set)
 
     async def services(self) -> dict[str, ServiceHealth]:
-        """Return the health of each service, by name, in the order of `checks`. Callers at the same time
-        share one round."""
+        """Return the health of each service, by name, in the order of `checks`. Simultaneous callers share
+        one round of checks."""
         if self.clock.monotonic() >= self._remembered_until:
             if self._round is None:
                 self._round = asyncio.create_task(self._ask_all())
@@ -85,7 +87,7 @@ class Probes:
         await asyncio.wait({task}, timeout=self.patience_seconds)
         if not task.done():
             self._leave_behind(task)
-            return Finding(HealthStatus.UNHEALTHY, f"no answer within {self.patience_seconds:g} s")
+            return Finding(HealthStatus.UNHEALTHY, f"no reply within {self.patience_seconds:g} s")
         error = None if task.cancelled() else task.exception()
         if error is not None or task.cancelled():
             return Finding(HealthStatus.UNHEALTHY, type(error).__name__ if error else "cancelled")
@@ -95,7 +97,7 @@ class Probes:
         def ended(done: "asyncio.Task[Finding]") -> None:
             self._left_behind.discard(done)
             if not done.cancelled():
-                done.exception()  # looked at, so that asyncio does not complain of it
+                done.exception()  # retrieved, so that asyncio does not warn about it
 
         self._left_behind.add(task)
         task.add_done_callback(ended)

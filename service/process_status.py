@@ -1,8 +1,8 @@
-"""Collects what one process shows on its internal listener: metrics, counts, last error, connections.
+"""Collects the data that a process shows on its internal listener: metrics, counts, last error, connections.
 
-A process is well once it is ready, until it stops, with every NATS connection up and no task that fails. Of
-an error only the action, the time and the exception's type are shown; never a message, which may hold an
-address or a secret. `/healthcheck` asks the services that the process depends on.
+A process is healthy if it is ready and not stopping, every NATS connection is up, and no task fails. Of an
+error, only the action, the time and the exception's type are shown, because a message may contain an address
+or a secret. `/healthcheck` checks the services on which a process depends.
 """
 
 import re
@@ -29,17 +29,18 @@ _PROBLEMS = _ERRORS | {"warning"}
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 Page = Callable[[], Awaitable[tuple[bytes, str]]]
-"""Makes a body and says its media type."""
+"""Returns the body of a page and its media type."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """A structlog processor that changes nothing. Stands before exceptions become text."""
+    """A structlog processor that counts lines and does not change them. It must run before exceptions are
+    formatted as text."""
 
     lines: prometheus_client.Counter
     clock: Clock
     problems: Counter[str] = field(default_factory=Counter)
-    """Warnings and errors, by action."""
+    """Numbers of warnings and errors, by action."""
     last_error: LastError | None = field(default=None)
 
     def __call__(self, _: object, __: str, event: EventDict) -> EventDict:
@@ -60,13 +61,13 @@ class Vitals:
     metrics: ProcessMetrics = field(init=False)
     tally: Tally = field(init=False)
     serving: bool = field(default=False)
-    """Between ready and stopping."""
+    """Whether the process is ready and not stopping."""
     pages: dict[str, Page] = field(default_factory=dict)
-    """Further pages of the internal listener, by name, of this process alone."""
+    """Additional pages of this process's internal listener, by name."""
     failing: dict[str, str] = field(default_factory=dict)
-    """Tasks that fail and are tried again, with the type of the error. Success takes a task out."""
+    """Tasks that fail and are retried, with the type of the error. A task is removed when it succeeds."""
     parts: dict[str, ServiceHealth] = field(default_factory=dict)
-    """Parts that the process watches besides its connections, by name."""
+    """Other parts that the process watches, by name."""
     _connections: dict[str, Client] = field(default_factory=dict)
     _started: float = field(init=False)
 
@@ -76,13 +77,13 @@ class Vitals:
         self._started = self.clock.monotonic()
 
     def watch(self, user: str, connection: Client) -> None:
-        """Show the state of that user's NATS connection from now on."""
+        """Show the state of this user's NATS connection from now on."""
         self._connections[user] = connection
         self.metrics.nats_connected.labels(user).set_function(lambda: connection.is_connected)
         self.metrics.nats_reconnects.labels(user)
 
     def show(self, part: str, found: Finding) -> None:
-        """Show the state of a part that this process watches from now on."""
+        """Show this state of a part that the process watches."""
         self.parts[part] = noted(self.parts.get(part), found, self.clock.now())
 
     @property
@@ -90,7 +91,7 @@ class Vitals:
         return round(self.clock.monotonic() - self._started, 3)
 
     def exposition(self) -> bytes:
-        """All metrics in Prometheus's text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
     def health(self) -> ProcessHealth:
@@ -114,7 +115,7 @@ class Vitals:
         return HealthStatus.OK if up and well and not self.failing else HealthStatus.DEGRADED
 
     def counts_by(self, label: str, name: str) -> dict[str, int]:
-        """Return a counter of ours, added up by the values of one of its labels."""
+        """Return the sums of a counter, by the values of one of its labels."""
         found: Counter[str] = Counter()
         for metric in self._counters():
             for sample in metric.samples if metric.name == name else ():
@@ -123,7 +124,7 @@ class Vitals:
         return dict(sorted(found.items()))
 
     def _counts(self) -> dict[str, int]:
-        """Every counter of ours, summed over its labels."""
+        """Return every counter of Zipcast, summed over its labels."""
         return {
             metric.name.removeprefix(_PREFIX): round(
                 sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
@@ -146,7 +147,7 @@ def _state(connection: Client) -> str:
 
 
 def _error_type(event: EventDict) -> str | None:
-    """The exception's type: of `exc_info` in any of its forms, or as a line names it in `error`."""
+    """Return the exception's type, from any form of `exc_info` or from the field `error` of the line."""
     info = event.get("exc_info")
     if info is True:
         info = sys.exc_info()

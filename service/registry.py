@@ -1,8 +1,8 @@
-"""Follows the registry: the newest snapshot in NATS KV, read once a second.
+"""Follows the registry: it reads the newest snapshot from NATS KV once a second.
 
-It answers whether a hotkey is registered, whether it is a validator, and whether the snapshot is too old to
-mint by. Schedulers read the chain. A direct read each second, rather than a KV watch, needs no consumer
-rights and has no subscription that can die silently when nats-server restarts.
+The snapshot tells whether a hotkey is registered and whether it is a validator. If it is too old, no
+credentials are issued. Schedulers make snapshots from the chain. Reading once a second needs fewer rights
+than a KV watch, and there is no subscription that could silently fail when nats-server restarts.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,8 +32,8 @@ Recall = Callable[[], Awaitable[RegistrySnapshot | None]]
 
 
 class RegistryView:
-    """The snapshot in force, indexed by hotkey. The permit and at least `min_stake_alpha` of alpha stake,
-    compared in rao, make a validator. By a snapshot older than `max_age` nothing is minted."""
+    """The newest snapshot, indexed by hotkey. A validator needs a permit and at least `min_stake_alpha` of
+    alpha stake, compared in rao. If the snapshot is older than `max_age`, no credentials are issued."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class RegistryView:
         self.snapshot: RegistrySnapshot | None = None
 
     def adopt(self, snapshot: RegistrySnapshot) -> bool:
-        """Put a snapshot in force if it is newer than the present one, and return whether it was. Another
-        subnet's is refused."""
+        """Use a snapshot if it is newer than the present one and of this subnet. Return whether it is
+        used."""
         if (snapshot.network, snapshot.netuid) != self.subnet:
             log.error("registry_of_another_subnet", network=snapshot.network, netuid=snapshot.netuid)
             return False
@@ -64,13 +64,13 @@ class RegistryView:
         return None if self.snapshot is None else now - self.snapshot.taken_at
 
     def require_young(self, now: datetime) -> None:
-        """Check the age of the snapshot. Raises ServiceError(REGISTRY_UNAVAILABLE) if it is missing or older
-        than `max_age`."""
+        """Check the age of the snapshot. Raises ServiceError(REGISTRY_UNAVAILABLE) if there is none or it is
+        older than `max_age`."""
         age = self.age(now)
         if age is None or age > self.max_age:
             raise ServiceError(
                 ErrorCode.REGISTRY_UNAVAILABLE,
-                "The registry has not been read for too long to hand out access by it.",
+                "The list of registered hotkeys is too old to give access. Try again later.",
                 retry_after_seconds=RETRY_OLD_SECONDS,
             )
 
@@ -81,7 +81,9 @@ class RegistryView:
         """Return the hotkey's neuron. Raises ServiceError(REGISTRY_UNAVAILABLE | NOT_REGISTERED)."""
         if self.snapshot is None:
             raise ServiceError(
-                ErrorCode.REGISTRY_UNAVAILABLE, "The registry has not been read yet.", retry_after_seconds=2
+                ErrorCode.REGISTRY_UNAVAILABLE,
+                "The list of registered hotkeys is not loaded yet.",
+                retry_after_seconds=2,
             )
         neuron = self.find(hotkey)
         if neuron is None:
@@ -98,15 +100,15 @@ class RegistryView:
         if not self.is_validator(neuron):
             raise ServiceError(
                 ErrorCode.VALIDATOR_REQUIRED,
-                "This needs a validator permit and at least "
+                "This request needs a validator permit and at least "
                 f"{self._min_stake_rao // RAO_PER_ALPHA} alpha of stake.",
             )
         return neuron
 
 
 class RegistryFollower:
-    """Keeps a RegistryView at the newest snapshot for as long as `run` runs. `recall` returns the last good
-    copy and raises nothing; it is called for as long as there is no snapshot at all."""
+    """Updates a RegistryView with the newest snapshot while `run` runs. As long as there is no snapshot, it
+    calls `recall`, which returns the last good copy and raises nothing."""
 
     def __init__(
         self,
@@ -126,18 +128,18 @@ class RegistryFollower:
         self._clock = clock
         self._recall = recall
         self._seen = b""
-        # ValueError: garbage, or parts that are being replaced.
+        # ValueError means that the bytes are invalid, or the parts are being replaced.
         self._outage = Outage(log, "registry_unread", (KeyNotFoundError, NatsError, ValueError))
 
     async def run(self) -> None:
         await poll(self.poll, self._clock, POLL_SECONDS)
 
     async def poll(self) -> None:
-        """Adopt the newest snapshot. What fails is logged once and tried again at the next poll."""
+        """Read and use the newest snapshot. A failure is logged once; the next poll tries again."""
         with self._outage:
             entry = await self._bucket.get(REGISTRY_KEY)
-            # Compare contents, not revisions: a bucket that was lost and made anew counts its revisions from
-            # one again.
+            # Compare contents and not revisions, because a bucket that was lost and recreated counts its
+            # revisions from one again.
             if entry.value is not None and entry.value != self._seen:
                 self._adopt(await read_parts(self._bucket, Head.model_validate_json(entry.value)))
                 self._seen = entry.value

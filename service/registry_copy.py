@@ -1,6 +1,6 @@
-"""The last good registry snapshot from PostgreSQL, for processes that find none in NATS KV.
+"""Reads the last good registry snapshot from PostgreSQL, for processes that find none in NATS KV.
 
-Apart from `registry.py`, so that the callout, which has no database, does not import one.
+This is separate from `registry.py`, so that the callout, which has no database, does not import SQLAlchemy.
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,8 +19,8 @@ log = logs.logger()
 def recall_from(
     database: AsyncEngine, network: str, netuid: int
 ) -> Callable[[], Awaitable[RegistrySnapshot | None]]:
-    """Return a function that reads the newest copy from the database; it returns None, and logs why, if there
-    is none."""
+    """Return a function that reads the newest copy from the database. If it fails, it logs the reason and
+    returns None."""
 
     async def recall() -> RegistrySnapshot | None:
         try:

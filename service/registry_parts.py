@@ -1,7 +1,7 @@
-"""The registry snapshot as NATS KV holds it: compressed, in parts that each fit a message.
+"""Reads and writes the registry snapshot in NATS KV: compressed, in parts that each fit into a message.
 
-The head names the parts and their digest. Parts lie in one of two slots, and a new snapshot goes to the slot
-that the head does not name, so that who is reading the old one can finish.
+The head names the parts and their digest. There are two slots for parts. A new snapshot is written to the
+slot that the head does not name, so that processes that are reading the old snapshot can finish.
 """
 
 import zlib
@@ -14,12 +14,13 @@ from zipcast.protocol.messages.base import WireModel
 from zipcast.protocol.messages.registry import RegistrySnapshot
 from zipcast.protocol.subjects import REGISTRY_KEY
 
-# nats.conf allows 256 KB a message. A neuron takes about 85 bytes: two keys that do not compress.
+# nats.conf allows 256 KB per message. A neuron takes about 85 bytes, because its two keys do not compress.
 PART_BYTES = 200_000
 
 
 class Head(WireModel):
-    """`sha256`: of all parts together, lower-case hex."""
+    """Describes the parts of the newest snapshot. `sha256` is that of all parts together, in lower-case
+    hex."""
 
     slot: int = Field(ge=0, le=1)
     parts: int = Field(ge=1, le=1000)
@@ -27,11 +28,12 @@ class Head(WireModel):
 
 
 class DifferingPartsError(ValueError):
-    """The parts are not those that the head names: they are being replaced."""
+    """The parts do not match the head, because they are being replaced."""
 
 
 async def write_parts(bucket: KeyValue, snapshot: RegistrySnapshot, slot: int) -> bytes:
-    """The head that makes them the newest, once it is written. Raises nats.errors.Error."""
+    """Write the parts and return their head. Writing the head makes the snapshot the newest one. Raises
+    nats.errors.Error."""
     content = zlib.compress(snapshot.to_bytes())
     parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
     for number, part in enumerate(parts):
@@ -40,11 +42,12 @@ async def write_parts(bucket: KeyValue, snapshot: RegistrySnapshot, slot: int) -
 
 
 async def read_parts(bucket: KeyValue, head: Head) -> RegistrySnapshot:
-    """Raises nats.errors.Error, KeyNotFoundError, DifferingPartsError, and ValidationError for garbage."""
+    """Read the snapshot that the head names. Raises nats.errors.Error, KeyNotFoundError, DifferingPartsError,
+    and ValidationError for invalid bytes."""
     parts = [(await bucket.get(_key(head.slot, number))).value or b"" for number in range(head.parts)]
     content = b"".join(parts)
     if sha256(content).hexdigest() != head.sha256:
-        raise DifferingPartsError("the parts of the registry are not those that its head names")
+        raise DifferingPartsError("the parts of the registry do not match its head")
     return RegistrySnapshot.model_validate_json(zlib.decompress(content))
 
 

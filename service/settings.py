@@ -1,7 +1,8 @@
-"""The base of every process's settings: read from the environment once, checked, frozen.
+"""Defines the base of every process's settings, which are read once from the environment, checked, and
+frozen.
 
-Field names in capitals are the variables' names. A value never appears in an error: it may be a
-secret. What production refuses is `service.placeholder_values`'s.
+A variable is named like its field, in capitals. Errors never contain a value, because it may be a secret.
+`service.placeholder_values` finds values that production refuses.
 """
 
 import difflib
@@ -22,13 +23,13 @@ from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 
 class EnvironmentSettings(BaseSettings):
-    """How every settings class reads the environment; an empty variable counts as unset.
+    """Reads settings from the environment. An empty variable counts as unset.
 
-    All derive from this one: a class beside it would bring pydantic's defaults back in."""
+    All settings classes must derive from this one; otherwise pydantic's own defaults would apply."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_ignore_empty=True)
     own_prefix: ClassVar[str | None] = None
-    """A variable that begins so and is not known is a slip, and refused."""
+    """Unknown variables with this prefix are refused, because they are probably misspelled."""
 
 
 InternalPort = Annotated[
@@ -36,7 +37,7 @@ InternalPort = Annotated[
     Field(
         ge=0,
         le=65_535,
-        description="port of the internal listener (/metrics, /health), never to be public; 0: any free one",
+        description="port of the internal listener (/metrics, /health); must not be public; 0: any free port",
     ),
 ]
 
@@ -50,25 +51,24 @@ class ServiceSettings(EnvironmentSettings):
     bt_network: str = Field(
         default="finney",
         pattern=r"^[a-z0-9-]{1,32}$",
-        description="Bittensor network: finney, test, or local",
+        description="Bittensor network: finney, test or local",
     )
     net_uid: int = Field(default=46, ge=0, le=65535, description="netuid of the subnet")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="least level that is logged"
+        default="INFO", description="lowest level that is logged"
     )
     zipcast_environment: Literal["production", "development"] = Field(
         default="production",
-        description="production refuses placeholders, published keys and other unsafe values",
+        description="development or production; production refuses placeholders, published keys and other "
+        "unsafe values",
         examples=["development"],
     )
-    ready_file: Path | None = Field(
-        default=None, description="created when the process is ready, removed when it stops"
-    )
+    ready_file: Path | None = Field(default=None, description="file that exists while the process is ready")
     internal_host: str = Field(
-        default="127.0.0.1", description="address of the internal listener, never a public one"
+        default="127.0.0.1", description="address of the internal listener; must not be public"
     )
     internal_port: InternalPort
-    """Each process has a default of its own."""
+    """Each process has its own default."""
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> Self:
@@ -90,8 +90,8 @@ class ServiceSettings(EnvironmentSettings):
 
 class DatabaseSettings(EnvironmentSettings):
     database_url: SecretStr = Field(
-        description="PostgreSQL as the provider prints it, ?sslmode=require and all; the login is member "
-        "of this process's role"
+        description="PostgreSQL URL as the provider shows it, including ?sslmode=require; its login must "
+        "be a member of this process's role"
     )
 
     @field_validator("database_url")
@@ -103,12 +103,12 @@ class DatabaseSettings(EnvironmentSettings):
 
 class ValidatorSettings(EnvironmentSettings):
     validator_min_stake: int = Field(
-        default=1000, ge=0, description="alpha stake a validator must hold, besides its permit"
+        default=1000, ge=0, description="alpha stake that a validator needs, besides a permit"
     )
 
 
 class SignerSettings(EnvironmentSettings):
-    """The signers whose epochs are believed and for whom requests must be signed."""
+    """The signers whose epochs are trusted, and to which requests must be addressed."""
 
     zipcast_signers: str = Field(description="SS58 addresses of the service's signers, comma-separated")
 
@@ -127,7 +127,7 @@ class SignerSettings(EnvironmentSettings):
 class AdminSettings(EnvironmentSettings):
     admin_hotkeys: str = Field(
         default="",
-        description="SS58 addresses that may send admin requests, comma-separated; need not be registered",
+        description="SS58 addresses that may send admin requests, comma-separated, registered or not",
     )
 
     @field_validator("admin_hotkeys")
@@ -150,7 +150,7 @@ class RegistryAgeSettings(EnvironmentSettings):
         default=DEFAULT_REGISTRY_MAX_AGE_HOURS,
         gt=0,
         le=24 * 365,
-        description="age of the registry beyond which nothing is minted; assignments go on",
+        description="if the registry is older, no credentials are issued; epochs continue",
     )
 
     @property
@@ -159,11 +159,17 @@ class RegistryAgeSettings(EnvironmentSettings):
 
 
 class EpochLengthSettings(EnvironmentSettings):
-    """EPOCH_DURATION_SECONDS, for tests and demonstrations, wins over EPOCH_DURATION_HOURS."""
+    """The length of an epoch. EPOCH_DURATION_SECONDS, for tests and demonstrations, overrides
+    EPOCH_DURATION_HOURS."""
 
-    epoch_duration_hours: int = Field(default=4, ge=1, le=24, description="length of an epoch; divides 24")
+    epoch_duration_hours: int = Field(
+        default=4, ge=1, le=24, description="length of an epoch in hours; must divide 24"
+    )
     epoch_duration_seconds: int | None = Field(
-        default=None, ge=2, le=86_400, description="for tests and demonstrations; wins over the hours"
+        default=None,
+        ge=2,
+        le=86_400,
+        description="length of an epoch in seconds, for tests; overrides the hours",
     )
 
     @property
@@ -176,39 +182,41 @@ class LimitSettings(EpochLengthSettings):
 
     redis_url: SecretStr | None = Field(
         default=None,
-        description="Redis or Valkey that counts for all replicas; none: each process counts for itself",
+        description="Redis or Valkey that shares counts between replicas; if empty, each process counts "
+        "alone",
     )
     daily_limit_per_miner: int = Field(
-        default=20, ge=1, description="folder accesses a miner, a day; as many s3.miner-upload beside them"
+        default=20, ge=1, description="folder accesses per miner and day; separately, as many s3.miner-upload"
     )
     daily_limit_per_validator: int = Field(
         default=10_000,
         ge=1,
-        description="s3.validator-read, s3.miner-list and legacy lists of a validator together, a day",
+        description="s3.validator-read, s3.miner-list and legacy lists together, per validator and day",
     )
-    total_daily_limit: int = Field(default=200_000, ge=1, description="credential requests of all, a day")
+    total_daily_limit: int = Field(
+        default=200_000, ge=1, description="credential requests of all hotkeys per day"
+    )
     limit_current_per_minute: int = Field(
         default=10,
         ge=1,
-        description="`current` a hotkey, a minute; as many openings of epochs/stream beside them",
+        description="`current` per hotkey and minute; separately, as many openings of epochs/stream",
     )
-    limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` a validator, an hour")
-    limit_pool_per_hour: int = Field(
-        default=1000, ge=1, description="pages of epochs' pools a validator, an hour"
-    )
+    limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` per validator and hour")
+    limit_pool_per_hour: int = Field(default=1000, ge=1, description="pages of pools per validator and hour")
     limit_status_per_hour: int = Field(
         default=60,
         ge=1,
-        description="status reports a hotkey, an hour; as many epoch.get, and auth.legacy",
+        description="status reports per hotkey and hour; separately, as many epoch.get and as many "
+        "auth.legacy",
     )
-    limit_results_per_hour: int = Field(default=20, ge=1, description="reports a validator, an hour")
+    limit_results_per_hour: int = Field(default=20, ge=1, description="reports per validator and hour")
     limit_consensus_per_hour: int = Field(
-        default=120, ge=1, description="pages of epochs' results a validator, an hour"
+        default=120, ge=1, description="pages of results per validator and hour"
     )
-    limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` an address, a minute")
-    limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses a validator, an hour")
+    limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` per address and minute")
+    limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses per validator and hour")
     limit_address_per_minute: int = Field(
-        default=1000, ge=1, description="requests an address (IPv6: a /64), a minute; over NATS: a hotkey"
+        default=1000, ge=1, description="requests per minute and address (IPv6: /64), over NATS per hotkey"
     )
 
     @field_validator("redis_url")
@@ -229,14 +237,15 @@ class DoorwaySettings(
     LimitSettings,
     RegistryAgeSettings,
 ):
-    """Settings of the processes that let requests in: responder and bridge."""
+    """Settings that responder and bridge share."""
 
 
 Settings = TypeVar("Settings", bound=EnvironmentSettings)
 
 
 def load(settings_class: type[Settings]) -> Settings:
-    """The process's settings, or exit status 2 after one line that names the variable and the rule."""
+    """Return the process's settings. If they are invalid, print one line that names the variable and the
+    rule, and exit with status 2."""
     if (slip := unknown_name(settings_class, os.environ)) is not None:
         _refuse(slip)
     try:
@@ -246,25 +255,25 @@ def load(settings_class: type[Settings]) -> Settings:
 
 
 def unknown_name(settings_class: type[EnvironmentSettings], names: Iterable[str]) -> str | None:
-    """A complaint of the first variable in the process's own prefix that it does not know."""
+    """Return an error about the first unknown variable with the process's prefix, or None."""
     if settings_class.own_prefix is None:
         return None
     known = [field.upper() for field in settings_class.model_fields]
     for name in sorted(name.upper() for name in names):
         if name.startswith(settings_class.own_prefix) and name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            return f"{name}: is not a setting" + (f"; is {close[0]} meant?" if close else "")
+            return f"{name}: is not a setting" + (f"; did you mean {close[0]}?" if close else "")
     return None
 
 
 def first_rule(error: ValidationError) -> str:
-    """The first broken rule in one line, without the value."""
+    """Return the first broken rule in one line, without the value."""
     first = error.errors(include_input=False, include_url=False)[0]
     rule = first["msg"].removeprefix("Value error, ")
     name = "_".join(str(part) for part in first["loc"][:1]).upper()
     if first["type"] == "missing":
         rule = "must be set"
-    return f"{name}: {rule}" if name else rule  # a rule over several fields names them itself
+    return f"{name}: {rule}" if name else rule  # rules about several fields name them in their text
 
 
 def _refuse(line: str) -> NoReturn:

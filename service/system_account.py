@@ -1,7 +1,7 @@
-"""Listing and kicking connections by way of nats-server's system account.
+"""Lists and closes connections with nats-server's system account.
 
-Owns the questions and the shape of their answers, over pages and over the servers of a cluster. Decides
-nothing. Nobody says how many servers there are, so the first page waits for whoever answers in time.
+It reads all pages, and all servers of a cluster. The number of servers is unknown, so it waits for the first
+page a fixed time and uses the servers that have replied.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from zipcast.protocol.subjects import LIST_CONNECTIONS, kick
 
 ACCOUNT = "APP"
 PAGE = 1000
-# A page begins a little before the end of the previous one: connections that end meanwhile move the others
-# up.
+# Pages overlap a little, because connections that end in the meantime shift the others.
 OVERLAP = 50
 PATIENCE_SECONDS = 1.0
 
 
 class ListingError(Exception):
-    """No server answered, or not every page came in time; an incomplete listing is not gone by."""
+    """No server replied, or a page did not arrive in time. An incomplete list must not be used."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientConnection:
-    """`server_id` and `client_id` name it as long as that server runs; `user` is the name it was granted."""
+    """One connection. `server_id` and `client_id` identify it while the server runs. `user` is the name that
+    the callout gave it."""
 
     server_id: str
     client_id: int
@@ -67,7 +67,7 @@ class _PageAnswer(_Answer):
 
 
 async def client_connections(system: Client, page_size: int = PAGE) -> list[ClientConnection]:
-    """Every connection of the account, on every server, oldest first.
+    """Return every connection of the account on every server, oldest first.
 
     Raises ListingError, nats.errors.Error, pydantic.ValidationError."""
     overlap = min(OVERLAP, page_size - 1)
@@ -84,7 +84,7 @@ async def client_connections(system: Client, page_size: int = PAGE) -> list[Clie
 
 
 async def active_connections(system: Client, limit: int = PAGE) -> list[ClientConnection]:
-    """The connections of the account that were active last, at most `limit` on each server.
+    """Return the most recently active connections of the account, at most `limit` of each server.
 
     Raises ListingError, nats.errors.Error, pydantic.ValidationError."""
     pages = await _ask(system, 0, limit, None, sort="last")
@@ -92,8 +92,8 @@ async def active_connections(system: Client, limit: int = PAGE) -> list[ClientCo
 
 
 async def kick_connection(system: Client, server_id: str, client_id: int) -> None:
-    """Its client connects again at once, if it is a good one. Not waited for: the next listing shows
-    whether it worked. Raises nats.errors.Error."""
+    """Close a connection, without waiting for the result. A good client then connects again at once. Raises
+    nats.errors.Error."""
     question = json.dumps({"cid": client_id}).encode()
     # nats-server ignores a kick without a reply subject.
     await system.publish(kick(server_id), question, reply=system.new_inbox())
@@ -115,7 +115,7 @@ def _connection(server_id: str, listed: _Listed) -> ClientConnection:
 async def _ask(
     system: Client, offset: int, limit: int, servers: set[str] | None, sort: str = "cid"
 ) -> list[_Page]:
-    """Return one page of each of `servers`; if None, of every server that answers."""
+    """Return one page of each of `servers`, or, if it is None, of every server that replies."""
     wanted = {"auth": True, "acc": ACCOUNT, "sort": sort, "offset": offset, "limit": limit}
     pages: dict[str, _Page] = {}
     complete = asyncio.Event()
@@ -128,14 +128,14 @@ async def _ask(
 
     await _gather(system, json.dumps(wanted).encode(), take, complete)
     if not pages or (servers is not None and not servers <= pages.keys()):
-        raise ListingError(f"{len(pages)} servers answered")
+        raise ListingError(f"only {len(pages)} servers replied in time")
     return list(pages.values())
 
 
 async def _gather(
     system: Client, question: bytes, take: Callable[[Msg], Awaitable[None]], complete: asyncio.Event
 ) -> None:
-    """Hand every answer to `take` until it is complete, or for as long as patience lasts."""
+    """Pass every reply to `take` until `complete` is set, or for PATIENCE_SECONDS."""
     inbox = system.new_inbox()
     answers = await system.subscribe(inbox, cb=take)
     try:

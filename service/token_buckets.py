@@ -1,6 +1,6 @@
-"""Token buckets: how many may pass at once, and how many a second after that. No I/O, no clock.
+"""Implements token buckets, which allow a burst at once and then a constant rate. No I/O, no clock.
 
-Owns the arithmetic alone. What a token stands for, and what happens without one, is the caller's matter.
+The caller decides what a token stands for, and what happens without one.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ MAX_BUCKETS = 20_000
 
 @dataclass(slots=True)
 class Bucket:
-    """`burst` at once, and `per_second` after that. `at` is monotonic time."""
+    """A bucket that allows `burst` at once, and `per_second` after that. `at` is monotonic time."""
 
     burst: float
     per_second: float
@@ -25,14 +25,14 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """`burst` at once, and `per_second` after that."""
+    """A rate that allows `burst` at once, and `per_second` after that."""
 
     burst: float
     per_second: float
 
     @classmethod
     def of_minute(cls, amount: int) -> "Rate":
-        """Return the rate that allows `amount` in no minute to be exceeded: a tenth of it at once."""
+        """Return a rate that never exceeds `amount` within a minute; a tenth of it may come at once."""
         return cls(max(1.0, amount / 10), amount * 0.9 / 60)
 
     def full(self, now: float) -> Bucket:
@@ -41,14 +41,14 @@ class Rate:
 
 @dataclass(slots=True)
 class Buckets:
-    """One bucket a key. Of more than `most` keys, those used last are remembered."""
+    """One bucket per key. If there are more than `most` keys, only the most recently used are kept."""
 
     rate: Rate
     most: int = MAX_BUCKETS
     _buckets: OrderedDict[object, Bucket] = field(default_factory=OrderedDict)
 
     def take(self, key: object, now: float, amount: float = 1) -> bool:
-        """Take that many of the key's tokens, if there are so many."""
+        """Take this many of the key's tokens. Return False if there are not enough."""
         bucket = self.of(key, now)
         if bucket.tokens < amount:
             return False
@@ -56,7 +56,7 @@ class Buckets:
         return True
 
     def of(self, key: object, now: float) -> Bucket:
-        """Return the key's bucket, filled up to `now`."""
+        """Return the key's bucket as of `now`."""
         bucket = self._buckets.get(key)
         if bucket is None:
             bucket = self._buckets[key] = self.rate.full(now)

@@ -1,4 +1,5 @@
-"""PostgreSQL tables and repositories, object-store policies and presigning, zipcode import.
+"""Contains all SQL statements and S3 calls of Zipcast: tables, policies and presigning, and the import of
+zipcodes.
 
-Owns every SQL statement and every S3 call of Zipcast. Knows nothing of NATS or HTTP.
+This package does not use NATS or HTTP.
 """

@@ -1,4 +1,4 @@
-"""The clock, as an argument: everything that reads time or sleeps is handed one of these."""
+"""Defines the clock, which is an argument of all code that reads the time or sleeps."""
 
 import asyncio
 import time
@@ -8,11 +8,11 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> datetime:
-        """Aware UTC wall-clock time."""
+        """Return the wall-clock time as an aware datetime in UTC."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never step."""
+        """Return the seconds of a clock that never goes backwards."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...

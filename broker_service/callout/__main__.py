@@ -1,4 +1,4 @@
-"""The callout process: `python -m broker_service.callout`."""
+"""Runs the callout process: `python -m broker_service.callout`."""
 
 import sys
 
@@ -26,13 +26,13 @@ from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
-# nats-server waits 1.9 s for the callout, which waits for less.
+# nats-server waits 1.9 s for the callout, so the callout must wait less.
 SPEND_SECONDS = 0.5
 FOLLOW_SECONDS = 2
 
 
 async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
-    """Answer every connection question until the process is asked to stop."""
+    """Answer nats-server's connection requests until the process is told to stop."""
     clock = SystemClock()
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
     RegistryMetrics(life.vitals.registry, registry, clock)
@@ -87,7 +87,8 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
 
 
 async def _connect(settings: CalloutSettings, life: Lifecycle) -> tuple[Client, Client, Client]:
-    """Three users: one follows the registry, one lists and kicks, one is asked who may connect."""
+    """Connect as three users: one follows the registry, one lists and closes connections, and one receives
+    nats-server's connection requests."""
     seeds = {
         "callout-follow": settings.callout_follow_nats_seed,
         "callout-sys": settings.callout_sys_nats_seed,

@@ -1,13 +1,13 @@
-"""Limits how many connection attempts of one source address are looked at. No I/O.
+"""Limits how many connection attempts from one source address are processed. No I/O.
 
-Owns two buckets an address: of attempts, wide enough for a farm behind one NAT to come back at once, and of
-false proofs, the only ones that cost cryptography, much tighter. What is beyond either gets no answer: an
-answer costs two signatures, and a client that waits for one asks less often. An IPv6 address counts as its
-/64, since that is what one customer holds.
+Each address has two token buckets. The bucket of attempts is large enough for many miners behind one NAT to
+reconnect at once. The bucket of false proofs is much smaller, because checking a proof costs cryptography.
+Attempts beyond either bucket get no reply: a reply costs two signatures, and a client that waits for one
+tries less often. An IPv6 address counts as its /64, because one customer usually has a whole /64.
 
-All clients behind a proxy that ends TLS share its address, whatever X-Forwarded-For says. There false proofs
-must not close the address: a trusted proxy has a wider bucket of attempts, and false proofs beyond its bucket
-of failures are looked at but not answered.
+All clients behind a proxy that ends TLS share the proxy's address, because nats-server ignores
+X-Forwarded-For. False proofs must not block such an address. Therefore a trusted proxy has a larger bucket of
+attempts, and false proofs beyond its bucket of failures are checked but not answered.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ MOST_ADDRESSES = 20_000
 
 
 class Limit(StrEnum):
-    """The bucket that was empty."""
+    """Names the bucket that was empty."""
 
     ATTEMPTS = "attempts"
     FAILURES = "failures"
@@ -31,8 +31,8 @@ class Limit(StrEnum):
 
 @dataclass(slots=True)
 class AddressLimits:
-    """`now` is monotonic seconds. The addresses seen last are remembered. `proxies` are trusted, and
-    `proxy` is the rate of attempts of each."""
+    """The buckets of the most recent addresses. `proxies` are the trusted proxies, and `proxy` is the rate of
+    attempts for each. `now` is in monotonic seconds."""
 
     attempts: Rate
     failures: Rate
@@ -42,7 +42,7 @@ class AddressLimits:
     _buckets: OrderedDict[str, tuple[Bucket, Bucket]] = field(default_factory=OrderedDict)
 
     def exceeded(self, host: str, now: float) -> Limit | None:
-        """The limit that keeps this attempt from being looked at; None, and it is charged as one attempt."""
+        """Charge an attempt and return None, or return the limit that it exceeds."""
         attempts, failures = self._of(host, now)
         proxied = is_within(host, self.proxies)
         if failures.tokens < 1 and not proxied:
@@ -53,7 +53,7 @@ class AddressLimits:
         return None
 
     def failed(self, host: str, now: float) -> bool:
-        """Charge a false proof from there. Return whether it is worth an answer."""
+        """Charge a false proof to the address. Return whether to reply to it."""
         _, failures = self._of(host, now)
         answered = failures.tokens >= 1
         failures.tokens = max(0.0, failures.tokens - 1)

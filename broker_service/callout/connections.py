@@ -1,8 +1,8 @@
-"""Keeps the connections of hotkeys, and finds those that must be ended. No I/O.
+"""Keeps a table of the hotkeys' connections, and finds those that must be closed. No I/O.
 
-Owns the table that is kept from our own grants, nats-server's word that a connection ended, and its full
-listing every few seconds, which has the last word. A connection carries the role it was granted for in its
-name (`miner.<hotkey>`), which nats-server shows as the connection's user.
+The table comes from this process's grants, nats-server's events of ended connections, and nats-server's
+complete list every few seconds, which replaces the table. A connection's user name contains the role for
+which it was granted (`miner.<hotkey>`).
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from service.registry import RegistryView
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, MINER_VERBS, VALIDATOR_VERBS, Verb
 
-# A grant is not yet listed until its client has read the answer; nats-server gives up after 1.9 s.
+# A granted connection appears in the list only after its client has read the reply, at most 1.9 s later.
 SETTLING = timedelta(seconds=3)
 
 
 class Role(StrEnum):
-    """The rights that a connection was granted. An admin may be registered besides, or not."""
+    """The role for which a connection was granted. An admin may also be registered, or not."""
 
     MINER = "miner"
     VALIDATOR = "validator"
@@ -29,7 +29,7 @@ class Role(StrEnum):
 
     @property
     def verbs(self) -> frozenset[Verb]:
-        """The verbs that it may use."""
+        """Return the verbs that the role may use."""
         verbs: frozenset[Verb] = ADMIN_VERBS if self.startswith("admin") else frozenset()
         if self in {Role.MINER, Role.ADMIN_MINER}:
             return verbs | MINER_VERBS
@@ -37,7 +37,7 @@ class Role(StrEnum):
 
 
 def role_of(hotkey: Hotkey, registry: RegistryView, admins: frozenset[Hotkey]) -> Role | None:
-    """The role that the hotkey has now; None for one that is not registered."""
+    """Return the hotkey's present role; None if it is not registered."""
     neuron = registry.find(hotkey)
     if neuron is None:
         return Role.ADMIN if hotkey in admins else None
@@ -55,7 +55,7 @@ class KickReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The place of a connection: unique as long as its server runs, which has a new id at each start."""
+    """Identifies a connection on a server. A server gets a new id at each start."""
 
     server_id: str
     client_id: int
@@ -76,12 +76,13 @@ class Kick:
 
 
 def connection_user(hotkey: Hotkey, role: Role) -> str:
-    """The name a connection is granted under."""
+    """Return the user name for a connection."""
     return f"{role}.{hotkey}"
 
 
 def parse_connection_user(name: str) -> tuple[Hotkey, Role] | None:
-    """None for a service user, whose name is its nkey."""
+    """Return the hotkey and role of a connection's user name; None for a service user, whose name is its
+    nkey."""
     role, _, hotkey = name.partition(".")
     try:
         return parse_hotkey(hotkey), Role(role)
@@ -91,20 +92,20 @@ def parse_connection_user(name: str) -> tuple[Hotkey, Role] | None:
 
 @dataclass(slots=True)
 class Connections:
-    """At most `per_hotkey` of each hotkey; its oldest make room for a new one."""
+    """The connections of all hotkeys, at most `per_hotkey` of each. The oldest are closed to make room."""
 
     per_hotkey: int
     admins: frozenset[Hotkey] = frozenset()
     _live: dict[Hotkey, dict[Place, Connection]] = field(default_factory=dict)
     _owners: dict[Place, Hotkey] = field(default_factory=dict)
     _ended: set[Place] | None = None
-    """Connections that ended during a listing, which may still show them."""
+    """Connections that ended while a list was being read, which may still contain them."""
 
     def __len__(self) -> int:
         return len(self._owners)
 
     def granted(self, connection: Connection) -> list[Kick]:
-        """Take up a connection that was let in; yields those of its hotkey that must make room."""
+        """Add a granted connection, and return those of the same hotkey that must be closed for it."""
         self._add(connection)
         return self._excess(connection.hotkey)
 
@@ -117,8 +118,8 @@ class Connections:
         self._ended = set()
 
     def listed(self, listing: Iterable[Connection], began_at: datetime) -> None:
-        """Replace the table by a whole listing that was begun at `began_at`; connections granted just before
-        it stay."""
+        """Replace the table by a complete list whose reading began at `began_at`. Keep connections that were
+        granted shortly before."""
         ended, self._ended = self._ended or set(), None
         young = [one for one in self._all() if one.since > began_at - SETTLING]
         self._live, self._owners = {}, {}
@@ -126,8 +127,8 @@ class Connections:
             self._add(connection)
 
     def kicks(self, registry: RegistryView) -> list[Kick]:
-        """Return the connections that have lost their right. They leave the table, and come back with a later
-        listing if they stay."""
+        """Remove the connections that are no longer allowed from the table, and return them. If they are not
+        closed, a later list brings them back."""
         kicks = self._against_registry(registry)
         for kick in kicks:
             self._remove(kick.connection.place)
@@ -136,7 +137,8 @@ class Connections:
         return kicks
 
     def _against_registry(self, registry: RegistryView) -> list[Kick]:
-        """Return nothing if the registry is absent or empty: our fault must not drop everyone."""
+        """Return the connections that the registry no longer allows. If there is no registry or it is empty,
+        return none, because a fault of ours must not disconnect everyone."""
         if registry.snapshot is None or not registry.snapshot.neurons:
             return []
         found = ((one, _objection(one, registry, self.admins)) for one in self._all())
@@ -176,5 +178,5 @@ def _objection(
 
 
 def _age(connection: Connection) -> tuple[datetime, str, int]:
-    """The same order for every replica."""
+    """Return a sort key that orders connections by age, in the same way on every replica."""
     return connection.since, connection.place.server_id, connection.place.client_id

@@ -1,7 +1,7 @@
 """Decides who may connect, and with which rights. No I/O.
 
-Owns both credential forms and the permissions of each role. The signed texts are
-`zipcast.protocol.commitments`'s.
+This module reads both forms of credentials and has the permissions of each role.
+`zipcast.protocol.commitments` has the signed texts.
 """
 
 import base64
@@ -19,14 +19,15 @@ from zipcast.protocol import commitments, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
-# password = {unix time}.{hex signature}, within this many seconds of our clock, once (`spent`).
+# A password is `{unix time}.{hex signature}`. It is valid within this many seconds of the clock, and once
+# (`used_passwords`).
 PASSWORD_WINDOW_SECONDS = 60
 _PASSWORD = re.compile(r"^([1-9][0-9]{0,10})\.([0-9a-f]{128})$")
 
 
 class RefusedError(Exception):
-    """The reason is for our log and nats-server's; the client only learns that it is refused. `kind` is the
-    reason without what differs from case to case."""
+    """A connection is refused. The reason is logged here and by nats-server; the client does not get it.
+    `kind` is the reason without variable parts."""
 
     @property
     def kind(self) -> str:
@@ -34,18 +35,19 @@ class RefusedError(Exception):
 
 
 class KeptOutError(RefusedError):
-    """Refused for a while: the hotkey sent too much."""
+    """The hotkey sent too much and is blocked for some time."""
 
     kind = "kept out"
 
 
 class ProofError(RefusedError):
-    """Refused for a proof that was checked and does not hold: that cost us cryptography."""
+    """The proof is false. Checking it cost cryptography."""
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """`password_at` is the time in the password, if it was one; it remains to be spent."""
+    """A granted connection. `password_at` is the time in the password, if one was used; the caller must mark
+    the password as used."""
 
     hotkey: Hotkey
     role: Role
@@ -58,7 +60,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Decider:
-    """Decides about one connection at a time, by the registry in force."""
+    """Decides about one connection at a time, with the present registry."""
 
     registry: RegistryView
     network: str
@@ -66,10 +68,10 @@ class Decider:
     audiences: tuple[str, ...]
     admins: frozenset[Hotkey] = frozenset()
     seconds_kept_out: Callable[[Hotkey], float] = lambda _: 0.0
-    """Returns for how many seconds the hotkey is still kept out; 0 if it is not."""
+    """Returns for how many seconds the hotkey is still blocked; 0 if it is not."""
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
-        """Raises RefusedError. The registry is asked before any cryptography."""
+        """Decide about a connection. The registry is checked before any cryptography. Raises RefusedError."""
         named = request.token or request.user
         try:
             hotkey = parse_hotkey(named)
@@ -83,14 +85,15 @@ class Decider:
         return Granted(hotkey, role, self._check_password(request, hotkey, now_unix))
 
     def _require_welcome(self, hotkey: Hotkey, now_unix: int) -> None:
-        """Refuse a hotkey that is kept out, before any cryptography. Raises KeptOutError."""
+        """Refuse a blocked hotkey, before any cryptography. Raises KeptOutError."""
         seconds = self.seconds_kept_out(hotkey)
         if seconds > 0:
             until = datetime.fromtimestamp(now_unix + ceil(seconds), UTC)
-            raise KeptOutError(f"kept out until {until:%Y-%m-%dT%H:%M:%SZ}: it sent too much")
+            raise KeptOutError(f"blocked until {until:%Y-%m-%dT%H:%M:%SZ} because it sent too much")
 
     def _role(self, hotkey: Hotkey) -> Role:
-        """Return the hotkey's role. Raises ServiceError for a stranger. An admin need not be registered."""
+        """Return the hotkey's role. An admin need not be registered. Raises ServiceError for an unknown
+        hotkey."""
         role = role_of(hotkey, self.registry, self.admins)
         if role is None:
             self.registry.require_registered(hotkey)
@@ -109,7 +112,7 @@ class Decider:
         raise ProofError("bad signature")
 
     def _check_password(self, request: ConnectRequest, hotkey: Hotkey, now_unix: int) -> int:
-        """The time in it."""
+        """Check a password and return its time."""
         match = _PASSWORD.fullmatch(request.password)
         if match is None:
             raise RefusedError("malformed password")
@@ -129,7 +132,8 @@ class Decider:
 
 
 def permissions(hotkey: Hotkey, role: Role) -> Permissions:
-    """The epoch subject, the hotkey's own request subjects for its role, its own inbox."""
+    """Return the permissions of a role: the epoch subject, the hotkey's own request subjects, and its own
+    inbox."""
     publish = {subjects.request(hotkey, verb) for verb in role.verbs}
     return Permissions(
         publish=tuple(sorted(publish)),
@@ -138,7 +142,7 @@ def permissions(hotkey: Hotkey, role: Role) -> Permissions:
 
 
 def decode_signature(text: str) -> bytes:
-    """64 bytes from base64 or base64url, padded or not. Raises RefusedError."""
+    """Read 64 bytes in base64 or base64url, padded or not. Raises RefusedError."""
     plain = text.rstrip("=").translate(str.maketrans("-_", "+/"))
     try:
         signature = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)

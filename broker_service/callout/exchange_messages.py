@@ -1,7 +1,7 @@
-"""The auth-callout exchange with nats-server: opening its request, sealing our answer.
+"""Decrypts and verifies nats-server's requests to the auth callout, and signs and encrypts the replies.
 
-Owns the JWTs' shape (NATS ADR-26 and jwt/v2: `authorization_request`, `authorization_response`,
-`user`). Decides nothing. No `exp` is set: nats-py stays closed for ever after an expiry.
+The JWTs have the form of NATS ADR-26 and jwt/v2 (`authorization_request`, `authorization_response`, `user`).
+No `exp` is set, because after an expiry nats-py would never reconnect.
 """
 
 import base64
@@ -21,12 +21,12 @@ _HEADER = json.dumps({"typ": "JWT", "alg": _ALGORITHM}, separators=(",", ":")).e
 
 
 class ExchangeError(ValueError):
-    """The request is not one that our nats-server made; it gets no answer."""
+    """The request was not made by a nats-server of this deployment. It gets no reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """The unverified proof that a client offered, as our nats-server passes it on."""
+    """A client's unverified proof, in a verified request of nats-server."""
 
     server_id: str
     user_nkey: str
@@ -42,8 +42,7 @@ class ConnectRequest:
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedQuestion:
-    """The content of a box: `client_host` is the client that an honest server asks about. Nothing of it is
-    verified."""
+    """A decrypted request of which nothing is verified yet. `client_host` is the address of the client."""
 
     client_host: str
     client_id: int
@@ -54,7 +53,7 @@ class UnverifiedQuestion:
     _server_xkey: str
 
     def verify(self) -> ConnectRequest:
-        """Checks the server's signature. Raises ExchangeError."""
+        """Verify the server's signature. Raises ExchangeError."""
         try:
             verify(Kind.SERVER, str(self._claims["iss"]), self._signed, _decode(self._signature))
             return _connect_request(self._claims, self._server_xkey)
@@ -64,29 +63,29 @@ class UnverifiedQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Subjects a connection may publish and subscribe."""
+    """The subjects to which a connection may publish and subscribe."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
 
 
 class Exchange:
-    """Opens requests and seals answers with the callout's keys."""
+    """Decrypts requests and encrypts replies with the callout's keys."""
 
     def __init__(self, issuer_seed: str, xkey_seed: str) -> None:
         self._issuer = SigningNkey(issuer_seed, Kind.ACCOUNT)
         self._box = CurveNkey(xkey_seed)
 
     def unseal(self, data: bytes, server_xkey: str) -> UnverifiedQuestion:
-        """Open the box and no more: it holds the source address, by which floods are cut. With the shared key
-        remembered, that is a tenth of the cost of a decision. Raises ExchangeError."""
+        """Decrypt the request without verifying it, to get the source address, by which floods are limited.
+        With a cached shared key, this takes a tenth of the time of a decision. Raises ExchangeError."""
         try:
             return _unverified(self._box.open(data, server_xkey), server_xkey)
         except (NkeyError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ExchangeError(type(error).__name__) from error
 
     def grant(self, request: ConnectRequest, name: str, permissions: Permissions, now_unix: int) -> bytes:
-        """The sealed answer that lets the client in as `name`."""
+        """Return the encrypted reply that lets the client connect as `name`."""
         user = {
             "type": "user",
             "version": 2,
@@ -100,7 +99,7 @@ class Exchange:
         return self._answer(request, {"jwt": self._sign(claims, now_unix)}, now_unix)
 
     def refuse(self, request: ConnectRequest, reason: str, now_unix: int) -> bytes:
-        """The sealed answer that keeps the client out; `reason` goes to the server's log."""
+        """Return the encrypted reply that refuses the client. `reason` appears in the server's log."""
         return self._answer(request, {"error": reason}, now_unix)
 
     def _answer(self, request: ConnectRequest, outcome: dict[str, str], now_unix: int) -> bytes:
@@ -122,10 +121,10 @@ def _unverified(token: bytes, server_xkey: str) -> UnverifiedQuestion:
     header, _, payload = signed.partition(b".")
     stated = json.loads(_decode(header))
     if not isinstance(stated, dict) or stated.get("alg") != _ALGORITHM:
-        raise ExchangeError("another algorithm")
+        raise ExchangeError("wrong algorithm")
     claims: dict[str, object] = json.loads(_decode(payload))
     if claims["aud"] != REQUEST_AUDIENCE:
-        raise ExchangeError("another audience")
+        raise ExchangeError("wrong audience")
     client = _table(_table(claims, "nats"), "client_info")
     return UnverifiedQuestion(
         client_host=str(client.get("host") or ""),

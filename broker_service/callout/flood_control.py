@@ -1,6 +1,7 @@
-"""Kicks the connections of hotkeys that flood, once a second, and says for how long they are kept out.
+"""Closes the connections of hotkeys that send too much, once a second, and blocks these hotkeys for some
+time.
 
-Owns the looking and kicking; `flood_watch` decides who floods.
+`flood_detection` decides which hotkeys send too much.
 """
 
 from dataclasses import dataclass
@@ -31,15 +32,15 @@ class FloodControl:
     metrics: CalloutMetrics
 
     async def run(self) -> None:
-        """Look every second, until cancelled."""
+        """Check the traffic every second until cancelled."""
         while True:
             began = self.clock.monotonic()
             await self.look()
             await self.clock.sleep(max(0.0, began + INTERVAL_SECONDS - self.clock.monotonic()))
 
     async def look(self) -> None:
-        """Look once at the connections that were active last. A listing that fails is counted and made again
-        at the next look."""
+        """Check the most recently active connections once. If listing them fails, count that; the next check
+        tries again."""
         try:
             listing = await self.account.active_connections()
         except (NatsError, ListingError) as error:
@@ -57,7 +58,7 @@ class FloodControl:
         )
 
     def ended(self, ended: Ended) -> None:
-        """Subscriber of connections that ended."""
+        """Handle the end of a connection."""
         if ended.traffic is None:
             return
         age = self.clock.now() - (ended.since or self.clock.now())

@@ -1,8 +1,8 @@
-"""Finds hotkeys that send too much, whatever they send, and keeps them out for a while. No I/O.
+"""Finds hotkeys that send too much, and blocks them for some time. No I/O.
 
-Owns one budget of messages and one of bytes for each hotkey, over all its connections. nats-server counts
-what a connection sent, also what it refused to pass on. Each callout replica watches all servers for itself,
-so that replicas agree without a store that they share.
+Each hotkey has a budget of messages and one of bytes, over all its connections. nats-server counts everything
+that a connection sent, including messages that it rejected. Each replica of the callout watches all servers,
+so the replicas agree without shared storage.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ ENDED_REMEMBERED_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Messages and bytes that one connection has sent since it began."""
+    """The messages and bytes that a connection has sent since its start."""
 
     place: Place
     hotkey: Hotkey
@@ -28,7 +28,7 @@ class Traffic:
 
 @dataclass(slots=True)
 class FloodWatch:
-    """`now` is monotonic seconds. What a connection had sent before `began_at` is not counted."""
+    """The budgets of all hotkeys. `now` is in monotonic seconds. Traffic before `began_at` is not counted."""
 
     messages: Rate
     bytes: Rate
@@ -38,17 +38,18 @@ class FloodWatch:
     _bytes: Buckets = field(init=False)
     _seen: dict[Place, Traffic] = field(default_factory=dict)
     _ended: dict[Place, float] = field(default_factory=dict)
-    """The time until which a listing may still show a connection that has ended."""
+    """For each ended connection, the time until which a list may still contain it."""
     _kept_out_until: dict[Hotkey, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._messages, self._bytes = Buckets(self.messages), Buckets(self.bytes)
 
     def listed(self, listing: Iterable[tuple[Traffic, datetime]], now: float, at: datetime) -> list[Hotkey]:
-        """Count what connections have sent by now; each comes with the time it began. `at` is the time of
-        `now`. Return the hotkeys that are kept out from now on.
+        """Count what the connections have sent so far, and return the hotkeys that become blocked. Each
+        connection comes with its start time. `at` is the wall-clock time of `now`.
 
-        A listing takes a second: a connection that ended meanwhile was counted by `ended` and is left out."""
+        Reading a list takes a second. A connection that ended in the meantime was counted by `ended` and is
+        skipped."""
         self._ended = {place: until for place, until in self._ended.items() if until > now}
         return [
             traffic.hotkey
@@ -58,8 +59,8 @@ class FloodWatch:
         ]
 
     def ended(self, traffic: Traffic, now: float, age_seconds: float) -> bool:
-        """Count what a connection had sent when it ended, `age_seconds` after it began. Return whether its
-        hotkey is kept out from now on. One that was never listed counts too, so that reconnecting hides
+        """Count what a connection had sent when it ended, `age_seconds` after its start. Return whether its
+        hotkey becomes blocked. Connections that were never listed count too, so reconnecting often hides
         nothing."""
         exceeded = self._count(traffic, now, age_seconds, unknown_before=False)
         self._seen.pop(traffic.place, None)
@@ -67,7 +68,7 @@ class FloodWatch:
         return exceeded
 
     def seconds_kept_out(self, hotkey: Hotkey, now: float) -> float:
-        """Return how long the hotkey stays kept out; 0 if it is not."""
+        """Return for how many seconds the hotkey is still blocked; 0 if it is not."""
         until = self._kept_out_until.get(hotkey)
         if until is None:
             return 0.0
@@ -84,7 +85,7 @@ class FloodWatch:
         elif unknown_before:
             return False
         else:
-            # Not listed before: traffic that is allowed in its time is no flood, however much it has become.
+            # On the first sight of a connection, allow as much traffic as was allowed since its start.
             messages = max(0, traffic.messages - int(self.messages.per_second * age_seconds))
             size = max(0, traffic.bytes - int(self.bytes.per_second * age_seconds))
         within = self._messages.take(traffic.hotkey, now, messages) and self._bytes.take(

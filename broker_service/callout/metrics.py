@@ -1,5 +1,5 @@
-"""Metrics of the connections that the callout decides about. A reason of a refusal is one of
-`decision`'s, of a kick one of `connections`', of a question that gets no answer one of `addresses`'."""
+"""Defines the metrics of the callout. Reasons of refusals are defined in `decision`, reasons of closed
+connections in `connections`, and reasons of unanswered requests in `addresses`."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,49 +9,57 @@ from broker_service.callout.connections import Connections, KickReason
 
 class CalloutMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.granted = Counter("zipcast_connections_granted", "Connections let in.", registry=registry)
+        self.granted = Counter(
+            "zipcast_connections_granted", "Connections that were granted.", registry=registry
+        )
         self._refused = Counter(
-            "zipcast_connections_refused", "Connections kept out, by reason.", ["reason"], registry=registry
+            "zipcast_connections_refused",
+            "Connections that were refused, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.stale = Counter(
             "zipcast_callout_requests_stale",
-            "Questions dropped unanswered: waited for too long, or pushed out by newer ones.",
+            "Connection requests dropped because they waited too long or newer ones took their place.",
             registry=registry,
         )
         self._limited = Counter(
             "zipcast_callout_requests_limited",
-            "Questions left unanswered: too many from their address or hotkey, or too many false proofs.",
+            "Connection requests without a reply because of a limit of their address or hotkey.",
             ["reason"],
             registry=registry,
         )
         self._kicked = Counter(
-            "zipcast_connections_kicked", "Connections ended by us, by reason.", ["reason"], registry=registry
+            "zipcast_connections_kicked",
+            "Connections that the callout closed, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.kept_out = Counter(
             "zipcast_hotkeys_kept_out",
-            "Times a hotkey sent so much that it is kept out for a while.",
+            "Number of times that a hotkey was blocked because it sent too much.",
             registry=registry,
         )
         self.listings_failed = Counter(
             "zipcast_connection_listings_failed",
-            "Times nats-server did not list its connections in full, so that nobody was kicked.",
+            "Failed attempts to list all connections, after which none were closed.",
             registry=registry,
         )
         self.malformed = Counter(
             "zipcast_callout_requests_malformed",
-            "Questions that no nats-server of ours can have asked.",
+            "Connection requests that no nats-server of this deployment can have sent.",
             registry=registry,
         )
         self.duration = Histogram(
             "zipcast_callout_duration_seconds",
-            "Seconds from a question's arrival to its answer.",
+            "Seconds from the arrival of a connection request to its reply.",
             registry=registry,
         )
 
     def measure(self, registry: CollectorRegistry, connections: Connections) -> None:
-        """Show how many connections there are."""
+        """Add a gauge of the number of connections."""
         live = Gauge(
-            "zipcast_hotkey_connections", "Connections of hotkeys, on all servers.", registry=registry
+            "zipcast_hotkey_connections", "Number of hotkeys' connections on all servers.", registry=registry
         )
         live.set_function(lambda: len(connections))
 

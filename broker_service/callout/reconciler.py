@@ -1,7 +1,7 @@
-"""Keeping who is connected in line with who may be: every 5 s, and as soon as there is a new snapshot.
+"""Closes connections that are no longer allowed: every 5 s, and as soon as there is a new registry snapshot.
 
-Each replica does it on its own, so that a connection granted by an old snapshot, here or elsewhere, is
-found by the next listing. What is done twice does no harm: a connection ends once.
+Each replica does this for all connections, so a connection that any replica granted by an old snapshot is
+found with the next list. It is harmless if two replicas close the same connection.
 """
 
 from collections.abc import Iterable
@@ -46,8 +46,8 @@ class Reconciler:
                 await self._clock.sleep(LOOK_SECONDS)
 
     async def reconcile(self) -> None:
-        """Go through the connections once. A failure is logged once, and the next try is in 5 s; until then
-        no connection is ended."""
+        """Check all connections once. If it fails, log that once and close no connection; the next try is in
+        5 s."""
         began_at = self._clock.now()
         self._connections.begin_listing()
         try:
@@ -62,7 +62,7 @@ class Reconciler:
             await self.kick(self._connections.kicks(self._registry))
 
     async def kick(self, kicks: Iterable[Kick]) -> None:
-        """A connection that cannot be kicked now is on the next listing again."""
+        """Close connections. One that cannot be closed now is in the next list again."""
         for kick in kicks:
             try:
                 await self._account.kick(kick.connection.place)

@@ -1,6 +1,6 @@
-"""Refused connections in the log, sampled: a flood must not fill the disk. Metrics count them all.
+"""Logs a sample of refused connections, because a flood must not fill the disk. Metrics count all of them.
 
-Owns what a line says: the reason, the source address, and the hotkey that was named if it is one.
+A line has the reason, the source address, and the claimed hotkey if it is well-formed.
 """
 
 from access.refusal_log import Sampler, well_formed
@@ -17,7 +17,7 @@ class RefusalLog:
         self._sampler = Sampler()
 
     def note(self, reason: str, host: str, named: str = "") -> None:
-        """Write a line, or count it towards the next one of its reason (`suppressed`)."""
+        """Log a refusal, or count it in `suppressed` of the next line with the same reason."""
         refusal = Refusal(self._clock.now(), "callout", "connect", reason, well_formed(named), host, "")
         sampled = self._sampler.sample(refusal, self._clock.monotonic())
         if sampled is not None:

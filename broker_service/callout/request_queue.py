@@ -1,8 +1,8 @@
-"""Answering nats-server's questions, newest first.
+"""Answers nats-server's connection requests, newest first.
 
-Owns the order of what is done with a question: unsealed, its address limited, set back if it is old,
-verified, decided, a password spent, answered. Under a flood the honest client that just came is served,
-not a queue of connections that have given up.
+A request is decrypted, its address is limited, it is put back if it is old, then it is verified and decided,
+its password is marked as used, and the reply is sent. In a flood, this order serves clients that have just
+arrived rather than connections that have already given up.
 """
 
 import asyncio
@@ -32,12 +32,13 @@ from zipcast.clock import Clock
 
 log = logs.logger()
 
-# nats-server gives up on an answer after 1.9 s (nats.conf), so an older question has no asker.
+# nats-server waits 1.9 s for a reply (nats.conf), so older requests need none.
 STALE_SECONDS = 1.7
-# The same by the server's clock, which counts whole seconds and may differ from ours.
+# The same limit by the server's clock, which has whole seconds and may differ from the local clock.
 OLD_SECONDS = 3.0
 MOST_WAITING = 2048
-# Passwords on their way to the bucket of spent ones, which takes some milliseconds.
+# The number of used passwords that may be written to the bucket at the same time; each takes some
+# milliseconds.
 MOST_SPENDING = 64
 
 
@@ -46,18 +47,18 @@ class Question:
     arrived: float
     message: Msg
     opened: UnverifiedQuestion | None = None
-    """Already unsealed and set back, behind what is younger."""
+    """The decrypted request, if it was put back behind newer ones."""
 
 
 @dataclass(slots=True)
 class Waiting:
-    """Questions, of which the newest is served first and the oldest is dropped for want of room."""
+    """Waiting requests. The newest is served first; if there is no room, the oldest is dropped."""
 
     _questions: deque[Question] = field(default_factory=deque)
     _arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
     def put(self, question: Question) -> bool:
-        """False if another had to go for it."""
+        """Add a request. Return False if another one was dropped for it."""
         full = len(self._questions) >= MOST_WAITING
         if full:
             self._questions.popleft()
@@ -77,7 +78,7 @@ class Waiting:
 
 @dataclass(slots=True)
 class Callout:
-    """`take` is the subscriber of the callout subject; `run` answers."""
+    """Receives requests with `take`, which subscribes to the callout subject, and answers them in `run`."""
 
     connection: Client
     exchange: Exchange
@@ -90,13 +91,13 @@ class Callout:
     metrics: CalloutMetrics
     refusals: RefusalLog
     proven: Buckets
-    """Grants of each hotkey: a proof that holds costs most of all."""
+    """Limits the granted connections of each hotkey, because a valid proof costs the most time."""
     _kept_out_answers: Buckets = field(default_factory=lambda: Buckets(Rate(1, 1)))
     _waiting: Waiting = field(default_factory=Waiting)
     _spending: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def take(self, message: Msg) -> None:
-        """Queue the question; it is decided later, so that nothing waits behind cryptography."""
+        """Queue the request. It is decided later, so that receiving does not wait for cryptography."""
         if not self._waiting.put(Question(self.clock.monotonic(), message)):
             self.metrics.stale.inc()
 
@@ -107,7 +108,7 @@ class Callout:
                 self.metrics.stale.inc()
                 continue
             await self._consider(question)
-            await asyncio.sleep(0)  # let newer questions in
+            await asyncio.sleep(0)  # receive newer requests
 
     async def close(self) -> None:
         for task in self._spending:
@@ -124,7 +125,8 @@ class Callout:
             log.error("callout_request_malformed", reason=str(error))
 
     def _look_at(self, question: Question) -> UnverifiedQuestion | None:
-        """The question if it is to be decided now. Raises ExchangeError."""
+        """Decrypt the request and return it if it must be decided now, otherwise None. Raises
+        ExchangeError."""
         headers = question.message.headers or {}
         opened = self.exchange.unseal(question.message.data, headers.get("Nats-Server-Xkey", ""))
         limit = self.limits.exceeded(opened.client_host, self.clock.monotonic())
@@ -132,7 +134,7 @@ class Callout:
             self.metrics.limited(limit)
             self.refusals.note(f"limit of {limit}", opened.client_host)
             return None
-        # Not dropped: if the clocks differ, every question looks old, and all must be answered.
+        # Do not drop it: if the clocks differ, every request looks old, and all must be answered.
         if self.clock.now().timestamp() - opened.issued_at > OLD_SECONDS:
             self._waiting.set_back(Question(question.arrived, question.message, opened))
             return None
@@ -159,7 +161,7 @@ class Callout:
         task.add_done_callback(self._spending.discard)
 
     async def _spend(self, question: Question, request: ConnectRequest, granted: Granted, at: int) -> None:
-        """Beside the others, who do not wait for it."""
+        """Mark the password as used, then answer, as a separate task, so that other requests do not wait."""
         try:
             await self.spent.spend(granted.hotkey, at)
         except RefusedError as error:
@@ -185,7 +187,8 @@ class Callout:
             await self._answer_refusal(question, request, error)
 
     def _is_answered(self, error: RefusedError, host: str, named: str) -> bool:
-        """Return whether to spend two signatures on an answer. Without one the client waits longer."""
+        """Return whether to send a refusal, which costs two signatures. Without one, the client waits for a
+        timeout."""
         now = self.clock.monotonic()
         if isinstance(error, ProofError):
             return self.limits.failed(host, now)
@@ -197,7 +200,7 @@ class Callout:
     async def _answer(self, question: Question, answer: bytes) -> None:
         try:
             await self.connection.publish(question.message.reply, answer)
-        except NatsError as error:  # too late to be of use: the client asks again by connecting again
+        except NatsError as error:  # the client has given up by now and will reconnect
             log.warning("callout_answer_lost", error=type(error).__name__)
             return
         self.metrics.duration.observe(self.clock.monotonic() - question.arrived)

@@ -1,4 +1,4 @@
-"""Settings of the callout process."""
+"""Defines the settings of the callout process."""
 
 from typing import ClassVar
 
@@ -15,54 +15,59 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
     callout_nats_seed: SecretStr = Field(description="nkey seed of the NATS user CALLOUT (account AUTH)")
     callout_follow_nats_seed: SecretStr = Field(description="nkey seed of the user CALLOUT_FOLLOW")
     callout_sys_nats_seed: SecretStr = Field(
-        description="nkey seed of the user CALLOUT_SYS (account SYS), which lists and kicks connections"
+        description="nkey seed of the user CALLOUT_SYS (account SYS), which lists and closes connections"
     )
-    callout_issuer_seed: SecretStr = Field(description="account seed that signs its answers")
-    callout_xkey_seed: SecretStr = Field(description="curve seed that opens what nats-server seals")
+    callout_issuer_seed: SecretStr = Field(description="account seed that signs the callout's replies")
+    callout_xkey_seed: SecretStr = Field(description="curve seed that decrypts nats-server's requests")
     callout_audiences: str = Field(
-        description="names under which clients verify this NATS, comma-separated; `loopback` for 127.0.0.1",
+        description="host names of this NATS that clients verify, comma-separated; `loopback` for 127.0.0.1",
         pattern=r"^[A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*$",
         examples=["loopback"],
     )
     callout_connections_per_hotkey: int = Field(
-        default=10, ge=1, le=1000, description="connections a hotkey; one more, and its oldest is kicked"
+        default=10,
+        ge=1,
+        le=1000,
+        description="connections per hotkey; if there are more, the oldest is closed",
     )
     callout_address_per_second: float = Field(
-        default=20, gt=0, description="connection attempts an address (IPv6: a /64) that are looked at"
+        default=20, gt=0, description="connection attempts processed per second and address (IPv6: /64)"
     )
     callout_address_burst: int = Field(
-        default=200, ge=1, description="of those, how many at once: a farm behind one address comes back"
+        default=200, ge=1, description="attempts at once, for many miners that reconnect from one address"
     )
     callout_failures_per_second: float = Field(
-        default=2, gt=0, description="false proofs an address; beyond, nothing from there is looked at"
+        default=2, gt=0, description="false proofs per second and address; beyond, its attempts are ignored"
     )
-    callout_failure_burst: int = Field(default=20, ge=1, description="of those, how many at once")
+    callout_failure_burst: int = Field(default=20, ge=1, description="false proofs at once")
 
     callout_trusted_proxies: str = Field(
         default="",
         description="addresses or networks of proxies that end TLS for WebSocket clients, comma-separated",
     )
     callout_proxy_per_second: float = Field(
-        default=200, gt=0, description="connection attempts a trusted proxy that are looked at"
+        default=200, gt=0, description="connection attempts processed per second and trusted proxy"
     )
     callout_proxy_burst: int = Field(
-        default=2000, ge=1, description="of those, how many at once: all its clients come back"
+        default=2000, ge=1, description="attempts at once, for all clients of a proxy that reconnect"
     )
     callout_hotkey_per_second: float = Field(
-        default=5, gt=0, description="connections a hotkey that are let in, wherever they come from"
+        default=5, gt=0, description="connections granted per second and hotkey, from all addresses"
     )
-    callout_hotkey_burst: int = Field(default=50, ge=1, description="of those, how many at once")
+    callout_hotkey_burst: int = Field(default=50, ge=1, description="connections granted at once per hotkey")
     callout_flood_messages_per_second: float = Field(
-        default=50, gt=0, description="messages a hotkey may send, on all its connections together"
+        default=50, gt=0, description="messages per second that a hotkey may send on all its connections"
     )
     callout_flood_bytes_per_second: float = Field(
-        default=250_000, gt=0, description="bytes a hotkey may send, on all its connections together"
+        default=250_000, gt=0, description="bytes per second that a hotkey may send on all its connections"
     )
     callout_flood_burst_seconds: float = Field(
-        default=20, ge=1, description="of both, so many seconds' worth at once; beyond, it is kicked"
+        default=20,
+        ge=1,
+        description="seconds of both rates that may come at once; beyond, the hotkey is blocked",
     )
     callout_kept_out_seconds: float = Field(
-        default=300, gt=0, description="how long a hotkey that was kicked for it cannot connect"
+        default=300, gt=0, description="how long such a hotkey cannot connect"
     )
 
     @field_validator("callout_trusted_proxies")

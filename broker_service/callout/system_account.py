@@ -1,6 +1,7 @@
-"""The callout's use of nats-server's system account: which connections there are, and which ended.
+"""Lists hotkeys' connections with nats-server's system account, and reports those that ended.
 
-Owns the step from nats-server's names to hotkeys and roles. The questions are `service.system_account`'s.
+This module translates nats-server's user names to hotkeys and roles. `service.system_account` sends the
+requests.
 """
 
 from collections.abc import Callable, Iterable
@@ -49,13 +50,13 @@ class _Disconnection(_Told):
     server: _Server
     client: _Client
     sent: _Sent = _Sent()
-    """The client sent this: nats-server's `AccountDisconnect` counts from the client's side."""
+    """What the client sent; nats-server's `AccountDisconnect` counts from the client's side."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A connection that ended. `traffic` is what it had sent; None for a service user's. `since`: when it
-    began."""
+    """A connection that ended. `traffic` is what it had sent, or None for a service user. `since` is its
+    start."""
 
     place: Place
     traffic: Traffic | None
@@ -69,7 +70,7 @@ class Active:
 
 
 class SystemAccount:
-    """`connection` is the service user's of the account SYS."""
+    """The system account. `connection` is that of the service user in the account SYS."""
 
     def __init__(self, connection: Client, page: int = PAGE) -> None:
         self._connection = connection
@@ -89,17 +90,17 @@ class SystemAccount:
         await self._connection.subscribe(DISCONNECTIONS, cb=hear)
 
     async def hotkey_connections(self) -> list[Connection]:
-        """Every connection of a hotkey, on every server. A service user has another kind of name, and is
-        left alone. Raises ListingError, nats.errors.Error."""
+        """Return the connections of all hotkeys on every server, without those of service users. Raises
+        ListingError and nats.errors.Error."""
         return [one.connection for one in _of_hotkeys(await client_connections(self._connection, self._page))]
 
     async def active_connections(self) -> list[Active]:
-        """Connections of hotkeys that were active last, with what they have sent. Raises ListingError,
+        """Return the most recently active connections of hotkeys, with their traffic. Raises ListingError and
         nats.errors.Error."""
         return _of_hotkeys(await active_connections(self._connection, self._page))
 
     async def kick(self, place: Place) -> None:
-        """Raises nats.errors.Error."""
+        """Close a connection. Raises nats.errors.Error."""
         await kick_connection(self._connection, place.server_id, place.client_id)
 
 

@@ -1,9 +1,9 @@
-"""Passwords that were used: each once, at whichever replica.
+"""Makes sure that each password is used only once, on all replicas together.
 
-Owns the bucket in NATS KV that all replicas share. An entry is created by compare-and-set, so that of two
-replicas shown the same password one is told that it is late. sr25519 signatures are randomised, so what is
-spent is (hotkey, time), not the signature. Out of the bucket's reach nobody gets in by password; signed
-nonces need no memory and go on.
+Used passwords are stored in a bucket of NATS KV that all replicas share. An entry is created by
+compare-and-set, so if two replicas get the same password, one of them fails. The key of an entry is (hotkey,
+time) and not the signature, because sr25519 signatures are random. While the bucket is unavailable, no one
+can connect by password. Clients that sign the nonce are not affected.
 """
 
 from nats.errors import Error as NatsError
@@ -18,25 +18,26 @@ from zipcast.protocol.subjects import SPENT_BUCKET, spent_password
 
 log = logs.logger()
 
-# A password is good for two windows from its earliest moment to its last; the third is for clocks that
-# differ.
+# A password is valid for two windows, from its earliest to its latest moment. The third is for different
+# clocks.
 KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
 _MOST_BYTES = 16 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
 
 
 class SpentPasswords:
-    """`jetstream` waits for less time than nats-server waits for the callout."""
+    """The used passwords. `jetstream` must have a shorter timeout than nats-server's for the callout."""
 
     def __init__(self, jetstream: JetStreamContext) -> None:
         self._jetstream = jetstream
 
     async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Spend the password. Raises RefusedError unless this is the first time."""
+        """Mark the password as used. Raises RefusedError if it was used before, or if that cannot be
+        checked."""
         try:
             try:
                 await self._create(hotkey, at_unix)
-            except NoStreamResponseError:  # never made, or lost together with NATS's state
+            except NoStreamResponseError:  # the bucket was never made, or was lost with NATS's state
                 await self._make_bucket()
                 await self._create(hotkey, at_unix)
         except APIError as error:
@@ -51,7 +52,8 @@ class SpentPasswords:
         await self._jetstream.publish(spent_password(hotkey, at_unix), headers=first)
 
     async def _make_bucket(self) -> None:
-        """Full, it refuses new entries rather than forget spent ones."""
+        """Create the bucket. When it is full, it refuses new entries, so that used passwords are not
+        forgotten."""
         await self._jetstream.add_stream(
             StreamConfig(
                 name=f"KV_{SPENT_BUCKET}",

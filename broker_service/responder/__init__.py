@@ -1,1 +1,1 @@
-"""The responder: answers requests, and is the only holder of S3 keys."""
+"""The responder answers requests. It is the only service with S3 keys."""

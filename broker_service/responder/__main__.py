@@ -1,7 +1,7 @@
-"""The responder process: `python -m broker_service.responder`.
+"""Runs the responder process: `python -m broker_service.responder`.
 
-Two connections on purpose: the one that answers may publish to inboxes and nothing else; the other
-follows the registry and the epochs and receives no requests.
+It has two connections to NATS. The one that answers requests may publish only to inboxes. The other follows
+the registry and the epochs and receives no requests.
 """
 
 import sys
@@ -45,13 +45,13 @@ from storage.objects.store import ObjectStore
 log = logs.logger()
 
 USER = "responder"
-# Two replicas stay below the 40 connections that deploy/logins.sql gives the login. Of the second pool,
-# grants and status reports use one each at a time.
+# With these pools, two replicas use fewer than the 40 connections that deploy/logins.sql allows for the
+# login. Of the second pool, grants and status reports each use one connection at a time.
 POOL_SIZE, WRITER_POOL_SIZE = 16, 3
 
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
-    """Answer requests until the process is to stop."""
+    """Answer requests until the process is told to stop."""
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
     doorway = Doorway.of(settings, USER, life, pool_size=POOL_SIZE)
@@ -97,7 +97,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
     await broker.start()
-    # FastStream's subscriptions are only on their way: who asks because we are ready must find them.
+    # Wait until nats-server has FastStream's subscriptions, because clients send requests as soon as we are
+    # ready.
     await broker.connection.flush()
     life.ready()
     await life.wait()
@@ -112,7 +113,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
 
 
 class Broker(NatsBroker):
-    """FastStream's, over a connection of ours, which hostile messages cannot silence."""
+    """FastStream's broker on our own connection, which hostile messages cannot stop."""
 
     link: Link
 

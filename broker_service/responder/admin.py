@@ -1,7 +1,7 @@
-"""Queues admins' commands for the schedulers, and shows what became of them.
+"""Queues admins' commands for the schedulers, and returns their outcomes.
 
-Owns how long a reply waits for the outcome, and which requests are one command. Executes nothing: the
-responder has neither the signer nor the rights.
+A reply waits a short time for the outcome. The responder cannot execute commands itself, because it has
+neither the signer's key nor the rights.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class AdminDesk:
     clock: Clock
 
     async def command(self, verb: Verb, admission: Admission, body: WireModel) -> AdminCommandReply:
-        """Queue it; the reply has the outcome if that comes within three seconds.
+        """Queue the command. The reply has the outcome if it comes within three seconds.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
         command_id, caller = command_id_of(admission), admission.caller
@@ -85,7 +85,8 @@ class AdminDesk:
 
 
 def command_id_of(admission: Admission) -> UUID:
-    """Return the same id for the same signed request: sent again, it does nothing twice."""
+    """Return an id that is the same for the same signed request, so that sending it again has no further
+    effect."""
     proof = admission.proof
     named = f"{admission.caller.hotkey}\n{proof.request_key}\n{proof.body_sha256}"
     return UUID(bytes=hashlib.sha256(named.encode()).digest()[:16], version=4)

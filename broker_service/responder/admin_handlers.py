@@ -1,4 +1,4 @@
-"""The responder's handlers of admin requests, one per verb. The gate has proven that an admin asks."""
+"""Handles admin requests, one handler per verb. The gate has verified that the sender is an admin."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,12 +17,12 @@ from zipcast.protocol.messages.admin import (
 from zipcast.protocol.subjects import RESPONDER_QUEUE, bridge_request, requests
 from zipcast.protocol.verbs import COMMANDS, Verb
 
-# Each may wait some seconds for its outcome.
+# The number of requests handled at once, because each may wait some seconds for its outcome.
 AT_ONCE = 4
 
 
 def register_admin(broker: NatsBroker, desk: AdminDesk) -> None:
-    """Subscribe every admin verb at both doors, as one of the responder's queue group."""
+    """Subscribe to every admin verb, from NATS and from the bridge, in the responder's queue group."""
 
     async def commands_list(body: CommandsListRequest) -> CommandsListReply:
         return await desk.newest()

@@ -1,7 +1,7 @@
 """Lets concurrent requests share one statement and its commit.
 
-Requests that arrive while one statement runs are written by the next one. What the rows are, and what becomes
-of two of the same key, is the statement's matter.
+Requests that arrive while a statement runs are written by the next one. The statement must handle items with
+equal keys.
 """
 
 import asyncio
@@ -30,19 +30,19 @@ class _Waiting(Generic[Item, Result]):
 
 @dataclass(slots=True)
 class Batches(Generic[Item, Result]):
-    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in their order;
-    it raises DRIVER_ERRORS, and may be called twice for the same batch. `run` must be running."""
+    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in the same
+    order. It may raise DRIVER_ERRORS and may be called twice for the same batch. `run` must be running."""
 
     pool: asyncpg.Pool
     write: Callable[[asyncpg.Connection, Sequence[Item]], Awaitable[Sequence[Result]]]
     _queue: "asyncio.Queue[_Waiting[Item, Result]]" = field(default_factory=asyncio.Queue)
 
     async def run(self) -> None:
-        """Write batch after batch until cancelled."""
+        """Write batches until cancelled."""
         while True:
             batch = [await self._queue.get()]
-            # Requests that are nearly here come along: one statement and one flush of replies for all of them
-            # take a fifth less processor time than several.
+            # Wait for requests that are about to arrive. One statement and one flush of replies for all of
+            # them takes a fifth less processor time than several.
             waiting = -1
             while waiting < self._queue.qsize() < MAX_BATCH:
                 waiting = self._queue.qsize()
@@ -52,10 +52,10 @@ class Batches(Generic[Item, Result]):
             await self._answer(batch)
 
     async def put(self, item: Item) -> Result:
-        """Return the result of the item once it is committed. It may be written even if the caller is
-        cancelled or gives up; the other items of its batch go on.
+        """Write the item and return its result once it is committed. The item may be written even if the
+        caller is cancelled or gives up; other items of the batch are not affected.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE) if there is no answer in PATIENCE_SECONDS."""
+        Raises ServiceError(SERVICE_UNAVAILABLE) if the database does not respond within PATIENCE_SECONDS."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(_Waiting(item, answer))
         try:
@@ -70,7 +70,7 @@ class Batches(Generic[Item, Result]):
         except DRIVER_ERRORS as error:
             alone = refuses_row(error) or isinstance(error, asyncpg.LockNotAvailableError)
             if alone and len(batch) > 1:
-                for one in batch:  # one row is refused; the others are written without it
+                for one in batch:  # the database rejects one row; write the others without it
                     await self._answer([one])
                 return
             log.warning("rows_not_written", error=type(error).__name__, rows=len(batch))
@@ -83,7 +83,7 @@ class Batches(Generic[Item, Result]):
                 one.answer.set_result(result)
 
     async def _written(self, items: Sequence[Item]) -> Sequence[Result]:
-        """Write the items, twice if the server has closed the connection."""
+        """Write the items; try again once if the server has closed the connection."""
         try:
             async with self.pool.acquire() as connection:
                 return await self.write(connection, items)

@@ -1,7 +1,7 @@
-"""Looking, once an epoch is revealed, for uploads that were changed after its deadline.
+"""Finds uploads that were changed after an epoch's deadline, once the epoch is revealed.
 
-Such a change counts for nothing, since the manifest names versions; it is a signal for validators to look at.
-Owns what a change is: the newest version of a sealed key is another one than the manifest's.
+Such a change has no effect, because the manifest names versions, but it is a signal for validators. A key of
+the manifest has changed if its newest version is not the one in the manifest.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from zipcast.protocol.hotkeys import is_hotkey, parse_hotkey
 
 log = logs.logger()
 
-# Keys of a manifest that are read at once, and names that are reported of one miner.
+# The number of a manifest's keys that are read at once, and of names that are reported per miner.
 PAGE_ROWS = 1_000
 MOST_TOLD = 3
 LONGEST_NAME = 80
-# The time for one miner, in one attempt.
+# The time limit for one miner in one attempt.
 CHANGES_TIMEOUT_SECONDS = 120.0
 
 
@@ -43,11 +43,11 @@ class ChangeWatch:
     clock: Clock
     bucket: str
     _failures: Counter[str] = field(default_factory=Counter)
-    # One miner at a time: nothing waits for this.
+    # One miner at a time, because this is not urgent.
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run(self) -> None:
-        """Check epoch after epoch until cancelled. A failure leaves nothing half-written."""
+        """Check epochs until cancelled. A failure leaves no partial results."""
 
         def failed(error: Exception) -> None:
             log.warning("changes_unchecked", error=type(error).__name__)
@@ -55,15 +55,15 @@ class ChangeWatch:
         await repeat(self.check_next, self.clock, failed)
 
     async def check_next(self) -> bool:
-        """Look through the oldest epoch that is due, or the next one if that failed more often; False if none
-        is due. A miner whose listing fails while others' succeed is logged and left out.
+        """Check the oldest epoch that is due, or the next one if that failed more often. Return False if none
+        is due. A miner whose listing fails while those of others succeed is logged and left out.
 
         Raises ServiceError(SERVICE_UNAVAILABLE), ObjectStoreUnavailableError."""
         async with record_of(self.database) as connection:
             due = await manifests.unchecked(connection)
         if not due:
             return False
-        # Of equals take the first one: the oldest.
+        # Of epochs with equally many failures, take the first one, which is the oldest.
         epoch_id = min(due, key=self._failures.__getitem__)
         self._failures[epoch_id] += 1
         await self._check(epoch_id, self._failures[epoch_id])
@@ -93,8 +93,8 @@ class ChangeWatch:
                 log.info("changes_checked", epoch_id=epoch_id, miners=len(hotkeys), changed=len(changes))
 
     async def _changes(self, epoch_id: str, hotkey: str) -> dict[str, Any] | None:
-        """Compare only the folders that name the epoch: a file of another path may be replaced in a later
-        epoch."""
+        """Return the changes of one miner. Compare only folders that name the epoch, because files with other
+        paths may be replaced in a later epoch."""
         sealed = await self._sealed(epoch_id, hotkey)
         scopes = policies.miner_epoch_scopes(self.bucket, parse_hotkey(hotkey), epoch_id)
         newest: dict[str, ObjectVersion] = {}
@@ -122,8 +122,8 @@ class ChangeWatch:
 def changed(
     sealed: Iterable[SealedObject], newest: Mapping[str, ObjectVersion], prefix: str, *, complete: bool
 ) -> dict[str, Any] | None:
-    """Return the details of one miner's changes; None if there are none. A key that is gone counts, if the
-    listing is `complete`. The names begin below `prefix`."""
+    """Return the details of one miner's changes, or None if there are none. If the listing is `complete`, a
+    missing key counts as a change. Names are relative to `prefix`."""
     names: list[str] = []
     last_at: datetime | None = None
     for one in sealed:

@@ -1,7 +1,7 @@
-"""The request that is being answered, as the gate has proven it: what handlers ask for beside its body.
+"""Gives handlers the request that is being answered, with its verified sender.
 
-Not by FastStream's `Context` parameters: each of those is resolved in a thread of its own, which took most of
-the processor time of a request.
+FastStream's `Context` parameters are not used for this, because each is resolved in a separate thread, which
+took most of the processor time of a request.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _UNDER_WAY: ContextVar[ProvenRequest] = ContextVar("request under way")
 
 @contextmanager
 def answering(request: ProvenRequest) -> Iterator[None]:
-    """While it is entered, `this_request` in this task is that one."""
+    """Make `this_request` return this request in the present task while the context is entered."""
     token = _UNDER_WAY.set(request)
     try:
         yield
@@ -24,5 +24,5 @@ def answering(request: ProvenRequest) -> Iterator[None]:
 
 
 def this_request() -> ProvenRequest:
-    """Return the request that this task answers. Raises LookupError outside a handler."""
+    """Return the request that this task is answering. Raises LookupError outside a handler."""
     return _UNDER_WAY.get()

@@ -1,4 +1,4 @@
-"""The responder's use of PostgreSQL, but for the rows that requests write together (`batches`)."""
+"""Reads and writes the database for the responder, except for the rows that are written in `batches`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,26 +20,29 @@ OPENING_SECONDS, OPENING_LOOKS = 2.0, 20
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`current`: the newest epochs by their messages, which may be ahead of the record."""
+    """The database. `current` has the newest epochs from NATS, where they may arrive before the database
+    shows them."""
 
     database: AsyncEngine
     current: CurrentEpoch | None = None
 
     async def started(self, epoch_id: str) -> StoredEpoch:
-        """The epoch, if it exists and has started; one that has not started does not exist here.
+        """Return the epoch if it has started. An epoch that has not started is treated as unknown.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", epoch_id)
         stored = await self._started(epoch_id)
         if stored is None and self.current is not None and self.current.has_heard_of(epoch_id):
-            # The message goes out while the record opens the epoch. Who acts on it at once waits a moment.
+            # The epoch is published while its row is being updated, so very fast clients must wait a moment.
             for _ in range(OPENING_LOOKS):
                 await self.current.clock.sleep(OPENING_SECONDS / OPENING_LOOKS)
                 stored = await self._started(epoch_id)
                 if stored is not None:
                     return stored
             raise ServiceError(
-                ErrorCode.SERVICE_UNAVAILABLE, "The epoch is not on record yet.", retry_after_seconds=1
+                ErrorCode.SERVICE_UNAVAILABLE,
+                "The epoch has just started and is not ready yet.",
+                retry_after_seconds=1,
             )
         return require_started(stored)
 
@@ -55,24 +58,26 @@ class Record:
     async def sealed_objects(
         self, epoch_id: str, hotkey: Hotkey | None, after: tuple[str, str] | None, limit: int
     ) -> list[SealedObject]:
-        """One page of the manifest. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return one page of the manifest. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await manifests.sealed_objects(connection, epoch_id, hotkey, after, limit)
 
     async def known_result(self, epoch_id: str, caller: Caller, proof: Proof) -> RecordedResult | None:
-        """The report that this request has made already. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Return the report that this request has already stored, or None. Raises
+        ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await results.known_result(
                 connection, epoch_id, caller.hotkey, proof.request_key, proof.body_sha256
             )
 
     async def result(self, new: NewResult) -> RecordedResult:
-        """The report on record for this request. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Store a report and return the stored one. Raises ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             return await results.store_result(connection, new)
 
     async def legacy_choice(self, caller: Caller, *, accepted: bool, now: datetime) -> None:
-        """Store whether legacy texts count for the caller. Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        """Store whether legacy signatures of the caller are accepted. Raises
+        ServiceError(SERVICE_UNAVAILABLE)."""
         async with record_of(self.database) as connection:
             if accepted:
                 await opt_outs.opt_in(connection, caller.hotkey)

@@ -1,4 +1,4 @@
-"""The responder's handlers: one per verb and door, each a few lines. The gate has proven the caller."""
+"""Handles requests, with one short handler per verb. The gate has verified the sender."""
 
 from faststream.nats import NatsBroker, NatsResponse
 
@@ -47,7 +47,7 @@ from zipcast.protocol.verbs import Verb
 
 
 def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: Reader) -> None:
-    """Subscribe every verb, as one of the responder's queue group."""
+    """Subscribe to the verbs of epochs, uploads and reads, in the responder's queue group."""
 
     @broker.subscriber(requests(Verb.EPOCH_CURRENT), RESPONDER_QUEUE)
     async def epoch_current() -> NatsResponse:
@@ -73,7 +73,7 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
 
 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
-    """Subscribe the live lists; the legacy ones come over the bridge only."""
+    """Subscribe to the verbs of live lists. The legacy ones come only from the bridge."""
 
     @broker.subscriber(requests(Verb.S3_MINER_LIST), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_list(body: MinerListRequest) -> MinerListReply:
@@ -91,7 +91,7 @@ def register_lists(broker: NatsBroker, lister: Lister) -> None:
 
 
 def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> None:
-    """Subscribe what miners report, and the signed bytes of earlier epochs."""
+    """Subscribe to miners' reports, and to requests for the signed bytes of earlier epochs."""
 
     @broker.subscriber(requests(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.MINER_STATUS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
@@ -106,7 +106,7 @@ def register_reports(broker: NatsBroker, reports: Reports, record: Record) -> No
 
 
 def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResultsReader) -> None:
-    """Subscribe what validators found, and what all of them found together."""
+    """Subscribe to validators' reports, and to requests for results."""
 
     @broker.subscriber(requests(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.VALIDATOR_RESULTS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
@@ -121,7 +121,7 @@ def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResult
 
 
 def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
-    """Subscribe what epochs were chosen from."""
+    """Subscribe to requests for pools."""
 
     @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:
@@ -129,7 +129,7 @@ def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
 
 
 def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOuts, clock: Clock) -> None:
-    """Subscribe what a hotkey may choose for itself."""
+    """Subscribe to hotkeys' choices about legacy signatures."""
 
     @broker.subscriber(requests(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
     @broker.subscriber(bridge_request(Verb.AUTH_LEGACY), RESPONDER_QUEUE)
@@ -141,10 +141,9 @@ def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOut
 
 
 def register_health(broker: NatsBroker, probes: Probes, vitals: Vitals) -> None:
-    """Subscribe the bridge's question of how the object store and this process are; answering proves it
-    alive."""
+    """Subscribe to the bridge's health requests about the object store and this process."""
 
     @broker.subscriber(BRIDGE_HEALTH, RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def health() -> HealthReply:
-        """The two buckets, as reached from here, and this process."""
+        """Return the health of the two buckets, as seen from here, and of this process."""
         return HealthReply(services=await probes.services(), process=vitals.health())

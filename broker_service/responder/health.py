@@ -1,11 +1,11 @@
-"""Reports how the responder reaches its two buckets."""
+"""Checks whether the responder can reach its two buckets."""
 
 from broker_service.responder.settings import ResponderSettings
 from service.probes import Check, Finding, Probes
 from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 
-# The bridge waits 2 s for the answer, so that a bucket that hangs must be known before.
+# The bridge waits 2 s for the reply, so a bucket that hangs must be detected earlier.
 PATIENCE_SECONDS = 1.5
 
 

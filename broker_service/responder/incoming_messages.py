@@ -1,9 +1,10 @@
-"""Takes messages before they are parsed: drops those of a hotkey that sends too many, queues the rest fairly.
+"""Receives messages before they are parsed: it drops those of hotkeys that send too many, and queues the rest
+fairly.
 
-Owns the limit per hotkey on raw bytes and the turns between hotkeys. Only the owner of a hotkey can publish
-on its subjects, so the limit needs no signature. The sender of dropped messages gets one refusal a second;
-nothing is parsed, logged or answered for the others. Each verb has a queue of its own at each door: a slow
-verb does not hold up the rest, and the bridge's question of health waits behind no other request.
+The limit per hotkey needs no signature, because only the owner of a hotkey can publish on its subjects. The
+sender of dropped messages gets one refusal per second; the other messages are not parsed, logged or answered.
+Each verb has separate queues for NATS and for the bridge. So a slow verb does not delay other verbs, and the
+bridge's health requests do not wait for other requests.
 """
 
 import asyncio
@@ -31,11 +32,11 @@ from zipcast.protocol.messages.base import HEADER_CALLER, HEADER_ERROR, HEADER_R
 
 log = logs.logger()
 
-# Requests of one verb under way at once: a slow object store must not make all of them queue.
+# The number of requests of one verb that are handled at once, enough even if the object store is slow.
 MAX_AT_ONCE = 32
 MAX_AT_ONCE_OF_ONE = 8
 MAX_WAITING = 4096
-# A hotkey that used up its requests is not listened to on that subject for so long.
+# How long messages on a subject are dropped after its hotkey exceeded the limit.
 MUTED_SECONDS = 1.0
 MAX_WAITING_BYTES, MAX_WAITING_BYTES_OF_ONE = 16 * 1024**2, 4 * 1024**2
 _CALLER = re.compile(rb"\r\n" + HEADER_CALLER.encode() + rb": ?([1-9A-HJ-NP-Za-km-z]{40,60})\r\n")
@@ -46,8 +47,9 @@ _BRIDGED = subjects.BRIDGE_REQUEST_PREFIX.encode()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
-    a stranger that repeats an overheard HTTP request must not use up its sender's requests over NATS."""
+    """The hotkey of a message. Requests from the bridge are counted separately from the same hotkey's
+    requests over NATS, so that someone who repeats an intercepted HTTP request cannot use up the hotkey's
+    limit on NATS."""
 
     hotkey: str
     verb: str
@@ -64,7 +66,7 @@ class Origin:
 
 @dataclass(slots=True)
 class HotkeyIntake:
-    """Receives every message of `client`; `run` hands them on and `done` makes room for the next one."""
+    """Receives every message of `client`. `run` passes them on, and `done` makes room for the next one."""
 
     client: HardenedClient
     per_minute: int
@@ -74,7 +76,7 @@ class HotkeyIntake:
     _allowed: Buckets = field(init=False)
     _answers: Buckets = field(default_factory=lambda: Buckets(Rate(1, 1)))
     _dropped: Counter[str] = field(default_factory=Counter)
-    """Messages of each owner that were dropped since its last refusal."""
+    """The number of messages of each owner that were dropped since its last refusal."""
     _queues: dict[str, FairQueue[RawMessage]] = field(default_factory=dict)
     _bounds: Bounds = field(init=False)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -94,7 +96,7 @@ class HotkeyIntake:
         self.client.intake = self
 
     async def take(self, message: RawMessage) -> None:
-        """Called by the client for every message that arrives."""
+        """Receive a message; the client calls this for every message."""
         subject = message.subject.decode("utf-8", "replace")
         bridged = subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
         owner = _caller(message.headers) if bridged else subjects.named_owner(subject)
@@ -115,7 +117,7 @@ class HotkeyIntake:
         self._news.set()
 
     async def run(self) -> None:
-        """Hand on what may be worked on, until cancelled."""
+        """Pass on the next messages until cancelled."""
         while True:
             await self._news.wait()
             self._news.clear()
@@ -126,16 +128,17 @@ class HotkeyIntake:
                         queue.done(owner)
 
     def _marked(self, owner: str, message: RawMessage) -> RawMessage:
-        """Return a bridged message with its owner in a header that clients cannot name.
+        """Return a message from the bridge with its owner in a header whose name clients cannot know.
 
-        `done` must free the right hotkey's place, however two parsers read the sender's own headers."""
+        So `done` frees the place of the right hotkey, even if two parsers read the sender's headers
+        differently."""
         if not message.subject.startswith(_BRIDGED) or not message.headers.endswith(_END):
             return message
         line = f"\r\n{self._owner_header}: {owner}".encode()
         return message._replace(headers=message.headers.removesuffix(_END) + line + _END)
 
     def done(self, message: Msg) -> None:
-        """The message that `deliver` handed on was answered, or dropped."""
+        """Note that a message that `deliver` passed on was answered or dropped."""
         bridged = message.subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
         headers = message.headers or {}
         origin = Origin(subjects.named_owner(message.subject), _verb(message.subject), bridged)
@@ -144,14 +147,16 @@ class HotkeyIntake:
         self._news.set()
 
     async def _refuse(self, origin: Origin, message: RawMessage) -> None:
-        """Drop the message. The bridge always learns it, since it waits; a hotkey once a second."""
+        """Drop the message. The bridge always gets a refusal, because it waits for a reply; a hotkey gets one
+        per second."""
         self._dropped[origin.owner] += 1
         may_answer = self._answers.take(origin.owner, self.clock.monotonic())
         if not (may_answer or origin.bridged):
             return
         error = ServiceError(
             ErrorCode.RATE_LIMITED,
-            f"At most {self.per_minute} requests in 60 s per hotkey. Wait 1 second before the next one.",
+            f"The limit is {self.per_minute} requests in 60 s per hotkey. Wait 1 second before the next "
+            "request.",
             retry_after_seconds=1,
         )
         request_id = correlation_id(None)
@@ -164,14 +169,14 @@ class HotkeyIntake:
                 error=error.code,
                 hotkey=None
                 if origin.bridged
-                else origin.hotkey,  # the hotkey of a bridged request is not verified here
+                else origin.hotkey,  # the hotkey of a request from the bridge is not verified here
                 source="unknown" if origin.bridged else "nats",
                 request_id=request_id,
             )
         await self._answer(origin, message.reply, error, request_id)
 
     async def _answer(self, origin: Origin, reply: bytes, error: ServiceError, request_id: str) -> None:
-        """Send the error to the sender's own inbox, or nowhere."""
+        """Send the error to the sender's inbox; if the reply subject is elsewhere, send nothing."""
         try:
             inbox = _inbox(origin)
             to = reply.decode()
@@ -182,12 +187,12 @@ class HotkeyIntake:
         headers = {HEADER_ERROR: str(error.code), HEADER_REQUEST_ID: request_id}
         try:
             await self.client.publish(to, json.dumps(error_body(error)).encode(), headers=headers)
-        except NatsError as fault:  # the connection is lost: so is who asked
+        except NatsError as fault:  # without a connection, the sender cannot be reached
             log.warning("refusal_not_sent", error=type(fault).__name__)
 
 
 def _inbox(origin: Origin) -> str:
-    """Return where replies may go. Raises MalformedHotkeyError."""
+    """Return the prefix that reply subjects must have. Raises MalformedHotkeyError."""
     return subjects.BRIDGE_INBOX if origin.bridged else subjects.inbox_prefix(parse_hotkey(origin.hotkey))
 
 

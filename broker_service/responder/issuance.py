@@ -1,8 +1,8 @@
-"""Grants access once for each signed request; the same request sent again gets the same access.
+"""Grants access once for each signed request. If the same request is sent again, it gets the same access.
 
-A row of `credential_issuances` is committed before anything is signed. Forms and addresses are signed from
-the row, for the row's time, so that a repetition gets them byte for byte and no answer has to be stored.
-Concurrent requests share a statement and its commit (`batches`).
+A row of `credential_issuances` is committed before anything is signed. Forms and URLs are signed from the row
+and with its time, so a repetition gets the same bytes and no reply needs to be stored. Concurrent requests
+share a statement and its commit (`batches`).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -30,8 +30,8 @@ log = logs.logger()
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The access that a request asks for. It ends at `ends_at`, or `lifetime` after the time of the row;
-    exactly one of the two is set."""
+    """The access to be granted. It ends at `ends_at`, or `lifetime` after the time of the row; exactly one of
+    the two is set."""
 
     scope: Scope | Listing | SessionScope
     epoch_id: str | None
@@ -41,7 +41,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The row of a request. `is_new`: this request wrote it, so it is no repetition."""
+    """The row of a request. `is_new` is true if this request wrote it, so that it is not a repetition."""
 
     granted: Granted
     is_new: bool
@@ -59,11 +59,12 @@ class IssuanceWriter:
         self._batches = Batches(self.pool, _write)
 
     async def run(self) -> None:
-        """Write rows until cancelled. The key keeps a row from being written twice."""
+        """Write rows until cancelled. The unique key prevents duplicate rows."""
         await self._batches.run()
 
     async def write(self, new: NewIssuance) -> Row | None:
-        """Return the request's row; None if its `ends_at` has passed, in which case there is none.
+        """Write the request's row, or find it, and return it. If `ends_at` has passed, write none and return
+        None.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
         return await self._batches.put(new)
@@ -75,7 +76,7 @@ class IssuanceWriter:
                 return (await issuances.find(connection, [request])).get(request)
 
     async def note(self, request: RequestId, outcome: str | None) -> None:
-        """Write on the row why nothing could be handed out, or None if the access is handed out.
+        """Store in the row why no access was granted, or None if it was granted.
 
         Raises ServiceError(SERVICE_UNAVAILABLE)."""
         with in_our_words():
@@ -84,11 +85,12 @@ class IssuanceWriter:
 
 
 async def _write(connection: asyncpg.Connection, new: Sequence[NewIssuance]) -> list[Row | None]:
-    """Return the row of each request: written now, or found. Raises DRIVER_ERRORS."""
+    """Write the row of each request, or find it, and return the rows. Raises DRIVER_ERRORS."""
     first = {one.request: one for one in reversed(new)}
     written = await issuances.write(connection, list(first.values()))
     rest = [request for request in first if request not in written]
-    # A second statement: the first cannot see what another replica committed meanwhile.
+    # A second statement is needed, because the first cannot see what another replica committed in the
+    # meantime.
     found = written | (await issuances.find(connection, rest) if rest else {})
     return [
         Row(found[one.request], one.request in written and first[one.request] is one)
@@ -100,7 +102,7 @@ async def _write(connection: asyncpg.Connection, new: Sequence[NewIssuance]) -> 
 
 @dataclass(frozen=True, slots=True)
 class ProvenRequest:
-    """A request whose sender is proven, as handlers receive it."""
+    """A request whose sender is verified, as handlers receive it."""
 
     verb: Verb
     admission: Admission
@@ -121,12 +123,14 @@ class ProvenRequest:
 
     @asynccontextmanager
     async def granted(self, terms: Terms) -> AsyncIterator[Granted]:
-        """Grant the terms, or find the row of the same request sent before. The block makes the credentials;
-        if it fails with a ServiceError, the row notes the error and the request is not charged.
+        """Grant the terms, or find the row of the same earlier request. The block of the context makes the
+        credentials. If it fails with a ServiceError, the error is stored in the row and the request is not
+        charged.
 
-        Refuse before this call whatever does not depend on the caller, such as an epoch that does not exist:
-        the client may then correct the request under the same signature. Raises ServiceError(RATE_LIMITED |
-        REQUEST_REUSED | EPOCH_NOT_OPEN | SERVICE_UNAVAILABLE)."""
+        Before this call, refuse requests that no caller could make, such as one for an epoch that does not
+        exist, so that the client can correct the request under the same signature.
+
+        Raises ServiceError(RATE_LIMITED | REQUEST_REUSED | EPOCH_NOT_OPEN | SERVICE_UNAVAILABLE)."""
         request = RequestId(self.proof.signed_at.date(), self.caller.hotkey, self.proof.request_key)
         row = await self._row(request, terms)
         if not row.is_new:
@@ -146,7 +150,7 @@ class ProvenRequest:
         try:
             charged = await self.quota.charge()
         except ServiceError:
-            # The last request within the quota may be repeated, at any replica.
+            # The request may be a repetition of the last one within the limit, which another replica handled.
             granted = await self.writer.find(request)
             if granted is None or granted.outcome is not None:
                 raise
@@ -160,7 +164,7 @@ class ProvenRequest:
                 self.quota.refund()
         if row is None:
             raise _deadline_passed()
-        # Another replica, or this one before a restart, has handed it out and charged it.
+        # Another replica, or this one before a restart, has already granted and charged it.
         if charged and not row.is_new and row.granted.outcome is None:
             self.quota.take_back()
             charged = False
@@ -184,15 +188,18 @@ class ProvenRequest:
         )
 
     def _the_same(self, granted: Granted, terms: Terms) -> Granted:
-        """Return the grant if it belongs to this body and has not ended. It ends no later than the terms say,
-        even if the row was written by another program with the responder's login.
+        """Return the grant if it belongs to this body and has not ended. It never lasts longer than the terms
+        allow, even if another program with the responder's login wrote the row.
 
         Raises ServiceError(REQUEST_REUSED | EPOCH_NOT_OPEN)."""
         if granted.body_sha256 != self.proof.body_sha256:
-            raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
+            raise ServiceError(
+                ErrorCode.REQUEST_REUSED, "An earlier request with another body had the same signed text."
+            )
         ends_at = terms.ends_at or granted.issued_at + (terms.lifetime or timedelta(0))
         granted = replace(granted, expires_at=min(granted.expires_at, ends_at))
-        # Requests are accepted for minutes, and all other access lasts an hour or longer.
+        # Other access cannot have ended, because it lasts an hour or longer, and requests are accepted for
+        # minutes.
         if granted.expires_at <= self.clock.now():
             raise _deadline_passed()
         return granted

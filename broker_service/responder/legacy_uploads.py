@@ -1,8 +1,7 @@
-"""Finds a miner's uploads that name no epoch in their path: they belong to the epoch in which they were
-stored.
+"""Finds a miner's uploads whose path names no epoch. They belong to the epoch in which they were stored.
 
-The legacy form opens a miner's whole folder, and software already running on the subnet uploads to paths of
-its own there. Keys below an `epoch=` folder are not looked for here: `sealing` reads those two folders
+The legacy form allows uploads anywhere in a miner's folder, and existing clients choose their own paths
+there. Keys below an `epoch=` folder are not searched here, because `manifest_freezing` reads these folders
 directly.
 """
 
@@ -21,7 +20,8 @@ _SEGMENT = "epoch="
 async def uploads_without_epoch(
     store: ObjectStore, bucket: str, hotkey: Hotkey, interval: EpochInterval
 ) -> Listed:
-    """Return the newest version of each key that was stored while the epoch ran, and whether that is all.
+    """Return the newest version of each key that was stored while the epoch ran, and whether the result is
+    complete.
 
     At most MAX_SWEEP_PAGES pages are read. Raises ObjectStoreUnavailableError."""
     chosen: dict[str, ObjectVersion] = {}
@@ -63,7 +63,8 @@ def _is_epoch(folder: str) -> bool:
 
 
 def _beyond_epochs(marker: Marker, prefixes: list[str]) -> Marker:
-    """Return a marker behind the `epoch=` folders, if reading has come to them: they may hold many keys."""
+    """If reading has reached the `epoch=` folders, return a marker after them, because they may have many
+    keys."""
     for prefix in prefixes:
         if marker.key.startswith(prefix):
             return Marker(prefix + "~", "")
@@ -71,7 +72,7 @@ def _beyond_epochs(marker: Marker, prefixes: list[str]) -> Marker:
 
 
 async def _malformed_folders(store: ObjectStore, regions: tuple[Folder, ...]) -> tuple[list[Folder], bool]:
-    """Return the folders that begin with `epoch=` and name none, and whether these are all."""
+    """Return the folders that begin with `epoch=` but name no epoch, and whether the result is complete."""
     found: list[Folder] = []
     complete = True
     for region in regions:

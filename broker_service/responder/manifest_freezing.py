@@ -1,10 +1,10 @@
-"""Sealing: shortly after an epoch has ended, what every miner had uploaded for it is written down.
+"""Writes the manifest of an epoch shortly after its end: all uploads that count for the epoch.
 
-For each key the newest version counts that was stored before the deadline, by the object store's clock: of
-the folders whose path names the epoch, and of what names none if it was stored while the epoch ran. A later
-change of the same key is another version and is in no manifest. A miner whose listing fails again and again,
-while the store answers for others, is cut to what could be read of it. Any number of replicas may try; the
-first one writes the whole manifest in one transaction.
+For each key, the newest version that was stored before the deadline counts, by the object store's clock. The
+manifest contains keys in folders that name the epoch, and keys that name no epoch but were stored while the
+epoch ran. Later changes of a key are other versions and are not in the manifest. If a miner's listing fails
+repeatedly while the store responds for others, only the part that could be read counts. Any number of
+replicas may try; the first one writes the whole manifest in one transaction.
 """
 
 import asyncio
@@ -35,20 +35,21 @@ log = logs.logger()
 
 LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-# Half of the store's threads: requests go on while a manifest is made.
+# Half of the store's threads, so that requests can be served while a manifest is made.
 AT_ONCE = 4
-# Objects of all miners in one epoch; beyond that, the miners with most lose first. PostgreSQL takes 10,000
-# rows a second.
+# The limit of objects of all miners in one epoch. If there are more, the miners with the most objects lose
+# some first. PostgreSQL can write 10,000 rows per second.
 MOST_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
-# The time for one miner, in one attempt: for each folder that names the epoch, and for all others together.
+# The time limit for one miner in one attempt, for each folder that names the epoch and for all others
+# together.
 FOLDER_TIMEOUT_SECONDS = 60.0
 SWEEP_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """`settle`: how long after the deadline uploads under way are left to end."""
+    """Writes manifests. `settle` is how long after the deadline running uploads may take to finish."""
 
     store: ObjectStore
     database: AsyncEngine
@@ -60,7 +61,7 @@ class Sealer:
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def run(self) -> None:
-        """Seal epoch after epoch until cancelled. A failure leaves nothing half-written."""
+        """Write manifests until cancelled. A failure leaves no partial manifest."""
 
         def failed(error: Exception) -> None:
             self.metrics.sealing_failures.inc()
@@ -69,7 +70,8 @@ class Sealer:
         await repeat(self.seal_next, self.clock, failed)
 
     async def seal_next(self) -> bool:
-        """Seal the oldest epoch that is due, or the next one if that failed more often; False if none is due.
+        """Write the manifest of the oldest epoch that is due, or of the next one if that failed more often.
+        Return False if none is due.
 
         Raises ServiceError(SERVICE_UNAVAILABLE), ObjectStoreUnavailableError."""
         async with record_of(self.database) as connection:
@@ -110,8 +112,8 @@ class Sealer:
         return folders
 
     def _parts(self, hotkey: Hotkey, interval: EpochInterval) -> list[Part[Listed]]:
-        """Return what is to be read of one miner: first what names the epoch, then what was stored while it
-        ran."""
+        """Return the listings to read for one miner: folders that name the epoch, then other keys that were
+        stored while it ran."""
         folders = [
             Part(partial(newest_versions, self.store, scope, interval.end_at), FOLDER_TIMEOUT_SECONDS)
             for scope in policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
@@ -121,7 +123,8 @@ class Sealer:
 
 
 def uploads_of(listing: MinerListing[Listed], epoch_id: str) -> list[SealedObject]:
-    """Return what counts of one miner, in the order of its parts; it is logged if that is not all."""
+    """Return the uploads of one miner that count, in the order of the parts. If they are incomplete, log
+    that."""
     found = [version for chosen, _ in listing.results for _, version in sorted(chosen.items())]
     if not listing.is_complete():
         log.warning("manifest_cut", epoch_id=epoch_id, hotkey=listing.hotkey, reason="listing_failed")
@@ -143,8 +146,8 @@ def uploads_of(listing: MinerListing[Listed], epoch_id: str) -> list[SealedObjec
 async def repeat(
     step: Callable[[], Awaitable[bool]], clock: Clock, failed: Callable[[Exception], None]
 ) -> None:
-    """Repeat `step` until cancelled: at once while it returns True, else after a pause. After a failure,
-    which is passed to `failed`, the pause doubles."""
+    """Repeat `step` until cancelled: at once while it returns True, otherwise after a pause. Failures are
+    passed to `failed`, and each doubles the pause."""
     pause = LOOK_SECONDS
     while True:
         try:
@@ -159,8 +162,8 @@ async def repeat(
 
 
 def highest_level(counts: Sequence[int], most: int) -> int:
-    """The largest number so that all counts, cut to it, add up to at most `most`: who has less is left
-    whole."""
+    """Return the largest limit per miner so that the counts, each reduced to it, add up to at most `most`.
+    Smaller counts are not reduced."""
     left, remaining = most, len(counts)
     for count in sorted(counts):
         if count * remaining > left:
@@ -170,7 +173,7 @@ def highest_level(counts: Sequence[int], most: int) -> int:
 
 
 def _owner(folder: str) -> Hotkey | None:
-    """Return the owner of a `data/hotkey=…/`; None for a folder that no form of ours can have made."""
+    """Return the hotkey of a folder `data/hotkey=…/`; None if the name has another form."""
     try:
         return parse_hotkey(folder.removeprefix("data/hotkey=").removesuffix("/"))
     except MalformedHotkeyError:

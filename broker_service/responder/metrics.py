@@ -1,4 +1,4 @@
-"""Metrics of the requests that the responder answers. Labels are verbs, doors and codes: no hotkey."""
+"""Defines the metrics of the responder. Labels have verbs, sources and error codes, never a hotkey."""
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -9,24 +9,24 @@ class ResponderMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "zipcast_requests",
-            "Requests answered (result ok) or refused (the error code), by verb and by door: nats or bridge.",
+            "Requests by verb, by result (ok or the error code), and by door (nats or bridge).",
             ["verb", "door", "result"],
             registry=registry,
         )
         self._duration = Histogram(
             "zipcast_request_duration_seconds",
-            "Seconds from a request's arrival to its reply.",
+            "Seconds from the arrival of a request to its reply.",
             ["verb"],
             registry=registry,
         )
         self.hostile_replies = Counter(
             "zipcast_hostile_replies_dropped",
-            "Requests dropped because their reply subject was not the caller's own.",
+            "Requests dropped because their reply subject was not in the sender's inbox.",
             registry=registry,
         )
         self.dropped = Counter(
             "zipcast_requests_dropped",
-            "Messages dropped before they were parsed: their hotkey sends too many.",
+            "Messages dropped before parsing because their hotkey sent too many.",
             registry=registry,
         )
         self.object_store_errors = Counter(
@@ -41,29 +41,29 @@ class ResponderMetrics:
         )
         self.sealing_failures = Counter(
             "zipcast_sealing_failures",
-            "Attempts to write a manifest that failed; each is tried again.",
+            "Failed attempts to write a manifest; each is retried.",
             registry=registry,
         )
         self.miner_reports = Counter(
             "zipcast_miner_reports",
-            "Status reports of miners that were kept, by status, and late ones apart.",
+            "Stored status reports of miners, by status and by whether they were late.",
             ["status", "late"],
             registry=registry,
         )
         self.validator_reports = Counter(
             "zipcast_validator_reports",
-            "Validators' results that were kept, late ones apart.",
+            "Stored reports of validators, by whether they were late.",
             ["late"],
             registry=registry,
         )
         self.files_checked = Counter(
             "zipcast_files_checked",
-            "Validators' files that were found as reported, by how: the store's checksum, or their content.",
+            "Validators' files that matched the report, by method: the store's checksum or the content.",
             ["by"],
             registry=registry,
         )
 
     def request(self, verb: str, door: str, result: str, seconds: float) -> None:
-        """`result`: ANSWERED or an error code."""
+        """Count a request. `result` is ANSWERED or an error code."""
         self._requests.labels(verb, door, result).inc()
         self._duration.labels(verb).observe(seconds)

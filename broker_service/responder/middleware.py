@@ -1,7 +1,7 @@
-"""The gate in front of every handler: a FastStream middleware.
+"""Runs before and after every handler, as a FastStream middleware.
 
-Owns what happens around a handler: a reply subject that is not the caller's own is dropped and
-counted, the caller is proven, errors become replies, and nothing that goes wrong is silent.
+It verifies the sender, drops and counts requests whose reply subject is not the sender's own, turns errors
+into replies, and logs and counts failures.
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,12 +45,12 @@ Next = Callable[[StreamMessage[Msg]], Awaitable[Any]]
 
 
 async def decode(message: NatsMessage) -> dict[str, object]:
-    """The broker's decoder: JSON as strictly as HTTP takes it."""
+    """Decode a message for FastStream: strict JSON, as over HTTP."""
     return parse_object(message.body)
 
 
 class Gate:
-    """Makes the middleware of one broker."""
+    """Creates the middleware of one broker."""
 
     def __init__(
         self,
@@ -70,14 +70,15 @@ class Gate:
         return GateMiddleware(message, context=context, gate=self)
 
     def leave(self, message: Msg) -> None:
-        """The message was answered or dropped: another one of its hotkey may come."""
+        """Note that the message was answered or dropped, so that the next one of its hotkey may be
+        handled."""
         self._intake.done(message)
 
     async def pass_through(self, call_next: Next, message: StreamMessage[Msg]) -> Any:
-        """The handler's reply, or the error's."""
+        """Handle the message, and return the handler's reply or an error reply."""
         request_id = correlation_id(message.headers.get(HEADER_REQUEST_ID))
-        # FastStream repeats the sender's correlation id in the reply; one of 250 KB would make the reply
-        # larger than nats-server takes, and cost us the connection.
+        # FastStream repeats the sender's correlation id in the reply. An id of 250 KB would make the reply
+        # larger than nats-server accepts, and nats-server would close the connection.
         message.correlation_id = request_id
         with correlated(request_id):
             try:
@@ -85,11 +86,11 @@ class Gate:
             except _HostileReplyError:
                 self._metrics.hostile_replies.inc()
                 log.warning("reply_subject_refused", subject=message.raw_message.subject)
-                message.reply_to = ""  # FastStream answers only where there is a reply subject
+                message.reply_to = ""  # without a reply subject, FastStream does not reply
                 return None
 
     async def _reply(self, call_next: Next, message: StreamMessage[Msg], request_id: str) -> Any:
-        """Answer the message; a failure is a reply, too. Raises nothing but _HostileReplyError."""
+        """Return the reply to the message; failures become error replies. Raises only _HostileReplyError."""
         began, verb = self._clock.monotonic(), _verb_text(message)
         sender = _sender(message)
         try:
@@ -107,16 +108,18 @@ class Gate:
                 sender = replace(sender, hotkey=error.hotkey)
         except _HostileReplyError:
             raise
-        except Exception as error:  # a reply must be sent, and the fault must be seen
+        except Exception as error:  # send a reply, and log the fault
             log.exception("request_failed", verb=verb, error=type(error).__name__)
-            refused = ServiceError(ErrorCode.INTERNAL, "The request failed; the fault is logged.")
+            refused = ServiceError(
+                ErrorCode.INTERNAL, "The request failed because of a fault in the service, which is logged."
+            )
         else:
             self._measure(message, ANSWERED, began)
             log.info("request_answered", verb=verb, hotkey=caller.hotkey)
             note_admin_request(verb, caller.hotkey, caller.source, ACCEPTED)
             return reply
         if refused.code is ErrorCode.NONCE_MISMATCH and _arrival(message, request_id).is_legacy:
-            # A legacy text does not cover the nonce: an eavesdropper can have put in another.
+            # A legacy text does not cover the nonce, so an eavesdropper may have replaced it.
             sender = replace(sender, hotkey=None)
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
@@ -146,7 +149,7 @@ class Gate:
         inbox = subjects.BRIDGE_INBOX if arrival.owner is None else subjects.inbox_prefix(arrival.owner)
         if not subjects.reply_is_own(message.raw_message.reply, inbox):
             raise _HostileReplyError
-        # A verb that mints is charged together with its row.
+        # A verb that mints is charged when its row is written.
         return await self._pipeline.admit(arrival, charge=not VERBS[arrival.verb].mints)
 
     def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:
@@ -155,7 +158,7 @@ class Gate:
 
 
 class GateMiddleware(BaseMiddleware[Any, Any]):
-    """One message on its way through the gate."""
+    """The middleware for one message."""
 
     def __init__(self, message: Msg | None, /, *, context: ContextRepo, gate: Gate) -> None:
         super().__init__(message, context=context)
@@ -175,12 +178,12 @@ class GateMiddleware(BaseMiddleware[Any, Any]):
 
 
 class _HostileReplyError(Exception):
-    """The reply subject is not under the caller's own inbox."""
+    """The reply subject is not in the sender's inbox."""
 
 
 def _arrival(message: StreamMessage[Msg], request_id: str) -> Arrival:
-    """Take the message's subject apart. Raises _HostileReplyError for a subject on which no client may
-    publish, and which has no inbox either."""
+    """Read the message. Raises _HostileReplyError for a subject to which no client may publish, since it
+    belongs to no inbox."""
     subject, headers = message.raw_message.subject, dict(message.headers)
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return Arrival(subjects.parse_bridge_request(subject), message.body, headers, request_id)
@@ -192,7 +195,8 @@ def _arrival(message: StreamMessage[Msg], request_id: str) -> Arrival:
 
 
 def _asks_for_health(message: StreamMessage[Msg]) -> bool:
-    """The bridge's own question: no client stands behind it, and it opens nothing."""
+    """Return whether the message is the bridge's health request. It comes from no client and needs no
+    rights."""
     if message.raw_message.subject != subjects.BRIDGE_HEALTH:
         return False
     if not subjects.reply_is_own(message.raw_message.reply, subjects.BRIDGE_INBOX):
@@ -202,17 +206,18 @@ def _asks_for_health(message: StreamMessage[Msg]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
-    """`hotkey`: verified, or None as long as it is not. `source`: `nats`, or the HTTP client's address."""
+    """The known facts about a sender. `hotkey` is None until it is verified. `source` is `nats` or the HTTP
+    client's address."""
 
     hotkey: str | None
     source: str
 
 
 def _sender(message: StreamMessage[Msg]) -> _Sender:
-    """Return the known facts about the sender before its signature is verified.
+    """Return what is known about the sender before its signature is verified.
 
-    nats-server lets only the owner publish on a hotkey's subject. Over the bridge the request only names a
-    hotkey: it is not noted, since refusals that are noted count against it."""
+    Over NATS, the hotkey of the subject is known, because only its owner can publish there. A request from
+    the bridge only names a hotkey. It is left out, because refusals that name a hotkey count against it."""
     subject = message.raw_message.subject
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return _Sender(None, stated_address(message.headers.get(HEADER_CLIENT_ADDRESS, "")))

@@ -1,8 +1,9 @@
-"""Reads a listing for each miner, and distinguishes a miner whose listing fails from a store that is away.
+"""Reads a listing for each miner, and distinguishes a miner whose listing fails from a store that is
+unavailable.
 
-A miner can upload keys that no store lists in time, and that must not hold up anybody else: after several
-attempts it is left out. A store that is away fails for all miners, and then nothing may be concluded from
-what was read. What becomes of a miner that is left out is the caller's to decide.
+A miner can upload so many keys that the store cannot list them in time. That must not delay others, so after
+several attempts the miner is left out, and the caller decides what that means. If the store is unavailable,
+listings fail for all miners, and the results must not be used.
 """
 
 import asyncio
@@ -20,10 +21,11 @@ log = logs.logger()
 
 Result = TypeVar("Result")
 
-# Pauses between the attempts at one miner: more than a minute in all, so that a short outage cuts no miner.
+# The pauses between attempts for one miner. They take more than a minute together, so that a short outage
+# does not exclude a miner.
 RETRY_AFTER_SECONDS = (2.0, 20.0, 40.0)
-# If more than half of the miners fail, the store is probably ill: they are cut only if that many attempts,
-# each with all its pauses, ended alike.
+# If more than half of the miners fail, the store is probably faulty. They are left out only if this many
+# attempts, each with all its pauses, had the same result.
 MOST_FAIL_ATTEMPTS = 20
 
 
@@ -47,7 +49,7 @@ class MinerListing(Generic[Result]):
         return len(self.results) == len(self.parts)
 
     async def read(self) -> None:
-        """Read the parts that are missing, up to the first one that fails."""
+        """Read the missing parts, until one fails."""
         for part in self.parts[len(self.results) :]:
             try:
                 async with asyncio.timeout(part.timeout_seconds):
@@ -59,7 +61,7 @@ class MinerListing(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class ListingReader:
-    """`places`: how many miners are read at the same time."""
+    """Reads the listings of miners. `places` limits how many are read at the same time."""
 
     store: ObjectStore
     clock: Clock
@@ -67,11 +69,11 @@ class ListingReader:
     places: asyncio.Semaphore
 
     async def read(self, listings: Sequence[MinerListing[Result]], attempt: int) -> None:
-        """Complete the listings. Those that are incomplete afterwards failed again and again while the store
-        answered for other miners. `attempt` counts the attempts at the whole, from 1.
+        """Complete the listings. Those that are incomplete afterwards failed repeatedly, while the store
+        responded for other miners. `attempt` is the number of this attempt for all miners, from 1.
 
-        Raises ObjectStoreUnavailableError if the store is away, or may be: its folders cannot be listed, no
-        miner's listing succeeds, or most fail."""
+        Raises ObjectStoreUnavailableError if the store is probably unavailable: its folders cannot be listed,
+        no miner's listing succeeds, or most fail."""
         for pause in (0.0, *RETRY_AFTER_SECONDS):
             failed = [listing for listing in listings if not listing.is_complete()]
             if not failed:

@@ -1,24 +1,24 @@
-"""Chooses the version of each uploaded key that counts: the newest stored before a deadline."""
+"""Chooses the version of each uploaded key that counts: the newest one stored before a deadline."""
 
 from datetime import datetime
 
 from storage.objects.policies import Scope
 from storage.objects.store import Marker, ObjectStore, ObjectVersion
 
-# Versions of one miner in one epoch, in key order: the database must not drown in a million of them.
+# The limit of versions per miner and epoch, in key order, to protect the database from millions of them.
 MAX_OBJECTS = 10_000
 MAX_PAGES = 100
-# S3's own limit. Some stores take longer keys, which PostgreSQL cannot index: one of them would keep the
-# whole manifest from being written.
+# S3's limit. Some stores accept longer keys, which PostgreSQL cannot index; one such key would make writing
+# the whole manifest fail.
 MAX_KEY_BYTES = 1_024
 
-# The chosen version of each key, and whether that is all there is.
+# The chosen version of each key, and whether the result is complete.
 Listed = tuple[dict[str, ObjectVersion], bool]
 
 
 async def newest_versions(store: ObjectStore, scope: Scope, before: datetime) -> Listed:
-    """Return the chosen version of each key, and whether that is all there is. Versions of a key may straddle
-    two pages, so choosing waits for the last."""
+    """Return the chosen version of each key, and whether the result is complete. The versions of a key may be
+    on two pages, so all pages are read before choosing."""
     chosen: dict[str, ObjectVersion] = {}
     marker: Marker | None = None
     for _ in range(MAX_PAGES):
@@ -33,9 +33,9 @@ async def newest_versions(store: ObjectStore, scope: Scope, before: datetime) ->
 def keep_newest(
     chosen: dict[str, ObjectVersion], versions: tuple[ObjectVersion, ...], end_at: datetime
 ) -> None:
-    """Add, for each key, its newest version stored before `end_at`. The store lists the newest of a key
-    first, which decides between versions of one second. A key with a NUL in it, or a longer one than S3
-    allows, cannot be stored, and must not keep the rest from it."""
+    """Add, for each key, its newest version stored before `end_at`. The store lists a key's newest version
+    first, which decides between versions of the same second. Keys with a NUL, and keys that are longer than
+    S3 allows, are skipped, because the database cannot store them."""
     for version in versions:
         if "\0" in version.key or len(version.key.encode(errors="surrogatepass")) > MAX_KEY_BYTES:
             continue

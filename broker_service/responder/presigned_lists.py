@@ -1,7 +1,8 @@
-"""Presigned lists for validators: of one ended epoch, and as legacy clients ask for them.
+"""Issues presigned lists to validators: of one ended epoch, and the lists of legacy clients.
 
-The legacy lists are live, over all epochs, for 24 hours; a list of a prefix cannot leave out the folders of
-the running epoch. What counts for an epoch is in its manifest (`reading`): a list shows what is there now.
+The legacy lists show the present uploads of all epochs and are valid for 24 hours. They include the running
+epoch, because a list of a prefix cannot exclude folders. Only the manifest (`reading`) shows which uploads
+count for an epoch.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class Lister:
     async def validator_access(
         self, request: ProvenRequest, start_after: str | None = None
     ) -> ValidatorAccessReply:
-        """Return lists of all that miners uploaded, one page after `start_after`. Raises as `granted`."""
+        """Return lists of all miners' uploads, one page after `start_after`. Raises the errors of
+        `granted`."""
         everything, folders = policies.all_uploads(self.miner_bucket), policies.all_miners(self.miner_bucket)
         async with request.granted(Terms(everything, None, lifetime=LIFETIME)) as granted:
             at = granted.issued_at
@@ -70,12 +72,13 @@ class Lister:
     async def miner_list(
         self, request: ProvenRequest, miner: Hotkey, epoch_id: str, start_after: str | None
     ) -> MinerListReply:
-        """Return a list of one miner's folder of an epoch that has ended, as it is now.
+        """Return a list of one miner's folder for an ended epoch, as it is now.
 
-        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED), and as `granted`."""
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED), and the errors of
+        `granted`."""
         if self.clock.now() < (await self.record.started(epoch_id)).interval.end_at:
             raise ServiceError(
-                ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs: its uploads are shown once it has ended."
+                ErrorCode.EPOCH_NOT_ENDED, "The epoch is still running. Its uploads are shown after its end."
             )
         scope = policies.miner_scope(self.miner_bucket, miner, epoch_id)
         async with request.granted(Terms(scope, epoch_id, lifetime=PAGE_LIFETIME)) as granted:
@@ -91,7 +94,8 @@ class Lister:
     async def miner_access(
         self, request: ProvenRequest, miner: Hotkey, start_after: str | None = None
     ) -> MinerAccessReply:
-        """Return a list of one miner's uploads, one page after `start_after`. Raises as `granted`."""
+        """Return a list of one miner's uploads, one page after `start_after`. Raises the errors of
+        `granted`."""
         scope = policies.miner_folder_scope(self.miner_bucket, miner)
         async with request.granted(Terms(scope, None, lifetime=LIFETIME)) as granted:
             return MinerAccessReply(

@@ -1,8 +1,8 @@
-"""Checks that the files of a validator's report are there, and are as it says.
+"""Checks that the files of a validator's report exist and match the report.
 
-Owns what is checked: place, size, required metadata, SHA-256. By the checksum that the store kept of an
-upload where there is one, else by reading the object, up to a bound for each report. Nothing is taken on the
-validator's word; which version was checked is kept with the report.
+It checks each file's place, size, required metadata and SHA-256. The SHA-256 comes from the checksum that the
+store kept, or from reading the object, up to a limit for each report. The version that was checked is stored
+with the report.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.results import ReportedFile
 
-# The time from a report's arrival; the bridge waits eight seconds for an answer, and the database needs some
-# of them.
+# The time limit from a report's arrival. The bridge waits eight seconds for the reply, of which the database
+# needs some.
 PATIENCE_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
-# A validator's clock may be so far ahead of ours.
+# How far a validator's clock may be ahead.
 AHEAD = timedelta(minutes=5)
 TIMESTAMP = "validation-timestamp"
 _STAMP = re.compile(
@@ -40,7 +40,8 @@ Hashing = asyncio.Task[str]
 
 @dataclass(frozen=True, slots=True)
 class FileChecker:
-    """`most_hashed_bytes`: of the files of one report that came without a checksum, together."""
+    """Checks the files of reports. `most_hashed_bytes` limits the total size of one report's files without a
+    stored checksum."""
 
     reader: ObjectReader
     clock: Clock
@@ -51,10 +52,11 @@ class FileChecker:
     async def check(
         self, scope: Scope, hotkey: Hotkey, interval: EpochInterval, files: tuple[ReportedFile, ...]
     ) -> tuple[StoredFile, ...]:
-        """Check each file and return the results in their order; `scope` is where they must be.
+        """Check each file and return the results in the same order. The files must be within `scope`.
 
         Raises ServiceError(FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY).
-        After the last, reading goes on, and the same report succeeds once all files have been read."""
+        After REQUEST_UNDER_WAY, reading continues, and the same report succeeds once all files have been
+        read."""
         ends_at = self.clock.monotonic() + PATIENCE_SECONDS
         for file in files:
             _require_inside(scope, file.key)
@@ -83,50 +85,51 @@ class FileChecker:
         self, file: ReportedFile, found: FoundObject | None, hotkey: Hotkey, interval: EpochInterval
     ) -> FoundObject:
         if found is None:
-            raise mismatch(file.key, "it is not there")
+            raise mismatch(file.key, "the file does not exist")
         if found.size != file.size_bytes:
-            raise mismatch(file.key, f"it holds {found.size} bytes, not {file.size_bytes}")
+            raise mismatch(file.key, f"the file has {found.size} bytes, not {file.size_bytes}")
         fault = metadata_fault(found.metadata, hotkey, interval, self.clock.now())
         if fault is not None:
             raise mismatch(file.key, fault)
         if found.sha256 is not None and found.sha256 != file.sha256:
-            raise mismatch(file.key, f"its SHA-256 is {found.sha256}")
+            raise mismatch(file.key, f"the file's SHA-256 is {found.sha256}")
         return found
 
     async def _hashed(
         self, pairs: list[tuple[ReportedFile, FoundObject]], ends_at: float
     ) -> tuple[StoredFile, ...]:
-        """Read and hash the content of those that came without a checksum."""
+        """Read and hash the files that have no stored checksum."""
         unproven = [(file, found) for file, found in pairs if found.sha256 is None]
         self._require_few_bytes([found for _, found in unproven])
         hashings = [self._hashing(found) for _, found in unproven]
         if hashings:
-            # Wait for all together, no longer than the caller does; unfinished readings go on without the
+            # Wait for all together, no longer than the caller waits. Unfinished readings continue without the
             # caller.
             await asyncio.wait(hashings, timeout=self._left(ends_at))
         for (file, _), hashing in zip(unproven, hashings, strict=True):
             if not hashing.done():
                 raise _under_way()
             if (sha256 := hashing.result()) != file.sha256:
-                raise mismatch(file.key, f"its SHA-256 is {sha256}")
+                raise mismatch(file.key, f"the file's SHA-256 is {sha256}")
         for _, found in pairs:
             self.metrics.files_checked.labels("content" if found.sha256 is None else "checksum").inc()
         return tuple(_stored(file, found) for file, found in pairs)
 
     def _require_few_bytes(self, unproven: list[FoundObject]) -> None:
-        """Read the files, except those that were read before."""
+        """Check that the files to be read are not too large together, without those that were read before."""
         fresh = [found for found in unproven if _place(found) not in self._hashings]
         if sum(found.size for found in fresh) > self.most_hashed_bytes:
             largest = max(fresh, key=lambda found: found.size)
             raise ServiceError(
                 ErrorCode.CHECKSUM_REQUIRED,
-                f"Files that came without a SHA-256 hold more than {self.most_hashed_bytes} bytes together; "
-                f"the largest is {largest.key}.",
+                f"Files uploaded without a SHA-256 must have at most {self.most_hashed_bytes} bytes "
+                "together. The "
+                f"largest is {largest.key}.",
             )
 
     def _hashing(self, found: FoundObject) -> Hashing:
-        """Return the reading of a version, the same one if it is or was read already; a failed one is
-        forgotten."""
+        """Return the task that reads a version. If it is being read or was read before, return the same task,
+        unless it failed."""
         place = _place(found)
         hashing = self._hashings.get(place)
         if hashing is None:
@@ -144,7 +147,9 @@ class FileChecker:
 
 def _under_way() -> ServiceError:
     return ServiceError(
-        ErrorCode.REQUEST_UNDER_WAY, "The files are still being read; report again.", retry_after_seconds=5
+        ErrorCode.REQUEST_UNDER_WAY,
+        "The files are still being checked. Send the report again.",
+        retry_after_seconds=5,
     )
 
 
@@ -155,19 +160,19 @@ def mismatch(key: str, fault: str) -> ServiceError:
 def metadata_fault(
     metadata: Mapping[str, str], hotkey: Hotkey, interval: EpochInterval, now: datetime
 ) -> str | None:
-    """Return what is wrong with an upload's metadata; None if nothing is."""
-    # The timestamp is not compared: any plausible one will do.
+    """Return what is wrong with an upload's metadata, or None."""
+    # The timestamp need not match; any plausible time is accepted.
     for name, required in required_metadata(hotkey, interval.epoch_id, now).items():
         value = metadata.get(name)
         if value is None:
-            return f"its metadata {name} is missing"
+            return f"the metadata {name} is missing"
         if name != TIMESTAMP and value != required:
-            return f"its metadata {name} is not {required}"
+            return f"the metadata {name} must be {required}"
     stamped_at = _stamp(metadata[TIMESTAMP])
     if stamped_at is None:
-        return f"its metadata {TIMESTAMP} is no RFC 3339 time"
+        return f"the metadata {TIMESTAMP} must be an RFC 3339 time"
     if not interval.start_at <= stamped_at <= now + AHEAD:
-        return f"its metadata {TIMESTAMP} lies before the epoch or in the future"
+        return f"the metadata {TIMESTAMP} is before the epoch or in the future"
     return None
 
 
@@ -181,11 +186,11 @@ def _stamp(text: str) -> datetime | None:
 
 
 def _require_inside(scope: Scope, key: str) -> None:
-    """Literally: no segment that a store might resolve to somewhere else. Raises
-    ServiceError(FILE_MISMATCH)."""
+    """Check that the key is within the scope, and has no segment that a store might resolve to another place.
+    Raises ServiceError(FILE_MISMATCH)."""
     rest = key.removeprefix(scope.prefix)
     if rest == key or any(part in {"", ".", ".."} for part in rest.split("/")):
-        raise mismatch(key, f"it does not lie below {scope.prefix}")
+        raise mismatch(key, f"the key must be below {scope.prefix}")
 
 
 def _place(found: FoundObject) -> tuple[str, str, str | None, str]:

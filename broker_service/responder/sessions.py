@@ -1,8 +1,9 @@
-"""STS sessions for validators: one per hotkey, epoch and purpose, handed out until half its life is over.
+"""Makes STS sessions for validators and caches them by hotkey, epoch and purpose until half their life is
+over.
 
-Owns the cache, in the memory of one replica. A session that is handed out twice saves a call to STS and
-opens nothing more: it is the same hotkey's, for the same prefix. Revoking sessions is the provider's matter
-(docs/s3-setup.md): a replica that is restarted hands out none of the old ones.
+Returning a cached session saves a call to STS and gives no additional access, because it is for the same
+hotkey and prefix. The cache is in the memory of one replica. Sessions are revoked with the provider
+(docs/s3-setup.md); after a restart, a replica returns none of the old ones.
 """
 
 import asyncio
@@ -18,14 +19,15 @@ from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.access import S3Credentials
 
 LIFETIME = timedelta(hours=4)
-# Providers refuse a session that is longer than the role allows: our clock may be behind the database's.
+# Sessions are made shorter than the role allows by this margin, because the local clock may be behind the
+# database's.
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
 Purpose = Literal["upload", "read"]
 
 
 @dataclass(frozen=True, slots=True)
 class SessionScope:
-    """The scope of a session: `prefix` describes it to the reader, `policy` to the provider."""
+    """The scope of a session. `prefix` is for the client, `policy` for the provider."""
 
     bucket: str
     prefix: str
@@ -38,7 +40,7 @@ class _Held:
     asked_at: datetime
 
     def is_fresh(self, now: datetime) -> bool:
-        """Under way, or answered and not beyond half its life."""
+        """Return whether the session is still being made, or is not yet past half its life."""
         if not self.answer.done():
             return True
         if self.answer.cancelled() or self.answer.exception() is not None:
@@ -56,14 +58,14 @@ class Sessions:
     async def credentials(
         self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> S3Credentials | None:
-        """Return credentials for the scope, which hotkey, epoch and purpose determine; None where the
-        provider has no STS. They end at `ends_at` or earlier, unless the hotkey has asked again since: then
-        they may be those of its later request.
+        """Return credentials for the scope, which follows from hotkey, epoch and purpose, or None if the
+        provider has no STS. They end at `ends_at` or earlier; but if the hotkey has sent another request
+        since, they may be those of the later request.
 
         Raises ServiceError(CREDENTIALS_UNAVAILABLE)."""
         try:
-            # Requests for the same session wait together, and one that is cancelled does not cancel the
-            # others.
+            # Requests for the same session wait for the same task. Cancelling one request must not cancel the
+            # task.
             session = await asyncio.shield(self._asked(hotkey, epoch_id, purpose, scope, ends_at))
         except ObjectStoreUnavailableError:
             raise store_down() from None
@@ -99,7 +101,7 @@ class Sessions:
 
 
 def store_down() -> ServiceError:
-    """Return the error for a client when the object store or STS fails. It says nothing of the cause."""
+    """Return the error for clients if the object store or STS fails. It does not reveal the cause."""
     return ServiceError(
-        ErrorCode.CREDENTIALS_UNAVAILABLE, "The object store does not answer.", retry_after_seconds=5
+        ErrorCode.CREDENTIALS_UNAVAILABLE, "The object store does not respond.", retry_after_seconds=5
     )

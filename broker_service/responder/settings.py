@@ -1,4 +1,4 @@
-"""Settings of the responder process."""
+"""Defines the settings of the responder process."""
 
 from datetime import timedelta
 from typing import ClassVar, Self
@@ -21,14 +21,15 @@ class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
         default=60,
         ge=0,
         le=3600,
-        description="from an epoch's end until its uploads are listed; shrinks with epochs shorter than 4 h",
+        description="seconds from an epoch's end until its uploads are listed; shorter if epochs are below "
+        "4 h",
     )
 
     s3_most_hashed_mb: int = Field(
         default=256,
         ge=1,
         le=16_384,
-        description="megabytes read of one report's files that were uploaded without a SHA-256",
+        description="maximum size of one report's files without a stored SHA-256, in megabytes",
     )
 
     @model_validator(mode="after")

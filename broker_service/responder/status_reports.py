@@ -1,4 +1,4 @@
-"""Takes miners' status reports: the nonce must be right; late reports are kept and marked."""
+"""Stores miners' status reports. The nonce must be correct; late reports are stored and marked as late."""
 
 from dataclasses import dataclass
 
@@ -21,20 +21,20 @@ class Reports:
     clock: Clock
     metrics: ResponderMetrics
     _running: EpochMessage | None = None
-    """The newest epoch that was read from the record while it ran."""
+    """The newest epoch that was read from the database while it was running."""
 
     async def status(self, caller: Caller, proof: Proof, report: StatusRequest) -> StatusReply:
-        """Store a miner's report, unless one that was signed as late or later is stored.
+        """Store a miner's report, unless a report with the same or a later time of signing is already stored.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | ARCHIVED | NONCE_MISMATCH |
         REQUEST_REUSED | SERVICE_UNAVAILABLE)."""
         message = await self._message(report.epoch_id)
         now = self.clock.now()
         if report.nonce != message.nonce:
-            # A legacy text does not cover the nonce. An eavesdropper's copy with a wrong one must not count
-            # as its signer's mistake.
+            # A legacy text does not cover the nonce. If an eavesdropper sends a copy with a wrong nonce, that
+            # must not count as a mistake of the signer.
             if await self._standing(report.epoch_id, caller, proof) is Standing.NEWEST:
-                raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not that epoch's.")
+                raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not the nonce of that epoch.")
             raise _reused()
         is_late = now >= message.submission_deadline
         compared = await self.submissions.put(
@@ -80,13 +80,14 @@ class Reports:
                 return (await compare(connection, [signed]))[0].standing
 
     async def _message(self, epoch_id: str) -> EpochMessage:
-        """Read the epoch from the record, but the running one only once: nearly all reports are about it."""
+        """Return the epoch from the database. The running epoch is read only once, because nearly all reports
+        are about it."""
         running = self._running
         if running is not None and running.epoch_id == epoch_id and self.clock.now() < running.epoch_end:
             return running
         stored = await self.record.started(epoch_id)
         if stored.status == "archived":
-            raise ServiceError(ErrorCode.ARCHIVED, "The epoch's detail is no longer kept.")
+            raise ServiceError(ErrorCode.ARCHIVED, "The details of this epoch were deleted.")
         message = EpochMessage.model_validate_json(stored.envelope.payload)
         if self.clock.now() < message.epoch_end:
             self._running = message
@@ -94,7 +95,8 @@ class Reports:
 
 
 def _most_claimed(report: StatusRequest, message: EpochMessage) -> dict[str, int]:
-    """Return the claimed count for each zipcode of the epoch; of one that is named twice, the larger."""
+    """Return the claimed count for each zipcode of the epoch. If a zipcode is named twice, the larger count
+    is used."""
     published = {one.zipcode for one in message.zipcodes}
     claimed: dict[str, int] = {}
     for one in report.zipcodes_completed or ():
@@ -106,7 +108,7 @@ def _most_claimed(report: StatusRequest, message: EpochMessage) -> dict[str, int
 def _reused() -> ServiceError:
     return ServiceError(
         ErrorCode.REQUEST_REUSED,
-        "This signed text came before with another body: sign again with a new timestamp.",
+        "An earlier request with another body had the same signed text. Sign again with a new timestamp.",
     )
 
 

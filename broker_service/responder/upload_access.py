@@ -1,7 +1,7 @@
-"""Minting S3 access for proven callers: what, for which epoch, until when.
+"""Issues S3 upload access to verified callers, and decides for which epoch and until when.
 
-Owns the rules of issuance. The row of a grant is `issuing`'s, the signing the object store's, and the
-documents are `storage.objects.policies`'.
+`issuing` writes the row of a grant, the object store signs, and `storage.objects.policies` makes the policy
+documents.
 """
 
 from dataclasses import dataclass
@@ -52,10 +52,10 @@ class Issuer:
     validator_bucket: str
 
     async def miner_upload(self, request: ProvenRequest, epoch_id: str | None) -> MinerUploadReply:
-        """A form for `data/hotkey=…/epoch=…/` that ends at the epoch's deadline.
+        """Return a form for `data/hotkey=…/epoch=…/` that is valid until the epoch's deadline.
 
-        Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN), and as
-        `granted`."""
+        Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN), and the
+        errors of `granted`."""
         epoch_id, deadline = await self._deadline(epoch_id)
         if deadline - self.clock.now() < timedelta(seconds=1):
             raise ServiceError(ErrorCode.EPOCH_NOT_OPEN, "The epoch's submission deadline has passed.")
@@ -75,23 +75,24 @@ class Issuer:
             )
 
     def _runs(self, epoch_id: str) -> bool:
-        """Return whether memory has it as the running epoch, so that the record need not be asked."""
+        """Return whether the epoch in memory is this one and runs, so that the database need not be
+        queried."""
         try:
             return self.current.running().message.epoch_id == epoch_id
         except ServiceError:
             return False
 
     async def _deadline(self, epoch_id: str | None) -> tuple[str, datetime]:
-        """Return id and deadline of that epoch, or of the running one."""
+        """Return the id and deadline of the epoch, or, without an id, of the running one."""
         if epoch_id is None or self._runs(epoch_id):
             message = (await self.current.awaited()).message
             return message.epoch_id, message.submission_deadline
         return epoch_id, (await self.record.started(epoch_id)).interval.end_at
 
     async def folder_access(self, request: ProvenRequest) -> FolderAccessReply:
-        """A form for the whole of `data/hotkey=…/`, for 24 h, as legacy clients expect it.
+        """Return a form for the whole folder `data/hotkey=…/`, valid for 24 h, as legacy clients expect.
 
-        Raises as `granted`."""
+        Raises the errors of `granted`."""
         scope = policies.miner_folder_scope(self.miner_bucket, request.caller.hotkey)
         async with request.granted(Terms(scope, None, lifetime=FOLDER_LIFETIME)) as granted:
             form = self.store.post_form(scope, {}, granted.issued_at, granted.seconds)
@@ -112,9 +113,9 @@ class Issuer:
     async def validator_upload(
         self, request: ProvenRequest, epoch_id: str, *, with_checksum: bool = False
     ) -> ValidatorUploadReply:
-        """A form and, where the provider has STS, credentials for `validators/…/epoch=…/`, for 4 h.
+        """Return a form and, if the provider has STS, credentials for `validators/…/epoch=…/`, valid for 4 h.
 
-        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | CREDENTIALS_UNAVAILABLE), and as
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | CREDENTIALS_UNAVAILABLE), and the errors of
         `granted`."""
         if not self._runs(epoch_id):
             await self.record.started(epoch_id)
@@ -122,7 +123,7 @@ class Issuer:
         scope = policies.validator_scope(self.validator_bucket, hotkey, epoch_id)
         async with request.granted(Terms(scope, epoch_id, lifetime=VALIDATOR_LIFETIME)) as granted:
             metadata = required_metadata(hotkey, epoch_id, granted.issued_at)
-            # A validator's results may be a few bytes; the smallest upload is a rule for miners.
+            # A validator's file may have only a few bytes; the minimum size is a rule for miners.
             form = self.store.post_form(
                 scope,
                 metadata,
@@ -149,7 +150,8 @@ class Issuer:
 
 
 def required_metadata(hotkey: Hotkey, epoch_id: str, issued_at: datetime) -> dict[str, str]:
-    """Return the x-amz-meta-* fields that every validator upload must carry; the form has them filled in."""
+    """Return the x-amz-meta-* fields that every validator upload must have. The form already contains
+    them."""
     return {
         "epoch-id": epoch_id,
         "validator-hotkey": hotkey,

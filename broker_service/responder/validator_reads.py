@@ -1,8 +1,8 @@
-"""Lets validators read miners' uploads: of ended epochs, exactly the versions of the manifest.
+"""Lets validators read miners' uploads of ended epochs, in exactly the versions of the manifest.
 
-Owns the page and its token. The manifest is the sealer's; here nothing asks the object store, so that
-reading goes on while it is away. Signing a page takes 25 ms of processor time: one thread does it, page by
-page, while the event loop answers others.
+The manifest comes from the database, so validators can read it even while the object store is unavailable.
+Signing the URLs of a page takes 25 ms of processor time. One thread does that, while the event loop answers
+other requests.
 """
 
 import asyncio
@@ -40,24 +40,24 @@ class Reader:
     _signing: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="signing")
     )
-    """One thread: more of them would take turns with the event loop, which then waits for all of them."""
+    """A single thread, because more threads would compete with the event loop."""
 
     def close(self) -> None:
         self._signing.shutdown(wait=False, cancel_futures=True)
 
     async def objects(self, proven: ProvenRequest, request: ValidatorReadRequest) -> ValidatorReadReply:
-        """One page of what a miner, or all of them, had uploaded, with a presigned GET each; and on request
-        credentials that read all of it.
+        """Return one page of the uploads of one miner or of all miners, each with a presigned GET, and, if
+        requested, credentials that can read all of them.
 
         Raises ServiceError(MALFORMED_HOTKEY | MALFORMED_EPOCH_ID | MALFORMED_REQUEST | EPOCH_NOT_FOUND |
-        EPOCH_NOT_ENDED | CREDENTIALS_UNAVAILABLE), and as `granted`."""
+        EPOCH_NOT_ENDED | CREDENTIALS_UNAVAILABLE), and the errors of `granted`."""
         miner = _named(request.miner_hotkey)
         after = None if request.page_token is None else parse_token(request.page_token)
         epoch_id = request.epoch_id
         await self._require_sealed(epoch_id)
         session = self._session_scope(epoch_id) if request.with_credentials and self.store.has_sts else None
         terms = Terms(self._scope(miner, epoch_id), epoch_id, lifetime=LIFETIME)
-        if session is not None:  # it opens more than the addresses of one miner, or of all, and for longer
+        if session is not None:  # it gives more access than the URLs, and for longer
             terms = Terms(session, epoch_id, lifetime=SESSION_LIFETIME)
         async with proven.granted(terms) as granted:
             found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)
@@ -81,9 +81,9 @@ class Reader:
     async def _require_sealed(self, epoch_id: str) -> None:
         end_at = (await self.record.started(epoch_id)).interval.end_at
         if self.clock.now() < end_at:
-            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs.")
+            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch is still running.")
         if not await self.record.is_sealed(epoch_id):
-            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch's uploads are being listed.")
+            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch's uploads are still being listed.")
 
     def _scope(self, miner: Hotkey | None, epoch_id: str) -> Scope | Listing:
         if miner is None:
@@ -107,20 +107,21 @@ class Reader:
 
 
 def make_token(last: SealedObject) -> str:
-    """Return a token that says where the next page begins."""
+    """Return a token for the page after this object."""
     return base64.urlsafe_b64encode(f"{last.hotkey}\n{last.object_key}".encode()).decode()
 
 
 def parse_token(token: str) -> tuple[str, str]:
-    """The hotkey and key that a page ended with. Raises ServiceError(MALFORMED_REQUEST)."""
+    """Return the hotkey and the key with which the previous page ended. Raises
+    ServiceError(MALFORMED_REQUEST)."""
     try:
         named, key = base64.b64decode(token, altchars=b"-_", validate=True).decode().split("\n", 1)
         hotkey = parse_hotkey(named)
     except (binascii.Error, ValueError):
         raise ServiceError(
-            ErrorCode.MALFORMED_REQUEST, "pageToken must be one that an earlier page gave."
+            ErrorCode.MALFORMED_REQUEST, "pageToken must be the nextPageToken of an earlier page."
         ) from None
-    return hotkey, key.replace("\0", "")  # PostgreSQL takes no NUL, and no key holds one
+    return hotkey, key.replace("\0", "")  # PostgreSQL cannot store NUL, and no key has one
 
 
 def _named(miner_hotkey: str | None) -> Hotkey | None:

@@ -1,7 +1,7 @@
-"""Validators' reports of what they found: checked, then written with their audit in one transaction.
+"""Checks validators' reports, and stores each with its audit rows in one transaction.
 
-Owns which epochs can be reported on, and what a repeated report gets: the first answer, before anything is
-checked again. The files are `files`' to check.
+It checks that the epoch can be reported on; `reported_files` checks the files. A repeated report gets the
+first reply without any new check.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,11 @@ class ResultsDesk:
     metrics: ResponderMetrics
 
     async def report(self, caller: Caller, proof: Proof, report: ResultsRequest) -> ResultsReply:
-        """Store a report and return the receipt. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
-        EPOCH_NOT_ENDED | ARCHIVED | REQUEST_REUSED | FILE_MISMATCH | CHECKSUM_REQUIRED |
-        CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY | SERVICE_UNAVAILABLE)."""
+        """Store a report and return the receipt.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED | REQUEST_REUSED
+        | FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY |
+        SERVICE_UNAVAILABLE)."""
         stored = await self._ended(report.epoch_id)
         known = await self.record.known_result(report.epoch_id, caller, proof)
         if known is not None:
@@ -48,7 +50,7 @@ class ResultsDesk:
     async def _ended(self, epoch_id: str) -> StoredEpoch:
         stored = require_detail(await self.record.started(epoch_id))
         if self.clock.now() < stored.interval.end_at:
-            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch still runs: report once it has ended.")
+            raise ServiceError(ErrorCode.EPOCH_NOT_ENDED, "The epoch is still running. Report after its end.")
         return stored
 
     def _new(
@@ -86,10 +88,12 @@ def _audited(row: AuditRow) -> AuditedZipcode:
 
 
 def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsReply:
-    """Make the reply from the stored report alone, so that a repeated request gets the same answer."""
+    """Make the reply from the stored report only, so that a repeated request gets the same reply."""
     ours = written.request_key == proof.request_key
     if ours and written.body_sha256 != proof.body_sha256:
-        raise ServiceError(ErrorCode.REQUEST_REUSED, "This signed text came before with another body.")
+        raise ServiceError(
+            ErrorCode.REQUEST_REUSED, "An earlier request with another body had the same signed text."
+        )
     same = written.body_sha256 == proof.body_sha256
     return ResultsReply(
         message=_told(written, same=same),
@@ -106,7 +110,7 @@ def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsRep
 
 def _told(written: RecordedResult, *, same: bool) -> str:
     if not same:
-        return "A report signed later is in force already."
+        return "A report that was signed later is already stored."
     if written.is_late:
-        return "Recorded, after the epoch was revealed: it counts for nothing."
+        return "Recorded, but it does not count, because the epoch was already revealed."
     return "Recorded."

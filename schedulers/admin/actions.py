@@ -1,7 +1,7 @@
 """Carries out each admin command.
 
-The rules are here: which epoch may be generated, what an override may still change. An outcome shows nothing
-of an epoch that has not started but its id. A refusal is one sentence.
+It has the rules for commands, such as which epoch may be generated and which target can still be overridden.
+Of an epoch that has not started, an outcome shows only the id. A refusal is one sentence.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from zipcast.protocol.verbs import COMMANDS
 
 
 class CommandRefusedError(Exception):
-    """The command cannot be done; the message says why."""
+    """The command cannot be carried out. The message states the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,10 @@ class AdminActions:
     system: Client
 
     async def execute(self, connection: AsyncConnection, command: Command) -> WireModel:
-        """The outcome. What must come true together with it is done in the transaction of `connection`.
+        """Carry out a command and return its outcome. Changes that must be committed together with the
+        outcome are made in the transaction of `connection`.
 
-        Raises CommandRefusedError, and whatever else goes wrong."""
+        Raises CommandRefusedError, and any other error that occurs."""
         kind = next((kind for verb, kind in COMMANDS.items() if verb == command.command), None)
         if kind is None:
             raise CommandRefusedError("this scheduler does not know the command")
@@ -79,7 +80,7 @@ class AdminActions:
         if wanted in prepared:
             return EpochOutcome(epoch_id=wanted, changed=False)
         if wanted != chosen.epoch_id:
-            raise CommandRefusedError(f"of all epochs only {chosen.epoch_id} can be generated now")
+            raise CommandRefusedError(f"only epoch {chosen.epoch_id} can be generated now")
         await self.preparer.prepare(chosen)
         return EpochOutcome(epoch_id=chosen.epoch_id, changed=True)
 
@@ -90,26 +91,26 @@ class AdminActions:
             raise CommandRefusedError(str(error)) from None
         except RegenerationDiffersError:
             raise CommandRefusedError(
-                f"{request.epoch_id} stays as it was: what it is committed to would now give another epoch"
+                f"{request.epoch_id} was not changed: its committed inputs would now lead to another epoch"
             ) from None
         return EpochOutcome(epoch_id=request.epoch_id, changed=True)
 
     async def _override(self, connection: AsyncConnection, request: TargetOverrideRequest) -> OverrideOutcome:
-        """Override the target. It is in force once the row says so: the commitment to the epoch's inputs
-        reads it there."""
+        """Store another target for the epoch. It is used when the service commits to the epoch's inputs."""
         interval = self._interval(request.epoch_id)
         await epoch_changes.lock_preparation(connection)
         first = await self._first_uncommitted(connection)
         if interval.start_at < first.start_at:
             raise CommandRefusedError(
-                f"{interval.epoch_id} is committed to or past; the first that can be overridden is "
+                f"the inputs of {interval.epoch_id} are already committed; the first epoch that can be "
+                "changed is "
                 f"{first.epoch_id}"
             )
         try:
             await require_reachable(connection, self.preparer.settings, request.target_listings)
         except TargetUnreachableError:
             raise CommandRefusedError(
-                f"no choice of the zipcodes in force comes to {request.target_listings} listings"
+                f"no selection of the present zipcodes has {request.target_listings} listings"
             ) from None
         return OverrideOutcome(epoch_id=interval.epoch_id, target_listings=request.target_listings)
 
@@ -144,20 +145,20 @@ class AdminActions:
                 await kick_connection(self.system, connection.server_id, connection.client_id)
             await self.system.flush()
         except (NatsError, TimeoutError) as error:
-            raise CommandRefusedError("nats-server does not answer") from error
+            raise CommandRefusedError("nats-server does not respond; try again") from error
         return KickOutcome(hotkey=request.hotkey, kicked=len(found))
 
     async def _connections(self, hotkey: str | None) -> list[ClientConnection]:
         try:
             found = await client_connections(self.system)
         except (ListingError, NatsError, TimeoutError, ValidationError) as error:
-            raise CommandRefusedError("nats-server does not list its connections") from error
+            raise CommandRefusedError("nats-server did not list all connections; try again") from error
         clients = [one for one in found if _hotkey(one) is not None]
         return [one for one in clients if hotkey in {None, _hotkey(one)}]
 
 
 def _hotkey(connection: ClientConnection) -> Hotkey | None:
-    """Return the part of a client's name after the role; a service user's name is its nkey."""
+    """Return the hotkey in a client's user name, or None for a service user, whose name is its nkey."""
     try:
         return parse_hotkey(connection.user.rpartition(".")[2])
     except MalformedHotkeyError:

@@ -1,7 +1,7 @@
-"""Working off what admins asked for: each command once, whichever replica takes it.
+"""Takes admins' commands from the database and has each carried out by one replica.
 
-Owns when a command is taken, when it is too old, and what is written of a failure. What a command does is
-`admin_actions`'. A replica that dies over a command leaves it to the next; all of them may be done twice.
+It refuses commands that are too old, and stores failures. `actions` carries out the commands. If a
+replica dies while working on a command, another one takes it; doing a command twice is harmless.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class AdminQueue:
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
 
     async def run(self) -> None:
-        """Work off commands until cancelled. While the database is away, commands wait."""
+        """Carry out commands until cancelled. While the database is unavailable, commands wait."""
         outage = Outage(log, "admin_commands_unread", DATABASE_ERRORS)
         await poll(self.work_off, self.clock, LOOK_SECONDS, outage)
 
@@ -47,7 +47,7 @@ class AdminQueue:
             continue
 
     async def work_off_one(self) -> bool:
-        """False if there was none to take."""
+        """Carry out one command. Return False if there was none."""
         async with self.database.begin() as connection:
             command = await admin_commands.take(connection)
             if command is None:
@@ -69,14 +69,15 @@ class AdminQueue:
         return True
 
     async def _outcome(self, connection: AsyncConnection, command: Command) -> WireModel:
-        """Return the outcome of a command; a failure is an outcome, and its half-done work is undone."""
+        """Carry out a command and return its outcome. If it fails, its partial work is undone, and the
+        outcome is a failure."""
         if await admin_commands.is_older_than(connection, command, TOO_OLD):
-            return FailedOutcome(reason="no scheduler took it within ten minutes")
+            return FailedOutcome(reason="no scheduler took the command within ten minutes; send it again")
         try:
             async with asyncio.timeout(COMMAND_SECONDS), connection.begin_nested():
                 return await self.actions.execute(connection, command)
         except CommandRefusedError as error:
             return FailedOutcome(reason=str(error))
-        except Exception as error:  # an outcome must be written, and the fault must be seen
+        except Exception as error:  # store an outcome, and log the fault
             log.exception("admin_command_failed", command=command.command, error=type(error).__name__)
-            return FailedOutcome(reason=f"{type(error).__name__}: see the log of the scheduler")
+            return FailedOutcome(reason=f"{type(error).__name__}: see the scheduler's log")

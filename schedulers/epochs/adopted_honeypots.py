@@ -1,7 +1,7 @@
-"""Stores the honeypots of an epoch whose message came from the stream instead of from here.
+"""Stores the honeypots of an epoch that was copied from the stream.
 
-The message does not tell them, but the inputs that it was committed to lead to them. They are believed only
-if these inputs lead to the same zipcodes.
+The message does not name them, but the epoch's committed inputs lead to them. They are stored only if these
+inputs lead to the same zipcodes as the message.
 """
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,8 +20,8 @@ log = logs.logger()
 
 
 async def record_honeypots(preparer: Preparer, connection: AsyncConnection, message: EpochMessage) -> None:
-    """Store them in the transaction that adopts `message`. If this database does not lead to its zipcodes,
-    the epoch has no honeypots here, and the log says so."""
+    """Store the honeypots in the transaction that adopts `message`. If this database leads to other zipcodes,
+    store none and log that."""
     stored = await epoch_inputs.committed_inputs(connection, message.epoch_id)
     inputs = None if stored is None else SelectionInputs.from_bytes(stored)
     chosen = None if inputs is None else await _chosen(preparer, connection, inputs, message)

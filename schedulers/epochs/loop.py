@@ -1,7 +1,7 @@
-"""The scheduler's loop: for ever, the running epoch and the next one.
+"""Runs the scheduler's loop, which handles the running epoch and then the next one, for ever.
 
-Owns the order of an epoch's life: prepare, wait, publish, complete. Each step is idempotent, so
-after any error the loop starts over and does what is still to be done.
+An epoch is prepared, published at its start, and completed after its end. Each step can be repeated, so after
+an error the loop starts over and does the remaining steps.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ log = logs.logger()
 
 RETRY_SECONDS = 0.25
 LONGEST_RETRY_SECONDS = 1.0
-# A step that takes longer hangs on a server that is gone; it is given up, logged, and done again.
+# A step that takes longer waits for a server that is gone. It is cancelled, logged and repeated.
 STEP_SECONDS = 15.0
 
 
@@ -43,10 +43,10 @@ class EpochEngine:
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
     faults: FaultPoints = NO_FAULTS
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once the running epoch is out, or there is none to run yet."""
+    """Set when the running epoch is published, or there is no running epoch yet."""
     failures: int = field(default=0)
     failing: dict[str, str] = field(default_factory=dict)
-    """The tasks that fail at present, as health shows them."""
+    """The tasks that fail at present, for the health page."""
     opening: Opening = field(init=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class EpochEngine:
         return self.preparer.database
 
     async def run(self) -> None:
-        """Publish epochs until cancelled. Errors are logged and counted, and the loop goes on."""
+        """Publish epochs until cancelled. After an error, log and count it, and continue."""
         pause = RETRY_SECONDS
         while True:
             following: EpochInterval | None = None
@@ -80,22 +80,23 @@ class EpochEngine:
                 pause = RETRY_SECONDS
 
     async def catch_up(self) -> EpochInterval:
-        """Publish due epochs, complete ended ones, prepare the running one. Return the epoch to wait for."""
+        """Publish epochs that are due, complete ended ones, prepare the running one, and return the next
+        epoch."""
         calendar = self.preparer.calendar
         async with asyncio.timeout(STEP_SECONDS):
             await self._open()
             while True:
                 running = await self._bring_up_to_date()
                 timeline = await self._timeline()
-                # Time may have passed meanwhile, over a boundary even: then there is more to catch up with.
+                # An epoch may have started in the meantime. Then there is more to do.
                 if plan.running_interval(calendar, timeline) == running:
                     if running is not None:
                         self.metrics.in_stream(running.start_at)
                     return plan.next_interval(calendar, timeline)
 
     async def _open(self) -> None:
-        """Bring database and stream together before anything is made: the stream's epochs go first. While
-        there is no stream, due epochs are prepared all the same: readers of the database see them."""
+        """Make database and stream agree before new epochs are prepared. While the stream is unavailable,
+        epochs that are due are still prepared, because readers of the database see them."""
         await self.opening.open_started(self.clock.now())
         try:
             await self.publisher.open()
@@ -104,7 +105,7 @@ class EpochEngine:
             raise
 
     async def _prepare_what_is_due(self) -> None:
-        """The running epoch, and the next one if its preparation has come."""
+        """Prepare the running epoch, and the next one if it is time for that."""
         calendar = self.preparer.calendar
         timeline = await self._timeline()
         running = plan.running_interval(calendar, timeline)
@@ -117,9 +118,10 @@ class EpochEngine:
             await self._prepare(following)
 
     async def _bring_up_to_date(self) -> EpochInterval | None:
-        """One pass over the record; the epoch that ran at its beginning, if any."""
+        """Do one pass over the epochs in the database. Return the epoch that was running at its beginning, if
+        any."""
         timeline = await self._timeline()
-        # Publish prepared epochs first: they must not wait for an epoch that cannot be prepared.
+        # Publish prepared epochs first, so that they do not wait for an epoch that cannot be prepared.
         await self._publish_due(timeline)
         running = plan.running_interval(self.preparer.calendar, timeline)
         if running is not None:
@@ -144,7 +146,7 @@ class EpochEngine:
                 await self.publisher.publish(stored)
 
     async def _prepare(self, interval: EpochInterval) -> StoredEpoch | None:
-        """None if the epoch has ended meanwhile: then it is missed."""
+        """Prepare an epoch. Return None if it has ended in the meantime, so that it is missed."""
         try:
             async with asyncio.timeout(STEP_SECONDS):
                 return await self.preparer.prepare(interval)
@@ -167,7 +169,8 @@ class EpochEngine:
             log.info("epoch_completed", epoch_id=epoch_id)
 
     async def _timeline(self) -> Timeline:
-        """Return the earlier time of both clocks: an epoch starts when both have reached it."""
+        """Return the rows of epochs and the earlier time of both clocks, because an epoch starts only when
+        both clocks have reached its start."""
         async with self.database.connect() as connection:
             record_now, own_now = await epochs.database_now(connection), self.clock.now()
             self.gate.note(record_now)

@@ -1,4 +1,4 @@
-"""Records epochs that were never prepared as `missed`, with nothing invented."""
+"""Stores epochs that were never prepared as `missed`, without zipcodes."""
 
 import json
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from zipcast.selection import seeds
 
 log = logs.logger()
 
-# The most missed epochs that one gap records, newest first: 83 days of four hours. The oldest is one more:
-# its seed was promised, and shows that the promise was kept.
+# The largest number of missed epochs that are stored for one gap, newest first: 83 days of four hours. The
+# oldest is stored in addition, because the service committed to its seed, which anyone can check.
 MOST_MISSED = 500
 
 
 async def record_missed(database: AsyncEngine, preparer: Preparer, running: EpochInterval) -> int:
-    """A row, with its seed, for each epoch of the gap between the newest row and `running`. Returns how
-    many there are."""
+    """Store a row with the seed of each epoch in the gap between the newest row and `running`. Return how
+    many were stored."""
     async with database.begin() as connection:
         await epoch_changes.lock_preparation(connection)
         missed = await record_missed_before(connection, preparer, running)
@@ -35,7 +35,8 @@ async def record_missed(database: AsyncEngine, preparer: Preparer, running: Epoc
 async def record_missed_before(
     connection: AsyncConnection, preparer: Preparer, interval: EpochInterval
 ) -> int:
-    """The same in the caller's transaction, under its lock: between `interval` and the row before it."""
+    """Store the missed epochs between `interval` and the row before it, in the caller's transaction and under
+    its lock. Return how many were stored."""
     end = await epochs.newest_end(connection, interval.start_at)
     if end is None:
         return 0
@@ -52,18 +53,18 @@ async def record_missed_before(
 
 
 def back_from(calendar: EpochCalendar, running: EpochInterval) -> Iterator[EpochInterval]:
-    """The epochs before `running`, newest first."""
+    """Yield the epochs before `running`, newest first."""
     while True:
         running = calendar.before(running)
         yield running
 
 
 async def _missed(connection: AsyncConnection, preparer: Preparer, interval: EpochInterval) -> MissedEpoch:
-    """Return the epoch with the secret it was committed to, if the epoch before it promised anything."""
+    """Return a missed epoch, with the secret for its seed if the previous epoch committed to it."""
     committed = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
     secret_id = preparer.secrets.current
     if committed is not None:
-        # Nothing else of them: a newer program, taken back since, may have written them.
+        # Read nothing else of the inputs, because a newer version of the program may have written them.
         secret_id = json.loads(committed)["secretId"]
     seed = preparer.seed(interval.epoch_id, secret_id)
     return MissedEpoch(interval, seed, seeds.seed_commitment(seed), secret_id)

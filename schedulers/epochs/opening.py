@@ -1,7 +1,7 @@
-"""Opens each prepared epoch at its start: from then on the other processes see it in PostgreSQL.
+"""Opens each prepared epoch at its start, so that the other processes see it in PostgreSQL.
 
-Runs beside publishing and waits for nothing of it, so that HTTP serves an epoch on time while NATS is away.
-Any number of replicas may do the same: one of them moves the rows.
+This is independent of publishing, so that HTTP serves an epoch on time even if NATS is down. All replicas do
+it; the first one moves the rows.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.5
 STEP_SECONDS = 15.0
-# Another scheduler may hold these locks while it does the same; no other process can.
+# Another scheduler may hold these locks while it opens the same epoch; no other process can.
 LOCK_WAIT = timedelta(seconds=5)
 
 
@@ -38,12 +38,12 @@ class Opening:
     faults: FaultPoints = NO_FAULTS
 
     async def run(self) -> None:
-        """Run until cancelled. While PostgreSQL is away, try again twice a second."""
+        """Open epochs until cancelled. While PostgreSQL is unavailable, try again twice a second."""
         outage = Outage(log, "epochs_not_opened", DATABASE_ERRORS, "opening", self.failing)
         await poll(self.step, self.clock, LOOK_SECONDS, outage)
 
     async def step(self) -> None:
-        """Open the next epoch at its start, if that is near, and whatever is overdue."""
+        """Open all epochs that are due, and the next one at its start if that is near."""
         async with asyncio.timeout(STEP_SECONDS):
             upcoming = await self._next()
         if upcoming is None or upcoming.start_at - self.clock.now() > 2 * NEAR:
@@ -53,7 +53,7 @@ class Opening:
             await self.open_started(upcoming.start_at)
 
     async def open_started(self, now: datetime) -> list[str]:
-        """Open what has started by `now` and by PostgreSQL's clock; the ids of what was opened."""
+        """Open the epochs that have started by `now` and by PostgreSQL's clock, and return their ids."""
         async with self.database.begin() as connection:
             await limit_waiting(connection, LOCK_WAIT)
             opened = await pending_epochs.open_started(connection, now)

@@ -1,7 +1,7 @@
 """Computes which epoch runs now and which comes next, given the rows of the database. Pure.
 
-After a change of epoch length, prepared epochs keep their interval, and the new length begins at its first
-boundary after that. Epochs never overlap.
+If the length of epochs is changed, prepared epochs keep their interval, and the new length applies from its
+first boundary after them. Epochs never overlap.
 """
 
 from storage.database.epochs import Timeline
@@ -9,7 +9,8 @@ from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 
 
 def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval | None:
-    """The epoch that runs: as prepared, else this calendar's, unless something prepared lies in its way."""
+    """Return the running epoch: the prepared one, otherwise that of the calendar. Return None if a prepared
+    epoch overlaps it."""
     if timeline.running is not None:
         return timeline.running
     candidate = calendar.at(timeline.now)
@@ -18,7 +19,8 @@ def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterv
 
 
 def next_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval:
-    """The epoch after `now`: as prepared, else this calendar's first one after all that is prepared."""
+    """Return the next epoch: the prepared one, otherwise the calendar's first one after all prepared
+    epochs."""
     if timeline.pending is not None:
         return timeline.pending
     free_from = max(timeline.now, timeline.frontier or timeline.now)

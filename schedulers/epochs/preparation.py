@@ -1,7 +1,7 @@
-"""Preparing an epoch: from committed inputs to a signed message, in one transaction.
+"""Prepares an epoch, from committed inputs to a signed message, in one transaction.
 
-Owns the order of steps and what is written together. The rules themselves are pure and live in
-`zipcast.selection.select`, `zipcast.selection.seeds` and `zipcast.protocol.envelope`.
+This module has the order of the steps. The rules are in the pure modules `zipcast.selection.select`,
+`zipcast.selection.seeds` and `zipcast.protocol.envelope`.
 """
 
 import asyncio
@@ -31,34 +31,34 @@ from zipcast.selection.model import SelectionSettings
 
 log = logs.logger()
 
-# An epoch that starts within this time is left as it is: schedulers read the message that they will publish
-# up to two seconds before its start.
+# An epoch that starts within this time is not changed, because schedulers read the message that they will
+# publish up to two seconds before its start.
 REGENERATION_MARGIN = timedelta(seconds=3)
 
 
 class EpochEndedError(Exception):
-    """The epoch ended before it was prepared: it is missed, and nothing is invented."""
+    """The epoch ended before it was prepared, so it is missed."""
 
 
 class EpochsOverlapError(Exception):
-    """An epoch of another length lies across this one."""
+    """An epoch of another length overlaps this one."""
 
 
 class EpochNotPendingError(Exception):
-    """The epoch is not prepared, or it has started, or it is about to."""
+    """The epoch is not prepared, or it has started or is about to start."""
 
 
 class RegenerationDiffersError(Exception):
-    """Made anew, the epoch would differ from the prepared one: its inputs were changed."""
+    """The epoch would now differ from the prepared one, because its inputs were changed."""
 
 
 class MessageTooLargeError(Exception):
-    """The signed message would exceed what nats-server takes; assign fewer or larger zipcodes."""
+    """The signed message would be too large for nats-server. Assign fewer or larger zipcodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChainLink:
-    """The ties of a message to its neighbours: the epoch before it with its seed, the inputs of the next."""
+    """The links of a message to the previous epoch and its seed, and to the inputs of the next epoch."""
 
     previous_epoch_id: str | None
     revealed_seed: str | None
@@ -68,7 +68,8 @@ class ChainLink:
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Prepares epochs of one subnet. Settings act from the next epoch that is not committed yet."""
+    """Prepares epochs of one subnet. Settings apply from the next epoch whose inputs are not committed
+    yet."""
 
     database: AsyncEngine
     network: str
@@ -83,7 +84,7 @@ class Preparer:
     faults: FaultPoints = NO_FAULTS
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
-        """The prepared epoch: this call's, or the one that was there already.
+        """Prepare the epoch, unless it is prepared already, and return it.
 
         Raises EpochEndedError, EpochsOverlapError, NothingImportedError, PoolTooSmallError,
         UnknownSecretError, MessageTooLargeError."""
@@ -102,13 +103,15 @@ class Preparer:
             self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
         self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
         self.metrics.prepared.inc()
-        log.info("epoch_prepared", epoch_id=interval.epoch_id)  # nothing of it is logged before its start
+        log.info(
+            "epoch_prepared", epoch_id=interval.epoch_id
+        )  # nothing else about it may be logged before its start
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
     async def regenerate(self, epoch_id: str) -> None:
-        """Make the message of an epoch that has not started anew, from its committed inputs, and sign it. The
-        same inputs and seed give the same epoch; new are the signature, the time of issue, and the link to
-        the epoch before, if that was given up meanwhile.
+        """Select and sign again an epoch that has not started, from its committed inputs. The same inputs and
+        seed give the same epoch. Only the signature, the time of issue, and the link to the previous epoch
+        may change.
 
         Raises EpochNotPendingError, RegenerationDiffersError, UnknownSecretError."""
         async with self.database.begin() as connection:
@@ -122,7 +125,7 @@ class Preparer:
             prepared = await self.build(connection, found.interval)
             if _without_links(found.prepared.message) != _without_links(prepared.message):
                 raise RegenerationDiffersError(epoch_id)
-            # Building has taken its time: what is published must not be replaced.
+            # Check again, because building took some time, and a published message must not be replaced.
             earlier = (*found.prepared.replaced, found.prepared.envelope)
             if not await pending_epochs.replace_prepared(
                 connection, replace(prepared, replaced=earlier), latest
@@ -131,8 +134,8 @@ class Preparer:
         log.info("epoch_regenerated", epoch_id=epoch_id)
 
     async def build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
-        """The epoch as it would be prepared now; of all that, only its inputs are written. The caller holds
-        the lock under which epochs are prepared."""
+        """Build the epoch as it would be prepared now. Only its inputs are written to the database. The
+        caller must hold the lock for preparing epochs."""
         now = await epochs.database_now(connection)
         inputs = await self._inputs(connection, interval, now)
         chosen = await self._choose(connection, interval, inputs)
@@ -142,7 +145,9 @@ class Preparer:
         message = self._message(interval, choice, inputs, link, now)
         sealed = envelope.seal(message, self.signer)
         if len(sealed.payload) > MAX_PAYLOAD_BYTES:
-            raise MessageTooLargeError(f"{len(sealed.payload)} bytes, at most {MAX_PAYLOAD_BYTES}")
+            raise MessageTooLargeError(
+                f"the message has {len(sealed.payload)} bytes, more than {MAX_PAYLOAD_BYTES}"
+            )
         return Preparation(
             envelope=sealed,
             message=message,
@@ -164,12 +169,13 @@ class Preparer:
         previous_id, revealed = None, None
         if previous is not None:
             previous_id = previous.epoch_id
-            # Epochs do not overlap (a constraint of the table), so this one has ended at the start.
+            # A constraint of the table prevents overlaps, so the previous epoch has ended when this one
+            # starts.
             revealed = await epochs.seed_of(connection, previous_id)
         return ChainLink(previous_id, revealed, commitment, seeds.inputs_hash(following))
 
     def seed(self, epoch_id: str, secret_id: str) -> bytes:
-        """The epoch's seed: secret until the epoch has ended. Raises UnknownSecretError."""
+        """Return the epoch's seed, which is secret until the epoch has ended. Raises UnknownSecretError."""
         return seeds.derive_seed(self.secrets.key(secret_id), self.network, self.netuid, epoch_id)
 
     def _salt(self, epoch_id: str, secret_id: str) -> str:
@@ -178,7 +184,8 @@ class Preparer:
     async def _inputs(
         self, connection: AsyncConnection, interval: EpochInterval, now: datetime
     ) -> SelectionInputs:
-        """Those committed to in the previous message, or today's where there was none."""
+        """Return the inputs committed in the previous message, or new inputs if there is no previous
+        message."""
         stored = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
         if stored is None:
             drafted = await self.draft_inputs(connection, interval, self.secrets.current, ())
@@ -195,7 +202,7 @@ class Preparer:
     async def draft_inputs(
         self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
     ) -> SelectionInputs:
-        """Return the inputs that the epoch would be committed to now, with the epochs `including` in its
+        """Return the inputs to which the epoch would be committed now, with the epochs `including` in its
         history."""
         import_id = await import_in_force(connection)
         keys = seeds.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
@@ -220,7 +227,7 @@ class Preparer:
     ) -> ChosenEpoch:
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         chosen = await choose_epoch(connection, inputs, seed, interval.start_at)
-        # Which zipcodes, and how many, belongs to an epoch to come, and not into a log.
+        # The zipcodes of a future epoch, and even their number, must not be logged.
         if chosen.choice.selection.relaxed_age_days:
             log.warning("data_age_relaxed", epoch_id=interval.epoch_id)
         if chosen.choice.selection.relaxed_cooldown:
@@ -235,7 +242,7 @@ class Preparer:
         link: ChainLink,
         issued_at: datetime,
     ) -> EpochMessage:
-        # Sorted by zipcode, so that the order of the draw shows nothing about weights.
+        # Sort by zipcode, because the order of the draw would reveal weights.
         chosen = choice.zipcodes
         seed = self.seed(interval.epoch_id, inputs.secret_id)
         commitment = seeds.seed_commitment(seed)
@@ -270,8 +277,8 @@ class Preparer:
 
 
 def _without_links(message: EpochMessage) -> EpochMessage:
-    """Return the part of a message that must not change when it is made anew: all but the time of issue, the
-    link to the epoch before, and the next signer."""
+    """Return the message without the parts that may change when it is made again: the time of issue, the link
+    to the previous epoch, and the next signer."""
     epoch = {
         "issued_at": message.epoch_start,
         "previous_epoch_id": None,

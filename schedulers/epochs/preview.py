@@ -1,6 +1,6 @@
-"""Shows the next epoch before its start, to an operator with the scheduler's database login and secrets.
+"""Returns the next epoch before its start, for an operator with the scheduler's database login and secrets.
 
-Owns no door: no process calls this, so that nothing of a pending epoch is ever on a network.
+No service calls this, so that pending epochs are never sent over a network.
 """
 
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from zipcast.protocol.messages.epochs import EpochMessage
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`is_prepared`: it is stored, and this is what will be published; else it is what preparing it now would
-    give, and nothing of that was kept. `relaxed_cooldown`: let back before their cooldown was over.
-    `relaxed_age_days`: by how many days data is too old."""
+    """The next epoch. If `is_prepared`, it is stored and will be published like this; otherwise it is the
+    result of a dry run. `relaxed_cooldown` are the zipcodes that were admitted during their cooldown.
+    `relaxed_age_days` is by how many days the age limit was exceeded."""
 
     message: EpochMessage
     is_prepared: bool
@@ -25,7 +25,8 @@ class Preview:
 
 
 async def preview_next(preparer: Preparer) -> Preview:
-    """Under the lock of preparing, in a transaction that is undone. Raises what preparing raises."""
+    """Return the next epoch. If it is not prepared, prepare it under the usual lock, in a transaction that is
+    rolled back. Raises the errors of preparing."""
     async with preparer.database.connect() as connection:
         await epoch_changes.lock_preparation(connection)
         timeline = await epochs.timeline(connection, await epochs.database_now(connection))

@@ -1,17 +1,17 @@
-"""The secrets that epochs' seeds and salts come from, by id, so that they can be rotated."""
+"""Stores the secrets for seeds and salts by id, so that they can be rotated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 class UnknownSecretError(Exception):
-    """An epoch was committed to a secret that this process was not given."""
+    """An epoch was committed to a secret that is not in this process's settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The secrets behind the seeds, by id. New epochs are committed to `current`; the others are kept
-    for epochs that were committed to before a rotation."""
+    """The secrets for seeds, by id. New epochs are committed to the secret `current`; the others are kept for
+    epochs that were committed before a rotation."""
 
     current: str
     keys: Mapping[str, bytes]
@@ -21,4 +21,6 @@ class Secrets:
         try:
             return self.keys[secret_id]
         except KeyError:
-            raise UnknownSecretError(f"secret {secret_id!r} is not configured") from None
+            raise UnknownSecretError(
+                f"secret {secret_id!r} is missing: add it to ZIPCODE_PREVIOUS_SECRETS"
+            ) from None

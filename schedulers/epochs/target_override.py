@@ -1,4 +1,4 @@
-"""Finds the target that an admin gave an epoch in place of the usual one, if the zipcodes come to it."""
+"""Applies the target that an admin set for one epoch, if the zipcodes can reach it."""
 
 import asyncio
 from collections.abc import Iterable
@@ -20,25 +20,25 @@ from zipcast.selection.select import select
 log = logs.logger()
 
 _ANY_SEED = bytes(32)
-# nats.conf allows 256 KB a message, headers included.
+# nats.conf allows 256 KB per message, including headers.
 MAX_PAYLOAD_BYTES = 200_000
 REST_OF_MESSAGE_BYTES = 4_000
-"""Room for the rest of a message, beside its zipcodes."""
+"""The size reserved for the rest of a message, besides its zipcodes."""
 
 
 class NothingImportedError(Exception):
-    """There is no zipcode data yet: `zipcast import FILE` first."""
+    """There is no zipcode data yet. Run `zipcast import FILE` first."""
 
 
 class TargetUnreachableError(Exception):
-    """No choice of the zipcodes in force reaches that target."""
+    """No selection of the present zipcodes can reach the target."""
 
 
 async def import_in_force(connection: AsyncConnection) -> int:
     """Return the id of the newest import. Raises NothingImportedError."""
     import_id = await newest_import_id(connection)
     if import_id is None:
-        raise NothingImportedError("no zipcodes have been imported yet")
+        raise NothingImportedError("no zipcodes have been imported yet: run `zipcast import FILE`")
     return import_id
 
 
@@ -60,8 +60,8 @@ async def require_reachable(
 
 
 def require_publishable(candidates: Iterable[Candidate], settings: SelectionSettings) -> None:
-    """Raises TargetUnreachableError unless every choice that comes to the target fits a message. Most
-    zipcodes are chosen if all are of the least size."""
+    """Check that every selection that reaches the target fits into a message. It has the most zipcodes if all
+    are of the smallest size. Raises TargetUnreachableError."""
     drawn = sorted(filter(settings.may_be_drawn, candidates), key=attrgetter("expected_listings"))
     totals = accumulate(one.expected_listings for one in drawn)
     most = sum(1 for _ in takewhile(lambda total: total <= settings.highest_total, totals))
@@ -73,10 +73,10 @@ def require_publishable(candidates: Iterable[Candidate], settings: SelectionSett
 async def settings_of(
     connection: AsyncConnection, settings: SelectionSettings, epoch_id: str
 ) -> SelectionSettings:
-    """Return the settings with the epoch's own target, if an admin gave it one.
+    """Return the settings with the epoch's own target, if an admin set one.
 
-    The zipcodes may have changed since: a target that they no longer come to is dropped, or it would stop
-    this epoch and all that follow it.
+    If the zipcodes have changed and can no longer reach it, ignore that target; otherwise it would stop this
+    epoch and all later ones.
 
     Raises NothingImportedError."""
     target = await admin_commands.overridden_target(connection, epoch_id, Verb.TARGET_OVERRIDE)

@@ -1,7 +1,7 @@
-"""Waiting for an instant: exact, never early, and sound when the wall clock steps.
+"""Waits for an epoch's start: exactly, never too early, and correctly even if the wall clock is adjusted.
 
-Owns how the scheduler decides that an epoch's start has come. Two clocks must agree: this
-machine's, and PostgreSQL's, which all replicas share.
+An epoch starts when two clocks have reached its start: this machine's, and PostgreSQL's, which all replicas
+share.
 """
 
 import asyncio
@@ -17,27 +17,27 @@ from zipcast.clock import Clock
 
 log = logs.logger()
 
-# The wall clock is read again at least this often, so that a step is noticed.
+# The wall clock is read at least this often, so that an adjustment is noticed.
 LONGEST_NAP_SECONDS = 10.0
-# If PostgreSQL's clock is behind ours, it is asked again at least this often.
+# If PostgreSQL's clock is behind the local clock, it is read at least this often.
 LONGEST_WAIT_SECONDS = 60.0
-# Within this distance one exact sleep on the monotonic clock follows.
+# If less time than this is left, one exact sleep on the monotonic clock follows.
 FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
-# A replica with a wrong clock leaves so much time to the others before it publishes itself.
+# How long a replica with a wrong clock waits for the others before it publishes itself.
 STAND_BACK_SECONDS = 2.0
-# PostgreSQL is asked for its time this long before the start.
+# How long before the start PostgreSQL's clock is read.
 NEAR = timedelta(seconds=1)
-# It is asked once more this long before the start, so that little time has passed since its last answer.
+# How long before the start it is read once more, so that little time has passed since the last reading.
 LAST_QUESTION = timedelta(seconds=0.25)
-# One question for the time may take so long; then the estimate from an earlier answer counts.
+# The time limit of reading PostgreSQL's clock; after it, an estimate from an earlier reading is used.
 QUESTION_SECONDS, LAST_QUESTION_SECONDS = 1.0, 0.2
-# PostgreSQL's clock may run slower than this machine's by this share: ten times what is usual.
+# How much slower PostgreSQL's clock may run than the local clock: ten times the usual difference.
 WORST_DRIFT = 0.001
 
 
 async def sleep_until(clock: Clock, instant: datetime) -> None:
-    """Returns when the wall clock has reached `instant`."""
+    """Wait until the wall clock has reached `instant`."""
     while (remaining := (instant - clock.now()).total_seconds()) > 0:
         if remaining > FINAL_SECONDS:
             await clock.sleep(min(remaining - FINAL_SECONDS, LONGEST_NAP_SECONDS))
@@ -47,18 +47,18 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
 
 @dataclass(slots=True)
 class RecordClock:
-    """The time of PostgreSQL's clock, estimated from its last answer."""
+    """The time of PostgreSQL's clock, estimated from its last reading."""
 
     clock: Clock
     _told: tuple[datetime, float] | None = field(default=None, init=False)
-    """The last answer, and the monotonic time at which it had arrived."""
+    """The last reading, and the monotonic time at which it arrived."""
 
     def note(self, record_now: datetime) -> None:
         self._told = record_now, self.clock.monotonic()
 
     def at_least(self) -> datetime | None:
-        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back since;
-        None if it never answered."""
+        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back; None if
+        it was never read."""
         if self._told is None:
             return None
         told, at = self._told
@@ -66,10 +66,10 @@ class RecordClock:
 
 
 class StartGate:
-    """Opens at an epoch's start, by this machine's clock and by PostgreSQL's: the later of the two counts.
+    """Waits for an epoch's start by this machine's clock and by PostgreSQL's; the later one counts.
 
-    PostgreSQL is asked shortly before the start and never at it: what it said counts, with the time that has
-    passed since. So an epoch goes out on NATS on time while PostgreSQL is slow, or hangs."""
+    PostgreSQL's clock is read shortly before the start, not at the start, and the time since then is added.
+    So an epoch is published on time even if PostgreSQL is slow or hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
@@ -79,7 +79,7 @@ class StartGate:
         self._questions: set[asyncio.Task[datetime]] = set()
 
     def note(self, record_now: datetime) -> None:
-        """Remember what PostgreSQL has just answered."""
+        """Store the time that PostgreSQL has just returned."""
         self._record.note(record_now)
 
     async def wait(self, start_at: datetime) -> None:
@@ -87,10 +87,10 @@ class StartGate:
         await self.open(start_at, await self.near(start_at))
 
     async def near(self, start_at: datetime) -> timedelta:
-        """Return when PostgreSQL's clock is at most two seconds before `start_at`, and ours one: how far
-        PostgreSQL's is ahead of ours.
+        """Wait until PostgreSQL's clock is at most two seconds, and the local clock at most one second,
+        before `start_at`. Return how far PostgreSQL's clock is ahead of the local clock.
 
-        Raises TimeoutError, DATABASE_ERRORS if PostgreSQL has never told its time."""
+        Raises TimeoutError and DATABASE_ERRORS if PostgreSQL's clock was never read."""
         alarmed = False
         while True:
             await sleep_until(self._clock, start_at - NEAR)
@@ -99,7 +99,7 @@ class StartGate:
             self._metrics.clock_offset(offset)
             if start_at - record_now <= 2 * NEAR:
                 return offset
-            # Our clock is ahead, and PostgreSQL's decides.
+            # The local clock is ahead, so PostgreSQL's clock decides.
             if not alarmed:
                 _alarm(offset)
             alarmed = True
@@ -107,9 +107,9 @@ class StartGate:
             await self._clock.sleep(min(far, LONGEST_WAIT_SECONDS))
 
     async def open(self, start_at: datetime, offset: timedelta) -> None:
-        """Never returns before PostgreSQL's clock_timestamp() has passed `start_at`, unless it was set back
-        since `near`; where the clocks differ by more than `TOLERATED_OFFSET`, not before two seconds after
-        it, so that others go first."""
+        """Wait until PostgreSQL's clock_timestamp() has passed `start_at`. It never returns too early, unless
+        that clock was set back since `near`. If the clocks differ by more than `TOLERATED_OFFSET`, wait two
+        seconds longer, so that other replicas go first."""
         if self._clock.now() < start_at:
             await sleep_until(self._clock, start_at - LAST_QUESTION)
             await self._record_now(LAST_QUESTION_SECONDS)
@@ -121,8 +121,8 @@ class StartGate:
             await self._clock.sleep((start_at - reached).total_seconds())
 
     async def _record_now(self, patience_seconds: float = QUESTION_SECONDS) -> datetime:
-        """PostgreSQL's time, or what it has certainly reached. A question that hangs is left to itself: to
-        cancel it would mean to wait for the server once more."""
+        """Return PostgreSQL's time, or a time that it has certainly reached. A query that hangs is abandoned
+        and not cancelled, because cancelling it would wait for the server again."""
         question = asyncio.create_task(self._ask())
         self._questions.add(question)
         question.add_done_callback(self._forget)
@@ -135,7 +135,7 @@ class StartGate:
             return reached
         if done:
             return question.result()
-        raise TimeoutError("PostgreSQL has never told its time")
+        raise TimeoutError("PostgreSQL's clock could not be read")
 
     async def _ask(self) -> datetime:
         async with self._database.connect() as connection:

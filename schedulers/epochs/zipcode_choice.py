@@ -1,8 +1,9 @@
-"""Chooses the zipcodes of an epoch from the database, and decides what is published of an import.
+"""Reads an epoch's pool from the database and chooses its zipcodes; decides the published counts of an
+import.
 
-The rules are pure: `zipcast.selection.select`, `zipcast.selection.honeypots` and
-`zipcast.selection.false_counts`. An epoch's pool is what was published of its import, with the history that
-its inputs name, at any time.
+The rules are in the pure modules `zipcast.selection.select`, `zipcast.selection.honeypots` and
+`zipcast.selection.false_counts`. An epoch's pool is the published data of its import, with the history that
+its inputs name. So the choice can be repeated at any time.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from zipcast.selection.model import SelectionSettings
 
 @dataclass(frozen=True, slots=True)
 class ChosenEpoch:
-    """A choice, with what opens the honeypots that were drawn."""
+    """A choice, with the salts of the drawn honeypots."""
 
     choice: Choice
     drawn: tuple[DrawnHoneypot, ...]
@@ -33,13 +34,14 @@ class ChosenEpoch:
 async def choose_epoch(
     connection: AsyncConnection, inputs: SelectionInputs, seed: bytes, start_at: datetime
 ) -> ChosenEpoch:
-    """Choose the same at any time after the epoch before was prepared. Raises PoolTooSmallError."""
+    """Choose the zipcodes of an epoch. The result is the same at any time after the previous epoch was
+    prepared. Raises PoolTooSmallError."""
     recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
     recent |= await assigned_while_pending(connection, inputs.history_epoch_ids)
     candidates = [one for one, _ in await published_zipcodes.load(connection, inputs.import_id, recent)]
     secret = await published_zipcodes.secret_counts(connection, inputs.import_id)
     real_listings = {zipcode: one.real_listings for zipcode, one in secret.items()}
-    # Off the loop: 42,000 candidates take a fifth of a second.
+    # In a thread, because 42,000 candidates take a fifth of a second.
     choice = await asyncio.to_thread(inputs.choose, candidates, real_listings, seed, start_at)
     drawn = [
         DrawnHoneypot(
@@ -63,8 +65,8 @@ async def publish_import(
     honeypots: HoneypotSettings,
     keys: seeds.ImportKeys,
 ) -> None:
-    """Decide an import's published counts, unless they are decided. The caller holds the lock under which
-    epochs are prepared."""
+    """Decide an import's published counts, unless that was done before. The caller must hold the lock for
+    preparing epochs."""
     if await published_zipcodes.is_published(connection, import_id):
         return
     before = await published_zipcodes.load_before(connection, import_id)

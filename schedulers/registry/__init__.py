@@ -1,1 +1,1 @@
-"""The registry of hotkeys: read from the chain, or from a file in its place, and published."""
+"""Reads the registry of hotkeys from the chain, or from a file instead, and publishes it."""

@@ -1,8 +1,9 @@
-"""Reads the metagraph from the chain, through a process that may be killed: `chain_process`.
+"""Reads the metagraph from the chain with a separate process, `chain_process`, which can be killed.
 
-A node may answer with gigabytes, or with what takes minutes to decode, and the `bittensor` SDK decodes it in
-one go. Epochs start on this process's event loop, so the SDK runs in a process of its own, with a limit of
-memory. It is killed when an answer is late or too large, and when the node is no longer trusted.
+A node may reply with gigabytes, or with data that takes minutes to decode, and the `bittensor` SDK decodes it
+without interruption. That would block the event loop on which epochs start. Therefore the SDK runs in a
+separate process with limited memory. It is killed if a reply is late or too large, or if the node is no
+longer trusted.
 """
 
 import asyncio
@@ -24,20 +25,21 @@ from zipcast.protocol.messages.registry import RegisteredNeuron
 log = logs.logger()
 
 START_TIMEOUT_SECONDS = 60.0
-"""The time to import the SDK, which takes a second on a machine that is not busy."""
+"""The time limit for importing the SDK, which usually takes a second."""
 MAX_ANSWER_BYTES = 4 * 1024**2
-"""Room for 15,000 neurons; a subnet has 256."""
-# None of our settings: the process decodes what strangers send, and needs no key of ours.
+"""The largest reply, enough for 15,000 neurons; a subnet has 256."""
+# The environment of the process. It has none of our settings, because the process decodes data of unknown
+# nodes.
 _PASSED_ON = re.compile(
     r"PATH|HOME|LANG|LC_.*|TMPDIR|PYTHON.*|VIRTUAL_ENV|SSL_CERT_.*|(?i:\w+_proxy)|BITTENSOR_.*|BTCLI_.*"
 )
-# The chain counts blocks in 32 bits.
+# The chain's block numbers have 32 bits.
 MAX_BLOCK = 2**32
 
 
 class ChainAnswer(BaseModel):
-    """A line from `chain_process`: the reading, or why there is none. `left_out` lists the uids whose hotkey
-    is no valid key."""
+    """A reply of `chain_process`: the reading, or why there is none. `left_out` lists the uids whose hotkey
+    is not a valid key."""
 
     neurons: tuple[RegisteredNeuron, ...] = ()
     block: int = 0
@@ -48,8 +50,8 @@ class ChainAnswer(BaseModel):
 
 @dataclass(slots=True)
 class ChainRegistry:
-    """`endpoints` are ws:// or wss:// addresses; empty: the SDK's own for `network`. The first is used
-    until it is distrusted, then the next, and after the last the first again."""
+    """Reads the chain from one of `endpoints`, which are ws:// or wss:// URLs; without any, from the SDK's
+    own node for `network`. After a failure, the next one is used, and after the last one the first again."""
 
     network: str
     netuid: int
@@ -68,7 +70,7 @@ class ChainRegistry:
             node = shown_endpoint(self.endpoints, self._turn)
             raise RegistryUnreadableError(f"{node}: {type(error).__name__}") from error
         except asyncio.CancelledError:
-            await self.close()  # its answer must not be taken for that of the next reading
+            await self.close()  # otherwise a late reply would be taken for that of the next reading
             raise
         if answer.error is not None:
             raise RegistryUnreadableError(answer.error, answer.retry_after_seconds)
@@ -86,8 +88,8 @@ class ChainRegistry:
             await process.wait()
 
     async def _answer(self) -> ChainAnswer:
-        """Start the process if need be, and ask it once. Raises TimeoutError, EOFError if the process ends,
-        ValueError for an answer that is too large."""
+        """Start the process if needed, send it a request, and return its reply. Raises TimeoutError, EOFError
+        if the process ends, and ValueError if the reply is too large."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "schedulers.registry.chain_process"),
@@ -99,7 +101,7 @@ class ChainRegistry:
             )
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 await _line(self._process)
-        # Passed by stdin, not as arguments: addresses of private nodes are keys.
+        # Use stdin and not arguments, because URLs of private nodes contain keys.
         asked = {
             "network": self.network,
             "netuid": self.netuid,
@@ -113,7 +115,7 @@ class ChainRegistry:
         try:
             return ChainAnswer.model_validate_json(line)
         except ValidationError as error:
-            raise ValueError("the answer is misshapen") from error
+            raise ValueError("the reply is malformed") from error
 
     def _reading(self, answer: ChainAnswer) -> Reading:
         if not answer.neurons:
@@ -121,16 +123,17 @@ class ChainRegistry:
                 f"subnet {self.netuid} does not exist or is empty: check NET_UID and BT_NETWORK"
             )
         if len({neuron.hotkey for neuron in answer.neurons}) < len(answer.neurons):
-            raise RegistryUnreadableError("a hotkey stands twice in the metagraph")
+            raise RegistryUnreadableError("a hotkey occurs twice in the metagraph")
         if not 0 < answer.block < MAX_BLOCK:
-            raise RegistryUnreadableError("no block has that number")
+            raise RegistryUnreadableError("the block number is out of range")
         if answer.left_out:
             log.info("registry_neurons_left_out", uids=list(answer.left_out[:10]))
         return Reading(answer.neurons, answer.block)
 
 
 def shown_endpoint(endpoints: Sequence[str], turn: int) -> str:
-    """Return host and port of the endpoint in turn: paths and user names of private nodes are keys."""
+    """Return host and port of the present endpoint, without path and user name, which contain keys of private
+    nodes."""
     if not endpoints:
         return "the SDK's own node"
     return urlsplit(endpoints[turn % len(endpoints)]).netloc.rpartition("@")[2]

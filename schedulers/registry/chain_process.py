@@ -1,7 +1,8 @@
-"""The process that reads the metagraph: `python -m schedulers.registry.chain_process`.
+"""Runs the process that reads the metagraph with the `bittensor` SDK:
+`python -m schedulers.registry.chain_process`.
 
-It uses the `bittensor` SDK. It answers each line of its input, which says what to read, with one line of JSON
-(`ChainAnswer`), and holds one connection from reading to reading. `chain` starts it and kills it.
+Each line of its input is a request, and it replies with one line of JSON (`ChainAnswer`). It keeps one
+connection between readings. `chain` starts and kills it.
 """
 
 import asyncio
@@ -21,11 +22,11 @@ from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.messages.registry import RegisteredNeuron
 
 MAX_MEMORY_BYTES = 2 * 1024**3
-"""The limit of address space. The SDK takes 1 GB of it, most of which it never touches."""
+"""The limit of address space. The SDK reserves 1 GB of it, and uses only a small part."""
 
 
 async def serve(asked: TextIO, answers: TextIO) -> None:
-    """Answer every line until the input ends."""
+    """Reply to every line until the input ends."""
     client: Any = None
     print("ready", file=answers, flush=True)
     while line := await asyncio.to_thread(asked.readline):
@@ -48,13 +49,14 @@ def public_endpoints(network: str) -> Sequence[str]:
         _, first = settings.resolve_endpoint(network)
     except ValueError:
         raise ValueError(
-            f"BT_NETWORK {network} is none of the SDK's: name nodes in BT_CHAIN_ENDPOINTS"
+            f"the SDK does not know BT_NETWORK {network}: list nodes in BT_CHAIN_ENDPOINTS"
         ) from None
     return (first, *settings.default_fallback_endpoints(network))
 
 
 def _answer(metagraph: Any) -> ChainAnswer:
-    """Return the neurons. Those whose keys are none (the chain fills gaps with the zero key) are left out."""
+    """Return the neurons, without those whose keys are invalid, since the chain fills gaps with the zero
+    key."""
     if metagraph is None:
         return ChainAnswer()
     neurons: list[RegisteredNeuron] = []
@@ -82,17 +84,18 @@ def _refusal(request: dict[str, Any], error: Exception) -> ChainAnswer:
 
 
 def _retry_after(error: Exception) -> float:
-    """Return the seconds that a node which refuses us asks for; 0 if none, or a date."""
+    """Return after how many seconds a node that refused us wants to be asked again; 0 if it does not say or
+    states a date."""
     stated = str(getattr(error, "retry_after", None) or "")
     return float(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else 0.0
 
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    # If the machine runs out of memory, this process goes first.
+    # If the machine runs out of memory, the kernel kills this process first.
     Path("/proc/self/oom_score_adj").write_text("1000")
-    os.nice(10)  # work that a node causes must not slow down the schedulers
-    answers, sys.stdout = sys.stdout, sys.stderr  # the SDK's own output is no answer
+    os.nice(10)  # the work must not slow down the schedulers
+    answers, sys.stdout = sys.stdout, sys.stderr  # the SDK's output must not mix with replies
     asyncio.run(serve(sys.stdin, answers))
 
 

@@ -1,7 +1,7 @@
-"""Decides which parts of a reading are believed at once, and which only when a second reading agrees.
+"""Decides which parts of a reading are accepted at once, and which only when a second reading agrees.
 
-No clock, no I/O. One reading comes from one node, which may lie, lag or be cut short. Believed wrongly it
-would lock honest hotkeys out or make a stranger a validator.
+No clock, no I/O. A reading comes from one node, which may lie, lag, or send incomplete data. A wrong reading
+could lock out honest hotkeys, or make an unknown hotkey a validator.
 """
 
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ Neurons = tuple[RegisteredNeuron, ...]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision: `neurons` is the list to publish, None if the published one stays in force. The others
-    count hotkeys that wait for a second reading: to be dropped, to become validators, to lose that
-    standing."""
+    """The decision. `neurons` is the list to publish, or None to keep the published one. The other fields
+    count the hotkeys that need a second reading before they are removed, become validators, or cease to be
+    validators."""
 
     neurons: Neurons | None
     departures: int = 0
@@ -30,13 +30,14 @@ class Verdict:
 def judge(
     published: Neurons | None, previous: Neurons | None, read: Neurons, max_drop_percent: int
 ) -> Verdict:
-    """Decide about a reading. `published` is in force, None before the first time; `previous` is the reading
-    before this one.
+    """Decide about a reading. `published` is the published list, or None the first time. `previous` is the
+    previous reading.
 
-    A hotkey is gone once two readings lack it. If more than `max_drop_percent` of those published are gone by
-    this reading alone, nothing of it is published. The same holds if more than one validator, and more than
-    that part of them, lose permit or most of their stake by it alone. A permit counts once two readings show
-    it, or a reading and the published list; until then its neuron is published without."""
+    A hotkey is removed when two readings lack it. If this reading alone lacks more than `max_drop_percent` of
+    the published hotkeys, none of it is published. The same applies if, by this reading alone, more than one
+    validator and more than that share of validators lose their permit or most of their stake. A permit is
+    accepted when two readings have it, or a reading and the published list; until then, the neuron is
+    published without it."""
     departures = _departures(published or (), previous, read)
     if len(departures) * 100 > max_drop_percent * len(published or ()):
         return Verdict(None, departures=len(departures))
@@ -49,13 +50,14 @@ def judge(
 
 
 def _departures(published: Neurons, previous: Neurons | None, read: Neurons) -> set[str]:
-    """Those published that only this reading lacks."""
+    """Return the published hotkeys that only this reading lacks."""
     gone = _hotkeys(published) - _hotkeys(read)
     return gone if previous is None else gone & _hotkeys(previous)
 
 
 def _weakened(published: Neurons, read: Neurons) -> set[str]:
-    """The permitted of those published that have no permit, or less than half of their stake, in `read`."""
+    """Return the published hotkeys with a permit that have no permit or less than half of their stake in
+    `read`."""
     now = {neuron.hotkey: neuron for neuron in read}
     return {
         before.hotkey

@@ -1,4 +1,5 @@
-"""Reads the registry file: a JSON list of neurons that replaces the chain in local work, or in need."""
+"""Reads the registry file: a JSON list of neurons that replaces the chain in development or in an
+emergency."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ _FILE = TypeAdapter(list[FileNeuron])
 
 @dataclass(slots=True)
 class FileRegistry:
-    """Parsed again whenever the file's bytes change."""
+    """A registry file. It is parsed again when its bytes change."""
 
     path: Path
     certain: bool = field(default=True, init=False)
@@ -56,10 +57,10 @@ class FileRegistry:
         return self._reading
 
     async def distrust(self) -> None:
-        """There is no other file."""
+        """Do nothing, because there is no other file."""
 
     async def close(self) -> None:
-        """Nothing is held between two readings."""
+        """Do nothing, because nothing is open between readings."""
 
 
 def _parse(content: bytes) -> tuple[RegisteredNeuron, ...]:
@@ -69,5 +70,5 @@ def _parse(content: bytes) -> tuple[RegisteredNeuron, ...]:
     except (ValidationError, MalformedHotkeyError) as error:
         raise ValueError(str(error)) from error
     if len({neuron.hotkey for neuron in neurons}) != len(neurons):
-        raise ValueError("a hotkey stands twice")
+        raise ValueError("a hotkey occurs twice")
     return neurons

@@ -1,8 +1,8 @@
 """Decides which replica of the scheduler reads the chain.
 
-The lease in PostgreSQL spares the chain; it does not keep order, which the compare-and-set in KV does. If
-PostgreSQL is away, the replica that read last goes on, and others read only once the published snapshot is
-stale.
+A lease in PostgreSQL lets only one replica read, to reduce the load on the chain. Correctness does not depend
+on it, because the compare-and-set in KV keeps snapshots in order. If PostgreSQL is unavailable, the replica
+that read last continues, and others read only if the published snapshot is old.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ CHECK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class ReaderTurn:
-    """The right to read. `stale_after` is the age at which a published snapshot shows that no replica
+    """The lease to read. If the published snapshot is older than `stale_after`, apparently no replica
     reads."""
 
     lock: Lease

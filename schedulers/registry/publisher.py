@@ -1,8 +1,7 @@
-"""Publishing snapshots to NATS KV, with a copy in PostgreSQL.
+"""Publishes registry snapshots to NATS KV, and stores copies in PostgreSQL.
 
-Owns the compare-and-set that keeps snapshots in block order, and the last good copy: where KV has
-lost everything it is published again, also when nobody can read the chain. Does not read the chain
-and does not judge what was read.
+A compare-and-set keeps snapshots in the order of blocks. If KV lost its data, the last good copy is published
+again, even if no replica can read the chain.
 """
 
 from dataclasses import dataclass, field
@@ -27,8 +26,8 @@ log = logs.logger()
 
 @dataclass(slots=True)
 class RegistryPublisher:
-    """`held` is what KV holds, as of the last look or publication. Snapshots stay in PostgreSQL for
-    `kept_for`: the trail behind decisions made with them."""
+    """Publishes snapshots. `held` is the snapshot in KV as of the last check or publication. Snapshots stay
+    in PostgreSQL for `kept_for`, to explain later the decisions that were based on them."""
 
     jetstream: JetStreamContext
     database: AsyncEngine
@@ -42,20 +41,20 @@ class RegistryPublisher:
     _kept_block: int = field(default=0, init=False)
 
     async def look(self) -> None:
-        """Read what KV holds now: another replica may have published. A snapshot that is lost or cannot be
-        read is published again, from memory or from PostgreSQL. Raises nats.errors.Error."""
+        """Read the snapshot in KV, since another replica may have published. If it is lost or unreadable,
+        publish it again, from memory or from PostgreSQL. Raises nats.errors.Error."""
         bucket, remembered = await self._bucket(), self.held
         try:
             entry = await bucket.get(REGISTRY_KEY)
         except KeyNotFoundError as error:
-            # A key that was deleted has a revision, which counts in the compare-and-set.
+            # A deleted key still has a revision, which the compare-and-set needs.
             self._revision = 0 if error.entry is None else error.entry.revision or 0
             self._head = b""
             await self._put_back(bucket, remembered)
             return
         self._revision, value = entry.revision or 0, entry.value or b""
-        # Compare contents, not revisions: a bucket that was lost and made anew counts its revisions from one
-        # again.
+        # Compare contents and not revisions, because a bucket that was lost and recreated counts its
+        # revisions from one again.
         if value == self._head:
             return
         self._head = value
@@ -74,7 +73,7 @@ class RegistryPublisher:
             await self._put(bucket, kept)
 
     async def publish(self, reading: Reading, now: datetime) -> None:
-        """Raises nats.errors.Error, and DATABASE_ERRORS for a source without blocks."""
+        """Publish a reading. Raises nats.errors.Error, and DATABASE_ERRORS for a source without blocks."""
         block = await self._next_block() if reading.block_number is None else reading.block_number
         snapshot = RegistrySnapshot(
             network=self.network,
@@ -86,8 +85,8 @@ class RegistryPublisher:
         await self._put(await self._bucket(), snapshot)
 
     async def keep(self) -> None:
-        """The last good copy, in PostgreSQL, where old ones are dropped a few at a time. Apart from
-        publishing: its failure repeats no publication. Raises DATABASE_ERRORS."""
+        """Store the last good copy in PostgreSQL, and delete some old ones. This is separate from publishing,
+        so that a failure does not repeat the publication. Raises DATABASE_ERRORS."""
         held = self.held
         if held is None or held.block_number == self._kept_block:
             return
@@ -108,8 +107,8 @@ class RegistryPublisher:
         log.info("registry_published", block=snapshot.block_number, neurons=len(snapshot.neurons))
 
     async def _next_block(self) -> int:
-        """A source without blocks gets a count that only grows, in place of the order that blocks give.
-        Where KV has lost its count, the record still has it: followers ignore a block they have passed."""
+        """Return the next number for a source without blocks, which only grows. If KV lost the number, it
+        comes from the database, because followers ignore snapshots with lower numbers."""
         newest = self.held
         if newest is None:
             async with self.database.connect() as connection:

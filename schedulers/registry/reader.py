@@ -1,7 +1,7 @@
-"""Reading who is registered and publishing it, for as long as the process runs.
+"""Reads the registry repeatedly and publishes it while the process runs.
 
-Owns when the source is read: at its pace, soon again where a reading awaits confirmation, after a
-growing pause where it failed, and only when it is this replica's turn.
+This module decides when the source is read: at regular intervals, sooner if a reading needs confirmation,
+after a growing pause if reading failed, and only if this replica has the lease.
 """
 
 import asyncio
@@ -26,19 +26,20 @@ POLL_SECONDS = 0.5
 STEP_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 5.0
-# An unchanged file is published again this often, so that its age shows when it was last read.
+# How often an unchanged file is published again, so that the snapshot's age shows when the file was last
+# read.
 REPUBLISH_AFTER = timedelta(minutes=5)
-# A local chain makes four blocks a second, others one in twelve seconds.
+# A local chain makes four blocks per second, others one in twelve seconds.
 SHORTEST_BLOCK_SECONDS = 0.25
 MOST_BLOCKS_AHEAD = 300
-# A chain whose newest block is older than this stands still, or its node does.
+# If the newest block is older than this, the chain or the node has stopped.
 STANDSTILL = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds between two readings, and before one that is to confirm the last. After failures the
-    pause grows to `read_seconds`."""
+    """The seconds between two readings, and before a confirming reading. After failures, the pause grows up
+    to `read_seconds`."""
 
     read_seconds: float
     confirm_seconds: float
@@ -49,7 +50,8 @@ FILE_PACE = Pace(POLL_SECONDS, POLL_SECONDS)
 
 @dataclass(slots=True)
 class RegistryReader:
-    """`random` yields numbers in [0, 1), which spread the pauses after failures."""
+    """Reads and publishes the registry. `random` yields numbers in [0, 1), which spread the pauses after
+    failures."""
 
     source: RegistrySource
     publisher: RegistryPublisher
@@ -59,10 +61,10 @@ class RegistryReader:
     max_drop_percent: int
     random: Callable[[], float]
     failing: dict[str, str] = field(default_factory=dict)
-    """Tasks that fail now, with the type of the error: shown in the process's health."""
+    """Tasks that fail at present, with the type of the error, for the health page."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set once there is a snapshot to work with, or the chain was found unreadable: the epochs need
-    not wait for it."""
+    """Set when there is a snapshot, or the chain turned out to be unreadable. Epochs wait for it at the
+    start."""
     _next_at: float = field(default=float("-inf"), init=False)
     _failures: int = field(default=0, init=False)
     _previous: Reading | None = field(default=None, init=False)
@@ -76,8 +78,8 @@ class RegistryReader:
                 await asyncio.gather(self.source.close(), self.turn.close())
 
     async def step(self) -> None:
-        """Look at the published snapshot; read if it is time; publish. A failure is logged and tried
-        again."""
+        """Check the published snapshot, and, if it is time, read the source and publish. A failure is logged
+        and retried."""
         try:
             async with asyncio.timeout(STEP_SECONDS):
                 await self.publisher.look()
@@ -95,7 +97,7 @@ class RegistryReader:
         if not await self.turn.is_ours(None if held is None else held.taken_at):
             await self.source.close()
             self._previous = None
-            # The other replica's snapshot is as good as one's own.
+            # Another replica's snapshot is as good as our own.
             if held is not None or not self.source.certain:
                 self.settled.set()
             return
@@ -114,17 +116,17 @@ class RegistryReader:
         self.settled.set()
 
     def _check_advance(self, reading: Reading) -> None:
-        """Raise RegistryUnreadableError if the node lags behind the published snapshot, stands still, or is
-        further ahead than can be."""
+        """Check the block number. Raises RegistryUnreadableError if the node is behind the published
+        snapshot, does not advance, or is further ahead than is possible."""
         held, block = self.publisher.held, reading.block_number
         if held is None or block is None:
             return
         if block > held.block_number:
-            # Believed, it would be newer than all that honest nodes say until they get there.
+            # If it were accepted, all readings of honest nodes would be older until they reach that block.
             waited = max(0.0, (self.clock.now() - held.taken_at).total_seconds())
             if block - held.block_number > MOST_BLOCKS_AHEAD + waited / SHORTEST_BLOCK_SECONDS:
                 raise RegistryUnreadableError(
-                    f"block {block} is further from the published {held.block_number} than time allows"
+                    f"block {block} is too far ahead of the published block {held.block_number}"
                 )
             return
         if block < held.block_number:
@@ -143,7 +145,7 @@ class RegistryReader:
             self.settled.set()
 
     async def _take(self, reading: Reading) -> None:
-        """Publish what of it is believed, and plan the next reading."""
+        """Publish the accepted parts of a reading, and plan the next reading."""
         if self.source.certain:
             if self._is_news(reading):
                 await self.publisher.publish(reading, self.clock.now())
@@ -192,7 +194,7 @@ class RegistryReader:
             self._worked("keeping")
 
     def _complain(self, of: str, error: Exception) -> None:
-        """Log a failure once per cause, not twice a second."""
+        """Log a failure once for each cause."""
         complaint = f"{type(error).__name__}: {error}"
         if complaint != self._complaints.get(of):
             log.error("registry_not_published", at=of, error=type(error).__name__, reason=str(error))

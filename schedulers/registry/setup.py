@@ -1,4 +1,4 @@
-"""Builds the reader of the registry from the settings: of the chain, or of the file in its place."""
+"""Builds the reader of the registry from the settings, for the chain or for a file."""
 
 from datetime import timedelta
 from random import SystemRandom
@@ -52,7 +52,9 @@ def registry_reader(
 def _source(settings: SchedulerSettings) -> tuple[RegistrySource, Pace]:
     if settings.schedulers_registry_file is not None:
         if settings.zipcast_environment == "production":
-            log.warning("registry_file_in_production", reason="the chain is not read: the file decides")
+            log.warning(
+                "registry_file_in_production", reason="the registry file is used instead of the chain"
+            )
         return FileRegistry(settings.schedulers_registry_file), FILE_PACE
     chain = ChainRegistry(
         settings.bt_network, settings.net_uid, settings.chain_endpoints, settings.registry_deadline_seconds

@@ -1,4 +1,4 @@
-"""The interface of both sources of the metagraph: the chain, and the file in its place."""
+"""Defines the interface of the two sources of the registry: the chain, and the file that may replace it."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,9 +7,9 @@ from zipcast.protocol.messages.registry import RegisteredNeuron
 
 
 class RegistryUnreadableError(Exception):
-    """The source could not be read; the last good snapshot stays in force.
+    """The source could not be read, so the last good snapshot is kept.
 
-    `retry_after_seconds` is how long the source asked to be left alone; 0 if it did not."""
+    `retry_after_seconds` is how long the source wants us to wait; 0 if it did not say."""
 
     def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(reason)
@@ -20,31 +20,30 @@ class RegistryUnreadableError(Exception):
 class Reading:
     """One reading of the metagraph, in the source's order, with every hotkey once.
 
-    `block_number` is the chain's; None if the source has no blocks, and the publisher counts on."""
+    `block_number` is the chain's, or None if the source has no blocks; then the publisher assigns numbers."""
 
     neurons: tuple[RegisteredNeuron, ...]
     block_number: int | None
 
 
 class RegistrySource(Protocol):
-    """Something that can be read again and again."""
+    """A source that can be read repeatedly."""
 
     @property
     def certain(self) -> bool:
-        """Return whether one reading is enough to believe it: the operator's own file, not a stranger's
-        node."""
+        """Return whether one reading is trusted, as for the operator's own file. A node's is not."""
         ...
 
     async def read(self) -> Reading:
-        """Read the metagraph. Raises RegistryUnreadableError, at the latest after the source's own
-        deadline."""
+        """Read the metagraph. Raises RegistryUnreadableError, at the latest after the source's own time
+        limit."""
         ...
 
     async def distrust(self) -> None:
-        """The last reading failed or was of no use: let go of the connection, and read from elsewhere
-        next time if there is an elsewhere."""
+        """Close the connection after a bad reading, and use another node for the next one, if there is
+        another."""
         ...
 
     async def close(self) -> None:
-        """Let go of any connection; the next reading opens another."""
+        """Close the connection; the next reading opens another."""
         ...

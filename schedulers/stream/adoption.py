@@ -1,8 +1,9 @@
-"""The stream's bytes come into the record: they are what subscribers have.
+"""Copies epochs from the stream to the database where they differ, because subscribers have the stream's
+bytes.
 
-Owns what is rebuilt of an epoch that only the stream holds, as after a restored backup, and what happens
-where both hold it with other bytes. Bytes that do not verify are never adopted. What the record holds and
-the stream lacks is `rebuild`'s.
+An epoch may be missing in the database, for example after an older backup was restored, or have other bytes
+there. Bytes that do not verify are never copied. `rebuild` handles the opposite: epochs that the stream
+lacks.
 """
 
 from collections.abc import Mapping, Set
@@ -33,7 +34,8 @@ UNKNOWN_SECRET = "unknown"  # noqa: S105 - the id of a secret that is no longer 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """`preparer` knows the secrets behind the seeds and what inputs would be committed to now."""
+    """Copies epochs from the stream. `preparer` has the secrets for the seeds, and makes the inputs that
+    would be committed now."""
 
     preparer: Preparer
     stream: EpochStream
@@ -41,9 +43,9 @@ class Adoption:
     faults: FaultPoints = NO_FAULTS
 
     async def reconcile(self, newest: Recorded, *, thoroughly: bool) -> None:
-        """Compare back from the stream's newest message, to where both agree or, thoroughly, as far as a
-        rebuilt stream reaches; then adopt what differs, oldest first. Raises nats.errors.Error,
-        DATABASE_ERRORS."""
+        """Compare stream and database, beginning with the stream's newest message, until both agree, or, if
+        `thoroughly`, as far as a rebuilt stream reaches. Then adopt epochs that differ, oldest first. Raises
+        nats.errors.Error and DATABASE_ERRORS."""
         async with self.preparer.database.connect() as connection:
             rows = await epoch_publications.newest_rows(connection, newest.epoch_id, MOST_PUT_BACK)
         differing: list[tuple[Recorded, Recorded | None]] = []
@@ -63,18 +65,18 @@ class Adoption:
             _tell_gaps(rows, held)
 
     async def adopt(self, recorded: Recorded, following: Recorded | None = None) -> None:
-        """The stream's bytes of one epoch come into force, unless they are. `following`: the message after
-        it, which reveals its seed."""
+        """Store the stream's bytes of one epoch, unless they are already stored. `following` is the next
+        message, which reveals the epoch's seed."""
         try:
             await self._adopt(recorded, following)
         except IntegrityError as error:
-            # It lies across an epoch of the record. Whatever that is: the next one must not wait for it.
+            # The epoch overlaps another one in the database. Skip it, so that the next one need not wait.
             log.error("stream_epoch_not_adopted", epoch_id=recorded.epoch_id, error=type(error).__name__)
 
     async def _adopt(self, recorded: Recorded, following: Recorded | None) -> None:
         async with self.preparer.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
-            # Subscribers have what the stream holds, so the epoch may be opened in any case.
+            # Subscribers already have the epoch from the stream, so it may be opened in any case.
             await pending_epochs.open_epoch(connection, recorded.epoch_id)
             row = await epoch_publications.row_of(connection, recorded.epoch_id)
             if row is not None and row.message_sha256 == epoch_changes.message_sha256(recorded.envelope):
@@ -121,13 +123,13 @@ class Adoption:
             prepared_at=message.issued_at,
         )
         await epoch_changes.restore_published(connection, lost, recorded.stored_at, recorded.sequence)
-        # Epochs that were missed between two epochs of the stream were forgotten with them.
+        # The database also lost the missed epochs between two epochs of the stream.
         interval = EpochInterval(message.epoch_start, message.epoch_end)
         await record_missed_before(connection, self.preparer, interval)
 
     def _seed(self, message: EpochMessage, following: Recorded | None) -> tuple[str, bytes | None]:
-        """The id of the secret behind the published commitment, with the seed; else what the next message
-        reveals."""
+        """Return the id of the secret that matches the published commitment, and the seed. If no secret
+        matches, return the seed that the next message reveals."""
         secret_id = self._secret_behind(message.epoch_id, message.seed_commitment)
         if secret_id is not None:
             return secret_id, self.preparer.seed(message.epoch_id, secret_id)
@@ -147,9 +149,9 @@ class Adoption:
     async def _keep_promise(
         self, connection: AsyncConnection, message: EpochMessage, *, is_newest: bool
     ) -> bool:
-        """Return whether the inputs are stored that the message commits the next epoch to. Lost ones are made
-        again, and taken if their hash is the promised one; for the newest epoch also otherwise, so that at
-        least the promised seed is used."""
+        """Return whether the inputs are stored to which the message commits the next epoch. If they were
+        lost, make them again, and store them if their hash matches the commitment. For the newest epoch,
+        store them even if it does not, so that at least the committed seed is used."""
         if await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash):
             return True
         following = self.preparer.calendar.first_from(message.epoch_end)
@@ -166,13 +168,15 @@ class Adoption:
 
 
 def _agrees(recorded: Recorded, row: Row | None) -> bool:
-    """An epoch that is not marked yet may agree; its place is written with the mark."""
+    """Return whether the row has the bytes of the stream. A row that is not marked as published yet has no
+    sequence number to compare."""
     same = epoch_changes.message_sha256(recorded.envelope)
     return row is not None and row.message_sha256 == same and row.sequence in {None, recorded.sequence}
 
 
 def _tell_gaps(rows: Mapping[str, Row], held: Set[str]) -> None:
-    """Nothing can be put between two messages: what the record has there stays in the record alone."""
+    """Log epochs that only the database has between two messages of the stream, where none can be
+    inserted."""
     lacking = [
         epoch_id
         for epoch_id, row in rows.items()

@@ -1,14 +1,14 @@
-"""The stream `EPOCHS`: creating it, publishing one epoch exactly once, and putting old ones back unheard.
+"""Creates the stream `EPOCHS`, publishes each epoch exactly once, and restores old epochs without sending
+them.
 
-Owns the conversation with JetStream: message ids, expectations, what an acknowledgement means.
-Measured rules it rests on: a duplicate id is acknowledged as usual even with other bytes, and also where
-the stream has lost the message; the stream republishes to subscribers only what it stored. So after any
-doubt the stream's own last message is read, and its bytes win.
+It relies on measured properties of JetStream: a message with a known id is acknowledged as usual, even if its
+bytes differ or the stream has lost the first message; and the stream republishes to subscribers only what it
+stored. Therefore, in case of doubt, the stream's newest message is read, and its bytes count.
 
-A stream is open or closed. Open, it takes epochs on `EPOCH_INGEST` and republishes them. Closed, it takes
-them on `EPOCH_REBUILD` only and republishes nothing, so that neither can an old epoch reach anybody nor a
-new one be swallowed. One update of its configuration leads from one to the other. Who fills a closed
-stream, and when, is `rebuild`'s.
+The stream is open or closed. When open, it accepts epochs on `EPOCH_INGEST` and republishes them. When
+closed, it accepts them only on `EPOCH_REBUILD` and republishes nothing. So subscribers never get an old
+epoch, and no new epoch is lost. A single update of the configuration opens or closes the stream. `rebuild`
+fills a closed stream.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,8 @@ log = logs.logger()
 
 PUBLISH_TIMEOUT_SECONDS = 2.0
 STREAM_DAYS = 30
-# When an epoch that was put back had been published first; only the scheduler may write the stream.
+# The header with the original publication time of a restored epoch. Only the scheduler may write to the
+# stream.
 HEADER_PUBLISHED_AT = "Zipcast-Published-At"
 _MESSAGE_ID = "Nats-Msg-Id"
 # JetStream error codes: wrong last message id, wrong last sequence.
@@ -36,8 +37,8 @@ _NAME_IN_USE = 10058
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A message as the stream holds it. `stored_at`: when it was published, by the server's clock.
-    `message_id`: what the next publication has to expect as the last one."""
+    """A message in the stream. `stored_at` is when it was published, by the server's clock. The next
+    publication must name `message_id` as the expected last message."""
 
     envelope: UnverifiedEnvelope
     sequence: int
@@ -51,7 +52,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """`last_sequence`: that of the newest message there has ever been."""
+    """The state of the stream. `last_sequence` is that of the newest message that it ever had."""
 
     config: StreamConfig
     last_sequence: int
@@ -66,7 +67,7 @@ class EpochStream:
         self._jetstream = jetstream
 
     async def state(self) -> StreamState | None:
-        """None if there is no stream."""
+        """Return the state of the stream, or None if there is no stream."""
         try:
             info = await self._jetstream.stream_info(EPOCH_STREAM)
         except NotFoundError:
@@ -74,8 +75,8 @@ class EpochStream:
         return StreamState(info.config, info.state.last_seq)
 
     async def create_closed(self, first_sequence: int) -> None:
-        """Create the stream unless another replica just did. No login may delete or purge single messages of
-        it."""
+        """Create the stream, unless another replica has just done so. Its messages cannot be deleted or
+        purged."""
         config = replace(_closed(_config()), first_seq=first_sequence)
         try:
             await self._jetstream.add_stream(config)
@@ -92,7 +93,7 @@ class EpochStream:
         await self._jetstream.update_stream(_opened(state.config))
 
     async def last(self) -> Recorded | None:
-        """The newest message, or None for an empty stream."""
+        """Return the newest message, or None if the stream is empty."""
         try:
             return await self._read(await self._jetstream.get_last_msg(EPOCH_STREAM, EPOCH_INGEST))
         except NotFoundError:
@@ -102,17 +103,17 @@ class EpochStream:
         return await self._read(await self._jetstream.get_msg(EPOCH_STREAM, sequence))
 
     async def before(self, sequence: int) -> Recorded | None:
-        """The message before that sequence, or None at the beginning of the stream."""
+        """Return the message before this sequence number, or None at the beginning of the stream."""
         try:
             return await self.at(sequence - 1) if sequence > 1 else None
         except NotFoundError:
             return None
 
     async def publish(self, envelope: UnverifiedEnvelope, *, after: Recorded | None) -> Recorded | None:
-        """Publish as the successor of `after`. Return None if the stream did not take these bytes as new:
-        another replica published first, or the stream's last message is another than `after`.
+        """Publish an epoch after the message `after`. Return None if the stream did not accept it as new,
+        because another replica published first, or because the stream's last message is not `after`.
 
-        Raises nats.errors.Error while the server is out of reach, and while the stream is closed."""
+        Raises nats.errors.Error if the server is unavailable or the stream is closed."""
         headers = envelope.headers() | {_MESSAGE_ID: envelope.epoch_id}
         if after is not None:
             headers["Nats-Expected-Last-Msg-Id"] = after.message_id
@@ -122,10 +123,10 @@ class EpochStream:
     async def put_back(
         self, envelope: UnverifiedEnvelope, published_at: datetime, *, after_sequence: int
     ) -> bool:
-        """Append an epoch that subscribers have had, without sending it to them. Return False if the stream's
-        newest message has another sequence, or if the stream is open.
+        """Append an old epoch without sending it to subscribers. Return False if the stream's newest message
+        has another sequence number, or if the stream is open.
 
-        The id is one that the stream cannot have met: it remembers those of messages it has lost."""
+        The message gets a new id, because the stream remembers the ids of messages that it has lost."""
         headers = envelope.headers() | {
             _MESSAGE_ID: f"{envelope.epoch_id}@{after_sequence + 1}",
             "Nats-Expected-Last-Sequence": str(after_sequence),
@@ -137,7 +138,7 @@ class EpochStream:
             return False
 
     async def _send(self, subject: str, payload: bytes, headers: dict[str, str]) -> int | None:
-        """Return the sequence of the message, if it was taken as new."""
+        """Return the sequence number of the message, or None if it was not accepted as new."""
         try:
             ack = await self._jetstream.publish(
                 subject, payload, timeout=PUBLISH_TIMEOUT_SECONDS, headers=headers
@@ -150,7 +151,7 @@ class EpochStream:
 
     async def _read(self, raw: RawStreamMsg) -> Recorded:
         if raw.seq is None or raw.time is None:
-            raise TypeError("JetStream answered without sequence or time")
+            raise TypeError("JetStream's reply has no sequence number or time")
         headers = raw.headers or {}
         envelope = UnverifiedEnvelope.from_headers(headers, raw.data or b"")
         put_back = headers.get(HEADER_PUBLISHED_AT)
@@ -171,8 +172,8 @@ def _config() -> StreamConfig:
 
 
 def _closed(config: StreamConfig) -> StreamConfig:
-    """Return the config of a closed stream: it takes messages on another subject and stores them under the
-    usual one."""
+    """Return the configuration of a closed stream, which accepts messages on another subject and stores them
+    under the usual one."""
     transform = SubjectTransform(src=EPOCH_REBUILD, dest=EPOCH_INGEST)
     return replace(config, subjects=[EPOCH_REBUILD], subject_transform=transform, republish=None)
 

@@ -1,10 +1,9 @@
-"""Publishes what is due: prepared row first, stream second, mark third.
+"""Publishes epochs that are due: first the prepared row, then the stream, then the mark in the row.
 
-Owns the order in which record and stream are brought together. A crash between any two lines is repaired
-by running it again: the stream drops what it has, the mark changes a row once. Publishing waits for no lock
-and no answer of PostgreSQL, since `in_force` has read the message shortly before; opening the epoch's rows
-for the other processes is `opening`'s, and goes on beside it. Which of record and stream is right where they
-disagree, and how the other one is mended, is `adoption`'s and `rebuild`'s.
+A crash between these steps is repaired by repeating them: the stream ignores a message that it has, and the
+mark changes a row only once. Publishing waits for no lock and no reply of PostgreSQL, because `in_force` has
+read the message shortly before. At the same time, `opening` opens the epoch's rows for the other processes.
+If database and stream differ, `adoption` and `rebuild` repair them.
 """
 
 import asyncio
@@ -28,13 +27,13 @@ from zipcast.protocol.envelope import Trust
 
 log = logs.logger()
 
-# The last query for the message in force may take so long; then the one in memory is published.
+# The time limit of the last query for the message; after it, the message in memory is published.
 LOOK_SECONDS = 0.5
 LOCK_WAIT = timedelta(seconds=5)
 
 
 class Publisher:
-    """Publishes prepared epochs. `_last` is what the stream's newest message is known to be."""
+    """Publishes prepared epochs. `_last` is the stream's newest known message."""
 
     def __init__(
         self,
@@ -55,29 +54,30 @@ class Publisher:
         self._looks: set[asyncio.Task[StoredEpoch | None]] = set()
 
     async def open(self) -> None:
-        """The stream is there and whole, its newest message is known, and the record has what it holds.
+        """Make sure that the stream exists and is complete, read its newest message, and copy its epochs to
+        the database.
 
-        Raises nats.errors.Error and DATABASE_ERRORS when a server is out of reach: call again."""
+        Raises nats.errors.Error and DATABASE_ERRORS if a server is unavailable; then call it again."""
         rebuilt = await self._rebuild.ensure_whole()
         self._last = await self._stream.last()
         thoroughly = rebuilt or not self._compared
-        # Tried once: a comparison that takes too long must not keep epochs waiting for ever.
+        # Try this only once, because epochs must not wait for a comparison that takes too long.
         self._compared = True
         if self._last is not None:
             await self._adoption.reconcile(self._last, thoroughly=thoroughly)
 
     async def publish_due(self, now: datetime) -> None:
-        """Everything that has started by `now` and is not marked, oldest first."""
+        """Publish all epochs that have started by `now` and are not marked, oldest first."""
         async with self._database.connect() as connection:
             due = await epochs.due_unpublished(connection, now)
         for stored in due:
             await self.publish(stored)
 
     async def publish(self, stored: StoredEpoch) -> None:
-        """Exactly once, however often it is called and by however many replicas.
+        """Publish the epoch exactly once, however often and by however many replicas this is called.
 
-        The caller has waited for the start. Raises nats.errors.Error and DATABASE_ERRORS when a
-        server is out of reach: call again."""
+        The caller must have waited for the start. Raises nats.errors.Error and DATABASE_ERRORS if a server is
+        unavailable; then call it again."""
         recorded = None
         if self._last is None or self._last.epoch_id < stored.epoch_id:
             self._faults.reached(FaultPoint.BEFORE_PUBLISH)
@@ -91,10 +91,11 @@ class Publisher:
         await self._mark(stored, recorded)
 
     async def in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """Return the epoch as PostgreSQL has it now: an admin may have had the message made anew. It is
+        """Return the epoch as PostgreSQL has it now, since an admin may have had it signed again. This is
         called when the start is so near that this is no longer possible (`REGENERATION_MARGIN`).
 
-        A query that hangs is left alone: to cancel it would mean to wait for the server once more."""
+        A query that hangs is abandoned and not cancelled, because cancelling it would wait for the server
+        again."""
         look = asyncio.create_task(self._look(stored.epoch_id))
         self._looks.add(look)
         look.add_done_callback(self._looks.discard)
@@ -105,7 +106,7 @@ class Publisher:
         try:
             async with self._database.begin() as connection:
                 await limit_waiting(connection, timedelta(seconds=LOOK_SECONDS))
-                # Wait for a command that makes the message anew at this moment.
+                # Wait for an admin's command that is signing the epoch again at this moment.
                 await epoch_changes.lock_preparation(connection)
                 return await epochs.prepared_epoch(connection, epoch_id)
         except DATABASE_ERRORS as error:
@@ -113,17 +114,18 @@ class Publisher:
             return None
 
     async def _settle(self, stored: StoredEpoch) -> Recorded | None:
-        """The stream did not take the message as new: find what it holds of this epoch. None if it has
-        gone past the epoch without it; an old epoch is never sent after a newer one."""
+        """Find the stream's message of this epoch, after the stream did not accept ours as new. Return None
+        if the stream has newer epochs but not this one, because an old epoch is never sent after a newer
+        one."""
         self._last = newest = await self._stream.last()
         if newest is None or newest.epoch_id < stored.epoch_id:
-            # Another epoch than we knew of came before this one: publish as its successor.
+            # The stream's newest message was not the expected one, so publish after the actual newest one.
             taken = await self._stream.publish(stored.envelope, after=newest)
             return taken or await self._find(stored.epoch_id, await self._stream.last())
         return await self._find(stored.epoch_id, newest)
 
     async def _find(self, epoch_id: str, newest: Recorded | None) -> Recorded | None:
-        """Search back from the stream's newest message."""
+        """Search for the epoch's message, backwards from the stream's newest message."""
         recorded, following = newest, None
         while recorded is not None and recorded.epoch_id > epoch_id:
             recorded, following = await self._stream.before(recorded.sequence), recorded

@@ -1,8 +1,8 @@
-"""Fills a stream that lost its messages again from the database, without sending them to subscribers.
+"""Refills a stream that lost its messages from the database, without sending old epochs to subscribers.
 
-A damaged stream is closed, filled and opened. Each step can be found again, so that any number of replicas
-may do it at once and any of them may die in it. `adoption` repairs the opposite: a database that lacks epochs
-of the stream.
+A damaged stream is closed, filled and opened. The state of the stream shows which step is next, so any number
+of replicas can do this at once, and any of them may die. `adoption` repairs the opposite: a database that
+lacks epochs of the stream.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from storage.database.epoch_publications import Publication
 log = logs.logger()
 
 KEPT = timedelta(days=STREAM_DAYS)
-# 30 days have 180 epochs of four hours; with short epochs, only so many are put back.
+# The largest number of epochs that are restored. 30 days have 180 epochs of four hours.
 MOST_PUT_BACK = 200
 
 
@@ -30,8 +30,8 @@ class Rebuild:
     faults: FaultPoints = NO_FAULTS
 
     async def ensure_whole(self) -> bool:
-        """The stream is there, is open, and holds the newest epoch that the record knows to be published.
-        True if that took more than a look. Raises nats.errors.Error, DATABASE_ERRORS."""
+        """Make sure that the stream exists, is open, and has the newest epoch that is marked as published.
+        Return whether anything had to be repaired. Raises nats.errors.Error and DATABASE_ERRORS."""
         done_something = False
         while not await self._is_whole():
             done_something = True
@@ -43,7 +43,7 @@ class Rebuild:
         return done_something
 
     async def _is_whole(self) -> bool:
-        # The record first: an epoch is marked there after the stream took it, never before.
+        # Read the database first, because an epoch is marked there only after the stream has it.
         async with self.database.connect() as connection:
             newest = await epoch_publications.newest_published(connection, KEPT)
         state = await self.stream.state()
@@ -55,7 +55,8 @@ class Rebuild:
         return held is not None and held.epoch_id >= newest
 
     async def _closed(self) -> StreamState | None:
-        """Return the stream, closed by us or by another replica. None: look again."""
+        """Close the stream, or find it closed by another replica, and return it. Return None if its state
+        changed, so that the caller must check again."""
         state = await self.stream.state()
         if state is None:
             published = await self._published()
@@ -69,7 +70,8 @@ class Rebuild:
         return await self.stream.state()
 
     async def _fill(self, state: StreamState) -> bool:
-        """Fill and open the stream. Return False if another replica does so at the same time: look again."""
+        """Fill and open the stream. Return False if another replica is doing so, so that the caller must
+        check again."""
         held = await self.stream.last()
         sequence = state.last_sequence
         lost = [one for one in await self._published() if held is None or one.epoch_id > held.epoch_id]
@@ -88,6 +90,5 @@ class Rebuild:
 
 
 def _first_sequence(published: list[Publication]) -> int:
-    """Return the sequence to begin with, so that the newest epoch gets the number it had, and the next one
-    the number after that."""
+    """Return the first sequence number to use, so that the newest epoch gets its former number."""
     return max(1, published[-1].sequence - len(published) + 1) if published else 1

@@ -1,7 +1,7 @@
-"""The queue of admin commands in PostgreSQL: asked for by the responder, worked off by the schedulers.
+"""Stores admin commands in PostgreSQL: the responder adds them, and the schedulers carry them out.
 
-Owns every statement on `admin_commands`. A command is taken under a row lock that lasts until its outcome is
-written in the same transaction: replicas skip it meanwhile, and it is free again if its taker dies.
+A scheduler takes a command with a row lock, and writes the outcome in the same transaction. Until then, other
+replicas skip the command; if the scheduler dies, the command becomes free again.
 """
 
 import json
@@ -20,7 +20,7 @@ from storage.database.tables.requests import EPOCH_OF_OUTCOME
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One row. `arguments` is None if they cannot be decoded: another process writes them. `outcome` is a
+    """One row. `arguments` is None if another process stored something that cannot be decoded. `outcome` is a
     wire model of `zipcast.protocol.messages.admin` as JSON."""
 
     id: UUID
@@ -57,7 +57,7 @@ async def queue(
     request_id: str,
     source: str,
 ) -> None:
-    """Queue the command unless it is there already: the same signed request is the same command."""
+    """Queue the command, unless the same signed request has already queued it."""
     await connection.execute(
         upsert(AdminCommand)
         .values(
@@ -83,7 +83,8 @@ async def newest(connection: AsyncConnection, count: int) -> list[Command]:
 
 
 async def take(connection: AsyncConnection) -> Command | None:
-    """Return the oldest queued command that no other replica works on, locked until the transaction ends."""
+    """Return the oldest queued command that no other replica is handling, locked until the transaction
+    ends."""
     query = (
         select(*_COLUMNS)
         .where(AdminCommand.state == "queued")
@@ -112,7 +113,7 @@ async def is_older_than(connection: AsyncConnection, command: Command, age: time
 
 
 async def finish(connection: AsyncConnection, command_id: UUID, state: str, outcome: dict[str, Any]) -> None:
-    """`state`: done or failed."""
+    """Store the outcome of a command. `state` is done or failed."""
     await connection.execute(
         update(AdminCommand)
         .where(AdminCommand.id == command_id)
@@ -121,11 +122,11 @@ async def finish(connection: AsyncConnection, command_id: UUID, state: str, outc
 
 
 async def overridden_target(connection: AsyncConnection, epoch_id: str, command: str) -> int | None:
-    """The target that the last command of that name which was done gave the epoch."""
+    """Return the target that the last successful command of this name set for the epoch, or None."""
     query = (
         select(AdminCommand.outcome["targetListings"].as_integer())
         .where(
-            # In the very words of the index, or it is not used.
+            # This must be written exactly as in the index; otherwise PostgreSQL does not use the index.
             AdminCommand.command == bindparam("command", command, literal_execute=True),
             AdminCommand.state == "done",
             literal_column(EPOCH_OF_OUTCOME) == epoch_id,

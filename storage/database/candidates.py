@@ -1,4 +1,4 @@
-"""Makes candidates of a selection from the rows of an import, or of a file."""
+"""Makes candidates for a selection from the rows of an import or of a file."""
 
 from datetime import datetime
 from typing import Protocol
@@ -10,7 +10,7 @@ from zipcast.selection.model import Candidate, MarketTier
 
 
 class ZipcodeFacts(Protocol):
-    """A zipcode as a row of the database, or of a file, describes it."""
+    """The data of a zipcode in a row of the database or of a file."""
 
     @property
     def zipcode(self) -> str: ...
@@ -35,7 +35,7 @@ class ZipcodeFacts(Protocol):
 def as_candidate(
     row: ZipcodeFacts, *, base_weight: float = 1.0, last_assigned_at: datetime | None = None
 ) -> Candidate:
-    """ValueError names the field that breaks a rule."""
+    """Return a row as a candidate. Raises ValueError naming a field that breaks a rule."""
     return Candidate(
         zipcode=row.zipcode,
         state=row.state,
@@ -52,6 +52,6 @@ def as_candidate(
 
 
 async def load_real_candidates(connection: AsyncConnection, import_id: int) -> list[Candidate]:
-    """Return the active zipcodes of that import with their real counts, by zipcode. For schedulers only: what
-    epochs are drawn from is `published_zipcodes`."""
+    """Return the active zipcodes of the import with their real counts, ordered by zipcode. Only schedulers
+    may read them. Epochs are drawn from `published_zipcodes` instead."""
     return [as_candidate(row, base_weight=row.base_weight) for row in await load_pool(connection, import_id)]

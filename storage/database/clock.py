@@ -1,7 +1,7 @@
-"""PostgreSQL's clock where a query compares a column with it.
+"""Defines PostgreSQL's clock for queries that compare a column with it.
 
-Owns one expression. `clock_timestamp()` by itself is asked anew for every row, so that no index can be used;
-as a subquery it is asked once, when the query begins.
+`clock_timestamp()` alone is evaluated for every row, so that no index can be used. As a subquery, it is
+evaluated once per query.
 """
 
 from sqlalchemy import func, select

@@ -13,8 +13,8 @@ from storage.database.tables import EpochAssignment, MinerSubmission, UploadMani
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """`miners` reported or uploaded for the epoch; audited are those of them, and of its zipcodes, that an
-    audit names."""
+    """The coverage of an epoch. `miners` reported or uploaded for it. The audited miners and zipcodes are
+    those of the epoch that an audit names."""
 
     miners_audited: int
     miners: int
@@ -23,7 +23,7 @@ class Covered:
 
 
 async def read_covered(connection: AsyncConnection, epoch_id: str, results: Sequence[UUID]) -> Covered:
-    """Return the miners and zipcodes in the audits of those reports."""
+    """Return how many miners and zipcodes the audits of these reports cover."""
     took_part = union(
         select(MinerSubmission.hotkey).where(MinerSubmission.epoch_id == epoch_id),
         select(UploadManifest.hotkey).where(UploadManifest.epoch_id == epoch_id),

@@ -1,4 +1,4 @@
-"""Reads how old the zipcode data is that epochs are drawn from."""
+"""Reads how old the zipcode data is from which epochs are drawn."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from zipcast.selection.model import SelectionSettings
 
 @dataclass(frozen=True, slots=True)
 class DataNow:
-    """The outlook as of PostgreSQL's clock, and by how many days the newest epoch's data was too old."""
+    """The outlook by PostgreSQL's clock, and by how many days the newest epoch exceeded the age limit."""
 
     now: datetime
     outlook: DataOutlook
@@ -27,13 +27,13 @@ class DataNow:
         return self.outlook.fault(self.now, self.relaxed_age_days)
 
     def note(self) -> str:
-        """Return the numbers in a line."""
+        """Return the numbers in one line."""
         return self.outlook.note(self.now)
 
 
 async def read_data_now(connection: AsyncConnection) -> DataNow | None:
-    """Return how the newest published zipcodes do by the rules of the newest epoch that has started; None
-    before the first epoch."""
+    """Return the outlook of the newest published zipcodes with the rules of the newest epoch that has
+    started, or None before the first epoch."""
     columns = (func.clock_timestamp(), Epoch.epoch_id, Epoch.start_at, Epoch.end_at, Epoch.relaxed_age_days)
     started = select(*columns).where(Epoch.start_at <= RECORD_NOW, Epoch.message_sha256.is_not(None))
     row = (await connection.execute(started.order_by(Epoch.start_at.desc()).limit(1))).first()

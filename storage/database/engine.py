@@ -1,8 +1,8 @@
-"""Opening PostgreSQL: the one place that turns DATABASE_URL into an engine.
+"""Connects to PostgreSQL with DATABASE_URL.
 
-Accepts what managed providers print for libpq (`postgres://…`, `…?sslmode=require`, two hosts), and works
-through PgBouncer from 1.21 on in transaction mode: nothing is set for a session, since the next transaction
-may be in another (deploy/logins.sql sets it for the login).
+It accepts URLs of managed providers for libpq (`postgres://…`, `…?sslmode=require`, two hosts). It works
+through PgBouncer 1.21 or newer in transaction mode: no settings are made per session, because the next
+transaction may be in another session. deploy/logins.sql makes them for the login.
 """
 
 import json
@@ -20,12 +20,12 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-# Raised by statements and by connecting, through SQLAlchemy. For a connection that the server has just
-# closed, asyncpg raises its InternalClientError, and SQLAlchemy passes that on.
+# The errors of connecting and of statements through SQLAlchemy. For a connection that the server has just
+# closed, asyncpg raises InternalClientError, which SQLAlchemy passes on.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
-_FailedConnect: Any = AsyncAdapt_asyncpg_dbapi.OperationalError  # it is untyped
+_FailedConnect: Any = AsyncAdapt_asyncpg_dbapi.OperationalError  # the library has no types for it
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-# Those of them that a connection raises once the server has closed it.
+# The errors of a connection that the server has closed.
 CLOSED_ERRORS = (
     *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
     *(asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError),
@@ -34,13 +34,13 @@ CONNECT_SECONDS = STATEMENT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
 # The parameters of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS that the
-# driver knows ...
+# driver supports,
 _UNDERSTOOD = {
     *("host", "port", "dbname", "user", "password", "passfile", "options", "target_session_attrs"),
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
-# ... and those that change nothing here, or that we decide.
+# and those that have no effect here, or that this module sets itself.
 _LEFT_OUT = {
     *("application_name", "channel_binding", "client_encoding", "connect_timeout", "gssencmode"),
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
@@ -49,11 +49,13 @@ _LEFT_OUT = {
 
 
 class DatabaseUrlError(ValueError):
-    """DATABASE_URL is not a PostgreSQL URL. The message never repeats the URL: it holds a password."""
+    """DATABASE_URL is not a usable PostgreSQL URL. The message never contains the URL, which has a
+    password."""
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
-    """Notices within 10 s that the server has vanished without a word, rather than by TCP's own patience."""
+    """A connection that notices within 10 s that the server has silently disappeared; TCP alone would take
+    much longer."""
 
     def __init__(self, protocol: Any, transport: Transport, loop: AbstractEventLoop, *rest: Any) -> None:
         super().__init__(protocol, transport, loop, *rest)
@@ -61,7 +63,7 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyp
         if raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for name, value in _KEEPALIVE.items():
-                if hasattr(socket, name):  # each system has its own
+                if hasattr(socket, name):  # the options differ between systems
                     raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
@@ -69,19 +71,19 @@ _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER
 
 
 def driver_arguments(database_url: str) -> dict[str, Any]:
-    """Return the arguments of `asyncpg.connect` for that URL. Raises DatabaseUrlError."""
+    """Return the arguments of `asyncpg.connect` for the URL. Raises DatabaseUrlError."""
     if not _SCHEME.match(database_url):
         raise DatabaseUrlError("must start with postgresql://")
     try:
         parts = urlsplit(_SCHEME.sub("postgresql://", database_url, count=1))
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         for host in parts.netloc.rpartition("@")[2].split(","):
-            _ = urlsplit(f"//{host}").port  # raises ValueError if the port is none
+            _ = urlsplit(f"//{host}").port  # raises ValueError if the port is not a number
     except ValueError:
         raise DatabaseUrlError("must be a URL whose port, if any, is a number") from None
     unknown = sorted(query.keys() - _UNDERSTOOD - _LEFT_OUT)
     if unknown:
-        raise DatabaseUrlError(f"has a parameter that is not understood: {unknown[0]}")
+        raise DatabaseUrlError(f"has an unknown parameter: {unknown[0]}")
     arguments: dict[str, Any] = {}
     root = query.get("sslrootcert")
     verified = root == "system" or query.get("sslmode", "").startswith("verify-")
@@ -93,21 +95,21 @@ def driver_arguments(database_url: str) -> dict[str, Any]:
         del query["sslrootcert"]
         arguments["ssl"] = ssl.create_default_context()
     elif root is not None and not Path(root).is_file():
-        raise DatabaseUrlError(f"names a file that is not there: sslrootcert={root}")
+        raise DatabaseUrlError(f"names a file that does not exist: sslrootcert={root}")
     kept = {name: value for name, value in query.items() if name in _UNDERSTOOD}
     return {"dsn": urlunsplit(parts._replace(query=urlencode(kept))), **arguments}
 
 
 def open_engine(database_url: str, *, application_name: str, pool_size: int = 10) -> AsyncEngine:
-    """An engine of at most `pool_size` connections, which name themselves, give up after 5 s, and hide
-    parameters in errors. Its statements raise DATABASE_ERRORS. Raises DatabaseUrlError."""
+    """Return an engine with at most `pool_size` connections. They have `application_name`, give up after 5 s,
+    and hide parameters in errors. Statements raise DATABASE_ERRORS. Raises DatabaseUrlError."""
     arguments = driver_arguments(database_url)
     return create_async_engine(
         "postgresql+asyncpg://",
         async_creator=partial(_connect, arguments, application_name),
         pool_size=pool_size,
-        # A connection beyond the pool would be closed after one use: connecting costs more than waiting for a
-        # free one.
+        # A connection beyond the pool would be closed after one use, and connecting takes longer than waiting
+        # for a free one.
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
@@ -117,7 +119,7 @@ def open_engine(database_url: str, *, application_name: str, pool_size: int = 10
 
 
 class UnreadableJsonError(SQLAlchemyError):
-    """A column holds JSON that Python does not decode, such as a number of 5,000 digits."""
+    """A column has JSON that Python does not decode, such as a number of 5,000 digits."""
 
 
 def _decoded(text: str) -> object:
@@ -128,8 +130,9 @@ def _decoded(text: str) -> object:
 
 
 async def open_pool(database_url: str, *, application_name: str, size: int) -> "asyncpg.Pool":
-    """A pool of at most `size` connections for fixed statements, which SQLAlchemy would make several times as
-    slow. It connects at the first use. Its statements raise DRIVER_ERRORS. Raises DatabaseUrlError."""
+    """Return a pool of at most `size` connections for fixed statements, which would be several times as slow
+    through SQLAlchemy. It connects at the first use. Statements raise DRIVER_ERRORS. Raises
+    DatabaseUrlError."""
     return await asyncpg.create_pool(
         **driver_arguments(database_url),
         min_size=0,
@@ -143,11 +146,12 @@ async def open_pool(database_url: str, *, application_name: str, size: int) -> "
 
 
 async def _keep(_connection: asyncpg.Connection) -> None:
-    """Nothing is set for a session, so there is nothing to reset when a connection is given back."""
+    """Reset nothing when a connection is returned to the pool, because no settings are made per session."""
 
 
 async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.Connection:
-    """Raise all failures alike, so that SQLAlchemy makes its OperationalError of them, and counts them."""
+    """Connect, and raise all failures as one type, so that SQLAlchemy raises OperationalError, which is
+    counted."""
     try:
         return await asyncpg.connect(
             **arguments,
@@ -160,9 +164,9 @@ async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.
 
 
 def refuses_row(error: Exception) -> bool:
-    """Return whether the row itself is at fault, so that writing it again would fail again."""
-    # Data that no column takes, a broken constraint, a right that is missing, by the first two characters:
-    # https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg refuses some data by itself.
+    """Return whether the row itself caused the error, so that writing it again would fail again."""
+    # Invalid data, a broken constraint, or a missing right, by the first two characters of the code:
+    # https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg itself refuses some data.
     cause = getattr(error, "orig", error)
     state = str(getattr(cause, "sqlstate", None) or "")
     return state[:2] in {"22", "23", "42"} or any(
@@ -171,5 +175,5 @@ def refuses_row(error: Exception) -> bool:
 
 
 async def driver_of(connection: AsyncConnection) -> Any:
-    """The asyncpg connection below."""
+    """Return the underlying asyncpg connection."""
     return (await connection.get_raw_connection()).driver_connection

@@ -1,7 +1,8 @@
-"""Changes opened epochs in PostgreSQL: publish, complete, adopt, restore, give up, record as missed.
+"""Changes opened epochs in PostgreSQL: it marks them as published, completed or missed, and adopts or
+restores them.
 
-Owns every statement that writes `epochs`, `epoch_assignments` and `epoch_messages`. Only the scheduler
-calls these. Epochs that have not started are `pending_epochs`'.
+All statements that write `epochs`, `epoch_assignments` and `epoch_messages` are here. Only the scheduler uses
+them. `pending_epochs` has the statements for epochs that have not started.
 """
 
 import hashlib
@@ -23,12 +24,12 @@ from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """The facts about an epoch's selection that are stored beside its message."""
+    """An epoch's message, and the facts about its selection that are stored with it."""
 
     envelope: UnverifiedEnvelope
     message: WireEpoch
     seed: bytes | None
-    """None: of an epoch that only the stream held, and no secret that is configured leads to it."""
+    """The seed. None if only the stream had the epoch and no configured secret leads to its seed."""
     secret_id: str
     import_id: int | None
     relaxed_cooldown: Sequence[str]
@@ -36,12 +37,12 @@ class Preparation:
     relaxed_age_days: int = 0
     honeypots: Sequence[DrawnHoneypot] = ()
     replaced: Sequence[UnverifiedEnvelope] = ()
-    """Earlier messages that were signed for the epoch. Nothing that was signed is lost."""
+    """Earlier messages that were signed for the epoch, which are stored too."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissedEpoch:
-    """An epoch that was never prepared: only the seed that it would have had is known."""
+    """An epoch that was never prepared. Only the seed that it would have had is known."""
 
     interval: EpochInterval
     seed: bytes
@@ -54,13 +55,13 @@ def message_sha256(envelope: UnverifiedEnvelope) -> str:
 
 
 async def lock_preparation(connection: AsyncConnection) -> None:
-    """Let this replica alone prepare epochs until the transaction ends."""
+    """Let only this replica prepare epochs until the transaction ends."""
     await lock_for_transaction(connection, "preparation")
 
 
 async def insert_opened(connection: AsyncConnection, prepared: Preparation) -> None:
-    """Write the rows of an epoch that starts, in the caller's transaction: from now on every process may see
-    it."""
+    """Write the rows of an epoch that starts, in the caller's transaction. From its commit on, every process
+    can see the epoch."""
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
     await insert_assignments(connection, prepared.message)
     for envelope in (*prepared.replaced, prepared.envelope):
@@ -70,13 +71,13 @@ async def insert_opened(connection: AsyncConnection, prepared: Preparation) -> N
 async def restore_published(
     connection: AsyncConnection, lost: Preparation, published_at: datetime, stream_sequence: int
 ) -> None:
-    """An epoch that only the stream held, in the place of a row that says it was missed, if there is one."""
+    """Store an epoch that only the stream had. If a row marks it as missed, replace that row."""
     columns = _columns(lost) | {
         "status": "active",
         "published_at": published_at,
         "stream_sequence": stream_sequence,
     }
-    # The update leaves the key out, or it would wait for transactions that have just referred to the row.
+    # Do not update the key, because that would wait for transactions that have just referred to the row.
     changed = {name: value for name, value in columns.items() if name not in {"epoch_id", "start_at"}}
     restored = upsert(Epoch).values(**columns)
     await connection.execute(
@@ -146,9 +147,9 @@ async def insert_message(
 async def adopt_message(
     connection: AsyncConnection, envelope: UnverifiedEnvelope, message: WireEpoch, stored_at: datetime
 ) -> None:
-    """Bring other bytes into force for an epoch: those the stream holds, which subscribers have.
+    """Use other signed bytes for an epoch: those of the stream, which subscribers have.
 
-    The bytes replaced stay in `epoch_messages`."""
+    The replaced bytes are kept in `epoch_messages`."""
     await insert_message(connection, envelope, stored_at)
     await connection.execute(
         update(Epoch)
@@ -167,7 +168,7 @@ async def adopt_message(
 async def mark_published(
     connection: AsyncConnection, epoch_id: str, published_at: datetime, stream_sequence: int
 ) -> bool:
-    """pending -> active. False if another replica marked it first."""
+    """Change the status from pending to active. Return False if another replica did so first."""
     result = await connection.execute(
         update(Epoch)
         .where(Epoch.epoch_id == epoch_id, Epoch.status == "pending")
@@ -177,8 +178,8 @@ async def mark_published(
 
 
 async def give_up(connection: AsyncConnection, epoch_id: str) -> None:
-    """Change pending to missed, for an epoch that the stream has passed by: no subscriber ever got it. The
-    signed bytes stay in `epoch_messages`."""
+    """Change the status from pending to missed, for an epoch that no subscriber got because the stream
+    already has newer ones. The signed bytes are kept in `epoch_messages`."""
     given_up = await connection.execute(
         update(Epoch)
         .where(Epoch.epoch_id == epoch_id, Epoch.status == "pending")
@@ -189,7 +190,8 @@ async def give_up(connection: AsyncConnection, epoch_id: str) -> None:
 
 
 async def complete_ended(connection: AsyncConnection) -> list[str]:
-    """active -> completed for what has ended by PostgreSQL's clock; the ids it changed."""
+    """Change the status from active to completed for epochs that have ended by PostgreSQL's clock. Return
+    their ids."""
     now = func.clock_timestamp()
     result = await connection.execute(
         update(Epoch)

@@ -1,4 +1,4 @@
-"""Judges from the database whether the scheduler works: which epochs have started, and whether the next is
+"""Checks in the database whether the scheduler works: which epochs have started, and whether the next is
 prepared.
 
 Of an epoch that has not started, it shows only that the epoch exists.
@@ -28,21 +28,21 @@ class EpochsNow:
 
 
 async def epochs_now(connection: AsyncConnection) -> EpochsNow | None:
-    """None before the first epoch has started. Two steps along the index of `start_at`."""
+    """Return the newest epoch that has started, or None before the first one."""
     columns = (Epoch.start_at, Epoch.end_at, Epoch.published_at)
     newest = select(func.clock_timestamp(), *columns).where(Epoch.start_at <= RECORD_NOW)
     row = (await connection.execute(newest.order_by(Epoch.start_at.desc()).limit(1))).first()
     if row is None:
         return None
     asked_at, start_at, end_at, published_at = row
-    # Only schedulers may query pending epochs; this function shows every process whether there is one.
+    # Only schedulers may query pending epochs, but every process may call this SQL function.
     prepared = bool((await connection.execute(select(func.zipcast.next_epoch_is_prepared()))).scalar_one())
     return EpochsNow(asked_at, EpochInterval(start_at, end_at), published_at is not None, prepared)
 
 
 def fault(epochs: EpochsNow | None) -> str | None:
-    """Return which step the scheduler has not done in time, or None. A step may take half the lead with which
-    epochs are prepared, 10 s at most."""
+    """Return which step the scheduler has not done in time, or None. A step may take half of the time by
+    which epochs are prepared in advance, at most 10 s."""
     if epochs is None:
         return "no epoch has started yet"
     lead = min(LONGEST_PREPARATION_LEAD, (epochs.newest.end_at - epochs.newest.start_at) / 2)

@@ -1,4 +1,4 @@
-"""Stores the inputs of each epoch's selection: the exact bytes whose hash was published before it."""
+"""Stores the inputs of each epoch's selection: the exact bytes whose hash the previous epoch published."""
 
 import hashlib
 from datetime import datetime
@@ -11,26 +11,25 @@ from storage.database.tables import EpochInputs
 
 
 async def committed_inputs(connection: AsyncConnection, epoch_id: str) -> bytes | None:
-    """Return the exact bytes of the inputs an epoch was committed to, if it was. For the scheduler only."""
+    """Return the exact bytes of an epoch's committed inputs, or None. For the scheduler only."""
     query = select(EpochInputs.inputs).where(EpochInputs.epoch_id == epoch_id)
     found = (await connection.execute(query)).scalar()
     return None if found is None else bytes(found)
 
 
 async def started_inputs(connection: AsyncConnection, epoch_id: str) -> bytes | None:
-    """Return the same for any process, once the epoch has started."""
+    """Return the exact bytes of an epoch's committed inputs once the epoch has started. For any process."""
     found = (await connection.execute(select(func.zipcast.started_inputs(epoch_id)))).scalar()
     return None if found is None else bytes(found)
 
 
 async def newest_committed(connection: AsyncConnection) -> str | None:
-    """The id of the last epoch that is committed to; ids sort by time."""
+    """Return the id of the last epoch whose inputs are committed."""
     return (await connection.execute(select(func.max(EpochInputs.epoch_id)))).scalar()
 
 
 async def inputs_are_stored(connection: AsyncConnection, inputs_sha256: str) -> bool:
-    """Return whether the inputs behind a published `nextInputsHash` are stored, so that the promise can be
-    kept."""
+    """Return whether the inputs of a published `nextInputsHash` are stored."""
     query = select(EpochInputs.epoch_id).where(EpochInputs.inputs_sha256 == inputs_sha256)
     return (await connection.execute(query)).first() is not None
 
@@ -38,7 +37,7 @@ async def inputs_are_stored(connection: AsyncConnection, inputs_sha256: str) -> 
 async def commit_inputs(
     connection: AsyncConnection, epoch_id: str, inputs: bytes, committed_at: datetime
 ) -> bytes:
-    """Store inputs unless some are stored already; return those in force."""
+    """Store inputs, unless the epoch already has some, and return the stored ones."""
     await connection.execute(
         upsert(EpochInputs)
         .values(

@@ -1,4 +1,4 @@
-"""Reads what an epoch was chosen from: the published zipcodes of its import, and its history."""
+"""Reads the pool of an epoch: the published zipcodes of its import, and its history."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from zipcast.selection.model import Candidate
 
 @dataclass(frozen=True, slots=True)
 class RevealedPool:
-    """An epoch that is revealed. `stored_inputs` are the exact bytes that were committed to."""
+    """The pool of a revealed epoch. `stored_inputs` are the exact bytes to which it was committed."""
 
     stored_inputs: bytes
     inputs: SelectionInputs
@@ -23,7 +23,7 @@ class RevealedPool:
 
 
 async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedPool | None:
-    """Return the epoch's pool; None before one epoch after its end, and if its inputs are missing."""
+    """Return the epoch's pool, or None if the epoch is not revealed yet or its inputs are missing."""
     revelation = await honeypots.revelation(connection, epoch_id)
     stored = await started_inputs(connection, epoch_id)
     if revelation is None or stored is None:
@@ -33,14 +33,15 @@ async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedP
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """The days by which data was too old, and the zipcodes that came back before their cooldown was over."""
+    """By how many days the age limit was relaxed, and the zipcodes that were admitted during their
+    cooldown."""
 
     age_days: int
     cooldown: tuple[str, ...]
 
 
 async def read_relaxed(connection: AsyncConnection, epoch_id: str) -> Relaxed:
-    """Return the rules that were relaxed for an epoch; none if there is no such epoch."""
+    """Return which rules were relaxed for an epoch; none if there is no such epoch."""
     query = select(Epoch.relaxed_age_days, Epoch.relaxed_cooldown).where(Epoch.epoch_id == epoch_id)
     row = (await connection.execute(query)).one_or_none()
     return Relaxed(0, ()) if row is None else Relaxed(row[0], tuple(sorted(row[1])))
@@ -53,6 +54,7 @@ async def read_signals(connection: AsyncConnection, epoch_id: str) -> list[Signa
 async def read_candidates(
     connection: AsyncConnection, inputs: SelectionInputs, after: str | None, limit: int
 ) -> list[tuple[Candidate, str]]:
-    """Return the next `limit` active zipcodes as of then, by zipcode, with their commitments."""
+    """Return the next `limit` active zipcodes of the epoch's import, ordered by zipcode, with their
+    commitments."""
     recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
     return await published_zipcodes.load(connection, inputs.import_id, recent, after=after, limit=limit)

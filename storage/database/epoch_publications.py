@@ -1,7 +1,7 @@
-"""Compares the database with the stream: which epochs are in it, at which sequence, with which bytes.
+"""Reads what the database knows about the stream: which epochs are in it, with which sequence numbers and
+bytes.
 
-For the scheduler only. It can correct a sequence; other columns of an epoch's row belong to `epochs` and
-`epoch_changes`.
+Only the scheduler uses it. It can correct a sequence number; `epoch_changes` changes the other columns.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from zipcast.protocol.envelope import UnverifiedEnvelope
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A published epoch. `published_at` is nats-server's clock, `sequence` the stream's."""
+    """A published epoch. `published_at` is by nats-server's clock; `sequence` is the number in the stream."""
 
     envelope: UnverifiedEnvelope
     published_at: datetime
@@ -29,8 +29,8 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The database's view of one epoch: `message_sha256` of the bytes in force, None if it was missed;
-    `sequence` is None until it is marked."""
+    """The row of one epoch. `message_sha256` is that of its signed bytes, or None if it was missed.
+    `sequence` is None until the epoch is marked as published."""
 
     status: str
     message_sha256: str | None
@@ -38,14 +38,16 @@ class Row:
 
 
 async def newest_published(connection: AsyncConnection, within: timedelta) -> str | None:
-    """The id of the newest epoch marked as published, if that started within that time before now."""
+    """Return the id of the newest epoch marked as published, or None if it started longer ago than
+    `within`."""
     return (
         await connection.execute(select(func.max(Epoch.epoch_id)).where(*_published_within(within)))
     ).scalar()
 
 
 async def published_within(connection: AsyncConnection, within: timedelta, most: int) -> list[Publication]:
-    """The newest `most` epochs marked as published that started within that time before now, oldest first."""
+    """Return the newest `most` epochs that are marked as published and started within the time `within`,
+    oldest first."""
     query = (
         select(
             Epoch.epoch_id,
@@ -80,7 +82,7 @@ async def row_of(connection: AsyncConnection, epoch_id: str) -> Row | None:
 
 
 async def newest_rows(connection: AsyncConnection, up_to_id: str, most: int) -> dict[str, Row]:
-    """Return the rows of the newest `most` epochs up to that one, by id."""
+    """Return the rows of the newest `most` epochs up to `up_to_id`, by id."""
     query = (
         select(Epoch.epoch_id, Epoch.status, Epoch.message_sha256, Epoch.stream_sequence)
         .where(Epoch.epoch_id <= up_to_id)
@@ -92,7 +94,7 @@ async def newest_rows(connection: AsyncConnection, up_to_id: str, most: int) -> 
 
 
 async def correct_sequence(connection: AsyncConnection, epoch_id: str, sequence: int) -> None:
-    """Note the sequence that the epoch has in a rebuilt stream."""
+    """Store the sequence number that the epoch has in a rebuilt stream."""
     await connection.execute(
         update(Epoch)
         .where(Epoch.epoch_id == epoch_id, Epoch.stream_sequence.is_not(None))

@@ -1,8 +1,7 @@
 """Reads epochs in PostgreSQL.
 
-Owns what is read of `epochs`, `epoch_assignments` and `epoch_messages`, which hold started epochs only.
-Functions that are for the scheduler alone also look at `pending_epochs`, which no other role may query. What
-changes an epoch is `epoch_changes`.
+The tables `epochs`, `epoch_assignments` and `epoch_messages` have only epochs that have started. Functions
+for the scheduler also read `pending_epochs`, which no other role may query. `epoch_changes` changes epochs.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from zipcast.protocol.envelope import UnverifiedEnvelope
 
 @dataclass(frozen=True, slots=True)
 class StoredEpoch:
-    """One prepared epoch and the signed bytes in force."""
+    """One prepared epoch and its signed bytes."""
 
     interval: EpochInterval
     status: str
@@ -36,8 +35,8 @@ class StoredEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The epochs around `now`: the running one, the next prepared one, and the end of the newest row. Their
-    lengths may be those of an earlier setting."""
+    """The epochs around `now`: the running one, the next prepared one, and the end of the newest row. They
+    may have the length of an earlier setting."""
 
     now: datetime
     running: EpochInterval | None
@@ -46,7 +45,7 @@ class Timeline:
 
 
 async def database_now(connection: AsyncConnection) -> datetime:
-    """PostgreSQL's clock_timestamp(): the one clock that all replicas share."""
+    """Return PostgreSQL's clock_timestamp(), the clock that all replicas share."""
     now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     return now
 
@@ -101,20 +100,20 @@ def _unopened(pending: Pending) -> StoredEpoch:
 
 
 async def started_epoch(connection: AsyncConnection, epoch_id: str) -> StoredEpoch | None:
-    """The epoch if it has started by PostgreSQL's clock, published or not."""
+    """Return the epoch if it has started by PostgreSQL's clock, published or not."""
     query = _stored().where(Epoch.epoch_id == epoch_id, Epoch.start_at <= func.clock_timestamp())
     found = await _fetch(connection, query)
     return found[0] if found else None
 
 
 async def running_epoch(connection: AsyncConnection) -> StoredEpoch | None:
-    """The newest epoch that has started and not ended by PostgreSQL's clock."""
+    """Return the newest epoch that has started and not ended by PostgreSQL's clock."""
     return await _newest(connection, Epoch.start_at <= RECORD_NOW, Epoch.end_at > RECORD_NOW)
 
 
 async def _newest(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> StoredEpoch | None:
-    """Its id first, along the index of `start_at`: the planner thinks little of a join by two columns, and
-    would read all of both tables."""
+    """Return the newest epoch that meets the conditions. Find its id first, with the index of `start_at`,
+    because for a join by two columns the planner would read both tables completely."""
     having_a_message = (*conditions, Epoch.message_sha256.is_not(None))
     newest = select(Epoch.epoch_id).where(*having_a_message).order_by(Epoch.start_at.desc()).limit(1)
     found = await _fetch(connection, _stored().where(Epoch.epoch_id == newest.scalar_subquery()))
@@ -122,8 +121,8 @@ async def _newest(connection: AsyncConnection, *conditions: ColumnElement[bool])
 
 
 async def due_unpublished(connection: AsyncConnection, now: datetime) -> list[StoredEpoch]:
-    """Return epochs started by `now`, and by PostgreSQL's clock, that are not marked as published, oldest
-    first."""
+    """Return the epochs that have started by `now` and by PostgreSQL's clock and are not marked as published,
+    oldest first."""
     query = (
         _stored()
         .where(Epoch.status == "pending", Epoch.start_at <= func.least(func.clock_timestamp(), now))
@@ -133,7 +132,7 @@ async def due_unpublished(connection: AsyncConnection, now: datetime) -> list[St
 
 
 async def timeline(connection: AsyncConnection, now: datetime) -> Timeline:
-    """Return what is prepared around `now`. For the scheduler only."""
+    """Return the prepared epochs around `now`. For the scheduler only."""
     unopened = await pending_intervals(connection)
     interval = select(Epoch.start_at, Epoch.end_at).where(Epoch.status != "missed")
     running = (await connection.execute(interval.where(Epoch.start_at <= now, now < Epoch.end_at))).first()
@@ -152,7 +151,7 @@ async def timeline(connection: AsyncConnection, now: datetime) -> Timeline:
 
 
 async def epoch_before(connection: AsyncConnection, start_at: datetime) -> StoredEpoch | None:
-    """Return the newest epoch with a message that starts before that instant: the previous link of the chain.
+    """Return the newest epoch with a message that starts before `start_at`: the previous one in the chain.
     For the scheduler only."""
     unopened = [one for one in await pending_epochs(connection) if one.interval.start_at < start_at]
     opened = await _newest(connection, Epoch.start_at < start_at)
@@ -181,7 +180,7 @@ async def assigned_epoch_ids(connection: AsyncConnection, since: datetime, befor
 
 
 async def last_assigned(connection: AsyncConnection, epoch_ids: Sequence[str]) -> dict[str, datetime]:
-    """Each zipcode assigned in those epochs, with the start of the newest of them."""
+    """Return each zipcode that was assigned in these epochs, with the start of the newest of them."""
     query = (
         select(EpochAssignment.zipcode, func.max(Epoch.start_at))
         .join(Epoch, Epoch.epoch_id == EpochAssignment.epoch_id)
@@ -192,7 +191,8 @@ async def last_assigned(connection: AsyncConnection, epoch_ids: Sequence[str]) -
 
 
 async def newest_end(connection: AsyncConnection, before: datetime) -> datetime | None:
-    """Return the end of the newest epoch of any status that starts before that instant. For the scheduler."""
+    """Return the end of the newest epoch of any status that starts before `before`. For the scheduler
+    only."""
     opened = (
         await connection.execute(select(func.max(Epoch.end_at)).where(Epoch.start_at < before))
     ).scalar()
@@ -201,6 +201,6 @@ async def newest_end(connection: AsyncConnection, before: datetime) -> datetime 
 
 
 async def overlaps_an_epoch(connection: AsyncConnection, interval: EpochInterval) -> bool:
-    """Return whether an opened epoch lies across this interval."""
+    """Return whether an opened epoch overlaps this interval."""
     query = select(Epoch.epoch_id).where(Epoch.start_at < interval.end_at, Epoch.end_at > interval.start_at)
     return (await connection.execute(query.limit(1))).first() is not None

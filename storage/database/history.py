@@ -1,4 +1,4 @@
-"""Reads epochs that have ended, with all that is public about them."""
+"""Reads epochs that have ended, with everything that is public about them."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,18 +11,19 @@ from storage.database.tables import SCHEMA, Epoch, EpochMessage
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope
 
-# A view of the migrations: the seed itself is in no column that readers may see.
+# A view that the migrations make. Readers may not see the column with seeds, because it also has secret ones.
 REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text), schema=SCHEMA)
 
 _IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
 _MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)
-# The stream itself keeps them for as long.
+# The stream keeps epochs for the same time.
 STREAM_KEPT = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class PastEpoch:
-    """`envelope` is None for an epoch that was missed. `published_at`: nats-server's clock."""
+    """An epoch that has ended. `envelope` is None if it was missed. `published_at` is by nats-server's
+    clock."""
 
     interval: EpochInterval
     status: str
@@ -33,7 +34,7 @@ class PastEpoch:
 
 
 async def ended_epochs(connection: AsyncConnection, before: datetime | None, limit: int) -> list[PastEpoch]:
-    """The newest `limit` that have ended, of those that started before `before`. Newest first."""
+    """Return the newest `limit` ended epochs that started before `before`, newest first."""
     query = _ended().order_by(Epoch.start_at.desc()).limit(limit)
     if before is not None:
         query = query.where(Epoch.start_at < before)
@@ -41,7 +42,7 @@ async def ended_epochs(connection: AsyncConnection, before: datetime | None, lim
 
 
 async def ended_epoch(connection: AsyncConnection, epoch_id: str) -> PastEpoch | None:
-    """The epoch, if it has ended by PostgreSQL's clock."""
+    """Return the epoch if it has ended by PostgreSQL's clock, otherwise None."""
     row = (await connection.execute(_ended().where(Epoch.epoch_id == epoch_id))).first()
     return None if row is None else _past(row)
 
@@ -49,8 +50,8 @@ async def ended_epoch(connection: AsyncConnection, epoch_id: str) -> PastEpoch |
 async def streamed_after(
     connection: AsyncConnection, sequence: int, limit: int, *, newest_first: bool = False
 ) -> list[tuple[int, UnverifiedEnvelope]]:
-    """Started epochs that are in the stream after that sequence, of the last 30 days, in its order; with
-    `newest_first`, the last `limit` of them instead of the first."""
+    """Return started epochs of the last 30 days that come after this sequence number in the stream, in its
+    order. With `newest_first`, return the last `limit` of them instead of the first."""
     order = Epoch.start_at.desc() if newest_first else Epoch.start_at
     query = (
         select(Epoch.stream_sequence, Epoch.epoch_id, *_MESSAGE)

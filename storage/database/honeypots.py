@@ -1,8 +1,8 @@
 """Reads and writes the honeypots that were drawn for epochs, and compares reports with them once revealed.
 
-The SQL function `epoch_is_revealed` decides when that is. The table is the scheduler's alone, with one
-padded row for each epoch; other processes ask the function `revealed_honeypots`. Signals of miners are read
-here too.
+The SQL function `epoch_is_revealed` decides when an epoch is revealed. Only the scheduler may read the table,
+which has one padded row per epoch; other processes use the function `revealed_honeypots`. Signals about
+miners are also read here.
 """
 
 import json
@@ -20,14 +20,14 @@ from storage.database.history import REVEALED
 from storage.database.tables import EpochHoneypots, MinerSignal
 
 HONEYPOT_HIT = "honeypot_hit"
-# Room for a dozen honeypots: the size does not tell how many there are.
+# The padded size, enough for a dozen honeypots, so that it does not reveal their number.
 STEP_CHARACTERS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedHoneypot:
-    """A honeypot that was drawn. `salt`, in hex, opens its commitment; `discarded`: only in a discarded
-    draw."""
+    """A honeypot that was drawn. With `salt` (hex), its commitment can be checked. `discarded` is true if
+    only a discarded draw had it."""
 
     zipcode: str
     real_listings: int
@@ -38,14 +38,14 @@ class OpenedHoneypot:
 
 @dataclass(frozen=True, slots=True)
 class DrawnHoneypot(OpenedHoneypot):
-    """A drawn honeypot with the threshold that made it one."""
+    """A drawn honeypot with the threshold below which its real count is."""
 
     threshold: int
 
 
 @dataclass(frozen=True, slots=True)
 class Revelation:
-    """Facts that are revealed one epoch after an epoch's end; the seed is in hex."""
+    """The facts that are revealed one epoch after an epoch's end. The seed is in hex."""
 
     seed: str
     honeypots: tuple[OpenedHoneypot, ...]
@@ -53,7 +53,7 @@ class Revelation:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Something about a miner that validators may want to look at. Nothing is ever done by it here."""
+    """A signal about a miner for validators to examine. It has no other effect."""
 
     hotkey: str
     kind: str
@@ -64,7 +64,7 @@ class Signal:
 async def store_honeypots(
     connection: AsyncConnection, epoch_id: str, honeypots: Sequence[DrawnHoneypot]
 ) -> None:
-    """Replace those that are stored for the epoch."""
+    """Store the honeypots of an epoch, and replace stored ones."""
     content = json.dumps([asdict(one) for one in honeypots])
     padded = content.ljust(-(-len(content) // STEP_CHARACTERS) * STEP_CHARACTERS)
     store = upsert(EpochHoneypots).values(epoch_id=epoch_id, content=padded)
@@ -87,8 +87,8 @@ async def is_revealed(connection: AsyncConnection, epoch_id: str) -> bool:
 
 
 async def revelation(connection: AsyncConnection, epoch_id: str) -> Revelation | None:
-    """Return the epoch's seed and honeypots; None before one epoch after its end, by PostgreSQL's clock, and
-    where there is none."""
+    """Return the epoch's seed and honeypots, or None if the epoch does not exist or is not revealed yet by
+    PostgreSQL's clock."""
     seed_query = select(REVEALED.c.seed).where(
         REVEALED.c.epoch_id == epoch_id, func.zipcast.epoch_is_revealed(REVEALED.c.epoch_id)
     )
@@ -149,7 +149,7 @@ _HITS = text(
 
 
 async def flag_hits(connection: AsyncConnection) -> tuple[int, int]:
-    """Compare the reports of each epoch whose honeypots have been revealed since, once. Returns how many
-    epochs were compared, and how many miners reported more for a honeypot than its threshold."""
+    """Compare the reports of each newly revealed epoch with its honeypots, once. Return how many epochs were
+    compared, and how many miners reported more for a honeypot than its threshold."""
     compared, flagged = (await connection.execute(_HITS, {"kind": HONEYPOT_HIT})).one()
     return int(compared), int(flagged)

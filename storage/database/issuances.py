@@ -1,6 +1,6 @@
-"""Access that was granted: to whom, for what, until when. A row is written before anything is signed.
+"""Stores granted access: to whom, for what, and until when. The row is written before anything is signed.
 
-The row also lets a signed request be granted once: who sends it again gets what its first row says.
+A signed request has only one row. If the request is sent again, it gets the access of this row.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from storage.database.tables import CredentialIssuance
 from zipcast.protocol.verbs import Verb
 
 LIST_WITH_UPLOAD = timedelta(hours=3)
-"""The lifetime of the list address that comes with a miner's form. The row has the end of the form, which may
+"""The lifetime of the list URL that comes with a miner's form. The row has the expiry of the form, which may
 be earlier."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issuance:
-    """`kind` is the request's verb; `source` is `nats` or the HTTP client's address; `outcome` says why
-    nothing could be handed out, if so."""
+    """A row. `kind` is the request's verb, `source` is `nats` or the HTTP client's address. `outcome` is set
+    if no access could be given, and states the reason."""
 
     issued_at: datetime
     expires_at: datetime
@@ -42,7 +42,7 @@ class Issuance:
 
 @dataclass(frozen=True, slots=True, order=True)
 class RequestId:
-    """A signed request: who signed it, on which UTC day, and the nonce or text that was signed."""
+    """Identifies a signed request: the hotkey, the UTC day of signing, and the signed nonce or text."""
 
     signed_on: date
     hotkey: str
@@ -51,8 +51,8 @@ class RequestId:
 
 @dataclass(frozen=True, slots=True)
 class NewIssuance:
-    """A row to be written. The access ends at `ends_at`, or `lifetime` after the time of the row; exactly one
-    of the two is set."""
+    """A row to write. The access ends at `ends_at`, or `lifetime` after the time of the row; exactly one of
+    the two is set."""
 
     request: RequestId
     body_sha256: str
@@ -69,8 +69,8 @@ class NewIssuance:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The access that a request was granted, as its row has it. `issued_at` is by the database's clock, in
-    whole seconds."""
+    """The access granted to a request, from its row. `issued_at` is by the database's clock, in whole
+    seconds."""
 
     body_sha256: str
     issued_at: datetime
@@ -82,8 +82,8 @@ class Granted:
         return int((self.expires_at - self.issued_at).total_seconds())
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock. A row that another
-# transaction has written and not committed is waited for; not for long, since a whole batch waits.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. The statement waits for rows
+# that another transaction has written and not committed, but only briefly, because a whole batch waits.
 _INSERT = """
 with instant as materialized (
     select date_trunc('second', clock_timestamp()) as now, set_config('lock_timeout', '100ms', true) as
@@ -104,7 +104,7 @@ on conflict do nothing
 returning signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome
 """
 
-# The query names the day, so that PostgreSQL plans for one partition and not for hundreds.
+# The query names the day, so that PostgreSQL reads one partition and not hundreds.
 FIND = """
 select signed_on, hotkey, request_key, body_sha256, issued_at, expires_at, outcome
 from zipcast.credential_issuances
@@ -125,15 +125,17 @@ _WRITTEN = attrgetter(
 
 
 async def write(connection: asyncpg.Connection, new: Sequence[NewIssuance]) -> dict[RequestId, Granted]:
-    """Write a row for each request that has none, of different requests, in one commit. Return those rows.
+    """Write a row for each request that has none, in one commit, and return the new rows. The requests must
+    differ.
 
-    Missing are requests that have a row, and those whose `ends_at` has passed. Raises DRIVER_ERRORS."""
+    The result lacks requests that already have a row, and those whose `ends_at` has passed. Raises
+    DRIVER_ERRORS."""
     columns = zip(*map(_WRITTEN, new), strict=True)
     return _by_request(await connection.fetch(_INSERT, *map(list, columns)))
 
 
 async def find(connection: asyncpg.Connection, requests: Sequence[RequestId]) -> dict[RequestId, Granted]:
-    """Return the rows of those requests that have one. Raises DRIVER_ERRORS."""
+    """Return the rows of the requests that have one. Raises DRIVER_ERRORS."""
     rows: list[Any] = []
     for day, signed in groupby(sorted(requests), key=attrgetter("signed_on")):
         hotkeys, keys = zip(*map(attrgetter("hotkey", "request_key"), signed), strict=True)
@@ -142,7 +144,8 @@ async def find(connection: asyncpg.Connection, requests: Sequence[RequestId]) ->
 
 
 async def note(connection: asyncpg.Connection, request: RequestId, outcome: str | None) -> None:
-    """Say on a request's row why nothing could be handed out; None: something is. Raises DRIVER_ERRORS."""
+    """Store in a request's row why no access could be given, or None if it was given. Raises
+    DRIVER_ERRORS."""
     await connection.execute(_NOTE, *_KEY(request), outcome)
 
 
@@ -163,8 +166,8 @@ async def newest_issuances(
     valid_at: datetime | None,
     limit: int,
 ) -> list[Issuance]:
-    """Newest first. `valid_at`: only what had not run out then, the list that a miner's form comes with
-    included."""
+    """Return issuances, newest first. With `valid_at`, return only those that had not expired then; a miner's
+    form counts until its list URL has expired."""
     columns = (getattr(CredentialIssuance, field.name) for field in fields(Issuance))
     query = select(*columns).order_by(CredentialIssuance.issued_at.desc()).limit(limit)
     if hotkey is not None:

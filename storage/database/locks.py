@@ -1,6 +1,7 @@
-"""Locks of the scheduler: rows of a table that no other role may lock, for one transaction or on lease.
+"""Provides locks for the scheduler: rows of a table that no other role may lock, for one transaction or as a
+lease.
 
-Nothing here belongs to a session, so that a pooler may stand in front of PostgreSQL.
+No lock belongs to a session, so they work through a pooler.
 """
 
 import asyncio
@@ -13,10 +14,10 @@ from storage.database.engine import DATABASE_ERRORS
 from storage.database.tables import SchedulerLock
 
 ANSWER_SECONDS = 3.0
-# The holder renews it every five seconds; if the holder vanishes, the next replica waits this long.
+# The holder renews the lease every five seconds. If the holder disappears, the next replica waits this long.
 LEASE = timedelta(seconds=15)
 
-# One statement, committed at once: a holder that is frozen keeps no lock.
+# A single statement that is committed at once, so that a frozen holder does not keep a lock.
 _TAKE = text(
     """
     insert into zipcast.scheduler_locks as lock (name, holder, until)
@@ -29,20 +30,20 @@ _TAKE = text(
 
 
 async def lock_for_transaction(connection: AsyncConnection, name: str) -> None:
-    """Wait until this transaction alone holds the lock; a migration has made its row."""
+    """Wait until this transaction has the lock. A migration has created its row."""
     query = select(SchedulerLock.name).where(SchedulerLock.name == name).with_for_update()
     (await connection.execute(query)).one()
 
 
 async def limit_waiting(connection: AsyncConnection, limit: timedelta) -> None:
-    """Limit how long the rest of the transaction waits for any lock; then it fails."""
+    """Limit how long the rest of the transaction waits for any lock before it fails."""
     milliseconds = str(limit // timedelta(milliseconds=1))
     await connection.execute(select(func.set_config("lock_timeout", milliseconds, True)))
 
 
 class Lease:
-    """A lease of one replica; `holder` is a name that no other replica has. A holder may not notice that its
-    time has passed, so the protected work needs a check of its own: the registry's key-value store compares
+    """A lease of one replica. `holder` must be a unique name. A holder may not notice that its lease has
+    expired, so the protected work needs its own check; for the registry, the key-value store compares
     revisions."""
 
     def __init__(self, database: AsyncEngine, name: str, holder: str) -> None:
@@ -51,15 +52,15 @@ class Lease:
         self._holder = holder
 
     async def held(self) -> bool:
-        """Take or renew the lease; whether it is this holder's now. Raises DATABASE_ERRORS when
-        PostgreSQL does not tell."""
+        """Take or renew the lease, and return whether this holder has it. Raises DATABASE_ERRORS."""
         async with asyncio.timeout(ANSWER_SECONDS), self._database.connect() as session:
             connection = await session.execution_options(isolation_level="AUTOCOMMIT")
             taken = await connection.execute(_TAKE, {"name": self._name, "holder": self._holder})
             return taken.scalar() is not None
 
     async def close(self) -> None:
-        """Give the lease up, if it is this holder's and PostgreSQL can be reached; otherwise it runs out."""
+        """Release the lease if this holder has it. If PostgreSQL is unavailable, the lease expires by
+        itself."""
         ended = (
             update(SchedulerLock)
             .where(SchedulerLock.name == self._name, SchedulerLock.holder == self._holder)

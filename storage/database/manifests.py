@@ -1,7 +1,6 @@
-"""Stores manifests: the uploads that miners had made when an epoch ended, written once and read by
-validators.
+"""Stores manifests: the uploads that count for an epoch, written once after its end and read by validators.
 
-The sealer decides which objects belong to a manifest.
+`broker_service.responder.manifest_freezing` decides which objects belong to a manifest.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,17 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database.tables import Epoch, MinerSignal, UploadManifest, UploadSeal
 from zipcast.protocol.calendar import EpochInterval
 
-# An epoch that was not sealed by then never will be: its uploads may be gone from the bucket.
+# If an epoch has no manifest by then, it never gets one, because its uploads may have been deleted from the
+# bucket.
 LOOK_BACK = timedelta(days=30)
 BATCH_ROWS = 1_000
 MOST_DUE = 500
 CHANGED = "changed_after_deadline"
-"""The one signal that the responder may note (the policy `changes` of migration 0001)."""
+"""The only kind of signal that the responder may store (policy `changes` of migration 0001)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SealedObject:
-    """One version of one object that counts. `stored_at` is the object store's clock, in whole seconds."""
+    """A version of an object that counts. `stored_at` is by the object store's clock, in whole seconds."""
 
     hotkey: str
     object_key: str
@@ -40,7 +40,7 @@ _FIELDS = tuple(field.name for field in fields(SealedObject))
 
 
 async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[EpochInterval]:
-    """Epochs that ended at least that long ago and have no manifest yet, oldest first."""
+    """Return the epochs that ended at least `settled_for` ago and have no manifest yet, oldest first."""
     now = func.clock_timestamp()
     query = (
         select(Epoch.start_at, Epoch.end_at)
@@ -57,9 +57,9 @@ async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[
 
 
 async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[SealedObject]) -> bool:
-    """Write the epoch's manifest, whole. False if another replica has been first. The caller bounds the time
-    that it may take."""
-    # Another replica may be writing the same manifest: its row is waited for.
+    """Write the epoch's whole manifest. Return False if another replica did so first. The caller must limit
+    the time."""
+    # Another replica may be writing the same manifest, and this statement then waits for its row.
     await connection.execute(text("set local statement_timeout = 0"))
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     seal_it = upsert(UploadSeal).values(epoch_id=epoch_id, sealed_at=now).on_conflict_do_nothing()
@@ -82,7 +82,8 @@ async def is_sealed(connection: AsyncConnection, epoch_id: str) -> bool:
 async def sealed_objects(
     connection: AsyncConnection, epoch_id: str, hotkey: str | None, after: tuple[str, str] | None, limit: int
 ) -> list[SealedObject]:
-    """One page of an epoch's manifest by hotkey and key, of one miner or all, after `(hotkey, key)`."""
+    """Return one page of an epoch's manifest, of one miner or of all, ordered by hotkey and key, after
+    `(hotkey, key)`."""
     query = (
         select(*(getattr(UploadManifest, name) for name in _FIELDS))
         .where(UploadManifest.epoch_id == epoch_id)
@@ -97,7 +98,8 @@ async def sealed_objects(
 
 
 async def unchecked(connection: AsyncConnection) -> list[str]:
-    """Sealed epochs that are revealed and were not yet looked through for later changes, oldest first."""
+    """Return the revealed epochs with a manifest that were not yet checked for later changes, oldest
+    first."""
     query = (
         select(Epoch.epoch_id)
         .join(UploadSeal, UploadSeal.epoch_id == Epoch.epoch_id)
@@ -120,7 +122,7 @@ async def sealed_hotkeys(connection: AsyncConnection, epoch_id: str) -> list[str
 async def note_changes(
     connection: AsyncConnection, epoch_id: str, changes: Mapping[str, dict[str, Any]]
 ) -> bool:
-    """A signal for each miner, by hotkey. False if another replica has been first."""
+    """Store a signal for each miner with changes. Return False if another replica did so first."""
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     marked = await connection.execute(
         update(UploadSeal)

@@ -1,4 +1,5 @@
-"""Brings a database to the current shape in one transaction, under a lock so that replicas may all try."""
+"""Migrates a database to the current schema in one transaction, under a lock, so that all replicas may
+try."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +17,7 @@ MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 class ForeignSchemaError(Exception):
-    """The schema belongs to another login, which could change every table in it."""
+    """The schema belongs to another login, which could change all tables in it."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -28,9 +29,9 @@ def alembic_config(connection: Connection | None = None) -> Config:
 
 
 def migrate(database_url: str, revision: str = "head", *, down: bool = False) -> None:
-    """Upgrade (or downgrade) to `revision`: all of it, or nothing if a step fails. A lock on a table that is
-    not granted within 5 s stops the migration rather than the service: try again once the holder has
-    finished.
+    """Upgrade (or downgrade) to `revision`. If a step fails, nothing is changed. If a lock on a table is not
+    granted within 5 s, the migration fails rather than block the service; try again when the other
+    transaction has ended.
 
     Raises ForeignSchemaError."""
     asyncio.run(_migrate(database_url, command.downgrade if down else command.upgrade, revision))
@@ -48,7 +49,7 @@ async def _migrate(database_url: str, run: Callable[[Config, str], None], revisi
 
 
 def _run(connection: Connection, run: Callable[[Config, str], None], revision: str) -> None:
-    # Objects of other schemas must not take the place of ours, or of PostgreSQL's operators.
+    # Objects of other schemas must not be used instead of ours, or instead of PostgreSQL's operators.
     _set(connection, "search_path", SEARCH_PATH)
     connection.execute(text(f"lock table {SCHEMA}.migration_lock in exclusive mode"))
     _set(connection, "lock_timeout", "5s")
@@ -57,14 +58,15 @@ def _run(connection: Connection, run: Callable[[Config, str], None], revision: s
 
 
 def _make_schema(connection: Connection) -> None:
-    """The schema and the table that is locked while migrating, to which no other login has any right."""
+    """Create the schema, and the table that is locked while migrating, on which no other login has any
+    right."""
     for attempt in ("first", "second"):
         try:
             with connection.begin():
                 connection.execute(text(f"create schema if not exists {SCHEMA}"))
                 connection.execute(text(f"create table if not exists {SCHEMA}.migration_lock ()"))
             break
-        except DBAPIError:  # another migration has made them in this very moment
+        except DBAPIError:  # another migration has created them at the same moment
             if attempt == "second":
                 raise
     owned = text(
@@ -79,7 +81,7 @@ def _make_schema(connection: Connection) -> None:
 
 
 def _set(connection: Connection, name: str, value: str) -> None:
-    """Set a parameter for this transaction alone."""
+    """Set a parameter for this transaction only."""
     connection.execute(
         text("select pg_catalog.set_config(:name, :value, true)"), {"name": name, "value": value}
     )

@@ -1,4 +1,4 @@
-"""Hotkeys for which no legacy commitment is accepted."""
+"""Reads the hotkeys that refuse legacy signatures."""
 
 from datetime import datetime
 
@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database.tables import LegacyOptOut
 
 MAX_OPT_OUTS = 10_000
-"""A subnet has fewer hotkeys. Without a limit, rows of a hostile writer could hold up every reader."""
+"""More than the hotkeys of a subnet. Without a limit, a hostile writer's rows could delay every reader."""
 
 
 async def opted_out(connection: AsyncConnection) -> frozenset[str]:
-    """Return the hotkeys that opted out, the first MAX_OPT_OUTS of them."""
+    """Return the first MAX_OPT_OUTS hotkeys that opted out."""
     query = select(LegacyOptOut.hotkey).order_by(LegacyOptOut.opted_out_at, LegacyOptOut.hotkey)
     return frozenset((await connection.execute(query.limit(MAX_OPT_OUTS))).scalars())
 

@@ -1,8 +1,7 @@
-"""Prepared epochs before they are opened, in the one table that holds what they will be.
+"""Stores prepared epochs in a separate table until they are opened.
 
-For the scheduler only: no other role has any right on the table. Opening an epoch, at its start, moves it
-into the tables that the other processes read. What a row holds is padded, so that no size or count tells how
-many zipcodes there are.
+Only the scheduler has rights on this table. At an epoch's start, opening moves it to the tables that the
+other processes read. The content of a row is padded, so that its size does not reveal the number of zipcodes.
 """
 
 import json
@@ -20,13 +19,13 @@ from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
 
-# A usual epoch takes less than half of it.
+# The step of padding. A usual epoch takes less than half of it.
 STEP_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One prepared epoch. `prepared` has no honeypots: they are stored on their own."""
+    """One prepared epoch. `prepared` has no honeypots, because they are stored separately."""
 
     epoch_id: str
     interval: EpochInterval
@@ -48,8 +47,8 @@ async def insert_prepared(connection: AsyncConnection, prepared: Preparation) ->
 
 
 async def replace_prepared(connection: AsyncConnection, prepared: Preparation, before: datetime) -> bool:
-    """Put the epoch made anew in the place of the one that is stored. False if that is open already, or if
-    PostgreSQL's clock has reached `before`."""
+    """Replace the stored epoch by one that was signed again. Return False if the stored one is already open,
+    or if PostgreSQL's clock has reached `before`."""
     replaced = await connection.execute(
         update(PendingEpoch)
         .where(PendingEpoch.epoch_id == prepared.message.epoch_id, func.clock_timestamp() < before)
@@ -65,22 +64,22 @@ async def pending_epoch(connection: AsyncConnection, epoch_id: str) -> Pending |
 
 
 async def pending_epochs(connection: AsyncConnection) -> list[Pending]:
-    """Return all of them, oldest first: one, as a rule."""
+    """Return all pending epochs, oldest first. Usually there is one."""
     rows = await connection.execute(_pending().order_by(PendingEpoch.start_at))
     return [_read(row) for row in rows]
 
 
 async def pending_intervals(connection: AsyncConnection) -> list[EpochInterval]:
-    """Return their intervals, oldest first."""
+    """Return the intervals of all pending epochs, oldest first."""
     query = select(PendingEpoch.start_at, PendingEpoch.end_at).order_by(PendingEpoch.start_at)
     return [EpochInterval(*row) for row in await connection.execute(query)]
 
 
 async def open_epoch(connection: AsyncConnection, epoch_id: str) -> bool:
-    """Move the epoch to where the other processes see it. False if it is not pending; a replica that does the
-    same at this moment is waited for.
+    """Move the epoch to the tables that the other processes read. Return False if it is not pending. If
+    another replica is moving it, wait for that.
 
-    The caller has waited for the start."""
+    The caller must have waited for the start."""
     taken = delete(PendingEpoch).where(PendingEpoch.epoch_id == epoch_id)
     row = (await connection.execute(taken.returning(*_COLUMNS))).first()
     if row is None:
@@ -90,8 +89,8 @@ async def open_epoch(connection: AsyncConnection, epoch_id: str) -> bool:
 
 
 async def open_started(connection: AsyncConnection, now: datetime) -> list[str]:
-    """Open every epoch that has started by `now` and by PostgreSQL's clock, oldest first; the ids of those
-    that were opened."""
+    """Open every epoch that has started by `now` and by PostgreSQL's clock, oldest first, and return their
+    ids."""
     query = (
         select(PendingEpoch.epoch_id)
         .where(PendingEpoch.start_at <= func.least(func.clock_timestamp(), now))
@@ -104,7 +103,7 @@ async def open_started(connection: AsyncConnection, now: datetime) -> list[str]:
 async def assigned_while_pending(
     connection: AsyncConnection, epoch_ids: Iterable[str]
 ) -> dict[str, datetime]:
-    """Return each zipcode of those of the epochs that are pending, with the start of its newest epoch."""
+    """Return the zipcodes of the given epochs that are pending, each with the start of its newest epoch."""
     wanted = frozenset(epoch_ids)
     return {
         assigned.zipcode: one.interval.start_at
@@ -122,7 +121,7 @@ def _pending() -> Select[str, datetime, datetime, bytes]:
 
 
 def _content(prepared: Preparation) -> bytes:
-    """JSON, filled up with spaces to a multiple of `STEP_BYTES`."""
+    """Return the epoch as JSON, padded with spaces to a multiple of `STEP_BYTES`."""
     content = json.dumps(
         {
             **_signed(prepared.envelope),

@@ -1,7 +1,7 @@
 """Reads and writes the published counts of each import's zipcodes, and which of them are false.
 
-Only schedulers write, and only they may read which counts are false; `zipcast.selection.false_counts`
-decides it.
+Only schedulers write, and only they may read which counts are false. `zipcast.selection.false_counts` decides
+which are.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,7 +25,7 @@ _BATCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class SecretCount:
-    """The real count of a honeypot, with the salt in hex that opens its commitment."""
+    """The real count of a honeypot, with the salt of its commitment in hex."""
 
     real_listings: int
     threshold: int
@@ -33,7 +33,7 @@ class SecretCount:
 
 
 async def is_published(connection: AsyncConnection, import_id: int) -> bool:
-    """Return whether the published counts of that import are decided."""
+    """Return whether the published counts of this import are decided."""
     query = select(PublishedZipcode.import_id).where(PublishedZipcode.import_id == import_id).limit(1)
     return (await connection.execute(query)).first() is not None
 
@@ -45,7 +45,7 @@ async def store(
     salts: Mapping[str, bytes],
     threshold: int,
 ) -> None:
-    """Write an import's zipcodes as they are published; `salts` has one for each."""
+    """Store the published data of an import's zipcodes. `salts` has a salt for each zipcode."""
     rows = [_row(import_id, one, pool, salts[one.zipcode]) for one in pool.candidates]
     for first in range(0, len(rows), _BATCH):
         await connection.execute(insert(PublishedZipcode), rows[first : first + _BATCH])
@@ -75,8 +75,8 @@ def _row(import_id: int, one: Candidate, pool: PublishedPool, salt: bytes) -> di
 
 
 async def load_before(connection: AsyncConnection, import_id: int) -> PublishedPool | None:
-    """Return what was published of the newest import before that one, with all that is secret. For schedulers
-    only."""
+    """Return the published data of the newest import before this one, including the secret parts, or None.
+    For schedulers only."""
     query = select(func.max(PublishedZipcode.import_id)).where(PublishedZipcode.import_id < import_id)
     before = (await connection.execute(query)).scalar()
     if before is None:
@@ -96,9 +96,9 @@ async def load(
     after: str | None = None,
     limit: int | None = None,
 ) -> list[tuple[Candidate, str]]:
-    """Return the import's active zipcodes with their published counts and commitments, by zipcode: all, or
-    the next `limit` after the zipcode `after`. `last_assigned`: the start of the newest epoch that counts, by
-    zipcode. Raises VersionTrimmedError."""
+    """Return the import's active zipcodes with their published counts and commitments, ordered by zipcode:
+    all, or the next `limit` after the zipcode `after`. `last_assigned` has, by zipcode, the start of the
+    newest epoch that assigned it. Raises VersionTrimmedError."""
     await require_whole(connection, import_id)
     query = select(*(_PUBLISHED[name] for name in (*_COLUMNS, "commitment")))
     query = query.where(_PUBLISHED.import_id == import_id).order_by(_PUBLISHED.zipcode).limit(limit)
@@ -122,7 +122,7 @@ def _candidate(row: tuple[object, ...], last_assigned: Mapping[str, datetime]) -
 async def secret_counts(
     connection: AsyncConnection, import_id: int, zipcodes: Collection[str] | None = None
 ) -> dict[str, SecretCount]:
-    """Return the honeypots of an import, or those of `zipcodes` that are, by zipcode. For schedulers only."""
+    """Return the honeypots of an import by zipcode: all, or those among `zipcodes`. For schedulers only."""
     columns = (
         ZipcodeHoneypot.zipcode,
         ZipcodeHoneypot.real_listings,
@@ -144,9 +144,10 @@ _OPENED = text(
 
 
 async def opened_share(connection: AsyncConnection, import_id: int) -> float:
-    """Return which part of the import's honeypots validators know of epochs that are revealed; 0 if there are
+    """Return the share of the import's honeypots that validators know from revealed epochs; 0 if there are
     none. For schedulers only."""
-    # Two queries: in one, whether this table is read at all would tell whether there are honeypots.
+    # Use two queries. In a single one, whether this table is read at all would reveal whether there are
+    # honeypots.
     opened = set((await connection.execute(_OPENED)).scalars())
     query = select(ZipcodeHoneypot.zipcode).where(ZipcodeHoneypot.import_id == import_id)
     honeypots = set((await connection.execute(query)).scalars())

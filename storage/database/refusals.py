@@ -1,4 +1,4 @@
-"""Recording requests that were refused."""
+"""Stores refused requests."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,8 +12,8 @@ from storage.database.tables import RequestRefusal
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`hotkey`: the sender, None unless it was verified. `suppressed`: how many of that verb and error were
-    left out since the last one written."""
+    """A refused request. `hotkey` is the sender, or None if it was not verified. `suppressed` is the number
+    of refusals with the same verb and error that were left out since the last stored one."""
 
     refused_at: datetime
     process: str
@@ -26,6 +26,6 @@ class Refusal:
 
 
 async def record_refusals(connection: AsyncConnection, refusals: Sequence[Refusal]) -> None:
-    # Inline: the insert of one row would else ask for its id, which a writer here may not read.
+    # `inline`, because otherwise SQLAlchemy would read the new row's id, which this login may not read.
     statement = insert(RequestRefusal).inline()
     await connection.execute(statement, [asdict(refusal) for refusal in refusals])

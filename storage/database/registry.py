@@ -1,4 +1,4 @@
-"""Metagraph snapshots in PostgreSQL: the last good copy, and the trail behind each decision."""
+"""Stores registry snapshots in PostgreSQL: the last good copy, and earlier ones to explain decisions."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ TRIMMED_AT_ONCE = 50
 
 
 async def store_snapshot(connection: AsyncConnection, snapshot: RegistrySnapshot) -> None:
-    """Idempotent per block number."""
+    """Store a snapshot, unless one with the same block number is stored."""
     await connection.execute(
         insert(Row)
         .values(
@@ -41,8 +41,8 @@ async def newest_snapshot(connection: AsyncConnection, network: str, netuid: int
 async def snapshot_as_of(
     connection: AsyncConnection, network: str, netuid: int, at: datetime
 ) -> RegistrySnapshot | None:
-    """Return the snapshot in force at that time: the newest taken until then; if those are gone, the oldest
-    after."""
+    """Return the snapshot that was used at this time: the newest one taken by then. If those were deleted,
+    return the oldest one after it."""
     of_subnet = select(Row.snapshot).where(Row.network == network, Row.netuid == netuid)
     before = of_subnet.where(Row.taken_at <= at).order_by(Row.block_number.desc()).limit(1)
     after = of_subnet.where(Row.taken_at > at).order_by(Row.block_number).limit(1)
@@ -51,7 +51,8 @@ async def snapshot_as_of(
 
 
 async def trim_snapshots(connection: AsyncConnection, network: str, netuid: int, before: datetime) -> int:
-    """Delete some of the oldest that were taken before then, never the newest. Returns how many."""
+    """Delete some of the oldest snapshots that were taken before `before`, but never the newest one. Return
+    how many."""
     of_subnet = (Row.network == network) & (Row.netuid == netuid)
     oldest = (
         select(Row.block_number, Row.taken_at)

@@ -1,7 +1,7 @@
-"""Stores validators' reports: written whole or not at all, the newest in force, the earlier ones kept.
+"""Stores validators' reports, each in one transaction. The newest one counts; earlier ones are kept.
 
-Only the responder may query `validator_results` and `validation_audit`. Every process reads the reports of a
-revealed epoch by functions. Whether a report is true is not decided here.
+Only the responder may query `validator_results` and `validation_audit`. The other processes read the reports
+of a revealed epoch with SQL functions.
 """
 
 from dataclasses import asdict, dataclass
@@ -30,14 +30,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database.tables import ReportLock, ValidationAudit, ValidatorResult
 
-# The migrations make this many rows of `report_locks`.
+# The number of rows of `report_locks`, which the migrations create.
 REPORT_LOCKS = 64
 BATCH_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a report as it was found; `checked_by`: the store's own checksum, or the content."""
+    """A reported file as it was found. `checked_by` names the method: the store's checksum, or the
+    content."""
 
     key: str
     size_bytes: int
@@ -59,8 +60,8 @@ class AuditedZipcode:
 
 @dataclass(frozen=True, slots=True)
 class NewResult:
-    """A report that was checked. `reported_at`: when it was signed; `top_3_miners`: hotkey and score,
-    ranked."""
+    """A checked report to store. `reported_at` is when it was signed. `top_3_miners` has hotkeys and scores,
+    best first."""
 
     epoch_id: str
     hotkey: str
@@ -81,7 +82,7 @@ class NewResult:
 
 @dataclass(frozen=True, slots=True)
 class RecordedResult:
-    """A report on record. `earlier`: how many of the same validator and epoch came before it."""
+    """A stored report. `earlier` is the number of earlier reports of the same validator on the same epoch."""
 
     id: UUID
     hotkey: str
@@ -102,20 +103,21 @@ class RecordedResult:
 
 
 async def revealed_results(connection: AsyncConnection, epoch_id: str) -> list[RecordedResult]:
-    """Return each validator's newest report that came in time and newest late one, ordered by hotkey. The one
-    in force is among them. Nothing before the epoch is revealed."""
+    """Return each validator's newest report that arrived in time, and its newest late report, ordered by
+    hotkey. The newest of all is one of them. Before the epoch is revealed, the result is empty."""
     columns = [column(name, ValidatorResult.__table__.c[name].type) for name in _STORED]
     results = func.zipcast.revealed_results(epoch_id).table_valued(*columns, name="revealed")
     return await _newest(connection, select(results).subquery(), revealed_audit(epoch_id).c.result_id)
 
 
 def revealed_audit(epoch_id: str) -> TableValuedAlias:
-    """The audits of a revealed epoch, as a table that every process may query."""
+    """Return the audit rows of a revealed epoch, as a table that every process may query."""
     return func.zipcast.revealed_audit(epoch_id).table_valued(*_AUDIT_COLUMNS, name="audit")
 
 
 async def own_results(connection: AsyncConnection, epoch_id: str, hotkey: str) -> list[RecordedResult]:
-    """The same of one validator, at any time. For the responder only."""
+    """Return one validator's newest report in time and its newest late one, at any time. For the responder
+    only."""
     return await _newest(connection, _stored(epoch_id, hotkey), ValidationAudit.result_id)
 
 
@@ -135,7 +137,8 @@ async def _newest(
 async def known_result(
     connection: AsyncConnection, epoch_id: str, hotkey: str, request_key: str, body_sha256: str
 ) -> RecordedResult | None:
-    """Return the report that this very request made, or the one in force if it says the same."""
+    """Return the report that this same request stored, or the validator's newest report if it has the same
+    body, or None."""
     numbered = _numbered(_stored(epoch_id, hotkey)).subquery()
     same = and_(numbered.c.superseded_at.is_(None), numbered.c.body_sha256 == body_sha256)
     by_request = numbered.c.request_key == request_key
@@ -146,9 +149,9 @@ async def known_result(
 
 
 async def store_result(connection: AsyncConnection, new: NewResult) -> RecordedResult:
-    """Return the report stored for this request: this one, with its audit, instead of the one in force; or
-    the one in force if that was signed later or says the same. Reports of one validator on one epoch take
-    turns."""
+    """Store a report with its audit rows and return it. If the validator's newest report was signed later or
+    has the same body, store nothing and return that one. A lock serialises the reports of one validator on
+    one epoch."""
     slot = crc32(f"{new.epoch_id} {new.hotkey}".encode()) % REPORT_LOCKS
     await connection.execute(select(ReportLock.slot).where(ReportLock.slot == slot).with_for_update())
     known = await known_result(connection, new.epoch_id, new.hotkey, new.request_key, new.body_sha256)
@@ -181,31 +184,31 @@ async def _write(connection: AsyncConnection, new: NewResult) -> None:
     await connection.execute(insert(ValidatorResult).values(**values, is_late=late))
     rows = [{**row, "result_id": result_id, "epoch_id": new.epoch_id} for row in audit]
     for begin in range(0, len(rows), BATCH_ROWS):
-        # Inline: SQLAlchemy would otherwise ask for the rows' ids, which are not used.
+        # `inline`, because otherwise SQLAlchemy would read the new rows' ids, which are not needed.
         await connection.execute(insert(ValidationAudit).inline(), rows[begin : begin + BATCH_ROWS])
 
 
 _OWN = tuple(name for name in RecordedResult.__dataclass_fields__ if name not in {"audit_rows", "earlier"})
-# In the order of the tables, which is that of the functions.
+# In the order of the tables' columns, which the SQL functions share.
 _STORED = tuple(ValidatorResult.__table__.c.keys())
 _AUDIT_COLUMNS = tuple(column(one.name, one.type) for one in ValidationAudit.__table__.c)
 
 
 def _stored(epoch_id: str, hotkey: str) -> Subquery:
-    """Every report of one validator on one epoch."""
+    """Return a query for every report of one validator on one epoch."""
     mine = (ValidatorResult.epoch_id == epoch_id, ValidatorResult.hotkey == hotkey)
     return select(ValidatorResult.__table__).where(*mine).subquery()
 
 
 def _numbered(results: Subquery, *more: Label[int]) -> Select[Any]:
-    """Each of the reports, with how many of the same validator came before it."""
+    """Return a query for the reports, each with the number of earlier reports of the same validator."""
     order = (results.c.received_at, results.c.id)
     earlier = func.row_number().over(partition_by=results.c.hotkey, order_by=order) - 1
     return select(*(results.c[name] for name in _OWN), earlier.label("earlier"), *more)
 
 
 def _read(numbered: Subquery, audited: SQLColumnExpression[UUID]) -> Select[Any]:
-    """Add the number of audited zipcodes, which is counted once for all reports."""
+    """Return a query that adds the number of audit rows, counted once for all reports."""
     columns_of: tuple[ColumnElement[Any], ...] = (
         audited.label("result_id"),
         func.count().label("audit_rows"),

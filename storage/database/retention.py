@@ -1,8 +1,8 @@
-"""Keeping the record small: what is dropped, and when it may be. Only the scheduler calls this.
+"""Deletes old rows, so that the database stays small. Only the scheduler uses this.
 
-Owns the batches: each is one short transaction of its caller's, and any number of replicas may do the same.
-What a scheduler may not delete itself is done by functions of migration 0001, which keep it from what is
-recent. Never dropped: epochs, signed messages, committed inputs.
+Each batch is one short transaction, and any number of replicas may delete at the same time. For some tables,
+the scheduler has no right to delete; functions of migration 0001 do it and protect recent rows. Epochs,
+signed messages and committed inputs are never deleted.
 """
 
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ CTID: ColumnClause[str] = literal_column("ctid")
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Retention times: `epochs` is for epochs in detail, from their end; `audit` for credentials, admin
-    commands and validators' results."""
+    """The retention times. `epochs` is for the details of epochs, from their end; `audit` is for credentials,
+    admin commands and validators' reports."""
 
     epochs: timedelta
     audit: timedelta
@@ -49,9 +49,9 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """The oldest data that epochs in detail, and those to come, need: `epoch_id` is the oldest of these
-    epochs, `assigned_id` the oldest whose assignments decide a pool, `import_id` the oldest import that one
-    is made from, if known."""
+    """The oldest data needed by future epochs and by epochs whose details are kept. `epoch_id` is the oldest
+    of these epochs, `assigned_id` the oldest epoch whose assignments affect one of their pools, and
+    `import_id` the oldest import that they use, if known."""
 
     epoch_id: str
     assigned_id: str
@@ -59,17 +59,19 @@ class Needed:
 
 
 async def add_issuance_days(connection: AsyncConnection) -> None:
-    """Make the partitions of the coming week. A request signed on a day without one is refused."""
+    """Create the partitions of the coming week. Requests signed on a day without a partition are refused."""
     await connection.execute(select(func.zipcast.add_issuance_days()))
 
 
 async def drop_issuance_days(connection: AsyncConnection, before: datetime) -> int:
-    """Drop the credentials that were signed on days before then. Return how many days went."""
+    """Delete the credentials of requests signed on days before `before`. Return how many days were
+    deleted."""
     return int((await connection.execute(select(func.zipcast.drop_issuance_days(before)))).scalar_one())
 
 
 async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[str]:
-    """completed -> archived, for some of the oldest that ended before then; their ids."""
+    """Change the status from completed to archived for some of the oldest epochs that ended before `before`.
+    Return their ids."""
     oldest = (
         select(CTID)
         .select_from(Epoch)
@@ -83,7 +85,7 @@ async def archive_epochs(connection: AsyncConnection, before: datetime) -> list[
 
 
 async def needed(connection: AsyncConnection, before: datetime) -> Needed:
-    """Return the data that epochs need which are not archived, or start at `before` or later."""
+    """Return the oldest data needed by epochs that are not archived or start at `before` or later."""
     detailed = select(func.min(Epoch.epoch_id)).where(text(IN_DETAIL))
     oldest = (await connection.execute(detailed)).scalar()
     since = min(_id_of(before), oldest or _id_of(before))
@@ -96,7 +98,7 @@ async def needed(connection: AsyncConnection, before: datetime) -> Needed:
 
 
 async def drop_assignments(connection: AsyncConnection, before_id: str) -> int:
-    """Delete rows of epochs before that one, which are archived; return how many."""
+    """Delete assignments of archived epochs before `before_id`. Return how many rows were deleted."""
     oldest = (
         select(CTID)
         .select_from(EpochAssignment)
@@ -108,28 +110,32 @@ async def drop_assignments(connection: AsyncConnection, before_id: str) -> int:
 
 
 async def drop_reports(connection: AsyncConnection, before_id: str) -> int:
-    """Miners' status reports and upload manifests of epochs before that one; how many rows went."""
+    """Delete status reports and upload manifests of epochs before `before_id`. Return how many rows were
+    deleted."""
     return await _call(connection, func.zipcast.drop_epoch_reports(before_id, BATCH))
 
 
 async def drop_audit(connection: AsyncConnection, before: datetime) -> int:
-    """Admin commands and validators' results from before then; how many rows went."""
+    """Delete admin commands and validators' reports from before `before`. Return how many rows were
+    deleted."""
     return await _call(connection, func.zipcast.drop_audit_trail(before, BATCH))
 
 
 async def drop_revisions(connection: AsyncConnection, import_id: int) -> int:
-    """Zipcodes' revisions that were superseded in that import or before it; how many rows went."""
+    """Delete revisions of zipcodes that were replaced in this import or before it. Return how many rows were
+    deleted."""
     await connection.execute(text("set local statement_timeout = '60s'"))
     return await _call(connection, func.zipcast.drop_zipcode_revisions(import_id, BATCH))
 
 
 async def drop_published(connection: AsyncConnection, import_id: int) -> int:
-    """Drop what was published of imports before that one, with its honeypots. Return how many rows went."""
+    """Delete the published data and honeypots of imports before this one. Return how many rows were
+    deleted."""
     return await _call(connection, func.zipcast.drop_published_zipcodes(import_id, BATCH))
 
 
 async def drop_refusals(connection: AsyncConnection, before: datetime) -> int:
-    """One batch, oldest first; how many went."""
+    """Delete one batch of refused requests, oldest first. Return how many rows were deleted."""
     oldest = (
         select(CTID)
         .select_from(RequestRefusal)
@@ -145,8 +151,8 @@ async def _delete(connection: AsyncConnection, table: type[Base], oldest: Select
 
 
 def _stands_in(places: Select[Any]) -> ColumnElement[bool]:
-    """Return a condition on the rows' place on disk: given some thousand keys, the planner would read the
-    whole table."""
+    """Return a condition on the rows' place on disk, because for a condition with thousands of keys the
+    planner would read the whole table."""
     return any_(func.array(places.scalar_subquery())) == CTID
 
 
@@ -155,5 +161,5 @@ async def _call(connection: AsyncConnection, function: Function[Any]) -> int:
 
 
 def _id_of(instant: datetime) -> str:
-    """The id that an epoch starting then would have."""
+    """Return the id of an epoch that starts at this instant."""
     return format_epoch_id(instant.replace(microsecond=0))

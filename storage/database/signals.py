@@ -1,6 +1,6 @@
 """Reads facts about miners in revealed epochs for signals, and stores the signals.
 
-It picks the epochs that are still to be examined, each once. The scheduler decides what a signal is.
+It finds the epochs that have not been examined yet. The scheduler decides what a signal is.
 """
 
 from collections.abc import Sequence
@@ -18,20 +18,21 @@ from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.verbs import Verb
 
-# Refusals are kept no longer.
+# Refusals are not kept longer.
 LOOK_BACK = timedelta(days=30)
-# After the end of an epoch: from then on its signals are computed without uploads if it is not sealed.
+# If an epoch has no manifest this long after its end, its signals are computed without uploads.
 MAX_SEAL_WAIT = timedelta(days=1)
 MOST_DUE = 500
-# Only a miner's largest files of an epoch, and the end of each key, are searched for zipcodes. Otherwise long
-# keys full of numbers would take the database minutes.
+# Only a miner's largest files of an epoch, and only the end of each key, are searched for zipcodes, because
+# searching many long keys with numbers could take minutes.
 MAX_SEARCHED_FILES = 2_000
 MAX_SEARCHED_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class MinerFacts:
-    """One miner's report of one epoch. `reported` and `exact` count zipcodes of the epoch, each once."""
+    """The facts about one miner's report on one epoch. `reported` and `exact` count different zipcodes of the
+    epoch."""
 
     epoch_id: str
     hotkey: str
@@ -43,7 +44,7 @@ class MinerFacts:
 
 @dataclass(frozen=True, slots=True)
 class NonceRefusals:
-    """A hotkey's refusals. `suppressed`: refusals of any hotkey that were left out of the trail before
+    """The refusals of a hotkey. `suppressed` counts refusals of any hotkey that were not stored before
     these."""
 
     hotkey: str
@@ -59,8 +60,8 @@ class NewSignal:
 
 
 async def unlooked(connection: AsyncConnection) -> list[EpochInterval]:
-    """Return the revealed epochs that were not examined yet, oldest first. An epoch waits until its uploads
-    are sealed, but at most for MAX_SEAL_WAIT."""
+    """Return the revealed epochs that were not examined yet, oldest first. An epoch waits until it has a
+    manifest, but at most for MAX_SEAL_WAIT."""
     now = func.clock_timestamp()
     query = (
         select(Epoch.start_at, Epoch.end_at)
@@ -78,7 +79,8 @@ async def unlooked(connection: AsyncConnection) -> list[EpochInterval]:
 
 
 async def lock_unlooked(connection: AsyncConnection, epoch_id: str) -> bool:
-    """Lock the epoch until the transaction ends; False if another replica looks through it or has done so."""
+    """Lock the epoch until the transaction ends. Return False if another replica is examining or has examined
+    it."""
     query = (
         select(Epoch.epoch_id)
         .where(Epoch.epoch_id == epoch_id, Epoch.signals_computed_at.is_(None))
@@ -88,16 +90,17 @@ async def lock_unlooked(connection: AsyncConnection, epoch_id: str) -> bool:
 
 
 async def epochs_until(connection: AsyncConnection, start_at: datetime, count: int) -> list[str]:
-    """The epoch that starts then and those before it that were published, newest first, `count` in all."""
+    """Return the epoch that starts at `start_at` and published ones before it, newest first, `count` in
+    all."""
     query = select(Epoch.epoch_id).where(Epoch.start_at <= start_at, Epoch.message_sha256.is_not(None))
     return list((await connection.execute(query.order_by(Epoch.start_at.desc()).limit(count))).scalars())
 
 
 MAX_REPORTS = 20_000
-"""Rows of a few epochs, the first that came: more than miners send. Millions of rows written with the
-responder's login would hold up the epochs."""
+"""The limit of rows, first those that arrived first; miners send fewer. Without it, millions of rows written
+with the responder's login could delay the epochs."""
 # If one report names a zipcode twice, the larger count is taken. A report of completion without a count
-# claims the whole epoch.
+# counts as the whole epoch.
 _FACTS = text(
     """
     select report.epoch_id, report.hotkey, report.first_completed_at,
@@ -124,7 +127,8 @@ async def miner_facts(connection: AsyncConnection, epoch_ids: Sequence[str]) -> 
 
 
 async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -> list[NonceRefusals]:
-    """While that epoch ran, by hotkey. The responder's alone: there the signature had been verified."""
+    """Return the refusals during this epoch, by hotkey. Only those of the responder count, because it
+    verifies the signature first."""
     query = (
         select(RequestRefusal.hotkey, func.count(), func.sum(RequestRefusal.suppressed))
         .where(
@@ -143,8 +147,8 @@ async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -
     return [NonceRefusals(str(hotkey), int(count), int(left)) for hotkey, count, left in rows]
 
 
-# A file counts for a zipcode if that is the only one of the epoch's that the end of its key names, beside the
-# hotkey. A number that the end of the key cuts in two is none.
+# A file counts for a zipcode if the end of its key, apart from the hotkey, names only this zipcode of the
+# epoch. A number that is cut at the beginning of this part does not count.
 _UPLOADS = text(
     """
     select named.zipcode, sum(file.size_bytes)::bigint as bytes from (
@@ -162,8 +166,8 @@ _UPLOADS = text(
 
 
 async def uploaded_bytes(connection: AsyncConnection, epoch_id: str) -> dict[str, dict[str, int]]:
-    """Return by hotkey and zipcode how many bytes the epoch's manifest holds of files that name the
-    zipcode. There is a statement for each miner: the time that one of them takes is bounded."""
+    """Return, by hotkey and zipcode, the bytes of files in the epoch's manifest that name the zipcode. Each
+    miner has a separate statement, so that the time limit applies to one miner."""
     found: dict[str, dict[str, int]] = {}
     for hotkey in await manifests.sealed_hotkeys(connection, epoch_id):
         rows = await connection.execute(_UPLOADS, {"epoch": epoch_id, "hotkey": hotkey})
@@ -180,8 +184,7 @@ async def published_counts(connection: AsyncConnection, epoch_id: str) -> dict[s
 
 
 async def note_signals(connection: AsyncConnection, epoch_id: str, found: Sequence[NewSignal]) -> None:
-    """Store the signals, and that the epoch was examined. Signals that are stored already stay as they
-    are."""
+    """Store the signals, and mark the epoch as examined. Signals that are already stored are not changed."""
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     rows = [
         {

@@ -1,8 +1,7 @@
-"""Counting what may be counted in public: epochs that have started, zipcodes by state and tier.
+"""Reads the public statistics for `/stats`: epochs that have started, and zipcodes by state and tier.
 
-Owns the queries of `/stats`. Returns no nonce, zipcode, seed or weight, and nothing of an epoch before
-its start. Recent epochs come along the index of `start_at`, their zipcodes along the primary key; the
-zipcode tables hold 42,000 rows of an import at most and are read once per refresh.
+They contain no nonce, zipcode, seed or weight, and nothing about an epoch before its start. The queries use
+the index of `start_at` and the primary key; the zipcode tables have at most 42,000 rows per import.
 """
 
 import json
@@ -23,8 +22,8 @@ RECENT_EPOCHS = 10
 
 @dataclass(frozen=True, slots=True)
 class StartedEpoch:
-    """`status` is the row's; the numbers are None for an epoch that was missed. `miners_completed` said so
-    before the deadline."""
+    """Statistics of a started epoch. `status` is that of the row. The numbers are None if the epoch was
+    missed. `miners_completed` counts miners that reported completion before the deadline."""
 
     interval: EpochInterval
     status: str
@@ -38,7 +37,7 @@ class StartedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The public part of an epoch's inputs, and the import that it draws from."""
+    """The public part of an epoch's inputs, and its import."""
 
     target_listings: int
     tolerance_percent: int
@@ -51,7 +50,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class ZipcodeCounts:
-    """`by_state` and `by_tier` count the active ones."""
+    """Counts of zipcodes. `by_state` and `by_tier` count active zipcodes."""
 
     total: int
     active: int
@@ -62,7 +61,8 @@ class ZipcodeCounts:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """`recent` begins with the newest; `rules` are those of the newest epoch, if they are on record."""
+    """The statistics. `recent` begins with the newest epoch. `rules` are those of the newest epoch, or
+    None."""
 
     recent: tuple[StartedEpoch, ...]
     rules: Rules | None
@@ -131,8 +131,8 @@ async def _zipcodes(connection: AsyncConnection, rules: Rules | None) -> Zipcode
 
 
 async def _eligible(connection: AsyncConnection, rules: Rules) -> int:
-    """Return how many zipcodes of the import those rules allow, by their published facts, whatever their age
-    and cooldown. So this number changes with an import only, and shows nothing of any epoch."""
+    """Return how many zipcodes of the import the rules allow by their published data, whatever their age and
+    cooldown. This number changes only with an import, so it reveals nothing about an epoch."""
     query = select(func.count()).where(
         PublishedZipcode.import_id == rules.import_id,
         PublishedZipcode.state.in_(rules.states),

@@ -1,5 +1,5 @@
-"""Miners' status reports: per epoch and hotkey the newest by the time it was signed, and when the first came
-that said it was completed."""
+"""Stores miners' status reports: per epoch and hotkey the report that was signed last, and when the first
+report of completion arrived."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ MOST_CLAIMED = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """The key of a report. `body_sha256`: hex, of the request without its signature."""
+    """Identifies a report. `body_sha256` (hex) is that of the request without its signature."""
 
     epoch_id: str
     hotkey: str
@@ -26,8 +26,8 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission(Signed):
-    """One report. `is_late`: received after the epoch's deadline. Late reports are kept and marked.
-    `most_claimed`: listings by zipcode."""
+    """One report. `is_late` is true if it was received after the epoch's deadline. `most_claimed` has
+    listings by zipcode."""
 
     status: str
     received_at: datetime
@@ -41,13 +41,14 @@ class Submission(Signed):
 
     @property
     def listings_claimed(self) -> int:
-        """The larger of the stated total and the sum over zipcodes, as far as the column goes."""
+        """Return the larger of the stated total and the sum over zipcodes, limited to what the column can
+        store."""
         of_zipcodes = sum(int(one["listingsScraped"]) for one in self.zipcodes_completed)
         return min(max(self.listings_scraped or 0, of_zipcodes), MOST_CLAIMED)
 
 
 class Standing(Enum):
-    """The comparison of a report with the miner's newest of that epoch in the database."""
+    """How a report compares with the stored one of the same miner and epoch."""
 
     NEWEST = "signed later than the stored one, or the first"
     REPEATED = "the stored one, word for word"
@@ -57,15 +58,15 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`is_late`: whether the report that is stored came after the deadline."""
+    """The result of a comparison. `is_late` tells whether the stored report arrived after the deadline."""
 
     standing: Standing
     is_late: bool
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock; a row that another
-# transaction has locked is not waited for long, since a whole batch waits. A report that claims less replaces
-# the one before it, but not what that had claimed.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. The statement waits only
+# briefly for rows that another transaction has locked, because a whole batch waits. A report that claims
+# fewer listings replaces the previous report, but not the larger claims stored in `most_claimed`.
 STORE = """
 with patience as materialized (select set_config('lock_timeout', '100ms', true) as lock)
 insert into zipcast.miner_submissions as stored (epoch_id, hotkey, status, reported_at, received_at, is_late,
@@ -110,10 +111,11 @@ _STATED = attrgetter(
 
 
 async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -> list[Comparison]:
-    """Store each report that was signed strictly later than the stored one, in one commit, and return the
-    comparison for each. Only NEWEST was written: one signed text stands for one body.
+    """Store each report that was signed later than the stored one, in one commit, and return the comparison
+    for each. Only reports with NEWEST were written.
 
-    Of several reports of a miner the newest is taken to have come first. Raises DRIVER_ERRORS."""
+    If there are several reports of one miner, they are treated as if the newest had arrived first. Raises
+    DRIVER_ERRORS."""
     newest: dict[Any, Submission] = {}
     for report in reports:
         if _KEY(report) not in newest or report.reported_at > newest[_KEY(report)].reported_at:
@@ -131,7 +133,7 @@ async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -
 
 
 async def compare(connection: asyncpg.Connection, reports: Sequence[Signed]) -> list[Comparison]:
-    """Return how each report compares with the stored one; nothing is written. Raises DRIVER_ERRORS."""
+    """Return how each report compares with the stored one, without writing. Raises DRIVER_ERRORS."""
     epoch_ids, hotkeys = zip(*map(_KEY, reports), strict=True)
     stored = {_KEY_OF_ROW(row): row for row in await connection.fetch(_FIND, epoch_ids, hotkeys)}
     return [_compared(one, stored.get(_KEY(one))) for one in reports]

@@ -1,7 +1,7 @@
-"""Taking zipcodes out of the pool and putting them back: each change is a version of its own,
-so that the pool of a past epoch can still be rebuilt.
+"""Activates and deactivates zipcodes. Each change is a new version, so that the pools of past epochs can be
+rebuilt.
 
-An import carries `active` along and never changes it.
+An import never changes `active`.
 """
 
 import hashlib
@@ -15,22 +15,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.database.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_files.importing import lock_versions
 
-# No file is called so: a file's name has no slash.
+# No file has such a name, because file names have no slash.
 SOURCE_PREFIX = "zipcodes/"
 MAX_REASON_LENGTH = 200
 
 
 class UnknownZipcodesError(ValueError):
-    """Some of the zipcodes were never imported; nothing was changed. The message names them."""
+    """Some zipcodes were never imported, so nothing was changed. The message names them."""
 
 
 class UnusableReasonError(ValueError):
-    """The reason is long or not printable."""
+    """The reason is too long or has unprintable characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class ActivityChange:
-    """`import_id` is the version this made, None where every zipcode was as asked for already."""
+    """The result of a change. `import_id` is the new version, or None if no zipcode had to be changed."""
 
     import_id: int | None
     changed: tuple[str, ...]
@@ -40,9 +40,9 @@ class ActivityChange:
 async def set_active(
     engine: AsyncEngine, zipcodes: Collection[str], *, active: bool, now: datetime, reason: str = ""
 ) -> ActivityChange:
-    """Activates or deactivates all of `zipcodes`, or none of them. Waits for a running import.
+    """Activate or deactivate all of `zipcodes`, or none of them. It waits for a running import.
 
-    Raises UnknownZipcodesError, UnusableReasonError."""
+    Raises UnknownZipcodesError and UnusableReasonError."""
     if len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
         raise UnusableReasonError(f"a reason has at most {MAX_REASON_LENGTH} characters, all printable")
     wanted = sorted(set(zipcodes))
@@ -69,7 +69,7 @@ async def set_active(
 
 
 async def _activity(connection: AsyncConnection, zipcodes: Sequence[str]) -> dict[str, bool]:
-    # A command line may hold what PostgreSQL takes for no text.
+    # A command line may contain bytes that PostgreSQL cannot store as text.
     possible = [zipcode for zipcode in zipcodes if zipcode.isascii() and zipcode.isdigit()]
     rows = select(Zipcode.zipcode, Zipcode.active).where(Zipcode.zipcode.in_(possible)).with_for_update()
     found = {row.zipcode: row.active for row in await connection.execute(rows)}

@@ -1,6 +1,6 @@
-"""Reading versions of the zipcode data: which there are, and what each of them held.
+"""Lists and rebuilds versions of the zipcode data.
 
-Writes nothing: `storage.zipcode_files.importing` and `storage.database.zipcode_activity` make versions.
+It writes nothing; `storage.zipcode_files.importing` and `storage.database.zipcode_activity` make versions.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,13 @@ JsonValue = str | int | float | bool | None
 
 
 class VersionTrimmedError(Exception):
-    """Housekeeping has dropped revisions that the version was made of."""
+    """The version cannot be rebuilt, because housekeeping has deleted some of its revisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One import, or one change of what is active. `changed` counts rows, as do its neighbours."""
+    """One version: an import, or a change of active zipcodes. `added`, `changed`, `unchanged` and `rejected`
+    count rows."""
 
     id: int
     imported_at: datetime
@@ -44,14 +45,14 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class PoolZipcode(ZipcodeFacts):
-    """One active zipcode as of an import."""
+    """One active zipcode of an import."""
 
     base_weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class StoredZipcode(PoolZipcode):
-    """One zipcode as one version left it."""
+    """One zipcode, active or not, in one version."""
 
     active: bool
     import_id: int
@@ -67,7 +68,7 @@ _STORED = tuple(field.name for field in fields(StoredZipcode))
 
 
 async def list_versions(connection: AsyncConnection) -> list[Version]:
-    """All, oldest first."""
+    """Return all versions, oldest first."""
     return [Version(*row) for row in await connection.execute(_versions().order_by(IMPORTS.id))]
 
 
@@ -77,22 +78,23 @@ async def find_version(connection: AsyncConnection, import_id: int) -> Version |
 
 
 async def rebuild_version(connection: AsyncConnection, import_id: int) -> list[StoredZipcode]:
-    """Every zipcode as of that version, active or not, by zipcode. Raises VersionTrimmedError."""
+    """Return every zipcode of this version, active or not, ordered by zipcode. Raises VersionTrimmedError."""
     await require_whole(connection, import_id)
     rows = await connection.execute(select_as_of(import_id, _STORED))
     return [StoredZipcode(*row) for row in rows]
 
 
 async def require_whole(connection: AsyncConnection, import_id: int) -> None:
-    """Raise VersionTrimmedError if revisions of the version are no longer all there."""
+    """Check that no revisions of the version were deleted. Raises VersionTrimmedError."""
     if await connection.scalar(select(IMPORTS.trimmed_at).where(IMPORTS.id == import_id)) is not None:
         raise VersionTrimmedError(
-            f"version {import_id} cannot be rebuilt any more: no epoch in detail needs it"
+            f"version {import_id} cannot be rebuilt: its data was deleted because no stored epoch needs it"
         )
 
 
 def select_as_of(import_id: int, names: Sequence[str]) -> Select[tuple[Any, ...]]:
-    """The columns `names` of each zipcode's newest revision up to that version, by zipcode."""
+    """Return a query for the columns `names` of each zipcode's newest revision up to this version, ordered by
+    zipcode."""
     newest = (
         select(REVISIONS.zipcode, func.max(REVISIONS.import_id).label("import_id"))
         .where(REVISIONS.import_id <= import_id)
@@ -106,7 +108,7 @@ def select_as_of(import_id: int, names: Sequence[str]) -> Select[tuple[Any, ...]
 async def list_zipcodes(
     connection: AsyncConnection, *, state: str | None = None, active: bool = True
 ) -> list[StoredZipcode]:
-    """The newest version of those that are active, or of those that are not, by zipcode."""
+    """Return the newest data of the active zipcodes, or of the inactive ones, ordered by zipcode."""
     rows = select(*(ZIPCODES[name] for name in _STORED)).where(ZIPCODES.active == active)
     if state is not None:
         rows = rows.where(ZIPCODES.state == state)
@@ -114,7 +116,7 @@ async def list_zipcodes(
 
 
 async def list_revisions(connection: AsyncConnection, zipcode: str) -> list[tuple[StoredZipcode, Version]]:
-    """Each version that wrote this zipcode with what it wrote, newest first."""
+    """Return each version that changed this zipcode, with the new data, newest first."""
     revisions = (
         _versions()
         .join(ZipcodeRevision, REVISIONS.import_id == IMPORTS.id)

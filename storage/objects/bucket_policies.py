@@ -1,4 +1,4 @@
-"""Reading and putting the two buckets' policies: the edge of `storage.objects.revocation`. Blocking."""
+"""Reads and writes the policies of the two buckets, for `storage.objects.revocation`. The calls block."""
 
 import base64
 import hashlib
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 
 class BucketPolicyError(Exception):
-    """The provider refused; says what and why in its own code."""
+    """The provider refused the request. The message has the provider's error code."""
 
 
 class BucketPolicies:
-    """The policies of the miners' and the validators' bucket, which are changed together."""
+    """The policies of the miners' and the validators' buckets, which are changed together."""
 
     def __init__(self, config: ObjectStoreConfig, miner_bucket: str, validator_bucket: str) -> None:
         self._s3: S3Client = client(config)
-        # The part of each bucket's keys before the hotkey.
+        # The part of the keys before the hotkey, for each bucket.
         self._folders = {miner_bucket: "data/hotkey=", validator_bucket: "validators/"}
 
     def revoked(self) -> frozenset[Hotkey]:
-        """Return the hotkeys that either bucket denies. Raises BucketPolicyError, RevocationError."""
+        """Return the hotkeys that either bucket denies. Raises BucketPolicyError and RevocationError."""
         found = (revoked_hotkeys(self._read(bucket)) for bucket in self._folders)
         return frozenset[Hotkey]().union(*found)
 
     def change(self, whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]]) -> frozenset[Hotkey]:
-        """Deny exactly `whom(denied now)`, in both buckets. Raises BucketPolicyError, RevocationError."""
+        """Call `whom` with the denied hotkeys, and deny exactly the returned ones in both buckets. Raises
+        BucketPolicyError and RevocationError."""
         denied = whom(self.revoked())
         for bucket, folders in self._folders.items():
             before = self._read(bucket)
@@ -56,11 +57,11 @@ class BucketPolicies:
             if policy is None:
                 self._s3.delete_bucket_policy(Bucket=bucket)
             else:
-                # boto3 sends another checksum by itself, which stores that demand Content-MD5 do not take
-                # for it.
+                # By itself, boto3 sends another checksum, which some stores do not accept instead of
+                # Content-MD5.
                 digest = hashlib.md5(policy.encode(), usedforsecurity=False).digest()
                 md5 = base64.b64encode(digest).decode()
-                # The stubs lack the parameter.
+                # The type stubs lack this parameter.
                 self._s3.put_bucket_policy(Bucket=bucket, Policy=policy, ContentMD5=md5)  # type: ignore[call-arg]
         except (ClientError, BotoCoreError) as error:
             raise BucketPolicyError(f"writing the policy of {bucket}: {words_of(error)}") from error

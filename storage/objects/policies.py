@@ -1,9 +1,9 @@
-"""Writes the documents that limit S3 credentials: prefixes, session policies, form conditions. Pure
-functions.
+"""Makes the documents that restrict S3 credentials: prefixes, session policies, and conditions of forms.
+Pure.
 
-`object_store` signs and sends them. Ids enter a policy only parsed, and are checked once more here: an
-unescaped `*`, `?` or `${` would widen it. Limits: AWS, session policy at most 2,048 characters; S3, one PUT
-or POST at most 5 GB.
+`object_store` signs and sends them. Only parsed ids become part of a policy, and they are checked again here,
+because an unescaped `*`, `?` or `${` would give more access. A session policy may have at most 2,048
+characters (AWS), and one PUT or POST at most 5 GB (S3).
 """
 
 import json
@@ -25,12 +25,12 @@ Condition = list[str | int] | dict[str, str]
 
 
 class PolicyError(ValueError):
-    """A policy was asked for something that must not enter one."""
+    """A policy was requested for values that must not be part of one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One prefix of one bucket: the whole of what a credential opens."""
+    """One prefix of one bucket, to which a credential gives access."""
 
     bucket: str
     prefix: str
@@ -44,7 +44,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A presigned list of the keys below `prefix`, or with a delimiter only of its folders."""
+    """A presigned list of the keys below `prefix`, or, with a delimiter, only of its folders."""
 
     bucket: str
     prefix: str
@@ -54,70 +54,75 @@ class Listing:
         if not _BUCKET.fullmatch(self.bucket):
             raise PolicyError("bucket must be a plain bucket name")
         if not _LISTED.fullmatch(self.prefix):
-            raise PolicyError("a list shows data/ or what is below it")
+            raise PolicyError("a list must be of data/ or a prefix below it")
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder as it was found in a bucket, for the service to read itself: never part of a credential."""
+    """A folder that was found in a bucket. Only the service reads it; it never becomes part of a
+    credential."""
 
     bucket: str
     prefix: str
 
 
 def epoch_folders(bucket: str, hotkey: Hotkey) -> tuple[Folder, Folder]:
-    """Return where one miner's `epoch=` folders begin: below its folder, and below that folder's own path in
-    it, which the subnet's published client repeats. Raises ValueError for a malformed hotkey."""
+    """Return the two places of a miner's `epoch=` folders: below its folder, and below a repetition of that
+    folder's path, where the subnet's published client uploads. Raises ValueError for a malformed hotkey."""
     own = f"data/hotkey={parse_hotkey(hotkey)}/"
     return Folder(bucket, f"{own}epoch="), Folder(bucket, f"{own}{own}epoch=")
 
 
 def all_uploads(bucket: str) -> Listing:
-    """Everything that miners uploaded."""
+    """Return the list of all miners' uploads."""
     return Listing(bucket, "data/")
 
 
 def all_miners(bucket: str) -> Listing:
-    """The miners' folders."""
+    """Return the list of the miners' folders."""
     return Listing(bucket, "data/", "/")
 
 
 def miner_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
-    """Return the folder of one miner's uploads of one epoch. Raises ValueError for a malformed hotkey or
+    """Return the folder of one miner's uploads for one epoch. Raises ValueError for a malformed hotkey or
     id."""
     parse_epoch_id(epoch_id)
     return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/epoch={epoch_id}/")
 
 
 def miner_epoch_scopes(bucket: str, hotkey: Hotkey, epoch_id: str) -> tuple[Scope, Scope]:
-    """Return the two folders whose path names the epoch: `miner_scope`, and that path below the miner's
-    folder, where the subnet's published client uploads. Raises ValueError for a malformed hotkey or id."""
+    """Return the two folders whose path names the epoch: `miner_scope`, and this path repeated below the
+    miner's folder, where the subnet's published client uploads. Raises ValueError for a malformed hotkey or
+    id."""
     plain = miner_scope(bucket, hotkey, epoch_id)
     return plain, Scope(bucket, miner_folder_scope(bucket, hotkey).prefix + plain.prefix)
 
 
 def miner_folder_scope(bucket: str, hotkey: Hotkey) -> Scope:
-    """All that one miner uploads, of any epoch or none. Raises ValueError for a malformed hotkey."""
+    """Return the folder of all uploads of one miner, for any epoch or none. Raises ValueError for a malformed
+    hotkey."""
     return Scope(bucket, f"data/hotkey={parse_hotkey(hotkey)}/")
 
 
 def validator_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
-    """Return the folder of one validator's results of one epoch. Raises ValueError for a malformed hotkey or
+    """Return the folder of one validator's results for one epoch. Raises ValueError for a malformed hotkey or
     id."""
     parse_epoch_id(epoch_id)
     return Scope(bucket, f"validators/{parse_hotkey(hotkey)}/epoch={epoch_id}/")
 
 
 def upload_session_policy(scope: Scope) -> str:
-    """The inline session policy of a validator's credentials: write, read and list that prefix.
+    """Return the inline session policy of a validator's credentials, which can write, read and list this
+    prefix.
 
-    Raises PolicyError above AWS's limit of 2,048 characters."""
+    Raises PolicyError if it exceeds AWS's limit of 2,048 characters."""
     objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
     return _session_policy(scope.bucket, f"{scope.prefix}*", objects, ["s3:ListBucket"])
 
 
 def _session_policy(bucket: str, pattern: str, objects: list[str], lists: list[str]) -> str:
-    """`objects` on the keys that match, `lists` of prefixes that match."""
+    """Return a policy that allows the actions `objects` on keys that match `pattern`, and the actions `lists`
+    for prefixes that match it."""
     arn = f"arn:aws:s3:::{bucket}"
     condition = {"StringLike": {"s3:prefix": pattern}}
     policy = {
@@ -134,13 +139,13 @@ def _session_policy(bucket: str, pattern: str, objects: list[str], lists: list[s
 
 
 def reading_session_policy(bucket: str, epoch_id: str) -> str:
-    """Return the inline session policy of a validator that reads an ended epoch: every miner's uploads of it,
-    in all versions.
+    """Return the inline session policy of a validator that reads an ended epoch: every miner's uploads for
+    it, in all versions.
 
-    The first `*` stands for a hotkey. It may match more, but no form writes a key in which `/epoch={id}/`
-    comes later, except the legacy form, into the miner's own folder.
+    The first `*` stands for a hotkey. It may match more, but no form can write a key with a later
+    `/epoch={id}/`, except the legacy form, which writes to the miner's own folder.
 
-    Raises ValueError for a malformed id, PolicyError above AWS's limit."""
+    Raises ValueError for a malformed id, and PolicyError if the policy exceeds AWS's limit."""
     if not _BUCKET.fullmatch(bucket):
         raise PolicyError("bucket must be a plain bucket name")
     objects = ["s3:GetObject", "s3:GetObjectVersion"]
@@ -150,13 +155,14 @@ def reading_session_policy(bucket: str, epoch_id: str) -> str:
 
 
 def uploads_pattern(epoch_id: str) -> str:
-    """Return the pattern of the keys that a reading session opens. Raises ValueError for a malformed id."""
+    """Return the pattern of the keys that a reading session can read. Raises ValueError for a malformed
+    id."""
     parse_epoch_id(epoch_id)
     return f"data/hotkey=*/epoch={epoch_id}/*"
 
 
 def session_name(hotkey: Hotkey) -> str:
-    """The STS session name: what AWS's own logs show. Characters and length are within its rule."""
+    """Return the STS session name, which AWS's logs show. Its characters and length follow AWS's rules."""
     return f"zipcast-{hotkey}"
 
 
@@ -170,10 +176,10 @@ def upload_form(
     with_checksum: bool = False,
     least_bytes: int = MIN_UPLOAD_BYTES,
 ) -> tuple[dict[str, str], list[Condition]]:
-    """The fields a form carries besides its key and signature, and the conditions it is bound to.
+    """Return a form's fields besides key and signature, and its conditions.
 
-    `metadata` names are bare; they travel as x-amz-meta-*. `with_checksum`: the client adds the file's
-    SHA-256, which the store then verifies and keeps; without that field such a form may be refused."""
+    Names in `metadata` have no prefix; they are sent as x-amz-meta-*. With `with_checksum`, the client must
+    add the file's SHA-256, which the store verifies and keeps."""
     fields = {"acl": "private", "x-amz-storage-class": "STANDARD"}
     fields |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
     conditions: list[Condition] = [["starts-with", "$key", scope.prefix]]

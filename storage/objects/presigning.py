@@ -1,8 +1,8 @@
-"""Presigned addresses and forms of S3, as pure functions of key, document and time.
+"""Presigns URLs and forms of S3. Pure: the results depend only on key, document and time.
 
-botocore signs the same several times as slowly, and at the system's time; this takes 0.1 ms, for any time.
+botocore is several times as slow, and uses the system's time; this takes 0.1 ms and accepts any time.
 The rules are AWS's Signature Version 4:
-https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html for addresses,
+https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html for URLs,
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html for forms.
 """
 
@@ -21,20 +21,21 @@ from pydantic import SecretStr
 from storage.objects.policies import Condition
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-# Characters of a time stamp that name its day.
+# The number of characters of a timestamp that name its day.
 _DAY = len("20261122")
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A long-term key: a presigned document dies with the session that signed it."""
+    """Signs with a long-term key. Documents signed with a session's key would become invalid when the session
+    ends."""
 
     access_key_id: str
     secret_access_key: SecretStr
     region: str
 
     def url(self, address: str, query: Mapping[str, str], at: datetime, lifetime_seconds: int) -> str:
-        """Return a GET of an address with those parameters, good from `at` for 1 to 604,800 seconds."""
+        """Return a presigned GET URL with these parameters, valid from `at` for 1 to 604,800 seconds."""
         stamp = _stamp(at)
         scope = self._scope(stamp)
         parts = urlsplit(address)
@@ -61,7 +62,7 @@ class Signer:
         at: datetime,
         lifetime_seconds: int,
     ) -> dict[str, str]:
-        """Return the fields of a POST form for `key`, which ends in `${filename}`, good from `at` on."""
+        """Return the fields of a POST form for `key`, which ends in `${filename}`, valid from `at` on."""
         stamp = _stamp(at)
         own = {
             "x-amz-algorithm": _ALGORITHM,
@@ -94,7 +95,7 @@ def _day_key(secret: str, day: str, region: str) -> bytes:
 
 
 def address_of(bucket_address: str, key: str) -> str:
-    """Return the address of an object below that of its bucket."""
+    """Return the URL of an object in the bucket with this URL."""
     return f"{bucket_address.rstrip('/')}/{quote(key, safe='/~')}"
 
 
@@ -102,7 +103,7 @@ def _stamp(at: datetime) -> str:
     return f"{at:%Y%m%dT%H%M%SZ}"
 
 
-# Most names and values are the same in each address.
+# Cached, because most names and values are the same in each URL.
 @lru_cache(1024)
 def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")

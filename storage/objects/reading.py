@@ -1,7 +1,7 @@
-"""Looking at single objects: what the store knows of one, and its content, hashed without holding it.
+"""Reads single objects: the store's metadata of an object, and the hash of its content.
 
-Owns threads and a client of its own, apart from those of `object_store`: a file that takes long to read
-keeps nobody from listings and sessions.
+It has its own threads and its own client, separate from those of `object_store`, so that files that take long
+to read do not delay listings and sessions.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from storage.objects.store import STORE_FAULTS, ObjectStoreConfig, ObjectStoreUn
 
 Result = TypeVar("Result")
 
-# Together no more than the client has connections.
+# Together they must not exceed the number of the client's connections.
 LOOK_THREADS = 6
 HASH_THREADS = 2
 CHUNK_BYTES = 1024**2
-# Longer than an honest store takes for the most that is hashed at once.
+# Longer than a working store takes for the largest amount that is hashed at once.
 HASH_SECONDS = 120.0
 _FULL_OBJECT = {None, "FULL_OBJECT"}
 _GONE = {"404", "NoSuchKey", "NotFound", "NoSuchVersion"}
@@ -32,8 +32,8 @@ _GONE = {"404", "NoSuchKey", "NotFound", "NoSuchVersion"}
 
 @dataclass(frozen=True, slots=True)
 class FoundObject:
-    """The newest version of an object. `metadata` has bare names in lower case. `sha256` in hex where the
-    store keeps one of the whole object, which it computed itself when the upload came."""
+    """The newest version of an object. Names in `metadata` are in lower case and without a prefix. `sha256`
+    (hex) is set if the store computed it for the whole object at the upload."""
 
     bucket: str
     key: str
@@ -45,7 +45,7 @@ class FoundObject:
 
 
 class ObjectReader:
-    """Reads objects in threads of its own. Every coroutine raises ObjectStoreUnavailableError."""
+    """Reads objects in its own threads. Every coroutine raises ObjectStoreUnavailableError."""
 
     def __init__(self, config: ObjectStoreConfig, on_error: Callable[[], None] = lambda: None) -> None:
         """`on_error` is called once for every call that fails."""
@@ -61,7 +61,7 @@ class ObjectReader:
             threads.shutdown(wait=False, cancel_futures=True)
 
     async def look(self, bucket: str, key: str) -> FoundObject | None:
-        """The object as it is now; None if there is none."""
+        """Return the object's newest version, or None if there is no object."""
 
         def head() -> FoundObject | None:
             try:
@@ -72,17 +72,17 @@ class ObjectReader:
                 raise
             return _found(bucket, key, told)
 
-        # The store's time does not run while we wait for a turn among many files.
+        # The time limit does not include waiting for a free thread.
         async with self._looking:
             return await self._run(self._lookers, head, self._deadline_seconds)
 
     async def hash(self, found: FoundObject) -> str:
-        """The SHA-256 of exactly that version's content, in hex. The file is never held, only read
-        through."""
+        """Return the SHA-256 of exactly this version's content, in hex. The file is read in pieces and not
+        kept in memory."""
         return await self._run(self._hashers, lambda: self._hashed(found), HASH_SECONDS * 2)
 
     def _hashed(self, found: FoundObject) -> str:
-        # Without versions, the entity tag shows that it is still the same object.
+        # Without versions, the ETag shows whether it is still the same object.
         exactly = {"IfMatch": found.etag} if found.version_id is None else {"VersionId": found.version_id}
         body = self._s3.get_object(Bucket=found.bucket, Key=found.key, **exactly)["Body"]
         digest, ends_at = hashlib.sha256(), time.monotonic() + HASH_SECONDS
@@ -121,7 +121,8 @@ def _found(bucket: str, key: str, told: Mapping[str, Any]) -> FoundObject:
 
 
 def _full_sha256(checksum: str | None, kind: str | None) -> str | None:
-    """In hex. A checksum of the parts' checksums, as multipart uploads have, says nothing of the content."""
+    """Return the checksum in hex, or None if it is not of the whole content, as for multipart uploads, whose
+    checksum is computed from those of the parts."""
     if checksum is None or kind not in _FULL_OBJECT:
         return None
     try:

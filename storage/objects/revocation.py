@@ -1,9 +1,9 @@
-"""Taking back what was issued: bucket policies that deny one hotkey, whatever credential it holds. Pure.
+"""Revokes issued access with bucket policies that deny one hotkey, whatever credentials it has. Pure.
 
-Owns the statements and where they stand among the operator's own. A presigned form cannot be taken back, and
-a session lives on until it ends; but the bucket's policy is looked at with every request, and a Deny in it
-wins over both (AWS: policy evaluation logic). The prefix is what a hotkey may write; the name of its
-sessions, which AWS appends to the role's id in `aws:userid`, is what it may read by.
+A presigned form cannot be withdrawn, and a session is valid until it ends. But the store checks the bucket's
+policy at every request, and a Deny statement overrides both (AWS: policy evaluation logic). Writes are denied
+by the hotkey's prefix; reads are denied by the name of its sessions, which AWS appends to the role's id in
+`aws:userid`. The operator's own statements in the policy are kept.
 """
 
 import json
@@ -14,12 +14,12 @@ from storage.objects.policies import session_name
 from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 _WRITES, _SESSIONS = "ZipcastRevokedWrites", "ZipcastRevokedSessions"
-# AWS: a bucket policy has at most 20 KB.
+# A bucket policy may have at most 20 KB (AWS).
 BUCKET_POLICY_LIMIT = 20 * 1024
 
 
 class RevocationError(ValueError):
-    """The policy cannot be changed as asked."""
+    """The policy cannot be changed as requested."""
 
 
 def revoked_hotkeys(document: str | None) -> frozenset[Hotkey]:
@@ -29,14 +29,16 @@ def revoked_hotkeys(document: str | None) -> frozenset[Hotkey]:
         names = [name for one in sessions for name in _listed(one["Condition"]["StringLike"]["aws:userid"])]
         return frozenset(parse_hotkey(name.removeprefix(f"*:{session_name(Hotkey(''))}")) for name in names)
     except (KeyError, TypeError, ValueError) as error:
-        raise RevocationError("the statement of revoked hotkeys was changed by somebody else") from error
+        raise RevocationError(
+            "the statement of revoked hotkeys was changed by hand: restore or remove it"
+        ) from error
 
 
 def with_revoked(document: str | None, bucket: str, folders: str, hotkeys: Iterable[Hotkey]) -> str | None:
-    """The bucket's policy with exactly these hotkeys denied, and the operator's statements as they were; None
-    where nothing is left of it.
+    """Return the bucket's policy with exactly these hotkeys denied, and with the operator's other statements
+    unchanged. Return None if the policy would be empty.
 
-    `folders`: what stands before a hotkey in the bucket's keys, such as `validators/`. Raises
+    `folders` is the part of the bucket's keys before the hotkey, such as `validators/`. Raises
     RevocationError."""
     kept = [one for one in _statements(document) if one.get("Sid") not in {_WRITES, _SESSIONS}]
     named = sorted(parse_hotkey(hotkey) for hotkey in hotkeys)
@@ -50,8 +52,8 @@ def with_revoked(document: str | None, bucket: str, folders: str, hotkeys: Itera
 
 
 def older_sessions_policy(issued_before: str) -> str:
-    """Return an inline policy for the role that closes every session from before that instant (RFC 3339).
-    AWS's console calls it revoking sessions."""
+    """Return an inline policy for the role that ends every session issued before this instant (RFC 3339).
+    AWS's console calls this revoking sessions."""
     denial = {
         "Sid": "ZipcastRevokedOlderSessions",
         "Effect": "Deny",
@@ -68,7 +70,7 @@ def _denials(bucket: str, folders: str, hotkeys: list[Hotkey]) -> list[dict[str,
         "Sid": _WRITES,
         "Effect": "Deny",
         "Principal": "*",
-        # Not GetObject: validators go on reading what counted.
+        # Do not deny GetObject, so that validators can still read uploads that counted.
         "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
         "Resource": [f"{arn}/{folders}{hotkey}/*" for hotkey in hotkeys],
     }
@@ -84,7 +86,7 @@ def _denials(bucket: str, folders: str, hotkeys: list[Hotkey]) -> list[dict[str,
 
 
 def _listed(value: Any) -> list[Any]:
-    """AWS gives a list of one back as that one."""
+    """Return the value as a list, because AWS returns a list with one entry as that entry."""
     return value if isinstance(value, list) else [value]
 
 

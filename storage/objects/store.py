@@ -1,9 +1,9 @@
-"""The object store: presigned forms and addresses, listings, and STS sessions, without blocking.
+"""Uses the object store: presigned forms and URLs, listings, and STS sessions, without blocking the event
+loop.
 
-Owns the boto3 calls of issuing and sealing; looking at single objects is `object_reading`'s. Signing is
-arithmetic (`presigning`, 0.1 ms) and done in place, so that it works while the store does not; what talks to
-the store runs in one of a few threads under a deadline, since boto3 is synchronous. The documents themselves
-come from `policies`.
+Signing (`presigning`) takes 0.1 ms and needs no request, so it works even if the store is down. Requests to
+the store run in a few threads with a time limit, because boto3 blocks. `policies` makes the policy documents,
+and `reading` reads single objects.
 """
 
 import asyncio
@@ -31,21 +31,23 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PAGE_SIZE = 500
-# AssumeRole takes 15 minutes to 12 hours (AWS STS).
+# Sessions of AssumeRole last 15 minutes to 12 hours (AWS STS).
 SHORTEST_SESSION_SECONDS = 900
 
-# The errors of a failed call. ResponseParserError and KeyError: something else answered in the store's place,
-# such as a proxy with a page of its own.
+# The errors of a failed call. ResponseParserError and KeyError mean that something else replied instead of
+# the store, such as a proxy with an error page.
 STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, KeyError, TimeoutError)
 
 
 class ObjectStoreUnavailableError(Exception):
-    """The object store or STS did not answer in time, or refused us. Carries no driver text."""
+    """The object store or STS did not respond in time, or refused the request. The message has no text of the
+    driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStoreConfig:
-    """`endpoint_url` None means AWS; `role_arn` None means a provider without STS."""
+    """The configuration of an object store. `endpoint_url` is None for AWS, and `role_arn` is None without
+    STS."""
 
     endpoint_url: str | None
     region: str
@@ -81,8 +83,8 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The place where a listing goes on: after that version of that key, or after the key if there is no
-    version."""
+    """The place at which a listing continues: after this version of this key, or, without a version, after
+    the key."""
 
     key: str
     version_id: str = ""
@@ -90,14 +92,14 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Object versions in key order, the newest of a key first, and where the next page begins."""
+    """Object versions in the order of keys, the newest of a key first, and the start of the next page."""
 
     versions: tuple[ObjectVersion, ...]
     next_marker: Marker | None
 
 
 class ObjectStore:
-    """Any S3-compatible provider. Raises ObjectStoreUnavailableError from every coroutine."""
+    """An S3-compatible object store. Every coroutine raises ObjectStoreUnavailableError."""
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class ObjectStore:
 
     @property
     def has_sts(self) -> bool:
-        """True if the provider has STS, which gives sessions."""
+        """Return whether the provider has STS, which is needed for sessions."""
         return self._sts is not None
 
     def post_form(
@@ -139,7 +141,7 @@ class ObjectStore:
         with_checksum: bool = False,
         least_bytes: int = policies.MIN_UPLOAD_BYTES,
     ) -> PostForm:
-        """A presigned POST for keys below `scope`, good from `at` on; `fields["key"]` ends in
+        """Return a presigned POST form for keys below `scope`, valid from `at` on. `fields["key"]` ends in
         `${filename}`."""
         fields, conditions = policies.upload_form(
             scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
@@ -151,9 +153,9 @@ class ObjectStore:
     def list_url(
         self, scope: Scope | Listing, at: datetime, lifetime_seconds: int, start_after: str | None = None
     ) -> str:
-        """Return a presigned ListObjectsV2 of `scope`, good from `at` on: one page of at most 1,000 keys or
-        folders."""
-        # Keys come encoded, since XML cannot hold every character that they can.
+        """Return a presigned ListObjectsV2 URL of `scope`, valid from `at` on, for one page of at most 1,000
+        keys or folders."""
+        # Keys are URL-encoded in the reply, because XML cannot contain every character that they can.
         query = {"list-type": "2", "prefix": scope.prefix, "encoding-type": "url"}
         if isinstance(scope, Listing) and scope.delimiter is not None:
             query["delimiter"] = scope.delimiter
@@ -164,25 +166,26 @@ class ObjectStore:
     def get_url(
         self, bucket: str, key: str, version_id: str | None, at: datetime, lifetime_seconds: int
     ) -> str:
-        """Return a presigned GET of exactly that version, good from `at` on; without one, of the newest."""
+        """Return a presigned GET URL of exactly this version, or, without a version, of the newest, valid
+        from `at` on."""
         query = {} if version_id is None else {"versionId": version_id}
         address = address_of(self.address(bucket), key)
         return self._signer.url(address, query, at, lifetime_seconds)
 
     def address(self, bucket: str) -> str:
-        """Return the bucket's address, which boto3 knows for each provider and region."""
+        """Return the bucket's URL, which boto3 computes for each provider and region."""
         if bucket not in self._addresses:
             self._addresses[bucket] = self._s3.generate_presigned_post(bucket, "key")["url"]
         return self._addresses[bucket]
 
     async def reach(self, bucket: str) -> None:
-        """Returns if the bucket is there and open to us."""
+        """Check that the bucket exists and is accessible."""
         await self._run(lambda: self._s3.head_bucket(Bucket=bucket))
 
     async def list_folders(
         self, listing: Listing | Folder, after: str | None
     ) -> tuple[list[str], str | None]:
-        """One page of the folders that `listing` shows, and the token of the next page, if any."""
+        """Return one page of the folders in `listing`, and the token of the next page, if any."""
         more: dict[str, Any] = {} if after is None else {"ContinuationToken": after}
 
         def read() -> tuple[list[str], str | None]:
@@ -197,8 +200,8 @@ class ObjectStore:
     async def list_versions(
         self, scope: Scope | Folder, after: Marker | None, page_size: int = PAGE_SIZE
     ) -> VersionPage:
-        """One page of versions below `scope`."""
-        # An empty marker is not the same as none: AWS refuses an empty version id.
+        """Return one page of the versions below `scope`."""
+        # Leave out an empty marker, because AWS refuses an empty version id.
         position: dict[str, Any] = {}
         if after is not None:
             position["KeyMarker"] = after.key
@@ -223,7 +226,7 @@ class ObjectStore:
         return await self._run(read)
 
     async def session(self, policy: str, name: str, lifetime_seconds: int) -> SessionCredentials | None:
-        """STS credentials narrowed by a session policy, or None where the provider has no STS."""
+        """Return STS credentials restricted by a session policy, or None if the provider has no STS."""
         sts = self._sts
         if sts is None:
             return None
@@ -257,12 +260,12 @@ class ObjectStore:
 def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloads
     config: ObjectStoreConfig, service: str, session: SessionCredentials | None = None, *, attempts: int = 2
 ):
-    """Return a boto3 client with the user's keys or a session's; it blocks. Its connections are as many as
+    """Return a blocking boto3 client with the keys of the user or of a session. It has as many connections as
     the store has threads."""
     key, secret = config.access_key_id, config.secret_access_key
     if session is not None:
         key, secret = session.access_key, session.secret_key
-    # All attempts end with the deadline, so that no thread outlives its caller's patience.
+    # All attempts together end at the time limit, so that no thread runs longer than its caller waits.
     timeout_seconds = config.deadline_seconds / (2 * attempts)
     return boto3.client(  # type: ignore[call-overload]
         service,
@@ -278,7 +281,8 @@ def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloa
             retries={"total_max_attempts": attempts},
             max_pool_connections=config.threads,
             proxies={} if is_loopback(config.endpoint_url or "") else None,
-            # On AWS, the region's own host: the global one redirects for regions, which no form follows.
+            # On AWS, use the host of the region. The global host may redirect, and forms do not follow
+            # redirects.
             s3={"addressing_style": "path"}
             if config.endpoint_url
             else {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},

@@ -1,8 +1,8 @@
-"""Reads a zipcode file as CSV: a header with the columns' names in any order, then one row a line.
+"""Reads a zipcode file as CSV: a header with the columns' names in any order, then one row per line.
 
-Commas, semicolons, tabs and bars are recognised as delimiters by the header. Unknown columns are ignored.
-What a row may say is `storage.zipcode_files.rows`, and what a header may be called
-`storage.zipcode_files.headers`.
+The delimiter may be a comma, semicolon, tab or bar; it is recognised in the header. Unknown columns are
+ignored. `storage.zipcode_files.rows` checks the rows, and `storage.zipcode_files.headers` has the accepted
+headers.
 """
 
 import csv
@@ -17,9 +17,9 @@ MAX_HEADERS_SHOWN = 300
 
 
 def read_csv(lines: Iterable[str], mapping: Mapping[str, str] = NO_MAPPING) -> Iterator[RawRow | Rejection]:
-    """Return each row, in the file's order. `mapping`: {column: header}, where the operator names them.
+    """Return each row, in the file's order. `mapping` is the operator's {column: header}.
 
-    Raises ImportFileError: for a header without the required columns at once, for broken CSV on the way."""
+    Raises ImportFileError at once for a header without the required columns, and later for broken CSV."""
     rest = iter(lines)
     begin: list[str] = []
     for line in rest:
@@ -43,7 +43,7 @@ def _recognised(line: str, delimiter: str, mapping: Mapping[str, str]) -> dict[s
 
 
 def _columns(headers: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
-    """Return the place of each column in a row. Raises ImportFileError."""
+    """Return the position of each column in a row. Raises ImportFileError."""
     try:
         found = matched(headers, mapping)
     except HeaderError as error:
@@ -53,13 +53,13 @@ def _columns(headers: list[str], mapping: Mapping[str, str]) -> dict[str, int]:
         shown = ", ".join(headers)
         raise ImportFileError(
             f"the header has no column {' and no column '.join(missing)}; it has: "
-            f"{shown[:MAX_HEADERS_SHOWN]!a}. If one of these is meant, say so: --map {missing[0]}=HEADER"
+            f"{shown[:MAX_HEADERS_SHOWN]!a}. To use one of these, pass --map {missing[0]}=HEADER"
         )
     return {column: headers.index(header) for column, header in found.items()}
 
 
 def _records(lines: Iterable[str], delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """Return every record that is not a blank line, with the line it ends in."""
+    """Yield every record that is not a blank line, with the line in which it ends."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         for record in reader:

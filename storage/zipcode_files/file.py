@@ -1,6 +1,6 @@
-"""A zipcode file on its way in: bytes to text to raw rows, a CSV file never all at once.
+"""Reads a zipcode file: from bytes to text to raw rows. A CSV file is never read into memory as a whole.
 
-Owns the choice of the format, UTF-8, the digest of what was read, and how far reading is.
+It chooses the format, decodes UTF-8, computes the file's hash, and reports progress.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ class FileFormat(StrEnum):
 
     @classmethod
     def of(cls, path: Path) -> "FileFormat":
-        """Return the format by the suffix: `.json` is JSON, all else CSV."""
+        """Return the format by the file's suffix: JSON for `.json`, otherwise CSV."""
         return cls.JSON if path.suffix.lower() == ".json" else cls.CSV
 
 
 class ZipcodeFile:
-    """One open file, to be read once. `name` is text without bytes that are none."""
+    """One open file, which can be read once. `name` is its name, without undecodable bytes."""
 
     def __init__(
         self, path: Path, file_format: FileFormat | None = None, mapping: Mapping[str, str] = NO_MAPPING
     ) -> None:
-        """`mapping`: {column: header}, where the operator names them. Raises ImportFileError if the file
+        """Open a file. `mapping` is the operator's {column: header}. Raises ImportFileError if the file
         cannot be opened."""
         self._mapping = mapping
         self.name = path.name.encode(errors="replace").decode()
@@ -58,17 +58,17 @@ class ZipcodeFile:
 
     @property
     def sha256(self) -> str:
-        """Return the hash of the bytes read so far: of the whole file once `rows` has ended."""
+        """Return the hash of the bytes read so far, which is that of the whole file when `rows` has ended."""
         return self._counted.digest.hexdigest()
 
     def rows(self) -> Iterator[RawRow | Rejection]:
-        """Every row in the file's order. Raises ImportFileError on the way, if the file as a whole
-        cannot be believed."""
+        """Yield every row, in the file's order. Raises ImportFileError at any point if the file as a whole is
+        unusable."""
         try:
             if self._format is FileFormat.JSON:
                 yield from read_json(io.TextIOWrapper(self._counted, "utf-8-sig"), self._mapping)
             else:
-                # The csv module wants line ends as they are.
+                # The module `csv` needs the line ends unchanged.
                 yield from read_csv(io.TextIOWrapper(self._counted, "utf-8-sig", newline=""), self._mapping)
         except UnicodeDecodeError as error:
             line = self._counted.line_of(error)
@@ -78,7 +78,7 @@ class ZipcodeFile:
 
 
 class _CountedBytes(io.BufferedIOBase):
-    """A file's bytes, hashed and counted as they are handed on."""
+    """A file's bytes, which are hashed and counted while they are read."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
@@ -104,7 +104,7 @@ class _CountedBytes(io.BufferedIOBase):
         super().close()
 
     def line_of(self, error: UnicodeDecodeError) -> int:
-        """Return the line of the first undecodable byte. `error` holds the last bytes that were passed on."""
+        """Return the line of the first undecodable byte. `error` has the last bytes that were passed on."""
         return self._line_ends - error.object.count(b"\n", error.start) + 1
 
 

@@ -1,14 +1,15 @@
-"""Finds the columns of a zipcode file under the names that people give them.
+"""Finds the columns of a zipcode file by their headers, of which several are accepted for each column.
 
-A header counts by its letters and digits alone, so `ZIP Code`, `zip_code` and `zipCode` are the same. Our own
-name of a column wins over the other names, and a name given by the operator (`--map`) over both.
+Only the letters and digits of a header count, so `ZIP Code`, `zip_code` and `zipCode` are the same. Zipcast's
+own name of a column has precedence over other names, and the operator's `--map` over both.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-# Names of columns in spreadsheets and in files of Zillow, Redfin and the Census Bureau; the first is ours.
+# The headers of each column: first Zipcast's own, then those of spreadsheets, Zillow, Redfin and the Census
+# Bureau.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "zipcode": ("zipcode", "zip", "zip5", "postalcode", "postcode", "zcta", "zcta5", "regionname"),
     "state": ("state", "statecode", "stateabbr", "stateabbreviation", "st", "stateid", "statename"),
@@ -32,13 +33,13 @@ _PLAIN = re.compile(r"[^a-z0-9]")
 
 
 class HeaderError(ValueError):
-    """Two headers mean the same column, or the operator's mapping names what is not there."""
+    """Two headers mean the same column, or the operator's mapping names a header that does not exist."""
 
 
 def matched(headers: Iterable[str], mapping: Mapping[str, str]) -> dict[str, str]:
     """Return the header of each column that the file has.
 
-    `mapping` is the operator's: {column: header}, both as the operator wrote them. Raises HeaderError."""
+    `mapping` is the operator's {column: header}. Raises HeaderError."""
     by_name: dict[str, list[str]] = {}
     given = list(headers)
     for header in given:
@@ -59,8 +60,8 @@ def matched(headers: Iterable[str], mapping: Mapping[str, str]) -> dict[str, str
 def _mapped(column: str, header: str, given: list[str]) -> str:
     count = given.count(header)
     if count != 1:
-        there = "is not there" if count == 0 else "is there more than once"
-        raise HeaderError(f"is to give {column} as {header!a:.60}, which {there}")
+        there = "does not exist" if count == 0 else "occurs more than once"
+        raise HeaderError(f"must have {column} as {header!a:.60}, which {there}")
     return header
 
 

@@ -1,9 +1,8 @@
-"""Zipcode imports: one file becomes one version of the zipcode data, in one transaction.
+"""Imports a file of zipcodes as a new version of the zipcode data, in one transaction.
 
-Owns `zipcode_imports`, `zipcodes` and `zipcode_revisions`. What a file may say is
-`storage.zipcode_files.rows`. A zipcode that a file leaves out stays as it is, and so do `active`,
-which no file states, and a `base_weight` that the file leaves empty. The file streams into a temporary table:
-only the rejections, which zipcode stood where, and a JSON document are held in memory.
+`storage.zipcode_files.rows` has the rules for rows. Zipcodes that are not in the file are not changed, nor is
+`active`, nor a `base_weight` that the file leaves empty. The rows are streamed into a temporary table. Memory
+contains only the rejections, the places of the zipcodes in the file, and, for JSON, the document.
 """
 
 import asyncio
@@ -32,9 +31,9 @@ from zipcast.selection.model import SelectionSettings
 BATCH_ROWS = 2_000
 
 ZIPCODES = Zipcode.__table__.c
-# Columns that a file states, in the order in which rows are copied.
+# The columns that a file contains, in the order in which rows are copied.
 STATED = tuple(field.name for field in fields(ZipcodeRow) if field.name in ZIPCODES)
-# Columns that no file states; an import carries them along.
+# The columns that no file contains, which an import does not change.
 KEPT = ("active",)
 INCOMING = Table(
     "incoming_zipcodes",
@@ -49,9 +48,10 @@ _INCOMING_VALUES = attrgetter(*INCOMING.c.keys())
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """`file_format` None: by the file's suffix. `mapping`: {column: header}, where the operator names them.
-    `strict`: any rejection changes nothing. `dry_run`: everything is done, in the database too, and undone.
-    `max_data_age`: rows older than this are counted; they are imported all the same."""
+    """The options of an import. If `file_format` is None, it follows from the file's suffix. `mapping` is the
+    operator's {column: header}. With `strict`, nothing is imported if any row is rejected. With `dry_run`,
+    everything is done in the database and rolled back. Rows older than `max_data_age` are counted, but they
+    are imported too."""
 
     file_format: FileFormat | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -63,14 +63,13 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """The result of an import, or of a dry run, in rows. `import_id` is the version it created, None if it
-    changed nothing.
+    """The result of an import or a dry run, as numbers of rows. `import_id` is the new version, or None if
+    nothing was changed.
 
-    A row counts as unchanged if its only difference is a last_scraped that the file left empty: the file says
-    nothing new about it, though it is as fresh as the import. `tiers_derived` rows had no tier of their own;
-    `tiers_defaulted` of these had no home value either, so that they are STANDARD. `restored` zipcodes got
-    their leading zeros back. `too_old` rows were scraped longer ago than `max_data_age`: epochs prefer
-    fresher ones."""
+    A row whose only difference is an empty last_scraped counts as unchanged. `tiers_derived` rows had no
+    tier; `tiers_defaulted` of these had no home value either, so that they became STANDARD. `restored` is the
+    number of zipcodes whose leading zeros were restored. `too_old` rows were scraped longer ago than
+    `max_data_age`; epochs prefer newer ones."""
 
     import_id: int | None
     added: int
@@ -83,7 +82,7 @@ class ImportReport:
     too_old: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts, and every rejected row with the rule it broke, for the operator."""
+        """Return the counts, and every rejected row with the rule that it broke, for the operator."""
         return {
             "version": self.import_id,
             "added": self.added,
@@ -101,19 +100,19 @@ class ImportReport:
 
 
 class NothingAcceptedError(ImportFileError):
-    """The file has rows, and each of them was rejected."""
+    """The file has rows, but all of them were rejected."""
 
     def __init__(self, rejected: tuple[Rejection, ...]) -> None:
         first = rejected[0]
         super().__init__(
-            f"all {len(rejected)} rows rejected; the first, {first.place}: {first.field} {first.rule}"
+            f"all {len(rejected)} rows were rejected; the first is {first.place}: {first.field} {first.rule}"
         )
         self.rejected = rejected
 
 
 @dataclass(slots=True)
 class _Received:
-    """The counts so far. Rows scraped before `fresh_from` are too old."""
+    """The counts so far. Rows that were scraped before `fresh_from` are too old."""
 
     fresh_from: datetime
     rows: int = 0
@@ -143,12 +142,11 @@ async def import_zipcodes(
     options: ImportOptions | None = None,
     progress: Callable[[int], None] = ignore,
 ) -> ImportReport:
-    """Imports a file as a new version, entirely or not at all.
+    """Import a file as a new version, entirely or not at all.
 
-    `now` is aware: the time of the import, and of every row without last_scraped. `progress`
-    is told how many bytes were read. Imports wait for each other. Raises ImportFileError if the
-    file cannot be read, is broken, or has no acceptable row; DATABASE_ERRORS or
-    asyncpg.PostgresError if the database fails.
+    `now` (aware) is the time of the import, and of every row without last_scraped. `progress` is called with
+    the number of bytes read. Imports wait for each other. Raises ImportFileError if the file cannot be read,
+    is broken, or has no acceptable row, and DATABASE_ERRORS or asyncpg.PostgresError if the database fails.
     """
     options = options or ImportOptions()
     rules = RowRules(now, options.restore_leading_zeros)
@@ -167,21 +165,21 @@ async def import_zipcodes(
 
 
 async def lock_versions(connection: AsyncConnection) -> None:
-    """Let this transaction alone make a version, until it ends.
+    """Let only this transaction make a version, until it ends.
 
-    Ids must become visible in their order, or a pool as of a version could still change."""
+    Ids must become visible in their order; otherwise the pool of a version could still change."""
     await connection.execute(text("set local statement_timeout = '60s'"))
-    # Readers go on. Who may not write the table cannot hold this up either.
+    # This lock does not block readers, and logins that may not write the table cannot take it.
     await connection.execute(text("lock table zipcast.zipcode_imports in share row exclusive mode"))
 
 
 async def newest_import_id(connection: AsyncConnection) -> int | None:
-    """Return the version in force, None before the first import."""
+    """Return the newest version, or None before the first import."""
     return await connection.scalar(select(func.max(ZipcodeImport.id)))
 
 
 async def load_pool(connection: AsyncConnection, import_id: int) -> list[PoolZipcode]:
-    """Return the active zipcodes as of that import, by zipcode; empty before the first import. Raises
+    """Return the active zipcodes of this import, ordered by zipcode; empty before the first import. Raises
     VersionTrimmedError."""
     await require_whole(connection, import_id)
     pool = select_as_of(import_id, [field.name for field in fields(PoolZipcode)])
@@ -196,7 +194,7 @@ async def _receive(
     fresh_from: datetime,
     progress: Callable[[int], None],
 ) -> _Received:
-    """Copies the accepted rows to a temporary table. Reading happens beside the event loop."""
+    """Copy the accepted rows to a temporary table. The file is read in a thread."""
     await connection.execute(CreateTable(INCOMING))
     driver = await driver_of(connection)
     received = _Received(fresh_from)
@@ -217,7 +215,7 @@ async def _receive(
         return received
     if received.rejected:
         raise NothingAcceptedError(tuple(received.rejected))
-    raise ImportFileError("holds no row")
+    raise ImportFileError("has no rows")
 
 
 def _report(received: _Received, added: int, changed: int) -> ImportReport:
@@ -250,7 +248,7 @@ async def _record_import(
 
 
 async def _count_differences(connection: AsyncConnection) -> tuple[int, int]:
-    """Return how many incoming rows are new, and how many differ from those in force before `_apply`."""
+    """Return how many rows are new, and how many differ from the stored ones. Call it before `_apply`."""
     incoming = INCOMING.c
     is_new = ZIPCODES.zipcode.is_(None)
     differs = or_(
@@ -272,7 +270,7 @@ async def _count_differences(connection: AsyncConnection) -> tuple[int, int]:
 
 
 async def _apply(connection: AsyncConnection, import_id: int) -> None:
-    """Brings `zipcodes` up to date and appends a revision of each row that this wrote."""
+    """Update `zipcodes`, and append a revision of each row that was written."""
     written = _write_zipcodes(import_id).cte("written")
     names = [*STATED, *KEPT, "import_id"]
     revisions = insert(ZipcodeRevision).from_select(names, select(*(written.c[name] for name in names)))
@@ -280,7 +278,7 @@ async def _apply(connection: AsyncConnection, import_id: int) -> None:
 
 
 def _write_zipcodes(import_id: int) -> ReturningInsert[Any]:
-    """The statement that writes what is new or differs, and returns the rows it wrote."""
+    """Return the statement that writes new and changed rows, and returns them."""
     stated: dict[str, ColumnElement[Any]] = dict(INCOMING.c.items())
     stated["base_weight"] = func.coalesce(INCOMING.c.base_weight, ZIPCODES.base_weight, 1.0)
     joined = INCOMING.outerjoin(Zipcode.__table__, INCOMING.c.zipcode == ZIPCODES.zipcode)

@@ -1,7 +1,7 @@
-"""A zipcode file as JSON: a list of objects with the CSV's columns as keys.
+"""Reads a zipcode file as JSON: a list of objects with the CSV's columns as keys.
 
-The list may also stand under `zipcodes` in an object, whose other keys are ignored. Owns the syntax and the
-number of an entry in its list. What a row may say is `storage.zipcode_files.rows`.
+The list may also be under the key `zipcodes` of an object, whose other keys are ignored.
+`storage.zipcode_files.rows` checks the rows.
 """
 
 import json
@@ -13,9 +13,10 @@ from storage.zipcode_files.headers import NO_MAPPING, HeaderError, matched
 from storage.zipcode_files.rows import COLUMNS, ImportFileError, RawRow, Rejection
 
 LIST_KEY = "zipcodes"
-# The document is held in memory: some twenty times all zipcodes of the United States.
+# The document is kept in memory. This is enough for twenty times all zipcodes of the United States.
 MAX_CHARACTERS = 200_000_000
-# Entries of one file mostly have the same keys. A file in which each has others must not fill memory.
+# The size of a cache for keys. The entries of a file usually have the same keys; a file with ever new keys
+# must not fill the memory.
 MAX_SHAPES = 100
 _MAY_BE_NUMBERS = frozenset(
     {"zipcode", "population", "median_home_value", "recently_sold_listings", "base_weight"}
@@ -23,26 +24,26 @@ _MAY_BE_NUMBERS = frozenset(
 
 
 class _Number(str):
-    """A number as the file spells it, so that 7 and "7" can be told apart and nothing is rounded."""
+    """A number in the spelling of the file, so that 7 and "7" can be distinguished and nothing is rounded."""
 
     __slots__ = ()
 
 
 class _RefusedError(ValueError):
-    """JSON by its syntax, but nothing to rely on."""
+    """The document is JSON by its syntax, but ambiguous or unusable."""
 
 
 def camel_case(column: str) -> str:
-    """Return the column's other spelling: `market_tier` -> `marketTier`."""
+    """Return the column's name in camelCase, such as `marketTier` for `market_tier`."""
     first, *others = column.split("_")
     return first + "".join(word.capitalize() for word in others)
 
 
 def read_json(text: TextIO, mapping: Mapping[str, str] = NO_MAPPING) -> Iterator[RawRow | Rejection]:
-    """Yield each entry, in the file's order. `mapping`: {column: key}, where the operator names them.
+    """Yield each entry, in the file's order. `mapping` is the operator's {column: key}.
 
-    Raises ImportFileError: for a document that is too large, broken JSON, a key that stands twice in one
-    object, or a document that is no list of zipcodes.
+    Raises ImportFileError for a document that is too large, broken JSON, a key that occurs twice in one
+    object, or a document that is not a list of zipcodes.
     """
     document = text.read(MAX_CHARACTERS + 1)
     if len(document) > MAX_CHARACTERS:
@@ -63,7 +64,7 @@ def _entries(document: str) -> list[object]:
     twins: list[tuple[object, str]] = []
 
     def noting_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        """Two parsers may each believe another of two equal keys."""
+        """Note keys that occur twice in an object, because parsers may use different ones."""
         result = dict(pairs)
         if len(result) < len(pairs):
             keys = [key for key, _ in pairs]
@@ -89,7 +90,7 @@ def _entries(document: str) -> list[object]:
     if twins:
         holder, key = twins[0]
         place = next((f"entry {n}: " for n, entry in enumerate(entries, start=1) if entry is holder), "")
-        raise ImportFileError(f"{place}broken JSON: the key {key!a:.40} stands twice in one object")
+        raise ImportFileError(f"{place}broken JSON: the key {key!a:.40} occurs twice in one object")
     if found is not entries:
         raise ImportFileError(f"neither a list of zipcodes nor an object with one under {LIST_KEY}")
     return entries

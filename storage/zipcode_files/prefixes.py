@@ -1,7 +1,7 @@
-"""Says which states a zipcode's first three digits belong to, as the US Postal Service assigns them.
+"""Maps the first three digits of a zipcode to states, as assigned by the US Postal Service.
 
-The ranges cover every zipcode of the package `zipcodes` 3.0, which a test compares. A prefix that is not
-listed is not in use, and says nothing.
+The ranges cover every zipcode of the package `zipcodes` 3.0, as a test checks. Prefixes that are not listed
+are not in use.
 """
 
 _RANGES = """
@@ -31,5 +31,5 @@ _STATES = _parsed(_RANGES)
 
 
 def states_of(zipcode: str) -> tuple[str, ...]:
-    """Return the states that the zipcode can lie in, by its first three digits, or none."""
+    """Return the states to which the zipcode's first three digits belong; none if they are not in use."""
     return _STATES.get(zipcode[:3], ())

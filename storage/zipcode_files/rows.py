@@ -1,9 +1,8 @@
-"""Checks the rows of an operator's zipcode file: raw rows in, checked rows and named rejections out.
+"""Checks the rows of an operator's zipcode file, and returns accepted rows and rejections. Pure.
 
 Columns, ranges and defaults are the same for each format; `storage.zipcode_files.csv_files` and
-`storage.zipcode_files.json_files` read the formats. Touches no file, database or clock. A fault of one row
-rejects that row; a fault that leaves the other rows in doubt (header, encoding, quoting, brackets) refuses
-the file.
+`storage.zipcode_files.json_files` read the formats. A fault in one row rejects that row. A fault that makes
+the other rows uncertain (header, encoding, quoting, brackets) rejects the file.
 """
 
 import re
@@ -28,7 +27,8 @@ COLUMNS = (
     "last_scraped",
 )
 REQUIRED_COLUMNS = ("zipcode", "state", "recently_sold_listings")
-# The states, the district, territories, freely associated states and military mail: all have zipcodes.
+# All areas with zipcodes: states, the federal district, territories, freely associated states and military
+# mail.
 STATES = frozenset(
     re.findall(
         "[A-Z]{2}",
@@ -37,7 +37,7 @@ STATES = frozenset(
     )
 )
 MARKET_TIERS = ("PREMIUM", "STANDARD", "EMERGING")
-PREMIUM_HOME_VALUE = 400_000  # US dollars, from here on
+PREMIUM_HOME_VALUE = 400_000  # the lowest home value of this tier, in US dollars
 STANDARD_HOME_VALUE = 200_000
 MAX_LISTINGS = 1_000_000
 MAX_POPULATION = 10_000_000
@@ -47,7 +47,7 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 
 _ZIPCODE = re.compile(r"[0-9]{5}")
 _SHORT_ZIPCODE = re.compile(r"[0-9]{3,4}")
-# pandas writes a column of integers as floats once a value is missing.
+# If a value is missing, pandas writes a column of integers as floats.
 _FLOAT_ZIPCODE = re.compile(r"([0-9]{3,5})\.0+")
 # 1310, 1,310 or 1'310 (also with no-break spaces), each with an optional fraction.
 _NUMBER = re.compile(r"([0-9]{1,18}|[0-9]{1,3}(?:[,' \u00a0\u202f][0-9]{3}){1,5})(?:\.([0-9]{1,18}))?")
@@ -57,19 +57,19 @@ _TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
 )
-# Control and formatting characters, line and paragraph separators: what a terminal or log acts on.
-# Half of a surrogate pair, which JSON can write, is no character at all.
+# Characters that could affect a terminal or log: control and formatting characters, line and paragraph
+# separators. Also halves of surrogate pairs, which JSON can contain.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class ImportFileError(ValueError):
-    """The file as a whole cannot be imported; nothing was. The message is for the operator."""
+    """The file cannot be imported, and nothing was imported. The message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """One row as a format gives it. `place` says where it stands: "line 4", "entry 3". `fields` has every
-    column; what the file leaves out is ""."""
+    """One unchecked row. `place` is its place in the file, such as "line 4" or "entry 3". `fields` has every
+    column; missing values are empty."""
 
     place: str
     fields: dict[str, str]
@@ -77,9 +77,9 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class RowRules:
-    """The facts that the rules need beside the row.
+    """What the rules need besides the row.
 
-    `imported_at` is aware; it stands in for an empty last_scraped and bounds the others."""
+    `imported_at` is aware. It replaces an empty last_scraped, and no last_scraped may be later."""
 
     imported_at: datetime
     restore_leading_zeros: bool = False
@@ -91,7 +91,7 @@ class RowRules:
 
 @dataclass(frozen=True, slots=True)
 class ZipcodeFacts:
-    """The facts about one zipcode. `median_home_value` is in US dollars; None if no file stated it."""
+    """The data of one zipcode. `median_home_value` is in US dollars, or None if no file stated it."""
 
     zipcode: str
     state: str
@@ -109,18 +109,18 @@ class ZipcodeFacts:
 class ZipcodeRow(ZipcodeFacts):
     """One accepted row."""
 
-    last_scraped_defaulted: bool  # the file left it empty, so it is the time of the import
-    tier_derived: bool = False  # the file left it empty, so it follows from the home value
-    zeros_restored: bool = False  # the file has fewer than five digits
-    base_weight: float | None = None  # None: the file does not say, so the value in force stays
+    last_scraped_defaulted: bool  # whether it was empty, so that it is the time of the import
+    tier_derived: bool = False  # whether it was empty, so that it follows from the home value
+    zeros_restored: bool = False  # whether the zipcode had fewer than five digits
+    base_weight: float | None = None  # None if it was empty, so that the stored value is kept
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One row that was left out: the first field that broke a rule, and the rule.
+    """A rejected row: the first field that broke a rule, and the rule.
 
-    `place` is the line of a CSV file ("line 4"), the last one of a row that spans several, or the entry of a
-    JSON list ("entry 3"), both from 1. `field` is a column's name, or "row".
+    `place` is the line of a CSV file ("line 4"), the last one if a row has several lines, or the entry of a
+    JSON list ("entry 3"); both are counted from 1. `field` is the name of a column, or "row".
     """
 
     place: str
@@ -135,9 +135,9 @@ class _RuleBrokenError(Exception):
 
 
 def check_rows(rows: Iterable[RawRow | Rejection], rules: RowRules) -> Iterator[ZipcodeRow | Rejection]:
-    """Each row of the file, accepted or rejected, in the file's order.
+    """Yield each row of the file, accepted or rejected, in the file's order.
 
-    Passes on what reading raises, so the caller exhausts the iterator before it believes any row.
+    Errors of reading are raised at any point, so the caller must exhaust the iterator before it uses any row.
     """
     place_of: dict[str, str] = {}
     for raw in rows:
@@ -154,7 +154,7 @@ def check_rows(rows: Iterable[RawRow | Rejection], rules: RowRules) -> Iterator[
 
 
 def _claim(zipcode: str, place: str, place_of: dict[str, str]) -> None:
-    """Keep a zipcode for the first accepted row that gives it."""
+    """Reject a zipcode that an earlier accepted row has."""
     if zipcode in place_of:
         raise _RuleBrokenError("zipcode", f"already given in {place_of[zipcode]}")
     place_of[zipcode] = place
@@ -192,25 +192,25 @@ def _zipcode(given: str, restore_leading_zeros: bool) -> str:
     if _SHORT_ZIPCODE.fullmatch(value):
         if restore_leading_zeros:
             return value.zfill(5)
-        rule += "; leading zeros that a spreadsheet dropped are put back by --restore-leading-zeros"
+        rule += "; to restore leading zeros that a spreadsheet removed, use --restore-leading-zeros"
     raise _RuleBrokenError("zipcode", rule)
 
 
 def _state(given: str, zipcode: str) -> str:
-    """Return the state in capitals, if the zipcode can lie in it."""
+    """Return the state in capitals, after checking that the zipcode can be in it."""
     state = given.upper() if given.isascii() else given
     if state not in STATES:
         raise _RuleBrokenError("state", "must be the two letters of a US state or territory")
     possible = states_of(zipcode)
     if possible and state not in possible:
         raise _RuleBrokenError(
-            "state", f"is {state}, but zipcodes that begin with {zipcode[:3]} lie in {' or '.join(possible)}"
+            "state", f"is {state}, but zipcodes that begin with {zipcode[:3]} are in {' or '.join(possible)}"
         )
     return state
 
 
 def _count(fields: dict[str, str], name: str, most: int) -> int | None:
-    """Return a whole number from 0 to `most`, None if empty."""
+    """Return a whole number from 0 to `most`, or None if the field is empty."""
     value = fields[name]
     if value == "":
         return None
@@ -221,7 +221,7 @@ def _count(fields: dict[str, str], name: str, most: int) -> int | None:
 
 
 def _dollars(fields: dict[str, str]) -> int | None:
-    """Return the home value in whole US dollars, None if empty."""
+    """Return the home value in whole US dollars, or None if the field is empty."""
     name = "median_home_value"
     value = fields[name].removeprefix("$")
     if fields[name] == "":
@@ -252,12 +252,12 @@ def _listings(fields: dict[str, str]) -> int:
 
 
 def _text(fields: dict[str, str], name: str) -> str:
-    """Text as given, without surrounding blanks."""
+    """Return the text without surrounding white space."""
     value = fields[name]
     if len(value) > MAX_TEXT_LENGTH:
         raise _RuleBrokenError(name, f"must have at most {MAX_TEXT_LENGTH} characters")
     if not value.isprintable() and not _UNPRINTABLE.isdisjoint(map(unicodedata.category, value)):
-        raise _RuleBrokenError(name, "must have no control characters")
+        raise _RuleBrokenError(name, "must not contain control characters")
     return value.strip()
 
 
@@ -265,7 +265,7 @@ def _market_tier(value: str, home_value: int | None) -> str:
     if value == "":
         return _derived_tier(home_value)
     tier = value.upper()
-    # Unicode has letters beyond ASCII whose capital is an ASCII one.
+    # Require ASCII, because some other letters of Unicode have an ASCII capital.
     if not value.isascii() or tier not in MARKET_TIERS:
         raise _RuleBrokenError("market_tier", f"must be one of {', '.join(MARKET_TIERS)}, or empty")
     return tier
@@ -280,10 +280,11 @@ def _derived_tier(home_value: int | None) -> str:
 
 
 def _last_scraped_at(value: str, imported_at: datetime) -> datetime:
-    """In UTC. Without a zone it is UTC, a date alone is its midnight, empty is the import itself."""
+    """Return the time in UTC. Without a zone, it is UTC; a date means its midnight; an empty field means the
+    time of the import."""
     scraped_at = _timestamp(value) if value else imported_at.astimezone(UTC)
     if scraped_at > imported_at + CLOCK_TOLERANCE:
-        raise _RuleBrokenError("last_scraped", "must not lie in the future")
+        raise _RuleBrokenError("last_scraped", "must not be in the future")
     return scraped_at
 
 

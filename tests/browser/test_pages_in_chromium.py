@@ -113,7 +113,7 @@ async def test_swagger_ui_renders_and_a_request_tried_there_works(shown: Ready, 
 async def test_redoc_renders(shown: Ready, browser: Browser) -> None:
     async with watched(browser, f"{shown.http}/redoc") as watch:
         await expect(watch.page.get_by_role("heading", name="The running epoch").first).to_be_visible()
-        await expect(watch.page.get_by_role("heading", name="Who signs what").first).to_be_visible()
+        await expect(watch.page.get_by_role("heading", name="How to sign a request").first).to_be_visible()
         await watch.keep("redoc")
 
 

@@ -496,7 +496,7 @@ def admin_replies() -> Iterable[tuple[str, WireModel]]:
     )
     outcomes: dict[str, Outcome | None] = {
         "queued": None,
-        "failed": FailedOutcome(reason="of all epochs only 2026-11-22T08-00-00 can be generated now"),
+        "failed": FailedOutcome(reason="only epoch 2026-11-22T08-00-00 can be generated now"),
         "epoch": EpochOutcome(epoch_id=EPOCH_ID, changed=True),
         "override": OverrideOutcome(epoch_id=EPOCH_ID, target_listings=4_000),
         "connections": ConnectionsOutcome(total=501, connections=(connection,), next_offset=500),

@@ -86,7 +86,7 @@ async def test_a_report_is_taken_at_either_door_and_a_wrong_one_at_neither(
         # A file that is not there is named at both doors.
         gone = report.files[0].model_copy(update={"key": report.files[0].key + ".old"})
         wrong = report.model_copy(update={"files": (gone,)})
-        with pytest.raises(ServiceError, match="not there") as caught:
+        with pytest.raises(ServiceError, match="does not exist") as caught:
             await connected.report_results(wrong)
         assert caught.value.code is ErrorCode.FILE_MISMATCH
         body = wrong.to_bytes()

@@ -64,7 +64,7 @@ async def test_the_local_store_does_what_zipcast_relies_on(
     found = await findings(config, buckets)
     assert [finding for finding in found.values() if finding.status is Status.FAILED] == []
     warned = {subject for subject, finding in found.items() if finding.status is Status.WARNING}
-    unknown_here = ("public access block", "takes acl=private")
+    unknown_here = ("public access block", "accepts acl=private")
     assert warned == {f"{bucket}: {what}" for bucket in buckets for what in unknown_here}
     tried = {"sessions: delete", "sessions: put into another epoch", f"{buckets[0]}: a form with another key"}
     assert tried <= found.keys()
@@ -99,7 +99,7 @@ async def test_a_public_bucket_is_found(
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     await asyncio.to_thread(s3.put_bucket_policy, Bucket=buckets[1], Policy=policy)
     found = await findings(config, buckets)
-    assert found[f"{buckets[1]}: closed to the public"].status is Status.FAILED
+    assert found[f"{buckets[1]}: not public"].status is Status.FAILED
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_a_right_to_read_that_is_missing_is_found(
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     await asyncio.to_thread(s3.put_bucket_policy, Bucket=buckets[0], Policy=policy)
     found = await findings(config, buckets)
-    for subject in (f"{buckets[0]}: reading what arrived", "sessions for reading"):
+    for subject in (f"{buckets[0]}: reading the uploaded file", "sessions for reading"):
         assert found[subject].status is Status.FAILED
         assert what in found[subject].told
         assert found[subject].fix

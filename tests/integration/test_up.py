@@ -124,7 +124,7 @@ async def test_a_killed_part_is_named_and_its_new_process_is_in_ready(tmp_path):
     await wait_until(lambda: Ready.read(path).pids["responder"] != ready.pids["responder"])
     await running.end_with(signal.SIGINT)
     output = await running.output()
-    assert "responder: killed by SIGKILL; starting it again in 0.5 s\n  | a stand-in\n" in output
+    assert "responder: killed by SIGKILL; restarting it in 0.5 s\n  | a stand-in\n" in output
 
 
 async def test_a_second_one_on_the_same_state_is_refused_in_one_line(tmp_path):

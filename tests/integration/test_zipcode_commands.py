@@ -16,7 +16,7 @@ HEADER = "zipcode,state,recently_sold_listings,city,market_tier\n"
 GOOD = HEADER + "19901,DE,300,Dover,PREMIUM\n19958,DE,250,Lewes,\n"
 FAULTY = GOOD + "7001,NJ,90,Avenel,\n"
 SHORT_RULE = (
-    "must be five digits; leading zeros that a spreadsheet dropped are put back by --restore-leading-zeros"
+    "must be five digits; to restore leading zeros that a spreadsheet removed, use --restore-leading-zeros"
 )
 
 
@@ -165,9 +165,9 @@ async def test_activity_changes_say_what_they_did(zipcast, write):
     await zipcast("import", write(GOOD))
     both = ("19901", "19958")
     expected = [
-        (("deactivate", *both), "version 2: 2 deactivated, 0 were so before\n"),
-        (("deactivate", *both), "no new version: 0 deactivated, 2 were so before\n"),
-        (("activate", "19901"), "version 3: 1 activated, 0 were so before\n"),
+        (("deactivate", *both), "version 2: 2 deactivated, 0 unchanged\n"),
+        (("deactivate", *both), "no new version: 0 deactivated, 2 unchanged\n"),
+        (("activate", "19901"), "version 3: 1 activated, 0 unchanged\n"),
     ]
     for arguments, output in expected:
         assert (await zipcast("zipcodes", *arguments)).stdout == output

@@ -19,7 +19,7 @@ FAULTS = 100
 COUNT_RULE = "must be a whole number from 0 to {}, such as 1310, 1,310 or 1310.0"
 TIME_RULE = "must be a date or an RFC 3339 time such as 2026-01-31T08:00:00Z"
 SHORT_RULE = (
-    "must be five digits; leading zeros that a spreadsheet dropped are put back by --restore-leading-zeros"
+    "must be five digits; to restore leading zeros that a spreadsheet removed, use --restore-leading-zeros"
 )
 # (field, value, rule): each is planted five times.
 KINDS = [
@@ -31,17 +31,17 @@ KINDS = [
     ("state", "", "must be the two letters of a US state or territory"),
     ("state", "XX", "must be the two letters of a US state or territory"),
     ("city", "x" * 101, "must have at most 100 characters"),
-    ("city", "Do\x1b[2Jver", "must have no control characters"),
-    ("county", "Kent\u202e", "must have no control characters"),
+    ("city", "Do\x1b[2Jver", "must not contain control characters"),
+    ("county", "Kent\u202e", "must not contain control characters"),
     ("population", "-1", COUNT_RULE.format(10_000_000)),
     ("population", "10000001", COUNT_RULE.format(10_000_000)),
     ("median_home_value", "a lot", "must be US dollars from 0 to 100000000, such as 401,223.50"),
     ("recently_sold_listings", "", "must not be empty"),
     ("recently_sold_listings", "12.5", COUNT_RULE.format(1_000_000)),
     ("market_tier", "LUXURY", "must be one of PREMIUM, STANDARD, EMERGING, or empty"),
-    ("geographic_region", "\x00", "must have no control characters"),
+    ("geographic_region", "\x00", "must not contain control characters"),
     ("last_scraped", "2026-02-30", TIME_RULE),
-    ("last_scraped", "2026-03-02", "must not lie in the future"),
+    ("last_scraped", "2026-03-02", "must not be in the future"),
     ("row", None, None),
 ]
 ROW_RULES = {"csv": "has 12 fields where the header has 11", "json": "must be an object"}

@@ -1,1 +1,1 @@
-"""The `zipcast` command: what miners and validators run."""
+"""The command `zipcast` for miners and validators."""

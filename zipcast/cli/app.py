@@ -1,7 +1,7 @@
-"""Puts the `zipcast` command together.
+"""Builds the command `zipcast`.
 
-Other distributions add commands by an entry point of the group `zipcast.commands`, which names a function
-that takes the application; `zipcast-server` adds the operator's commands this way.
+Other distributions add commands with an entry point of the group `zipcast.commands`, which names a function
+that takes the application. `zipcast-server` adds the operator's commands this way.
 """
 
 from importlib.metadata import entry_points
@@ -14,7 +14,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
-    help="Epochs of a Bittensor subnet for real-estate data.",
+    help="Commands for a Zipcast subnet: receive, verify and upload for its epochs.",
 )
 app.command()(client_commands.watch)
 app.command()(client_commands.current)

@@ -1,4 +1,4 @@
-"""Requests to the bridge, which may be a hostile one: no answer is read beyond its limit."""
+"""Sends requests to the bridge. The bridge may be hostile, so every reply has a size limit."""
 
 import time
 from pathlib import Path
@@ -15,13 +15,13 @@ from zipcast.protocol.messages.history import EndedEpochsReply
 
 TIMEOUT_SECONDS = 10.0
 WHOLE_ANSWER_SECONDS = 120.0
-"""The limit from the head of an answer to its end, even if bytes keep coming."""
+"""The longest time from the head of a reply to its end, even if bytes keep coming."""
 MAX_ANSWER_BYTES = 8 * 2**20
-"""After decompression. Reading JSON may take thirty times that."""
+"""The largest reply after decompression. Parsing JSON may take thirty times as much memory."""
 MAX_EPOCH_BYTES = 384 * 1024
-"""The limit of one epoch on a page: NATS carries at most 256 KB, which grow as a string in JSON."""
+"""The largest size of one epoch on a page: NATS carries at most 256 KB, and escaping in JSON adds to that."""
 MAX_REFUSAL_BYTES = 64 * 1024
-HttpOption = Annotated[str | None, typer.Option("--http", help="The bridge's address.")]
+HttpOption = Annotated[str | None, typer.Option("--http", help="URL of the bridge.")]
 
 
 def address_of(http: str | None, ready: Path) -> str:
@@ -29,12 +29,13 @@ def address_of(http: str | None, ready: Path) -> str:
     try:
         return http or Ready.read(ready).http
     except NotReadyError as error:
-        raise NotReadyError(f"{error}, or give --http") from None
+        raise NotReadyError(f"{error}, or pass --http") from None
 
 
 def get_page(address: str, limit: int, before: str | None = None) -> EndedEpochsReply:
-    """Return the newest `limit` ended epochs, of those that started before `before`. Raises ServiceError,
-    OSError."""
+    """Return the newest `limit` ended epochs, of those that started before the epoch `before`.
+
+    Raises ServiceError and OSError."""
     parameters = {"limit": str(limit)} | ({} if before is None else {"before": before})
     max_bytes = max(MAX_ANSWER_BYTES, limit * MAX_EPOCH_BYTES)
     answer = get(address, "/api/v1/epochs", parameters=parameters, max_bytes=max_bytes)
@@ -49,8 +50,8 @@ def get(
     parameters: dict[str, str] | None = None,
     max_bytes: int = MAX_ANSWER_BYTES,
 ) -> bytes:
-    """Ask the bridge and return its answer. Raises ServiceError as the bridge states it, and OSError if it
-    does not answer, or answers with too much."""
+    """Send a request to the bridge and return the body of its reply. Raises ServiceError if the bridge
+    refuses it, and OSError if the bridge does not reply or its reply is too large."""
     try:
         with (
             open_sync_client(address, TIMEOUT_SECONDS) as http,
@@ -72,16 +73,18 @@ def get(
     try:
         refused = parse_error(content)
     except (ValueError, AttributeError, RecursionError):
-        refused = ServiceError(ErrorCode.INTERNAL, f"the bridge answered {answer.status_code}")
+        refused = ServiceError(
+            ErrorCode.INTERNAL, f"the bridge replied with HTTP status {answer.status_code}"
+        )
     raise refused
 
 
 def _content(answer: httpx.Response, max_bytes: int) -> bytes:
-    """Raises AnswerTooLargeError, AnswerEncodingError, httpx.ReadTimeout."""
+    """Return the decompressed body. Raises AnswerTooLargeError, AnswerEncodingError and httpx.ReadTimeout."""
     body, content = BoundedBody(answer.headers, max_bytes), bytearray()
     give_up_at = time.monotonic() + WHOLE_ANSWER_SECONDS
     for piece in answer.iter_raw():
         if time.monotonic() > give_up_at:
-            raise httpx.ReadTimeout("the answer does not end")
+            raise httpx.ReadTimeout(f"the reply took more than {WHOLE_ANSWER_SECONDS:.0f} seconds")
         content += body.decompress(piece)
     return bytes(content)

@@ -22,10 +22,12 @@ from zipcast.protocol.messages.epochs import EpochMessage
 @command
 async def watch(
     session: Session,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many epochs.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The signed payload, one line an epoch.")] = False,
+    count: Annotated[int | None, typer.Option(min=1, help="Stop after this many epochs.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the signed payload, one line per epoch.")
+    ] = False,
 ) -> None:
-    """Show the running epoch, then each next one as it starts."""
+    """Show the running epoch, then every later epoch as it starts."""
     seen = 0
     async with session.client() as client:
         async for received in client.epochs():
@@ -38,14 +40,14 @@ async def watch(
 def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
     message = received.epoch.message
     if message.next_signer is not None:
-        err.print(f"the signer will change: pin {message.next_signer} beside the present one")
+        err.print(f"the signer will change: add {message.next_signer} to the signers that you trust")
     if as_json:
         typer.echo(received.epoch.envelope.payload.decode())
         return
     how = (
         f"{received.milliseconds_after_start:.0f} ms after its start"
         if received.via == "push"
-        else "running already"
+        else "already running"
     )
     sha256 = hashlib.sha256(received.epoch.envelope.payload).hexdigest()
     line = Text(message.epoch_id, "bold").append(
@@ -60,7 +62,7 @@ def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
 @command
 async def current(
     session: Session,
-    as_json: Annotated[bool, typer.Option("--json", help="The signed payload as it travelled.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the signed payload.")] = False,
 ) -> None:
     """Show the running epoch and its zipcodes."""
     async with session.client() as client:
@@ -90,7 +92,7 @@ def require_distinct_names(files: list[Path]) -> list[Path]:
     names = Counter(file.name for file in files)
     if len(names) < len(files):
         twice = ", ".join(name for name, count in names.items() if count > 1)
-        raise typer.BadParameter(f"one would replace the other: {twice}")
+        raise typer.BadParameter(f"two files have the same name, so one would replace the other: {twice}")
     return files
 
 
@@ -101,13 +103,11 @@ async def upload(
         list[Path],
         typer.Argument(exists=True, dir_okay=False, readable=True, callback=require_distinct_names),
     ],
-    validator: Annotated[
-        bool, typer.Option("--validator", help="To the validators' bucket, as a validator.")
-    ] = False,
-    epoch: Annotated[str | None, typer.Option(help="Epoch id; default: the running one.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Bucket and keys as JSON.")] = False,
+    validator: Annotated[bool, typer.Option("--validator", help="Upload to the validators' bucket.")] = False,
+    epoch: Annotated[str | None, typer.Option(help="Epoch id. Default: the running epoch.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the object keys as JSON.")] = False,
 ) -> None:
-    """Upload files to the folder that this hotkey has for one epoch, each under its bare name."""
+    """Upload files to this hotkey's folder for one epoch. Each file keeps its name, without its path."""
     async with session.client() as client:
         deadline_at: datetime | None = None
         if validator:
@@ -117,7 +117,8 @@ async def upload(
         else:
             grant = await client.miner_upload(epoch)
             url, fields, deadline_at = grant.url, grant.fields, grant.expires_at
-    # A validator's report names each file's SHA-256: where the store keeps it, the file is not read again.
+    # A validator's report names the SHA-256 of each file. If the store has it too, the service need not read
+    # the file.
     keys: list[str] = []
     for file in files:
         key = await post_file(url, fields, file.name, file, with_checksum=validator, deadline_at=deadline_at)

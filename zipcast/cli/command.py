@@ -1,4 +1,4 @@
-"""Gives the commands of miners and validators the session's options, and one line for an error."""
+"""Adds the options of a session to the commands of miners and validators, and prints errors as one line."""
 
 import asyncio
 import functools
@@ -25,14 +25,15 @@ Work = Callable[..., Coroutine[Any, Any, None]]
 
 
 def command(work: Work) -> Callable[..., None]:
-    """Turn `work`, whose first parameter is a Session, into a command for typer. On the command line, the
-    options of `session.resolve` take the place of that parameter."""
+    """Turn `work`, whose first parameter is a Session, into a command for typer. On the command line, that
+    parameter is replaced by the options of `session.resolve`."""
     return with_options_of(resolve, work)
 
 
 def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> Callable[..., None]:
-    """`work`, whose first parameter is what `resolver` makes of its own options, and of what is `fixed`."""
-    # Keyword-only is what no option gives.
+    """Return `work` as a command. Its first parameter is replaced by the options of `resolver`, which is
+    called with these options and `fixed` and returns the value of that parameter."""
+    # Keyword-only parameters of `resolver` are set by `fixed`, not by options.
     stated = inspect.signature(resolver).parameters
     shared = {name: item for name, item in stated.items() if item.kind is not item.KEYWORD_ONLY}
     own = list(inspect.signature(work).parameters.values())[1:]
@@ -44,7 +45,7 @@ def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> C
             asyncio.run(work(resolver(**options, **fixed), **given))
 
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*shared.values(), *own)]
-    del run.__wrapped__  # there typer would find the Session
+    del run.__wrapped__  # otherwise typer would find the Session parameter there
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in parameters}
     return run
@@ -62,7 +63,9 @@ def reported() -> Iterator[None]:
     except (RefusedError, CertificateError) as error:
         fail(str(error))
     except (TimeoutError, nats.errors.Error) as error:
-        fail(f"NATS does not answer ({type(error).__name__}); is the service running?")
+        fail(
+            f"NATS does not reply ({type(error).__name__}). Check the address and that the service is running"
+        )
     except ValidationError as error:
         fail(first_fault(error).message)
     except (EnvelopeError, NotReadyError, UploadError, WalletError, ValueError, OSError) as error:

@@ -1,5 +1,5 @@
-"""Prints for the commands. Texts come from files and servers: none is read as markup, and none reaches the
-terminal as a command to it."""
+"""Prints the output of commands. Texts from files and servers are never interpreted as markup, and control
+characters in them never reach the terminal."""
 
 from typing import Any, NoReturn
 
@@ -12,22 +12,22 @@ MAX_PIPED_WIDTH = 1_000
 
 
 def legible(text: str) -> str:
-    """The text, with each character escaped that does not print: terminals obey some of them. Line ends and
-    tabs stay."""
+    """Return the text with unprintable characters escaped, since terminals obey some of them. Line ends and
+    tabs are kept."""
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
     )
 
 
 class LegibleConsole(Console):
-    """Shows legible text alone, in tables too."""
+    """A console that escapes unprintable characters, also in tables."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(legible(text), **options)
 
 
 def open_console(*, stderr: bool = False, width: int | None = None) -> Console:
-    """Return a console that prints text as it is: `[/old]` and `:house:` in it mean nothing."""
+    """Return a console that prints text as it is, without interpreting `[/old]` or `:house:`."""
     return LegibleConsole(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
@@ -35,18 +35,18 @@ out, err = open_console(), open_console(stderr=True)
 
 
 def echo(text: str, *, to_stderr: bool = False) -> None:
-    """Print lines as they are, however long."""
+    """Print text without wrapping its lines."""
     typer.echo(legible(text), err=to_stderr)
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
-    """Print one line in red on stderr and end with that exit status."""
+    """Print one red line on stderr and exit with `status`."""
     err.print(" ".join(message.split("\n")), style="red", soft_wrap=True)
     raise typer.Exit(status)
 
 
 def show_table(table: Table) -> None:
-    """Print a table with whole cells: folded on a terminal, elsewhere in lines as long as they must be."""
+    """Print a table without cutting cells: on a terminal they are folded, elsewhere lines may be long."""
     console = open_console()
     if not console.is_terminal:
         console = open_console(width=MAX_PIPED_WIDTH)

@@ -1,4 +1,4 @@
-"""One line about the running epoch of a local stack, asked for as a miner would."""
+"""Describes the running epoch of a local stack in one line, as a miner sees it."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from zipcast.protocol.hotkeys import parse_hotkey
 
 
 async def describe_current(ready: Ready) -> str:
-    """Describe the running epoch, asked for through the SDK with the first dev wallet."""
+    """Request the running epoch through the SDK with the first wallet of the stack, and describe it."""
     wallets = Path(ready.wallets)
     trust = Trust(frozenset({parse_hotkey(ready.signer)}), ready.network, ready.netuid)
     signer = load_hotkey(wallets, wallet_names(wallets)[0])
@@ -21,7 +21,7 @@ async def describe_current(ready: Ready) -> str:
         async with ZipcastClient([ready.nats], signer, trust) as client:
             message = (await client.current()).message
     except (TimeoutError, ServiceError, nats.errors.Error) as error:
-        return f"current epoch: not shown to the first dev wallet ({error or type(error).__name__})"
+        return f"current epoch: the first wallet cannot read it ({error or type(error).__name__})"
     return (
         f"current epoch: {message.epoch_id}, {message.metadata.zipcode_count} zipcodes, "
         f"{message.metadata.total_expected_listings} listings, until {message.epoch_end:%H:%M:%S} UTC"

@@ -1,7 +1,7 @@
-"""Reads ended epochs from the bridge, from NATS, or from a file that was exported from either.
+"""Reads ended epochs from the bridge, from NATS, or from a file made by `zipcast epoch export`.
 
-Owns what is asked for, which is all that the caller may see: with a validator's wallet the pools too. Nothing
-here is believed; that is `zipcast.verification.epochs`'s.
+It reads everything that the caller may see: with a validator's wallet, pools too. It verifies nothing;
+`zipcast.verification.epochs` does.
 """
 
 import sys
@@ -45,30 +45,33 @@ from zipcast.protocol.messages.history import (
 )
 from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply
 
-FromOption = Annotated[str, typer.Option("--from", help="http, nats, or a file of `zipcast epoch export`.")]
+FromOption = Annotated[
+    str, typer.Option("--from", help="http, nats, or a file made by `zipcast epoch export`.")
+]
 MostOption = Annotated[
-    int | None, typer.Option("--most", min=1, help="Of all epochs the newest so many; otherwise all.")
+    int | None, typer.Option("--most", min=1, help="With --all, only this many of the newest epochs.")
 ]
 
 PAGE = 20
 MAX_HISTORY_BYTES = 2**30
-"""All pages together, as JSON: some ten years of epochs."""
+"""The largest size of all pages together, as JSON: about ten years of epochs."""
 MAX_POOL_BYTES = 256 * 2**20
-"""The most that an answer about one epoch may take, as JSON: 42,000 zipcodes take 10 MB."""
-# Refusals that mean: this epoch's pool is not shown, or not to this caller.
+"""The largest size of all replies about one epoch, as JSON: 42,000 zipcodes take 10 MB."""
+# With these errors the service says that this caller cannot see the epoch's pool, or not yet.
 _NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
 _NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
 
 
 class Source(Protocol):
-    """`epochs`: one, with the one before it, or the newest `most` (None: all); whichever can be had."""
+    """A source of epochs. `epochs` returns one epoch and the one before it, or the newest `most` (None: all).
+    It leaves out epochs that are not available."""
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Sourced:
-    """A source of epochs, and the signers to believe."""
+    """A source of epochs, and the signers to trust."""
 
     source: Source
     trust: Trust
@@ -91,7 +94,9 @@ def sourced(
     hotkey: HotkeyOption = "default",
     most: MostOption = None,
 ) -> Sourced:
-    """Over HTTP a wallet is used only if it is named. Raises NotReadyError, WalletError."""
+    """Return the source that the options describe. Over HTTP, a wallet is used only if an option names it.
+
+    Raises NotReadyError and WalletError."""
     trust = trust_of(ready, signers, network, netuid)
     if source == "nats":
         session = resolve(ready, nats, signers, network, netuid, wallet_path, wallet, hotkey)
@@ -107,25 +112,26 @@ class FileSource:
     path: Path
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """Raises ValueError, OSError. Of one epoch all that the file holds: what its pool came from too."""
+        """Return epochs from the file. If `epoch_id` is given, return all epochs of the file, since checking
+        one needs those that its pool comes from. Raises ValueError and OSError."""
         try:
             held = ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs
         except ValidationError:
-            raise ValueError(f"--from {self.path}: not what `zipcast epoch export` writes") from None
+            raise ValueError(f"--from {self.path}: not a file made by `zipcast epoch export`") from None
         newest_first = sorted(held, key=lambda one: one.epoch_id, reverse=True)
         return newest_first if epoch_id is not None else newest_first[:most]
 
 
 @dataclass(slots=True)
 class HttpSource:
-    """`validator` signs for the pools."""
+    """Reads epochs from the bridge. `validator` signs the requests for pools."""
 
     address: str
     validator: Signer | None
     trust: Trust
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """Return the epochs that were asked for. Raises ServiceError, OSError."""
+        """Return the epochs. Raises ServiceError and OSError."""
         found = self._newest(most or sys.maxsize) if epoch_id is None else self._with_predecessor(epoch_id)
         return [ExportedEpoch(**dict(one), pool=self._pool(one)) for one in found]
 
@@ -140,7 +146,7 @@ class HttpSource:
             spare_bytes -= sum(len(one.model_dump_json()) for one in page.epochs)
             if spare_bytes < 0:
                 raise ValueError(
-                    f"the epochs hold more than {MAX_HISTORY_BYTES} bytes: ask for some by --most"
+                    f"the epochs take more than {MAX_HISTORY_BYTES} bytes: read fewer with --most"
                 )
             if before is None:
                 break
@@ -183,7 +189,7 @@ class HttpSource:
             after = pages[-1].following(after)
             spare_bytes -= len(answer)
             if spare_bytes < 0:
-                raise ValueError(f"{path} holds more than {MAX_POOL_BYTES} bytes")
+                raise ValueError(f"{path} has more than {MAX_POOL_BYTES} bytes")
         return pages
 
     def _signed(self, target: str, signer: Signer) -> bytes:
@@ -209,7 +215,7 @@ class NatsSource:
     _asks_for_pools: bool = True
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """Raises ServiceError, EnvelopeError, nats.errors.Error."""
+        """Return the epochs. Raises ServiceError, EnvelopeError and nats.errors.Error."""
         async with self.client:
             if epoch_id is None:
                 running = (await self.client.current()).message
@@ -220,7 +226,8 @@ class NatsSource:
             return [asked, *[one async for one in self._back_from(message, 1)]]
 
     async def _back_from(self, message: EpochMessage, most: int) -> AsyncIterator[ExportedEpoch]:
-        """Those before it, newest first, along the chain: each message reveals the seed of the one before."""
+        """Yield the epochs before `message`, newest first. Each message names its predecessor and reveals the
+        predecessor's seed."""
         while message.previous_epoch_id is not None and most > 0:
             try:
                 envelope = await self.client.epoch(message.previous_epoch_id)
@@ -269,12 +276,12 @@ class NatsSource:
 
 
 def _note(text: str) -> None:
-    """Say what could not be read, and why; the rest is checked all the same."""
+    """Print what could not be read, and why. The rest is still checked."""
     echo(text, to_stderr=True)
 
 
 def _predecessor(payload: bytes) -> str | None:
-    """Return what an unverified message says; verifying it finds out if that is wrong."""
+    """Return the predecessor's id that an unverified message names. Verification finds a wrong one later."""
     try:
         return EpochMessage.model_validate_json(payload).previous_epoch_id
     except ValidationError:

@@ -1,4 +1,4 @@
-"""`zipcast epoch`: earlier epochs, and whether they were what they were promised to be."""
+"""Defines `zipcast epoch …`, which shows and verifies epochs."""
 
 import hashlib
 import json
@@ -21,7 +21,9 @@ from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.history import EndedEpochReply, ExportedEpoch, ExportedEpochs
 from zipcast.verification.epochs import CHECKS, Evidence, Finding, verify_epochs
 
-epochs_app = typer.Typer(no_args_is_help=True, help="Epochs: those that have ended, and the next.")
+epochs_app = typer.Typer(
+    no_args_is_help=True, help="Show, verify and export epochs that have ended; show the next one."
+)
 
 
 @epochs_app.command("list")
@@ -29,9 +31,9 @@ def list_epochs(
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
     http: HttpOption = None,
     ready: ReadyOption = DEFAULT_READY,
-    as_json: Annotated[bool, typer.Option("--json", help="As the bridge tells it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bridge's reply.")] = False,
 ) -> None:
-    """The newest epochs that have ended."""
+    """List the newest epochs that have ended."""
     with reported():
         page = get_page(address_of(http, ready), limit)
     if as_json:
@@ -46,7 +48,7 @@ def list_epochs(
 
 @epochs_app.command("show")
 def show(epoch_id: str, http: HttpOption = None, ready: ReadyOption = DEFAULT_READY) -> None:
-    """One epoch that has ended, as JSON: the signed text, its SHA-256 to compare, its proof, the seed."""
+    """Show one ended epoch as JSON: the signed text, its SHA-256, its proof and its seed."""
     with reported():
         parse_epoch_id(epoch_id)
         answer = get(address_of(http, ready), f"/api/v1/epochs/{epoch_id}")
@@ -62,8 +64,10 @@ async def verify(
     epoch_id: Annotated[str | None, typer.Argument(help="An epoch id; or give --all.")] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="Every epoch that can be had.")] = False,
 ) -> None:
-    """Check all that can be seen: signature, order, counts, seed, nonce, chain and promise; with a
-    validator's wallet inputs, history, pool, selection and honeypots. Exit status 1 if anything fails."""
+    """Verify epochs. Exit status 1 if a check fails.
+
+    Without a wallet, the command checks signature, order, counts, seed, nonce, chain and promise; with a
+    validator's wallet, also inputs, history, pool, selection and honeypots."""
     epochs = await _gathered(given, epoch_id, all_epochs)
     findings = [
         finding
@@ -78,16 +82,19 @@ async def verify(
 
 async def export(
     given: Sourced,
-    file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to; `epoch verify --from` reads it.")],
+    file: Annotated[
+        Path, typer.Argument(dir_okay=False, help="The file to write; `epoch verify --from` reads it.")
+    ],
     epoch_id: Annotated[str | None, typer.Argument(help="An epoch id; or give --all.")] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="Every epoch that can be had.")] = False,
 ) -> None:
-    """Keep epochs as JSON with all that can be seen of them, so that they can be verified at any time. With a
-    validator's wallet the file holds pools, which unmask decoys: keep it to yourself."""
+    """Write epochs to a JSON file, from which they can be verified at any time.
+
+    With a validator's wallet the file also holds pools, which show the honeypots: keep it secret."""
     epochs = await _gathered(given, epoch_id, all_epochs)
     write_private(file, ExportedEpochs(epochs=tuple(epochs)).to_bytes())
     pools = sum(epoch.pool is not None for epoch in epochs)
-    out.print(f"{file}: {len(epochs)} epochs, {pools} with their pool", soft_wrap=True)
+    out.print(f"wrote {len(epochs)} epochs to {file}, {pools} of them with their pool", soft_wrap=True)
 
 
 @epochs_app.command("next")
@@ -100,7 +107,7 @@ def next_epoch(http: HttpOption = None, ready: ReadyOption = DEFAULT_READY) -> N
 
 
 class _Statistics(BaseModel):
-    """The part of the bridge's statistics that is shown."""
+    """The part of the bridge's statistics that this command shows."""
 
     next_start: str | None = Field(validation_alias=AliasPath("epochStatus", "nextEpoch", "startTime"))
 
@@ -112,19 +119,19 @@ epochs_app.command("export")(with_options_of(sourced, export))
 
 async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> list[ExportedEpoch]:
     if (epoch_id is None) is not all_epochs:
-        raise typer.BadParameter("give an epoch id, or --all")
+        raise typer.BadParameter("name an epoch, or pass --all")
     if epoch_id is not None:
         parse_epoch_id(epoch_id)
     epochs = await given.epochs(epoch_id)
     if not any(epoch_id in {None, one.epoch_id} for one in epochs):
-        raise ValueError("no such epoch has ended")
+        raise ValueError("no ended epoch was found; list them with `zipcast epoch list`")
     return epochs
 
 
 def _tell(finding: Finding, *, all_epochs: bool) -> None:
     if not finding.checked:
-        more = "" if all_epochs else "; whether the epoch after it agrees, --all checks"
-        out.print(f"{finding.epoch_id}  missed, says the source{more}", soft_wrap=True)
+        more = "" if all_epochs else "; use --all to check this against the next epoch"
+        out.print(f"{finding.epoch_id}  missed, according to the source{more}", soft_wrap=True)
         return
     unchecked = [check for check in CHECKS if check not in finding.checked]
     more = f"; not checked: {', '.join(unchecked)}" if unchecked else ""

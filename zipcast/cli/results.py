@@ -1,4 +1,4 @@
-"""`zipcast epoch results`: what validators reported of an epoch, and what they agree on."""
+"""Defines `zipcast epoch results`, which shows validators' reports on an epoch and their consensus."""
 
 from typing import Annotated
 
@@ -17,10 +17,11 @@ RAO_PER_ALPHA = 1_000_000_000
 async def results(
     session: Session,
     epoch_id: Annotated[str, typer.Argument(help="An epoch that has ended.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As the service tells it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the service's reply.")] = False,
 ) -> None:
-    """Show what validators reported, their consensus, and signals: for validators, one epoch after its
-    end."""
+    """Show validators' reports on an epoch, their consensus, and signals about miners.
+
+    Only validators can see them, one epoch after the epoch's end."""
     async with session.client() as client:
         told = await client.results(epoch_id)
     if as_json:
@@ -32,7 +33,10 @@ async def results(
     for signal in told.signals:
         out.print(f"{signal.kind}  {signal.hotkey}  {signal.details}", soft_wrap=True)
     if not told.revealed:
-        out.print("Others' reports, consensus and signals show once the epoch is revealed.", soft_wrap=True)
+        out.print(
+            "Other validators' reports, the consensus and signals are shown one epoch after the epoch's end.",
+            soft_wrap=True,
+        )
 
 
 def _show(consensus: Consensus) -> None:
@@ -65,9 +69,9 @@ def _reports(told: EpochResults) -> Table:
 
 def _remarks(report: ToldReport) -> str:
     remarks = {
-        "stands apart": report.outlier,
+        "outlier": report.outlier,
         "late": report.late,
         "superseded": not report.in_force,
-        f"{report.superseded_reports} before it": report.superseded_reports > 0,
+        f"replaces {report.superseded_reports} earlier": report.superseded_reports > 0,
     }
     return ", ".join(text for text, holds in remarks.items() if holds)

@@ -1,4 +1,5 @@
-"""Finds the service and the hotkey of a command: by options, else by the local stack's ready.json."""
+"""Finds the service and the hotkey for a command from options, otherwise from the local stack's
+ready.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,24 +18,26 @@ DEFAULT_READY = Path(".devstack/ready.json")
 Value = TypeVar("Value")
 
 ReadyOption = Annotated[
-    Path, typer.Option("--ready", help="ready.json of a local stack, used where an option is not given.")
+    Path, typer.Option("--ready", help="ready.json of a local stack, used for options that are not given.")
 ]
-NatsOption = Annotated[str | None, typer.Option("--nats", help="NATS servers, comma-separated.")]
+NatsOption = Annotated[str | None, typer.Option("--nats", help="URLs of NATS servers, comma-separated.")]
 SignerOption = Annotated[
-    str | None, typer.Option("--signers", help="SS58 addresses whose epochs to trust, comma-separated.")
+    str | None, typer.Option("--signers", help="SS58 addresses of the signers to trust, comma-separated.")
 ]
-NetworkOption = Annotated[str | None, typer.Option("--network", help="Bittensor network of the subnet.")]
+NetworkOption = Annotated[
+    str | None, typer.Option("--network", help="Bittensor network: finney, test or local.")
+]
 NetuidOption = Annotated[int | None, typer.Option("--netuid", help="netuid of the subnet.")]
 WalletsOption = Annotated[
-    Path | None, typer.Option("--wallet-path", help="Folder of wallets, as btcli keeps them.")
+    Path | None, typer.Option("--wallet-path", help="Folder of wallets, in the layout of btcli.")
 ]
-WalletOption = Annotated[str | None, typer.Option("--wallet", help="Wallet name; default: the first.")]
+WalletOption = Annotated[str | None, typer.Option("--wallet", help="Wallet name. Default: the first.")]
 HotkeyOption = Annotated[str, typer.Option("--hotkey", help="Hotkey name.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The service and the hotkey of one command."""
+    """The service that a command talks to, and the hotkey that it uses."""
 
     servers: tuple[str, ...]
     trust: Trust
@@ -53,7 +56,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """An option's value, or what the local stack's ready.json says in its place."""
+    """Returns an option's value, or the value in the local stack's ready.json if the option is not given."""
 
     ready: Path
     local: Ready | None
@@ -67,17 +70,17 @@ class _Chosen:
         if option is not None:
             return option
         if self.local is None:
-            raise typer.BadParameter(f"give {name}, or start a local stack: {self.ready} is not there")
+            raise typer.BadParameter(f"pass {name}, or start a local stack: {self.ready} does not exist")
         stated = getattr(self.local, attribute)
         if not isinstance(stated, kind):
-            raise NotReadyError(f"{self.ready} is not a description of a running stack")
+            raise NotReadyError(f"{self.ready} does not describe a running stack: run `zipcast up` again")
         return stated
 
 
 def trust_of(ready: Path, signers: str | None, network: str | None, netuid: int | None) -> Trust:
-    """Return the signers whose epochs are believed.
+    """Return the signers, network and netuid whose epochs are trusted.
 
-    Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    Raises NotReadyError, and typer.BadParameter naming a missing option."""
     chosen = _Chosen.of(ready)
     try:
         trusted = frozenset(
@@ -104,9 +107,10 @@ def resolve(
     *,
     local_wallets: str = "wallets",
 ) -> Session:
-    """Options win over ready.json, whose folder of wallets is the one called `local_wallets`.
+    """Return the session from options, or from ready.json for options that are not given. `local_wallets` is
+    the key of ready.json that names the folder of wallets.
 
-    Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    Raises NotReadyError, and typer.BadParameter naming a missing option."""
     folder, name = chosen_wallet(ready, wallet_path, wallet, local_wallets)
     trust = trust_of(ready, signers, network, netuid)
     servers = tuple(_Chosen.of(ready)(nats, "--nats", "nats", str).split(","))
@@ -116,7 +120,9 @@ def resolve(
 def chosen_wallet(
     ready: Path, wallet_path: Path | None, wallet: str | None, local_wallets: str = "wallets"
 ) -> tuple[Path, str]:
-    """Folder and name. Raises NotReadyError, and typer.BadParameter naming what is missing."""
+    """Return the folder of wallets and the name of a wallet in it.
+
+    Raises NotReadyError, and typer.BadParameter naming a missing option."""
     folder = wallet_path or Path(_Chosen.of(ready)(None, "--wallet-path", local_wallets, str))
     names = [wallet] if wallet else wallet_names(folder)
     if not names:

@@ -1,12 +1,12 @@
-"""The SDK: epochs as they start, and the requests a miner or validator makes.
+"""The client of the SDK: it receives epochs as they start, and sends the requests of a miner or validator.
 
     async with ZipcastClient(servers, wallet.hotkey, trust) as client:
         async for received in client.epochs():
             grant = await client.miner_upload()
 
-Owns when to ask for the running epoch, so that none is missed, and what ends the client for good.
-The requests are those of `requests`, connecting again is `keeper`'s, signing and errors are `requester`'s,
-trust is that of `arrivals`.
+This module decides when to request the running epoch, so that none is missed, and when the client ends.
+`requests` has the requests, `signed_requests` signs them and reads errors, `reconnection` reconnects, and
+`received_epochs` decides which epochs to accept.
 """
 
 import asyncio
@@ -36,19 +36,19 @@ from zipcast.protocol.verbs import Verb
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 PUSH_GRACE_SECONDS = 5.0
-"""After an epoch's end the next one may take so long to be pushed before it is asked for."""
+"""How long the client waits after an epoch's end for the next one to be pushed, before it requests it."""
 SUBSCRIBE_TIMEOUT_SECONDS = 5
 
 __all__ = ["ReceivedEpoch", "ZipcastClient"]
 
 
 class ZipcastClient(Requests):
-    """One hotkey's connection. `trust` pins signers, network and netuid."""
+    """The connection of one hotkey. `trust` names the accepted signers, network and netuid."""
 
     def __init__(
         self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
     ) -> None:
-        """Raises ValueError for a malformed server address, MalformedHotkeyError."""
+        """Prepare a client. Raises ValueError for a malformed server address, and MalformedHotkeyError."""
         self._signer = signer
         self._trust = trust
         self._clock = clock or SystemClock()
@@ -60,16 +60,18 @@ class ZipcastClient(Requests):
         self._unusable: BaseException | None = nats.errors.ConnectionClosedError()
         self._news = asyncio.Event()
         self._informed_on = 0
-        """The connection, by its number, on which an epoch was received last."""
+        """The number of the connection on which an epoch was last received."""
         self.connections = 0
-        """Connections made so far: 1 as long as none was lost."""
+        """The number of connections made so far: 1 if none was lost."""
         self.refused_messages = 0
-        """Epoch messages, pushed or asked for unbidden, that must not be trusted and were ignored."""
+        """The number of epoch messages that failed verification and were ignored, except replies to
+        `current`."""
         self.unanswered_questions = 0
-        """The number of times that the client asked for the running epoch on its own and did not get it."""
+        """The number of times that the client itself requested the running epoch and did not get it."""
 
     async def __aenter__(self) -> Self:
-        """Connect and subscribe; the running epoch comes later. Raises nats.errors.Error, OSError."""
+        """Connect and subscribe, but do not wait for the running epoch. Raises nats.errors.Error and
+        OSError."""
         await self._keeper.open()
         self._unusable = None
         self._start(self._keeper.run(), "zipcast-connection")
@@ -89,10 +91,10 @@ class ZipcastClient(Requests):
         await self._keeper.close()
 
     async def epochs(self) -> AsyncIterator[ReceivedEpoch]:
-        """The running epoch, then each next one as it starts; each once, never an older one. One that came
-        out only after its end, since everything was down until then, is passed over.
+        """Yield the running epoch, then every later one as it starts, each once and in order. An epoch that
+        was published only after its end, because of an outage, is skipped.
 
-        Raises what ended the client: nats.errors.ConnectionClosedError when it was closed."""
+        Raises the error that ended the client: nats.errors.ConnectionClosedError if it was closed."""
         while True:
             while (received := self._arrivals.take()) is not None:
                 yield received
@@ -102,17 +104,17 @@ class ZipcastClient(Requests):
             await self._arrivals.more.wait()
 
     async def current(self) -> VerifiedEpoch:
-        """The running epoch. Raises ServiceError, EnvelopeError, nats.errors.Error."""
+        """Return the running epoch. Raises ServiceError, EnvelopeError and nats.errors.Error."""
         return self._accept(await self._requester.ask(Verb.EPOCH_CURRENT, b"{}"), "request")
 
     @property
     def is_informed(self) -> bool:
-        """Return whether the running epoch is known, as far as that can be: none is being asked for."""
+        """Return whether the running epoch is known, so that the client has nothing to request."""
         return self._informed_for_seconds() > 0
 
     async def _dial(self, server: Server, on_close: Callback) -> Client:
-        """Connect, subscribe to epochs and return the connection; if subscribing fails, the connection is
-        closed."""
+        """Connect, subscribe to epochs and return the connection. If subscribing fails, close the
+        connection."""
         connection = await connect(
             server,
             self._signer,
@@ -162,8 +164,8 @@ class ZipcastClient(Requests):
         return epoch
 
     async def _stay_informed(self) -> None:
-        """Ask for the running epoch whenever it is not known: on every new connection, where one may
-        have started meanwhile, and when the known one has ended and no other was pushed."""
+        """Request the running epoch whenever it is not known: after reconnecting, since an epoch may have
+        started in between, and when the known epoch has ended and no other was pushed."""
         pause, asked_on = FIRST_PAUSE_SECONDS, 0
         while True:
             self._news.clear()
@@ -181,15 +183,16 @@ class ZipcastClient(Requests):
                     await self._news.wait()
 
     def _informed_for_seconds(self) -> float:
-        """Return the time until which no question is due: a little after the end of the newest epoch."""
+        """Return for how many seconds no request is needed: until shortly after the end of the newest
+        epoch."""
         newest = self._arrivals.newest
         if newest is None or self._informed_on != self.connections:
             return 0
         return (newest.message.epoch_end - self._requester.now()).total_seconds() + PUSH_GRACE_SECONDS
 
     async def _ask_for_running(self) -> None:
-        """Ask for the running epoch once. Errors are logged, not raised: the service may be back at the next
-        try."""
+        """Request the running epoch once. Errors are logged, not raised, because the next attempt may
+        succeed."""
         try:
             await self.current()
         except EnvelopeError:
@@ -216,7 +219,7 @@ class ZipcastClient(Requests):
 
 
 def _published_at(message: Msg) -> datetime | None:
-    """When nats-server stored what it pushes, by its own clock: ours may be wrong without our knowing."""
+    """Return when nats-server stored the pushed message, by its own clock, since ours may be wrong."""
     try:
         stated = datetime.fromisoformat((message.headers or {})[HEADER_STORED_AT])
     except (KeyError, ValueError):
@@ -225,7 +228,8 @@ def _published_at(message: Msg) -> datetime | None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancelled until it has ended: `asyncio.wait_for` of Python 3.11 may swallow a cancellation."""
+    """Cancel the task until it has ended, since `asyncio.wait_for` of Python 3.11 may swallow a
+    cancellation."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=1)

@@ -1,7 +1,7 @@
-"""Connects to NATS: proves the hotkey, and refuses servers that are not safe to connect to.
+"""Connects to NATS: proves the hotkey to the server, and refuses unsafe servers.
 
-The proof names the audience: the name under which the client itself verified the server, so that a proof
-given to one server is worthless to another.
+The signed proof names the audience, which is the name under which the client verified the server. So a server
+cannot use a proof to connect to another server.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from zipcast.protocol.subjects import inbox_prefix
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
-# A refusal that takes longer is nats-server's own: the callout did not answer in time.
+# If a refusal takes longer, the callout did not reply in time, and nats-server refused on its own.
 REFUSAL_SECONDS = 1.0
 _PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
-# A connection that is cut without a word is noticed within a minute.
+# With these, the client notices within a minute that a connection has silently died.
 _PING_SECONDS, _UNANSWERED_PINGS = 20, 2
 
 
 class InsecureServerError(ValueError):
-    """Plain text is refused except to loopback: anyone on the way could read the epoch's requests."""
+    """The address is unencrypted and not loopback. It is refused, because others could read the requests."""
 
 
 class StrangeServerError(nats.errors.Error):
-    """The server asks for a signature over something that is no nonce of a nats-server."""
+    """The server wants a signature over a text that is not a nonce of nats-server."""
 
 
 class RefusedError(nats.errors.AuthorizationError):
@@ -43,10 +43,10 @@ class RefusedError(nats.errors.AuthorizationError):
     def __init__(self, server: "Server", hotkey: str, network: str, netuid: int) -> None:
         super().__init__()
         self._message = (
-            f"{server.url} refused hotkey {hotkey}. Either it is not registered on subnet {netuid} of "
-            f"network {network}, or the service has not seen its registration yet (that takes minutes), or "
-            f"the service runs another network or netuid, or is not known by the name {server.audience}, "
-            "or this hotkey sent too much and is kept out for some minutes."
+            f"{server.url} refused hotkey {hotkey}. Possible causes: the hotkey is not registered on subnet "
+            f"{netuid} of network {network}; it registered only minutes ago, so try again; the service is of "
+            f"another network or netuid; the service's name is not {server.audience}; or the hotkey sent too "
+            "much and is blocked for some minutes."
         )
 
     def __str__(self) -> str:
@@ -54,22 +54,24 @@ class RefusedError(nats.errors.AuthorizationError):
 
 
 class CertificateError(nats.errors.Error):
-    """The server's certificate was refused: the message names the server and the reason."""
+    """The client refused the server's certificate. The message names the server and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One NATS address and the audience that proofs for it name."""
+    """One NATS address and the audience that proofs for it must name."""
 
     url: str
     audience: str
 
     @classmethod
     def parse(cls, url: str) -> "Server":
-        """Raises InsecureServerError, and ValueError for a malformed address."""
+        """Read an address. Raises InsecureServerError, and ValueError for a malformed address."""
         parts = urlsplit(url)
         if parts.scheme not in _PLAIN | _ENCRYPTED or not parts.hostname or parts.port == 0:
-            raise ValueError("a server is nats://127.0.0.1:PORT, tls://HOST:PORT or wss://HOST")
+            raise ValueError(
+                "a server's address must be nats://127.0.0.1:PORT, tls://HOST:PORT or wss://HOST"
+            )
         if parts.scheme in _ENCRYPTED:
             return cls(url, parts.hostname)
         if parts.hostname in _LOOPBACK:
@@ -86,8 +88,8 @@ async def connect(
     on_error: ErrorCallback,
     on_close: Callback,
 ) -> Client:
-    """Return a connected client, or raise within CONNECT_TIMEOUT_SECONDS. A connection that is lost stays
-    closed. A refusal that only says that nats-server was not answered in time is not believed: try again.
+    """Return a connected client, or raise within CONNECT_TIMEOUT_SECONDS. A lost connection is not replaced.
+    If nats-server refuses only because the callout did not reply in time, try again.
 
     Raises nats.errors.Error, OSError: RefusedError when the server refuses the hotkey, CertificateError,
     nats.errors.NoServersError when nothing listens there, StrangeServerError, UnencryptedServerError."""
@@ -111,7 +113,7 @@ async def _connect(
     on_error: ErrorCallback,
     on_close: Callback,
 ) -> Client:
-    """Connect with a single try."""
+    """Try once to connect."""
     hotkey = parse_hotkey(signer.ss58_address)
     is_open = False
 
@@ -123,7 +125,7 @@ async def _connect(
         try:
             text = connection_text(network, netuid, server.audience, hotkey, nonce)
         except (ValueError, TypeError):
-            raise StrangeServerError("the server wants something signed that is no nonce") from None
+            raise StrangeServerError("the server wants a signature over a text that is no nonce") from None
         return base64.b64encode(bytes(signer.sign(text)))
 
     refused_certificate: ssl.CertificateError | None = None
@@ -144,10 +146,10 @@ async def _connect(
             signature_cb=prove,
             inbox_prefix=inbox_prefix(hotkey),
             tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
-            # The first connect must fail fast; nats-py would retry bad credentials for minutes. Later
-            # the caller repairs a lost connection, with a new client.
+            # The first attempt must fail fast, but nats-py would retry bad credentials for minutes. If the
+            # connection is lost later, the caller makes a new client.
             allow_reconnect=False,
-            # If nothing listens, nats-py would go on trying for two minutes.
+            # Without this, nats-py would try for two minutes if nothing listens.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=3,
@@ -161,7 +163,7 @@ async def _connect(
         if not isinstance(error, Exception):
             raise
         if not isinstance(error, nats.errors.Error | OSError):
-            # nats-py fails in many ways on what a hostile server says; the next server must be tried.
+            # nats-py raises many kinds of errors on hostile input; the caller must try the next server.
             raise StrangeServerError(f"{server.url} does not speak NATS: {type(error).__name__}") from error
         if isinstance(error, nats.errors.Error) and "authorization violation" in str(error).lower():
             raise RefusedError(server, hotkey, network, netuid) from error
@@ -177,8 +179,8 @@ async def _connect(
 
 
 async def close(client: Client) -> None:
-    """Close the connection. After a failed TLS handshake nats-py would wait for the end of a stream that has
-    ended already, and never return; its socket is closed by then."""
+    """Close the connection, but do not wait for ever: after a failed TLS handshake, nats-py waits for the end
+    of a stream that has already ended. By then the socket is closed."""
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await client.close()

@@ -1,7 +1,7 @@
 """Opens HTTP clients that use the proxy settings of the environment, but never a proxy for loopback.
 
-Requests to the own machine carry credentials that no proxy should see, and most proxies could not reach it.
-Whoever answers may be hostile: `BoundedBody` decompresses no more of an answer than the caller allows.
+Requests to this machine carry credentials that no proxy should see, and most proxies could not reach it. A
+server may be hostile, so `BoundedBody` decompresses no more of a reply than the caller allows.
 """
 
 import ipaddress
@@ -12,40 +12,42 @@ import httpx
 
 
 class ProxySettingsError(OSError):
-    """HTTP_PROXY, ALL_PROXY or NO_PROXY hold something that cannot be used; the message says what."""
+    """HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY has a value that cannot be used. The message names the
+    reason."""
 
 
 class AnswerTooLargeError(OSError):
-    """An answer holds more than the caller allows."""
+    """A reply is larger than the caller allows."""
 
 
 class AnswerEncodingError(OSError):
-    """An answer is compressed twice, in another way than gzip, or not as it states."""
+    """A reply is compressed twice, or with something other than gzip, or is not the gzip that it claims to
+    be."""
 
 
 class BoundedBody:
-    """Decompresses a body piece by piece, up to `max_bytes` in all. httpx decompresses each piece as a whole,
-    and as often as the answer says: 64 KB of gzip in gzip hold 60 GB."""
+    """Decompresses a body piece by piece, up to `max_bytes` in all. httpx alone would decompress each piece
+    as a whole, and as many times as the headers say: 64 KB of gzip in gzip can hold 60 GB."""
 
     def __init__(self, headers: httpx.Headers, max_bytes: int) -> None:
-        """Raises AnswerEncodingError if the headers name another encoding than gzip."""
+        """Prepare for a body with these headers. Raises AnswerEncodingError for any encoding except gzip."""
         encodings = [one.lower() for one in headers.get_list("content-encoding", split_commas=True)]
         if encodings not in ([], ["identity"], ["gzip"], ["x-gzip"]):
-            raise AnswerEncodingError("the answer is compressed in another way than gzip")
+            raise AnswerEncodingError("the reply is compressed, but not with gzip")
         gzipped = bool(encodings) and encodings != ["identity"]
         self._gzip = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS) if gzipped else None
         self._max_bytes = self._spare_bytes = max_bytes
 
     def decompress(self, piece: bytes) -> bytes:
-        """Return what the next piece holds. Raises AnswerTooLargeError, AnswerEncodingError."""
+        """Decompress the next piece. Raises AnswerTooLargeError and AnswerEncodingError."""
         if self._gzip is not None:
             try:
                 piece = self._gzip.decompress(piece, self._spare_bytes + 1)
             except zlib.error:
-                raise AnswerEncodingError("the answer is not the gzip that it says it is") from None
+                raise AnswerEncodingError("the reply claims to be gzip but is not") from None
         self._spare_bytes -= len(piece)
         if self._spare_bytes < 0:
-            raise AnswerTooLargeError(f"the answer holds more than {self._max_bytes} bytes")
+            raise AnswerTooLargeError(f"the reply has more than {self._max_bytes} bytes")
         return piece
 
 
@@ -58,7 +60,7 @@ def open_client(url: str, timeout_seconds: float) -> httpx.AsyncClient:
 
 
 def open_sync_client(url: str, timeout_seconds: float) -> httpx.Client:
-    """Return the same without asyncio. Raises ProxySettingsError."""
+    """Return a client without asyncio for requests to the host of `url`. Raises ProxySettingsError."""
     try:
         return httpx.Client(timeout=timeout_seconds, trust_env=not is_loopback(url))
     except (ImportError, httpx.InvalidURL, ValueError) as error:

@@ -1,7 +1,8 @@
-"""`ready.json`: where a local stack listens, written once everything in it is up.
+"""Reads and writes `ready.json`, which lists the addresses of a local stack and appears when the stack is
+ready.
 
-Owns the file's shape, for the stack that writes it and the commands that read it. The file names a
-database password and local keys' folders, so only its owner may read it.
+The stack writes the file; commands read it. It contains a database password and the folders of local keys, so
+only its owner may read it.
 """
 
 import json
@@ -13,7 +14,7 @@ from zipcast.client.private_files import write_private
 
 
 class NotReadyError(Exception):
-    """There is no `ready.json`, or it is not one. The message says what to start."""
+    """There is no valid `ready.json`. The message says which command to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class ReadyObjectStore:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """URLs are TCP URLs; `signer` is the SS58 address epochs are signed with; `wallets` a folder;
-    `admin_wallets` another, of who may send admin requests; `internal` where each process of ours shows
-    `/metrics` and `/health`."""
+    """The addresses and files of a running local stack. `signer` is the SS58 address that signs epochs.
+    `wallets` is the folder of wallets for clients, `admin_wallets` that of wallets for admins. `internal` has
+    the URL of each process for `/metrics` and `/health`."""
 
     nats: str
     monitoring: str
@@ -44,11 +45,11 @@ class Ready:
     internal: dict[str, str] = field(default_factory=dict)
     admin_wallets: str = ""
     websocket: str = ""
-    """NATS over WebSocket."""
+    """URL of NATS over WebSocket."""
 
     @classmethod
     def read(cls, path: Path) -> "Ready":
-        """Read the file that `write` wrote, also one of a version that wrote more. Raises NotReadyError."""
+        """Read a file that `write` wrote, and ignore fields of newer versions. Raises NotReadyError."""
         try:
             written: dict[str, Any] = json.loads(path.read_text())
             known = {one.name: written[one.name] for one in fields(cls) if one.name in written}
@@ -56,8 +57,10 @@ class Ready:
         except FileNotFoundError:
             raise NotReadyError(f"{path} does not exist: start the stack with `zipcast up`") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise NotReadyError(f"{path} is not a description of a running stack") from error
+            raise NotReadyError(
+                f"{path} does not describe a running stack: run `zipcast up` again"
+            ) from error
 
     def write(self, path: Path) -> None:
-        """Atomically: a reader sees the old file, the new one, or none."""
+        """Write the file atomically: readers see the old file, the new one, or none."""
         write_private(path, f"{json.dumps(asdict(self), indent=2)}\n".encode())

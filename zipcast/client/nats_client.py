@@ -1,8 +1,8 @@
-"""A NATS client for servers that may be hostile.
+"""A NATS client that is safe to use with hostile servers.
 
-`tls://` means TLS: nats-py goes by what the server says before anything is encrypted, so who stands
-between could take that word out and be signed to in clear. And a message or a line that does not end is not
-waited for.
+It insists on TLS for `tls://` addresses. nats-py alone would follow the server's first, unencrypted line, so
+an attacker in between could remove TLS and receive the signature in plain text. The client also limits the
+size of messages and lines.
 """
 
 from typing import Any
@@ -13,38 +13,39 @@ from nats.protocol.parser import Parser
 
 # Four times the largest message that nats.conf allows.
 MAX_MESSAGE_BYTES = 1 << 20
-# The most that is read ahead of the parser: a whole message and what follows it in the same read.
+# The largest number of buffered bytes: a whole message and what follows it in the same read.
 MAX_BUFFER_BYTES = MAX_MESSAGE_BYTES + (1 << 16)
 
 
 class UnencryptedServerError(nats.errors.Error):
-    """The server of a `tls://` address wants no TLS: nothing was signed, and nothing sent."""
+    """The server of a `tls://` address does not use TLS. Nothing was signed or sent."""
 
 
 class BoundedParser(Parser):
-    """nats-py's, which would keep as much of a message as the server says that it has."""
+    """nats-py's parser with a size limit. Without it, the server decides how much memory a message takes."""
 
     async def parse(self, data: bytes = b"") -> None:
-        """Parse what was received. Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES, and for
-        a line that does not end."""
+        """Parse received bytes. Raises ProtocolError for a message of more than MAX_MESSAGE_BYTES, and for a
+        line without end."""
         await super().parse(data)
         if self.needed > MAX_MESSAGE_BYTES or len(self.buf) > MAX_BUFFER_BYTES:
             raise nats.errors.ProtocolError("nats: a message that is too large")
 
 
 class EncryptedClient(Client):
-    """A client that proves itself to a `tls://` address over TLS alone, at each connection."""
+    """A client that signs for a `tls://` address only over TLS, at each connection."""
 
     def __init__(self) -> None:
         super().__init__()
         self._ps = BoundedParser(self)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        """Never go to servers that this one names: ours name none, and a list of thousands takes minutes."""
+        """Ignore other servers that this one names. Our servers name none, and a hostile list could be
+        long."""
         await super()._process_info({**info, "connect_urls": []}, initial_connection)
 
     def _connect_command(self) -> bytes:
         server = self._current_server
         if server is not None and server.uri.scheme == "tls" and not self._server_info.get("tls_required"):
-            raise UnencryptedServerError("the server of a tls:// address does not encrypt")
+            raise UnencryptedServerError("the server of a tls:// address does not use TLS")
         return super()._connect_command()

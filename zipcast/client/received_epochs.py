@@ -1,9 +1,9 @@
-"""Keeps the epochs that a client has seen: the newest verified one, and those not handed out yet.
+"""Decides which received epochs a client passes on, and keeps them until they are taken.
 
-Owns the rules beyond the signature: never an epoch older than one already seen, and, while none
-was seen, none that ended more than its own length ago. Old epochs stay validly signed for ever, so
-without these rules anybody could replay one. One that was published only after its own end is kept as
-seen and not handed out: there is nothing left to do in it. Knows nothing of NATS; instants are arguments.
+Old epochs stay validly signed for ever, so anyone could replay one. Therefore, beyond the signature, two
+rules apply: an epoch older than one already seen is rejected; and before any was seen, an epoch is rejected
+if it ended more than its own length ago. An epoch that was published after its own end counts as seen but is
+not passed on, because no work can be done in it. This module does not use NATS or a clock.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ Via = Literal["push", "request"]
 
 @dataclass(frozen=True, slots=True)
 class ReceivedEpoch:
-    """A verified epoch. `via`: pushed at its start, or asked for because it was not known."""
+    """A verified epoch. `via` tells whether it was pushed at its start or requested by the client."""
 
     epoch: VerifiedEpoch
     received_at: datetime
@@ -32,7 +32,8 @@ class ReceivedEpoch:
 
 
 class Arrivals:
-    """`more` is set when an epoch can be taken; the reader clears it before it waits."""
+    """The newest epoch, and those not taken yet. `more` is set when an epoch can be taken; the reader clears
+    it before it waits."""
 
     def __init__(self, trust: Trust) -> None:
         self.newest: VerifiedEpoch | None = None
@@ -49,9 +50,9 @@ class Arrivals:
         received_at: datetime,
         published_at: datetime | None = None,
     ) -> VerifiedEpoch:
-        """Verify an epoch and return it; it can be taken if it is newer than every one before. `now` is the
-        service's time, `received_at` that of our own clock, `published_at` the server's time of passing the
-        epoch on, if it states one. Raises EnvelopeError."""
+        """Verify an epoch and return it. It can then be taken if it is newer than every earlier one. `now` is
+        the service's time, `received_at` the time on our own clock, and `published_at` the server's time of
+        publishing the epoch, if known. Raises EnvelopeError."""
         epoch = verify(envelope, self._trust)
         if self.newest is None:
             _check_recent(epoch.message, now)
@@ -59,7 +60,7 @@ class Arrivals:
             raise EnvelopeError("the epoch is older than one received before")
         if self.newest is None or epoch.message.epoch_id > self.newest.message.epoch_id:
             self.newest = epoch
-            # The server's word is not signed: alone it must not make an epoch pass for one that has ended.
+            # The server's time is not signed, so it alone must not mark an epoch as ended.
             ended = published_at is not None and min(published_at, now) >= epoch.message.epoch_end
             if not ended:
                 self._untaken.append(ReceivedEpoch(epoch, received_at, via))
@@ -67,7 +68,7 @@ class Arrivals:
         return epoch
 
     def take(self) -> ReceivedEpoch | None:
-        """Return the next epoch that was not taken yet, or None."""
+        """Return the next epoch that was not taken yet, or None if there is none."""
         return self._untaken.popleft() if self._untaken else None
 
 

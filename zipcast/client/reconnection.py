@@ -1,7 +1,7 @@
-"""Keeping one connection open: a lost one is closed and replaced, for as long as it takes.
+"""Keeps one connection open: it replaces a lost connection, and retries until it succeeds.
 
-Owns the order of servers and the pauses between attempts. What a connection is good for, and how it
-is made, is the caller's.
+This module decides the order of servers and the pauses between attempts. The caller makes connections and
+uses them.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 REFUSED_TIMEOUT_SECONDS = 60.0
-"""After so long a refusal by every server is final. A service that starts refuses for seconds."""
+"""How long all servers must refuse the hotkey before the client gives up. A service that is starting refuses
+everyone for some seconds."""
 
 Dial = Callable[[Server, Callback], Awaitable[Client]]
 
@@ -33,7 +34,8 @@ class _Link:
 
 
 class ConnectionKeeper:
-    """`dial` makes a connection that calls back once it is closed; `on_lost` hears of each loss."""
+    """Keeps a connection to one of the servers. `dial` makes a connection, which calls back when it is
+    closed; `on_lost` is called when a connection was lost."""
 
     def __init__(
         self, servers: Sequence[Server], dial: Dial, on_lost: Callable[[], None], clock: Clock
@@ -48,7 +50,7 @@ class ConnectionKeeper:
         self._refused_since: float | None = None
 
     async def connected(self) -> Client:
-        """Return the open connection, as soon as there is one; the caller bounds the wait."""
+        """Wait for an open connection and return it. The caller must limit the wait."""
         while self._link is None or self._link.lost.is_set():
             self._linked.clear()
             await self._linked.wait()
@@ -56,16 +58,16 @@ class ConnectionKeeper:
 
     @property
     def connection(self) -> Client:
-        """Raises nats.errors.ConnectionClosedError while there is none."""
+        """Return the open connection. Raises nats.errors.ConnectionClosedError if there is none."""
         if self._link is None or self._link.lost.is_set():
             raise nats.errors.ConnectionClosedError
         return self._link.client
 
     async def open(self) -> None:
-        """Connect to the first server that lets us in.
+        """Connect to the first server that accepts the hotkey.
 
-        Raises nats.errors.Error, OSError: a refusal or a certificate that was refused, if any server's
-        failure was one, else the last failure."""
+        Raises nats.errors.Error and OSError. If several servers failed, a RefusedError or CertificateError
+        takes precedence over other errors, of which the last is raised."""
         failures: list[Exception] = [nats.errors.NoServersError()]
         for server in self._servers:
             try:
@@ -82,15 +84,15 @@ class ConnectionKeeper:
         raise (telling or failures)[-1]
 
     async def run(self) -> None:
-        """Replace each connection that is lost.
+        """Replace each lost connection.
 
-        Raises RefusedError once every server has refused the hotkey for REFUSED_TIMEOUT_SECONDS, else only
-        an error nobody expected."""
+        Raises RefusedError if every server has refused the hotkey for REFUSED_TIMEOUT_SECONDS. Any other
+        error is a defect of this program."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             link = self._link
             if link is None:
-                # Wait before the first attempt too: a server that drops us at once is not hammered.
+                # Wait before the first attempt too, in case the server drops each connection at once.
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 await self._try_open()
@@ -106,13 +108,13 @@ class ConnectionKeeper:
             await close(link.client)
 
     async def _try_open(self) -> None:
-        """Try every server once. `run` tries again those that are away or do not know the hotkey yet."""
+        """Try every server once. `run` tries again if servers are down or do not know the hotkey yet."""
         try:
             await self.open()
         except (nats.errors.Error, OSError) as error:
             reason = str(error) or type(error).__name__
             if reason != self._last_warning:
-                log.warning("Cannot connect, trying again: %s", reason)
+                log.warning("Cannot connect to NATS; trying again. Reason: %s", reason)
                 self._last_warning = reason
             refused_for = self._clock.monotonic() - (self._refused_since or self._clock.monotonic())
             if refused_for >= REFUSED_TIMEOUT_SECONDS:

@@ -1,6 +1,6 @@
-"""Offers the requests of miners and validators over NATS as methods: the part of the SDK that needs no state.
+"""Provides the requests of miners and validators over NATS as methods, which need no state of a client.
 
-Owns which request and reply belong to which verb, and the paging of long answers.
+This module knows the request and reply of each verb, and reads long replies page by page.
 """
 
 from zipcast.client.signed_requests import Requester
@@ -33,31 +33,32 @@ class Requests:
     _requester: Requester
 
     async def miner_upload(self, epoch_id: str | None = None) -> MinerUploadReply:
-        """Ask for access to this miner's folder of one epoch. Raises ServiceError, nats.errors.Error."""
+        """Request upload access to this miner's folder of one epoch. Raises ServiceError and
+        nats.errors.Error."""
         request = MinerUploadRequest(epoch_id=epoch_id)
         return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
 
     async def report_status(self, report: StatusRequest) -> StatusReply:
-        """Report how far this miner is with an epoch; the last report counts. Raises ServiceError,
+        """Report this miner's progress in an epoch; the last report counts. Raises ServiceError and
         nats.errors.Error."""
         return await self._requester.call(Verb.MINER_STATUS, report, StatusReply)
 
     async def validator_upload(self, epoch_id: str, *, with_checksum: bool = False) -> ValidatorUploadReply:
-        """Ask for access to this validator's folder of one epoch; `with_checksum`: for forms posted with the
-        file's SHA-256. Raises ServiceError, nats.errors.Error."""
+        """Request upload access to this validator's folder of one epoch. With `with_checksum`, the form must
+        be posted with the file's SHA-256. Raises ServiceError and nats.errors.Error."""
         request = ValidatorUploadRequest(epoch_id=epoch_id, with_checksum=with_checksum)
         return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
 
     async def report_results(self, report: ResultsRequest) -> ResultsReply:
-        """Report what this validator found in an epoch that has ended; this supersedes its earlier report.
+        """Report this validator's results of an ended epoch. The report replaces an earlier one.
 
-        Raises ServiceError (FILE_MISMATCH names a file that is not as reported), nats.errors.Error."""
+        Raises ServiceError (FILE_MISMATCH if a file differs from the report) and nats.errors.Error."""
         return await self._requester.call(Verb.VALIDATOR_RESULTS, report, ResultsReply)
 
     async def results(self, epoch_id: str) -> EpochResults:
-        """Return what validators reported of an epoch and their consensus, once it is revealed; before that,
-        this validator's own report. Raises ServiceError, nats.errors.Error, and ValueError for pages that
-        never end."""
+        """Return the validators' reports on a revealed epoch and their consensus; before it is revealed, only
+        this validator's own report. Raises ServiceError, nats.errors.Error, and ValueError if the pages do
+        not end."""
         pages: list[ConsensusReply] = []
         offset: int | None = 0
         while offset is not None:
@@ -74,8 +75,8 @@ class Requests:
         *,
         with_credentials: bool = False,
     ) -> ValidatorReadReply:
-        """Return one page of the uploads of an ended epoch, of one miner or of all, as its manifest has them.
-        Raises ServiceError, nats.errors.Error."""
+        """Return one page of an ended epoch's manifest: the uploads of one miner or of all miners. Raises
+        ServiceError and nats.errors.Error."""
         request = ValidatorReadRequest(
             epoch_id=epoch_id,
             miner_hotkey=miner_hotkey,
@@ -87,21 +88,21 @@ class Requests:
     async def miner_list(
         self, epoch_id: str, miner_hotkey: str, start_after: str | None = None
     ) -> MinerListReply:
-        """Return a presigned list of a miner's folder of an ended epoch, as it is now. Raises ServiceError,
-        nats.errors.Error."""
+        """Return a presigned list of a miner's folder for an ended epoch, as it is now. Raises ServiceError
+        and nats.errors.Error."""
         request = MinerListRequest(epoch_id=epoch_id, miner_hotkey=miner_hotkey, start_after=start_after)
         return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
 
     async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:
-        """Return an epoch that has started, as it was published and not yet verified. Raises ServiceError,
-        EnvelopeError, nats.errors.Error."""
+        """Return an epoch that has started, as it was published and without verifying it. Raises
+        ServiceError, EnvelopeError and nats.errors.Error."""
         request = EpochGetRequest(epoch_id=epoch_id)
         message = await self._requester.ask(Verb.EPOCH_GET, request.to_bytes())
         return UnverifiedEnvelope.from_headers(message.headers, message.data)
 
     async def pool(self, epoch_id: str) -> EpochPool:
-        """Return what an epoch was chosen from, for validators, one epoch after its end. Raises ServiceError,
-        nats.errors.Error, and ValueError for pages that never end."""
+        """Return the pool from which an epoch was selected, for validators, one epoch after its end. Raises
+        ServiceError, nats.errors.Error, and ValueError if the pages do not end."""
         pages: list[EpochPoolReply] = []
         after: str | None = None
         while not pages or after is not None:

@@ -1,7 +1,7 @@
-"""Signed requests of one hotkey and what becomes of them: a reply, or one of our errors.
+"""Signs and sends the requests of one hotkey, and returns the reply or raises its error.
 
-Owns the signer a request is addressed to, the service's time where our clock is off, and the ways
-in which a request ends before its timeout. Does not own the connection.
+This module decides to which signer a request is addressed, corrects the time if the local clock is wrong, and
+ends requests early when their failure is already known. It does not own the connection.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from zipcast.protocol.verbs import Verb
 REQUEST_TIMEOUT_SECONDS = 10.0
 RETRY_PAUSE_SECONDS = 0.1
 MAX_CLOCK_OFFSET = timedelta(hours=1)
-"""The largest difference to our own clock at which the service's stated time is believed. The statement is
-not signed, and a request signed for a far future could be kept and used then."""
+"""The largest correction of the local clock by the service's time. That time is not signed, and a hostile
+server could otherwise obtain a request signed for the far future and use it then."""
 
 _PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -36,7 +36,7 @@ Reply = TypeVar("Reply", bound=WireModel)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error reply; `server_time` where it states one."""
+    """An error reply, with the service's time if the reply states it."""
 
     error: ServiceError
     server_time: datetime | None
@@ -47,12 +47,13 @@ class ConnectionLostError(nats.errors.ConnectionClosedError):
 
 
 _UNREADABLE = Refusal(
-    ServiceError(ErrorCode.INTERNAL, "The service refused with an error that cannot be read."), None
+    ServiceError(ErrorCode.INTERNAL, "The service refused the request with an unreadable error."), None
 )
 
 
 class Requester:
-    """`receivers`: the pinned signers. `connection` waits for an open one, or raises."""
+    """Sends the requests of one hotkey. `receivers` are the trusted signers. `connection` waits for an open
+    connection, or raises."""
 
     def __init__(
         self,
@@ -61,9 +62,9 @@ class Requester:
         clock: Clock,
         connection: Callable[[], Awaitable[Client]],
     ) -> None:
-        """Raises ValueError if no receiver is pinned, MalformedHotkeyError."""
+        """Prepare for requests. Raises ValueError if there is no receiver, and MalformedHotkeyError."""
         if not receivers:
-            raise ValueError("pin at least one signer")
+            raise ValueError("name at least one signer to trust")
         self._signer = signer
         self._hotkey = parse_hotkey(signer.ss58_address)
         self._receivers = sorted(receivers)
@@ -73,7 +74,8 @@ class Requester:
         self._interruptions: dict[asyncio.Future[Msg], str] = {}
 
     def now(self) -> datetime:
-        """Return the service's time, as far as it was stated, at most MAX_CLOCK_OFFSET from our own clock."""
+        """Return the service's time if it is known, otherwise the local time. They differ by at most
+        MAX_CLOCK_OFFSET."""
         return self._clock.now() + self._offset
 
     def prefer(self, receiver: Hotkey) -> None:
@@ -81,16 +83,18 @@ class Requester:
         self._receivers.sort(key=lambda pinned: pinned != receiver)
 
     async def call(self, verb: Verb, request: WireModel, reply: type[Reply]) -> Reply:
-        """Raises ServiceError, nats.errors.Error."""
+        """Send a request and return its reply. Raises ServiceError and nats.errors.Error."""
         message = await self.ask(verb, request.to_bytes())
         try:
             return reply.model_validate_json(message.data)
         except ValidationError as error:
-            raise ServiceError(ErrorCode.INTERNAL, "The service's reply cannot be read.") from error
+            raise ServiceError(ErrorCode.INTERNAL, "The service sent an unreadable reply.") from error
 
     async def ask(self, verb: Verb, body: bytes) -> Msg:
-        """The reply of the first pinned signer that takes the request for its own; which one that is,
-        a client that pins the next signer too cannot know. Raises ServiceError, nats.errors.Error."""
+        """Return the reply to a request. Address it to one trusted signer after the other until the service
+        accepts it, since during a change of the signer a client cannot know which one the service uses.
+
+        Raises ServiceError and nats.errors.Error."""
         subject = subjects.request(self._hotkey, verb)
         *others, last = self._receivers
         for receiver in others:
@@ -105,7 +109,7 @@ class Requester:
         reply = await self._send(receiver, subject, body)
         refusal = refusal_of(reply)
         if refusal is not None and refusal.server_time is not None:
-            # Our clock is off: the service said by how much, so sign once more with its time.
+            # The local clock is wrong, and the service stated its time, so sign once more with that time.
             self._offset = _followed(refusal.server_time - self._clock.now())
             reply = await self._send(receiver, subject, body)
             refusal = refusal_of(reply)
@@ -115,10 +119,10 @@ class Requester:
         return reply
 
     async def _send(self, receiver: Hotkey, subject: str, body: bytes) -> Msg:
-        """Send until there is a reply; a request whose connection is lost is signed and sent again on the
-        next one. What that repeats is harmless: a report counts once, a credential is asked for once more.
+        """Send the request until there is a reply. If the connection is lost, sign and send it again on the
+        next connection. That is harmless: a report counts once, and credentials are only issued again.
 
-        Raises TimeoutError (of nats.errors) after REQUEST_TIMEOUT_SECONDS, nats.errors.Error."""
+        Raises nats.errors.TimeoutError after REQUEST_TIMEOUT_SECONDS, and nats.errors.Error."""
         ends_at = self._clock.monotonic() + REQUEST_TIMEOUT_SECONDS
         while True:
             left = ends_at - self._clock.monotonic()
@@ -149,7 +153,8 @@ class Requester:
             raise ConnectionLostError from None
 
     async def _reply_or_interruption(self, request: asyncio.Future[Msg], subject: str) -> Msg:
-        """Some ends of a request are reported apart from it, and it alone would only time out."""
+        """Return the reply, or raise the error that `interrupt` reports, for which the request would
+        otherwise wait until its timeout."""
         interruption: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
         self._interruptions[interruption] = subject.lower()
         try:
@@ -157,40 +162,42 @@ class Requester:
             return request.result() if request.done() else interruption.result()
         finally:
             del self._interruptions[interruption]
-            # Await it even if it has failed: asyncio would otherwise warn that its error was never seen.
+            # Await it even if it has failed, since asyncio would otherwise warn about an unretrieved error.
             request.cancel()
             interruption.cancel()
 
     def interrupt(self, error: BaseException, subject: str | None = None) -> None:
-        """End the requests that wait, all or those on one subject, with `error`."""
+        """End waiting requests with `error`: all, or those on one subject."""
         for interruption, waiting_on in self._interruptions.items():
             if subject in {None, waiting_on} and not interruption.done():
                 interruption.set_exception(error)
 
     async def on_error(self, error: Exception) -> None:
-        """nats-server reports a subject we may not use apart from the request."""
+        """End the requests on a subject that this hotkey may not use. nats-server reports this separately
+        from the request."""
         denied = _PUBLISH_DENIED.search(str(error))
         if denied is not None:
             subject = denied.group(1).lower()
             admins_own = subject.startswith(subjects.ADMIN_PREFIX)
             code = ErrorCode.ADMIN_REQUIRED if admins_own else ErrorCode.VALIDATOR_REQUIRED
             needed = "an admin's hotkey" if admins_own else "a validator permit and enough stake"
-            self.interrupt(ServiceError(code, f"This needs {needed}."), subject)
+            self.interrupt(ServiceError(code, f"This request needs {needed}."), subject)
 
 
 def _followed(offset: timedelta) -> timedelta:
-    """Return the offset if it is one that is followed. Raises ServiceError(STALE_REQUEST)."""
+    """Return the offset if it is within MAX_CLOCK_OFFSET. Raises ServiceError(STALE_REQUEST)."""
     if abs(offset) > MAX_CLOCK_OFFSET:
         raise ServiceError(
             ErrorCode.STALE_REQUEST,
-            f"This machine's clock is {abs(offset)} off from the service's time: set it, then try again.",
+            f"This machine's clock differs by {abs(offset)} from the service's time. Set the clock, then "
+            "try again.",
         )
     return offset
 
 
 def refusal_of(reply: Msg) -> Refusal | None:
-    """Return the error that a reply states; INTERNAL if it cannot be read. `server_time` is set only if our
-    time was the fault."""
+    """Return the error that a reply states, INTERNAL if it is unreadable, or None. `server_time` is set only
+    if the error is about the time."""
     if HEADER_ERROR not in (reply.headers or {}):
         return None
     try:

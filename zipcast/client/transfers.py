@@ -1,6 +1,6 @@
-"""Uploads files through presigned forms, and downloads what presigned addresses hold.
+"""Uploads files with presigned forms, and downloads files from presigned URLs.
 
-Does the HTTP side alone; forms and addresses are asked for over NATS.
+This module does only the HTTP requests; clients get forms and URLs over NATS.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from zipcast.protocol.messages.results import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
 MAX_FETCHED_BYTES = 64 * 2**20
-"""The most that `fetch` holds in memory; `download` streams to a file."""
+"""The largest file that `fetch` reads into memory; `download` streams to disk."""
 MAX_DOWNLOADED_BYTES = 5 * 2**30
-"""S3's own limit for one upload, so that no honest file is larger."""
+"""S3's limit for a single upload; no honest file is larger."""
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_SECONDS = 10.0
 _S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
 
 
 class UploadError(Exception):
-    """The object store refused or did not answer; `status` is its HTTP status, or None."""
+    """The object store refused the request or did not respond. `status` is its HTTP status, or None."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -39,11 +39,11 @@ class UploadError(Exception):
 
 
 class TooLateError(UploadError):
-    """The deadline passed before the file was stored, so it does not count: go on with the next epoch."""
+    """The file was not stored before the deadline, so it does not count. Continue with the next epoch."""
 
 
 class TooLargeError(UploadError):
-    """An object is larger than the caller allows; nothing of it was kept."""
+    """An object is larger than the caller allows. No part of it was kept."""
 
 
 async def post_file(
@@ -57,14 +57,14 @@ async def post_file(
 ) -> str:
     """Upload `path` as `name` below the form's prefix, and return the object's key.
 
-    `name` may hold folders. `with_checksum`: for a form that was asked for so. `deadline_at` (aware):
-    until when the file must be stored to count, by the store's clock.
-    Raises TooLateError, UploadError, OSError."""
+    `name` may contain folders. Set `with_checksum` if the form was requested with it. `deadline_at` (aware)
+    is the time by which the file must be stored to count, by the store's clock. Raises TooLateError,
+    UploadError and OSError."""
     expires_at = _expiry(fields)
     if expires_at is not None and datetime.now(UTC) >= expires_at:
-        raise TooLateError(f"the form ended at {expires_at:%H:%M:%S} UTC: ask for one of the next epoch")
+        raise TooLateError(f"the form expired at {expires_at:%H:%M:%S} UTC: request one for the next epoch")
     if "key" not in fields:
-        raise UploadError("the form has no key: ask for another one")
+        raise UploadError("the form has no key: request another one")
     key = fields["key"].replace("${filename}", name)
     form = {**fields, "key": key}
     if with_checksum:
@@ -80,7 +80,7 @@ async def post_file(
         raise UploadError(f"the object store did not answer: {type(error).__name__}") from error
     if answer.status_code not in {200, 201, 204}:
         if expires_at is not None and _stored_at(answer) >= expires_at:
-            raise TooLateError(f"the form ended at {expires_at:%H:%M:%S} UTC", answer.status_code)
+            raise TooLateError(f"the form expired at {expires_at:%H:%M:%S} UTC", answer.status_code)
         raise _refusal(answer, words, key)
     if deadline_at is not None and (stored_at := _stored_at(answer)) > deadline_at:
         raise TooLateError(
@@ -92,7 +92,7 @@ async def post_file(
 
 
 def _expiry(fields: Mapping[str, str]) -> datetime | None:
-    """Return when the form ends, as its signed policy says; None if it does not say."""
+    """Return when the form expires according to its signed policy; None if the policy does not state it."""
     try:
         expiration = json.loads(base64.b64decode(fields["policy"]))["expiration"]
         expires_at = datetime.fromisoformat(expiration)
@@ -102,7 +102,8 @@ def _expiry(fields: Mapping[str, str]) -> datetime | None:
 
 
 def _stored_at(answer: httpx.Response) -> datetime:
-    """Return the store's time of its answer, by which it also dates objects; ours if it does not tell."""
+    """Return the time in the store's reply, which is also the time of the object; the local time if it has
+    none."""
     try:
         return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
@@ -110,7 +111,7 @@ def _stored_at(answer: httpx.Response) -> datetime:
 
 
 async def reported_file(key: str, path: Path) -> ReportedFile:
-    """Return the entry of a validator's report for the file that was uploaded as `key`. Raises OSError."""
+    """Return the entry in a validator's report for a file that was uploaded as `key`. Raises OSError."""
 
     def read() -> ReportedFile:
         return ReportedFile(key=key, size_bytes=path.stat().st_size, sha256=_sha256(path))
@@ -124,7 +125,7 @@ def _sha256(path: Path) -> str:
 
 
 async def fetch(url: str, *, max_bytes: int = MAX_FETCHED_BYTES) -> bytes:
-    """Return what a presigned GET holds. Raises TooLargeError, UploadError, OSError."""
+    """Return the content of a presigned URL. Raises TooLargeError, UploadError and OSError."""
     content = bytearray()
     async with _body(url, max_bytes) as chunks:
         async for chunk in chunks:
@@ -133,9 +134,9 @@ async def fetch(url: str, *, max_bytes: int = MAX_FETCHED_BYTES) -> bytes:
 
 
 async def download(url: str, path: Path, *, max_bytes: int = MAX_DOWNLOADED_BYTES) -> int:
-    """Stream what a presigned GET holds into `path`, and return its size in bytes.
+    """Stream the content of a presigned URL to the file `path`, and return its size in bytes.
 
-    The file appears when it is whole. Raises TooLargeError, UploadError, OSError."""
+    The file appears only when it is complete. Raises TooLargeError, UploadError and OSError."""
     partial = path.with_name(path.name + ".partial")
     size = 0
     try:
@@ -162,8 +163,8 @@ async def _body(url: str, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]
 
 
 async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the body in chunks. Raises TooLargeError, before reading where the size is stated."""
-    too_large = TooLargeError(f"the object holds more than {max_bytes} bytes: stream it with `download`")
+    """Yield the body in chunks. Raises TooLargeError, before reading if the size is stated."""
+    too_large = TooLargeError(f"the object has more than {max_bytes} bytes: stream it with `download`")
     stated = answer.headers.get("Content-Length", "")
     if stated.isascii() and stated.isdigit() and int(stated) > max_bytes:
         raise too_large
@@ -178,7 +179,7 @@ async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[byte
 
 
 async def _refusal_words(answer: httpx.Response) -> str:
-    """Return the first MAX_REFUSAL_BYTES of an answer as text, read for REFUSAL_SECONDS at most."""
+    """Return the first MAX_REFUSAL_BYTES of a reply as text; stop reading after REFUSAL_SECONDS."""
     words = bytearray()
     try:
         body = BoundedBody(answer.headers, MAX_REFUSAL_BYTES)
@@ -192,7 +193,7 @@ async def _refusal_words(answer: httpx.Response) -> str:
 
 
 def _refusal(answer: httpx.Response, words: str, what: str) -> UploadError:
-    """Return an error with S3's own code and sentence, such as EntityTooSmall, if there are any."""
+    """Return an error with the store's code and message, such as EntityTooSmall, if the reply has them."""
     found = _S3_ERROR.search(words)
     reason = ": ".join(part for part in found.groups() if part) if found else str(answer.status_code)
     return UploadError(f"the object store refused {what}: {reason}", answer.status_code)

@@ -1,6 +1,6 @@
-"""Hotkeys from disk, in the layout that `btcli` makes: WALLETS/NAME/hotkeys/HOTKEY.
+"""Loads hotkeys from disk, in the layout of `btcli`: WALLETS/NAME/hotkeys/HOTKEY.
 
-Reads unencrypted hotkeys only: a hotkey signs while nobody is there to type a password.
+Only unencrypted hotkeys can be loaded, because programs sign with them when no one can type a password.
 """
 
 from pathlib import Path
@@ -11,11 +11,11 @@ from zipcast.protocol.hotkeys import Keypair
 
 
 class WalletError(Exception):
-    """There is no such hotkey, or it cannot be read. Never holds key material."""
+    """The hotkey does not exist or cannot be read. The message never contains key material."""
 
 
 def load_hotkey(wallets: Path, name: str, hotkey: str = "default") -> Keypair:
-    """The keypair of one hotkey. Raises WalletError."""
+    """Return the keypair of one hotkey. Raises WalletError."""
     path = wallets.expanduser() / name / "hotkeys" / hotkey
     try:
         data = path.read_bytes()
@@ -25,12 +25,12 @@ def load_hotkey(wallets: Path, name: str, hotkey: str = "default") -> Keypair:
         raise WalletError(f"{path} is encrypted; use an unencrypted hotkey")
     try:
         keypair = deserialize_keypair_from_keyfile_data(data)
-        keypair.sign(b"")  # a file without the private key is no use
+        keypair.sign(b"")  # fails if the file lacks the private key
         return keypair
     except Exception:  # noqa: BLE001 - the native library raises types of its own, with keys in their text
         raise WalletError(f"{path} is not a hotkey file") from None
 
 
 def wallet_names(wallets: Path) -> list[str]:
-    """Wallets that hold a hotkey, by name."""
+    """Return the names of wallets that have a hotkey, sorted."""
     return sorted(path.parent.name for path in wallets.expanduser().glob("*/hotkeys") if any(path.iterdir()))

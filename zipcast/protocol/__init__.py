@@ -1,1 +1,1 @@
-"""The protocol between clients and the service."""
+"""Defines the protocol between clients and the service."""

@@ -1,9 +1,9 @@
-"""`btauth/1`: signed requests, the Bittensor SDK's own standard, narrowed to sr25519.
+"""Signs and verifies requests with `btauth/1`, the standard of the Bittensor SDK, restricted to sr25519.
 
-Owns the headers and the signed text. The format is that of `bittensor.http_auth` (interoperation
-is tested both ways); it is written out here because importing `bittensor` takes a second and
-100 MB, and because we accept less: no ed25519, no other network's addresses, no white space or
-Unicode digits. Replay protection is the caller's, not this module's.
+This module owns the headers and the signed text. The format is that of `bittensor.http_auth`; tests check
+both directions. It is implemented here because importing `bittensor` takes a second and 100 MB, and because
+this module is stricter: it accepts no ed25519, no addresses of other networks, no white space and no Unicode
+digits. Protection against replay is the caller's task.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ HEADER_NONCE = "X-Bittensor-Nonce"
 HEADER_CRYPTO = "X-Bittensor-Crypto"
 HEADER_SIGNATURE = "X-Bittensor-Signature"
 
-# The window of bittensor.http_auth: DEFAULT_MAX_AGE and DEFAULT_ALLOWED_SKEW.
+# The time window of bittensor.http_auth: DEFAULT_MAX_AGE and DEFAULT_ALLOWED_SKEW.
 MAX_AGE_NS = 10 * 10**9
 MAX_AHEAD_NS = 2 * 10**9
 
@@ -42,7 +42,7 @@ _NONCE = re.compile(r"^[1-9][0-9]{0,19}$")
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedRequest:
-    """Well-shaped headers that are not checked yet."""
+    """Well-formed headers that are not verified yet."""
 
     hotkey: Hotkey
     receiver: str
@@ -52,14 +52,14 @@ class UnverifiedRequest:
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRequest:
-    """`hotkey` signed exactly this method, path and body, for us, at `nonce_ns` (Unix ns)."""
+    """A request whose method, path and body `hotkey` signed for this receiver at `nonce_ns` (Unix ns)."""
 
     hotkey: Hotkey
     nonce_ns: int
 
 
 def signed_text(*, method: str, path: str, body: bytes, nonce_ns: int, hotkey: str, receiver: str) -> bytes:
-    """The bytes that are signed; `path` includes the query, or is the NATS subject."""
+    """Return the bytes to sign. `path` is the HTTP path with its query, or the NATS subject."""
     digest = hashlib.sha256(body).hexdigest()
     lines = (PROTOCOL, SCHEME, method.upper(), path, digest, str(nonce_ns), hotkey, receiver)
     return "\n".join(lines).encode()
@@ -68,7 +68,7 @@ def signed_text(*, method: str, path: str, body: bytes, nonce_ns: int, hotkey: s
 def sign(
     signer: Signer, *, method: str, path: str, body: bytes, receiver: str, nonce_ns: int
 ) -> dict[str, str]:
-    """The headers of one request. `nonce_ns`: Unix time in ns; sign every retry afresh."""
+    """Return the headers of one request. `nonce_ns` is the Unix time in ns; sign each retry again."""
     hotkey = signer.ss58_address
     text = signed_text(
         method=method, path=path, body=body, nonce_ns=nonce_ns, hotkey=hotkey, receiver=receiver
@@ -116,7 +116,9 @@ def parse(headers: Mapping[str, str]) -> UnverifiedRequest:
 
 
 def check_fresh(request: UnverifiedRequest, now_ns: int) -> None:
-    """Raises ServiceError(STALE_REQUEST). Cheap, so it comes before the registry and the signature."""
+    """Check that the request was signed within the time window. Raises ServiceError(STALE_REQUEST).
+
+    This check is cheap, so it comes before those of the registry and the signature."""
     if now_ns - request.nonce_ns > MAX_AGE_NS:
         raise ServiceError(ErrorCode.STALE_REQUEST, "The request was signed more than 10 s ago.")
     if request.nonce_ns - now_ns > MAX_AHEAD_NS:
@@ -126,7 +128,9 @@ def check_fresh(request: UnverifiedRequest, now_ns: int) -> None:
 def verify(
     request: UnverifiedRequest, *, method: str, path: str, body: bytes, receivers: frozenset[str]
 ) -> VerifiedRequest:
-    """Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE). Freshness is checked apart."""
+    """Verify receiver and signature; `check_fresh` checks the time.
+
+    Raises ServiceError(WRONG_RECEIVER | BAD_SIGNATURE)."""
     if request.receiver not in receivers:
         raise ServiceError(ErrorCode.WRONG_RECEIVER, "The request was signed for another receiver.")
     text = signed_text(

@@ -1,10 +1,9 @@
-"""When epochs start and end, and how they are named.
+"""Computes when epochs start and end, and their ids.
 
-Owns: the epoch id, the half-open interval behind it, the calendar that cuts each UTC
-day into equal epochs, and the durations that depend on the length of an epoch.
-Does not own: the clock (every instant is an argument), what happens in an epoch, or
-how clients hear of it. The rules are those of docs/protocol.md, "Epoch ids"; all
-arithmetic is on integers, so that two processes never disagree about a boundary.
+A calendar divides each UTC day into equal epochs. Each is a half-open interval, named by its start. This
+module also computes durations that depend on the length of an epoch. It reads no clock: every instant is an
+argument. The rules are in docs/protocol.md, "Epoch ids". All arithmetic uses integers, so that two processes
+never disagree about a boundary.
 """
 
 import re
@@ -13,19 +12,19 @@ from datetime import UTC, datetime, timedelta
 
 SECONDS_PER_DAY = 86_400
 FULL_EPOCH_SECONDS = 14_400
-"""Epoch length, 4 h, at which durations given per hour or day apply as they are."""
+"""The epoch length for which settings state durations: 4 h. For shorter epochs, `scaled` shortens them."""
 LONGEST_PREPARATION_LEAD = timedelta(seconds=300)
 
 _EPOCH_ID = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2})-([0-9]{2})-([0-9]{2})")
 
 
 class MalformedEpochIdError(ValueError):
-    """The text is no epoch id, or names no epoch of the calendar asked."""
+    """The text is not an epoch id, or names no epoch of the calendar."""
 
 
 def as_utc(instant: datetime) -> datetime:
-    """The same instant in UTC. ValueError for a naive datetime, which names no instant."""
-    if instant.tzinfo is UTC:  # nearly always, and asked of each of 42,000 zipcodes
+    """Return the instant in UTC. Raises ValueError for a naive datetime."""
+    if instant.tzinfo is UTC:  # the usual case; this runs for each of 42,000 zipcodes
         return instant
     if instant.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone, got the naive {instant.isoformat()}")
@@ -33,9 +32,9 @@ def as_utc(instant: datetime) -> datetime:
 
 
 def format_epoch_id(start_at: datetime) -> str:
-    """The id of the epoch that starts at `start_at`: `YYYY-MM-DDTHH-MM-SS` in UTC.
+    """Return the id of the epoch that starts at `start_at`: `YYYY-MM-DDTHH-MM-SS` in UTC.
 
-    ValueError for a naive datetime and for one between two whole seconds.
+    Raises ValueError for a naive datetime and for fractions of a second.
     """
     start_at = as_utc(start_at)
     if start_at.microsecond:
@@ -44,11 +43,11 @@ def format_epoch_id(start_at: datetime) -> str:
 
 
 def parse_epoch_id(text: str) -> datetime:
-    """The UTC start named by an epoch id; the inverse of `format_epoch_id`.
+    """Return the start that an epoch id names, in UTC; the inverse of `format_epoch_id`.
 
-    MalformedEpochIdError for anything but ASCII digits in that shape and a real date and
-    time. Ids come from strangers and go into object keys and policies: there is one
-    spelling per instant.
+    Raises MalformedEpochIdError unless the text has exactly that form, in ASCII digits, and names a real date
+    and time. Clients send ids, which become part of object keys and policies, so each instant has one
+    spelling.
     """
     match = _EPOCH_ID.fullmatch(text)
     if match is None:
@@ -62,9 +61,9 @@ def parse_epoch_id(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True, order=True)
 class EpochInterval:
-    """The time of one epoch, `[start_at, end_at)`, kept in UTC and ordered by start.
+    """The time of one epoch, `[start_at, end_at)`, in UTC. Intervals are ordered by their start.
 
-    ValueError for naive datetimes and unless the start lies before the end.
+    Raises ValueError for naive datetimes, and unless the start lies before the end.
     """
 
     start_at: datetime
@@ -78,11 +77,11 @@ class EpochInterval:
 
     @property
     def epoch_id(self) -> str:
-        """The id of this epoch."""
+        """Return the id of this epoch."""
         return format_epoch_id(self.start_at)
 
     def contains(self, instant: datetime) -> bool:
-        """Return whether the epoch runs at `instant`: at its start it does, at its end no longer."""
+        """Return whether `instant` lies in the epoch. The start does, the end does not."""
         return self.start_at <= as_utc(instant) < self.end_at
 
 
@@ -90,8 +89,8 @@ class EpochInterval:
 class EpochCalendar:
     """Epochs of `epoch_seconds` each, counted from midnight UTC of every day.
 
-    `epoch_seconds` is a divisor of 86,400, or ValueError: only then does every day begin
-    with an epoch, and an id can be read without knowing any other epoch.
+    Raises ValueError unless `epoch_seconds` is a divisor of 86,400. Thus an epoch starts at every midnight,
+    and each epoch can be computed without knowing another.
     """
 
     epoch_seconds: int
@@ -100,7 +99,7 @@ class EpochCalendar:
         _require_divisor_of_a_day(self.epoch_seconds)
 
     def at(self, instant: datetime) -> EpochInterval:
-        """The epoch that contains `instant`. ValueError for a naive datetime."""
+        """Return the epoch that contains `instant`. Raises ValueError for a naive datetime."""
         instant = as_utc(instant)
         into_day = instant.hour * 3600 + instant.minute * 60 + instant.second
         into_epoch = timedelta(seconds=into_day % self.epoch_seconds, microseconds=instant.microsecond)
@@ -108,10 +107,9 @@ class EpochCalendar:
         return EpochInterval(start_at, start_at + timedelta(seconds=self.epoch_seconds))
 
     def starting(self, epoch_id: str) -> EpochInterval:
-        """The epoch named `epoch_id`.
+        """Return the epoch named `epoch_id`.
 
-        MalformedEpochIdError for a malformed id, and for a well-formed one at which no
-        epoch of this calendar starts.
+        Raises MalformedEpochIdError for a malformed id, and if no epoch of this calendar starts at that time.
         """
         start_at = parse_epoch_id(epoch_id)
         try:
@@ -123,33 +121,34 @@ class EpochCalendar:
         return interval
 
     def after(self, interval: EpochInterval) -> EpochInterval:
-        """The epoch that runs when `interval` ends; for an epoch of this calendar, the next one."""
+        """Return the epoch that runs when `interval` ends: the next one, if `interval` is of this
+        calendar."""
         return self.at(interval.end_at)
 
     def first_from(self, instant: datetime) -> EpochInterval:
-        """The first epoch that starts at `instant` or after it."""
+        """Return the first epoch that starts at `instant` or later."""
         containing = self.at(instant)
         return containing if containing.start_at == as_utc(instant) else self.after(containing)
 
     def before(self, interval: EpochInterval) -> EpochInterval:
-        """The epoch that runs just before `interval` starts."""
+        """Return the epoch that runs just before `interval` starts."""
         return self.at(interval.start_at - timedelta.resolution)
 
 
 def preparation_lead(epoch_seconds: int) -> timedelta:
     """Return how long before its start an epoch is prepared: 300 s, or half an epoch if that is less.
 
-    ValueError unless `epoch_seconds` is a divisor of 86,400.
+    Raises ValueError unless `epoch_seconds` is a divisor of 86,400.
     """
     _require_divisor_of_a_day(epoch_seconds)
     return min(LONGEST_PREPARATION_LEAD, timedelta(seconds=epoch_seconds) // 2)
 
 
 def scaled(duration: timedelta, epoch_seconds: int) -> timedelta:
-    """`duration`, meant for epochs of 4 h, for epochs of `epoch_seconds`.
+    """Return `duration`, which is stated for epochs of 4 h, adapted to epochs of `epoch_seconds`.
 
-    Shorter epochs shrink it in proportion, so that it spans as many epochs as before;
-    longer ones leave it alone. Rounded down to a microsecond. ValueError unless
+    For shorter epochs the duration is shortened in proportion, so that it spans as many epochs; for longer
+    epochs it is not changed. The result is rounded down to a microsecond. Raises ValueError unless
     `epoch_seconds` is a divisor of 86,400.
     """
     _require_divisor_of_a_day(epoch_seconds)

@@ -1,6 +1,6 @@
-"""Spells the texts that are signed: for connections, and the legacy commitments of the HTTP contract.
+"""Builds and verifies the texts that clients sign to connect, and the legacy commitments of HTTP requests.
 
-Owns the exact texts and their windows of time. `btauth/1` requests are in `btauth.py`.
+This module owns the exact texts and their time windows. Requests signed with `btauth/1` are in `btauth.py`.
 """
 
 import re
@@ -17,8 +17,8 @@ from zipcast.protocol.hotkeys import (
     signature_is_valid,
 )
 
-# nats-server's nonces are 11 or more characters of base64url. Anything else may be a text that a
-# hostile server wants signed, so neither the SDK nor the callout touches it.
+# nats-server's nonces have 11 or more characters of base64url. Anything else may be a text that a hostile
+# server wants to have signed, so the SDK does not sign it and the callout does not accept it.
 _SERVER_NONCE = re.compile(r"^[A-Za-z0-9_-]{8,64}$")
 _UNIX_SECONDS = re.compile(r"^[1-9][0-9]{0,10}$")
 
@@ -26,29 +26,30 @@ LOOPBACK_AUDIENCE = "loopback"
 
 
 def connection_text(network: str, netuid: int, audience: str, hotkey: str, nonce: str) -> bytes:
-    """Return the text whose signature proves a connection: it names the server's nonce and the name that the
-    client verified.
+    """Return the text that a client signs to connect. It contains the server's nonce and `audience`, the
+    server name that the client verified.
 
-    Raises ValueError for a nonce no nats-server makes."""
+    Raises ValueError for a nonce that no nats-server would make."""
     if not _SERVER_NONCE.fullmatch(nonce):
         raise ValueError("nonce must be 8 to 64 characters of base64url")
     return f"zipcast:connect:v1:{network}:{netuid}:{audience}:{hotkey}:{nonce}".encode()
 
 
 def connection_at_text(network: str, netuid: int, audience: str, hotkey: str, unix_seconds: int) -> bytes:
-    """The same for clients that cannot sign the nonce: valid for 60 s around `unix_seconds`, once."""
+    """Return the text to sign for clients that cannot sign the nonce. Its signature can be used once, within
+    60 s of `unix_seconds`."""
     return f"zipcast:connect-at:v1:{network}:{netuid}:{audience}:{hotkey}:{unix_seconds}".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The time that a legacy timestamp may lie behind and ahead of our clock, in seconds."""
+    """How far a legacy timestamp may lie in the past and in the future, in seconds."""
 
     past_seconds: int
     future_seconds: int
 
 
-# contract-http: accepted clock difference.
+# The accepted clock differences of docs/http-contract.md, "Conventions".
 GET_WINDOW = Window(past_seconds=300, future_seconds=60)
 API_WINDOW = Window(past_seconds=300, future_seconds=300)
 
@@ -66,7 +67,7 @@ MINER_ACCESS_COMMITMENT = "s3:validator:miner:{miner_hotkey}:{timestamp}"
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedCommitment:
-    """A legacy request's identity fields, well-shaped, unchecked."""
+    """The identity fields of a legacy request: well-formed, but not verified."""
 
     hotkey: Hotkey
     timestamp: int
@@ -88,7 +89,7 @@ def parse_commitment(hotkey: str, timestamp: str, signature: str) -> UnverifiedC
 
 def check_commitment_fresh(request: UnverifiedCommitment, window: Window, now_unix: float) -> None:
     """Check that the timestamp lies within the window. Raises ServiceError(STALE_REQUEST)."""
-    # Both in whole seconds: a client that signs 300 s back is 300 s back for the whole of that second.
+    # Compare whole seconds, so that a timestamp 300 s in the past is accepted during that whole second.
     if int(now_unix) - request.timestamp > window.past_seconds:
         raise ServiceError(
             ErrorCode.STALE_REQUEST, f"timestamp is more than {window.past_seconds} s in the past."
@@ -100,7 +101,9 @@ def check_commitment_fresh(request: UnverifiedCommitment, window: Window, now_un
 
 
 def verify_commitment(request: UnverifiedCommitment, texts: Iterable[str]) -> tuple[Hotkey, str]:
-    """The hotkey, and which text it signed, raw or in `<Bytes>`. Raises ServiceError(BAD_SIGNATURE)."""
+    """Return the hotkey and the text of `texts` that it signed, raw or within `<Bytes>`.
+
+    Raises ServiceError(BAD_SIGNATURE)."""
     for text in texts:
         if signature_is_valid(request.hotkey, text.encode(), request.signature):
             return request.hotkey, text

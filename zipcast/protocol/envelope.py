@@ -1,8 +1,8 @@
 """Signs and verifies epoch messages.
 
-Covers the DSSE pre-authentication encoding, the headers, and the step from `UnverifiedEnvelope` to
-`VerifiedEpoch`. The signed bytes are sent and stored as they are; nothing is serialised again. Rule: DSSE
-protocol v1, https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+The signature covers the DSSE pre-authentication encoding (DSSE protocol v1,
+https://github.com/secure-systems-lab/dsse/blob/master/protocol.md). The signed bytes are sent and stored as
+they are and never serialised again. Verification turns an `UnverifiedEnvelope` into a `VerifiedEpoch`.
 """
 
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ HEADER_EPOCH = "Zipcast-Epoch"
 
 
 class EnvelopeError(ValueError):
-    """The message must not be acted on; the text says which check failed."""
+    """The message must not be used. The error's text names the check that failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnverifiedEnvelope:
-    """Bytes from the wire and what the headers claim about them."""
+    """A received payload, and the signer and signature that its headers claim."""
 
     payload: bytes
     signer: str
@@ -60,7 +60,7 @@ class UnverifiedEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The epochs that a client accepts: those of a pinned list of signers, one network and one netuid."""
+    """The epochs that a client accepts: those of the listed signers, one network and one netuid."""
 
     signers: frozenset[Hotkey]
     network: str
@@ -81,8 +81,8 @@ def pre_authentication_encoding(payload: bytes, payload_type: str = PAYLOAD_TYPE
 
 
 def seal(message: EpochMessage, signer: Signer) -> UnverifiedEnvelope:
-    """Serialise once and sign those bytes. sr25519 signatures are randomised: sealing the same
-    message twice gives two valid signatures, so the first is the one that is stored and sent."""
+    """Serialise the message and sign the bytes. sr25519 signatures are random: signing the same message twice
+    gives two valid signatures, so the first one is stored and sent."""
     payload = message.to_bytes()
     signature = bytes(signer.sign(pre_authentication_encoding(payload)))
     return UnverifiedEnvelope(payload, signer.ss58_address, signature.hex(), message.epoch_id)

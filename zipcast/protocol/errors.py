@@ -1,7 +1,7 @@
 """Lists every error that a client can get; replies over NATS and HTTP share this table.
 
-Each code has an HTTP status, a meaning and a remedy. A message is one sentence that a person can act on; it
-never holds a stack trace, a driver's message, a secret or a signature.
+Each code has an HTTP status, a meaning and a remedy. An error's message is one sentence that a person can act
+on. It never contains a stack trace, a driver's message, a secret or a signature.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 
 class ErrorCode(StrEnum):
-    """The value is what travels as `error`."""
+    """The codes; replies carry the value as `error`."""
 
     MALFORMED_REQUEST = "malformed_request"
     MALFORMED_EPOCH_ID = "malformed_epoch_id"
@@ -48,7 +48,8 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorMeaning:
-    """`status` is the HTTP status, also sent as `code`; `retryable` errors carry `retryAfter`."""
+    """What a code means and what to do. `status` is the HTTP status, also sent as `code`; replies with
+    `retryable` errors carry `retryAfter`."""
 
     status: int
     meaning: str
@@ -56,123 +57,152 @@ class ErrorMeaning:
     retryable: bool = False
 
 
-_RESIGN = "Sign the documented text with the hotkey you name, and send lower-case hex."
+_RESIGN = "Sign the documented text with the hotkey that you name. Send the signature in lower-case hex."
 
 ERRORS = MappingProxyType(
     {
         ErrorCode.MALFORMED_REQUEST: ErrorMeaning(
-            400, "The body, a field or a parameter breaks a rule.", "Read `message`: it names both."
+            400,
+            "The body, a field or a parameter breaks a rule.",
+            "Correct the field that `message` names.",
         ),
         ErrorCode.MALFORMED_EPOCH_ID: ErrorMeaning(
-            400, "The epoch id is not YYYY-MM-DDTHH-MM-SS.", "Send the id exactly as published."
+            400,
+            "The epoch id does not have the form YYYY-MM-DDTHH-MM-SS.",
+            "Send the id as it was published.",
         ),
         ErrorCode.MALFORMED_HOTKEY: ErrorMeaning(
-            400, "Not an SS58 address with prefix 42.", "Send the address your wallet shows."
+            400,
+            "The hotkey is not an SS58 address with prefix 42.",
+            "Send the address that your wallet shows.",
         ),
         ErrorCode.MALFORMED_AUTH: ErrorMeaning(
-            401, "Signature headers or fields are missing or misshapen.", _RESIGN
+            401, "Headers or fields of the signature are missing or malformed.", _RESIGN
         ),
-        ErrorCode.BAD_SIGNATURE: ErrorMeaning(
-            401, "The signature is not that hotkey's over this request.", _RESIGN
-        ),
+        ErrorCode.BAD_SIGNATURE: ErrorMeaning(401, "The hotkey did not sign this request.", _RESIGN),
         ErrorCode.STALE_REQUEST: ErrorMeaning(
             401,
-            "The time of signing is outside the accepted window.",
-            "Correct the clock by `serverTime`, sign again.",
+            "The request was signed too long ago, or in the future.",
+            "Set your clock by `serverTime`, then sign again.",
         ),
         ErrorCode.WRONG_RECEIVER: ErrorMeaning(
-            401, "The request was signed for another service.", "Sign for the signer you pinned."
+            401,
+            "The request was signed for another service.",
+            "Name one of this service's signers as the receiver.",
         ),
         ErrorCode.NOT_REGISTERED: ErrorMeaning(
-            403, "The hotkey is not registered on this subnet.", "Register it, or use the one that is."
+            403, "The hotkey is not registered on this subnet.", "Register it, or use a registered hotkey."
         ),
         ErrorCode.VALIDATOR_REQUIRED: ErrorMeaning(
-            403, "Only validators with a permit and enough stake may ask this.", "Ask with such a hotkey."
+            403,
+            "Only validators with a permit and enough stake may send this request.",
+            "Use the hotkey of such a validator.",
         ),
         ErrorCode.ADMIN_REQUIRED: ErrorMeaning(
-            403, "Only the operator's admins may ask this.", "Ask with a hotkey of `ADMIN_HOTKEYS`."
+            403,
+            "Only the operator's admins may send this request.",
+            "Use a hotkey that is listed in `ADMIN_HOTKEYS`.",
         ),
         ErrorCode.COLDKEY_MISMATCH: ErrorMeaning(
             403,
-            "The hotkey is registered, but not under that coldkey.",
-            "Name and sign the coldkey that the metagraph shows for the hotkey.",
+            "The hotkey is registered under another coldkey.",
+            "Use the coldkey that the metagraph shows for the hotkey, in the request and in the signed text.",
         ),
-        ErrorCode.NOT_FOUND: ErrorMeaning(404, "There is nothing at this address.", "See the docs."),
+        ErrorCode.NOT_FOUND: ErrorMeaning(
+            404, "There is nothing at this path.", "Check the path against `/docs`."
+        ),
         ErrorCode.COMMAND_NOT_FOUND: ErrorMeaning(
-            404, "No admin command has that id.", "Ask for the newest with `commands.list`."
+            404, "No admin command has that id.", "List the newest commands with `commands.list`."
         ),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
-            405, "This address does not take that method.", "See the docs."
+            405, "This path does not accept that HTTP method.", "Check the method against `/docs`."
         ),
         ErrorCode.NO_CURRENT_EPOCH: ErrorMeaning(
-            404, "No epoch is running now.", "Wait for the next one: it comes by itself."
+            404, "No epoch is running now.", "Wait for the next epoch, which is pushed to connected clients."
         ),
         ErrorCode.EPOCH_NOT_FOUND: ErrorMeaning(
-            404, "No epoch of that id has started.", "Use an id you received."
+            404, "No epoch with that id has started.", "Use the id of an epoch that you received."
         ),
         ErrorCode.ARCHIVED: ErrorMeaning(
-            410, "The epoch is too old: its detail is no longer kept.", "Use the signed message you keep."
+            410,
+            "The epoch is so old that its details were deleted.",
+            "Use your own copy of the signed message.",
         ),
         ErrorCode.NONCE_MISMATCH: ErrorMeaning(
-            400, "The nonce is not that epoch's.", "Send the nonce of the epoch you report on."
+            400,
+            "The nonce is not the nonce of that epoch.",
+            "Send the nonce of the epoch that you report on.",
         ),
         ErrorCode.EPOCH_NOT_OPEN: ErrorMeaning(
             409, "The epoch's submission deadline has passed.", "Upload for the running epoch."
         ),
         ErrorCode.EPOCH_NOT_ENDED: ErrorMeaning(
             409,
-            "The epoch still runs, or its uploads are being listed.",
-            "Ask again: reports from its end on, uploads from about a minute after it.",
+            "The epoch is still running, or its uploads are being listed.",
+            "Try again later: report after the epoch's end, and read uploads about a minute after it.",
         ),
         ErrorCode.NOT_YET_REVEALED: ErrorMeaning(
-            409, "An epoch's pool is shown one epoch after its end.", "Ask again then."
+            409, "An epoch's pool is shown one epoch after its end.", "Try again at that time."
         ),
         ErrorCode.FILE_MISMATCH: ErrorMeaning(
             422,
-            "A reported file is missing, elsewhere, or not what the report says.",
-            "Read `message`: it names the file and what is wrong. Upload it again, or report what is there.",
+            "A reported file is missing, is outside the validator's folder, or differs from the report.",
+            "Upload the file that `message` names again, or correct the report.",
         ),
         ErrorCode.CHECKSUM_REQUIRED: ErrorMeaning(
             422,
-            "Files without a stored SHA-256 hold more than is read for one report.",
-            "Upload them with `x-amz-checksum-sha256`, in one piece.",
+            "The reported files without a stored SHA-256 are too large to be checked.",
+            "Upload each file in one piece with `x-amz-checksum-sha256`, then report again.",
         ),
-        ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(413, "The request is too large.", "Send less."),
+        ErrorCode.PAYLOAD_TOO_LARGE: ErrorMeaning(
+            413, "The request is too large.", "Send a smaller request; `message` states the limit."
+        ),
         ErrorCode.RATE_LIMITED: ErrorMeaning(
             429,
-            "That much has been asked for in that time.",
-            "Wait `retryAfter` seconds. Only requests that you signed count against your hotkey.",
+            "Too many requests were sent within the time of the limit.",
+            "Wait `retryAfter` seconds. Only requests with a valid signature count against a hotkey.",
             retryable=True,
         ),
         ErrorCode.REQUEST_REUSED: ErrorMeaning(
-            409, "The same signed text came before with another body.", "Sign again, with a new time."
+            409,
+            "An earlier request with another body had the same signed text.",
+            "Sign again with a new time.",
         ),
         ErrorCode.REQUEST_UNDER_WAY: ErrorMeaning(
-            503, "The same request is being answered at this moment.", "Try again.", retryable=True
+            503,
+            "The same request is already being processed.",
+            "Try again after `retryAfter` seconds.",
+            retryable=True,
         ),
         ErrorCode.LEGACY_REFUSED: ErrorMeaning(
             403,
-            "This hotkey has asked for no legacy commitment to be accepted in its name.",
-            "Sign with btauth/1.",
+            "This hotkey has chosen to refuse legacy signatures.",
+            "Sign the request with `btauth/1`.",
         ),
         ErrorCode.REGISTRY_UNAVAILABLE: ErrorMeaning(
-            503, "The list of registered hotkeys is missing or too old.", "Try again.", retryable=True
+            503,
+            "The list of registered hotkeys is missing or too old.",
+            "Try again after `retryAfter` seconds.",
+            retryable=True,
         ),
         ErrorCode.CREDENTIALS_UNAVAILABLE: ErrorMeaning(
-            503, "The object store does not answer.", "Try again.", retryable=True
+            503, "The object store does not respond.", "Try again after `retryAfter` seconds.", retryable=True
         ),
         ErrorCode.SERVICE_UNAVAILABLE: ErrorMeaning(
-            503, "A part this request needs is down.", "Try again.", retryable=True
+            503,
+            "A part of the service that this request needs is down.",
+            "Try again after `retryAfter` seconds.",
+            retryable=True,
         ),
         ErrorCode.INTERNAL: ErrorMeaning(
-            500, "A fault of ours; it is logged.", "Report it with the request id."
+            500, "The service has a fault, which it logged.", "Report the fault with the request id."
         ),
     }
 )
 
 
 class ServiceError(Exception):
-    """An error that is sent to the client. `retry_after_seconds` is set for retryable codes only."""
+    """An error reply to a client. `retry_after_seconds` is set only for retryable codes."""
 
     def __init__(self, code: ErrorCode, message: str, *, retry_after_seconds: int | None = None) -> None:
         super().__init__(message)

@@ -1,8 +1,7 @@
-"""Hotkeys: strict SS58 addresses and sr25519 signatures.
+"""Parses hotkeys (SS58 addresses) and verifies sr25519 signatures.
 
-Owns what counts as a hotkey and as a valid signature. Stricter than the libraries on purpose:
-they accept other networks' prefixes, white space in hex, and the all-zero public key, for which
-one constant signature verifies every message (design: strictness).
+This module is stricter than the libraries on purpose. They accept other networks' prefixes, white space in
+hex, and the all-zero public key, for which one constant signature is valid for every message.
 """
 
 import re
@@ -34,11 +33,11 @@ __all__ = [
 
 
 class MalformedHotkeyError(ValueError):
-    """Not an SS58 address of this network."""
+    """The text is not an SS58 address with prefix 42."""
 
 
 class MalformedSignatureError(ValueError):
-    """Not 64 bytes of lower-case hex."""
+    """The text is not 64 bytes of lower-case hex."""
 
 
 class Signer(Protocol):
@@ -50,11 +49,13 @@ class Signer(Protocol):
     def sign(self, message: bytes, /) -> bytes: ...
 
 
-# A subnet has some hundred hotkeys, whose addresses come with every request; refused addresses are not
-# cached.
+# The cache helps because every request carries an address, and a subnet has only a few hundred hotkeys.
+# Malformed addresses are not cached.
 @lru_cache(maxsize=4096)
 def parse_hotkey(text: str) -> Hotkey:
-    """The address, checked: base58, checksum, prefix 42, not the zero key. Raises MalformedHotkeyError."""
+    """Check base58, checksum and prefix 42, refuse the zero key, and return the address.
+
+    Raises MalformedHotkeyError."""
     if not _SS58.fullmatch(text):
         raise MalformedHotkeyError("must be an SS58 address with prefix 42 (48 characters, starting with 5)")
     try:
@@ -75,12 +76,13 @@ def is_hotkey(text: str) -> bool:
 
 
 def public_key(hotkey: Hotkey) -> bytes:
-    """The 32 public key bytes of a parsed hotkey."""
+    """Return the 32 bytes of a hotkey's public key."""
     return bytes(ss58_decode(hotkey))
 
 
 def parse_signature(text: str) -> bytes:
-    """64 bytes from 128 lower-case hex digits, with or without 0x. Raises MalformedSignatureError."""
+    """Read 128 lower-case hex digits, with or without 0x, and return 64 bytes. Raises
+    MalformedSignatureError."""
     match = _SIGNATURE_HEX.fullmatch(text)
     if match is None:
         raise MalformedSignatureError("must be 128 lower-case hex digits, with or without 0x")
@@ -88,7 +90,7 @@ def parse_signature(text: str) -> bytes:
 
 
 def signature_is_valid(hotkey: Hotkey, message: bytes, signature: bytes) -> bool:
-    """Return whether that sr25519 key signed the message, raw or wrapped in `<Bytes>` as wallets do."""
+    """Return whether the hotkey signed the message, raw or wrapped in `<Bytes>` as browser wallets do."""
     if len(signature) != 64:
         return False
     verdict: Any = _verify(message, signature, hotkey, CRYPTO_SR25519)

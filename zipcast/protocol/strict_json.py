@@ -1,8 +1,8 @@
-"""JSON as we accept it: one object, no key twice, no NaN or infinity, no abyss of brackets.
+"""Parses JSON strictly: one object, no duplicate keys, no NaN or infinity, no deep nesting.
 
-Duplicate keys are refused because two parsers may each believe another of them; so are the two spellings of
-one key (`miner_hotkey`, `minerHotkey`) unless they say the same. Nesting ends far above
-where any code that walks the result would: no request of ours nests deeper than three.
+Duplicate keys are refused, because two parsers may use different ones. For the same reason, both spellings of
+a key (`miner_hotkey`, `minerHotkey`) are refused unless their values are equal. Deep nesting is refused
+because it could exhaust the stack; no request of the protocol nests deeper than three levels.
 """
 
 import json
@@ -17,13 +17,13 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 
 DEEPEST = 16
 MAX_KEYS = 64
-"""The most keys of one object. The largest of ours has 12."""
+"""The largest number of keys in one object. The largest object of the protocol has 12."""
 MAX_KEY_LENGTH = 64
-"""Finding the other spelling of a key takes time that grows with the square of its length."""
+"""The longest key. The time to find a key's other spelling grows with the square of its length."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """The object a request body holds; an empty body is an empty object.
+    """Parse a request body; an empty body is an empty object.
 
     Raises ServiceError(MALFORMED_REQUEST)."""
     if not body:
@@ -49,13 +49,14 @@ class _RefusedError(ValueError):
 
 
 def _require_shallow(parsed: object) -> None:
-    """Raise if the value nests too deep. It goes level by level, without recursion."""
+    """Raise an error if the value is nested too deeply. The check is iterative, so that it cannot exhaust the
+    stack."""
     level = [parsed]
     for _ in range(DEEPEST + 2):
         if not level:
             return
         level = [inner for one in level for inner in _inside(one)]
-    raise _RefusedError(f"it nests deeper than {DEEPEST}")
+    raise _RefusedError(f"it is nested deeper than {DEEPEST} levels")
 
 
 def _inside(value: object) -> Iterable[object]:
@@ -71,12 +72,12 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
         raise _RefusedError(f"a key is longer than {MAX_KEY_LENGTH} characters")
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _RefusedError("a key stands twice")
+        raise _RefusedError("a key occurs twice")
     for name, value in result.items():
         camel = _camel(name) if "_" in name else name
         # Compare as text, since 1 == True == 1.0 in Python.
         if camel != name and camel in result and json.dumps(value) != json.dumps(result[camel]):
-            raise _RefusedError("the two spellings of a key differ")
+            raise _RefusedError("a key occurs in two spellings with different values")
     return result
 
 

@@ -1,7 +1,7 @@
-"""Every NATS subject, stream, bucket, queue group and inbox prefix: spelled here and nowhere else.
+"""Defines every NATS subject, stream, bucket, queue group and inbox prefix. No other module spells them.
 
-`nats.conf` repeats them for the service users; a test holds the two together. Hotkeys enter a
-subject only parsed (base58 holds no dot, star or arrow).
+`nats.conf` repeats them for the service users; a test compares the two. Only parsed hotkeys become part of a
+subject, so they cannot contain a dot or a wildcard.
 """
 
 import re
@@ -13,7 +13,7 @@ from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 EPOCH_STREAM = "EPOCHS"
 EPOCH_INGEST = "zipcast.ingest.epoch"
 EPOCH_REBUILD = "zipcast.ingest.rebuild"
-"""Old epochs come back into a stream that lost them by this one; nothing is passed on from it."""
+"""Restores epochs to a stream that lost them. nats-server does not republish messages from this subject."""
 EPOCH = "zipcast.v1.epoch"
 REGISTRY_BUCKET = "registry"
 REGISTRY_KEY = "snapshot"
@@ -22,7 +22,7 @@ RESPONDER_QUEUE = "responder"
 CALLOUT_QUEUE = "callout"
 AUTH_CALLOUT = "$SYS.REQ.USER.AUTH"
 LIST_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
-"""Asks every server of a cluster at once."""
+"""Requests the connections of all servers of a cluster."""
 DISCONNECTIONS = "$SYS.ACCOUNT.APP.DISCONNECT"
 BRIDGE_INBOX = "_INBOX.bridge"
 
@@ -35,7 +35,7 @@ BRIDGE_HEALTH = f"{BRIDGE_REQUEST_PREFIX}health"
 
 @dataclass(frozen=True, slots=True)
 class RequestSubject:
-    """A request subject taken apart; `hotkey` is whose subject it is, which only its owner may use."""
+    """The parts of a request subject. Only the owner of `hotkey` may use the subject."""
 
     hotkey: Hotkey
     verb: Verb
@@ -46,7 +46,7 @@ def request(hotkey: Hotkey, verb: Verb) -> str:
 
 
 def requests(verb: Verb) -> str:
-    """The responder's subscription to one verb of every hotkey."""
+    """Return the subject to which the responder subscribes for one verb of every hotkey."""
     return f"{_prefix(verb)}.*.{verb}"
 
 
@@ -66,31 +66,32 @@ def parse_bridge_request(subject: str) -> Verb:
 
 
 def kick(server_id: str) -> str:
-    """Ends one connection of that server."""
+    """Return the subject for requests that close a connection of this server."""
     return f"$SYS.REQ.SERVER.{server_id}.KICK"
 
 
 def spent_password(hotkey: Hotkey, at_unix: int) -> str:
-    """The entry of the KV bucket that holds passwords already used."""
+    """Return the key of a used password in the KV bucket."""
     return f"$KV.{SPENT_BUCKET}.{hotkey}.{at_unix}"
 
 
 def inbox_prefix(hotkey: Hotkey) -> str:
-    """Replies to a hotkey; a dot, not an underscore, since wildcards match whole tokens only."""
+    """Return the prefix of the inboxes of a hotkey. The hotkey is a token of its own, because wildcards match
+    only whole tokens."""
     return f"_INBOX.{hotkey}"
 
 
 def service_inbox_prefix(user: str) -> str:
-    """Replies to a service user, named as in `nats.conf`."""
+    """Return the prefix of the inboxes of a service user, named as in `nats.conf`."""
     return f"_INBOX.{user}"
 
 
 def reply_is_own(reply: str, prefix: str) -> bool:
-    """Return whether a reply subject lies under that inbox prefix and can be published to: printable ASCII,
+    """Return whether a reply subject begins with the inbox prefix and can be published to: printable ASCII,
     at most 255 characters.
 
-    nats-server does not check a request's reply subject against the sender's rights, so this check stands
-    between a client and everything the responder could publish."""
+    nats-server does not check a request's reply subject against the sender's rights. Without this check, a
+    client could make the responder publish to any subject."""
     if not _REPLY.fullmatch(reply):
         return False
     rest = reply.removeprefix(prefix + ".")
@@ -98,19 +99,19 @@ def reply_is_own(reply: str, prefix: str) -> bool:
 
 
 def parse_request(subject: str) -> RequestSubject:
-    """Take a request subject apart. Raises ValueError if it is none with a well-formed hotkey."""
+    """Parse a request subject. Raises ValueError if it is not one, or its hotkey is malformed."""
     named, _, verb = _below_prefix(subject).partition(".")
     try:
         parsed = RequestSubject(parse_hotkey(named), Verb(verb))
     except MalformedHotkeyError as error:
         raise ValueError(f"hotkey in the subject {error}") from None
     if request(parsed.hotkey, parsed.verb) != subject:
-        raise ValueError("not a request subject: an admin's verbs and the others' have subjects of their own")
+        raise ValueError("not a request subject: verbs of admins have another prefix than other verbs")
     return parsed
 
 
 def named_owner(subject: str) -> str:
-    """Return the hotkey in a request subject, unchecked; empty if the subject is none."""
+    """Return the text in place of the hotkey in a request subject, or an empty text if it is not one."""
     try:
         return _below_prefix(subject).partition(".")[0]
     except ValueError:

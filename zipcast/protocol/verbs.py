@@ -1,8 +1,8 @@
-"""Lists every request that can be made: who may make it, how, and what it answers.
+"""Lists every request of the protocol: who may send it, how, and what the reply is.
 
-One entry of `VERBS` per verb. Subjects, permissions, limits, the order of checks, `/commitment-formats`,
-`/rate-limits`, OpenAPI and AsyncAPI are made from these entries. To add a verb, add an entry here, a handler
-in `broker_service.responder.handlers`, and a test.
+`VERBS` has one entry per verb. Subjects, permissions, limits, checks, `/commitment-formats`, `/rate-limits`,
+OpenAPI and AsyncAPI are derived from these entries. To add a verb, add an entry here, a handler in
+`broker_service.responder.handlers`, and a test.
 """
 
 from collections.abc import Iterator, Mapping
@@ -102,21 +102,21 @@ class Asker(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HttpEndpoint:
-    """The endpoint of a verb over HTTP. `is_forwarded`: the bridge hands the request to the responder;
-    otherwise it answers itself. `query`: parameters beside the legacy identity."""
+    """The endpoint of a verb over HTTP. If `is_forwarded`, the bridge forwards the request to the responder;
+    otherwise it replies itself. `query` lists parameters besides the legacy identity."""
 
     method: Literal["GET", "POST"]
     path: str
     is_forwarded: bool = True
     query: tuple[str, ...] = ()
     ignored_fields: tuple[str, ...] = ()
-    """Fields that clients in the field send and that are not read."""
+    """Fields that existing clients send and that the service ignores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most so many requests of one hotkey in any `window`. `setting` names the setting with the number;
-    two verbs with the same `name` share one limit."""
+    """A limit on the requests of one hotkey within any `window`. `setting` names the setting that has the
+    number. Verbs with the same `name` share one limit."""
 
     name: str
     setting: str
@@ -125,12 +125,13 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerbSpec:
-    """All that is known of one verb.
+    """The definition of one verb.
 
-    `over_nats`: hotkeys have a subject of their own for it. `commitments`: legacy texts of which one may be
-    signed instead of `btauth/1`, and `window` is for how long they count. `names_coldkey`: the body names a
-    coldkey, which must own the hotkey. `mints`: the reply grants access to a bucket. `own_errors`: codes
-    beside those that follow from who may ask."""
+    `over_nats` tells whether hotkeys can send it on their own subject. `commitments` are the legacy texts of
+    which a client may sign one instead of using `btauth/1`, and `window` is the accepted age of their
+    timestamps. With `names_coldkey`, the body names a coldkey, which must own the hotkey. With `mints`, the
+    reply grants access to a bucket. `own_errors` are codes besides those that follow from the other
+    fields."""
 
     title: str
     text: str
@@ -154,7 +155,7 @@ class VerbSpec:
 
     @property
     def errors(self) -> frozenset[E]:
-        """Every code that the verb can be refused with."""
+        """Return every code with which the verb can be refused."""
         return ANY_REQUEST | self.own_errors | frozenset(self._errors_of_sender())
 
     def _errors_of_sender(self) -> Iterator[E]:
@@ -182,7 +183,7 @@ OF_AN_EPOCH = frozenset({E.MALFORMED_EPOCH_ID, E.EPOCH_NOT_FOUND, E.SERVICE_UNAV
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _OF_MINERS = "daily_limit_per_miner"
 _READING = Limit("validator-read", "daily_limit_per_validator", _DAY)
-# A report with many rows fills a NATS message, which holds 256 KB with its headers.
+# Large reports must fit into a NATS message, which has at most 256 KB including headers.
 _STATUS_BYTES, _RESULTS_BYTES = 160 * 1024, 240 * 1024
 _API = "/api/v1"
 _ASSIGNMENTS = f"{_API}/zipcode-assignments"
@@ -190,7 +191,7 @@ _ASSIGNMENTS = f"{_API}/zipcode-assignments"
 _EPOCHS = {
     Verb.EPOCH_CURRENT: VerbSpec(
         title="The running epoch",
-        text="The running epoch: the signed bytes and headers, identical to what was published.",
+        text="Returns the running epoch: the signed bytes and headers exactly as they were published.",
         who=Asker.HOTKEY,
         request=EmptyRequest,
         reply=EpochMessage,
@@ -202,7 +203,8 @@ _EPOCHS = {
     ),
     Verb.EPOCH_GET: VerbSpec(
         title="The signed bytes of an epoch that has started",
-        text="An epoch that has started: the signed bytes and headers, identical to what was published.",
+        text="Returns an epoch that has started: the signed bytes and headers exactly as they were "
+        "published.",
         who=Asker.HOTKEY,
         request=EpochGetRequest,
         reply=EpochMessage,
@@ -211,7 +213,8 @@ _EPOCHS = {
     ),
     Verb.EPOCH_STREAM: VerbSpec(
         title="Epochs as they start, as server-sent events",
-        text="Each epoch as it starts, as a server-sent event; from `Last-Event-ID` on, if that is given.",
+        text="Sends each epoch as a server-sent event when it starts. With `Last-Event-ID`, the epochs "
+        "after that event come first.",
         who=Asker.HOTKEY,
         request=EmptyRequest,
         reply=EpochMessage,
@@ -222,7 +225,8 @@ _EPOCHS = {
     ),
     Verb.EPOCH_VALIDATION: VerbSpec(
         title="One epoch, for validators",
-        text="An epoch that has started, for validators; one epoch after its end with its seed.",
+        text="Returns an epoch that has started, for validators. One epoch after its end, the reply has "
+        "its seed and honeypots.",
         who=Asker.VALIDATOR,
         request=EmptyRequest,
         reply=EpochAssignmentReply,
@@ -234,8 +238,8 @@ _EPOCHS = {
         own_errors=OF_AN_EPOCH | {E.ARCHIVED},
     ),
     Verb.EPOCH_POOL: VerbSpec(
-        title="What an epoch was chosen from",
-        text="The pool that an epoch was chosen from, page by page, one epoch after its end.",
+        title="The pool of an epoch",
+        text="Returns one page of the pool from which an epoch was selected, one epoch after its end.",
         who=Asker.VALIDATOR,
         request=EpochPoolRequest,
         reply=EpochPoolReply,
@@ -247,7 +251,7 @@ _EPOCHS = {
 _UPLOADS = {
     Verb.S3_MINER_UPLOAD: VerbSpec(
         title="Upload a miner's files of one epoch",
-        text="A form for the caller's folder of one epoch, until the epoch's deadline.",
+        text="Returns a form that uploads to the caller's folder of one epoch, until the epoch's deadline.",
         who=Asker.HOTKEY,
         request=MinerUploadRequest,
         reply=MinerUploadReply,
@@ -257,7 +261,7 @@ _UPLOADS = {
     ),
     Verb.S3_FOLDER_ACCESS: VerbSpec(
         title="Upload a miner's files",
-        text="A form for one miner's whole folder, for 24 hours.",
+        text="Returns a form that uploads anywhere in the miner's folder, for 24 hours.",
         who=Asker.HOTKEY,
         request=FolderAccessRequest,
         reply=FolderAccessReply,
@@ -271,7 +275,8 @@ _UPLOADS = {
     ),
     Verb.S3_VALIDATOR_UPLOAD: VerbSpec(
         title="Upload a validator's results",
-        text="A form and session credentials for the validator's folder of one epoch, for four hours.",
+        text="Returns a form and session credentials for the validator's folder of one epoch, for four "
+        "hours.",
         who=Asker.VALIDATOR,
         request=ValidatorUploadRequest,
         reply=ValidatorUploadReply,
@@ -288,8 +293,9 @@ _UPLOADS = {
 }
 _READS = {
     Verb.S3_VALIDATOR_READ: VerbSpec(
-        title="Read what was uploaded for an ended epoch",
-        text="What was uploaded for an ended epoch, by one miner or by all, with a presigned GET each.",
+        title="Read the uploads of an ended epoch",
+        text="Returns one page of the uploads of an ended epoch, of one miner or of all, each with a "
+        "presigned GET.",
         who=Asker.VALIDATOR,
         request=ValidatorReadRequest,
         reply=ValidatorReadReply,
@@ -298,8 +304,8 @@ _READS = {
         own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE, E.EPOCH_NOT_ENDED, E.ARCHIVED},
     ),
     Verb.S3_MINER_LIST: VerbSpec(
-        title="List uploads as they are",
-        text="A list of one miner's folder of an epoch that has ended, as it is now.",
+        title="List a miner's current uploads",
+        text="Returns a presigned list of one miner's folder for an ended epoch, as the folder is now.",
         who=Asker.VALIDATOR,
         request=MinerListRequest,
         reply=MinerListReply,
@@ -308,8 +314,8 @@ _READS = {
         own_errors=OF_AN_EPOCH | {E.EPOCH_NOT_ENDED},
     ),
     Verb.S3_VALIDATOR_ACCESS: VerbSpec(
-        title="List all that miners uploaded",
-        text="Lists of all that miners uploaded, for 24 hours.",
+        title="List all miners' uploads",
+        text="Returns presigned lists of all miners' uploads, valid for 24 hours.",
         who=Asker.VALIDATOR,
         request=ValidatorAccessRequest,
         reply=ValidatorAccessReply,
@@ -322,7 +328,7 @@ _READS = {
     ),
     Verb.S3_MINER_ACCESS: VerbSpec(
         title="List one miner's uploads",
-        text="A list of one miner's uploads, for 24 hours.",
+        text="Returns a presigned list of one miner's uploads, valid for 24 hours.",
         who=Asker.VALIDATOR,
         request=MinerAccessRequest,
         reply=MinerAccessReply,
@@ -337,7 +343,7 @@ _READS = {
 _REPORTS = {
     Verb.MINER_STATUS: VerbSpec(
         title="Report on an epoch",
-        text="A miner's status report on an epoch; the newest by the time it was signed stays.",
+        text="Stores a miner's status report on an epoch. Of several reports, the one signed last is kept.",
         who=Asker.HOTKEY,
         request=StatusRequest,
         reply=StatusReply,
@@ -348,8 +354,9 @@ _REPORTS = {
         own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NONCE_MISMATCH, E.REQUEST_REUSED},
     ),
     Verb.VALIDATOR_RESULTS: VerbSpec(
-        title="Report what a validator found",
-        text="A validator's report on an ended epoch, whose files are checked; it supersedes an earlier one.",
+        title="Report a validator's results",
+        text="Checks the files of a validator's report on an ended epoch and stores it. It replaces an "
+        "earlier report.",
         who=Asker.VALIDATOR,
         request=ResultsRequest,
         reply=ResultsReply,
@@ -361,9 +368,9 @@ _REPORTS = {
         | {E.CREDENTIALS_UNAVAILABLE},
     ),
     Verb.VALIDATOR_CONSENSUS: VerbSpec(
-        title="What validators found in an epoch",
-        text="What validators reported on an epoch and their consensus, page by page, once it is revealed; "
-        "before that, over NATS, the caller's own reports.",
+        title="Validators' results of an epoch",
+        text="Returns one page of validators' reports on a revealed epoch, with their consensus. Before "
+        "the epoch is revealed, it returns the caller's own reports, over NATS only.",
         who=Asker.VALIDATOR,
         request=ConsensusRequest,
         reply=ConsensusReply,
@@ -374,8 +381,9 @@ _REPORTS = {
         own_errors=OF_AN_EPOCH | {E.EPOCH_NOT_ENDED, E.ARCHIVED},
     ),
     Verb.AUTH_LEGACY: VerbSpec(
-        title="Accept or refuse legacy commitments",
-        text="Whether legacy commitments count for the caller; in force everywhere within two seconds.",
+        title="Accept or refuse legacy signatures",
+        text="Sets whether legacy signatures are accepted for the caller. It takes effect within two "
+        "seconds.",
         who=Asker.HOTKEY,
         request=LegacyChoiceRequest,
         reply=LegacyChoiceReply,
@@ -408,19 +416,19 @@ _QUEUED = (E.REQUEST_REUSED, E.REQUEST_UNDER_WAY)
 _ADMIN = {
     Verb.EPOCH_GENERATE: _admin(
         Verb.EPOCH_GENERATE,
-        "Prepare the running epoch if it is missing, else the next one.",
+        "Prepare the running epoch if it is missing, otherwise the next one.",
         admin.EpochGenerateRequest,
         *_QUEUED,
     ),
     Verb.EPOCH_REGENERATE: _admin(
         Verb.EPOCH_REGENERATE,
-        "Make the message of an epoch that has not started anew, from its committed inputs.",
+        "Select and sign again an epoch that has not started, from its committed inputs.",
         admin.EpochRegenerateRequest,
         *_QUEUED,
     ),
     Verb.TARGET_OVERRIDE: _admin(
         Verb.TARGET_OVERRIDE,
-        "Set another target for one epoch that is not committed to yet.",
+        "Set another target for one epoch whose inputs are not committed yet.",
         admin.TargetOverrideRequest,
         *_QUEUED,
     ),
@@ -432,7 +440,7 @@ _ADMIN = {
     ),
     Verb.CONNECTIONS_KICK: _admin(
         Verb.CONNECTIONS_KICK,
-        "End all connections of a hotkey.",
+        "Close all NATS connections of a hotkey.",
         admin.ConnectionsKickRequest,
         *_QUEUED,
     ),
@@ -461,7 +469,7 @@ MINER_VERBS = _over_nats(Asker.HOTKEY)
 """Verbs that every registered hotkey may use over NATS."""
 VALIDATOR_VERBS = _over_nats(Asker.HOTKEY, Asker.VALIDATOR)
 ADMIN_VERBS = _over_nats(Asker.ADMIN)
-"""Their subjects begin with a prefix of their own."""
+"""Verbs of admins. Their subjects have a separate prefix."""
 
 # The verb of each admin command that a scheduler carries out, and the other way round.
 VERB_OF: Mapping[type[AdminCommand], Verb] = MappingProxyType(

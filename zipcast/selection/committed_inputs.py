@@ -1,8 +1,8 @@
-"""Reads and writes the inputs that an epoch is committed to one epoch ahead, and chooses by them.
+"""Reads and writes the inputs of an epoch's selection, and chooses the zipcodes from them.
 
-The document whose SHA-256 travels as `nextInputsHash`: import version, history, settings, salt and secret id.
-Once committed, later changes of any of them act on the epoch after. The document is stored as the exact bytes
-that were hashed and read back from them.
+The inputs are the import version, history, settings, salt and secret id. The SHA-256 of this document is
+published one epoch ahead as `nextInputsHash`. Changes made after that affect only later epochs. The document
+is stored as the exact bytes that were hashed.
 """
 
 import json
@@ -21,9 +21,10 @@ ALGORITHM_VERSION = "zipcast-selection/1"
 
 @dataclass(frozen=True, slots=True)
 class SelectionInputs:
-    """The inputs of one selection. `history_epoch_ids`: the epochs whose assignments count for the cooldown.
-    `salt` and `zipcodes_sha256`, the hash of the published part of the import's active zipcodes, are 64 hex
-    digits. Raises ValueError otherwise, and for an algorithm version that this program does not know."""
+    """The inputs of one selection. `history_epoch_ids` names the epochs whose zipcodes are in cooldown.
+    `zipcodes_sha256` is the hash of the published part of the import's active zipcodes. Raises ValueError
+    unless `zipcodes_sha256` and `salt` are 64 hex digits, and for an algorithm version that this program does
+    not know."""
 
     epoch_id: str
     import_id: int
@@ -37,7 +38,7 @@ class SelectionInputs:
 
     def __post_init__(self) -> None:
         if self.algorithm_version != ALGORITHM_VERSION:
-            raise ValueError(f"algorithm version {self.algorithm_version!r} is not known here")
+            raise ValueError(f"this program does not know algorithm version {self.algorithm_version!r}")
         for field_name in ("salt", "zipcodes_sha256"):
             if not _HEX.fullmatch(getattr(self, field_name)):
                 raise ValueError(f"{field_name} must be 64 lower-case hex digits")
@@ -49,8 +50,8 @@ class SelectionInputs:
         seed: bytes,
         start_at: datetime,
     ) -> Choice:
-        """Choose the epoch's zipcodes from the import's, whose counts are the published ones. `real_listings`
-        has those of the honeypots. Raises PoolTooSmallError, ValueError."""
+        """Choose the epoch's zipcodes from those of the import, which have their published counts.
+        `real_listings` has the real counts of the honeypots. Raises PoolTooSmallError and ValueError."""
         return choose(
             candidates,
             real_listings,
@@ -77,7 +78,7 @@ class SelectionInputs:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "SelectionInputs":
-        """Read what `to_bytes` wrote. Raises KeyError, TypeError, ValueError."""
+        """Read a document of `to_bytes`. Raises KeyError, TypeError and ValueError."""
         document = json.loads(stored)
         return cls(
             epoch_id=document["epochId"],
@@ -93,14 +94,13 @@ class SelectionInputs:
 
 
 def settings_of(stored: bytes) -> SelectionSettings:
-    """Read the rules alone, also of inputs that are shown without their salt. Raises KeyError, TypeError,
-    ValueError."""
+    """Read only the settings; the salt may be missing. Raises KeyError, TypeError and ValueError."""
     return _settings_from(json.loads(stored)["settings"])
 
 
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise TypeError("stored inputs hold lists of epoch ids")
+        raise TypeError("historyEpochIds in stored inputs must be a list of texts")
     return tuple(value)
 
 
@@ -122,11 +122,11 @@ def _settings_from(document: dict[str, object]) -> SelectionSettings:
 
 def _integer(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError("a duration in stored inputs is whole seconds")
+        raise TypeError("a duration in stored inputs must be a whole number of seconds")
     return value
 
 
 def _pairs(value: object) -> Sequence[tuple[str, object]]:
     if not isinstance(value, list):
-        raise TypeError("stored inputs hold lists of pairs")
+        raise TypeError("a mapping in stored inputs must be a list of pairs")
     return [(str(name), weight) for name, weight in value]

@@ -1,4 +1,4 @@
-"""Computes how long an import can still fill epochs with data that is not too old. Pure."""
+"""Computes for how long the imported zipcodes can fill epochs without data that is too old. Pure."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ WARNING = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class DataGroup:
-    """Zipcodes that may be drawn, whose data was collected at the same instant."""
+    """Eligible zipcodes whose data was collected at the same instant."""
 
     last_scraped_at: datetime
     zipcodes: int
@@ -22,10 +22,9 @@ class DataGroup:
 
 @dataclass(frozen=True, slots=True)
 class DataOutlook:
-    """`zipcodes` may be drawn, whatever their age and cooldown; `too_old` of them have data older than the
-    settings allow. `newest_at` is when the newest data was collected. `enough_until` is when the rest no
-    longer fill epochs, None if they do not even now; `epochs_left` start before that. `max_age` is the
-    limit."""
+    """How long the data lasts. `zipcodes` are eligible apart from their age and cooldown; the data of
+    `too_old` of them is older than `max_age`. The newest data was collected at `newest_at`. The others fill
+    epochs until `enough_until` (None if they already do not); `epochs_left` epochs start before that."""
 
     zipcodes: int
     too_old: int
@@ -35,33 +34,32 @@ class DataOutlook:
     max_age: timedelta
 
     def fault(self, now: datetime, relaxed_age_days: int = 0) -> str | None:
-        """Return what is wrong with the data and what to do, or None. `relaxed_age_days`: of the running
-        epoch."""
+        """Return what is wrong with the data and what to do, or None. `relaxed_age_days` is that of the
+        running epoch."""
         if not self.zipcodes:
-            return "nothing may be drawn: import data of the states in STATE_PRIORITIES"
+            return "no zipcode is eligible: import data of the states in STATE_PRIORITIES"
         if relaxed_age_days:
-            return f"the epoch has data up to {relaxed_age_days} days too old: import fresh data"
+            return f"the epoch uses data up to {relaxed_age_days} days older than the limit: import new data"
         if self.enough_until is None:
-            return f"{self.too_old} of {self.zipcodes} rows are too old: import fresh data"
+            return f"{self.too_old} of {self.zipcodes} eligible zipcodes have old data: import new data"
         if self.enough_until - now <= min(WARNING, self.max_age / 2):
             hours = (self.enough_until - now) // timedelta(hours=1)
             return (
-                f"the data is fresh enough for {hours} more hours, {self.epochs_left} epochs: "
-                "import fresh data"
+                f"the data is new enough for {hours} more hours, {self.epochs_left} epochs: import new data"
             )
         return None
 
     def note(self, now: datetime) -> str:
-        """Return the numbers in a line."""
+        """Return the numbers in one line."""
         age = "none" if self.newest_at is None else f"{max(0, (now - self.newest_at).days)} days old"
         return (
-            f"{self.zipcodes} rows may be drawn, {self.too_old} of them too old; newest data {age}; "
+            f"{self.zipcodes} eligible zipcodes, {self.too_old} of them with old data; newest data: {age}; "
             f"enough for {self.epochs_left} epochs"
         )
 
 
 def count_too_old(candidates: Iterable[Candidate], settings: SelectionSettings, now: datetime) -> int:
-    """Return how many of the candidates may be drawn but for the age of their data, as of `now`."""
+    """Return how many candidates are not eligible as of `now` only because their data is too old."""
     return sum(
         settings.may_be_drawn(one) and now - one.last_scraped_at > settings.max_data_age for one in candidates
     )
@@ -72,14 +70,14 @@ def outlook(
 ) -> DataOutlook:
     """Return how long the data lasts, as of `now`.
 
-    An epoch needs the listings of itself and of all epochs whose zipcodes rest; a pool that has never so many
-    needs all that it has."""
+    To fill an epoch, the pool needs the listings of this epoch and of all epochs whose zipcodes are in
+    cooldown. A pool that never has so many listings needs all of its zipcodes."""
     newest_first = sorted(groups, key=lambda one: one.last_scraped_at, reverse=True)
     resting = -(-settings.cooldown // epoch_length) if settings.cooldown else 0
     total = sum(one.listings for one in groups)
     needed = min((1 + resting) * settings.highest_total, total)
     sums = list(accumulate(one.listings for one in newest_first))
-    # If this group is too old, the newer ones are not enough.
+    # When this group becomes too old, the newer groups are not enough.
     place = bisect_left(sums, needed)
     until = newest_first[place].last_scraped_at + settings.max_data_age if total else None
     if until is not None and until < now:

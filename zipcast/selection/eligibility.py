@@ -1,4 +1,4 @@
-"""Decides which candidates an epoch may be drawn from, and relaxes the rules if they are too few."""
+"""Decides which candidates are eligible for an epoch, and relaxes the rules if there are too few."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,29 +12,30 @@ from zipcast.selection.model import Candidate, PoolTooSmallError, SelectionSetti
 
 DAY = timedelta(days=1)
 
-# If old data is let into a pool, the pool must hold so many times the target, so that the choice stays
+# If old data is admitted, the pool must have this many times the target, so that the choice stays
 # unpredictable.
 RELAXED_POOL_TARGETS = 3
 
 
 def hideable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
-    """Return those that have no more listings than a honeypot may have."""
+    """Return the zipcodes that have no more listings than a honeypot may have."""
     return [
         candidate for candidate in eligible if candidate.expected_listings <= settings.most_false_listings
     ]
 
 
 def days_too_old(candidate: Candidate, settings: SelectionSettings, at: datetime) -> int:
-    """Return by how many days, rounded up, its data is older than the settings allow; at most 0 if it is
-    not."""
+    """Return by how many days, rounded up, the candidate's data is older than allowed. If it is not, the
+    result is 0 or less."""
     return -((settings.max_data_age - (at - candidate.last_scraped_at)) // DAY)
 
 
 @dataclass(frozen=True, slots=True)
 class SortedCandidates:
-    """Candidates that state and listings allow: `rested` are fresh and out of cooldown. `old` are out of
-    cooldown too, by how many days they are too old. `cooling` are the rest, of any age, by the UTC instant at
-    which they were assigned."""
+    """The candidates that can be drawn by state and listings, in three groups. `rested` are not in cooldown
+    and have new data. `old` are not in cooldown but have old data; they are grouped by how many days it is
+    too old. `cooling` are in cooldown, with data of any age, grouped by the UTC instant of their
+    assignment."""
 
     rested: list[Candidate] = field(default_factory=list)
     old: dict[int, list[Candidate]] = field(default_factory=lambda: defaultdict(list))
@@ -66,8 +67,9 @@ def sort_candidates(
 def relax(
     found: SortedCandidates, settings: SelectionSettings
 ) -> tuple[list[Candidate], int, list[Candidate]]:
-    """Return the pool that fills the epoch, by how many days its data is too old, and those of it that are
-    still in cooldown. Age is relaxed first, as far as it goes; then cooldown, of any age."""
+    """Return the pool that fills the epoch, by how many days its age limit was relaxed, and its zipcodes that
+    are still in cooldown. The age limit is relaxed first; the cooldown only if data of any age is not
+    enough."""
     pool = list(found.rested)
     relaxed: list[Candidate] = []
     totals = fitting.completable(fitting.band(settings), pool)

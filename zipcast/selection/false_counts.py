@@ -1,8 +1,8 @@
-"""Decides at each import which zipcodes are honeypots, and what is published of them. Pure.
+"""Decides at each import which zipcodes are honeypots, and which counts are published for them. Pure.
 
-What is published of a honeypot comes from real zipcodes of its state and tier: its count when it appears, and
-how that changes, or vanishes, at an import. So honeypots have the history that real zipcodes have. Only the
-operator can compute any of it: the key is secret. Drawing them is honeypots.py.
+The published data of a honeypot imitates real zipcodes of its state and tier: its first count, each later
+change of the count, and its disappearance at an import. So honeypots have the same kind of history as real
+zipcodes. Only the operator can compute any of this, because the key is secret. honeypots.py draws honeypots.
 """
 
 import hmac
@@ -17,10 +17,10 @@ from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, SelectionSettings
 from zipcast.selection.ranking import state_shares, weights
 
-# The false count differs from the count that it is taken from by up to this part of it: the same count again
-# would name the zipcode that it was taken from.
+# A false count is copied from a real zipcode and changed by up to this fraction, since an equal count would
+# show which zipcode it was copied from.
 DEVIATION_DIVISOR = 50
-# A honeypot's count follows one of so many real ones of the nearest size.
+# A honeypot's count changes like that of one of this many real zipcodes of the nearest size.
 NEIGHBOURS = 25
 
 Kind = tuple[str, str, bool, bool]
@@ -29,8 +29,9 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class PublishedPool:
-    """The zipcodes of one import with their published counts, by zipcode. `real_listings` has those of the
-    honeypots. `retired` were honeypots and never will be again: what they really have has become known."""
+    """The zipcodes of one import with their published counts, ordered by zipcode. `real_listings` has the
+    real counts of the honeypots. `retired` zipcodes were honeypots and never will be again, because their
+    real counts have become known."""
 
     candidates: tuple[Candidate, ...]
     real_listings: Mapping[str, int]
@@ -44,10 +45,10 @@ def publish(
     honeypots: HoneypotSettings,
     key: bytes,
 ) -> PublishedPool:
-    """Return what is published of an import's active zipcodes.
+    """Return the published data of an import's active zipcodes.
 
-    `zipcodes` have their real counts; `before` is what was published of the import before, if there was one;
-    `key` is secret and another for each import."""
+    `zipcodes` have their real counts. `before` is the published data of the previous import, or None. `key`
+    is secret and different for each import."""
     real = {one.zipcode: one for one in sorted(zipcodes, key=lambda one: one.zipcode)}
     update = _Update(real, before or PublishedPool((), {}), settings, honeypots, key)
     if honeypots.probability:
@@ -61,7 +62,7 @@ def publish(
 
 
 def chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[float]:
-    """Return how likely each is to be the next one drawn."""
+    """Return for each zipcode the probability that it is drawn next."""
     weighed = weights(real, settings)
     by_state: dict[str, float] = defaultdict(float)
     for one, weight in zip(real, weighed, strict=True):
@@ -75,8 +76,8 @@ def chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[floa
 def honeypots_per_zipcode(
     real: Sequence[Candidate], settings: SelectionSettings, honeypots: HoneypotSettings
 ) -> float:
-    """Return how many honeypots there are for each real zipcode of the same count, so that a draw has
-    `honeypots.probability` of them on average. `real` are those that may be drawn."""
+    """Return how many honeypots there must be per real zipcode of the same count, so that a draw has
+    `honeypots.probability` honeypots on average. `real` are the eligible real zipcodes."""
     if not real:
         return 0.0
     each = chances(real, settings)
@@ -87,8 +88,8 @@ def honeypots_per_zipcode(
 
 @dataclass(slots=True)
 class _Update:
-    """The honeypots of one import in the making. `members` have what is published of them. `orphans` have
-    what would be published of zipcodes that can be honeypots no longer."""
+    """Computes the honeypots of one import. `members` has the published data of the honeypots. `orphans` has
+    the data of zipcodes that can no longer be honeypots."""
 
     zipcodes: Mapping[str, Candidate]
     before: PublishedPool
@@ -111,14 +112,14 @@ class _Update:
         ]
 
     def _may_be_model(self, one: Candidate) -> bool:
-        """Those too small or too large to be drawn are models too: real zipcodes come and go across these
-        limits, and come back under the same name."""
+        """Return whether honeypots may imitate the zipcode. That includes zipcodes too small or too large to
+        be drawn, since real zipcodes also cross these limits and come back."""
         return one.expected_listings >= self.honeypots.threshold and one.state in dict(
             self.settings.state_priorities
         )
 
     def keep(self) -> None:
-        """Keep what was published of each honeypot, or change it as a real zipcode of its size changed."""
+        """Keep the published data of each honeypot, or change it as a real zipcode of its size changed."""
         models = _grouped(self.models_before, lambda one: (one.state, str(one.market_tier)))
         published = {one.zipcode: one for one in self.before.candidates}
         for zipcode in sorted(self.before.real_listings):
@@ -135,8 +136,8 @@ class _Update:
                 self.members[zipcode] = self._false(now, changed)
 
     def _changed(self, old: Candidate, models: Sequence[Candidate]) -> Candidate | None:
-        """Return `old` changed as a real zipcode was that had been published with nearly its count; None if
-        it vanishes as that one did."""
+        """Return `old` with the change of a real zipcode that had nearly the same published count. Return
+        None if that zipcode disappeared."""
         place = bisect_left(models, old.expected_listings, key=lambda one: one.expected_listings)
         first = max(0, min(place - NEIGHBOURS // 2, len(models) - NEIGHBOURS))
         near = models[first : first + NEIGHBOURS]
@@ -155,10 +156,11 @@ class _Update:
         return replace(old, expected_listings=listings, population=population)
 
     def fill(self, *, is_first: bool) -> None:
-        """Add honeypots as real zipcodes appeared, and in place of the orphans.
+        """Add honeypots in proportion to new real zipcodes, and replace the orphans.
 
-        Their number is left to chance otherwise: corrections would be seen as honeypots that come late or go
-        early. Only if it is wrong by far, as with another probability, they are added or given up."""
+        Otherwise their number is left to chance, because a correction would show as honeypots that appear
+        late or disappear early. Only if the number is far off, for example because the probability was
+        changed, are honeypots added or removed."""
         known = {one.zipcode for one in self.models_before} | set(self.before.real_listings)
         fallen, free = self._fallen(), self._free(known)
         drawn = [one for one in self.zipcodes.values() if self.settings.may_be_drawn(one)]
@@ -187,15 +189,15 @@ class _Update:
         fallen: list[Candidate],
         free: Mapping[tuple[object, ...], list[Candidate]],
     ) -> None:
-        """Add so many honeypots, preferably of `fallen`, which are used up."""
+        """Add the given numbers of honeypots, first from `fallen`, then from other zipcodes."""
         for one in fallen[:number]:
             self.members[one.zipcode] = one
         self._appear(models, number - len(fallen), free)
         del fallen[:number]
 
     def _fallen(self) -> dict[Kind, list[Candidate]]:
-        """Return, by kind, the real zipcodes that have few listings now, with the count that was published:
-        the preferred honeypots."""
+        """Return, by kind, the real zipcodes that now have few listings, with their last published counts.
+        They are the preferred honeypots."""
         found = []
         for old in self.models_before:
             now = self.zipcodes.get(old.zipcode)
@@ -210,9 +212,9 @@ class _Update:
         }
 
     def _free(self, known: Collection[str]) -> dict[tuple[object, ...], list[Candidate]]:
-        """Return the zipcodes that may become honeypots, in an order by chance, by kind and region, and by
-        kind alone. Those far below the threshold come first: they seldom rise above it, so that honeypots do
-        not live shorter than real zipcodes."""
+        """Return the zipcodes that may become honeypots, in random order, grouped by kind and region, and by
+        kind alone. Zipcodes far below the threshold come first: they seldom rise above it, so honeypots do
+        not disappear sooner than real zipcodes."""
         found: dict[tuple[object, ...], list[Candidate]] = defaultdict(list)
         taken = {*known, *self.retired, *self.members}
         small = [
@@ -231,8 +233,8 @@ class _Update:
     def _appear(
         self, models: Sequence[Candidate], number: int, free: Mapping[tuple[object, ...], list[Candidate]]
     ) -> None:
-        """Make so many honeypots with counts like those of `models`, which are sorted by count: evenly
-        spread over them, so that small and large ones are alike in number."""
+        """Make this many honeypots with counts like those of `models`, which are sorted by count. The copied
+        models are evenly spread, so that honeypots have all sizes."""
         if number <= 0 or not models:
             return
         start = self._number(f"start:{models[0].zipcode}:{len(self.members)}") / 2**64
@@ -248,8 +250,8 @@ class _Update:
                 self.members[one.zipcode] = self._false(one, like)
 
     def _false(self, now: Candidate, like: Candidate) -> Candidate:
-        """The weight follows from these three, so all of them are false: else it would be drawn less
-        often."""
+        """Return the honeypot `now` with the published data of `like`. All three values that determine the
+        weight are replaced; otherwise the honeypot would be drawn less often."""
         return replace(
             now,
             expected_listings=like.expected_listings,
@@ -260,7 +262,7 @@ class _Update:
     def _rounded(
         self, rate: float, groups: Mapping[Kind, Sequence[Candidate]], label: str
     ) -> dict[Kind, int]:
-        """Return `rate` times the size of each group, rounded up or down by chance so that the sum is
+        """Return `rate` times the size of each group, rounded up or down at random so that the sum is
         kept."""
         so_far = self._number(label) / 2**64
         rounded = {}
@@ -275,16 +277,17 @@ class _Update:
         return number - width + self._below(2 * width + 1, label)
 
     def _below(self, end: int, label: str) -> int:
-        """Return an integer from 0 to `end` - 1."""
+        """Return a pseudo-random integer from 0 to `end` - 1."""
         return self._number(label) * end >> 64
 
     def _number(self, label: str) -> int:
-        """Return 64 bits."""
+        """Return a pseudo-random 64-bit integer, derived from the key and the label."""
         return int.from_bytes(hmac.digest(self.key, label.encode(), "sha256")[:8], "big")
 
 
 def _kind(one: Candidate) -> Kind:
-    """A city or county that is missing where others have one would show."""
+    """Return the properties that a honeypot must share with the zipcode that it imitates. A missing city or
+    county is one of them, since it would stand out among zipcodes that have one."""
     return one.state, str(one.market_tier), bool(one.city), bool(one.county)
 
 

@@ -1,7 +1,6 @@
-"""Fitting a drawn order to the target: steps 4 and 5 of docs/protocol.md, "Selection". Pure.
+"""Chooses zipcodes from a ranked pool so that their total fits the target. Pure.
 
-Decides which of the ranked zipcodes are taken, which state has the next turn, and what can still be
-completed. Every rule here is part of the protocol.
+These are steps 4 and 5 of docs/protocol.md, "Selection"; every rule here is part of the protocol.
 """
 
 import re
@@ -12,19 +11,19 @@ from zipcast.selection.ranking import Ranking
 
 
 class _Taken:
-    """The zipcodes taken so far, and whether they are enough.
+    """The zipcodes taken so far, and whether their total is enough.
 
-    `floor` is the least total to end with where that is possible. `honeypots` None: it is the lowest total
-    within tolerance. Else it leaves room for one honeypot: for the first, by a number of its own, of the
-    honeypots taken so far; without any, for an ordinary zipcode instead, so that totals do not tell whether
-    there are honeypots."""
+    `floor` is the smallest total at which to stop, if possible. Without honeypots (None), it is the lowest
+    total within tolerance. Otherwise it leaves room for one honeypot: for the first by room draw of the
+    honeypots taken so far. If there are none, it leaves room for an ordinary zipcode, so that totals do not
+    show whether there are honeypots."""
 
     def __init__(
         self, settings: SelectionSettings, ranking: Ranking, honeypots: Container[str] | None
     ) -> None:
         self.candidates: list[Candidate] = []
         self.total = 0
-        # Needed for each zipcode, so computed once.
+        # Computed once, because it is needed for each zipcode.
         self._lowest, self._highest = settings.lowest_total, settings.highest_total
         self._most_room = settings.most_false_listings
         self._ranking, self._honeypots = ranking, honeypots
@@ -44,7 +43,8 @@ class _Taken:
         return self.total + candidate.expected_listings <= self._highest
 
     def is_nearer_without(self, candidate: Candidate) -> bool:
-        """Return whether the total is enough, and at least as near to the target as with `candidate`."""
+        """Return whether the total is enough, and at least as close to the target as with `candidate`
+        added."""
         return self.total >= self.floor and (
             self._target - self.total <= self.total + candidate.expected_listings - self._target
         )
@@ -63,12 +63,12 @@ class _Taken:
 def by_turns(
     ranking: Ranking, settings: SelectionSettings, honeypots: Container[str] | None = None
 ) -> "tuple[Candidate, ...]":
-    """Take zipcodes state by state in turn, so that no state gets more than its share while others can
-    complete the total; with strict priorities, exhaust the states of one priority before the next.
-    `honeypots`: those of the pool, None if there are to be none.
+    """Take zipcodes from the states in turn, so that no state gets more than its share while others can
+    complete the total. With strict priorities, exhaust the states of one priority before the next.
+    `honeypots` are those of the pool; None if the epoch must have none.
 
-    Empty if no subset fits. If taking turns does not end within tolerance, what it took goes before the
-    other ranks, and the walk that looks ahead goes through all of them."""
+    The result is empty if no subset fits. If taking turns does not end within tolerance, the zipcodes taken
+    are moved to the front of the ranking, and `_walk` chooses from all of them by looking ahead."""
     taken = _Taken(settings, ranking, honeypots)
     counts = dict.fromkeys(ranking.shares, 0)
     by_state: dict[str, list[Candidate]] = {state: [] for state in counts}
@@ -113,7 +113,8 @@ def _first_by_priority(waiting: Iterable[str], settings: SelectionSettings) -> l
 def _looking_ahead(
     ordered: Sequence[Candidate], settings: SelectionSettings, taken: _Taken
 ) -> "tuple[Candidate, ...]":
-    """Take one after the other, until it is enough, what the deadline of its new total allows."""
+    """Go through the ranking until the total is enough. Take each zipcode after which the rest can still
+    complete the total, which the deadlines show."""
     deadlines = _deadlines(ordered, settings)
     for passed, candidate in enumerate(ordered, start=1):
         if taken.is_enough:
@@ -125,10 +126,11 @@ def _looking_ahead(
 
 
 def _deadlines(ordered: Sequence[Candidate], settings: SelectionSettings) -> list[int]:
-    """Return, for each total, the most that may be skipped so that the rest still reaches it.
+    """Return for each total how many leading zipcodes can be skipped so that the rest can still reach it, or
+    -1 if even the whole pool cannot.
 
-    -1 if even the whole pool cannot reach it. A longer suffix reaches every total that a shorter one does, so
-    the place where each total first appears is enough, in memory that does not grow with the pool."""
+    A longer suffix reaches every total that a shorter one reaches. So it is enough to store where each total
+    first appears, and the memory does not grow with the pool."""
     totals = band(settings)
     deadlines = [len(ordered)] * (settings.highest_total + 1)
     deadlines[: settings.lowest_total] = [-1] * settings.lowest_total
@@ -142,12 +144,12 @@ def _deadlines(ordered: Sequence[Candidate], settings: SelectionSettings) -> lis
 
 
 def band(settings: SelectionSettings) -> int:
-    """The totals within tolerance, as a set of bits."""
+    """Return the totals within tolerance, as a set of bits."""
     return (1 << settings.highest_total + 1) - (1 << settings.lowest_total)
 
 
 def completable(totals: int, candidates: Iterable[Candidate]) -> int:
-    """The totals (a set of bits) from which some of the candidates lead into `totals`."""
+    """Return the totals, as a set of bits, from which some of the candidates lead to one of `totals`."""
     for candidate in candidates:
         totals |= totals >> candidate.expected_listings
     return totals

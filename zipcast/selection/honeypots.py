@@ -1,10 +1,10 @@
-"""Draws an epoch's zipcodes so that honeypots among them stay hidden: a pure function, as the selection is.
+"""Draws an epoch's zipcodes so that honeypots among them stay hidden. Pure.
 
-A honeypot is an ordinary candidate whose published count is false: it has few listings in truth. It is
-weighed, drawn and rested like every other, so nothing public tells it apart. Which zipcodes are honeypots,
-and what is published of them, is decided at each import (false_counts.py). This module decides which draws
-are discarded, and how a zipcode's real count is committed to. The rules are those of docs/protocol.md,
-"Honeypots"; every number here is part of the protocol.
+A honeypot is a zipcode with few listings whose published count is false. It is weighted, drawn and put into
+cooldown like every other zipcode, so nothing public distinguishes it. false_counts.py decides at each import
+which zipcodes are honeypots. This module decides which draws are discarded, and computes the commitment to a
+zipcode's real count. The rules are in docs/protocol.md, "Honeypots"; every number here is part of the
+protocol.
 """
 
 import hmac
@@ -19,16 +19,16 @@ from zipcast.selection.ranking import draw_number
 from zipcast.selection.select import select
 
 ATTEMPTS_WITH_ALL = 8
-"""After so many discarded draws, the honeypots that they drew take part no longer, and a draw without any
-counts."""
+"""After this many discarded draws, the honeypots that they drew are excluded, and a draw without honeypots is
+accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class HoneypotSettings:
-    """The settings of honeypots. Raises ValueError that names the field and its rule.
+    """The settings of honeypots. Raises ValueError naming the field and its rule.
 
-    `probability`, from 0 (never) to 1: of an epoch with honeypots. Zipcodes with fewer listings than
-    `threshold` may be honeypots."""
+    `probability` is that of an epoch with honeypots, from 0 (never) to 1. Only zipcodes with fewer listings
+    than `threshold` can be honeypots."""
 
     probability: float = 0.3
     threshold: int = 50
@@ -42,7 +42,7 @@ class HoneypotSettings:
 
 @dataclass(frozen=True, slots=True)
 class Honeypot:
-    """A honeypot that was drawn: its real listings, and those that were published."""
+    """A honeypot that was drawn, with its real and its published listings."""
 
     zipcode: str
     real_listings: int
@@ -51,10 +51,11 @@ class Honeypot:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """All that an epoch's inputs and draw key decide.
+    """Everything that follows from an epoch's inputs and draw key.
 
-    `zipcodes` are those to publish, by zipcode. `honeypots` are those among them, `discarded` those that only
-    discarded draws had. `selection` is the draw that counts; `attempt` counts the discarded ones."""
+    `zipcodes` are those to publish, ordered by zipcode, and `honeypots` the honeypots among them. `discarded`
+    are the honeypots that only discarded draws had. `selection` is the accepted draw; `attempt` is the number
+    of discarded draws."""
 
     zipcodes: tuple[Candidate, ...]
     honeypots: tuple[Honeypot, ...]
@@ -64,12 +65,12 @@ class Choice:
 
     @property
     def published_total(self) -> int:
-        """The sum of the published counts."""
+        """Return the sum of the published counts."""
         return self.selection.total_listings
 
     @property
     def true_total(self) -> int:
-        """The sum of the real counts of the same zipcodes."""
+        """Return the sum of the real counts of the same zipcodes."""
         return _true_total(self.selection, self.honeypots)
 
 
@@ -82,16 +83,17 @@ def choose(
     *,
     probability: float,
 ) -> Choice:
-    """Choose the zipcodes of the epoch that starts at `start_at`, the same for any input order.
+    """Choose the zipcodes of the epoch that starts at `start_at`. The result does not depend on the input
+    order.
 
-    `candidates` have their published counts; `real_listings` has the real ones of honeypots: of all, or of
-    all that were drawn, which leads to the same. `probability` is that of an epoch with a honeypot. Raises
-    what `select` raises.
+    `candidates` have their published counts. `real_listings` has the real counts of all honeypots, or only of
+    those that were drawn, which gives the same result. `probability` is that of an epoch with a honeypot.
+    Raises the errors of `select`.
 
-    A draw with two honeypots or more, or with a true total outside the tolerance, is discarded. That alone
-    would make honeypots rarer than other zipcodes, so a draw without any is discarded with `probability`. If
-    honeypots come into draws independently, `probability` of them into each on average, then a zipcode stays
-    with the same chance, whether it is a honeypot or real.
+    A draw with two or more honeypots, or with a true total outside the tolerance, is discarded. That alone
+    would make honeypots rarer than other zipcodes, so a draw without honeypots is also discarded, with
+    `probability`. If a draw has `probability` honeypots on average, independently of each other, then every
+    zipcode of a draw is published with the same chance, whether it is a honeypot or not.
     """
     candidates = tuple(candidates)
     discarded: dict[str, Honeypot] = {}
@@ -130,7 +132,7 @@ def attempt_key(draw_key: bytes, attempt: int) -> bytes:
 
 
 def commitment(zipcode: str, real_listings: int, *, is_honeypot: bool, salt: bytes) -> str:
-    """Return what the pool says of a zipcode's real count, in hex. The salt opens it."""
+    """Return the commitment to a zipcode's real count, in hex. The salt is needed to check it."""
     kind = "honeypot" if is_honeypot else "real"
     return hmac.digest(salt, f"{zipcode}:{real_listings}:{kind}".encode(), "sha256").hex()
 

@@ -1,4 +1,4 @@
-"""What a selection works on: candidates and settings, and what it returns."""
+"""Defines candidates, settings and results of a selection."""
 
 import re
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ MAX_TARGET_LISTINGS = 1_000_000
 
 
 class PoolTooSmallError(Exception):
-    """No subset of the zipcodes meets the target, even with data of any age and without any cooldown."""
+    """No subset of the zipcodes fits the target, even with data of any age and without any cooldown."""
 
 
 class MarketTier(StrEnum):
-    """The activity of a zipcode's housing market; the values are those of the wire."""
+    """The activity of a zipcode's housing market; messages contain these values."""
 
     PREMIUM = "PREMIUM"
     STANDARD = "STANDARD"
@@ -27,11 +27,11 @@ class MarketTier(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A zipcode that may be assigned, as known when the epoch is prepared.
+    """A zipcode that can be selected, with the data known when the epoch is prepared.
 
-    `expected_listings` is at least 0; `population` is None where unknown; `base_weight`,
-    between 1e-6 and 1e6, is the operator's own factor. `last_assigned_at` is the start of
-    the last epoch that assigned the zipcode. ValueError names the field that breaks a rule.
+    `expected_listings` is at least 0. `population` is None if unknown. `base_weight` is a factor chosen by
+    the operator, between 1e-6 and 1e6. `last_assigned_at` is the start of the last epoch that assigned the
+    zipcode. Raises ValueError naming the field that breaks a rule.
     """
 
     zipcode: str
@@ -63,10 +63,10 @@ class Candidate:
 class SelectionSettings:
     """The operator's settings of a selection. Raises ValueError naming the field and its rule.
 
-    `selection_randomness` runs from 0 (by weight) to 1 (uniform), `geographic_spread_factor` from 0 (a
-    state's share is in proportion to 1 / priority) to 1 (all states have the same share). States without a
-    priority are never assigned. `strict_priorities`: take zipcodes of a state only once those with a smaller
-    priority number have none left that fits."""
+    `selection_randomness` ranges from 0 (by weight) to 1 (uniform). `geographic_spread_factor` ranges from 0
+    (a state's share is proportional to 1 / priority) to 1 (all states have the same share). States without a
+    priority are never assigned. With `strict_priorities`, a state is used only after states with smaller
+    priority numbers have no zipcode left that fits."""
 
     target_listings: int = 10_000
     tolerance_percent: int = 10
@@ -93,7 +93,7 @@ class SelectionSettings:
         in_range = 1 <= self.target_listings <= MAX_TARGET_LISTINGS
         yield "target_listings", f"be 1 to {MAX_TARGET_LISTINGS}", in_range
         yield "tolerance_percent", "be between 0 and 99", 0 <= self.tolerance_percent <= 99
-        # ln 1 = 0: a single listing without population would weigh nothing
+        # A single listing without population would have weight 0, because ln 1 = 0.
         at_most_max = 2 <= self.min_zipcode_listings <= self.max_zipcode_listings
         yield "min_zipcode_listings", "be between 2 and max_zipcode_listings", at_most_max
         yield "cooldown", "not be negative", self.cooldown >= timedelta(0)
@@ -109,22 +109,23 @@ class SelectionSettings:
 
     @property
     def lowest_total(self) -> int:
-        """The least total of listings within tolerance, rounded up to a whole listing."""
+        """Return the smallest total of listings within tolerance, rounded up to a whole listing."""
         return tolerance_band(self.target_listings, self.tolerance_percent)[0]
 
     @property
     def highest_total(self) -> int:
-        """The greatest total of listings within tolerance, rounded down to a whole listing."""
+        """Return the largest total of listings within tolerance, rounded down to a whole listing."""
         return tolerance_band(self.target_listings, self.tolerance_percent)[1]
 
     @property
     def most_false_listings(self) -> int:
-        """The most listings of a honeypot: with them and without, the total can be within tolerance, and
-        there is place for one more zipcode of the least size, so that nearly every total can be reached."""
+        """Return the largest published count of a honeypot. The total can be within tolerance both with and
+        without this count, and there is still room for one more zipcode of minimum size, so that nearly every
+        total can be reached."""
         return self.highest_total - self.lowest_total - self.min_zipcode_listings
 
     def may_be_drawn(self, candidate: Candidate) -> bool:
-        """Return whether its state and listings allow it, whatever its age and cooldown."""
+        """Return whether the candidate's state and listings allow drawing it, apart from age and cooldown."""
         return (
             self.min_zipcode_listings <= candidate.expected_listings <= self.max_zipcode_listings
             and candidate.state in dict(self.state_priorities)
@@ -132,7 +133,7 @@ class SelectionSettings:
 
 
 def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, int]:
-    """The least and the greatest total within tolerance, in whole listings."""
+    """Return the smallest and the largest total within tolerance, in whole listings."""
     lowest = -(-target_listings * (100 - tolerance_percent) // 100)
     return lowest, target_listings * (100 + tolerance_percent) // 100
 
@@ -141,9 +142,9 @@ def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, i
 class Selection:
     """The zipcodes of one epoch, in the order in which they were drawn.
 
-    `relaxed_age_days`: by how many days the limit of data's age was moved back, 0 as a rule.
-    `relaxed_cooldown` lists the zipcodes let back into the pool before their cooldown was over,
-    chosen or not; `pool` is all that took part in the draw; both are sorted by zipcode.
+    `relaxed_age_days` is by how many days the age limit was relaxed, usually 0. `relaxed_cooldown` lists the
+    zipcodes that were admitted to the pool during their cooldown, drawn or not. `pool` has all zipcodes that
+    took part in the draw. Both are sorted by zipcode.
     """
 
     zipcodes: tuple[Candidate, ...]

@@ -1,6 +1,6 @@
-"""The order in which a pool is drawn: weights, shares of the states, draws, keys. Pure.
+"""Ranks a pool by weighted random draws, and computes the states' shares. Pure.
 
-Owns steps 2 and 3 of docs/protocol.md, "Selection"; every number here is part of the protocol.
+These are steps 2 and 3 of docs/protocol.md, "Selection"; every number here is part of the protocol.
 """
 
 import hashlib
@@ -19,10 +19,11 @@ _TWO_TO_53 = 2.0**53
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A pool in rank order, and when the states take their turns.
+    """A pool in rank order, and the timing of the states' turns.
 
-    `shares` has each state's share of the zipcodes; they add up to 1. `offsets` says which part of the time
-    between two turns of a state passes before its first turn: 0 for the state that begins."""
+    `shares` has each state's share of the zipcodes; they add up to 1. `offsets` has, for each state, which
+    fraction of the time between two of its turns passes before its first turn: 0 for the state that
+    begins."""
 
     ranked: Sequence[Candidate]
     shares: Mapping[str, float]
@@ -30,15 +31,15 @@ class Ranking:
     draw_key: bytes
 
     def room_draw(self, zipcode: str) -> float:
-        """Return the number that decides which zipcode's count the total leaves room for."""
+        """Return the number that decides for which zipcode's count the total leaves room."""
         return draw_number(self.draw_key, f"room:{zipcode}")
 
 
 def rank(pool: Sequence[Candidate], settings: SelectionSettings, draw_key: bytes) -> Ranking:
-    """Rank by Efraimidis–Spirakis: small keys first, equal keys by zipcode.
+    """Rank the pool by the method of Efraimidis and Spirakis: small keys first, equal keys by zipcode.
 
-    Keys and shares count to 12 significant digits, because the last digits of ln and of powers differ
-    between machines. Raises ValueError unless the draw key has 32 bytes.
+    Keys and shares are rounded to 12 significant digits, because the last digits of logarithms and powers
+    differ between machines. Raises ValueError unless the draw key has 32 bytes.
     """
     if len(draw_key) != 32:
         raise ValueError("the draw key must be 32 bytes")
@@ -57,14 +58,14 @@ def rank(pool: Sequence[Candidate], settings: SelectionSettings, draw_key: bytes
 
 
 def draw_number(draw_key: bytes, label: str) -> float:
-    """Return the number between 0 and 1 that the draw key has for one label."""
+    """Return a pseudo-random number between 0 and 1, derived from the draw key and the label."""
     return next(_draws(draw_key, b"", (label,)))
 
 
 def _draws(draw_key: bytes, label: bytes, names: Iterable[str]) -> Iterator[float]:
-    """Yield a number between 0 and 1 for each name, from the first 8 bytes of HMAC-SHA256(draw_key, label and
-    name), as RFC 2104 spells it: both keyed hashes are begun once and copied, which takes half the time of
-    `hmac`."""
+    """Yield a number between 0 and 1 for each name, from the first 8 bytes of HMAC-SHA256(draw_key, label +
+    name). HMAC is written out as in RFC 2104: the two keyed hashes are started once and copied, which takes
+    half the time of the module `hmac`."""
     key = draw_key.ljust(64, b"\0")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + label)
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key))
@@ -77,11 +78,12 @@ def _draws(draw_key: bytes, label: bytes, names: Iterable[str]) -> Iterator[floa
 
 
 def settle_ties(order: list[int], keys: Sequence[float]) -> None:
-    """Bring `order`, which is by exact keys, into the order of keys of 12 significant digits.
+    """Change `order`, which is sorted by exact keys, to the order of keys rounded to 12 significant digits.
 
-    Rounding never turns two keys around, so only neighbours that it may make equal change places."""
+    Rounding never reverses two keys, so only neighbours whose rounded keys are equal need sorting."""
     exact = [keys[index] for index in order]
-    # 12 digits tell apart what differs by 1e-11 of its value; within ten times that, see what rounding says.
+    # Keys that differ by more than 1e-11 of their value stay different with 12 digits. To be safe, compare
+    # the rounded keys of all neighbours within ten times that distance.
     is_close = map(le, exact[1:], [key * (1 + 1e-10) for key in exact])
     close = list(compress(count(), is_close))
     runs = groupby(enumerate(close), lambda numbered: numbered[1] - numbered[0])
@@ -105,7 +107,7 @@ def weights(pool: Sequence[Candidate], settings: SelectionSettings) -> list[floa
 
 
 def state_shares(states: Iterable[str], settings: SelectionSettings) -> dict[str, float]:
-    """Return each state's share of the zipcodes, by its priority alone, whatever its size."""
+    """Return each state's share of the zipcodes, which depends on its priority and not on its size."""
     priorities = dict(settings.state_priorities)
     exponent = 1 - settings.geographic_spread_factor
     parts = {state: (1 / priorities[state]) ** exponent for state in sorted(states)}
@@ -114,7 +116,7 @@ def state_shares(states: Iterable[str], settings: SelectionSettings) -> dict[str
 
 
 def _offsets(shares: Mapping[str, float], draw_key: bytes) -> dict[str, float]:
-    """A state begins with a chance that is its share."""
+    """Return the offsets of the states. The probability that a state begins is its share."""
     offsets = dict(zip(shares, _draws(draw_key, b"state:", shares), strict=True))
     races = zip(shares, _draws(draw_key, b"first:", shares), strict=True)
     times = [(float(f"{-math.log(number) / shares[state]:.11e}"), state) for state, number in races]

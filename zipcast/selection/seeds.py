@@ -1,8 +1,7 @@
-"""Derives seed, salt, commitments and nonce, which prove that an epoch was not bent.
+"""Derives seed, salt, commitments and nonce, by which anyone can check that an epoch was not manipulated.
 
-Owns: how each is derived from the bytes it stands for. Does not own: where the secret
-lives, when a seed is revealed, or signatures (envelope.py). The rules are those of
-docs/protocol.md, "Seed, commitments, nonce"; every hash is lower-case hex of SHA-256.
+The rules are in docs/protocol.md, "Seed, commitments, nonce". Every hash is SHA-256 in lower-case hex. This
+module does not decide where the secret is kept or when a seed is revealed; signatures are in envelope.py.
 """
 
 import hashlib
@@ -18,21 +17,21 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def derive_seed(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
-    """Return the 32-byte seed of an epoch. Without the secret it looks like noise.
+    """Return the 32-byte seed of an epoch. It cannot be predicted without the secret.
 
-    Raises ValueError for a secret under 32 bytes; its message never shows the secret."""
+    Raises ValueError for a secret of less than 32 bytes; the error's message never shows the secret."""
     return _derived(secret, f"seed:{network}:{netuid}:{epoch_id}")
 
 
 def derive_salt(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
-    """Return the 32-byte salt of an epoch's draws, to which the epoch is committed. Raises ValueError as
-    `epoch_seed`."""
+    """Return the 32-byte salt of an epoch's draws, which is part of the committed inputs. Raises ValueError
+    like `derive_seed`."""
     return _derived(secret, f"salt:{network}:{netuid}:{epoch_id}")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportKeys:
-    """The keys that decide over the honeypots of one import, derived from the secret."""
+    """The keys for the honeypots of one import, derived from the secret."""
 
     secret: bytes
     network: str
@@ -40,7 +39,8 @@ class ImportKeys:
     import_id: int
 
     def honeypots(self) -> bytes:
-        """Return the key by which honeypots and their counts are chosen. Raises ValueError as above."""
+        """Return the key that decides which zipcodes are honeypots, and their counts. Raises ValueError like
+        `derive_seed`."""
         return _derived(self.secret, f"honeypots:{self.network}:{self.netuid}:{self.import_id}")
 
     def salt(self, zipcode: str) -> bytes:
@@ -49,9 +49,9 @@ class ImportKeys:
 
 
 def draw_key(seed: bytes, salt: bytes) -> bytes:
-    """Return the key of an epoch's draws, 32 bytes. The seed is public once the epoch has ended. With the
-    draw key one could repeat the draws that were discarded, which have many honeypots: so that takes the
-    salt, which only validators get, with the pool."""
+    """Return the 32-byte key of an epoch's draws. It can be used to repeat discarded draws, which contain
+    many honeypots. Therefore it depends not only on the seed, which becomes public after the epoch, but also
+    on the salt, which only validators get, with the pool."""
     return hmac.digest(seed, salt, "sha256")
 
 
@@ -61,22 +61,23 @@ def seed_commitment(seed: bytes) -> str:
 
 
 def selected_zipcodes_hash(pairs: Iterable[tuple[str, int]]) -> str:
-    """The hash of the published (zipcode, expected listings) pairs, in whatever order they come."""
+    """Return the hash of the published pairs (zipcode, expected listings), whatever their order."""
     return _hash_of_sorted_lines(f"{zipcode}:{expected_listings}\n" for zipcode, expected_listings in pairs)
 
 
 def derive_nonce(seed: bytes, epoch_id: str, start_timestamp: int, selected_zipcodes_hash: str) -> str:
-    """The nonce of an epoch, 64 hex digits; `start_timestamp` is its start in whole Unix seconds.
+    """Return the nonce of an epoch, 64 hex digits. `start_timestamp` is the epoch's start in whole Unix
+    seconds.
 
-    It binds the published zipcodes to the seed, and nobody can compute it before the seed
-    is revealed.
+    The nonce binds the published zipcodes to the seed. No one without the secret can compute it before the
+    epoch is published.
     """
     text = f"nonce:{epoch_id}:{start_timestamp}:{selected_zipcodes_hash}"
     return hmac.digest(seed, text.encode(), "sha256").hex()
 
 
 def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
-    """Return the hash of everything about a pool that its draw depends on, in whatever order it comes.
+    """Return the hash of everything in a pool that its draw depends on, whatever the pool's order.
 
     A population of 0 counts as unknown, as it does in the weights.
     """
@@ -84,8 +85,8 @@ def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
 
 
 def zipcodes_hash(zipcodes: Iterable[tuple[Candidate, str]]) -> str:
-    """Return the hash of what is published of an import: of everything about its zipcodes that eligibility
-    and draw depend on, but for when they were assigned, and of the commitment to each one's real count."""
+    """Return the hash of the published part of an import: everything about its zipcodes that eligibility and
+    draw depend on, except the times of assignment, and the commitment to each zipcode's real count."""
     return _hash_of_sorted_lines(
         f"{_weighed(one)},{(one.last_scraped_at - _EPOCH) // timedelta.resolution},{commitment}\n"
         for one, commitment in zipcodes
@@ -100,7 +101,7 @@ def _weighed(candidate: Candidate) -> str:
 
 
 def inputs_hash(inputs: bytes) -> str:
-    """The hash of an epoch's stored inputs, of exactly those bytes."""
+    """Return the hash of an epoch's stored inputs, computed over exactly these bytes."""
     return hashlib.sha256(inputs).hexdigest()
 
 
@@ -111,5 +112,5 @@ def _derived(secret: bytes, text: str) -> bytes:
 
 
 def _hash_of_sorted_lines(lines: Iterable[str]) -> str:
-    """Zipcodes come first and are equally long, so sorting the lines sorts by zipcode."""
+    """Return the hash of the sorted lines. Each line starts with a zipcode, so this sorts them by zipcode."""
     return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()

@@ -1,9 +1,10 @@
-"""Selects the zipcodes of an epoch: a pure function of candidates, settings, draw key and start.
+"""Selects the zipcodes of an epoch. Pure: the result depends only on candidates, settings, draw key and
+start.
 
-Who is eligible, and what is relaxed when the pool cannot fill an epoch, is in eligibility.py; weights and the
-draw are in ranking.py, fitting the total to the target in fitting.py, the draw key in seeds.py, honeypots in
-honeypots.py. The rules are those of docs/protocol.md, "Selection": any language can replay them, so every
-number here is part of the protocol.
+eligibility.py decides which zipcodes are eligible, and which rules are relaxed if the pool cannot fill an
+epoch. ranking.py has the weights and the draw, fitting.py fits the total to the target, seeds.py derives the
+draw key, and honeypots.py handles honeypots. The rules are in docs/protocol.md, "Selection". They can be
+implemented in any language, so every number here is part of the protocol.
 """
 
 from collections.abc import Container, Iterable, Sequence
@@ -25,16 +26,17 @@ def select(
     *,
     honeypots: Container[str] | None = None,
 ) -> Selection:
-    """Select the zipcodes of the epoch that starts at `start_at`, the same for any input order.
+    """Select the zipcodes of the epoch that starts at `start_at`. The result does not depend on the input
+    order.
 
-    If any subset of the eligible zipcodes adds up to a total within tolerance, the result does. If none
-    does, the limit of data's age moves back by whole days, and then zipcodes still in cooldown are let back,
-    those assigned longest ago first. `honeypots`: the candidates whose counts are false, None if there are to
-    be none; then zipcodes with more listings than a honeypot may have are left out if anything fits without
-    them.
+    If any subset of the eligible zipcodes has a total within tolerance, the result has one too. If none has,
+    the age limit is relaxed by whole days; then zipcodes in cooldown are admitted, first those assigned
+    longest ago. `honeypots` are the candidates with false counts, or None if the epoch must have none. If it
+    is not None, zipcodes with more listings than a honeypot may have are excluded, unless nothing fits
+    without them.
 
-    Raises PoolTooSmallError if no subset of all of them fits; ValueError for a draw key that is not 32 bytes,
-    a naive `start_at`, or a zipcode given twice.
+    Raises PoolTooSmallError if no subset of all zipcodes fits, and ValueError for a draw key that does not
+    have 32 bytes, a naive `start_at`, or a zipcode given twice.
     """
     found = sort_candidates(candidates, settings, as_utc(start_at))
     age_days, relaxed = 0, list[Candidate]()
@@ -62,9 +64,10 @@ def draw(
     *,
     honeypots: Container[str] | None = None,
 ) -> tuple[Candidate, ...]:
-    """Return the zipcodes drawn from a pool of distinct eligible ones, in the order of the draw.
+    """Return the zipcodes drawn from a pool of distinct eligible zipcodes, in the order of the draw.
 
-    Empty if none of its subsets totals within tolerance. Raises ValueError unless the draw key has 32 bytes.
+    The result is empty if no subset has a total within tolerance. Raises ValueError unless the draw key has
+    32 bytes.
     """
     ranking = rank(pool, settings, draw_key)
     if total_listings(pool) < settings.lowest_total:

@@ -1,7 +1,7 @@
-"""Simulates many epochs of selection, without a service and without a secret. Pure.
+"""Simulates the selection of many epochs, without a service and without a secret. Pure.
 
-Time passes from epoch to epoch: cooldown counts, and data never grows old. The seeds are not those of any
-real epoch: they come from a number, so that a run can be repeated.
+Time passes from epoch to epoch, so the cooldown applies, but data never becomes old. Seeds are derived from a
+number, so that a run can be repeated; they are not those of any real epoch.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ COVERAGE_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class SimulatedEpoch:
-    """`total_listings` is the published total, `true_total` that of the real counts; both are None where no
-    subset of the pool fits: such an epoch assigns nothing."""
+    """One simulated epoch. `total_listings` is the published total, `true_total` the total of the real
+    counts. Both are None if no subset of the pool fits, so that the epoch assigns nothing."""
 
     epoch_id: str
     total_listings: int | None
@@ -37,9 +37,9 @@ class SimulatedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Figures of all simulated epochs. Shares are of assigned zipcodes; `coverage` is the share of the pool
-    that was assigned at least once in all epochs, `early_coverage` in the first COVERAGE_DAYS; `mean_repeats`
-    is of those that were assigned. An epoch is within tolerance if both its totals are."""
+    """Statistics of all simulated epochs. Shares are of the assigned zipcodes. `coverage` is the share of the
+    pool that was assigned at least once, and `early_coverage` that in the first COVERAGE_DAYS. `mean_repeats`
+    is the mean over zipcodes that were assigned. An epoch is within tolerance if both its totals are."""
 
     epochs: int
     within_tolerance: int
@@ -69,9 +69,9 @@ def simulate(
     imports: Mapping[datetime, Sequence[Candidate]] | None = None,
     watch: Callable[[Choice], None] = lambda _: None,
 ) -> Iterator[SimulatedEpoch]:
-    """Yield one epoch after the other from the first that starts at or after `start_at`; with honeypots,
-    unless `honeypots` is None. `candidates` have their real counts; `imports` replace all of them from those
-    instants on. `watch` gets each choice in full."""
+    """Yield epochs in order, from the first that starts at or after `start_at`. They have honeypots unless
+    `honeypots` is None. `candidates` have their real counts. Each of `imports` replaces all candidates from
+    its instant on. `watch` is called with each complete choice."""
     rules = replace(settings, max_data_age=FOR_EVER)
     hidden = honeypots or HoneypotSettings(probability=0)
     coming = sorted((imports or {}).items())
@@ -125,7 +125,7 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
 
 
 def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, pool_size: int) -> Summary:
-    """Return the figures of at least one epoch."""
+    """Return the statistics of the epochs, of which there must be at least one."""
     totals = [epoch.total_listings for epoch in epochs if epoch.total_listings is not None]
     band = range(settings.lowest_total, settings.highest_total + 1)
     repeats = Counter(chain.from_iterable(map(_drawn, epochs)))
@@ -148,7 +148,7 @@ def summarise(epochs: Sequence[SimulatedEpoch], settings: SelectionSettings, poo
 
 
 def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[float]:
-    """The share of the pool that was assigned at least once, up to the end of each day from the first."""
+    """Return for each day the share of the pool that was assigned at least once by the end of the day."""
     seen: set[str] = set()
     shares: dict[str, float] = {}
     for epoch in epochs:
@@ -158,7 +158,7 @@ def coverage_by_day(epochs: Iterable[SimulatedEpoch], pool_size: int) -> list[fl
 
 
 def _drawn(epoch: SimulatedEpoch) -> list[str]:
-    """Simulate without honeypots, which could not be drawn with their real counts."""
+    """Return the drawn zipcodes without honeypots, which could not be drawn with their real counts."""
     honeypots = {one.zipcode for one in epoch.honeypots}
     return [zipcode for zipcode in epoch.zipcodes if zipcode not in honeypots]
 

@@ -1,8 +1,9 @@
 """Computes the consensus of validators' reports on one epoch. The formulas are in docs/protocol.md,
 "Consensus".
 
-Pure: the caller decides which reports count, and nothing is done by the result. Arithmetic is exact until the
-last step, so that neither order nor machine changes a digit.
+The functions are pure: the caller decides which reports count. Arithmetic is exact until the last step, so
+that the result does not depend on the order of the reports or on the machine. The result only informs; no
+weight or right follows from it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +16,14 @@ FEWEST_FOR_OUTLIERS = 3
 APART = Fraction(1, 3)
 TOGETHER = Fraction(1, 2)
 DIGITS = 6
-# The longer of two rankings gives 3, 5 or 6 points: overlaps are whole thirtieths.
+# The longer of two rankings gives 3, 5 or 6 points, so overlaps are multiples of 1/30.
 _PARTS = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One validator's; `stake` of any unit, not negative; `top` ranked, at most three, each once."""
+    """The report of one validator. `stake` is in any unit and not negative. `top` lists at most three
+    different miners, best first."""
 
     validator: str
     stake: int
@@ -30,8 +32,9 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """`top` with support, best first. `agreement` and `closeness` (of each validator to the others) are None
-    where there is nothing to compare with. Shares are from 0 to 1, rounded to six digits."""
+    """The consensus. `top` lists miners with their support, best first. `agreement`, and the `closeness` of
+    each validator to the others, are None if there is nothing to compare. Shares are from 0 to 1, rounded to
+    six digits."""
 
     top: tuple[tuple[str, float], ...]
     agreement: float | None
@@ -41,7 +44,8 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """One validator compared with the others: `shared` and `whole` of their weights, and its own weight."""
+    """One validator compared with the others: the sums `shared` and `whole` over the others, and its
+    weight."""
 
     weight: int
     shared: int
@@ -53,12 +57,12 @@ class _Beside:
 
 
 def agree(reports: Iterable[Report]) -> Agreed:
-    """The consensus of these reports, one of each validator."""
+    """Return the consensus of these reports, of which each validator has one."""
     known = sorted(reports, key=lambda report: report.validator)
     weights = _weights(known)
     supported = sorted(_support(known, weights).items(), key=lambda item: (-item[1], item[0]))
     beside = _beside(known, weights)
-    # Every pair is in it twice, once from each side.
+    # The sums contain every pair twice, once from each side.
     shared = sum(one.weight * one.shared for one in beside.values()) // 2
     whole = sum(one.weight * one.whole for one in beside.values()) // 2
     return Agreed(
@@ -74,8 +78,8 @@ def agree(reports: Iterable[Report]) -> Agreed:
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> Fraction:
-    """Return how alike two rankings are: 1 if they are the same, 0 if they share no miner. It is the sum of
-    the points that both give to each miner, divided by the points that the longer ranking gives."""
+    """Return the similarity of two rankings: 1 if they are the same, 0 if they share no miner. It is the sum
+    of the points that both give to each miner, divided by the points that the longer ranking gives."""
     return Fraction(_parts(_points(one), _points(other)), _PARTS)
 
 
@@ -120,7 +124,7 @@ def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, 
         if one != other:
             shared[other] += parts * held[one]
     whole = sum(held.values())
-    # Leave out each validator's overlap with itself, which is complete.
+    # Subtract each validator's overlap with itself, which is 1.
     return {
         one.validator: _Beside(own := weights[one.validator], shared[one.top] - _PARTS * own, whole - own)
         for one in reports
@@ -128,9 +132,9 @@ def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, 
 
 
 def _stands_apart(one: _Beside, shared: int, whole: int) -> bool:
-    """Return whether a validator is far from the others, who agree and hold more stake.
+    """Return whether a validator is far from the others, while the others agree and have more weight.
 
-    Where the others do not agree either, or weigh no more, it is not known who is wrong."""
+    If the others disagree too, or have no more weight, it is unknown which side is wrong."""
     closeness = one.closeness
     if closeness is None or closeness >= APART or one.whole <= one.weight:
         return False
@@ -139,7 +143,7 @@ def _stands_apart(one: _Beside, shared: int, whole: int) -> bool:
 
 
 def _share(shared: int, whole: int) -> Fraction | None:
-    """None where nothing weighs anything."""
+    """Return shared / whole, or None if the whole is 0."""
     return Fraction(shared, whole * _PARTS) if whole else None
 
 

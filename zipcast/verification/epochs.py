@@ -1,9 +1,8 @@
-"""Checking epochs that have ended, from whatever the caller may see of them. Pure.
+"""Verifies epochs that have ended, with the data that the caller may see. Pure.
 
-Owns what anybody can check: signature, order, counts, seed, nonce, the chain of seeds, and whether the seed
-promised one epoch ahead was used. What
-validators can check besides, given an epoch's pool, is `pool_verification`'s. What was not checked is said,
-never implied.
+This module has the checks that everyone can make: signature, order, counts, seed, nonce, the chain of seeds,
+and whether the seed matches the commitment of the previous epoch. `pools` has further checks for
+validators. Findings also list the checks that could not be made.
 """
 
 import re
@@ -25,8 +24,9 @@ CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The known facts of one epoch: no `envelope` if it was missed, no `seed` (hex) if it is not revealed, no
-    `pool` without a validator's rights. `published`: the source says that there was a message."""
+    """The data about one epoch. `envelope` is None if the epoch was missed, `seed` (hex) if it is not
+    revealed, and `pool` if the caller is not a validator. `published` tells whether, according to the source,
+    there was a message."""
 
     epoch_id: str
     envelope: UnverifiedEnvelope | None
@@ -37,7 +37,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`faults` is empty if all that was `checked` holds."""
+    """The result of verifying one epoch. `faults` is empty if all checks in `checked` passed."""
 
     epoch_id: str
     checked: tuple[str, ...]
@@ -45,7 +45,8 @@ class Finding:
 
 
 def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
-    """Oldest first, whatever order they come in. Neighbours are checked against each other."""
+    """Return the findings, oldest epoch first, whatever the order of `evidence`. Successive epochs are also
+    checked against each other."""
     findings: list[Finding] = []
     before: VerifiedEpoch | None = None
     between: list[Evidence] = []
@@ -53,7 +54,7 @@ def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
     for one in sorted(evidence, key=lambda item: item.epoch_id):
         if one.envelope is None:
             between.append(one)
-            withheld = ("signature: it was published, and its message is not here",)
+            withheld = ("signature: the epoch was published, but its message is missing",)
             findings.append(
                 Finding(one.epoch_id, ("signature",), withheld)
                 if one.published
@@ -81,16 +82,16 @@ def _finding(
 ) -> Finding:
     checked, faults = ["signature", "order", "counts"], _count_faults(epoch.message)
     if one.epoch_id != epoch.message.epoch_id:
-        faults.append("signature: it is another epoch's message")
+        faults.append("signature: the message is of another epoch")
     zipcodes = [assigned.zipcode for assigned in epoch.message.zipcodes]
     if zipcodes != sorted(set(zipcodes)):
-        faults.append("order: its zipcodes are not sorted, each once")
+        faults.append("order: the zipcodes are not sorted, or occur twice")
     seed = one.seed if one.pool is None else one.pool.detail.seed
     if seed is not None:
         checked += ["seed", "nonce"]
         faults += _seed_faults(epoch, seed)
     if one.seed is not None and one.seed != seed:
-        faults.append("seed: the pool's is another")
+        faults.append("seed: the pool has another seed")
     if before is not None:
         checked.append("chain")
         faults += _chain_faults(before, epoch)
@@ -98,7 +99,7 @@ def _finding(
         if kept is not None:
             checked.append("promise")
         if kept is False:
-            faults.append("promise: the epoch before it committed to another seed")
+            faults.append("promise: the previous epoch committed to another seed")
     if one.pool is not None:
         of_pool = verify_pool(epoch.message, one.pool, known)
         checked += of_pool.checks
@@ -107,30 +108,30 @@ def _finding(
 
 
 def _count_faults(message: EpochMessage) -> list[str]:
-    """Check the message's statements about itself."""
+    """Check that the message's metadata and target match its zipcodes."""
     told, total = message.metadata, sum(one.expected_listings for one in message.zipcodes)
     faults = []
     if (told.zipcode_count, told.total_expected_listings) != (len(message.zipcodes), total):
-        faults.append("counts: its metadata counts other zipcodes or listings")
+        faults.append("counts: the metadata states other counts of zipcodes or listings")
     if told.seed_commitment != message.seed_commitment:
-        faults.append("counts: its metadata has another seed commitment")
+        faults.append("counts: the metadata has another seed commitment")
     lowest, highest = tolerance_band(message.target_listings, message.tolerance_percent)
     if not lowest <= total <= highest:
-        faults.append("counts: its listings are not within the tolerance of its target")
+        faults.append("counts: the total of listings is outside the tolerance")
     return faults
 
 
 def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:
     message, faults = epoch.message, []
     if not _SEED.fullmatch(seed_hex):
-        return ["seed: it is not 64 hex digits"]
+        return ["seed: the seed is not 64 hex digits"]
     seed = bytes.fromhex(seed_hex)
     if seeds.seed_commitment(seed) != message.seed_commitment:
-        faults.append("seed: it is not the one that was committed to")
+        faults.append("seed: the seed does not match its commitment")
     picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in message.zipcodes)
     start = int(message.epoch_start.timestamp())
     if seeds.derive_nonce(seed, message.epoch_id, start, picked) != message.nonce:
-        faults.append("nonce: it does not follow from seed, start and zipcodes")
+        faults.append("nonce: the nonce does not follow from seed, start and zipcodes")
     return faults
 
 
@@ -139,17 +140,17 @@ def _chain_faults(before: VerifiedEpoch, epoch: VerifiedEpoch) -> list[str]:
     earlier, later = before.message, epoch.message
     faults = []
     if later.previous_epoch_id != earlier.epoch_id:
-        faults.append("chain: it names another epoch as the one before it")
+        faults.append("chain: the message names another previous epoch")
     elif later.revealed_seed is None or (
         seeds.seed_commitment(bytes.fromhex(later.revealed_seed)) != earlier.seed_commitment
     ):
-        faults.append("chain: the seed it reveals is not the one that was committed to")
+        faults.append("chain: the revealed seed does not match its commitment")
     return faults
 
 
 def _promise_kept(before: VerifiedEpoch, epoch: VerifiedEpoch, between: Sequence[Evidence]) -> bool | None:
-    """Return whether the epoch right after `before` has the seed that was promised for it; None if that seed
-    is not known. The epoch may be one of `between`, which were not published."""
+    """Return whether the epoch right after `before` has the seed to which `before` committed; None if that
+    seed is not known. That epoch may be one of `between`, which were not published."""
     promised, end = before.message.next_seed_commitment, before.message.epoch_end
     if epoch.message.epoch_start == end:
         return epoch.message.seed_commitment == promised

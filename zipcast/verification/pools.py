@@ -1,7 +1,8 @@
-"""Checking what a validator gets of an epoch that is revealed: that its zipcodes had to be these. Pure.
+"""Verifies, for validators, that the rules and the pool of a revealed epoch lead to exactly its zipcodes.
+Pure.
 
-Owns the checks of committed inputs, history, pool, selection and honeypots. Those that need no pool are
-`verification`'s.
+This module checks committed inputs, history, pool, selection and honeypots. `verification` has the checks
+that need no pool.
 """
 
 import hashlib
@@ -17,12 +18,13 @@ from zipcast.selection.honeypots import Choice, Honeypot, commitment
 from zipcast.selection.model import Candidate, PoolTooSmallError
 
 POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
-# The epochs that were verified besides, with their pools, by epoch id.
+# Other epochs that were verified, with their pools, by epoch id.
 Known = Mapping[str, tuple[EpochMessage, EpochPool | None]]
 
 
 class Checked:
-    """The checks that were made, and the faults; each begins with the name of its check."""
+    """The checks that were made, and the faults that they found. Each fault begins with the name of its
+    check."""
 
     def __init__(self) -> None:
         self.checks: list[str] = []
@@ -37,15 +39,16 @@ class Checked:
 
 
 def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked:
-    """`known`: by epoch id, whatever was verified besides. Without the epoch before, nothing says that the
-    inputs are those promised; without those that they name, nothing says that the history is theirs."""
+    """Check a pool against its epoch. `known` has other verified epochs, by id. The check of inputs needs the
+    previous epoch, and the check of history needs the epochs that the inputs name; without them, these checks
+    are left out."""
     checked = Checked()
     stated = pool.detail.inputs.encode()
     before = known.get(message.previous_epoch_id or "")
     if before is not None and before[0].epoch_end == message.epoch_start:
         promised = before[0].next_inputs_hash
         same = hashlib.sha256(stated).hexdigest() == promised
-        checked.note("inputs", same, "they are not those that were promised")
+        checked.note("inputs", same, "they differ from the commitment in the previous message")
     try:
         inputs = SelectionInputs.from_bytes(stated)
         candidates = [row.candidate() for row in pool.candidates]
@@ -54,19 +57,19 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
         return checked
     _check_inputs(checked, message, inputs)
     if checked.faults:
-        # A choice by other inputs shows nothing, and could take all memory and time.
+        # A choice from other inputs proves nothing and could take unlimited memory and time.
         return checked
     rows = zip(candidates, (row.commitment for row in pool.candidates), strict=True)
     if inputs.zipcodes_sha256 != seeds.zipcodes_hash(rows):
-        checked.note("pool", False, "its zipcodes are not those that the inputs commit to")
+        checked.note("pool", False, "its zipcodes differ from the commitment in the inputs")
     _check_history(checked, message, candidates, inputs, known)
     _check_choice(checked, message, pool, inputs, candidates)
     return checked
 
 
 def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInputs) -> None:
-    """Note the message's deviations from its inputs. That it follows them does not show yet that they were
-    promised."""
+    """Note where the message differs from its inputs. Whether the inputs are those committed to is checked
+    separately."""
     stated = (
         message.epoch_id,
         message.metadata.algorithm_version,
@@ -81,7 +84,7 @@ def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInpu
         settings.tolerance_percent,
     )
     if stated != committed:
-        checked.note("inputs", False, "the message does not follow them")
+        checked.note("inputs", False, "the message differs from them")
 
 
 def _check_history(
@@ -91,23 +94,25 @@ def _check_history(
     inputs: SelectionInputs,
     known: Known,
 ) -> None:
-    """Note whether exactly those zipcodes rest that epochs within the cooldown assigned. Nothing is noted
+    """Note whether exactly the zipcodes assigned by epochs within the cooldown are in cooldown. Note nothing
     unless all of these epochs are known."""
     named = inputs.history_epoch_ids
     since = message.epoch_start - inputs.settings.cooldown
     recent, complete = _epochs_since(message, since, known)
     if not recent <= set(named):
-        checked.note("history", False, f"{min(recent - set(named))} is not in it")
+        checked.note("history", False, f"epoch {min(recent - set(named))} is missing")
     elif complete and all(epoch_id in known for epoch_id in named):
         expected = _last_assigned(known[epoch_id][0] for epoch_id in named)
         stated = {one.zipcode: one.last_assigned_at for one in candidates}
         same = all(expected.get(zipcode) == at for zipcode, at in stated.items())
-        checked.note("history", same, "other zipcodes rest than the epochs before it assigned")
+        checked.note(
+            "history", same, "the zipcodes in cooldown differ from those that earlier epochs assigned"
+        )
 
 
 def _epochs_since(message: EpochMessage, since: datetime, known: Known) -> tuple[set[str], bool]:
-    """The epochs before `message` that start after `since`, as far as their messages name one another; and
-    whether that is all of them."""
+    """Return the ids of the epochs before `message` that start after `since`, by following the chain of
+    messages, and whether the chain was complete."""
     found: set[str] = set()
     while (epoch_id := message.previous_epoch_id) is not None and parse_epoch_id(epoch_id) > since:
         found.add(epoch_id)
@@ -131,24 +136,25 @@ def _check_choice(
     inputs: SelectionInputs,
     candidates: list[Candidate],
 ) -> None:
-    """Repeat the choice. The honeypots of all draws are published, so this needs no others."""
+    """Repeat the selection and compare. The pool names the honeypots of all draws, so no others are
+    needed."""
     detail = pool.detail
     real_listings = {one.zipcode: one.real_listings for one in detail.honeypots}
     try:
         seed = bytes.fromhex(detail.seed)
         choice = inputs.choose(candidates, real_listings, seed, message.epoch_start)
     except (PoolTooSmallError, ValueError, TypeError) as error:
-        checked.note("pool", False, f"nothing can be chosen from it ({type(error).__name__})")
+        checked.note("pool", False, f"no zipcodes can be selected from it ({type(error).__name__})")
         return
     same_pool = seeds.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
-    checked.note("pool", same_pool, "it is not the one whose hash was published")
+    checked.note("pool", same_pool, "its hash differs from the published hash")
     same = AssignedZipcode.all_of(choice.zipcodes) == message.zipcodes
-    checked.note("selection", same, "pool and seed give other zipcodes or counts")
+    checked.note("selection", same, "pool and seed lead to other zipcodes or counts")
     relaxed = (choice.selection.relaxed_age_days, choice.selection.relaxed_cooldown)
     same = relaxed == (detail.relaxed_age_days, detail.relaxed_cooldown)
-    checked.note("selection", same, "data of another age, or other zipcodes in cooldown, were let in")
-    checked.note("honeypots", _told(pool) == _drawn(choice), "pool and seed give other honeypots")
-    checked.note("honeypots", _opens(pool), "a real count is not the one that was committed to")
+    checked.note("selection", same, "the age limit or the cooldown was relaxed in another way")
+    checked.note("honeypots", _told(pool) == _drawn(choice), "pool and seed lead to other honeypots")
+    checked.note("honeypots", _opens(pool), "a real count differs from its commitment")
     checked.note("honeypots", _in_tolerance(choice, inputs), "a total lies outside the tolerance")
 
 

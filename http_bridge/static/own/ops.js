@@ -1,4 +1,4 @@
-// Shows ops.json, asked for every two seconds; the countdown goes on in between.
+// Shows ops.json, which it fetches every two seconds. In between, only the countdown changes.
 "use strict";
 
 const EVERY_MS = 2000;
@@ -41,7 +41,7 @@ function countdown() {
 function showEpoch(epoch) {
   endsAt = epoch ? Date.parse(epoch.endsAt) : null;
   if (!epoch) return facts("epoch", { running: "none" });
-  facts("epoch", { running: epoch.epochId, "until the next": "", zipcodes: epoch.zipcodes, listings: epoch.listings });
+  facts("epoch", { running: epoch.epochId, "time left": "", zipcodes: epoch.zipcodes, listings: epoch.listings });
   const clock = place("epoch").children[1].querySelector("b");
   clock.id = "countdown";
   clock.className = "big";
@@ -55,13 +55,13 @@ function show(told) {
   facts("now", {
     "subscribers on NATS": told.subscribers,
     "streams over HTTP": told.streams,
-    "registry, s old": told.registryAgeSeconds,
+    "age of the registry, s": told.registryAgeSeconds,
     neurons: told.neurons,
   });
-  table("services", ["part", "is", "ms", "last error"],
+  table("services", ["part", "status", "ms", "last error or note"],
     Object.entries(told.services).map(([name, one]) => [name, one.status, one.latencyMs, one.lastError ?? one.note]));
-  table("recent", ["epoch", "", "late, ms"], told.recent.map((one) => [one.epochId, one.status, one.lateMs]));
-  table("requests", ["result", "how many"], Object.entries(told.requests));
+  table("recent", ["epoch", "status", "late by, ms"], told.recent.map((one) => [one.epochId, one.status, one.lateMs]));
+  table("requests", ["result", "number"], Object.entries(told.requests));
   facts("nats", told.nats ?? { "nats-server": "not configured (NATS_MONITOR_URL)" });
   if (told.dashboard) {
     const link = element("a", "Dashboard of nats-server");
@@ -77,7 +77,7 @@ async function refresh() {
     show(await reply.json());
     place("fault").textContent = "";
   } catch {
-    place("fault").textContent = "This bridge does not answer: what stands here is old.";
+    place("fault").textContent = "This bridge does not respond. The data on this page is old.";
   }
   setTimeout(refresh, EVERY_MS);
 }

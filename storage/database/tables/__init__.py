@@ -1,8 +1,8 @@
-"""The PostgreSQL tables (design: data model). Rows live here and in repositories, nowhere else.
+"""Defines the PostgreSQL tables and the names of their constraints (docs/architecture.md, "Tables").
 
-Owns table shapes and constraint names; the migrations under `migrations/` bring a real
-database to this shape, and `devstack.check_migrations` refuses a difference between the two.
-No relationships are declared: every read says what it loads.
+Only the package `storage` uses these classes. The migrations in `migrations/` create the tables, and
+`devstack.check_migrations` finds differences between the two. No relationships are declared, so every query
+states what it loads.
 """
 
 from storage.database.tables.base import SCHEMA, SEARCH_PATH, SHA256_RULE, ZIPCODE_RULE, Base

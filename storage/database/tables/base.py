@@ -1,4 +1,4 @@
-"""Shared by all tables: schema, names of constraints, types of columns, rules that several tables repeat."""
+"""Defines what all tables share: the schema, names of constraints, types of columns, and common rules."""
 
 from datetime import datetime
 from typing import Any
@@ -7,13 +7,13 @@ from sqlalchemy import ARRAY, CheckConstraint, DateTime, MetaData, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase
 
-# A schema of our own: in `public` other logins of the database may be allowed to create objects.
+# A separate schema, because other logins may be allowed to create objects in `public`.
 SCHEMA = "zipcast"
-# The search path that every login must have. Temporary tables come last, or they would hide ours.
+# The search path that every login must have. Temporary tables come last; otherwise they would hide ours.
 SEARCH_PATH = f"{SCHEMA}, pg_temp"
 ZIPCODE_RULE = "zipcode ~ '^[0-9]{5}$'"
 MAX_TEXT = 1100
-"""Room for an object's key, which has 1,024 bytes at most."""
+"""The longest text. The key of an object has at most 1,024 bytes."""
 SHA256_RULE = "^[0-9a-f]{64}$"
 
 
@@ -38,21 +38,21 @@ class Base(DeclarativeBase):
 
 
 def readable_sizes(*texts: str, **documents: int) -> CheckConstraint:
-    """Return a constraint that these texts hold at most MAX_TEXT characters, and each JSON document as many
-    as is given with it. Null is allowed.
+    """Return a constraint that the texts have at most MAX_TEXT characters, and each JSON document at most the
+    given number. Null is allowed.
 
-    For tables that one login writes and another reads: a document of millions of entries takes its reader
-    seconds to decode, in which the reader does nothing else."""
+    It is for tables that one login writes and another reads. Decoding a document with millions of entries
+    would block the reading process for seconds."""
     rules = [f"length({name}) <= {MAX_TEXT}" for name in texts]
     rules += [f"length({name}::text) <= {most}" for name, most in documents.items()]
     return CheckConstraint(" and ".join(rules), name="sizes")
 
 
 def readable_times(*columns: str) -> CheckConstraint:
-    """Return a constraint that these columns hold times that Python can hold; null is allowed.
+    """Return a constraint that these columns have times that Python can represent. Null is allowed.
 
-    For tables that one login writes and another reads. PostgreSQL's times reach from 4713 BC to infinity, and
-    a reader fails at a row that it cannot decode, each time it tries."""
+    It is for tables that one login writes and another reads. PostgreSQL's times range from 4713 BC to
+    infinity, and a reader would fail again and again at a row that it cannot decode."""
     listed = ", ".join(columns)
     return CheckConstraint(
         f"least({listed}) >= '2000-01-01 00:00+00' and greatest({listed}) < '3000-01-01 00:00+00'",

@@ -1,8 +1,9 @@
-"""Epochs: what is pending, then their rows, assignments and signed bytes; committed inputs and honeypots.
+"""Defines the tables of epochs: pending epochs, started epochs with assignments and signed bytes, inputs,
+honeypots.
 
-Responder and bridge read `epochs`, `epoch_assignments` and `epoch_messages`, which hold started epochs only.
-The other tables are the scheduler's alone: rights decide that, not row-level security, which does not hide
-how many rows a condition matches.
+Responder and bridge read `epochs`, `epoch_assignments` and `epoch_messages`, which have only started epochs.
+Only the scheduler has rights on the other tables. Row-level security would not be enough, because it does not
+hide how many rows match a condition.
 """
 
 from datetime import datetime
@@ -13,14 +14,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.database.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
-# Ids sort by time. The condition of an index and of the queries that go along it.
+# The condition of an index, and of the queries that use it.
 IN_DETAIL = "status in ('pending', 'active', 'completed')"
 
 
 class PendingEpoch(Base):
-    """An epoch that is prepared and not opened yet. `content` holds everything that follows from its
-    selection (`storage.database.pending_epochs`), padded and never compressed, so that its size shows
-    nothing."""
+    """An epoch that is prepared and not opened yet. `content` has everything that follows from its selection
+    (`storage.database.pending_epochs`), padded and never compressed, so that its size reveals nothing."""
 
     __tablename__ = "pending_epochs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)
@@ -34,8 +34,8 @@ class PendingEpoch(Base):
 
 
 class Epoch(Base):
-    """One epoch from its start on. `start_at`/`end_at` are the half-open interval; `pending` is one that the
-    stream does not hold yet."""
+    """One epoch, from its start on. `start_at` and `end_at` are its half-open interval. The status `pending`
+    means that it is not published yet."""
 
     __tablename__ = "epochs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)
@@ -63,20 +63,20 @@ class Epoch(Base):
     __table_args__ = (
         CheckConstraint("status in ('pending', 'active', 'completed', 'archived', 'missed')", name="status"),
         CheckConstraint("start_at < end_at", name="interval"),
-        # One epoch at a time, whatever length epochs had when each was prepared.
+        # Epochs must not overlap, even if their length was changed.
         ExcludeConstraint((text("tstzrange(start_at, end_at)"), "&&"), name="ex_epochs_overlap"),
-        # A published epoch has all that a reader needs; for a missed epoch nothing is invented.
+        # A published epoch has everything that readers need; a missed epoch has no message.
         CheckConstraint("(status = 'missed') = (message_sha256 is null)", name="message"),
         CheckConstraint("published_at is not null or status in ('pending', 'missed')", name="published"),
         Index(None, "end_at"),
         Index("ix_epochs_unfinished", "start_at", postgresql_where=text("status in ('pending', 'active')")),
-        # Years of archived epochs stand before the few that are not.
+        # For queries of the few epochs that are not archived, among years of archived ones.
         Index("ix_epochs_in_detail", "epoch_id", postgresql_where=text(IN_DETAIL)),
     )
 
 
 class EpochAssignment(Base):
-    """One zipcode of one epoch, as it stood in the signed message."""
+    """One zipcode of one epoch, as in the signed message."""
 
     __tablename__ = "epoch_assignments"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -92,8 +92,8 @@ class EpochAssignment(Base):
 
 class EpochHoneypots(Base):
     """The honeypots of one epoch, written when it is prepared. `content` is a JSON list padded to a fixed
-    size, so that neither rows nor sizes tell how many there are. Other roles read them by the function
-    `revealed_honeypots`. `compared_at`: when the reports were looked through."""
+    size, so that neither rows nor sizes reveal their number. Other roles read them with the function
+    `revealed_honeypots`. `compared_at` is when the reports were compared with them."""
 
     __tablename__ = "epoch_honeypots"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)
@@ -105,10 +105,10 @@ class EpochHoneypots(Base):
 
 
 class EpochMessage(Base):
-    """The signed bytes, append-only; `epochs.message_sha256` names the one in force.
+    """The signed bytes of an epoch, append-only. `epochs.message_sha256` names the row that is used.
 
-    A second row for one epoch exists only if the stream turned out to hold other bytes than this database:
-    subscribers have the stream's bytes, so they come into force."""
+    An epoch has several rows if it was signed again before its start, or if the stream had other bytes than
+    the database. Then the stream's bytes are used, because subscribers have them."""
 
     __tablename__ = "epoch_messages"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -125,8 +125,8 @@ class EpochMessage(Base):
 
 
 class EpochInputs(Base):
-    """The exact hashed bytes of an epoch's inputs, to which it is committed one epoch ahead. Other roles read
-    those of started epochs by the function `started_inputs`."""
+    """The exact bytes of an epoch's inputs, to which it is committed one epoch ahead. Other roles read those
+    of started epochs with the function `started_inputs`."""
 
     __tablename__ = "epoch_inputs"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)

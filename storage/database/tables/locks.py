@@ -1,6 +1,6 @@
-"""Rows that are locked instead of things that have no row. Each table is granted to one role alone.
+"""Defines tables whose rows serve as locks. Only one role has rights on each table.
 
-PostgreSQL's advisory locks need no right, so any login could hold them.
+PostgreSQL's advisory locks are not used, because they need no rights, so any login could take them.
 """
 
 from datetime import datetime
@@ -12,7 +12,8 @@ from storage.database.tables.base import Base
 
 
 class SchedulerLock(Base):
-    """`name` is locked for one transaction, or leased: to `holder`, until `until` by PostgreSQL's clock."""
+    """A lock of the scheduler. It is locked for one transaction, or leased to `holder` until `until` by
+    PostgreSQL's clock."""
 
     __tablename__ = "scheduler_locks"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -21,7 +22,7 @@ class SchedulerLock(Base):
 
 
 class ReportLock(Base):
-    """Validators' reports of one epoch and hotkey take turns under one of these rows."""
+    """A lock that serialises the validator's reports of one epoch and hotkey."""
 
     __tablename__ = "report_locks"
     slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)

@@ -1,4 +1,4 @@
-"""The metagraph as it was read."""
+"""Defines the table of registry snapshots."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from storage.database.tables.base import Base
 
 
 class RegistrySnapshot(Base):
-    """One reading of the metagraph: who is registered, as whom, with how much stake (rao)."""
+    """One reading of the metagraph: the registered hotkeys with their coldkeys, permits and stake (rao)."""
 
     __tablename__ = "registry_snapshots"
     network: Mapped[str] = mapped_column(primary_key=True)

@@ -1,4 +1,4 @@
-"""Tables of requests: credentials issued, requests refused, admin commands."""
+"""Defines the tables of requests: issued credentials, refused requests, opt-outs and admin commands."""
 
 from datetime import date, datetime
 from typing import Any
@@ -11,11 +11,12 @@ from storage.database.tables.base import SHA256_RULE, Base, readable_sizes, read
 
 
 class CredentialIssuance(Base):
-    """Access that was granted: to whom, for what prefix, until when, and by which signed request.
+    """Granted access: the hotkey, the prefix, the expiry, and the signed request.
 
-    The primary key is what lets a request mint once: `request_key` is its nonce, or the legacy text that was
-    signed. Partitioned by the UTC day of signing, which a repetition cannot change. There is no default
-    partition: functions of migration 0001 make the days to come and drop those that retention lets go.
+    The primary key ensures that each request is granted once; `request_key` is its nonce, or the signed
+    legacy text. The table is partitioned by the UTC day of signing, which a repetition cannot change. There
+    is no default partition. Functions of migration 0001 create the partitions of coming days and drop old
+    ones.
     """
 
     __tablename__ = "credential_issuances"
@@ -33,8 +34,8 @@ class CredentialIssuance(Base):
     request_id: Mapped[str]
     source: Mapped[str]
     outcome: Mapped[str | None]
-    """Why the access could not be handed out; None unless that happened. A copy of the request may have been
-    answered by another replica at the same moment."""
+    """Why no access could be given, or None. Another replica may have answered a copy of the request at the
+    same moment."""
     __table_args__ = (
         readable_times("issued_at", "expires_at"),
         readable_sizes(
@@ -51,7 +52,7 @@ class CredentialIssuance(Base):
             )
         ),
         CheckConstraint("role in ('miner', 'validator')", name="role"),
-        # Nothing is granted for longer, whatever the responder's login writes.
+        # Limits the duration, even if the responder's login is misused.
         CheckConstraint(
             "expires_at > issued_at and expires_at <= issued_at + interval '24 hours'", name="lifetime"
         ),
@@ -66,8 +67,8 @@ class CredentialIssuance(Base):
 
 
 class RequestRefusal(Base):
-    """Requests that were refused, sampled under flood: `suppressed` counts those like it that were left
-    out since the last one written. `hotkey` is what the request claimed, proven or not."""
+    """Refused requests, of which only a sample is stored during a flood. `suppressed` counts similar refusals
+    that were left out since the last stored one. `hotkey` is the verified sender, or null."""
 
     __tablename__ = "request_refusals"
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -88,7 +89,7 @@ class RequestRefusal(Base):
 
 
 class LegacyOptOut(Base):
-    """Hotkeys that accept no legacy commitment in their name any more."""
+    """Hotkeys that refuse legacy signatures."""
 
     __tablename__ = "legacy_opt_outs"
     hotkey: Mapped[str] = mapped_column(primary_key=True)
@@ -101,13 +102,13 @@ EPOCH_OF_OUTCOME = "(outcome ->> 'epochId')"
 
 
 class AdminCommand(Base):
-    """A command of an admin for the scheduler, which takes them in the order of asking.
+    """A command of an admin for the scheduler, which carries out commands in the order of their requests.
 
-    `source` as with credentials."""
+    `source` is `nats` or the HTTP client's address."""
 
     __tablename__ = "admin_commands"
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    # The database sets it, so that no writer can put a command first or last.
+    # The database sets the time, so that no writer can change the order of commands.
     requested_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     hotkey: Mapped[str]
     command: Mapped[str]

@@ -1,4 +1,4 @@
-"""Tables of results: reports and uploads of miners, findings of validators."""
+"""Defines the tables of results: miners' reports and uploads, signals, and validators' reports."""
 
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,9 @@ from storage.database.tables.base import SHA256_RULE, ZIPCODE_RULE, Base, readab
 
 
 class MinerSubmission(Base):
-    """A miner's newest status report of one epoch; the newest by the time it signed wins. That it was
-    completed once, and when that came, stays, and so does the most that any report claimed of a zipcode."""
+    """A miner's newest status report on one epoch, by the time of signing. The time of the first report of
+    completion, and the largest count that any report claimed for a zipcode, are kept when a newer report
+    replaces an older one."""
 
     __tablename__ = "miner_submissions"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -39,8 +40,8 @@ class MinerSubmission(Base):
 
 
 class MinerSignal(Base):
-    """Something about a miner in one epoch that validators may want to look at; `kind` says what, `details`
-    on what grounds. Nothing is done by it."""
+    """A signal about a miner in one epoch, for validators to examine. `kind` names the rule, and `details`
+    has the facts. It has no other effect."""
 
     __tablename__ = "miner_signals"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -56,8 +57,8 @@ class MinerSignal(Base):
 
 
 class UploadSeal(Base):
-    """The epoch's manifest is written. `changes_checked_at`: when uploads changed after the deadline were
-    looked for."""
+    """Marks that an epoch's manifest is written. `changes_checked_at` is when the uploads were checked for
+    later changes."""
 
     __tablename__ = "upload_seals"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -67,7 +68,7 @@ class UploadSeal(Base):
 
 
 class UploadManifest(Base):
-    """One object version that a miner had uploaded when the epoch ended: what counts for it."""
+    """One version of an uploaded object that counts for an epoch."""
 
     __tablename__ = "upload_manifests"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)
@@ -86,8 +87,8 @@ class UploadManifest(Base):
 
 
 class ValidatorResult(Base):
-    """A validator's report of one epoch. A later one supersedes it, and it stays in the trail. `files` holds
-    what was found of each; `is_late`: received when the epoch had been revealed."""
+    """A validator's report on one epoch. It is kept when a later one replaces it. `files` has the result of
+    checking each file. `is_late` is true if it was received after the epoch was revealed."""
 
     __tablename__ = "validator_results"
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -107,7 +108,7 @@ class ValidatorResult(Base):
     started_at: Mapped[datetime | None]
     is_late: Mapped[bool] = mapped_column(server_default=text("false"))
     request_key: Mapped[str | None]
-    """The nonce or text that was signed: the same request again is the same report."""
+    """The signed nonce or text, so that the same request is stored only once."""
     __table_args__ = (
         readable_times("reported_at", "received_at", "superseded_at", "started_at"),
         readable_sizes("hotkey", "request_id", "request_key", top_3_miners=4_000, files=300_000),
@@ -124,7 +125,7 @@ class ValidatorResult(Base):
             "request_key",
             unique=True,
         ),
-        # One report of each validator is in force.
+        # Only one report of each validator and epoch is not superseded.
         Index(
             "uq_validator_results_in_force",
             "epoch_id",
@@ -136,7 +137,7 @@ class ValidatorResult(Base):
 
 
 class ValidationAudit(Base):
-    """One miner's zipcode as one validator checked it."""
+    """The result of one validator's check of one zipcode of one miner."""
 
     __tablename__ = "validation_audit"
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

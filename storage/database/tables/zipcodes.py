@@ -1,4 +1,4 @@
-"""Zipcodes, and the imports that are their versions."""
+"""Defines the tables of zipcodes and of imports, which are versions of the zipcode data."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from storage.database.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
 
 class ZipcodeColumns:
-    """The operator's facts about one zipcode, in force or in a past import."""
+    """The operator's data about one zipcode, of the newest or an earlier import."""
 
     state: Mapped[str]
     city: Mapped[str]
@@ -37,7 +37,7 @@ def zipcode_checks() -> tuple[CheckConstraint, ...]:
 
 
 class ZipcodeImport(Base):
-    """One import is one version of the zipcode data; its id orders versions."""
+    """One import, which is one version of the zipcode data. Versions are ordered by id."""
 
     __tablename__ = "zipcode_imports"
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -49,7 +49,8 @@ class ZipcodeImport(Base):
     unchanged: Mapped[int]
     rejected: Mapped[int]
     trimmed_at: Mapped[datetime | None]
-    """Since then it cannot be rebuilt: revisions that it needs were dropped, since no epoch needed them."""
+    """The time since which the version cannot be rebuilt, because revisions were deleted that no epoch
+    needs."""
     __table_args__ = (CheckConstraint(f"source_sha256 ~ '{SHA256_RULE}'", name="source_sha256"),)
 
 
@@ -63,8 +64,8 @@ class Zipcode(ZipcodeColumns, Base):
 
 
 class PublishedZipcode(Base):
-    """The published facts of one active zipcode of one import: epochs are drawn from them, and validators get
-    them. `commitment` binds the real count, which may be another."""
+    """The published data of one active zipcode of one import. Epochs are drawn from it, and validators can
+    see it. `commitment` is the commitment to the real count, which may differ from the published one."""
 
     __tablename__ = "published_zipcodes"
     import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"), primary_key=True)
@@ -87,8 +88,8 @@ class PublishedZipcode(Base):
 
 
 class ZipcodeHoneypot(Base):
-    """A zipcode whose published count is false in one import, for schedulers only. `salt` opens its
-    commitment; `threshold` is the one that its real count is below."""
+    """A zipcode whose published count is false in one import. Only schedulers may read it. `salt` is that of
+    its commitment; its real count is below `threshold`."""
 
     __tablename__ = "zipcode_honeypots"
     import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"), primary_key=True)
@@ -103,7 +104,7 @@ class ZipcodeHoneypot(Base):
 
 
 class RetiredHoneypot(Base):
-    """A zipcode that was a honeypot until that import, and never will be again."""
+    """A zipcode that was a honeypot until this import and never will be again."""
 
     __tablename__ = "retired_honeypots"
     zipcode: Mapped[str] = mapped_column(primary_key=True)
@@ -112,8 +113,9 @@ class RetiredHoneypot(Base):
 
 
 class ZipcodeRevision(ZipcodeColumns, Base):
-    """The pool as of import N is, for each zipcode, its newest revision <= N. None is ever changed; one that
-    was superseded is dropped once no epoch in detail is made from it."""
+    """The data of one zipcode from one import on. The data of import N consists of each zipcode's newest
+    revision up to N. Revisions are never changed. A replaced one is deleted when no epoch whose details are
+    kept uses it."""
 
     __tablename__ = "zipcode_revisions"
     zipcode: Mapped[str] = mapped_column(primary_key=True)

@@ -1,7 +1,7 @@
-"""Proving that a configured object store does what Zipcast relies on, by trying it.
+"""Tests whether a configured object store does everything that Zipcast needs.
 
-Owns the order of what is tried. It writes below the folder of a hotkey that nobody holds, made for one check,
-and takes away what it wrote where its rights allow that.
+The tests write to the folder of a hotkey that is made for one check and has no owner. They delete their files
+if their rights allow that.
 """
 
 from collections.abc import AsyncIterator
@@ -21,8 +21,7 @@ from zipcast.protocol.hotkeys import Hotkey
 
 __all__ = ["Finding", "Status", "check_object_store"]
 
-# AWS accepts a signature for 15 minutes; deadlines need clocks that are closer. The store states whole
-# seconds.
+# AWS accepts signatures for 15 minutes, but deadlines need closer clocks. The store states whole seconds.
 WORST_SKEW, TOLERABLE_SKEW = timedelta(seconds=60), timedelta(seconds=2)
 
 
@@ -30,7 +29,7 @@ async def check_object_store(
     config: ObjectStoreConfig, miner_bucket: str, validator_bucket: str, probe: Hotkey, clock: Clock
 ) -> AsyncIterator[Finding]:
     """Yield each finding as soon as it is known. `probe` is a hotkey without an owner. Raises httpx.HTTPError
-    if the store speaks no HTTP."""
+    if the store does not reply with HTTP."""
     store = ObjectStore(config)
     miners = policies.miner_scope(miner_bucket, probe, PROBE_EPOCH)
     results = policies.validator_scope(validator_bucket, probe, PROBE_EPOCH)
@@ -56,10 +55,10 @@ async def _clocks(store: ObjectStore, http: httpx.AsyncClient, bucket: str, cloc
     except (KeyError, ValueError):
         stated = None
     if stated is None or stated.tzinfo is None:
-        return Finding("clocks", Status.WARNING, "the store does not tell the time")
+        return Finding("clocks", Status.WARNING, "the store does not state its time")
     skew = abs(clock.now() - stated)
     told = f"{skew.total_seconds():.0f} s apart, in whole seconds"
     if skew <= TOLERABLE_SKEW:
         return Finding("clocks", Status.OK, told)
     status = Status.FAILED if skew > WORST_SKEW else Status.WARNING
-    return Finding("clocks", status, told, "set this machine's clock by NTP")
+    return Finding("clocks", status, told, "synchronise this machine's clock with NTP")

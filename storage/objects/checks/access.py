@@ -1,4 +1,4 @@
-"""Checks that forms and sessions open their own folder, and nothing else."""
+"""Checks that forms and sessions give access to their own folder only."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
@@ -35,8 +35,9 @@ SESSION = timedelta(hours=4)
 _OTHER_EPOCH = "1970-01-01T04-00-00"
 _ROLE_FIX = "give the role the rights of deploy/s3/role-policy.json"
 _SESSION_FIXES = {
-    "AccessDenied": "let the signing user assume the role: deploy/s3/role-trust.json and user-policy.json",
-    "ValidationError": "set the role's MaxSessionDuration to 14400; a role assumed from a role has an hour",
+    "AccessDenied": "allow the signing user to assume the role: deploy/s3/role-trust.json and "
+    "user-policy.json",
+    "ValidationError": "set the role's MaxSessionDuration to 14400; a role assumed from a role lasts an hour",
     "NoSuchEntity": "create the role, or correct S3_ROLE_ARN",
 }
 
@@ -44,7 +45,7 @@ _SESSION_FIXES = {
 async def check_form(
     config: ObjectStoreConfig, store: ObjectStore, http: httpx.AsyncClient, scope: Scope, clock: Clock
 ) -> AsyncIterator[Finding]:
-    """A file arrives where the form says, and nowhere else."""
+    """Check that a form uploads to its own place, and nowhere else."""
     form = store.post_form(scope, {}, clock.now(), 60)
 
     async def post(key: str, content: bytes = CONTENT) -> tuple[str | None, str]:
@@ -54,13 +55,13 @@ async def check_form(
     code, words = await post(scope.prefix + PROBE)
     subject = f"{scope.bucket}: a form"
     if code is not None:
-        fix = "let the signing user put objects and their ACL: deploy/s3/user-policy.json"
+        fix = "allow the signing user to put objects and their ACL: deploy/s3/user-policy.json"
         if code in UNKNOWN_TO_PROVIDER:
-            fix = "this store takes no form uploads (POST), by which every miner uploads: use one that does"
+            fix = "this store does not accept form uploads (POST), which miners need: use another store"
         yield Finding(subject, Status.FAILED, f"the store says {words}", fix)
         return
-    fix = "let the signing user list and read: List and SignReads of deploy/s3/user-policy.json"
-    yield await _read_back(f"{scope.bucket}: reading what arrived", client(config), scope, fix)
+    fix = "allow the signing user to list and read: List and SignReads of deploy/s3/user-policy.json"
+    yield await _read_back(f"{scope.bucket}: reading the uploaded file", client(config), scope, fix)
     yield Finding(subject, Status.OK, await _taken_away(config, scope))
     elsewhere, _ = await post(scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE)
     yield must_be_refused(f"{scope.bucket}: a form with another key", elsewhere)
@@ -76,12 +77,12 @@ async def check_sessions(
     probe: Hotkey,
     clock: Clock,
 ) -> AsyncIterator[Finding]:
-    """A validator's session lasts as long as promised, writes and reads below `scope` and nowhere else; one
-    for reading reads the epoch's uploads and writes nothing."""
+    """Check that a validator's session lasts long enough, and writes and reads only below `scope`, and that a
+    session for reading can read the epoch's uploads and write nothing."""
     if config.role_arn is None:
-        told = "S3_ROLE_ARN is not set: validators get forms alone, and are told so"
+        told = "S3_ROLE_ARN is not set, so validators get only forms"
         yield Finding(
-            "sessions", Status.WARNING, told, "right where the provider has no STS, as Spaces has none"
+            "sessions", Status.WARNING, told, "ignore this if the provider has no STS, such as Spaces"
         )
         return
     policy, name = policies.upload_session_policy(scope), policies.session_name(probe)
@@ -127,7 +128,7 @@ async def _check_reading_session(
     policy = policies.reading_session_policy(miners.bucket, PROBE_EPOCH)
     put, _ = await attempt(lambda: client(config).put_object(Bucket=miners.bucket, Key=key, Body=CONTENT))
     if put is not None:
-        yield Finding(subject, Status.FAILED, f"could not be tried ({put})", "mend the form above first")
+        yield Finding(subject, Status.FAILED, f"could not be tested ({put})", "repair the form above first")
         return
     try:
         session = await store.session(policy, policies.session_name(probe), SHORTEST_SESSION_SECONDS)
@@ -144,8 +145,8 @@ async def _check_reading_session(
 
 
 async def _read_back(subject: str, s3: Any, scope: Scope, fix: str, *, versions: bool = True) -> Finding:
-    """Try the operations of sealing, checking and validators on a file that exists; `versions`: by its
-    version."""
+    """Try to list, inspect and read an existing file, as the responder and validators do. With `versions`,
+    also list versions and read by version."""
     bucket, key = scope.bucket, scope.prefix + PROBE
     exactly: dict[str, str] = {}
     codes: dict[str, str | None] = {}
@@ -165,14 +166,14 @@ async def _read_back(subject: str, s3: Any, scope: Scope, fix: str, *, versions:
 
 
 async def _taken_away(config: ObjectStoreConfig, scope: Scope) -> str:
-    """Delete the probe with the signing user's keys, which in production may not delete."""
+    """Try to delete the test file with the signing user's keys, which may not delete in production."""
     s3, key = client(config), scope.prefix + PROBE
     listing, found = await attempt(lambda: s3.list_object_versions(Bucket=scope.bucket, Prefix=key))
     codes = [listing]
     for version in found.get("Versions", []):
         code, _ = await attempt(_deletion(s3, scope.bucket, key, version["VersionId"]))
         codes.append(code)
-    return "a file arrives" if set(codes) == {None} else f"a file arrives; {key} is left behind"
+    return "a file arrives" if set(codes) == {None} else f"a file arrives; {key} could not be deleted"
 
 
 def _deletion(s3: Any, bucket: str, key: str, version_id: str) -> Callable[[], Any]:

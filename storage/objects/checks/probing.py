@@ -1,4 +1,4 @@
-"""Makes one attempt on an object store and reports it."""
+"""Tries one operation on an object store and reports the result."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ UNKNOWN_TO_PROVIDER = frozenset({"NotImplemented", "MethodNotAllowed", "Unsuppor
 _XML_ERROR = re.compile(r"<(Code|Message)>([^<]*)</")
 MAX_ERROR_CHARACTERS, MAX_WORDS = 10_000, 300
 
-# Codes by which stores refuse: for the keys' rights, the session's, or the form's conditions.
+# Error codes of refusals because of the rights of keys or sessions, or the conditions of forms.
 REFUSALS = frozenset({"AccessDenied", "Forbidden", "403", "EntityTooSmall", "InvalidPolicyDocument"})
 
 
@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One attempt, its result, and how to mend it."""
+    """One test, its result, and how to fix a failure."""
 
     subject: str
     status: Status
@@ -46,18 +46,21 @@ class Finding:
 
 
 def must_be_refused(subject: str, code: str | None) -> Finding:
-    """`code`: the refusal's; None if the attempt succeeded."""
+    """Return the finding of an operation that must be refused. `code` is the error code, or None if the
+    operation succeeded."""
     if code in REFUSALS:
         return Finding(subject, Status.OK, f"refused ({code})")
     if code is not None:
-        # A store that is slow or away has refused nothing.
-        return Finding(subject, Status.FAILED, f"could not be tried ({code})", "try again when it answers")
-    fix = "this provider does not enforce what Zipcast relies on: do not use it"
+        # Other errors, such as a timeout, do not show that the store refuses the operation.
+        return Finding(
+            subject, Status.FAILED, f"could not be tested ({code})", "try again when the store responds"
+        )
+    fix = "this provider does not enforce restrictions that Zipcast needs: do not use it"
     return Finding(subject, Status.FAILED, "it was allowed", fix)
 
 
 async def attempt(call: Callable[[], Any]) -> tuple[str | None, dict[str, Any]]:
-    """The error's code, or None, and the answer. Blocking calls run in a thread."""
+    """Call in a thread, and return the error's code, or None, and the reply."""
     try:
         return None, await asyncio.to_thread(call)
     except (ClientError, BotoCoreError) as error:
@@ -65,20 +68,21 @@ async def attempt(call: Callable[[], Any]) -> tuple[str | None, dict[str, Any]]:
 
 
 def code_of(error: BaseException | None) -> str:
-    """A provider's own code, else what kind of error it is; never a text of the driver's."""
+    """Return the provider's error code, otherwise the type of the error, but never a message of the
+    driver."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "an unnamed error"))
     return type(error).__name__
 
 
 def client(config: ObjectStoreConfig, session: SessionCredentials | None = None) -> "S3Client":
-    """Return a client with the signing user's keys, or a session's, that does not retry."""
+    """Return a client that does not retry, with the keys of the signing user or of a session."""
     found: S3Client = open_client(config, "s3", session, attempts=1)
     return found
 
 
 def words_of(error: BaseException | None) -> str:
-    """Return the provider's own code and sentence, in one line, for the operator."""
+    """Return the provider's error code and message in one line, for the operator."""
     code = code_of(error)
     if not isinstance(error, ClientError):
         return code
@@ -87,7 +91,7 @@ def words_of(error: BaseException | None) -> str:
 
 
 def words_in(answer: httpx.Response) -> tuple[str, str]:
-    """Return the code of an error answer, and code and sentence in one line."""
+    """Return the code of an error reply, and code and message in one line."""
     found = dict(_XML_ERROR.findall(answer.text[:MAX_ERROR_CHARACTERS]))
     code = found.get("Code", str(answer.status_code))
     return code, _one_line(code, found.get("Message", ""))

@@ -252,7 +252,7 @@ async def test_a_hotkey_that_is_kept_out_is_told_so_once_a_second_before_any_cry
     for number in range(5):
         await side.ask(f"{number}", **by_nonce() | {"sig": "A" * 86})
     assert await side.work() == ["4"]
-    assert side.refusal("4").startswith("kept out until 2026-")
+    assert "until 2026-" in side.refusal("4")
     assert side.counted("zipcast_connections_refused_total", reason="kept_out") == 5
     await side.clock.sleep(1)
     await side.ask("later", **by_nonce())

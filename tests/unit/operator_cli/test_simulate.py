@@ -96,7 +96,7 @@ def test_the_command_prints_json_alone_and_draws_a_picture(tmp_path: Path) -> No
 def test_the_report_is_for_people():
     shown = CliRunner().invoke(app, ["simulate", "--epochs", "12"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
-    for words in ("within tolerance (9000 to 11000)", "12 of 12", "assigned in 30 days", "PREMIUM"):
+    for words in ("9000 to 11000", "12 of 12", "30 days", "PREMIUM"):
         assert words in shown.stdout
 
 
@@ -195,7 +195,7 @@ def test_the_environment_changes_nothing_of_a_simulation(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ("TARGET_LISTING=1", "is not one of TARGET_LISTINGS"),
+        ("TARGET_LISTING=1", "one of TARGET_LISTINGS"),
         ("TARGET_LISTINGS=many", "TARGET_LISTINGS: Input should be a valid integer"),
         ("TARGET_LISTINGS", "TARGET_LISTINGS: "),
         ("HONEYPOT_THRESHOLD=300", "HONEYPOT_THRESHOLD must be below MIN_ZIPCODE_LISTINGS"),

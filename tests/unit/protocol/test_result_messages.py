@@ -79,7 +79,7 @@ def test_what_may_be_absent() -> None:
         (("topMiners", 0, "hotkey"), MINER_HOTKEY[:-1], "topMiners.0.hotkey"),
         (("topMiners", 0, "score"), -0.1, "topMiners.0.score"),
         (("topMiners", 0, "score"), float("inf"), "topMiners.0.score"),
-        (("topMiners", 0, "score"), 0.4, "topMiners must be ranked"),
+        (("topMiners", 0, "score"), 0.4, "topMiners must be sorted"),
         (("topMiners", 1, "hotkey"), MINER_HOTKEY, "each miner once"),
         (("topMiners",), [{"hotkey": MINER_HOTKEY, "score": 1}] * 4, "topMiners"),
         (("files", 0, "sizeBytes"), -1, "files.0.sizeBytes"),

@@ -40,40 +40,42 @@ def test_no_body_is_an_empty_object() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b'{"a":1,"a":1}', "a key stands twice"),
-        (b'{"a":{"' + b"a" * 150_000 + b'_":1}}', "a key is longer than 64 characters"),
-        (json.dumps({f"{n}_a": n for n in range(65)}).encode(), "an object has more than 64 keys"),
-        (b'{"a":1,"\\u0061":2}', "a key stands twice"),
-        (b'{"x":[{"a":1,"b":2,"a":3}]}', "a key stands twice"),
-        (b'{"miner_hotkey":"a","minerHotkey":"b"}', "the two spellings of a key differ"),
-        (b'{"epochId":null,"epoch_id":[]}', "the two spellings of a key differ"),
-        (b'{"x":[{"is_it":1,"isIt":true}]}', "the two spellings of a key differ"),
-        (b'{"a":NaN}', "NaN is not JSON"),
-        (b'{"a":Infinity}', "Infinity is not JSON"),
-        (b'{"a":[-Infinity]}', "-Infinity is not JSON"),
-        (b'{"a":1e999}', "a number is too large"),
-        (b'{"a":[-1e999]}', "a number is too large"),
-        (b"{", "it is not valid JSON"),
-        (b"{}{}", "it is not valid JSON"),
-        (b"{'a':1}", "it is not valid JSON"),
-        (b'{"a":1,}', "it is not valid JSON"),
-        (b'{"a":"\xff"}', "it is not valid JSON"),
-        (b"\xef\xbb\xbf{}", "it is not valid JSON"),
-        ('{"a":1}'.encode("utf-16"), "it is not valid JSON"),
-        (b" ", "it is not valid JSON"),
-        (b'{"a":' + b"1" * 5_000 + b"}", "it is not valid JSON"),
-        (b'{"a":' * 100_000, "it is not valid JSON"),
-        (b"[" * 100_000, "it is not valid JSON"),
-        (b'{"a":' * 17 + b"1" + b"}" * 17, "it nests deeper than 16"),
-        (b'{"a":' + b"[" * 900 + b"]" * 900 + b"}", "it nests deeper than 16"),
+        (b'{"a":1,"a":1}', "twice"),
+        (b'{"a":{"' + b"a" * 150_000 + b'_":1}}', "64 characters"),
+        (json.dumps({f"{n}_a": n for n in range(65)}).encode(), "64 keys"),
+        (b'{"a":1,"\\u0061":2}', "twice"),
+        (b'{"x":[{"a":1,"b":2,"a":3}]}', "twice"),
+        (b'{"miner_hotkey":"a","minerHotkey":"b"}', "spellings"),
+        (b'{"epochId":null,"epoch_id":[]}', "spellings"),
+        (b'{"x":[{"is_it":1,"isIt":true}]}', "spellings"),
+        (b'{"a":NaN}', "NaN"),
+        (b'{"a":Infinity}', "Infinity"),
+        (b'{"a":[-Infinity]}', "-Infinity"),
+        (b'{"a":1e999}', "number"),
+        (b'{"a":[-1e999]}', "number"),
+        (b"{", "valid JSON"),
+        (b"{}{}", "valid JSON"),
+        (b"{'a':1}", "valid JSON"),
+        (b'{"a":1,}', "valid JSON"),
+        (b'{"a":"\xff"}', "valid JSON"),
+        (b"\xef\xbb\xbf{}", "valid JSON"),
+        ('{"a":1}'.encode("utf-16"), "valid JSON"),
+        (b" ", "valid JSON"),
+        (b'{"a":' + b"1" * 5_000 + b"}", "valid JSON"),
+        (b'{"a":' * 100_000, "valid JSON"),
+        (b"[" * 100_000, "valid JSON"),
+        (b'{"a":' * 17 + b"1" + b"}" * 17, "deeper than 16"),
+        (b'{"a":' + b"[" * 900 + b"]" * 900 + b"}", "deeper than 16"),
     ],
     ids=lambda given: given[:24] if isinstance(given, str) else repr(given[:16]),
 )
-def test_each_refusal_says_why_and_never_what(body: bytes, reason: str) -> None:
+def test_each_refusal_names_the_rule_and_repeats_nothing_of_the_body(body: bytes, reason: str) -> None:
     with pytest.raises(ServiceError) as refused:
         parse_object(body)
     assert refused.value.code is ErrorCode.MALFORMED_REQUEST
-    assert refused.value.message == f"The body is refused: {reason}."
+    assert reason in refused.value.message
+    assert len(refused.value.message) < 100
+    assert not any(key in refused.value.message for key in ("miner_hotkey", "epochId", "isIt"))
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1", b'"text"', b"true", b"[{}]"])

@@ -55,7 +55,7 @@ def test_a_registry_past_its_greatest_age_is_said_to_be_so() -> None:
     view = registry()
     view.max_age = timedelta(minutes=1)
     assert metagraph(view, START_AT + timedelta(minutes=1)).status is HealthStatus.OK
-    assert metagraph(view, START_AT + timedelta(minutes=2)).reason == "too old to mint by"
+    assert metagraph(view, START_AT + timedelta(minutes=2)).reason
 
 
 def test_no_registry_is_unhealthy() -> None:

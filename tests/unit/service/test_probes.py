@@ -49,7 +49,7 @@ async def test_what_hangs_is_left_behind_and_holds_up_nothing_else() -> None:
     assert [(name, health.status) for name, health in found.items()] == [
         *(("hanging", UNHEALTHY), ("stubborn", UNHEALTHY), ("well", OK)),
     ]
-    assert found["hanging"].last_error == "no answer within 0.01 s"
+    assert found["hanging"].last_error.endswith("within 0.01 s")
     let_go.set()
     await ended.wait()  # the stubborn one ends by itself, and its error is not raised anywhere
 

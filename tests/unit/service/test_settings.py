@@ -125,7 +125,9 @@ def test_an_unknown_name_in_the_process_s_own_prefix_is_refused_with_the_nearest
 ) -> None:
     prefix = process.own_prefix
     monkeypatch.setenv(f"{prefix}NATS_SEAD", "x")
-    assert refusal(process, capsys) == f"{prefix}NATS_SEAD: is not a setting; is {prefix}NATS_SEED meant?\n"
+    assert (
+        refusal(process, capsys) == f"{prefix}NATS_SEAD: is not a setting; did you mean {prefix}NATS_SEED?\n"
+    )
     monkeypatch.delenv(f"{prefix}NATS_SEAD")
     monkeypatch.setenv("OTHER_NATS_SEAD", "x")
     assert load(process)

@@ -17,6 +17,10 @@ def faults(evidence: list[Evidence]) -> dict[str, tuple[str, ...]]:
     return {one.epoch_id: one.faults for one in verify_epochs(evidence, TRUST) if one.faults}
 
 
+def failed_checks(found: dict[str, tuple[str, ...]]) -> dict[str, list[str]]:
+    return {name: [fault.partition(":")[0] for fault in faults] for name, faults in found.items()}
+
+
 CHAIN = [message(number) for number in range(4)]
 
 
@@ -53,7 +57,7 @@ def counted(**changes: object) -> Callable[[EpochMessage], EpochMessage]:
 
 def test_a_message_that_was_published_and_is_withheld_is_found() -> None:
     withheld = Evidence(name(1), None, seed_of(1).hex(), published=True)
-    assert faults([withheld])[name(1)] == ("signature: it was published, and its message is not here",)
+    assert failed_checks(faults([withheld])) == {name(1): ["signature"]}
 
 
 @pytest.mark.parametrize(
@@ -62,10 +66,10 @@ def test_a_message_that_was_published_and_is_withheld_is_found() -> None:
         (changed_zipcode, "nonce"),
         (changed_count, "nonce"),
         (changed_count, "counts"),
-        (counted(total_expected_listings=99_999), "counts: its metadata counts"),
-        (counted(zipcode_count=1), "counts: its metadata counts"),
-        (counted(seed_commitment="00" * 32), "counts: its metadata has another"),
-        (updated(target_listings=99_999), "counts: its listings are not within"),
+        (counted(total_expected_listings=99_999), "counts: the metadata states"),
+        (counted(zipcode_count=1), "counts: the metadata states"),
+        (counted(seed_commitment="00" * 32), "counts: the metadata has another seed"),
+        (updated(target_listings=99_999), "counts: the total"),
         (updated(nonce="00" * 32), "nonce"),
         (updated(seed_commitment="00" * 32), "seed"),
         (updated(previous_epoch_id=name(0)), "chain"),
@@ -86,7 +90,7 @@ def test_what_the_service_itself_bent_and_signed_is_found(bend, fault: str) -> N
 def test_another_promise_is_found_at_the_epoch_it_was_made_for() -> None:
     bent = [signed(one) for one in CHAIN]
     bent[1] = signed(CHAIN[1].model_copy(update={"next_seed_commitment": "00" * 32}))
-    assert faults(bent) == {name(2): ("promise: the epoch before it committed to another seed",)}
+    assert failed_checks(faults(bent)) == {name(2): ["promise"]}
 
 
 def test_a_signature_of_somebody_else_or_over_something_else_is_found() -> None:
@@ -112,9 +116,7 @@ def test_an_epoch_that_was_missed_breaks_no_chain_if_its_seed_was_the_promised_o
     after = signed(message(2, missed_before=1))
     assert faults([signed(CHAIN[0]), missed, after]) == {}
     other = replace(missed, seed=seed_of(7).hex())
-    assert faults([signed(CHAIN[0]), other, after]) == {
-        name(2): ("promise: the epoch before it committed to another seed",)
-    }
+    assert failed_checks(faults([signed(CHAIN[0]), other, after])) == {name(2): ["promise"]}
 
 
 def test_only_the_promised_epoch_says_whether_a_promise_was_kept() -> None:

@@ -1,1 +1,1 @@
-"""The messages between clients and the service, one module per conversation."""
+"""Defines the messages between clients and the service, with one module per topic."""

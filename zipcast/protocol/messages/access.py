@@ -21,12 +21,12 @@ from zipcast.protocol.messages.base import (
 
 FormFields = Annotated[
     dict[str, str],
-    Field(description="Form fields, to be posted unchanged before the file; `key` ends in `${filename}`."),
+    Field(description="Form fields. Post them unchanged, before the file; `key` ends in `${filename}`."),
 ]
 
 
 class MinerUploadRequest(WireModel):
-    """Ask for upload access. Without an epoch id, it is for the running epoch."""
+    """Request upload access for one epoch, by default the running one."""
 
     epoch_id: EpochId | None = Field(
         default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
@@ -34,122 +34,125 @@ class MinerUploadRequest(WireModel):
 
 
 class MinerUploadReply(WireModel):
-    """Access to `prefix` until the epoch's deadline; `fields.key` ends in `${filename}`."""
+    """A form that uploads below `prefix` until the epoch's deadline. `fields.key` ends in `${filename}`."""
 
     success: Success = True
     epoch_id: EpochId
     bucket: BucketName
     prefix: KeyPrefix
-    url: str = Field(description="Address to post the form to.", examples=["https://s3.example.org/miners"])
+    url: str = Field(description="URL to post the form to.", examples=["https://s3.example.org/miners"])
     fields: FormFields
     expires_at: ExpiryTime
-    min_bytes: int = Field(description="Least size of a file, bytes.", examples=[1024])
-    max_bytes: int = Field(description="Greatest size of a file, bytes.", examples=[5368709120])
+    min_bytes: int = Field(description="Minimum size of a file, bytes.", examples=[1024])
+    max_bytes: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
     list_url: str = Field(description="Presigned ListObjectsV2 of the folder.")
 
 
 class ValidatorUploadRequest(WireModel):
-    """Ask for a validator's upload access. `with_checksum`: the form requires `x-amz-checksum-sha256`, the
-    file's SHA-256 in base64, which the client fills in and the store verifies and keeps. Without it, the form
-    is posted as it is."""
+    """Request a validator's upload access for one epoch. With `with_checksum`, the form requires the field
+    `x-amz-checksum-sha256`, into which the client puts the file's SHA-256 in base64; the store verifies and
+    keeps it. Without it, the form is posted unchanged."""
 
     epoch_id: EpochId
     with_checksum: StrictBool = Field(
-        default=False, description="Whether the form takes a SHA-256 of the file, which the store then keeps."
+        default=False,
+        description="Whether the form requires the file's SHA-256, which the store verifies and keeps.",
     )
 
 
 class S3Credentials(WireModel):
-    """Temporary credentials that open `prefix` of `bucket` until `expiry`, and nothing else."""
+    """Temporary credentials that give access only to `prefix` in `bucket`, until `expiry`."""
 
     access_key: str = Field(description="Access key id.")
     secret_key: str = Field(description="Secret key.", examples=["secret"])
     session_token: str = Field(description="Session token, to be sent with every request.")
     bucket: BucketName
     region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
-    endpoint: str | None = Field(description="Address of the object store; null for AWS.")
+    endpoint: str | None = Field(description="URL of the object store; null for AWS.")
     prefix: KeyPrefix
     expiry: ExpiryTime
 
 
 class UploadGuidelines(WireModel):
-    max_file_size_mb: int = Field(description="Greatest size of a file, MB.", examples=[5120])
-    allowed_file_types: tuple[str, ...] = Field(description="Endings that a file may have.")
+    max_file_size_mb: int = Field(description="Maximum size of a file, MB.", examples=[5120])
+    allowed_file_types: tuple[str, ...] = Field(description="Allowed file name extensions.")
     required_metadata: tuple[str, ...] = Field(
-        description="Metadata that a file must carry; `fields` holds all of it."
+        description="Metadata that each upload must have; `fields` contains all of it."
     )
     folder_structure: str = Field(description="Pattern of a key.")
-    example_files: tuple[str, ...] = Field(description="Names of files.")
+    example_files: tuple[str, ...] = Field(description="Examples of file names.")
 
 
 class ValidatorUploadMetadata(WireModel):
-    folder_path: str = Field(description="Folder that the form opens.")
+    folder_path: str = Field(description="Folder to which the form uploads.")
     expires_at: ExpiryTime
-    max_file_size: int = Field(description="Greatest size of a file, bytes.", examples=[5368709120])
-    supported_formats: tuple[str, ...] = Field(description="Formats that are read.")
+    max_file_size: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
+    supported_formats: tuple[str, ...] = Field(description="Supported file formats.")
 
 
 class ValidatorUploadReply(WireModel):
-    """`fields` holds every required metadata value: posting it unchanged passes."""
+    """A form for a validator's folder. `fields` contains every required value and can be posted unchanged."""
 
     success: Success = True
     message: str = Field(description="One sentence for a person.", examples=["Upload access granted."])
-    upload_url: str = Field(description="Address to post the form to; a success is 204.")
+    upload_url: str = Field(description="URL to post the form to; the store replies 204 on success.")
     fields: FormFields
     s3_credentials: S3Credentials | None = Field(
-        description="Temporary credentials; null where the provider has no STS or none were asked for."
+        description="Temporary credentials; null if they were not requested or there is no STS."
     )
-    upload_guidelines: UploadGuidelines = Field(description="What an upload must be like.")
-    metadata: ValidatorUploadMetadata = Field(description="What the form opens.")
+    upload_guidelines: UploadGuidelines = Field(description="Rules for uploads.")
+    metadata: ValidatorUploadMetadata = Field(description="Folder, expiry and limits of the form.")
 
 
 class LegacyChoiceRequest(WireModel):
-    """Accept or refuse legacy commitments for the sender's hotkey from now on. Refusing them closes the
-    weaker way to act in its name."""
+    """Accept or refuse legacy signatures for the sender's hotkey from now on. Refusing them is safer, because
+    legacy signatures do not cover the whole request."""
 
-    accepted: StrictBool = Field(description="Whether legacy commitments count for the hotkey.")
+    accepted: StrictBool = Field(description="Whether legacy signatures of the hotkey are accepted.")
 
 
 class LegacyChoiceReply(WireModel):
     success: Success = True
     hotkey: HotkeyText
-    accepted: bool = Field(description="Whether legacy commitments count for the hotkey.")
+    accepted: bool = Field(description="Whether legacy signatures of the hotkey are accepted.")
 
 
 class ValidatorReadRequest(WireModel):
-    """Objects of an ended epoch, of one miner or, without one, of all; `page_token` continues an earlier
-    reply. With `with_credentials`, credentials come along that read all of that epoch's uploads."""
+    """Request one page of the uploads of an ended epoch, of one miner or of all. `page_token` is the
+    `next_page_token` of the previous page. With `with_credentials`, the reply has credentials that can read
+    all uploads of the epoch."""
 
     epoch_id: EpochId
     miner_hotkey: str | None = Field(
-        default=None, description="Miner whose uploads are meant, SS58; null: all."
+        default=None, description="Miner whose uploads to list, SS58; null for all miners."
     )
     page_token: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
-        default=None, description="`nextPageToken` of the page before."
+        default=None, description="`nextPageToken` of the previous page."
     )
     with_credentials: StrictBool = Field(
-        default=False, description="Whether to send credentials that read all of the epoch's uploads."
+        default=False, description="Whether to return credentials that can read all uploads of the epoch."
     )
 
 
 class ReadableObject(WireModel):
-    """One object as the epoch's manifest names it; `url` is a presigned GET of exactly that version."""
+    """One object of the epoch's manifest. `url` is a presigned GET of exactly this version."""
 
     key: str = Field(description="Key of the object.")
     size: int = Field(description="Bytes.", examples=[4096])
     etag: str = Field(description="ETag of the object, without quotes.")
     last_modified: WireTime = Field(description="When it was stored, UTC.")
-    version_id: str | None = Field(description="Version of the object; null where the bucket has none.")
-    url: str = Field(description="Presigned GET of exactly that version.")
+    version_id: str | None = Field(description="Version of the object; null without bucket versioning.")
+    url: str = Field(description="Presigned GET of exactly this version.")
 
 
 class ValidatorReadReply(WireModel):
-    """`s3_credentials`, where asked for and the provider has STS, read every miner's uploads of the epoch,
-    in every version; what counts is what `objects` list."""
+    """One page of the uploads of an ended epoch. `s3_credentials` are set if they were requested and the
+    provider has STS; they can read every version of all uploads of the epoch, but only the versions in
+    `objects` count."""
 
     success: Success = True
     epoch_id: EpochId
-    miner_hotkey: str | None = Field(description="Miner whose uploads are meant, SS58; null: all.")
+    miner_hotkey: str | None = Field(description="Miner whose uploads are listed, SS58; null for all miners.")
     objects: tuple[ReadableObject, ...] = Field(description="Uploaded objects, in the manifest's order.")
     next_page_token: str | None = Field(
         description="Pass it as `pageToken` for the next page; null on the last."
@@ -157,7 +160,7 @@ class ValidatorReadReply(WireModel):
     expires_at: ExpiryTime
     s3_credentials: S3Credentials | None = Field(
         default=None,
-        description="Temporary credentials; null where the provider has no STS or none were asked for.",
+        description="Temporary credentials; null if they were not requested or there is no STS.",
     )
 
 

@@ -1,6 +1,6 @@
-"""Wire models of admin requests: what an admin may ask, what becomes of it, and what it came to.
+"""Wire models of admin requests, of their states and their outcomes.
 
-Owns those shapes. Nothing of an epoch that has not started is in any of them but its id.
+Of an epoch that has not started, they contain nothing but the id.
 """
 
 from typing import Annotated, Any, Literal
@@ -33,13 +33,13 @@ NamedEpoch = Annotated[EpochId, AfterValidator(_checked_epoch_id)]
 
 
 class EpochRegenerateRequest(WireModel):
-    """Sign the message of an epoch that has not started anew, from the inputs it is committed to."""
+    """Select and sign again an epoch that has not started, from the inputs it is committed to."""
 
     epoch_id: NamedEpoch
 
 
 class EpochGenerateRequest(WireModel):
-    """Prepare the running epoch if it is missing, else the next one; no other."""
+    """Prepare the running epoch if it is missing, otherwise the next one. No other epoch can be prepared."""
 
     epoch_id: NamedEpoch | None = Field(
         default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
@@ -47,7 +47,7 @@ class EpochGenerateRequest(WireModel):
 
 
 class TargetOverrideRequest(WireModel):
-    """Another target for one epoch that is not committed to yet."""
+    """Set another target for one epoch to whose inputs the service has not committed yet."""
 
     epoch_id: NamedEpoch
     target_listings: StrictInt = Field(
@@ -56,16 +56,16 @@ class TargetOverrideRequest(WireModel):
 
 
 class ConnectionsListRequest(WireModel):
-    """List the NATS connections of all hotkeys or of one, oldest first, from the `offset`-th on."""
+    """List the NATS connections of all hotkeys, or of one hotkey, oldest first, skipping `offset` of them."""
 
     hotkey: NamedHotkey | None = Field(default=None, description="Hotkey, SS58 with prefix 42.")
     offset: StrictInt = Field(
-        default=0, ge=0, le=1_000_000, description="How many to pass over, oldest first.", examples=[0]
+        default=0, ge=0, le=1_000_000, description="How many connections to skip, oldest first.", examples=[0]
     )
 
 
 class ConnectionsKickRequest(WireModel):
-    """End all connections of a hotkey, which may connect again at once."""
+    """Close all connections of a hotkey. It may connect again at once."""
 
     hotkey: NamedHotkey = Field(description="Hotkey, SS58 with prefix 42.")
 
@@ -80,7 +80,7 @@ AdminCommand = (
 
 
 class CommandsListRequest(WireModel):
-    """The newest commands of all admins."""
+    """List the newest commands of all admins."""
 
 
 class CommandsGetRequest(WireModel):
@@ -93,11 +93,13 @@ class FailedOutcome(WireModel):
 
 
 class EpochOutcome(WireModel):
-    """`changed`: whether this command did it, or it was so before."""
+    """The outcome of preparing or signing an epoch. `changed` is false if there was nothing to do."""
 
     kind: Literal["epoch"] = Field(default="epoch", description="Which outcome this is.")
     epoch_id: EpochId
-    changed: bool = Field(description="Whether this command did it, or it was so before.")
+    changed: bool = Field(
+        description="Whether the command changed anything; false if there was nothing to do."
+    )
 
 
 class OverrideOutcome(WireModel):
@@ -107,30 +109,32 @@ class OverrideOutcome(WireModel):
 
 
 class ListedConnection(WireModel):
-    """Messages are counted as nats-server does: `messages_in` came from the client."""
+    """One connection. As in nats-server's counts, `messages_in` came from the client."""
 
     hotkey: HotkeyText
     address: str = Field(description="IP address of the client.", examples=["192.0.2.7"])
-    since: WireTime = Field(description="Since when, UTC.")
+    since: WireTime = Field(description="Time of connecting, UTC.")
     messages_in: int = Field(description="Messages that came from the client.", examples=[3])
     messages_out: int = Field(description="Messages that went to the client.", examples=[40])
 
 
 class ConnectionsOutcome(WireModel):
-    """One page; `next_offset` where there is another."""
+    """One page of connections. `next_offset` is set if there is another page."""
 
     kind: Literal["connections"] = Field(default="connections", description="Which outcome this is.")
-    total: int = Field(description="How many there are in all.", examples=[501])
-    connections: tuple[ListedConnection, ...] = Field(description="NATS connections.")
+    total: int = Field(description="Number of connections on all pages.", examples=[501])
+    connections: tuple[ListedConnection, ...] = Field(
+        description="The connections of this page, oldest first."
+    )
     next_offset: int | None = Field(description="Pass it as `offset` for the next page; null on the last.")
 
 
 class KickOutcome(WireModel):
-    """The number of connections that were ended. Their clients may connect again at once."""
+    """The number of connections that were closed. Their clients may connect again at once."""
 
     kind: Literal["kick"] = Field(default="kick", description="Which outcome this is.")
     hotkey: HotkeyText
-    kicked: int = Field(description="How many connections were ended.", examples=[2])
+    kicked: int = Field(description="Number of connections that were closed.", examples=[2])
 
 
 Outcome = Annotated[
@@ -140,26 +144,26 @@ Outcome = Annotated[
 
 
 class AdminCommandReply(WireModel):
-    """`outcome` is null as long as the command is queued."""
+    """The state of a command. `outcome` is null while the command is queued."""
 
     success: Success = True
     command_id: CommandId
-    command: str = Field(description="What was asked.", examples=["epoch.generate"])
+    command: str = Field(description="Name of the command.", examples=["epoch.generate"])
     state: CommandState = Field(description="queued, done or failed.", examples=["done"])
     requested_at: WireTime = Field(description="When it was asked, UTC.")
     finished_at: WireTime | None = Field(
         description="When it was done or failed, UTC; null while it is queued."
     )
-    outcome: Outcome | None = Field(description="What it came to; null while it is queued.")
+    outcome: Outcome | None = Field(description="The outcome; null while the command is queued.")
 
 
 class RecordedCommand(WireModel):
-    """One command of the list; `reason` where it failed."""
+    """One command of the list. `reason` is set if it failed."""
 
     command_id: CommandId
     hotkey: HotkeyText
-    command: str = Field(description="What was asked.", examples=["target.override"])
-    arguments: dict[str, Any] = Field(description="What it was asked with.")
+    command: str = Field(description="Name of the command.", examples=["target.override"])
+    arguments: dict[str, Any] = Field(description="Arguments of the command.")
     state: CommandState = Field(description="queued, done or failed.", examples=["done"])
     requested_at: WireTime = Field(description="When it was asked, UTC.")
     finished_at: WireTime | None = Field(
@@ -169,7 +173,9 @@ class RecordedCommand(WireModel):
 
 
 class CommandsListReply(WireModel):
-    """Newest first."""
+    """The newest commands of all admins, newest first."""
 
     success: Success = True
-    commands: tuple[RecordedCommand, ...] = Field(description="Newest first, of all admins.")
+    commands: tuple[RecordedCommand, ...] = Field(
+        description="The newest commands of all admins, newest first."
+    )

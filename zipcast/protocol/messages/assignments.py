@@ -1,4 +1,4 @@
-"""Wire models of an epoch as HTTP clients receive it: the fields of the epoch message, and its proof."""
+"""Wire models of an epoch in HTTP replies: fields of the epoch message, and the signed message as proof."""
 
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ ASSIGNMENT_FIELDS = {
     "assignments",
     "metadata",
 }
-"""Fields of the epoch message that the reply repeats (docs: HTTP contract). The others travel inside
+"""Fields of the epoch message that the reply repeats (docs/http-contract.md). The others are inside
 `proof`."""
 
 
@@ -40,11 +40,13 @@ CurrentAssignmentReply = create_model(
 class EpochAssignmentReply(CurrentAssignmentReply):
     """An epoch whose seed is not revealed yet."""
 
-    status: Literal["ACTIVE", "COMPLETED", "ARCHIVED"] = Field(description="Where the epoch is in its life.")
+    status: Literal["ACTIVE", "COMPLETED", "ARCHIVED"] = Field(
+        description="ACTIVE while it runs, COMPLETED after its end, ARCHIVED when its details are deleted."
+    )
 
 
 class RevealedEpochReply(EpochAssignmentReply):
-    """An epoch whose seed is revealed, with its seed and its honeypots."""
+    """An epoch whose seed is revealed. The reply adds the seed and the honeypots."""
 
     honeypots: tuple[ZipcodeText, ...] = Field(description="Zipcodes that were published with false counts.")
     seed: Sha256Hex = Field(description="Seed that the epoch's commitment was made for, hex.")

@@ -1,9 +1,8 @@
-"""The base of all wire models, their shared field types, and the names of headers.
+"""Defines the base of all wire models, their shared field types, and the names of headers.
 
-Replies are written in camelCase; requests are read in camelCase and in snake_case.
-
-Owns field names, types and ranges of everything that travels. Fields are those of the HTTP
-contract; unknown fields are ignored, so that old clients read new messages.
+Replies are written in camelCase; requests are read in camelCase and in snake_case. Names, types and ranges of
+legacy fields are those of docs/http-contract.md. Unknown fields are ignored, so that old clients can read new
+messages.
 """
 
 import json
@@ -26,14 +25,15 @@ from pydantic.alias_generators import to_camel
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
-HEADER_STORED_AT = "Nats-Time-Stamp"  # nats-server's own, on what a stream passes on
+HEADER_STORED_AT = "Nats-Time-Stamp"  # set by nats-server on messages that a stream republishes
 HEADER_ERROR = "Zipcast-Error"
-# Headers by which the bridge hands the original HTTP request to the responder.
+# Headers with which the bridge forwards an HTTP request to the responder.
 HEADER_HTTP_METHOD = "Zipcast-Http-Method"
 HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
 HEADER_CALLER = "Zipcast-Caller"
-"""The hotkey that the bridge verified. The responder queues by it and decides nothing else by it."""
+"""The hotkey that the bridge verified. The responder uses it only to share its queue fairly, not for
+rights."""
 
 EpochId = Annotated[
     str,
@@ -43,13 +43,13 @@ EpochId = Annotated[
         examples=["2026-11-22T04-00-00"],
     ),
 ]
-# RFC 3339 UTC in whole seconds, rounded down: an expiry is never stated later than it is.
+# RFC 3339 in UTC, rounded down to whole seconds, so that a stated expiry is never too late.
 WireTime = Annotated[
     AwareDatetime,
     PlainSerializer(lambda at: at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), str, when_used="json"),
     Field(examples=["2026-11-22T04:00:00Z"]),
 ]
-ExpiryTime = Annotated[WireTime, Field(description="Until when it is valid, UTC.")]
+ExpiryTime = Annotated[WireTime, Field(description="When it expires, UTC.")]
 ZipcodeText = Annotated[
     str, StringConstraints(pattern=r"^[0-9]{5}$"), Field(description="Five digits.", examples=["19103"])
 ]
@@ -66,11 +66,11 @@ HotkeyText = Annotated[
     ),
 ]
 BucketName = Annotated[str, Field(description="Name of the bucket.", examples=["miners"])]
-KeyPrefix = Annotated[str, Field(description="What every key begins with.")]
+KeyPrefix = Annotated[str, Field(description="Prefix of every key.")]
 _TIMESTAMP = {
     "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,10}$"}]
 }
-Success = Annotated[Literal[True], Field(description="Always true; an error says false.")]
+Success = Annotated[Literal[True], Field(description="Always true; false in errors.")]
 
 
 class WireModel(BaseModel):
@@ -88,7 +88,7 @@ class WireModel(BaseModel):
 
 
 class EmptyRequest(WireModel):
-    """A request that names nothing but its sender."""
+    """A request without fields of its own."""
 
 
 MAX_UID = 2**16 - 1  # the chain's own type
@@ -109,26 +109,27 @@ class LegacyIdentity(WireModel):
 
 
 class ErrorReply(WireModel):
-    """Every error, over HTTP and over NATS."""
+    """The body of every error, over HTTP and over NATS."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     success: Literal[False] = Field(description="Always false.")
     error: ErrorCode = Field(description="The code, for programs.", examples=["stale_request"])
-    message: str = Field(description="What a person can act on.")
+    message: str = Field(description="One sentence for a person.")
     code: int = Field(description="The HTTP status.", examples=[401])
     detail: str = Field(description="The same as `message`; legacy clients print it.")
     retry_after: int | None = Field(
-        default=None, description="Seconds to wait, also in the header Retry-After; with 429 and 503."
+        default=None, description="Seconds to wait, with 429 and 503; also in the header Retry-After."
     )
     server_time: float | None = Field(
-        default=None, description="Our clock, Unix seconds; with `stale_request`."
+        default=None, description="Time of the service, Unix seconds, with `stale_request`."
     )
 
 
 def error_body(error: ServiceError, *, server_time: datetime | None = None) -> dict[str, Any]:
-    """The one error shape of both doors. `detail` repeats `message` for legacy clients. The request's id
-    travels in a header: an epoch to come and one that never was are refused in the very same bytes."""
+    """Return the error body for HTTP and NATS. `detail` repeats `message` for legacy clients. The request id
+    is sent in a header instead, so that requests for a future epoch and for one that never existed get the
+    same bytes."""
     body: dict[str, Any] = {
         "success": False,
         "error": str(error.code),
@@ -144,17 +145,17 @@ def error_body(error: ServiceError, *, server_time: datetime | None = None) -> d
 
 
 def first_fault(error: ValidationError) -> ServiceError:
-    """Return the error for a body that breaks a model: it names the first field and its rule."""
+    """Return an error that names the first invalid field and its rule."""
     fault = error.errors(include_input=False, include_url=False, include_context=False)[0]
     field = ".".join(str(part) for part in fault["loc"]) or "body"
     return ServiceError(ErrorCode.MALFORMED_REQUEST, f"{field}: {fault['msg']}.")
 
 
 def parse_error(body: bytes) -> ServiceError:
-    """The error a reply body states; INTERNAL when it states none we know."""
+    """Return the error in a reply's body; INTERNAL if its code is unknown."""
     stated = json.loads(body)
     code = stated.get("error")
-    known = code in list(ErrorCode)  # compared, not hashed: it may be anything
+    known = code in list(ErrorCode)  # a list, since the code may be an unhashable value
     return ServiceError(
         ErrorCode(code) if known else ErrorCode.INTERNAL,
         str(stated.get("message", "")),
@@ -163,6 +164,6 @@ def parse_error(body: bytes) -> ServiceError:
 
 
 def stated_server_time(body: bytes) -> datetime | None:
-    """`serverTime` of an error body (Unix seconds), sent with a stale request."""
+    """Return `serverTime` of an error body (Unix seconds), which replies to stale requests have, or None."""
     stated = json.loads(body).get("serverTime")
     return None if stated is None else datetime.fromtimestamp(float(stated), UTC)

@@ -11,28 +11,24 @@ from zipcast.protocol.messages.pools import EpochPool
 
 
 class EndedEpoch(WireModel):
-    """`proof` holds the signed text as it was published; None for an epoch that was missed. `seed` is the
-    one that its commitment was made for. `late_seconds`: from its start to its publication, by nats-server's
-    clock; None if it was not published."""
+    """An epoch that has ended. `proof` has the signed text as it was published; it is None for a missed
+    epoch. `seed` is the seed to which the service committed. `late_seconds` is the time from the epoch's
+    start to its publication, by nats-server's clock; it is None if the epoch was not published."""
 
     epoch_id: EpochId
     epoch_start: WireTime = Field(description="First instant of the epoch, UTC.")
     epoch_end: WireTime = Field(description="First instant after the epoch, UTC.")
     status: Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"] = Field(
-        description="COMPLETED, LATE (published after its end: nobody could work on it), ARCHIVED (detail no "
-        "longer kept) or MISSED (nobody prepared it)."
+        description="COMPLETED, LATE (published only after its end), ARCHIVED (details deleted) or MISSED "
+        "(never prepared)."
     )
     late_seconds: Annotated[float, Field(ge=0)] | None = Field(
         description="Seconds from the epoch's start to its publication; null if it was not published."
     )
-    seed: str | None = Field(
-        description="Seed that the commitment was made for, hex; null until it is revealed."
-    )
-    seed_commitment: str = Field(
-        description="SHA-256 of the epoch's seed, published before anybody could know it; hex."
-    )
+    seed: str | None = Field(description="Seed of the epoch, hex; null until it is revealed.")
+    seed_commitment: str = Field(description="SHA-256 of the epoch's seed, published one epoch ahead; hex.")
     proof: Proof | None = Field(
-        description="The signed text as it was published, for anyone to check; null if nothing was."
+        description="The signed text as it was published; null if the epoch was missed."
     )
 
 
@@ -41,7 +37,7 @@ class EndedEpochReply(EndedEpoch):
 
 
 class EndedEpochsReply(WireModel):
-    """Newest first; `next_before` continues: pass it as `before`."""
+    """One page of ended epochs, newest first. Pass `next_before` as `before` to get the next page."""
 
     success: Success = True
     epochs: Annotated[tuple[EndedEpoch, ...], FailFast()] = Field(
@@ -52,8 +48,10 @@ class EndedEpochsReply(WireModel):
     )
 
     def following(self, before: str | None) -> str | None:
-        """Return the `before` of the page that follows this one, which was asked for with `before`; None
-        after the last. Raises ValueError where it is no earlier, so that pages never end."""
+        """Return the `before` of the next page, or None if this page is the last. `before` is that of this
+        page.
+
+        Raises ValueError unless the next page is earlier, so that a loop over pages ends."""
         following = self.next_before
         if following is None:
             return None
@@ -64,15 +62,13 @@ class EndedEpochsReply(WireModel):
 
 
 class ExportedEpoch(EndedEpoch):
-    """An ended epoch with its pool, if a validator asked for it."""
+    """An ended epoch, with its pool if a validator exported it."""
 
-    pool: EpochPool | None = Field(
-        default=None, description="The epoch's pool, where a validator asked for it."
-    )
+    pool: EpochPool | None = Field(default=None, description="The epoch's pool, if a validator exported it.")
 
 
 class ExportedEpochs(WireModel):
-    """The file that `zipcast epoch export` writes. `zipcast epoch list --json` can be read as one without
-    pools."""
+    """The file that `zipcast epoch export` writes. The output of `zipcast epoch list --json` can be read as
+    such a file without pools."""
 
     epochs: tuple[ExportedEpoch, ...] = Field(description="Epochs that have ended, newest first.")

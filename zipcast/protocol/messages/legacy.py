@@ -1,6 +1,6 @@
-"""Wire models of the legacy endpoints whose names are written with underscores.
+"""Wire models of the legacy endpoints whose field names have underscores.
 
-Owns those spellings: clients in the field read `list_url`, not `listUrl`. All else is in `messages`.
+Existing clients read `list_url`, not `listUrl`. All other models are in `messages`.
 """
 
 from pydantic import AliasChoices, ConfigDict, Field
@@ -12,14 +12,14 @@ FOLDER_STRUCTURE = "data/hotkey={hotkey}/"
 
 
 class UnderscoredModel(WireModel):
-    """Field names travel as they stand."""
+    """A model whose field names are sent unchanged, not in camelCase."""
 
     model_config = ConfigDict(alias_generator=None)
 
 
 class FolderAccessRequest(UnderscoredModel):
-    """The signed identity is checked apart. The `expiry` that some clients send is not read: access
-    always lasts the 24 h that clients count on."""
+    """Request access to the miner's whole folder. The identity is verified separately. The field `expiry`,
+    which some clients send, is ignored: access always lasts 24 h."""
 
     coldkey: str = Field(
         description="Coldkey that the hotkey is registered under on chain, SS58 with prefix 42."
@@ -30,13 +30,13 @@ class StructureInfo(UnderscoredModel):
     """The layout of a folder: `folder_structure` is the pattern of a key, `example` one key."""
 
     folder_structure: str = Field(description="Pattern of a key.")
-    description: str = Field(description="What the folder is for.")
+    description: str = Field(description="Purpose of the folder.")
     example: str = Field(description="One key.")
 
 
 class ValidatorAccessRequest(UnderscoredModel):
-    """`start_after`: the last key or folder of the page before. A presigned list is one page of 1,000 entries
-    and takes no further parameter, so each page is asked for with a signature of its own."""
+    """Request lists of all uploads. `start_after` is the last key or folder of the previous page. A presigned
+    list is one page of 1,000 entries and accepts no other parameter, so each page needs its own request."""
 
     start_after: ObjectKey | None = Field(
         default=None,
@@ -56,17 +56,17 @@ class MinerLists(UnderscoredModel):
 
 
 class ValidatorLists(UnderscoredModel):
-    """Presigned ListObjectsV2 addresses, each one page of at most 1,000 entries. `global` shows every key,
-    `miners` their folders."""
+    """Presigned ListObjectsV2 URLs, each for one page of at most 1,000 entries. `global` lists every key,
+    `miners` lists the miners' folders."""
 
-    global_: GlobalLists = Field(alias="global", description="Lists of all that was uploaded.")
-    miners: MinerLists = Field(description="Lists of the miners.")
+    global_: GlobalLists = Field(alias="global", description="Lists of all uploads.")
+    miners: MinerLists = Field(description="Lists of the miners' folders.")
 
 
 class ValidatorAccessReply(UnderscoredModel):
     bucket: BucketName
     region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
-    validator_hotkey: str = Field(description="Validator that asked, SS58.")
+    validator_hotkey: str = Field(description="Hotkey of the validator that sent the request, SS58.")
     expiry: ExpiryTime
     expiry_seconds: int = Field(description="How long it is valid, seconds.", examples=[86400])
     urls: ValidatorLists = Field(description="The lists.")
@@ -74,7 +74,7 @@ class ValidatorAccessReply(UnderscoredModel):
 
 
 class MinerAccessRequest(UnderscoredModel):
-    """`start_after`: as in `ValidatorAccessRequest`."""
+    """Request a list of one miner's uploads. `start_after` is the last key or folder of the previous page."""
 
     miner_hotkey: str = Field(
         validation_alias=AliasChoices("miner_hotkey", "minerHotkey"),
@@ -88,7 +88,7 @@ class MinerAccessRequest(UnderscoredModel):
 
 
 class MinerAccessReply(UnderscoredModel):
-    """`miner_url` lists what is below `prefix`."""
+    """A presigned list of one miner's uploads. `miner_url` lists the keys below `prefix`."""
 
     bucket: BucketName
     region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
@@ -99,11 +99,11 @@ class MinerAccessReply(UnderscoredModel):
 
 
 class FolderAccessReply(UnderscoredModel):
-    """A form for any key below `folder` until `expiry`; `fields["key"]` ends in `${filename}`."""
+    """A form that uploads to any key below `folder` until `expiry`. `fields["key"]` ends in `${filename}`."""
 
     success: Success = True
-    folder: str = Field(description="Folder that the form opens: `data/hotkey={hotkey}/`.")
-    url: str = Field(description="Address to post the form to.", examples=["https://s3.example.org/miners"])
+    folder: str = Field(description="Folder to which the form uploads: `data/hotkey={hotkey}/`.")
+    url: str = Field(description="URL to post the form to.", examples=["https://s3.example.org/miners"])
     fields: FormFields
     expiry: ExpiryTime
     list_url: str = Field(description="Presigned ListObjectsV2 of the folder.")

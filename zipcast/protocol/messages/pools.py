@@ -1,6 +1,6 @@
-"""Wire models of an epoch's pool: all that a validator needs to choose the epoch's zipcodes again.
+"""Wire models of an epoch's pool: everything that a validator needs to repeat the epoch's selection.
 
-A row is a JSON list, in the order of `PoolRow`: 42,000 of them take some 50 pages.
+A row is a JSON list in the order of `PoolRow`. A pool of 42,000 rows has about 50 pages.
 """
 
 from collections.abc import Iterable
@@ -21,15 +21,16 @@ from zipcast.protocol.messages.base import (
 from zipcast.selection.model import Candidate, MarketTier
 
 MAX_DRAWN_HONEYPOTS = 500
-"""The most that one epoch may have. Each costs a verifier one more draw."""
+"""The largest number of honeypots that the draws of one epoch may have. Each may cost a verifier one more
+draw."""
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class PoolRow(NamedTuple):
-    """One active zipcode as it is published. Times are Unix microseconds: when its data was collected, and
-    the start of the last epoch that counts as having assigned it, if one does. `commitment` binds its real
-    count."""
+    """One active zipcode with its published data. Times are Unix microseconds: when the data was collected,
+    and the start of the last epoch that assigned the zipcode, if any. `commitment` is the commitment to its
+    real count."""
 
     zipcode: str
     state: str
@@ -63,7 +64,7 @@ class PoolRow(NamedTuple):
         )
 
     def candidate(self) -> Candidate:
-        """Return the row as a candidate. Raises ValueError, OverflowError."""
+        """Return the row as a candidate. Raises ValueError and OverflowError."""
         assigned_at = self.last_assigned_at
         return Candidate(
             *self[:9],
@@ -73,64 +74,66 @@ class PoolRow(NamedTuple):
 
 
 class ToldHoneypot(WireModel):
-    """A honeypot that was drawn: its real listings, those that were published, and the salt that opens its
-    commitment. `discarded`: only a discarded draw had it, and the epoch did not assign it."""
+    """A honeypot that was drawn, with its real and its published listings. With `salt`, its commitment can be
+    checked. If `discarded`, only a discarded draw had it, and the epoch did not assign it."""
 
     zipcode: ZipcodeText
-    real_listings: int = Field(ge=0, description="Listings that the zipcode really has.", examples=[31])
-    published_listings: int = Field(ge=0, description="Listings that were published for it.", examples=[810])
-    salt: Sha256Hex = Field(description="Opens the commitment to the real listings.")
-    discarded: bool = Field(description="Only a discarded draw had it; the epoch did not assign it.")
+    real_listings: int = Field(ge=0, description="Real number of listings.", examples=[31])
+    published_listings: int = Field(ge=0, description="Published number of listings.", examples=[810])
+    salt: Sha256Hex = Field(description="Salt of the commitment to the real number.")
+    discarded: bool = Field(
+        description="Whether only a discarded draw had it, so that the epoch did not assign it."
+    )
 
 
 class ToldSignal(WireModel):
-    """Something about a miner to look at; `kind` says what, `details` on what grounds."""
+    """A signal that a miner's behaviour deserves a closer look. `kind` names the rule; `details` are its
+    facts."""
 
     hotkey: HotkeyText
-    kind: str = Field(description="What was found.", examples=["honeypot_hit"])
-    details: dict[str, Any] = Field(description="On what grounds.")
-    computed_at: WireTime = Field(description="When it was found, UTC.")
+    kind: str = Field(description="Name of the rule that was met.", examples=["honeypot_hit"])
+    details: dict[str, Any] = Field(description="Facts that met the rule.")
+    computed_at: WireTime = Field(description="When the signal was computed, UTC.")
 
 
 class PoolDetail(WireModel):
-    """The facts that belong to the candidates. `inputs` is the text whose SHA-256 the previous message
-    promised; `relaxed_age_days` says by how many days data was too old; `signals_left_out`, for which the
-    page has no room, come with the epoch's results."""
+    """Everything about a pool except its rows. `inputs` is the text whose SHA-256 the previous message
+    published. `relaxed_age_days` is by how many days the age limit was exceeded. `signals_left_out` is the
+    number of signals that did not fit this page; the epoch's results contain all."""
 
-    inputs: str = Field(description="Text whose SHA-256 the message before promised.")
-    seed: Sha256Hex = Field(
-        description="Seed that the commitment was made for, hex; null until it is revealed."
-    )
+    inputs: str = Field(description="Inputs of the selection; the previous message published their SHA-256.")
+    seed: Sha256Hex = Field(description="Seed of the epoch, hex; null until it is revealed.")
     relaxed_age_days: int = Field(
-        ge=0, description="By how many days data was too old, since there was too little other; 0 as a rule."
+        ge=0,
+        description="By how many days the age limit was relaxed because newer data was too scarce; usually "
+        "0.",
     )
     relaxed_cooldown: tuple[ZipcodeText, ...] = Field(
-        description="Zipcodes drawn although they rested, since there were too few others."
+        description="Zipcodes that took part during their cooldown, because there were too few others."
     )
     honeypots: tuple[ToldHoneypot, ...] = Field(
-        max_length=MAX_DRAWN_HONEYPOTS, description="Zipcodes with false counts that were drawn."
+        max_length=MAX_DRAWN_HONEYPOTS, description="Honeypots (zipcodes with false counts) that were drawn."
     )
-    signals: tuple[ToldSignal, ...] = Field(
-        default=(), description="Findings about miners that a validator may look into."
-    )
-    signals_left_out: int = Field(default=0, description="How many signals there are beyond those told here.")
+    signals: tuple[ToldSignal, ...] = Field(default=(), description="Signals about miners.")
+    signals_left_out: int = Field(default=0, description="Number of signals that did not fit this page.")
 
 
 class EpochPoolRequest(WireModel):
-    """Ask for one page of a pool. Without `after`, the first page."""
+    """Request one page of a pool; without `after`, the first page."""
 
     epoch_id: EpochId
     after: ZipcodeText | None = Field(
-        default=None, description="The zipcode after which the page begins; none: the first page."
+        default=None, description="The page starts after this zipcode; default: the first page."
     )
 
 
 class EpochPoolReply(WireModel):
-    """One page. `detail` is on the first only; `next_after`, if there is more, is the next one's `after`."""
+    """One page of a pool. Only the first page has `detail`. If there are more, `next_after` is the `after` of
+    the next page."""
 
     success: Success = True
     epoch_id: EpochId
-    detail: PoolDetail | None = Field(description="What goes with the candidates; on the first page only.")
+    detail: PoolDetail | None = Field(description="Everything except the rows; only on the first page.")
     candidates: Annotated[tuple[PoolRow, ...], FailFast()] = Field(
         description="Active zipcodes, each a list in this order."
     )
@@ -139,8 +142,10 @@ class EpochPoolReply(WireModel):
     )
 
     def following(self, after: str | None) -> str | None:
-        """Return the `after` of the page that follows this one, which was asked for with `after`; None after
-        the last. Raises ValueError where it is no later, so that pages never end."""
+        """Return the `after` of the next page, or None if this page is the last. `after` is that of this
+        page.
+
+        Raises ValueError unless the next page is later, so that a loop over pages ends."""
         following = self.next_after
         if following is not None and after is not None and following <= after:
             raise ValueError(f"nextAfter {following} does not lead to later zipcodes")
@@ -148,9 +153,9 @@ class EpochPoolReply(WireModel):
 
 
 class EpochPool(WireModel):
-    """All pages of one epoch."""
+    """The pool of one epoch, put together from all its pages."""
 
-    detail: PoolDetail = Field(description="What goes with the candidates; on the first page only.")
+    detail: PoolDetail = Field(description="Everything except the rows.")
     candidates: tuple[PoolRow, ...] = Field(description="Active zipcodes, each a list in this order.")
 
     @classmethod
@@ -158,6 +163,6 @@ class EpochPool(WireModel):
         """Put the pages of a pool together. Raises ValueError if the first page is missing."""
         first, *others = pages
         if first.detail is None:
-            raise ValueError("the first page of a pool has its detail")
+            raise ValueError("the first page of the pool is missing or has no detail")
         rows = [row for page in (first, *others) for row in page.candidates]
         return cls(detail=first.detail, candidates=tuple(rows))

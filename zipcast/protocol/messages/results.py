@@ -26,7 +26,7 @@ MOST_FILES = 100
 MOST_ISSUES = 20
 MAX_AUDIT_ROWS = 2_000
 LONGEST_DURATION_SECONDS = 31 * 24 * 3600
-# One object of S3 holds 5 TB at most, its key 1,024 bytes.
+# The limits of S3: an object has at most 5 TB, its key at most 1,024 bytes.
 MOST_FILE_BYTES = 5 * 1024**4
 MOST_KEY_BYTES = 1024
 MOST_MINERS = 1_000_000
@@ -40,15 +40,15 @@ def _lower(value: Any) -> Any:
 
 
 def _plain(value: str) -> str:
-    """Refuse control characters: PostgreSQL takes no NUL, and the others would disturb logs."""
+    """Refuse control characters, because PostgreSQL cannot store NUL and others would garble logs."""
     if _CONTROL.search(value):
-        raise ValueError("must hold no control characters")
+        raise ValueError("must not contain control characters")
     return value
 
 
 def _key(value: str) -> str:
     if len(value.encode()) > MOST_KEY_BYTES:
-        raise ValueError(f"must hold at most {MOST_KEY_BYTES} bytes")
+        raise ValueError(f"must have at most {MOST_KEY_BYTES} bytes")
     return value
 
 
@@ -66,16 +66,17 @@ AuditResult = Annotated[Literal["pass", "fail", "partial"], BeforeValidator(_low
 
 
 class TopMiner(WireModel):
-    """`score` on the validator's own scale; only the order is compared between validators."""
+    """One of the best miners. `score` is on the validator's own scale; validators are compared by order
+    only."""
 
-    hotkey: SaidHotkey = Field(description="Hotkey, SS58 with prefix 42.")
+    hotkey: SaidHotkey = Field(description="Hotkey of the miner, SS58 with prefix 42.")
     score: Score = Field(
         description="On the validator's own scale; only the order is compared between validators."
     )
 
 
 class ReportedFile(WireModel):
-    """One object that the validator uploaded for the epoch, below its own prefix."""
+    """One object that the validator uploaded for the epoch, below the validator's prefix."""
 
     key: ObjectKey = Field(description="Key of the object.")
     size_bytes: int = Field(ge=0, le=MOST_FILE_BYTES, description="Bytes.", examples=[4096])
@@ -83,46 +84,48 @@ class ReportedFile(WireModel):
 
 
 class AuditRow(WireModel):
-    """One miner's zipcode as the validator checked it."""
+    """The result of checking one zipcode of one miner."""
 
     miner_hotkey: SaidHotkey = Field(description="Miner whose zipcode was checked, SS58.")
     zipcode: ZipcodeText
     type: AuditType = Field(description="How it was checked: basic, spot_check or full.")
-    result: AuditResult = Field(description="What came of it: pass, fail or partial.", examples=["partial"])
+    result: AuditResult = Field(description="The result: pass, fail or partial.", examples=["partial"])
     score: Score = Field(
         description="On the validator's own scale; only the order is compared between validators."
     )
     listings_checked: Listings = Field(
-        default=0, description="How many listings were looked at.", examples=[20]
+        default=0, description="Number of listings that were checked.", examples=[20]
     )
     issues: Annotated[tuple[Issue, ...], Field(max_length=MOST_ISSUES, fail_fast=True)] = Field(
-        default=(), description="What was found wrong, in words."
+        default=(), description="Problems that were found, in words."
     )
 
 
 class ResultsRequest(WireModel):
-    """A validator's report of an epoch that has ended. `top_miners` is ranked, best first; `audit` holds as
-    many rows as fit the message."""
+    """A validator's report on an ended epoch. `top_miners` is ranked, best first. `audit` can have as many
+    rows as fit into the message."""
 
     epoch_id: EpochId
     started_at: StatedTime | None = Field(
-        default=None, description="When the validation began; UTC where no zone is given."
+        default=None, description="When the validation began; without a time zone, UTC."
     )
     duration_seconds: Annotated[float, Field(ge=0, le=LONGEST_DURATION_SECONDS, allow_inf_nan=False)] = Field(
-        description="How long the validation took, seconds."
+        description="Duration of the validation, seconds."
     )
     miners_evaluated: int = Field(
-        ge=0, le=MOST_MINERS, description="How many miners were evaluated.", examples=[12]
+        ge=0, le=MOST_MINERS, description="Number of miners that were evaluated.", examples=[12]
     )
     top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MOST_TOP, fail_fast=True)] = Field(
-        description="At most three miners, the best first."
+        description="At most three miners, best first."
     )
-    listings_validated: Listings = Field(description="How many listings were validated.", examples=[640])
+    listings_validated: Listings = Field(
+        description="Number of listings that were validated.", examples=[640]
+    )
     files: Annotated[tuple[ReportedFile, ...], Field(max_length=MOST_FILES, fail_fast=True)] = Field(
-        default=(), description="What the validator uploaded for the epoch, below his own folder."
+        default=(), description="Files that the validator uploaded to its folder for the epoch."
     )
     audit: Annotated[tuple[AuditRow, ...], Field(fail_fast=True)] = Field(
-        default=(), max_length=MAX_AUDIT_ROWS, description="What was checked, a row for each miner's zipcode."
+        default=(), max_length=MAX_AUDIT_ROWS, description="Checks, one row per miner and zipcode."
     )
 
     @model_validator(mode="after")
@@ -132,7 +135,7 @@ class ResultsRequest(WireModel):
             raise ValueError("topMiners must name each miner once")
         scores = [one.score for one in self.top_miners]
         if scores != sorted(scores, reverse=True):
-            raise ValueError("topMiners must be ranked, the best first")
+            raise ValueError("topMiners must be sorted by score, best first")
         keys = [one.key for one in self.files]
         if len(set(keys)) < len(keys):
             raise ValueError("files must name each key once")
@@ -146,69 +149,70 @@ class CheckedFile(WireModel):
     key: str = Field(description="Key of the object.")
     version_id: str | None = Field(description="Version of the object; null where the bucket has none.")
     checked_by: Literal["checksum", "content"] = Field(
-        description="By the checksum that the store kept of the upload, or by its content."
+        description="How its SHA-256 was checked: by the checksum that the store kept, or by the content."
     )
 
 
 class ResultsReply(WireModel):
-    """The receipt of a report. `in_force`: it counts, unless the validator signed a later one before it came.
-    `superseded_reports`: the number of its earlier ones, which stay on record. A `late` report came after the
-    epoch was revealed: it is kept, and does not count."""
+    """The receipt of a report. `in_force` is true unless a report that the validator signed later arrived
+    first. `superseded_reports` is the number of earlier reports, which are kept. A `late` report arrived
+    after the epoch was revealed; it is kept but does not count."""
 
     success: Success = True
     message: str = Field(description="One sentence for a person.", examples=["Recorded."])
     result_id: str = Field(description="UUID of the report.")
     epoch_id: EpochId
-    received_at: WireTime = Field(description="When it was received, UTC.")
-    in_force: bool = Field(description="Whether it is the validator's newest.")
+    received_at: WireTime = Field(description="When the report was received, UTC.")
+    in_force: bool = Field(description="Whether it is the validator's newest report.")
     late: bool = Field(
-        description="Whether it came when the epoch had been revealed: it is kept and counts for nothing."
+        description="Whether it arrived after the epoch was revealed. A late report does not count."
     )
-    superseded_reports: int = Field(description="How many earlier ones it took the place of.", examples=[1])
-    audit_rows: int = Field(description="How many rows of audit it holds.", examples=[1])
-    files: tuple[CheckedFile, ...] = Field(description="The files as they were found.")
+    superseded_reports: int = Field(description="Number of earlier reports that it replaces.", examples=[1])
+    audit_rows: int = Field(description="Number of audit rows.", examples=[1])
+    files: tuple[CheckedFile, ...] = Field(description="The reported files with the result of the check.")
 
 
 class ConsensusRequest(WireModel):
-    """`offset` continues an earlier reply: its `next_offset`."""
+    """Request one page of an epoch's results. `offset` is the `next_offset` of the previous page."""
 
     epoch_id: EpochId
-    offset: int = Field(default=0, ge=0, le=MOST_MINERS, description="How many to pass over, oldest first.")
+    offset: int = Field(default=0, ge=0, le=MOST_MINERS, description="Number of reports to skip.")
 
 
 class ToldReport(WireModel):
-    """A validator's report. `in_force`: it is the newest; `counted`: it is the newest that came in time,
-    which the consensus is made of. `agreement` with the other counted reports, 0 to 1; null if there is no
-    other."""
+    """A validator's report. It is `in_force` if it is the validator's newest, and `counted` in the consensus
+    if it is the newest that arrived in time. `agreement` with the other counted reports is from 0 to 1, or
+    null if there are none."""
 
     hotkey: HotkeyText
     result_id: str = Field(description="UUID of the report.")
     alpha_stake_rao: int = Field(description="Stake in rao, 1e-9 alpha.", examples=[1000000000000])
     reported_at: WireTime = Field(description="When it was signed, UTC.")
-    received_at: WireTime = Field(description="When it was received, UTC.")
-    in_force: bool = Field(description="Whether it is the validator's newest.")
+    received_at: WireTime = Field(description="When the report was received, UTC.")
+    in_force: bool = Field(description="Whether it is the validator's newest report.")
     counted: bool = Field(
-        description="Whether consensus is made of it: the validator's newest that came in time."
+        description="Whether the consensus counts it: it is the validator's newest that arrived in time."
     )
     late: bool = Field(
-        description="Whether it came when the epoch had been revealed: it is kept and counts for nothing."
+        description="Whether it arrived after the epoch was revealed. A late report does not count."
     )
-    superseded_reports: int = Field(description="How many earlier ones it took the place of.", examples=[0])
-    duration_seconds: float = Field(description="How long the validation took, seconds.", examples=[1800.5])
-    miners_evaluated: int = Field(description="How many miners were evaluated.", examples=[12])
-    listings_validated: int = Field(description="How many listings were validated.", examples=[640])
-    top_miners: tuple[TopMiner, ...] = Field(description="At most three miners, the best first.")
-    files: int = Field(description="How many files the report names.", examples=[0])
-    audit_rows: int = Field(description="How many rows of audit it holds.", examples=[1])
+    superseded_reports: int = Field(description="Number of earlier reports that it replaces.", examples=[0])
+    duration_seconds: float = Field(description="Duration of the validation, seconds.", examples=[1800.5])
+    miners_evaluated: int = Field(description="Number of miners that were evaluated.", examples=[12])
+    listings_validated: int = Field(description="Number of listings that were validated.", examples=[640])
+    top_miners: tuple[TopMiner, ...] = Field(description="At most three miners, best first.")
+    files: int = Field(description="Number of files that the report names.", examples=[0])
+    audit_rows: int = Field(description="Number of audit rows.", examples=[1])
     agreement: float | None = Field(
         default=None,
-        description="Overlap of rankings weighted by stake, 0 to 1; null where there is nothing to compare.",
+        description="Overlap of rankings weighted by stake, 0 to 1; null if there is nothing to compare.",
     )
-    outlier: bool = Field(default=False, description="Whether it stands apart from the others, who agree.")
+    outlier: bool = Field(default=False, description="Whether it differs from the others, while these agree.")
 
 
 class ConsensusMiner(WireModel):
-    """`support`: 1 if every validator ranks this miner first, 0 if none names it; weighted by stake."""
+    """A miner of the consensus. `support` is 1 if every validator ranks the miner first, 0 if none names it,
+    weighted by stake."""
 
     hotkey: HotkeyText
     support: float = Field(
@@ -217,33 +221,41 @@ class ConsensusMiner(WireModel):
 
 
 class Coverage(WireModel):
-    """The part of the epoch that counted reports cover. `stake_share` is of the stake of all validators, 0 to
-    1; miners of the epoch are those that reported or uploaded."""
+    """How much of the epoch the counted reports cover. `stake_share` is the share of all validators' stake, 0
+    to 1. The miners of an epoch are those that reported or uploaded."""
 
-    validators_reported: int = Field(description="Validators whose reports count.", examples=[2])
-    validators: int = Field(description="All validators.", examples=[3])
-    stake_share: float = Field(description="Of all validators' stake, that of those who reported, 0 to 1.")
-    miners_audited: int = Field(description="Miners that were checked.", examples=[1])
-    miners: int = Field(description="Miners that reported or uploaded.", examples=[4])
-    zipcodes_audited: int = Field(description="Zipcodes of the epoch that were checked.", examples=[1])
-    zipcodes: int = Field(description="Zipcodes of the epoch.", examples=[2])
+    validators_reported: int = Field(description="Number of validators whose reports count.", examples=[2])
+    validators: int = Field(description="Number of all validators.", examples=[3])
+    stake_share: float = Field(
+        description="Stake of the validators whose reports count, as a share of all validators' stake, 0 to "
+        "1."
+    )
+    miners_audited: int = Field(description="Number of miners that were checked.", examples=[1])
+    miners: int = Field(description="Number of miners that reported or uploaded.", examples=[4])
+    zipcodes_audited: int = Field(
+        description="Number of the epoch's zipcodes that were checked.", examples=[1]
+    )
+    zipcodes: int = Field(description="Number of the epoch's zipcodes.", examples=[2])
 
 
 class Consensus(WireModel):
-    """`agreement` of the counted reports with each other, 0 to 1; null where there are fewer than two."""
+    """The consensus of the counted reports. `agreement` among them is from 0 to 1, or null if there are fewer
+    than two."""
 
-    top_miners: tuple[ConsensusMiner, ...] = Field(description="At most three miners, the best first.")
+    top_miners: tuple[ConsensusMiner, ...] = Field(description="At most three miners, best first.")
     agreement: float | None = Field(
-        description="Overlap of rankings weighted by stake, 0 to 1; null where there is nothing to compare."
+        description="Overlap of rankings weighted by stake, 0 to 1; null if there is nothing to compare."
     )
-    outliers: tuple[str, ...] = Field(description="Validators whose reports stand apart.")
+    outliers: tuple[str, ...] = Field(
+        description="Validators whose reports differ from the others, while these agree."
+    )
     coverage: Coverage = Field(description="How much of the epoch the counted reports cover.")
 
 
 class ConsensusReply(WireModel):
-    """One page of an epoch's results. Until the epoch is revealed the caller sees only its own reports: no
-    `consensus`, no `signals`. `consensus` is on the first page; `next_offset`, if there is more, is the
-    `offset` of the next."""
+    """One page of an epoch's results. Until the epoch is revealed, the caller sees only its own reports,
+    without `consensus` and `signals`. Only the first page has `consensus`. If there are more pages,
+    `next_offset` is the `offset` of the next page."""
 
     success: Success = True
     epoch_id: EpochId
@@ -260,15 +272,17 @@ class ConsensusReply(WireModel):
     next_offset: int | None = Field(description="Pass it as `offset` for the next page; null on the last.")
 
     def following(self, offset: int) -> int | None:
-        """Return the `offset` of the page that follows this one, which was asked for with `offset`; None
-        after the last. Raises ValueError where it is no larger, so that pages never end."""
+        """Return the `offset` of the next page, or None if this page is the last. `offset` is that of this
+        page.
+
+        Raises ValueError unless the next offset is larger, so that a loop over pages ends."""
         if self.next_offset is not None and self.next_offset <= offset:
             raise ValueError(f"nextOffset {self.next_offset} does not lead to further reports")
         return self.next_offset
 
 
 class EpochResults(WireModel):
-    """All pages of one epoch."""
+    """The results of one epoch, put together from all pages."""
 
     epoch_id: EpochId
     revealed: bool = Field(
@@ -284,7 +298,7 @@ class EpochResults(WireModel):
 
     @classmethod
     def of(cls, pages: list[ConsensusReply]) -> "EpochResults":
-        """`pages` begin with the first."""
+        """Put the pages together; they must start with the first page."""
         first = pages[0]
         return cls(
             epoch_id=first.epoch_id,

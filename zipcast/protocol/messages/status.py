@@ -1,4 +1,4 @@
-"""Wire models of a miner's status report (contract-http: status)."""
+"""Wire models of a miner's status report (docs/http-contract.md, `POST …/status`)."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -16,18 +16,18 @@ def _upper(value: Any) -> Any:
 
 
 def _utc(value: datetime) -> datetime:
-    """A time without a zone is UTC (contract-http)."""
+    """Return the time in UTC. A time without a zone is UTC (docs/http-contract.md, "Conventions")."""
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("must lie in the years 1 to 9999 of UTC") from None
+        raise ValueError("must be in the years 1 to 9999 in UTC") from None
 
 
 STATUSES = ("IN_PROGRESS", "COMPLETED", "FAILED", "TIMEOUT")
 
 
 def _any_case(word: str) -> str:
-    """Return the word as a pattern for JSON Schema, which has no flag for upper and lower case."""
+    """Return a pattern that matches the word in any case, because JSON Schema has no flag for that."""
     return "".join(f"[{letter}{letter.lower()}]" if letter.isalpha() else letter for letter in word)
 
 
@@ -46,16 +46,17 @@ class ZipcodeProgress(WireModel):
     zipcode: ZipcodeText
     listings_scraped: Listings = Field(default=0, description="Listings collected so far.", examples=[1960])
     completed_at: StatedTime | None = Field(
-        default=None, description="When it was done; UTC where no zone is given."
+        default=None, description="When the zipcode was completed; without a time zone, UTC."
     )
 
 
 class StatusRequest(WireModel):
-    """A miner's progress in an epoch. `nonce` is the epoch's, which proves that it was received."""
+    """A miner's progress in an epoch. `nonce` is the epoch's nonce, which proves that the miner received
+    it."""
 
     epoch_id: EpochId
     nonce: Annotated[str, StringConstraints(max_length=128)] = Field(
-        description="The epoch's nonce, which proves that it was received."
+        description="The epoch's nonce, which proves that the miner received it."
     )
     status: Status = Field(description="How far it is.", examples=["COMPLETED"])
     listings_scraped: Listings | None = Field(
@@ -63,15 +64,15 @@ class StatusRequest(WireModel):
     )
     zipcodes_completed: (
         Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES, fail_fast=True)] | None
-    ) = Field(default=None, description="Zipcodes that are done.")
-    s3_upload_complete: bool = Field(default=False, description="Whether all is uploaded.")
+    ) = Field(default=None, description="Completed zipcodes.")
+    s3_upload_complete: bool = Field(default=False, description="Whether the upload is complete.")
     s3_upload_timestamp: StatedTime | None = Field(
-        default=None, description="When the upload ended; UTC where no zone is given."
+        default=None, description="When the upload ended; without a time zone, UTC."
     )
 
 
 class StatusReply(WireModel):
-    """`timestamp`: when it was received."""
+    """The receipt of a status report. `timestamp` is when it was received."""
 
     success: Success = True
     message: str = Field(description="One sentence for a person.", examples=["Recorded."])
@@ -81,6 +82,6 @@ class StatusReply(WireModel):
 
 
 class EpochGetRequest(WireModel):
-    """The signed bytes of an epoch that has started."""
+    """Request the signed bytes of an epoch that has started."""
 
     epoch_id: EpochId
