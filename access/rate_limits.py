@@ -40,6 +40,7 @@ MAX_HOTKEYS = 256
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
+MAX_COPIES_PER_MINUTE = 20
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
@@ -69,6 +70,8 @@ class Rules:
     by_verb: dict[Verb, Rule]
     repetitions: Rule
     """The limit of copies of one signed request that was granted access. Each copy gets the same access."""
+    copies: Rule
+    """The limit of copies of one signed request that the bridge forwards."""
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "Rules":
@@ -90,6 +93,7 @@ class Rules:
                 if spec.limit is not None
             },
             repetitions=Rule("repetitions", MAX_REPETITIONS, int(REMEMBERED_SECONDS), "request"),
+            copies=Rule("copies", MAX_COPIES_PER_MINUTE, int(MINUTE.total_seconds()), "request"),
         )
 
     @property
@@ -177,6 +181,17 @@ class Limits:
         """Charge a copy of a request. Raises ServiceError(RATE_LIMITED)."""
         rule = self.rules.repetitions if VERBS[verb].mints else self.rules.by_verb[verb]
         await self._charge(rule, f"{hotkey} {request_key}")
+
+    async def charge_copy(self, hotkey: str, request_key: str) -> bool:
+        """Return whether this process has forwarded a copy of the signed request before. If so, charge the copy.
+        Raises ServiceError(RATE_LIMITED)."""
+        rule = self.rules.copies
+        key = (rule.name, hotkey, request_key)
+        if self._was_charged(key):
+            await self._charge(rule, f"{hotkey} {request_key}")
+            return True
+        self._charged[key] = self.clock.monotonic() + REMEMBERED_SECONDS
+        return False
 
     async def _charge_once(self, verb: Verb, rule: Rule, hotkey: str, request_key: str) -> bool:
         key = (rule.name, hotkey, request_key)
@@ -302,6 +317,10 @@ class Quota:
     async def charge_repetition(self) -> None:
         """Charge a copy of the request. Raises ServiceError(RATE_LIMITED)."""
         await self.limits.charge_repetition(self.verb, self.hotkey, self.request_key)
+
+    async def charge_copy(self) -> bool:
+        """Return whether the request is a copy, which is charged. Raises ServiceError(RATE_LIMITED)."""
+        return await self.limits.charge_copy(self.hotkey, self.request_key)
 
     def refund(self) -> None:
         self.limits.refund(self.verb, self.hotkey, self.request_key)

@@ -1,5 +1,7 @@
 """The bridge's endpoints: each a few lines over what this process holds, or what the responder answers."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
@@ -62,20 +64,26 @@ class Bridge:
 
     async def admit(self, request: Request, verb: Verb, query: Fields) -> Admission:
         """Return who asks for what the bridge answers itself. Raises ServiceError."""
-        return await self._admit(await requests.arrival(request, verb, query))
+        arrival = await requests.arrival(request, verb, query)
+        with self._noted(arrival):
+            return await self.pipeline.admit(arrival, charge=True)
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """Return the responder's answer to a request that was checked here first. The responder checks and
-        charges it again, and notes what it refuses itself. Raises ServiceError."""
+        charges it again, and notes what it refuses itself. Copies of a request, which a stranger may send, are
+        limited here. Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
-        admission = await self._admit(arrival)
-        body = await self.forwarder.forward(arrival, admission.caller.hotkey)
+        with self._noted(arrival):
+            admission = await self.pipeline.admit(arrival, charge=False)
+            is_copy = await admission.quota.charge_copy()
+        body = await self.forwarder.forward(arrival, admission.caller.hotkey, is_copy=is_copy)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
-    async def _admit(self, arrival: Arrival) -> Admission:
-        """Admit the request, or note why it is refused. Raises ServiceError."""
+    @contextmanager
+    def _noted(self, arrival: Arrival) -> Iterator[None]:
+        """Note why the request is refused."""
         try:
-            return await self.pipeline.admit(arrival, charge=not VERBS[arrival.verb].is_forwarded)
+            yield
         except ServiceError as error:
             verified: Hotkey | None = error.hotkey if isinstance(error, VerifiedRefusalError) else None
             note_admin_request(arrival.verb, verified, arrival.source, error.code)

@@ -4,7 +4,15 @@ import asyncio
 from unittest.mock import patch
 
 from access.memory_counts import TIDY_SECONDS, MemoryCounts
-from access.rate_limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
+from access.rate_limits import (
+    MAX_COPIES_PER_MINUTE,
+    MAX_HOTKEYS,
+    MAX_REPETITIONS,
+    REMEMBERED_SECONDS,
+    Limits,
+    Rule,
+    Rules,
+)
 from http_bridge.rate_limits_reply import rate_limits
 from service.settings import LimitSettings
 from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
@@ -184,6 +192,17 @@ async def test_a_request_that_was_granted_access_may_be_repeated_ten_times() -> 
         assert not await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first")
     refused = await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", "first"))
     assert "At most 10 in 600 s per request (repetitions)." in refused.message
+
+
+async def test_of_one_forwarded_request_twenty_copies_a_minute_are_forwarded() -> None:
+    counting = limits()
+    assert not await counting.charge_copy("a", "first")
+    for _ in range(MAX_COPIES_PER_MINUTE):
+        assert await counting.charge_copy("a", "first")
+    refused = await refusal(counting.charge_copy("a", "first"))
+    assert "At most 20 in 60 s per request (copies)." in refused.message
+    assert not await counting.charge_copy("a", "second")
+    assert not await counting.charge_copy("b", "first")
 
 
 async def test_what_was_refunded_is_charged_when_it_comes_again() -> None:
