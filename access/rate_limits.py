@@ -183,8 +183,8 @@ class Limits:
         await self._charge(rule, f"{hotkey} {request_key}")
 
     async def charge_copy(self, hotkey: str, request_key: str) -> bool:
-        """Return whether this process has forwarded a copy of the signed request before. If so, charge the copy.
-        Raises ServiceError(RATE_LIMITED)."""
+        """Return whether this process has forwarded the signed request before. If so, charge the copy. Raises
+        ServiceError(RATE_LIMITED)."""
         rule = self.rules.copies
         key = (rule.name, hotkey, request_key)
         if self._was_charged(key):

@@ -70,8 +70,8 @@ class Bridge:
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """Return the responder's answer to a request that was checked here first. The responder checks and
-        charges it again, and notes what it refuses itself. Copies of a request, which a stranger may send, are
-        limited here. Raises ServiceError."""
+        charges it again, and notes what it refuses itself. Copies, which a stranger may send, are limited
+        here. Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
         with self._noted(arrival):
             admission = await self.pipeline.admit(arrival, charge=False)

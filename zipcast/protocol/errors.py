@@ -26,6 +26,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     COMMAND_NOT_FOUND = "command_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    LENGTH_REQUIRED = "length_required"
     NO_CURRENT_EPOCH = "no_current_epoch"
     EPOCH_NOT_FOUND = "epoch_not_found"
     ARCHIVED = "archived"
@@ -100,6 +101,9 @@ ERRORS = MappingProxyType(
         ErrorCode.NOT_FOUND: ErrorMeaning(404, "There is nothing at this address.", "See the docs."),
         ErrorCode.COMMAND_NOT_FOUND: ErrorMeaning(
             404, "No admin command has that id.", "Ask for the newest with `commands.list`."
+        ),
+        ErrorCode.LENGTH_REQUIRED: ErrorMeaning(
+            411, "The body has no stated length.", "Send `Content-Length`, not `Transfer-Encoding`."
         ),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
             405, "This address does not take that method.", "See the docs."
