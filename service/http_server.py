@@ -82,6 +82,7 @@ class BoundedConnection(h11.Connection):
 class PunctualProtocol(H11Protocol):
     """One connection, which is cut when a request does not arrive in time."""
 
+    conn: BoundedConnection
     _late: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **more: Any) -> None:

@@ -102,11 +102,11 @@ ERRORS = MappingProxyType(
         ErrorCode.COMMAND_NOT_FOUND: ErrorMeaning(
             404, "No admin command has that id.", "Ask for the newest with `commands.list`."
         ),
-        ErrorCode.LENGTH_REQUIRED: ErrorMeaning(
-            411, "The body has no stated length.", "Send `Content-Length`, not `Transfer-Encoding`."
-        ),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
             405, "This address does not take that method.", "See the docs."
+        ),
+        ErrorCode.LENGTH_REQUIRED: ErrorMeaning(
+            411, "The body has no stated length.", "Send `Content-Length`, not `Transfer-Encoding`."
         ),
         ErrorCode.NO_CURRENT_EPOCH: ErrorMeaning(
             404, "No epoch is running now.", "Wait for the next one: it comes by itself."
