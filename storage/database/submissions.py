@@ -4,12 +4,14 @@ that said it was completed."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from operator import attrgetter, itemgetter
 from typing import Any
 
 import asyncpg
+
+from storage.database.locks import milliseconds
 
 MOST_CLAIMED = 2**31 - 1
 
@@ -63,11 +65,10 @@ class Comparison:
     is_late: bool
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock; a row that another
-# transaction has locked is not waited for long, since a whole batch waits. A report that claims less replaces
-# the one before it, but not what that had claimed.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. A report that claims less
+# replaces the one before it, but not what that had claimed.
 STORE = """
-with patience as materialized (select set_config('lock_timeout', '100ms', true) as lock)
+with patience as materialized (select set_config('lock_timeout', $16, true) as lock)
 insert into zipcast.miner_submissions as stored (epoch_id, hotkey, status, reported_at, received_at, is_late,
     listings_scraped, s3_upload_complete, s3_upload_at, body_sha256, request_id, zipcodes_completed,
     most_claimed, first_completed_at, first_completed_listings)
@@ -109,7 +110,9 @@ _STATED = attrgetter(
 )
 
 
-async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -> list[Comparison]:
+async def store(
+    connection: asyncpg.Connection, reports: Sequence[Submission], lock_timeout: timedelta
+) -> list[Comparison]:
     """Store each report that was signed strictly later than the stored one, in one commit, and return the
     comparison for each. Only NEWEST was written: one signed text stands for one body.
 
@@ -119,7 +122,7 @@ async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -
         if _KEY(report) not in newest or report.reported_at > newest[_KEY(report)].reported_at:
             newest[_KEY(report)] = report
     columns = map(list, zip(*map(_columns, newest.values()), strict=True))
-    written = {tuple(row) for row in await connection.fetch(STORE, *columns)}
+    written = {tuple(row) for row in await connection.fetch(STORE, *columns, milliseconds(lock_timeout))}
     others = [one for one in reports if _KEY(one) not in written or newest[_KEY(one)] is not one]
     compared = iter(await compare(connection, others) if others else ())
     return [
