@@ -1,25 +1,22 @@
 """JSON as we accept it: one object, no key twice, no NaN or infinity, no abyss of brackets.
 
 Duplicate keys are refused because two parsers may each believe another of them; so are the two spellings of
-one key (`miner_hotkey`, `minerHotkey`) unless they say the same. Nesting ends far above
+one field (`miner_hotkey`, `minerHotkey`) unless they say the same. Nesting ends far above
 where any code that walks the result would: no request of ours nests deeper than three.
 """
 
 import json
 import math
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NoReturn
 
-from pydantic.alias_generators import to_camel
-
 from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel
 
 DEEPEST = 16
 MAX_KEYS = 64
 """The most keys of one object. The largest of ours has 12."""
-MAX_KEY_LENGTH = 64
-"""Finding the other spelling of a key takes time that grows with the square of its length."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -67,22 +64,34 @@ def _inside(value: object) -> Iterable[object]:
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MAX_KEYS:
         raise _RefusedError(f"an object has more than {MAX_KEYS} keys")
-    if any(len(name) > MAX_KEY_LENGTH for name, _ in pairs):
-        raise _RefusedError(f"a key is longer than {MAX_KEY_LENGTH} characters")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise _RefusedError("a key stands twice")
-    for name, value in result.items():
-        camel = _camel(name) if "_" in name else name
+    twins = _twins()
+    for name in result.keys() & twins.keys():
+        twin = twins[name]
         # Compare as text, since 1 == True == 1.0 in Python.
-        if camel != name and camel in result and json.dumps(value) != json.dumps(result[camel]):
+        if twin in result and json.dumps(result[name]) != json.dumps(result[twin]):
             raise _RefusedError("the two spellings of a key differ")
     return result
 
 
-@lru_cache(maxsize=1024)
-def _camel(name: str) -> str:
-    return to_camel(name)
+@cache
+def _twins() -> dict[str, str]:
+    """Return the other spelling of each field that is read in two; an invented name has no reader. It is asked
+    for once all models are imported: whoever parses a request knows the verbs, which import them."""
+    return {
+        name: field.alias
+        for model in _models(WireModel)
+        for name, field in model.model_fields.items()
+        if field.alias is not None and field.alias != name
+    }
+
+
+def _models(model: type[WireModel]) -> Iterator[type[WireModel]]:
+    yield model
+    for derived in model.__subclasses__():
+        yield from _models(derived)
 
 
 def _finite(text: str) -> float:
