@@ -78,8 +78,8 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 @cache
 def _twins() -> dict[str, str]:
-    """Return the other spelling of each field that is read in two; an invented name has no reader. It is asked
-    for once all models are imported: whoever parses a request knows the verbs, which import them."""
+    """Return the other spelling of each field that is read in two; an invented name has no reader. Whoever
+    parses a request knows the verbs, which import all models."""
     return {
         name: field.alias
         for model in _models(WireModel)
