@@ -35,6 +35,8 @@ log = logs.logger()
 
 LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+# A subnet has 256 hotkeys, and a page a thousand folders.
+MAX_FOLDER_PAGES = 100
 # Half of the store's threads: requests go on while a manifest is made.
 AT_ONCE = 4
 # Objects of all miners in one epoch; beyond that, the miners with most lose first. PostgreSQL takes 10,000
@@ -104,10 +106,12 @@ class Sealer:
     async def _folders(self) -> list[str]:
         listing = policies.all_miners(self.bucket)
         folders, token = await self.store.list_folders(listing, None)
-        while token is not None:
+        for _ in range(MAX_FOLDER_PAGES):
+            if token is None:
+                return folders
             more, token = await self.store.list_folders(listing, token)
             folders += more
-        return folders
+        raise ObjectStoreUnavailableError("the folders do not end")
 
     def _parts(self, hotkey: Hotkey, interval: EpochInterval) -> list[Part[Listed]]:
         """Return what is to be read of one miner: first what names the epoch, then what was stored while it
