@@ -1,7 +1,9 @@
 """The limits of the contract, counted in memory."""
 
 import asyncio
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
+
+import pytest
 
 from access.memory_counts import TIDY_SECONDS, MemoryCounts
 from access.rate_limits import (
@@ -248,6 +250,19 @@ async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated
     await clock.sleep(2)
     await counting.charge(Verb.EPOCH_CURRENT, "b", "new")
     assert len(counting._charged) == 2
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError, RecursionError, AttributeError])
+async def test_whatever_a_hostile_store_makes_of_the_library_this_process_counts(
+    error: type[Exception],
+) -> None:
+    counting = limits(limit_stats_per_minute=1)
+    counting.shared = AsyncMock(refusal=AsyncMock(side_effect=error), reach=AsyncMock(side_effect=error))
+    await counting.ask_store()
+    counting._ask_again_at = float("-inf")
+    await counting.charge_statistics("192.0.2.1")
+    await refusal(counting.charge_statistics("192.0.2.1"))
+    assert counting.store_fault == error.__name__
 
 
 async def test_a_few_hotkeys_cannot_use_up_the_credentials_of_a_day() -> None:
