@@ -5,7 +5,7 @@ import sys
 from schedulers.admin.actions import AdminActions
 from schedulers.admin.queue import AdminQueue
 from schedulers.data_age import DataWatch
-from schedulers.epochs.fault_points import FaultPoints
+from schedulers.epochs.fault_points import NO_FAULTS, FaultPoints
 from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.timing import StartGate
 from schedulers.metrics import SchedulerMetrics
@@ -27,11 +27,10 @@ from zipcast.protocol.hotkeys import parse_hotkey
 log = logs.logger()
 
 
-async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
-    """Run until the process is to stop."""
+async def serve(settings: SchedulerSettings, life: Lifecycle, faults: FaultPoints = NO_FAULTS) -> None:
+    """Run until the process is to stop. `faults` is for tests."""
     clock = SystemClock()
     metrics = SchedulerMetrics(life.vitals.registry)
-    faults = FaultPoints(settings.schedulers_fault_point_file)
     database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
     life.vitals.metrics.count_errors_of(database)
     refusal = await database_rights.unfit(database, reader_of=None)
@@ -72,9 +71,9 @@ async def serve(settings: SchedulerSettings, life: Lifecycle) -> None:
     await database.dispose()
 
 
-def main() -> int:
+def main(faults: FaultPoints = NO_FAULTS) -> int:
     settings = load(SchedulerSettings)
-    return lifecycle.run("schedulers", settings, lambda life: serve(settings, life))
+    return lifecycle.run("schedulers", settings, lambda life: serve(settings, life, faults))
 
 
 if __name__ == "__main__":

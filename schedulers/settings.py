@@ -58,12 +58,6 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         default=20, ge=0, le=100, description="share of hotkeys that may vanish on one reading's word"
     )
 
-    schedulers_fault_point_file: Path | None = Field(
-        default=None,
-        description="for tests of crashes: the file that names where the process is to kill itself "
-        "(schedulers/epochs/fault_points.py); production refuses it",
-    )
-
     epoch_retention_days: int = Field(
         default=30, ge=7, le=30, description="detail of an epoch, from its end; then it is archived"
     )
@@ -99,11 +93,6 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must not hold the id of the current secret")
         if self.schedulers_registry_file is not None and self.bt_chain_endpoints:
             raise ValueError("SCHEDULERS_REGISTRY_FILE and BT_CHAIN_ENDPOINTS exclude each other")
-        if self.schedulers_fault_point_file is not None and self.zipcast_environment == "production":
-            raise ValueError(
-                "SCHEDULERS_FAULT_POINT_FILE makes the process kill itself; "
-                "ZIPCAST_ENVIRONMENT=production refuses it"
-            )
         if self.registry_confirm_seconds > self.registry_read_seconds:
             raise ValueError("REGISTRY_CONFIRM_SECONDS must not exceed REGISTRY_READ_SECONDS")
         if self.schedulers_next_signer is not None:

@@ -1,19 +1,15 @@
-"""Named points in the scheduler's work at which a test may have the process killed. Off in production.
+"""Names the points in the scheduler's work at which a test may interfere.
 
-Owns the names and the killing. Which point is armed stands in a file that a setting names
-(`SCHEDULERS_FAULT_POINT_FILE`); the process that reaches it first takes the file away and kills itself
-with SIGKILL, so that of several replicas exactly one dies. docs/reliability.md has what each death leaves.
+A process calls `reached` at each of them; outside tests that does nothing. docs/reliability.md lists what a
+death at each point leaves behind.
 """
 
-import os
-import signal
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from typing import Protocol
 
 
 class FaultPoint(StrEnum):
-    """`before_…_commit`: all is written, nothing of it is committed. The rest speaks for itself."""
+    """At `before_…_commit` everything is written and nothing is committed."""
 
     BEFORE_PREPARE = "before_prepare"
     BEFORE_PREPARE_COMMIT = "before_prepare_commit"
@@ -36,26 +32,15 @@ class FaultPoint(StrEnum):
     REBUILD_OPENED = "rebuild_opened"
 
 
-@dataclass(frozen=True, slots=True)
-class FaultPoints:
-    """`armed` None: nothing ever happens."""
+class FaultPoints(Protocol):
+    """What a process calls at each point."""
 
-    armed: Path | None = None
+    def reached(self, point: FaultPoint) -> None: ...
 
+
+class _NoFaults:
     def reached(self, point: FaultPoint) -> None:
-        """Kill this process if the file holds the point's name and no other process was quicker."""
-        if self.armed is not None and self._is_taken(self.armed, point):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    @staticmethod
-    def _is_taken(armed: Path, point: FaultPoint) -> bool:
-        try:
-            if armed.read_text() != point:
-                return False
-            armed.rename(armed.with_suffix(".reached"))
-        except FileNotFoundError:
-            return False
-        return True
+        """Do nothing."""
 
 
-NO_FAULTS = FaultPoints()
+NO_FAULTS: FaultPoints = _NoFaults()

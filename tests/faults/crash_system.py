@@ -156,11 +156,10 @@ class CrashSystem:
     def _on(cls, servers: Servers, calendar: EpochCalendar) -> "CrashSystem":
         state = servers.state
         armed = state.run / "fault_point"
-        settings = {"SCHEDULERS_FAULT_POINT_FILE": str(armed)}
-        part = Services(servers, calendar.epoch_seconds, state.registry, settings).parts()[0]
+        part = Services(servers, calendar.epoch_seconds, state.registry, {}).parts()[0]
         schedulers = {
             name: ForkedScheduler(
-                name, part.environment, state.run / f"{name}.ready", state.logs / f"{name}.log"
+                name, part.environment, state.run / f"{name}.ready", state.logs / f"{name}.log", armed
             )
             for name in (FIRST, SECOND)
         }

@@ -14,6 +14,7 @@ from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+from tests.support.fault_points import ArmedFaultPoints
 from tests.support.processes import wait_until
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -23,10 +24,10 @@ _CONTEXT.set_forkserver_preload(["schedulers.__main__"])
 class ForkedScheduler:
     """One replica; `start` runs it again after its end, with the same environment and a longer log."""
 
-    def __init__(self, name: str, environment: Mapping[str, str], mark: Path, log: Path) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], mark: Path, log: Path, armed: Path) -> None:
         self.name = name
         self._environment = {**environment, "READY_FILE": str(mark), "INTERNAL_PORT": "0"}
-        self._mark, self._log = mark, log
+        self._mark, self._log, self._armed = mark, log, armed
         self._process: ForkServerProcess | None = None
 
     @property
@@ -40,7 +41,7 @@ class ForkedScheduler:
     def start(self) -> None:
         self._mark.unlink(missing_ok=True)
         self._process = _CONTEXT.Process(
-            target=_run, args=(self._environment, self._log), name=self.name, daemon=True
+            target=_run, args=(self._environment, self._log, self._armed), name=self.name, daemon=True
         )
         self._process.start()
 
@@ -60,7 +61,7 @@ def _die_with_the_driver() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _run(environment: Mapping[str, str], log: Path) -> None:
+def _run(environment: Mapping[str, str], log: Path, armed: Path) -> None:
     """In the child."""
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -70,4 +71,4 @@ def _run(environment: Mapping[str, str], log: Path) -> None:
     os.environ.update(environment)
     from schedulers.__main__ import main
 
-    sys.exit(main())
+    sys.exit(main(ArmedFaultPoints(armed)))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from schedulers.epochs import fault_points
-from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
+from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint
+from tests.support import fault_points
+from tests.support.fault_points import ArmedFaultPoints
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_unarmed_no_point_does_anything(kills: list[int], tmp_path: Path) -> None:
-    for points in (NO_FAULTS, FaultPoints(tmp_path / "fault_point")):
+    for points in (NO_FAULTS, ArmedFaultPoints(tmp_path / "fault_point")):
         for point in FaultPoint:
             points.reached(point)
     assert kills == []
@@ -30,7 +31,7 @@ def test_the_armed_point_kills_whoever_reaches_it_first(
 ) -> None:
     file = tmp_path / "fault_point"
     file.write_text(armed)
-    replicas = FaultPoints(file), FaultPoints(file)
+    replicas = ArmedFaultPoints(file), ArmedFaultPoints(file)
     for point in set(FaultPoint) - {armed}:
         replicas[0].reached(point)
     assert kills == []

@@ -1,7 +1,6 @@
 """The scheduler's settings: what each variable allows, and how a process says no."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -159,7 +158,6 @@ BAD = [
     ("SCHEDULERS_SIGNER_SEED", "0x" + SEED),
     ("ZIPCODE_SECRET_KEY", "hunter2"),
     ("ZIPCODE_SECRET_ID", "a:b"),
-    ("SCHEDULERS_FAULT_POINT_FILE", "/run/hunter2"),
     ("SCHEDULERS_NEXT_SIGNER", "5hunter2"),
     ("BT_CHAIN_ENDPOINTS", "https://hunter2.example.org"),
     ("BT_CHAIN_ENDPOINTS", "wss://hunter2.example.org,"),
@@ -228,13 +226,6 @@ def test_a_bad_value_ends_the_process_with_one_line_that_names_the_variable_and_
     assert name in told
     assert "hunter2" not in told
     assert len(value) < 6 or value not in told
-
-
-def test_only_a_development_process_can_be_made_to_kill_itself(environment: pytest.MonkeyPatch) -> None:
-    assert load(SchedulerSettings).schedulers_fault_point_file is None
-    environment.setenv("SCHEDULERS_FAULT_POINT_FILE", "/run/fault_point")
-    environment.setenv("ZIPCAST_ENVIRONMENT", "development")
-    assert load(SchedulerSettings).schedulers_fault_point_file == Path("/run/fault_point")
 
 
 def test_the_registry_comes_from_a_file_or_from_the_chain(
