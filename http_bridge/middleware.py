@@ -54,7 +54,7 @@ def front(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Before anything of a request is believed: how many its address sends, and that its head is small."""
+    """Checks a request before it is read: the limit of its address, and the size of its head."""
 
     app: ASGIApp
     limits: Limits

@@ -55,9 +55,9 @@ _BRIDGED = subjects.BRIDGE_REQUEST_PREFIX.encode()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
-    a stranger that repeats an overheard HTTP request must not use up its sender's requests over NATS, nor,
-    since copies count apart as well, those over HTTP."""
+    """The hotkey of a message. Requests from the bridge, and copies of them, are counted separately from the
+    same hotkey's requests over NATS, so that someone who repeats an intercepted HTTP request cannot use up
+    the hotkey's limits."""
 
     hotkey: str
     verb: str
