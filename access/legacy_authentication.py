@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from access.authentication import digest
 from access.requests import Arrival, Fields, Proof
 from service.database_reads import epoch_start
-from zipcast.protocol import btauth, commitments
-from zipcast.protocol.commitments import UnverifiedCommitment
+from zipcast.protocol import btauth, signed_texts
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.messages.base import LegacyIdentity, first_fault
+from zipcast.protocol.signed_texts import UnverifiedCommitment
 from zipcast.protocol.strict_json import parse_object
 from zipcast.protocol.verbs import VERBS, Verb
 
@@ -55,11 +55,11 @@ class LegacyRequest:
 
     def require_fresh(self, now: datetime) -> None:
         """Check the timestamp. Raises ServiceError(STALE_REQUEST)."""
-        commitments.check_commitment_fresh(self.unverified, VERBS[self.verb].window, now.timestamp())
+        signed_texts.check_commitment_fresh(self.unverified, VERBS[self.verb].window, now.timestamp())
 
     def verify(self) -> Proof:
         """Verify the signature. Raises ServiceError(BAD_SIGNATURE | LEGACY_REFUSED)."""
-        hotkey, text = commitments.verify_commitment(self.unverified, self.texts)
+        hotkey, text = signed_texts.verify_commitment(self.unverified, self.texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
         # Do not include the signature, because signing the same text again gives another signature.
@@ -107,7 +107,7 @@ def _identity(fields: Fields) -> UnverifiedCommitment:
         identity = LegacyIdentity.model_validate(fields)
     except ValidationError as error:
         raise first_fault(error) from None
-    return commitments.parse_commitment(identity.hotkey, str(identity.timestamp), identity.signature)
+    return signed_texts.parse_commitment(identity.hotkey, str(identity.timestamp), identity.signature)
 
 
 def _address(fields: Fields, name: str, alias: str) -> Hotkey:

@@ -36,7 +36,7 @@ from devstack.stack import Stack
 from storage.database import issuances
 from storage.database.engine import open_pool
 from storage.database.issuances import NewIssuance, RequestId
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.store import ObjectStore, ObjectStoreConfig
 from tests.support.people import raw_connection, signed_headers
 from tests.support.plain_nats import PlainNats
@@ -155,7 +155,9 @@ class Parts:
         config = ObjectStoreConfig(ready.s3.endpoint, "us-east-1", "key", SecretStr("secret"), None)
         self._store = ObjectStore(config)
         self._hotkey = parse_hotkey(miners.signers[0].ss58_address)
-        self._scope = policies.miner_scope(ready.s3.miner_bucket, self._hotkey, "2026-11-22T04-00-00")
+        self._scope = credential_policies.miner_scope(
+            ready.s3.miner_bucket, self._hotkey, "2026-11-22T04-00-00"
+        )
         text = b"x" * 300
         self._signed = text, miners.signers[0].sign(text)
         self._keys = count()

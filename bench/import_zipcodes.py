@@ -26,7 +26,7 @@ from devstack.supervisor import Supervisor
 from storage.database.engine import open_engine
 from storage.database.migrate import migrate
 from storage.zipcode_files.importing import import_zipcodes
-from storage.zipcode_files.rows import COLUMNS
+from storage.zipcode_files.row_rules import COLUMNS
 
 ROWS = 42_000
 STATES = ("PA", "NJ", "NY", "DE", "MD")

@@ -15,7 +15,7 @@ from storage.database.migrate import migrate
 from storage.database.tables import ZipcodeImport
 from storage.database.zipcode_activity import SOURCE_PREFIX
 from storage.zipcode_files.importing import import_zipcodes
-from storage.zipcode_files.rows import ImportFileError
+from storage.zipcode_files.row_rules import ImportFileError
 
 SAMPLE_ZIPCODES = REPOSITORY / "sample_data" / "zipcodes.csv"
 # The selection uses data of the last 30 days.

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from access.access_control import Doorway
+from access.setup import AccessSetup
 from http_bridge.app import Bridge, build
 from http_bridge.cached_replies import ReadyReplies
 from http_bridge.epoch_feed import EpochFeed
@@ -37,24 +37,24 @@ FINISH_SECONDS = int(TIMEOUT_SECONDS) + 1
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     """Serve until the process is told to stop, then complete the running requests."""
     metrics = BridgeMetrics(life.vitals.registry)
-    doorway = Doorway.of(settings, USER, life)
-    if not await doorway.has_safe_rights():
+    access = AccessSetup.of(settings, USER, life)
+    if not await access.has_safe_rights():
         return
     asking = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
     following = Link(settings.nats_url, f"{USER}-follow", settings.bridge_follow_nats_seed, life)
-    feed = EpochFeed(doorway.database, doorway.current.trust, doorway.clock)
+    feed = EpochFeed(access.database, access.current.trust, access.clock)
     # Requests that need only the database are served even before NATS is connected and while it is
     # unavailable.
     life.spawn(_stay_linked(asking, life), "nats")
-    life.spawn(_follow_epochs(following, doorway, feed), "nats-follow")
-    await doorway.follow(following.connection)
+    life.spawn(_follow_epochs(following, access, feed), "nats-follow")
+    await access.follow(following.connection)
     life.spawn(feed.run(), "feed")
-    bridge = _bridge(doorway, Forwarder(asking.connection, metrics), feed)
+    bridge = _bridge(access, Forwarder(asking.connection, metrics), feed)
     app = build(bridge)
-    life.vitals.pages.update(_ops(settings, doorway, bridge).pages())
-    fronted = front(app, doorway.limits, doorway.clock, settings.cors_origins, hot=_current_path())
+    life.vitals.pages.update(_ops(settings, access, bridge).pages())
+    fronted = front(app, access.limits, access.clock, settings.cors_origins, hot=_current_path())
     server = Server(
-        Access(fronted, metrics, doorway.clock),
+        Access(fronted, metrics, access.clock),
         host=settings.bridge_host,
         port=settings.port,
         trusted_proxies=settings.trusted_proxies,
@@ -62,7 +62,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     )
     serving = life.spawn(server.serve(), "http")
     while not (server.started or life.stopping):
-        await doorway.clock.sleep(0.02)
+        await access.clock.sleep(0.02)
     life.ready()
     await life.wait()
     feed.close()
@@ -71,7 +71,7 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     await life.end_tasks()
     await asking.connection.close()
     await following.connection.close()
-    await doorway.close()
+    await access.close()
 
 
 def _current_path() -> str | None:
@@ -84,39 +84,39 @@ async def _stay_linked(link: Link, life: Lifecycle) -> None:
     await life.wait()
 
 
-async def _follow_epochs(link: Link, doorway: Doorway, feed: EpochFeed) -> None:
+async def _follow_epochs(link: Link, access: AccessSetup, feed: EpochFeed) -> None:
     await link.open()
-    await doorway.hear(link.connection)
+    await access.hear(link.connection)
     await link.connection.subscribe(EPOCH, cb=feed.hear)
-    await doorway.life.wait()
+    await access.life.wait()
 
 
-def _bridge(doorway: Doorway, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
-    database, clock, current, limits = doorway.database, doorway.clock, doorway.current, doorway.limits
+def _bridge(access: AccessSetup, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
+    database, clock, current, limits = access.database, access.clock, access.current, access.limits
     return Bridge(
-        pipeline=doorway.pipeline,
+        pipeline=access.pipeline,
         current=current,
         forwarder=forwarder,
-        health=BridgeHealth(database, forwarder, doorway.registry, current, limits, doorway.life.vitals),
+        health=BridgeHealth(database, forwarder, access.registry, current, limits, access.life.vitals),
         statistics=PublicStatistics(database, clock, current),
         assignments=Assignments(database, clock),
         history=PublicHistory(History(database), ReadyReplies(clock)),
         pools=EpochPools(database),
-        results=EpochResultsReader(database, doorway.registry, shows_own=False),
-        listeners=Listeners(feed, doorway.registry, clock),
+        results=EpochResultsReader(database, access.registry, shows_own=False),
+        listeners=Listeners(feed, access.registry, clock),
         limits=limits,
-        refusals=doorway.refusals,
+        refusals=access.refusals,
     )
 
 
-def _ops(settings: BridgeSettings, doorway: Doorway, bridge: Bridge) -> Ops:
+def _ops(settings: BridgeSettings, access: AccessSetup, bridge: Bridge) -> Ops:
     return Ops(
         health=bridge.health,
         history=bridge.history.history,
-        current=doorway.current,
-        registry=doorway.registry,
+        current=access.current,
+        registry=access.registry,
         listeners=bridge.listeners,
-        vitals=doorway.life.vitals,
+        vitals=access.life.vitals,
         monitor=NatsMonitor(settings.nats_monitor_url),
         dashboard=settings.nats_dashboard_url,
     )

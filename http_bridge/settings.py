@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from service.settings import DoorwaySettings, InternalPort
+from service.settings import AccessSettings, InternalPort
 
 _WEB = r"^https?://[!-~]+$"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 
 
-class BridgeSettings(DoorwaySettings):
+class BridgeSettings(AccessSettings):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
     internal_port: InternalPort = 9104
 

@@ -112,7 +112,7 @@ def read_pool(zipcodes: Path | None) -> list[Candidate]:
         from devstack.first_data import SAMPLE_ZIPCODES
         from storage.database.candidates import as_candidate
         from storage.zipcode_files.file import ZipcodeFile
-        from storage.zipcode_files.rows import ImportFileError, Rejection, RowRules, check_rows
+        from storage.zipcode_files.row_rules import ImportFileError, Rejection, RowRules, check_rows
     try:
         with ZipcodeFile(zipcodes or SAMPLE_ZIPCODES) as file:
             rows = list(check_rows(file.rows(), RowRules(datetime.now(UTC))))

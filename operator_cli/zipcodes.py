@@ -71,7 +71,7 @@ def import_file(
         NothingAcceptedError,
         import_zipcodes,
     )
-    from storage.zipcode_files.rows import ImportFileError
+    from storage.zipcode_files.row_rules import ImportFileError
 
     options = ImportOptions(
         file_format=FileFormat(file_format) if file_format else None,
@@ -110,7 +110,7 @@ def import_file(
 
 def _mapping(given: list[str]) -> dict[str, str]:
     """Return {column: header}. Raises typer.BadParameter naming a malformed pair."""
-    from storage.zipcode_files.rows import COLUMNS
+    from storage.zipcode_files.row_rules import COLUMNS
 
     mapping: dict[str, str] = {}
     for pair in given:

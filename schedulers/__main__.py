@@ -7,7 +7,7 @@ from schedulers.admin.queue import AdminQueue
 from schedulers.data_age import DataWatch
 from schedulers.epochs.fault_points import NO_FAULTS, FaultPoints
 from schedulers.epochs.loop import EpochEngine
-from schedulers.epochs.timing import StartGate
+from schedulers.epochs.start_gate import StartGate
 from schedulers.metrics import SchedulerMetrics
 from schedulers.registry.setup import registry_reader
 from schedulers.retention import Housekeeping

@@ -228,7 +228,7 @@ class LimitSettings(EpochLengthSettings):
         return value
 
 
-class DoorwaySettings(
+class AccessSettings(
     ServiceSettings,
     DatabaseSettings,
     SignerSettings,

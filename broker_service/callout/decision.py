@@ -1,7 +1,7 @@
 """Decides who may connect, and with which rights. No I/O.
 
 This module reads both forms of credentials and has the permissions of each role.
-`zipcast.protocol.commitments` has the signed texts.
+`zipcast.protocol.signed_texts` has the signed texts.
 """
 
 import base64
@@ -15,7 +15,7 @@ from math import ceil
 from broker_service.callout.connections import Role, role_of
 from broker_service.callout.exchange_messages import ConnectRequest, Permissions
 from service.registry import RegistryView
-from zipcast.protocol import commitments, subjects
+from zipcast.protocol import signed_texts, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
@@ -107,7 +107,9 @@ class Decider:
         signature = decode_signature(request.signature)
         for audience in self.audiences:
             try:
-                text = commitments.connection_text(self.network, self.netuid, audience, hotkey, request.nonce)
+                text = signed_texts.connection_text(
+                    self.network, self.netuid, audience, hotkey, request.nonce
+                )
             except ValueError:
                 raise RefusedError("malformed nonce") from None
             if signature_is_valid(hotkey, text, signature):
@@ -126,7 +128,7 @@ class Decider:
         if not any(
             signature_is_valid(
                 hotkey,
-                commitments.connection_at_text(self.network, self.netuid, audience, hotkey, at),
+                signed_texts.connection_at_text(self.network, self.netuid, audience, hotkey, at),
                 signature,
             )
             for audience in self.audiences

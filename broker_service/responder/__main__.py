@@ -9,7 +9,7 @@ import sys
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
-from access.access_control import Doorway
+from access.setup import AccessSetup
 from broker_service.responder import handlers
 from broker_service.responder.admin import AdminDesk
 from broker_service.responder.admin_handlers import register_admin
@@ -24,9 +24,9 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.middleware import Gate, decode
 from broker_service.responder.presigned_lists import Lister
 from broker_service.responder.reported_files import FileChecker
-from broker_service.responder.sessions import Sessions
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.status_reports import Reports
+from broker_service.responder.sts_sessions import Sessions
 from broker_service.responder.upload_access import Issuer
 from broker_service.responder.validator_reads import Reader
 from broker_service.responder.validator_results import ResultsDesk
@@ -54,10 +54,10 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     """Answer requests until the process is told to stop."""
     vitals = life.vitals
     metrics = ResponderMetrics(vitals.registry)
-    doorway = Doorway.of(settings, USER, life, pool_size=POOL_SIZE)
-    if not await doorway.has_safe_rights():
+    access = AccessSetup.of(settings, USER, life, pool_size=POOL_SIZE)
+    if not await access.has_safe_rights():
         return
-    clock, database, current = doorway.clock, doorway.database, doorway.current
+    clock, database, current = access.clock, access.database, access.current
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database, current)
@@ -65,8 +65,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     pool = await open_pool(url, application_name=f"zipcast-{USER}", size=WRITER_POOL_SIZE)
     writer, reports = IssuanceWriter(pool), Batches(pool, submissions.store)
     client = HardenedClient()
-    intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, doorway.refusals)
-    gate = Gate(doorway.pipeline, writer, doorway.refusals, metrics, intake)
+    intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, access.refusals)
+    gate = Gate(access.pipeline, writer, access.refusals, metrics, intake)
     sessions = Sessions(store, clock)
     issuer = Issuer(store, sessions, record, current, clock, settings.s3_bucket, settings.s3_validator_bucket)
     reader = Reader(store, record, sessions, clock, settings.s3_bucket)
@@ -77,8 +77,8 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         seed=settings.responder_follow_nats_seed,
         life=life,
     )
-    await doorway.hear(follow)
-    await doorway.follow(follow)
+    await access.hear(follow)
+    await access.follow(follow)
     life.spawn_beside(sealer.run, "sealing")
     life.spawn_beside(ChangeWatch(store, database, clock, settings.s3_bucket).run, "changes")
     for name, work in (("issuances", writer.run()), ("reports", reports.run()), ("intake", intake.run())):
@@ -89,10 +89,10 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
     handlers.register_reports(broker, Reports(record, reports, clock, metrics), record)
     handlers.register_pools(broker, EpochPools(database))
-    handlers.register_choices(broker, record, doorway.opted_out, clock)
+    handlers.register_choices(broker, record, access.opted_out, clock)
     files = FileChecker(object_reader, clock, settings.most_hashed_bytes, metrics)
-    desk = ResultsDesk(record, files, doorway.registry, clock, settings.s3_validator_bucket, metrics)
-    results = EpochResultsReader(database, doorway.registry, shows_own=True)
+    desk = ResultsDesk(record, files, access.registry, clock, settings.s3_validator_bucket, metrics)
+    results = EpochResultsReader(database, access.registry, shows_own=True)
     handlers.register_results(broker, desk, results)
     register_admin(broker, AdminDesk(database, clock))
     handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
@@ -105,7 +105,7 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await broker.stop()
     await life.end_tasks()
     await follow.close()
-    await doorway.close()
+    await access.close()
     await pool.close()
     store.close()
     object_reader.close()

@@ -21,7 +21,7 @@ from service import logs
 from service.database_reads import record_of
 from storage.database import manifests
 from storage.database.manifests import SealedObject
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.store import ObjectStore, ObjectVersion
 from zipcast.clock import Clock
 from zipcast.protocol.hotkeys import is_hotkey, parse_hotkey
@@ -96,7 +96,7 @@ class ChangeWatch:
         """Return the changes of one miner. Compare only folders that name the epoch, because files with other
         paths may be replaced in a later epoch."""
         sealed = await self._sealed(epoch_id, hotkey)
-        scopes = policies.miner_epoch_scopes(self.bucket, parse_hotkey(hotkey), epoch_id)
+        scopes = credential_policies.miner_epoch_scopes(self.bucket, parse_hotkey(hotkey), epoch_id)
         newest: dict[str, ObjectVersion] = {}
         complete = True
         for scope in scopes:

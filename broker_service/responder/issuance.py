@@ -15,12 +15,12 @@ import asyncpg
 from access.rate_limits import Quota
 from access.requests import Admission, Caller, Proof
 from broker_service.responder.batches import Batches
-from broker_service.responder.sessions import SessionScope
+from broker_service.responder.sts_sessions import SessionScope
 from service import logs
 from service.database_reads import in_our_words
 from storage.database import issuances
 from storage.database.issuances import Granted, NewIssuance, RequestId
-from storage.objects.policies import Listing, Scope
+from storage.objects.credential_policies import Listing, Scope
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.verbs import Verb

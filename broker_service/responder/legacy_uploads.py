@@ -6,8 +6,8 @@ directly.
 """
 
 from broker_service.responder.object_versions import Listed, keep_newest
-from storage.objects import policies
-from storage.objects.policies import Folder, Scope
+from storage.objects import credential_policies
+from storage.objects.credential_policies import Folder, Scope
 from storage.objects.store import Marker, ObjectStore, ObjectVersion
 from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
 from zipcast.protocol.hotkeys import Hotkey
@@ -25,8 +25,8 @@ async def uploads_without_epoch(
 
     At most MAX_SWEEP_PAGES pages are read. Raises ObjectStoreUnavailableError."""
     chosen: dict[str, ObjectVersion] = {}
-    folder = policies.miner_folder_scope(bucket, hotkey)
-    regions = policies.epoch_folders(bucket, hotkey)
+    folder = credential_policies.miner_folder_scope(bucket, hotkey)
+    regions = credential_policies.epoch_folders(bucket, hotkey)
     strays, complete = await _malformed_folders(store, regions)
     pages = MAX_SWEEP_PAGES
     scopes: list[Scope | Folder] = [folder, *strays]

@@ -24,7 +24,7 @@ from service import logs
 from service.database_reads import record_of
 from storage.database import manifests
 from storage.database.manifests import SealedObject
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval
@@ -106,7 +106,7 @@ class Sealer:
         return [one for uploads in by_miner for one in uploads[:level]]
 
     async def _folders(self) -> list[str]:
-        listing = policies.all_miners(self.bucket)
+        listing = credential_policies.all_miners(self.bucket)
         folders, token = await self.store.list_folders(listing, None)
         for _ in range(MAX_FOLDER_PAGES):
             if token is None:
@@ -120,7 +120,7 @@ class Sealer:
         stored while it ran."""
         folders = [
             Part(partial(newest_versions, self.store, scope, interval.end_at), FOLDER_TIMEOUT_SECONDS)
-            for scope in policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
+            for scope in credential_policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
         ]
         sweep = partial(uploads_without_epoch, self.store, self.bucket, hotkey, interval)
         return [*folders, Part(sweep, SWEEP_TIMEOUT_SECONDS)]

@@ -1,7 +1,7 @@
 """Runs before and after every handler, as a FastStream middleware.
 
-It verifies the sender, drops and counts requests whose reply subject is not the sender's own, turns errors
-into replies, and logs and counts failures.
+It has `access.pipeline` check the request, drops and counts requests whose reply subject is not the sender's
+own, turns errors into replies, and logs and counts failures.
 """
 
 from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from service import logs
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from zipcast.clock import Clock
 from zipcast.protocol.hotkeys import Hotkey
@@ -82,7 +82,7 @@ class ListingReader:
             if not failed:
                 return
             await self.clock.sleep(REST_SECONDS)
-            await self.store.list_folders(policies.all_miners(self.bucket), None)
+            await self.store.list_folders(credential_policies.all_miners(self.bucket), None)
             if attempt_of_miner < MAX_ATTEMPTS:
                 for listing in failed:  # one after the other, so that they do not make others fail
                     await listing.read()

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from storage.objects.policies import Scope
+from storage.objects.credential_policies import Scope
 from storage.objects.store import Marker, ObjectStore, ObjectVersion
 
 # The limit of versions per miner and epoch, in key order, to protect the database from millions of them.

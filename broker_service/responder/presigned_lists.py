@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from broker_service.responder.database import Record
 from broker_service.responder.issuance import ProvenRequest, Terms
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -44,7 +44,10 @@ class Lister:
     ) -> ValidatorAccessReply:
         """Return lists of all miners' uploads, one page after `start_after`. Raises the errors of
         `granted`."""
-        everything, folders = policies.all_uploads(self.miner_bucket), policies.all_miners(self.miner_bucket)
+        everything, folders = (
+            credential_policies.all_uploads(self.miner_bucket),
+            credential_policies.all_miners(self.miner_bucket),
+        )
         async with request.granted(Terms(everything, None, lifetime=LIFETIME)) as granted:
             at = granted.issued_at
             return ValidatorAccessReply(
@@ -80,7 +83,7 @@ class Lister:
             raise ServiceError(
                 ErrorCode.EPOCH_NOT_ENDED, "The epoch is still running. Its uploads are shown after its end."
             )
-        scope = policies.miner_scope(self.miner_bucket, miner, epoch_id)
+        scope = credential_policies.miner_scope(self.miner_bucket, miner, epoch_id)
         async with request.granted(Terms(scope, epoch_id, lifetime=PAGE_LIFETIME)) as granted:
             return MinerListReply(
                 epoch_id=epoch_id,
@@ -96,7 +99,7 @@ class Lister:
     ) -> MinerAccessReply:
         """Return a list of one miner's uploads, one page after `start_after`. Raises the errors of
         `granted`."""
-        scope = policies.miner_folder_scope(self.miner_bucket, miner)
+        scope = credential_policies.miner_folder_scope(self.miner_bucket, miner)
         async with request.granted(Terms(scope, None, lifetime=LIFETIME)) as granted:
             return MinerAccessReply(
                 bucket=scope.bucket,

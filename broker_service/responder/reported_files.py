@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from broker_service.responder.metrics import ResponderMetrics
-from broker_service.responder.sessions import store_down
+from broker_service.responder.sts_sessions import store_down
 from broker_service.responder.upload_access import required_metadata
 from storage.database.results import StoredFile
-from storage.objects.policies import Scope
+from storage.objects.credential_policies import Scope
 from storage.objects.reading import FoundObject, ObjectReader
 from storage.objects.store import ObjectStoreUnavailableError
 from zipcast.clock import Clock

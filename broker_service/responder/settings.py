@@ -6,11 +6,11 @@ from typing import ClassVar, Self
 from pydantic import Field, SecretStr, model_validator
 
 from service.object_store_settings import ObjectStoreSettings
-from service.settings import DoorwaySettings, InternalPort
+from service.settings import AccessSettings, InternalPort
 from zipcast.protocol.calendar import scaled
 
 
-class ResponderSettings(DoorwaySettings, ObjectStoreSettings):
+class ResponderSettings(AccessSettings, ObjectStoreSettings):
     own_prefix: ClassVar[str | None] = "RESPONDER_"
     internal_port: InternalPort = 9102
 

@@ -1,7 +1,7 @@
 """Issues S3 upload access to verified callers, and decides for which epoch and until when.
 
-`issuing` writes the row of a grant, the object store signs, and `storage.objects.policies` makes the policy
-documents.
+`issuing` writes the row of a grant, the object store signs, and `storage.objects.credential_policies` makes
+the policy documents.
 """
 
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 
 from broker_service.responder.database import Record
 from broker_service.responder.issuance import ProvenRequest, Terms
-from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
-from broker_service.responder.sessions import Sessions, SessionScope
+from broker_service.responder.sts_sessions import LIFETIME as SESSION_LIFETIME
+from broker_service.responder.sts_sessions import Sessions, SessionScope
 from service.current_epoch import CurrentEpoch
 from storage.database.issuances import LIST_WITH_UPLOAD
-from storage.objects import policies
-from storage.objects.policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
+from storage.objects import credential_policies
+from storage.objects.credential_policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
 from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -59,7 +59,7 @@ class Issuer:
         epoch_id, deadline = await self._deadline(epoch_id)
         if deadline - self.clock.now() < timedelta(seconds=1):
             raise ServiceError(ErrorCode.EPOCH_NOT_OPEN, "The epoch's submission deadline has passed.")
-        scope = policies.miner_scope(self.miner_bucket, request.caller.hotkey, epoch_id)
+        scope = credential_policies.miner_scope(self.miner_bucket, request.caller.hotkey, epoch_id)
         async with request.granted(Terms(scope, epoch_id, ends_at=deadline)) as granted:
             form = self.store.post_form(scope, {}, granted.issued_at, granted.seconds)
             return MinerUploadReply(
@@ -93,7 +93,7 @@ class Issuer:
         """Return a form for the whole folder `data/hotkey=…/`, valid for 24 h, as legacy clients expect.
 
         Raises the errors of `granted`."""
-        scope = policies.miner_folder_scope(self.miner_bucket, request.caller.hotkey)
+        scope = credential_policies.miner_folder_scope(self.miner_bucket, request.caller.hotkey)
         async with request.granted(Terms(scope, None, lifetime=FOLDER_LIFETIME)) as granted:
             form = self.store.post_form(scope, {}, granted.issued_at, granted.seconds)
             return FolderAccessReply(
@@ -120,7 +120,7 @@ class Issuer:
         if not self._runs(epoch_id):
             await self.record.started(epoch_id)
         hotkey = request.caller.hotkey
-        scope = policies.validator_scope(self.validator_bucket, hotkey, epoch_id)
+        scope = credential_policies.validator_scope(self.validator_bucket, hotkey, epoch_id)
         async with request.granted(Terms(scope, epoch_id, lifetime=VALIDATOR_LIFETIME)) as granted:
             metadata = required_metadata(hotkey, epoch_id, granted.issued_at)
             # A validator's file may have only a few bytes; the minimum size is a rule for miners.
@@ -132,7 +132,9 @@ class Issuer:
                 with_checksum=with_checksum,
                 least_bytes=LEAST_VALIDATOR_BYTES,
             )
-            opened = SessionScope(scope.bucket, scope.prefix, policies.upload_session_policy(scope))
+            opened = SessionScope(
+                scope.bucket, scope.prefix, credential_policies.upload_session_policy(scope)
+            )
             session = await self.sessions.credentials(hotkey, epoch_id, "upload", opened, granted.expires_at)
             return ValidatorUploadReply(
                 message=_GRANTED if session is not None else _GRANTED_WITHOUT_STS,

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 
 from broker_service.responder.database import Record
 from broker_service.responder.issuance import ProvenRequest, Terms
-from broker_service.responder.sessions import LIFETIME as SESSION_LIFETIME
-from broker_service.responder.sessions import Sessions, SessionScope
+from broker_service.responder.sts_sessions import LIFETIME as SESSION_LIFETIME
+from broker_service.responder.sts_sessions import Sessions, SessionScope
 from service.paging import page_of, wire_bytes
 from storage.database.manifests import SealedObject
-from storage.objects import policies
-from storage.objects.policies import Listing, Scope
+from storage.objects import credential_policies
+from storage.objects.credential_policies import Listing, Scope
 from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -87,12 +87,12 @@ class Reader:
 
     def _scope(self, miner: Hotkey | None, epoch_id: str) -> Scope | Listing:
         if miner is None:
-            return policies.all_uploads(self.miner_bucket)
-        return policies.miner_scope(self.miner_bucket, miner, epoch_id)
+            return credential_policies.all_uploads(self.miner_bucket)
+        return credential_policies.miner_scope(self.miner_bucket, miner, epoch_id)
 
     def _session_scope(self, epoch_id: str) -> SessionScope:
-        policy = policies.reading_session_policy(self.miner_bucket, epoch_id)
-        return SessionScope(self.miner_bucket, policies.uploads_pattern(epoch_id), policy)
+        policy = credential_policies.reading_session_policy(self.miner_bucket, epoch_id)
+        return SessionScope(self.miner_bucket, credential_policies.uploads_pattern(epoch_id), policy)
 
     def _readable(self, at: datetime, one: SealedObject) -> ReadableObject:
         seconds = int(LIFETIME.total_seconds())

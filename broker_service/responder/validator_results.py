@@ -14,7 +14,7 @@ from service.database_reads import require_detail
 from service.registry import RegistryView
 from storage.database.epochs import StoredEpoch
 from storage.database.results import AuditedZipcode, NewResult, RecordedResult, StoredFile
-from storage.objects import policies
+from storage.objects import credential_policies
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.results import AuditRow, CheckedFile, ResultsReply, ResultsRequest
@@ -39,7 +39,7 @@ class ResultsDesk:
         known = await self.record.known_result(report.epoch_id, caller, proof)
         if known is not None:
             return reply_of(report.epoch_id, known, proof)
-        scope = policies.validator_scope(self.validator_bucket, caller.hotkey, report.epoch_id)
+        scope = credential_policies.validator_scope(self.validator_bucket, caller.hotkey, report.epoch_id)
         found = await self.files.check(scope, caller.hotkey, stored.interval, report.files)
         written = await self.record.result(self._new(caller, proof, report, found))
         reply = reply_of(report.epoch_id, written, proof)

@@ -1,7 +1,7 @@
 """Runs the scheduler's loop, which handles the running epoch and then the next one, for ever.
 
-An epoch is prepared, published at its start, and completed after its end. Each step can be repeated, so after
-an error the loop starts over and does the remaining steps.
+An epoch is prepared, published at its start (`start_gate` waits for that instant), and completed after its
+end. Each step can be repeated, so after an error the loop starts over and does the remaining steps.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.epochs.missed import record_missed
 from schedulers.epochs.opening import Opening
 from schedulers.epochs.preparation import EpochEndedError, Preparer
-from schedulers.epochs.timing import StartGate, alarm, sleep_until
+from schedulers.epochs.start_gate import StartGate, alarm, sleep_until
 from schedulers.metrics import SchedulerMetrics
 from schedulers.stream.publisher import Publisher
 from service import logs

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
-from schedulers.epochs.timing import NEAR, StartGate
+from schedulers.epochs.start_gate import NEAR, StartGate
 from service import logs
 from service.polling import Outage, poll
 from storage.database import pending_epochs

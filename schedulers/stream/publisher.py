@@ -76,8 +76,8 @@ class Publisher:
     async def publish(self, stored: StoredEpoch) -> None:
         """Publish the epoch exactly once, however often and by however many replicas this is called.
 
-        The caller must have waited for the start. Raises nats.errors.Error and DATABASE_ERRORS if a server is
-        unavailable; then call it again."""
+        The caller must have waited for the start in `epochs.start_gate`. Raises nats.errors.Error and
+        DATABASE_ERRORS if a server is unavailable; then call it again."""
         recorded = None
         if self._last is None or self._last.epoch_id < stored.epoch_id:
             self._faults.reached(FaultPoint.BEFORE_PUBLISH)

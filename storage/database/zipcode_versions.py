@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_files.json_files import camel_case
-from storage.zipcode_files.rows import ZipcodeFacts
+from storage.zipcode_files.row_rules import ZipcodeFacts
 
 IMPORTS = ZipcodeImport.__table__.c
 ZIPCODES = Zipcode.__table__.c

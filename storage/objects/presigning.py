@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
 
-from storage.objects.policies import Condition
+from storage.objects.credential_policies import Condition
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 # The number of characters of a timestamp that name its day.

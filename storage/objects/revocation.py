@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from storage.objects.policies import session_name
+from storage.objects.credential_policies import session_name
 from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 _WRITES, _SESSIONS = "ZipcastRevokedWrites", "ZipcastRevokedSessions"

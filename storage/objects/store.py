@@ -20,9 +20,9 @@ from botocore.parsers import ResponseParserError
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
 
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.answers import bound_answers
-from storage.objects.policies import Folder, Listing, Scope
+from storage.objects.credential_policies import Folder, Listing, Scope
 from storage.objects.presigning import Signer, address_of
 from zipcast.client.http import is_loopback
 
@@ -141,11 +141,11 @@ class ObjectStore:
         lifetime_seconds: int,
         *,
         with_checksum: bool = False,
-        least_bytes: int = policies.MIN_UPLOAD_BYTES,
+        least_bytes: int = credential_policies.MIN_UPLOAD_BYTES,
     ) -> PostForm:
         """Return a presigned POST form for keys below `scope`, valid from `at` on. `fields["key"]` ends in
         `${filename}`."""
-        fields, conditions = policies.upload_form(
+        fields, conditions = credential_policies.upload_form(
             scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
         )
         key = scope.prefix + "${filename}"

@@ -1,8 +1,8 @@
 """Reads a zipcode file as CSV: a header with the columns' names in any order, then one row per line.
 
 The delimiter may be a comma, semicolon, tab or bar; it is recognised in the header. Unknown columns are
-ignored. `storage.zipcode_files.rows` checks the rows, and `storage.zipcode_files.headers` has the accepted
-headers.
+ignored. `storage.zipcode_files.row_rules` checks the rows, and `storage.zipcode_files.headers` has the
+accepted headers.
 """
 
 import csv
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from storage.zipcode_files.headers import NO_MAPPING, HeaderError, matched
-from storage.zipcode_files.rows import COLUMNS, REQUIRED_COLUMNS, ImportFileError, RawRow, Rejection
+from storage.zipcode_files.row_rules import COLUMNS, REQUIRED_COLUMNS, ImportFileError, RawRow, Rejection
 
 DELIMITERS = ",;\t|"
 MAX_HEADERS_SHOWN = 300

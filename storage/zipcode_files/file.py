@@ -14,7 +14,7 @@ from typing import Self
 from storage.zipcode_files.csv_files import read_csv
 from storage.zipcode_files.headers import NO_MAPPING
 from storage.zipcode_files.json_files import read_json
-from storage.zipcode_files.rows import ImportFileError, RawRow, Rejection
+from storage.zipcode_files.row_rules import ImportFileError, RawRow, Rejection
 
 
 class FileFormat(StrEnum):

@@ -1,8 +1,9 @@
 """Imports a file of zipcodes as a new version of the zipcode data, in one transaction.
 
-`storage.zipcode_files.rows` has the rules for rows. Zipcodes that are not in the file are not changed, nor is
-`active`, nor a `base_weight` that the file leaves empty. The rows are streamed into a temporary table. Memory
-contains only the rejections, the places of the zipcodes in the file, and, for JSON, the document.
+`storage.zipcode_files.row_rules` has the rules for rows. Zipcodes that are not in the file are not changed,
+nor is `active`, nor a `base_weight` that the file leaves empty. The rows are streamed into a temporary
+table. Memory contains only the rejections, the places of the zipcodes in the file, and, for JSON, the
+document.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from storage.database.engine import driver_of
 from storage.database.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.database.zipcode_versions import PoolZipcode, require_whole, select_as_of
 from storage.zipcode_files.file import FileFormat, ZipcodeFile
-from storage.zipcode_files.rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
+from storage.zipcode_files.row_rules import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
 from zipcast.selection.model import SelectionSettings
 
 BATCH_ROWS = 2_000

@@ -1,7 +1,7 @@
 """Reads a zipcode file as JSON: a list of objects with the CSV's columns as keys.
 
 The list may also be under the key `zipcodes` of an object, whose other keys are ignored.
-`storage.zipcode_files.rows` checks the rows.
+`storage.zipcode_files.row_rules` checks the rows.
 """
 
 import json
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NoReturn, TextIO
 
 from storage.zipcode_files.headers import NO_MAPPING, HeaderError, matched
-from storage.zipcode_files.rows import COLUMNS, ImportFileError, RawRow, Rejection
+from storage.zipcode_files.row_rules import COLUMNS, ImportFileError, RawRow, Rejection
 
 LIST_KEY = "zipcodes"
 # The document is kept in memory. This is enough for twenty times all zipcodes of the United States.

@@ -24,7 +24,7 @@ from tests.support.fakes import MINER_HOTKEY, SIGNER_HOTKEY
 from tests.support.people import keypair, legacy
 from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments
+from zipcast.protocol import btauth, signed_texts
 
 pytestmark = pytest.mark.long
 
@@ -95,7 +95,7 @@ async def watched(browser: Browser, address: str, **how: object) -> AsyncIterato
 
 
 async def test_swagger_ui_renders_and_a_request_tried_there_works(shown: Ready, browser: Browser) -> None:
-    signed = legacy(keypair(shown, "miner-1"), commitments.CURRENT_COMMITMENT)
+    signed = legacy(keypair(shown, "miner-1"), signed_texts.CURRENT_COMMITMENT)
     async with watched(browser, f"{shown.http}/docs") as watch:
         page = watch.page
         operation = page.locator(".opblock", has_text="The running epoch").first
@@ -167,7 +167,7 @@ async def test_the_guide_s_javascript_names_the_text_that_is_signed() -> None:
     output, errors = await run.communicate()
     assert run.returncode == 0, errors.decode()
     commitment, text, query = json.loads(output)
-    assert commitment == commitments.CURRENT_COMMITMENT.format(timestamp=NOW)
+    assert commitment == signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW)
     wanted = btauth.signed_text(
         method="POST", path="/x?y=1", body=b"{}", nonce_ns=17, hotkey=MINER_HOTKEY, receiver=SIGNER_HOTKEY
     )

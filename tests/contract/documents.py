@@ -15,7 +15,7 @@ from access.rate_limits import Rules
 from access.requests import Caller
 from access.requests import Proof as SignedRequest
 from broker_service.responder.presigned_lists import Lister
-from broker_service.responder.sessions import Sessions
+from broker_service.responder.sts_sessions import Sessions
 from broker_service.responder.upload_access import Issuer
 from broker_service.responder.validator_reads import Reader
 from broker_service.responder.validator_results import reply_of

@@ -17,11 +17,11 @@ from schemathesis.core.parameters import ParameterLocation
 
 from tests.support.people import admin_keypair, keypair
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments
+from zipcast.protocol import btauth, signed_texts
 
 ready = Ready.read(Path(os.environ["ZIPCAST_READY"]))
 VALIDATOR, ADMIN = keypair(ready, "validator-1"), admin_keypair(ready)
-COMMITMENTS = {"/current": commitments.CURRENT_COMMITMENT, "/epoch/": commitments.VALIDATION_COMMITMENT}
+COMMITMENTS = {"/current": signed_texts.CURRENT_COMMITMENT, "/epoch/": signed_texts.VALIDATION_COMMITMENT}
 _counted = 0
 _unsigned_on_purpose = False
 

@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from tests.contract.golden import golden
 from tests.support.described_bridge import NOW, application, blocks
 from tests.support.fakes import MINER, MINER_HOTKEY, SIGNER_HOTKEY
-from zipcast.protocol import btauth, commitments
+from zipcast.protocol import btauth, signed_texts
 from zipcast.protocol.errors import ERRORS
 from zipcast.protocol.verbs import VERBS, Verb
 
@@ -160,9 +160,9 @@ def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
     guide: dict[str, Any] = {}
     exec(compile(blocks(told, "python"), "guide.md", "exec"), guide)  # noqa: S102 - our own page
     sent = guide["parameters"](MINER, NOW)
-    request = commitments.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
+    request = signed_texts.parse_commitment(sent["hotkey"], sent["timestamp"], sent["signature"])
     assert (
-        commitments.verify_commitment(request, [commitments.CURRENT_COMMITMENT.format(timestamp=NOW)])[0]
+        signed_texts.verify_commitment(request, [signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW)])[0]
         == MINER_HOTKEY
     )
     body = b'{"accepted":false}'
@@ -180,4 +180,4 @@ def test_the_guide_signs_what_is_accepted(told: dict[str, Any]) -> None:
 def test_the_guide_names_the_text_in_every_language(told: dict[str, Any]) -> None:
     for language in ("python", "bash", "javascript"):
         text = re.sub(r"\$?\{timestamp\}|\$NOW", "{timestamp}", blocks(told, language))
-        assert commitments.CURRENT_COMMITMENT in text, language
+        assert signed_texts.CURRENT_COMMITMENT in text, language

@@ -22,7 +22,7 @@ from devstack.stack import Stack
 from tests.support.people import coldkey, keypair, legacy
 from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments
+from zipcast.protocol import btauth, signed_texts
 
 PARTS = ("nats", "responder", "callout", "schedulers", "postgres", "object_store")
 EPOCH_SECONDS = 3600
@@ -61,7 +61,7 @@ def endpoints(ready: Ready, epoch_id: str, nonce: str) -> dict[str, Callable[[],
     folder_text = f"s3:data:access:{owner}:{miner.ss58_address}:{{timestamp}}"
     miner_text = f"s3:validator:miner:{miner.ss58_address}:{{timestamp}}"
     return {
-        "current": lambda: get(f"{api}/current", signed(miner, commitments.CURRENT_COMMITMENT)),
+        "current": lambda: get(f"{api}/current", signed(miner, signed_texts.CURRENT_COMMITMENT)),
         "epoch/{id}": lambda: get(
             f"{api}/epoch/{epoch_id}", signed(validator, f"zipcode:validation:{epoch_id}:{{timestamp}}")
         ),
@@ -69,11 +69,11 @@ def endpoints(ready: Ready, epoch_id: str, nonce: str) -> dict[str, Callable[[],
         "stats": lambda: get(f"{api}/stats"),
         "validator-upload": lambda: post(
             "/api/v1/s3-access/validator-upload",
-            signed(validator, commitments.VALIDATOR_UPLOAD_COMMITMENT, epochId=epoch_id),
+            signed(validator, signed_texts.VALIDATOR_UPLOAD_COMMITMENT, epochId=epoch_id),
         ),
         "/get-folder-access": lambda: post("/get-folder-access", signed(miner, folder_text, coldkey=owner)),
         "/get-validator-access": lambda: post(
-            "/get-validator-access", signed(validator, commitments.VALIDATOR_ACCESS_COMMITMENT)
+            "/get-validator-access", signed(validator, signed_texts.VALIDATOR_ACCESS_COMMITMENT)
         ),
         "/get-miner-specific-access": lambda: post(
             "/get-miner-specific-access", signed(validator, miner_text, miner_hotkey=miner.ss58_address)
@@ -115,7 +115,7 @@ class Load:
 async def play(stack: Stack, tell: Callable[[str], None]) -> tuple[Table, Counter[str]]:
     ready = stack.ready
     async with httpx.AsyncClient(timeout=20) as http:
-        query = legacy(keypair(ready, "miner-1"), commitments.CURRENT_COMMITMENT, seconds_ago=290)
+        query = legacy(keypair(ready, "miner-1"), signed_texts.CURRENT_COMMITMENT, seconds_ago=290)
         running = (await http.get(f"{ready.http}/api/v1/zipcode-assignments/current", params=query)).json()
         asked = endpoints(ready, running["epochId"], running["nonce"])
         table: Table = {name: {} for name in asked}

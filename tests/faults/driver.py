@@ -21,7 +21,7 @@ from pathlib import Path
 from devstack.kept_part import Event, PartDied
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from schedulers.epochs.timing import sleep_until
+from schedulers.epochs.start_gate import sleep_until
 from service.lifecycle import end
 from storage.database.engine import open_engine
 from tests.faults import invariants

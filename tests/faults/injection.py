@@ -12,7 +12,7 @@ from devstack.errors import PartFailedError
 from devstack.part import Part
 from devstack.services import Services
 from devstack.stack import Stack
-from schedulers.epochs.timing import sleep_until
+from schedulers.epochs.start_gate import sleep_until
 from tests.faults.plan import SCHEDULERS, SETTLE_MS, Fault, Harm, as_it_went, leaves_room
 from tests.support.processes import family
 from zipcast.clock import Clock

@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
-from schedulers.epochs.timing import sleep_until
+from schedulers.epochs.start_gate import sleep_until
 from storage.database.engine import open_engine
 from storage.database.pending_epochs import pending_intervals
 from storage.database.tables import Epoch

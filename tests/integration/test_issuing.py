@@ -23,14 +23,14 @@ from service.settings import LimitSettings
 from storage.database.engine import open_engine, open_pool
 from storage.database.issuances import Granted
 from storage.database.tables import CredentialIssuance
-from storage.objects.policies import Scope
+from storage.objects.credential_policies import Scope
 from tests.support.fakes import MINER_HOTKEY
 from tests.support.folder_access import PATH, asked
 from tests.support.issuing import UPLOAD, running
 from tests.support.people import keypair, legacy, raw_connection, signed_headers
 from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.subjects import EPOCH, request
@@ -68,7 +68,7 @@ async def test_the_same_text_in_its_other_form_is_the_same_request(ready: Ready,
 
 
 async def test_sts_credentials_come_again_as_they_were(ready: Ready, http: httpx.AsyncClient):
-    body = legacy(keypair(ready, "validator-2"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=30)
+    body = legacy(keypair(ready, "validator-2"), signed_texts.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=30)
     body["epochId"] = await running(ready, http)
     first = await http.post(UPLOAD, json=body)
     assert first.json()["s3Credentials"]["sessionToken"]
@@ -76,7 +76,7 @@ async def test_sts_credentials_come_again_as_they_were(ready: Ready, http: httpx
 
 
 async def test_another_body_under_the_same_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
-    body = legacy(keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=40)
+    body = legacy(keypair(ready, "validator-1"), signed_texts.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=40)
     body["epochId"] = await running(ready, http)
     assert (await http.post(UPLOAD, json=body)).status_code == 200
     other = await http.post(UPLOAD, json={**body, "purpose": "another"})
@@ -84,7 +84,7 @@ async def test_another_body_under_the_same_text_is_a_conflict(ready: Ready, http
 
 
 async def test_a_request_that_was_refused_may_be_sent_again(ready: Ready, http: httpx.AsyncClient):
-    body = legacy(keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=50)
+    body = legacy(keypair(ready, "validator-1"), signed_texts.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=50)
     body["epochId"] = "2020-01-01T00-00-00"
     answers = [await http.post(UPLOAD, json=body) for _ in range(2)]
     assert [answer.json()["error"] for answer in answers] == ["epoch_not_found"] * 2

@@ -16,7 +16,7 @@ from tests.support.legacy_requests import STATUS, report, submission
 from tests.support.people import ask, client, keypair, legacy, raw_connection
 from zipcast.client.local_stack import Ready
 from zipcast.client.transfers import fetch
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.verbs import Verb
 from zipcast.selection import seeds
 
@@ -25,7 +25,7 @@ VALIDATOR_ACCESS, MINER_ACCESS = "/get-validator-access", "/get-miner-specific-a
 
 
 def epoch_query(ready: Ready, epoch_id: str, name: str = "validator-1", **options: object) -> dict[str, str]:
-    text = commitments.VALIDATION_COMMITMENT.replace("{epoch_id}", epoch_id)
+    text = signed_texts.VALIDATION_COMMITMENT.replace("{epoch_id}", epoch_id)
     return legacy(keypair(ready, name), text, **options)  # type: ignore[arg-type]
 
 
@@ -93,9 +93,9 @@ async def test_what_is_wrong_with_an_epoch_is_named(ready, http, name, epoch_id,
     assert (answer.status_code, answer.json()["error"]) == (status, code)
 
 
-@pytest.mark.parametrize("text", [commitments.STATUS_COMMITMENT, commitments.MINER_STATUS_COMMITMENT])
+@pytest.mark.parametrize("text", [signed_texts.STATUS_COMMITMENT, signed_texts.MINER_STATUS_COMMITMENT])
 async def test_a_report_is_kept(ready: Ready, http: httpx.AsyncClient, current, text):
-    name = "miner-2" if text == commitments.STATUS_COMMITMENT else "miner-3"
+    name = "miner-2" if text == signed_texts.STATUS_COMMITMENT else "miner-3"
     answer = await http.post(STATUS, json=report(ready, current, name, text=text))
     told = answer.json()
     assert answer.status_code == 200, told
@@ -179,7 +179,7 @@ async def test_reports_and_earlier_epochs_go_over_nats_too(ready: Ready, current
 
 async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http: httpx.AsyncClient):
     signer, miner = keypair(ready, "validator-1"), keypair(ready, "miner-1").ss58_address
-    answer = await http.post(VALIDATOR_ACCESS, json=legacy(signer, commitments.VALIDATOR_ACCESS_COMMITMENT))
+    answer = await http.post(VALIDATOR_ACCESS, json=legacy(signer, signed_texts.VALIDATOR_ACCESS_COMMITMENT))
     access = answer.json()
     assert set(access) == {
         *("bucket", "region", "validator_hotkey", "expiry", "expiry_seconds", "urls", "structure_info")
@@ -187,7 +187,7 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
     assert (access["expiry_seconds"], access["validator_hotkey"]) == (86_400, signer.ss58_address)
     assert "<ListBucketResult" in (await fetch(access["urls"]["global"]["list_all_data"])).decode()
     assert "<ListBucketResult" in (await fetch(access["urls"]["miners"]["list_all_miners"])).decode()
-    text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
+    text = signed_texts.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
     one = await http.post(MINER_ACCESS, json=legacy(signer, text) | {"miner_hotkey": miner})
     told = one.json()
     assert set(told) == {"bucket", "region", "miner_hotkey", "miner_url", "prefix", "expiry"}
@@ -219,9 +219,9 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
 async def test_what_is_wrong_with_a_list_is_named(ready, http, name, path, miner, status, code):
     signer = keypair(ready, name)
     miner = signer.ss58_address if miner == "own" else miner
-    text = commitments.VALIDATOR_ACCESS_COMMITMENT
+    text = signed_texts.VALIDATOR_ACCESS_COMMITMENT
     if path == MINER_ACCESS:
-        text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", str(miner))
+        text = signed_texts.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", str(miner))
     body = legacy(signer, text) | ({} if miner is None else {"miner_hotkey": miner})
     answer = await http.post(path, json=body)
     assert (answer.status_code, answer.json()["error"]) == (status, code)

@@ -13,7 +13,7 @@ from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.missed import record_missed
 from schedulers.epochs.preparation import EpochEndedError, EpochsOverlapError
 from schedulers.epochs.seed_secrets import UnknownSecretError
-from schedulers.epochs.timing import StartGate
+from schedulers.epochs.start_gate import StartGate
 from storage.database import epoch_changes, epoch_inputs
 from storage.database.epoch_changes import MissedEpoch
 from storage.database.tables import EpochInputs

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from broker_service.responder.upload_access import required_metadata
 from devstack.servers import Servers
 from storage.database.tables import ValidatorResult
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.reading import ObjectReader
 from tests.support.fakes import VALIDATOR_HOTKEY
 from tests.support.results_side import (
@@ -51,8 +51,8 @@ async def side(servers: Servers) -> AsyncIterator[ResultsSide]:
 async def session_client(side: ResultsSide, interval: EpochInterval) -> Any:
     """As a validator has it: session credentials for his folder of that epoch."""
     scope = side.scope(interval)
-    name = policies.session_name(VALIDATOR_HOTKEY)
-    session = await side.store.session(policies.upload_session_policy(scope), name, 3600)
+    name = credential_policies.session_name(VALIDATOR_HOTKEY)
+    session = await side.store.session(credential_policies.upload_session_policy(scope), name, 3600)
     assert session is not None
     return boto3.client(
         "s3",

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from devstack.object_store import MINER_BUCKET, VALIDATOR_BUCKET, admin_client
 from devstack.servers import Servers
-from storage.objects import policies
+from storage.objects import credential_policies as policies
 from storage.objects.bucket_policies import BucketPolicies
 from storage.objects.checks import Finding, Status, check_object_store
 from storage.objects.checks.probing import client

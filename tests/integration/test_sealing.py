@@ -25,7 +25,7 @@ from devstack.state import State
 from storage.database import manifests
 from storage.database.engine import open_engine
 from storage.database.tables import Epoch, UploadManifest
-from storage.objects.policies import Folder, Listing, Scope
+from storage.objects.credential_policies import Folder, Listing, Scope
 from storage.objects.store import (
     Marker,
     ObjectStore,

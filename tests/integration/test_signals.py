@@ -26,7 +26,7 @@ from storage.database.refusals import Refusal, record_refusals
 from storage.database.statistics import read_statistics
 from storage.database.submissions import Standing, Submission, store
 from storage.database.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
-from storage.objects.policies import Folder, Scope
+from storage.objects.credential_policies import Folder, Scope
 from storage.objects.store import (
     Marker,
     ObjectStore,

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from devstack.first_data import SAMPLE_ZIPCODES
 from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.preparation import Preparer
-from schedulers.epochs.timing import StartGate
+from schedulers.epochs.start_gate import StartGate
 from schedulers.stream.epoch_stream import EpochStream
 from schedulers.stream.publisher import Publisher
 from storage.database import epochs

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.preparation import Preparer
-from schedulers.epochs.timing import StartGate
+from schedulers.epochs.start_gate import StartGate
 from schedulers.stream.epoch_stream import EpochStream
 from schedulers.stream.publisher import Publisher
 from service.lifecycle import end

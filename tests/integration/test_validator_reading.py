@@ -17,7 +17,7 @@ from tests.support.people import client, fresh_grant, keypair, legacy, read_seal
 from tests.support.uploads import CONTENT, s3_client
 from zipcast.client.local_stack import Ready
 from zipcast.client.transfers import post_file
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
@@ -116,7 +116,7 @@ async def test_a_legacy_client_reads_all_keys(stack: Stack, ready: Ready, http: 
     signed_at = iter(range(int(time.time()) - 50, int(time.time())))  # a text of its own for each page
 
     async def of_the_miner(after: str | None) -> str:
-        text = commitments.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
+        text = signed_texts.MINER_ACCESS_COMMITMENT.replace("{miner_hotkey}", miner)
         body = legacy(signer, text, timestamp=next(signed_at)) | {"miner_hotkey": miner}
         more = {} if after is None else {"start_after": after}
         reply = await http.post("/get-miner-specific-access", json=body | more)
@@ -124,7 +124,7 @@ async def test_a_legacy_client_reads_all_keys(stack: Stack, ready: Ready, http: 
         return str(reply.json()["miner_url"])
 
     async def of_all(after: str | None) -> str:
-        body = legacy(signer, commitments.VALIDATOR_ACCESS_COMMITMENT, timestamp=next(signed_at))
+        body = legacy(signer, signed_texts.VALIDATOR_ACCESS_COMMITMENT, timestamp=next(signed_at))
         more = {} if after is None else {"start_after": after}
         reply = await http.post("/get-validator-access", json=body | more)
         assert reply.status_code == 200, reply.text

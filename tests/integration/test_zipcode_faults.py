@@ -9,7 +9,7 @@ import pytest
 from storage.database.engine import open_engine
 from storage.zipcode_files.importing import import_zipcodes, load_pool
 from storage.zipcode_files.prefixes import states_of
-from storage.zipcode_files.rows import COLUMNS, Rejection
+from storage.zipcode_files.row_rules import COLUMNS, Rejection
 
 pytestmark = pytest.mark.long
 

@@ -20,7 +20,7 @@ from storage.zipcode_files.importing import (
     newest_import_id,
 )
 from storage.zipcode_files.prefixes import states_of
-from storage.zipcode_files.rows import ImportFileError
+from storage.zipcode_files.row_rules import ImportFileError
 
 SAMPLE = Path(__file__).parents[2] / "sample_data" / "zipcodes.csv"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ from tests.support.misspelled import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE, missp
 from tests.support.people import keypair
 from tests.support.raw_nats import raw_nats
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.hotkeys import Keypair
 
 REFUSED = b"-ERR 'Authorization Violation'"
@@ -31,7 +31,7 @@ async def nonce_signed(ready: Ready, named: str, signer: Keypair, **changed: obj
             "hotkey": named,
             "nonce": str(raw.info["nonce"]),
         } | changed
-        text = commitments.connection_text(**given)  # type: ignore[arg-type]
+        text = signed_texts.connection_text(**given)  # type: ignore[arg-type]
         signature = base64.b64encode(signer.sign(text)).decode()
         return await raw.connect_as(auth_token=named, sig=signature)
 
@@ -41,7 +41,7 @@ def password(ready: Ready, signer: Keypair, *, ago: int = 0, audience: str = "lo
 
 
 def password_at(ready: Ready, signer: Keypair, at: int, audience: str = "loopback") -> dict[str, str]:
-    text = commitments.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
+    text = signed_texts.connection_at_text(ready.network, ready.netuid, audience, signer.ss58_address, at)
     return {"user": signer.ss58_address, "pass": f"{at}.{signer.sign(text).hex()}"}
 
 

@@ -19,7 +19,7 @@ from devstack.logins import MOST_CONNECTIONS, ROLES, login_url
 from devstack.servers import Servers
 from schedulers.epochs.missed import record_missed
 from schedulers.epochs.opening import Opening
-from schedulers.epochs.timing import StartGate
+from schedulers.epochs.start_gate import StartGate
 from schedulers.registry.lease import ReaderTurn
 from schedulers.retention import Housekeeping
 from schedulers.signals import Signals

@@ -27,7 +27,7 @@ from tests.support.processes import GENEROUS, wait_until
 from tests.support.raw_http import connected, statuses
 from tests.support.raw_nats import RawNats, proven
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments, subjects
+from zipcast.protocol import btauth, signed_texts, subjects
 from zipcast.protocol.errors import ERRORS
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.base import HEADER_ERROR
@@ -85,7 +85,7 @@ class Fuzzer:
         return {"coldkey": self.coldkey, **legacy(self.attacker, commitment)}
 
     async def ask_well(self, http: httpx.AsyncClient, connection) -> None:
-        answer = await http.get(CURRENT, params=legacy(self.honest, commitments.CURRENT_COMMITMENT))
+        answer = await http.get(CURRENT, params=legacy(self.honest, signed_texts.CURRENT_COMMITMENT))
         assert answer.status_code == 200, answer.text
         reply = await ask(self.ready, connection, self.honest, Verb.EPOCH_CURRENT, b"{}")
         assert b'"epochId"' in reply.data

@@ -15,9 +15,9 @@ from botocore.exceptions import ClientError
 
 from devstack.object_store import MINER_BUCKET, VALIDATOR_BUCKET, admin_client
 from devstack.servers import Servers
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.checks.probing import client
-from storage.objects.policies import Scope
+from storage.objects.credential_policies import Scope
 from storage.objects.store import ObjectStore, PostForm
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from tests.support.store_settings import config
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.long
 
 CONTENT = b"x" * 2_000
 OTHER_EPOCH = "2026-11-22T08-00-00"
-MINE = policies.validator_scope(VALIDATOR_BUCKET, VALIDATOR_HOTKEY, EPOCH_ID)
-SIBLING = policies.validator_scope(VALIDATOR_BUCKET, VALIDATOR_HOTKEY, OTHER_EPOCH)
-THEIRS = policies.validator_scope(VALIDATOR_BUCKET, STRANGER_HOTKEY, EPOCH_ID)
-FOLDER = policies.miner_scope(MINER_BUCKET, MINER_HOTKEY, EPOCH_ID)
+MINE = credential_policies.validator_scope(VALIDATOR_BUCKET, VALIDATOR_HOTKEY, EPOCH_ID)
+SIBLING = credential_policies.validator_scope(VALIDATOR_BUCKET, VALIDATOR_HOTKEY, OTHER_EPOCH)
+THEIRS = credential_policies.validator_scope(VALIDATOR_BUCKET, STRANGER_HOTKEY, EPOCH_ID)
+FOLDER = credential_policies.miner_scope(MINER_BUCKET, MINER_HOTKEY, EPOCH_ID)
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Held:
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def held(servers: Servers) -> AsyncIterator[Held]:
     store = ObjectStore(config(servers))
-    session = await store.session(policies.upload_session_policy(MINE), "zipcast-thief", 3600)
+    session = await store.session(credential_policies.upload_session_policy(MINE), "zipcast-thief", 3600)
     owner = admin_client(servers.state, servers.s3_environment["S3_ENDPOINT_URL"])
     for scope in (MINE, SIBLING, THEIRS):
         await asyncio.to_thread(owner.put_object, Bucket=scope.bucket, Key=f"{scope.prefix}a", Body=CONTENT)

@@ -13,7 +13,7 @@ from tests.support.people import ask, keypair, legacy, raw_connection
 from tests.support.raw_http import all_said, http_request
 from tests.support.raw_nats import raw_nats
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.verbs import Verb
 
 FORGED = '{"at": "x", "level": "error", "process": "responder", "action": "injected_line"}'
@@ -38,7 +38,7 @@ async def test_every_line_stays_ours(ready: Ready, stack: Stack, http: httpx.Asy
     text = TEXTS[how]
     for field in ("hotkey", "signature", "timestamp", "coldkey", "expiry", "purpose", text):
         await http.post(PATH, content=json.dumps(asked(ready, "miner-8") | {field: text}).encode())
-    body = legacy(keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT)
+    body = legacy(keypair(ready, "validator-1"), signed_texts.VALIDATOR_UPLOAD_COMMITMENT)
     for field in ("epochId", "purpose", "estimatedDataSizeMb", "hotkey"):
         content = json.dumps(body | {"epochId": "2020-01-01T00-00-00"} | {field: text}).encode()
         await http.post("/api/v1/s3-access/validator-upload", content=content)

@@ -16,7 +16,7 @@ from tests.support.folder_access import PATH, asked
 from tests.support.operator_view import until
 from tests.support.people import ask, keypair, legacy, raw_connection
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.verbs import Verb
 
 pytestmark = pytest.mark.long  # stacks with the limits of production
@@ -56,13 +56,13 @@ async def test_forged_requests_do_not_count_against_whom_they_name(
     strict: Ready, door: httpx.AsyncClient, how: str
 ):
     victim, other = keypair(strict, "miner-1"), keypair(strict, "miner-2")
-    forged = legacy(other, commitments.CURRENT_COMMITMENT) | {"hotkey": victim.ss58_address} | FORGERIES[how]
+    forged = legacy(other, signed_texts.CURRENT_COMMITMENT) | {"hotkey": victim.ss58_address} | FORGERIES[how]
     for _ in range(2 * PER_MINUTE):
         assert (await door.get(CURRENT, params=forged)).status_code == 401
     folder = asked(strict, "miner-2") | {"hotkey": victim.ss58_address} | FORGERIES[how]
     for _ in range(5):
         assert (await door.post(PATH, json=folder)).status_code in {401, 403}
-    query = legacy(victim, commitments.CURRENT_COMMITMENT)
+    query = legacy(victim, signed_texts.CURRENT_COMMITMENT)
     assert (await door.get(CURRENT, params=query)).status_code == 200
 
 
@@ -95,19 +95,19 @@ async def test_a_stranger_who_repeats_a_request_for_current_uses_up_nothing(
     strict: Ready, door: httpx.AsyncClient
 ):
     victim = keypair(strict, "miner-6")
-    overheard = legacy(victim, commitments.CURRENT_COMMITMENT, seconds_ago=30)
+    overheard = legacy(victim, signed_texts.CURRENT_COMMITMENT, seconds_ago=30)
     repeated = [(await door.get(CURRENT, params=overheard)).status_code for _ in range(3 * PER_MINUTE)]
     # The first is the victim's own; its repetitions have the same limit for themselves.
     assert repeated == [200] * (1 + PER_MINUTE) + [429] * (2 * PER_MINUTE - 1)
     for ago in range(PER_MINUTE - 1):
-        query = legacy(victim, commitments.CURRENT_COMMITMENT, seconds_ago=ago)
+        query = legacy(victim, signed_texts.CURRENT_COMMITMENT, seconds_ago=ago)
         assert (await door.get(CURRENT, params=query)).status_code == 200
 
 
 async def test_who_asks_too_much_is_told_when_to_come_back(strict: Ready, door: httpx.AsyncClient):
     now = int(time.time())
     queries = [
-        legacy(keypair(strict, "miner-5"), commitments.CURRENT_COMMITMENT, timestamp=now - ago)
+        legacy(keypair(strict, "miner-5"), signed_texts.CURRENT_COMMITMENT, timestamp=now - ago)
         for ago in range(PER_MINUTE + 3)
     ]
     answers = [await door.get(CURRENT, params=query) for query in queries]
@@ -128,7 +128,7 @@ async def test_a_hotkey_that_opted_out_is_not_reached_by_a_legacy_commitment(
     )
 
     async def refused() -> bool:
-        answer = await door.get(CURRENT, params=legacy(signer, commitments.CURRENT_COMMITMENT))
+        answer = await door.get(CURRENT, params=legacy(signer, signed_texts.CURRENT_COMMITMENT))
         return answer.json().get("error") == "legacy_refused"
 
     await until(refused)
@@ -136,7 +136,7 @@ async def test_a_hotkey_that_opted_out_is_not_reached_by_a_legacy_commitment(
     answers = await asyncio.gather(*(door.post(PATH, json=body) for body in replays))
     assert {answer.json()["error"] for answer in answers} == {"legacy_refused"}
     # Nobody takes the choice back with a legacy commitment.
-    back = legacy(signer, commitments.CURRENT_COMMITMENT) | {"accepted": True}
+    back = legacy(signer, signed_texts.CURRENT_COMMITMENT) | {"accepted": True}
     answer = await door.post("/api/v1/auth/legacy", json=back)
     assert answer.json()["error"] == "malformed_auth"
     await connection.close()

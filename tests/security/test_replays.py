@@ -17,7 +17,7 @@ from tests.support.people import client as sdk
 from tests.support.people import coldkey, fresh_grant, keypair, legacy, raw_connection, signed_headers
 from tests.support.replicas import actions, replica
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments, subjects
+from zipcast.protocol import btauth, signed_texts, subjects
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
@@ -71,7 +71,7 @@ async def test_twins_at_the_same_instant_are_minted_once_over_two_replicas(
 async def test_another_epoch_under_a_signed_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
     """The legacy text does not name the epoch: whoever overheard the request may not choose another."""
     signer = keypair(ready, "validator-2")
-    body = legacy(signer, commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=61)
+    body = legacy(signer, signed_texts.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=61)
     body["epochId"] = await running(ready, http)
     assert (await http.post(UPLOAD, json=body)).status_code == 200
     before = await minted(ready, signer.ss58_address)

@@ -19,7 +19,7 @@ from tests.support.issuing import running
 from tests.support.people import ask, keypair, legacy, raw_connection
 from tests.support.unopened import unopened
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.verbs import Verb
 
@@ -61,14 +61,14 @@ def questions(ready: Ready, http: httpx.AsyncClient, validator: Client) -> list[
         return question
 
     async def current(_: str) -> str:
-        return (await http.get(CURRENT, params=legacy(signer, commitments.CURRENT_COMMITMENT))).text
+        return (await http.get(CURRENT, params=legacy(signer, signed_texts.CURRENT_COMMITMENT))).text
 
     async def upload(epoch_id: str) -> str:
-        body = legacy(signer, commitments.VALIDATOR_UPLOAD_COMMITMENT) | {"epochId": epoch_id}
+        body = legacy(signer, signed_texts.VALIDATOR_UPLOAD_COMMITMENT) | {"epochId": epoch_id}
         return (await http.post(UPLOAD, json=body)).text
 
     async def assignment(epoch_id: str) -> str:
-        query = legacy(signer, commitments.CURRENT_COMMITMENT)
+        query = legacy(signer, signed_texts.CURRENT_COMMITMENT)
         return (await http.get(f"/api/v1/zipcode-assignments/epoch/{epoch_id}", params=query)).text
 
     return [
@@ -118,7 +118,7 @@ async def test_a_pending_epoch_is_refused_in_the_words_for_one_that_never_was(
     upcoming = calendar.after(calendar.after(calendar.starting(current))).epoch_id
     signer, told, now = keypair(ready, "validator-1"), [], int(time.time())
     for n, epoch_id in enumerate((upcoming, "2099-01-01T00-00-00")):
-        identity = legacy(signer, commitments.VALIDATOR_UPLOAD_COMMITMENT, timestamp=now - 70 - n)
+        identity = legacy(signer, signed_texts.VALIDATOR_UPLOAD_COMMITMENT, timestamp=now - 70 - n)
         body = identity | {"epochId": epoch_id}
         answer = await http.post(UPLOAD, json=body, headers={"X-Request-Id": "same"})
         told.append({k: v for k, v in answer.json().items() if k != "serverTime"})

@@ -11,7 +11,7 @@ from tests.support.folder_access import PATH, asked
 from tests.support.misspelled import MISSPELLED, ZERO_KEY, ZERO_SIGNATURE, misspelled
 from tests.support.people import ask, keypair, legacy, raw_connection, signed_headers
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments, subjects
+from zipcast.protocol import btauth, signed_texts, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
@@ -34,7 +34,7 @@ async def test_a_hotkey_is_spelled_in_one_way(ready: Ready, http: httpx.AsyncCli
     answer = await http.post(PATH, content=content)
     assert answer.json()["error"] in {"malformed_hotkey", "malformed_request"}
     if "\ud800" not in named:
-        query = legacy(keypair(ready, "miner-2"), commitments.CURRENT_COMMITMENT) | {"hotkey": named}
+        query = legacy(keypair(ready, "miner-2"), signed_texts.CURRENT_COMMITMENT) | {"hotkey": named}
         answer = await http.get(CURRENT, params=query)
         assert answer.json()["error"] in {"malformed_hotkey", "malformed_request"}
 
@@ -145,11 +145,11 @@ async def test_each_window_ends_where_the_contract_says(
     if path == PATH:
         answer = await http.post(PATH, json=asked(ready, "miner-2", seconds_ago=seconds_ago))
     elif path == CURRENT:
-        query = legacy(keypair(ready, "miner-2"), commitments.CURRENT_COMMITMENT, seconds_ago=seconds_ago)
+        query = legacy(keypair(ready, "miner-2"), signed_texts.CURRENT_COMMITMENT, seconds_ago=seconds_ago)
         answer = await http.get(CURRENT, params=query)
     else:
         body = legacy(
-            keypair(ready, "validator-1"), commitments.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=seconds_ago
+            keypair(ready, "validator-1"), signed_texts.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=seconds_ago
         )
         answer = await http.post(UPLOAD, json=body | {"epochId": "2020-01-01T00-00-00"})
     assert answer.json().get("error") == error

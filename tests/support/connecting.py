@@ -14,8 +14,8 @@ from devstack.servers import Servers
 from service import nats_connection
 from service.lifecycle import Lifecycle
 from zipcast.client.local_stack import Ready
-from zipcast.protocol.commitments import LOOPBACK_AUDIENCE, connection_at_text
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.signed_texts import LOOPBACK_AUDIENCE, connection_at_text
 from zipcast.protocol.subjects import inbox_prefix
 
 

@@ -20,8 +20,8 @@ from service.registry import RegistryView
 from storage.database.epochs import StoredEpoch
 from storage.database.issuances import Granted
 from storage.database.manifests import SealedObject
-from storage.objects import policies
-from storage.objects.policies import Scope
+from storage.objects import credential_policies
+from storage.objects.credential_policies import Scope
 from storage.objects.store import PostForm, SessionCredentials
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval, parse_epoch_id
@@ -181,9 +181,9 @@ class FakeObjectStore:
         lifetime_seconds: int,
         *,
         with_checksum: bool = False,
-        least_bytes: int = policies.MIN_UPLOAD_BYTES,
+        least_bytes: int = credential_policies.MIN_UPLOAD_BYTES,
     ) -> PostForm:
-        fields, conditions = policies.upload_form(
+        fields, conditions = credential_policies.upload_form(
             scope, metadata, with_checksum=with_checksum, least_bytes=least_bytes
         )
         document = {"conditions": conditions, "at": at.isoformat(), "lifetime": lifetime_seconds}

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
 from zipcast.client.local_stack import Ready
-from zipcast.protocol.commitments import connection_text
 from zipcast.protocol.hotkeys import Keypair
+from zipcast.protocol.signed_texts import connection_text
 
 TICK_SECONDS = 0.01
 RETRY_SECONDS = 0.5

@@ -25,7 +25,7 @@ from tests.support.folder_access import PATH, asked
 from tests.support.people import ask, keypair, legacy, raw_connection, signed_headers
 from tests.support.raw_nats import publication
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import commitments, subjects
+from zipcast.protocol import signed_texts, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
 
@@ -128,7 +128,7 @@ class Honest:
                 waits.failures.append(answer.text)
 
     async def _current(self, name: str) -> httpx.Response:
-        query = legacy(keypair(self.ready, name), commitments.CURRENT_COMMITMENT)
+        query = legacy(keypair(self.ready, name), signed_texts.CURRENT_COMMITMENT)
         return await self.http[name].get(CURRENT, params=query)
 
     async def _folder(self, name: str) -> httpx.Response:

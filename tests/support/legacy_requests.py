@@ -6,13 +6,13 @@ from storage.database.engine import open_engine
 from storage.database.tables import MinerSubmission
 from tests.support.people import keypair, legacy
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 
 STATUS = "/api/v1/zipcode-assignments/status"
 
 
 def report(ready: Ready, current: dict, name: str = "miner-2", **changes: object) -> dict[str, object]:
-    text = changes.pop("text", commitments.STATUS_COMMITMENT)
+    text = changes.pop("text", signed_texts.STATUS_COMMITMENT)
     ago = changes.pop("seconds_ago", 0)
     epoch_id, signer = changes.get("epochId", current["epochId"]), keypair(ready, name)
     commitment = str(text).replace("{epoch_id}", str(epoch_id)).replace("{hotkey}", signer.ss58_address)

@@ -23,7 +23,7 @@ from nats.aio.msg import Msg
 from devstack.stack import Stack
 from tests.support.people import coldkey, keypair, raw_connection, signed_headers
 from zipcast.client.local_stack import Ready
-from zipcast.protocol import btauth, commitments, subjects
+from zipcast.protocol import btauth, signed_texts, subjects
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.protocol.verbs import Verb
 
@@ -133,7 +133,7 @@ async def _over_http(
         for method, role in product(operations, ROLES):
             signer = _signer(ready, ROLES[role])
             texts = {one["format"] for one in formats if one["endpoint"] == f"{method.upper()} {path}"}
-            for text in texts or {commitments.CURRENT_COMMITMENT}:
+            for text in texts or {signed_texts.CURRENT_COMMITMENT}:
                 request = _legacy_request(ready, http, signer, method, path, text, epoch_id)
                 asked.append(ask(f"{method} {path} by {role} with {text}", request))
             request = _btauth_request(ready, http, signer, method, path, epoch_id)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from zipcast.client.local_stack import Ready
-from zipcast.protocol.commitments import connection_text
 from zipcast.protocol.hotkeys import Keypair
+from zipcast.protocol.signed_texts import connection_text
 
 PATIENCE_SECONDS = 5
 

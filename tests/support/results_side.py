@@ -28,8 +28,8 @@ from devstack.servers import Servers
 from service.registry import RegistryView
 from storage.database.engine import open_engine
 from storage.database.tables import Epoch, EpochAssignment, EpochMessage
-from storage.objects import policies
-from storage.objects.policies import Scope
+from storage.objects import credential_policies
+from storage.objects.credential_policies import Scope
 from storage.objects.reading import ObjectReader
 from storage.objects.store import ObjectStore, ObjectStoreConfig
 from tests.support.fakes import RAO, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron, snapshot
@@ -113,7 +113,7 @@ class ResultsSide:
         await self.move(interval, datetime.now(UTC) - timedelta(hours=2))
 
     def scope(self, interval: EpochInterval, hotkey: Hotkey = VALIDATOR_HOTKEY) -> Scope:
-        return policies.validator_scope(self.bucket, hotkey, interval.epoch_id)
+        return credential_policies.validator_scope(self.bucket, hotkey, interval.epoch_id)
 
     def put(self, key: str, body: bytes, metadata: dict[str, str], *, checksum: bool = True) -> str:
         """With the signing user's keys, which may write anywhere: what a client could never do. Blocking."""

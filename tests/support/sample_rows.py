@@ -7,7 +7,7 @@ from sample_data.make_zipcodes import (
     CSV_OUTPUT,
 )
 from storage.zipcode_files.file import ZipcodeFile
-from storage.zipcode_files.rows import RowRules, check_rows
+from storage.zipcode_files.row_rules import RowRules, check_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

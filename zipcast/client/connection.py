@@ -15,8 +15,8 @@ import nats.errors
 from nats.aio.client import Callback, Client, ErrorCallback
 
 from zipcast.client.nats_client import EncryptedClient
-from zipcast.protocol.commitments import LOOPBACK_AUDIENCE, connection_text
 from zipcast.protocol.hotkeys import Signer, parse_hotkey
+from zipcast.protocol.signed_texts import LOOPBACK_AUDIENCE, connection_text
 from zipcast.protocol.subjects import inbox_prefix
 
 CONNECT_TIMEOUT_SECONDS = 10.0

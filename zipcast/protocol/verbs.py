@@ -12,20 +12,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from zipcast.protocol.commitments import (
-    API_WINDOW,
-    CURRENT_COMMITMENT,
-    FOLDER_ACCESS_COMMITMENT,
-    GET_WINDOW,
-    MINER_ACCESS_COMMITMENT,
-    MINER_STATUS_COMMITMENT,
-    STATUS_COMMITMENT,
-    STREAM_COMMITMENT,
-    VALIDATION_COMMITMENT,
-    VALIDATOR_ACCESS_COMMITMENT,
-    VALIDATOR_UPLOAD_COMMITMENT,
-    Window,
-)
 from zipcast.protocol.errors import ErrorCode as E
 from zipcast.protocol.messages import admin
 from zipcast.protocol.messages.access import (
@@ -59,6 +45,20 @@ from zipcast.protocol.messages.legacy import (
 from zipcast.protocol.messages.pools import EpochPoolReply, EpochPoolRequest
 from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, ResultsReply, ResultsRequest
 from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
+from zipcast.protocol.signed_texts import (
+    API_WINDOW,
+    CURRENT_COMMITMENT,
+    FOLDER_ACCESS_COMMITMENT,
+    GET_WINDOW,
+    MINER_ACCESS_COMMITMENT,
+    MINER_STATUS_COMMITMENT,
+    STATUS_COMMITMENT,
+    STREAM_COMMITMENT,
+    VALIDATION_COMMITMENT,
+    VALIDATOR_ACCESS_COMMITMENT,
+    VALIDATOR_UPLOAD_COMMITMENT,
+    Window,
+)
 
 
 class Verb(StrEnum):

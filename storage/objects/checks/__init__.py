@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.checks.access import check_form, check_sessions
 from storage.objects.checks.buckets import check_bucket
 from storage.objects.checks.probing import PROBE_EPOCH, Finding, Status
@@ -31,8 +31,8 @@ async def check_object_store(
     """Yield each finding as soon as it is known. `probe` is a hotkey without an owner. Raises httpx.HTTPError
     if the store does not reply with HTTP."""
     store = ObjectStore(config)
-    miners = policies.miner_scope(miner_bucket, probe, PROBE_EPOCH)
-    results = policies.validator_scope(validator_bucket, probe, PROBE_EPOCH)
+    miners = credential_policies.miner_scope(miner_bucket, probe, PROBE_EPOCH)
+    results = credential_policies.validator_scope(validator_bucket, probe, PROBE_EPOCH)
     try:
         async with open_client(config.endpoint_url or "", config.deadline_seconds) as http:
             for scope in (miners, results):

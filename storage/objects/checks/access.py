@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.checks.probing import (
     CONTENT,
     PROBE,
@@ -21,7 +21,7 @@ from storage.objects.checks.probing import (
     words_in,
     words_of,
 )
-from storage.objects.policies import Scope
+from storage.objects.credential_policies import Scope
 from storage.objects.store import (
     SHORTEST_SESSION_SECONDS,
     ObjectStore,
@@ -85,7 +85,7 @@ async def check_sessions(
             "sessions", Status.WARNING, told, "ignore this if the provider has no STS, such as Spaces"
         )
         return
-    policy, name = policies.upload_session_policy(scope), policies.session_name(probe)
+    policy, name = credential_policies.upload_session_policy(scope), credential_policies.session_name(probe)
     try:
         session = await store.session(policy, name, int(SESSION.total_seconds()))
     except ObjectStoreUnavailableError as error:
@@ -125,13 +125,15 @@ async def _check_reading_session(
     config: ObjectStoreConfig, store: ObjectStore, miners: Scope, probe: Hotkey
 ) -> AsyncIterator[Finding]:
     subject, key = "sessions for reading", miners.prefix + PROBE
-    policy = policies.reading_session_policy(miners.bucket, PROBE_EPOCH)
+    policy = credential_policies.reading_session_policy(miners.bucket, PROBE_EPOCH)
     put, _ = await attempt(lambda: client(config).put_object(Bucket=miners.bucket, Key=key, Body=CONTENT))
     if put is not None:
         yield Finding(subject, Status.FAILED, f"could not be tested ({put})", "repair the form above first")
         return
     try:
-        session = await store.session(policy, policies.session_name(probe), SHORTEST_SESSION_SECONDS)
+        session = await store.session(
+            policy, credential_policies.session_name(probe), SHORTEST_SESSION_SECONDS
+        )
     except ObjectStoreUnavailableError as error:
         yield Finding(subject, Status.FAILED, f"STS says {words_of(error.__cause__)}", _ROLE_FIX)
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from botocore.exceptions import BotoCoreError, ClientError
 
-from storage.objects.policies import MIN_UPLOAD_BYTES
+from storage.objects.credential_policies import MIN_UPLOAD_BYTES
 from storage.objects.store import ObjectStoreConfig, SessionCredentials, open_client
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from tests.support.fakes import (
     hotkey_of,
     registry,
 )
-from zipcast.protocol import btauth, commitments
+from zipcast.protocol import btauth, signed_texts
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
@@ -64,7 +64,7 @@ def admit_direct(arrival: Arrival, pair: Keypair = MINER, view: RegistryView | N
 
 
 def legacy(pair: Keypair = VALIDATOR, timestamp: int = NOW, **changes: object) -> Arrival:
-    signature = pair.sign(commitments.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=timestamp).encode()).hex()
+    signature = pair.sign(signed_texts.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=timestamp).encode()).hex()
     fields = {"hotkey": pair.ss58_address, "timestamp": timestamp, "signature": signature, **changes}
     headers = {HEADER_CLIENT_ADDRESS: "192.0.2.7", HEADER_HTTP_METHOD: "POST", HEADER_HTTP_TARGET: TARGET}
     return Arrival(Verb.S3_VALIDATOR_UPLOAD, json.dumps(fields).encode(), headers, "request-2")
@@ -211,7 +211,7 @@ def test_a_bad_btauth_header_is_not_made_good_by_a_legacy_identity() -> None:
 
 
 def test_a_legacy_identity_of_a_get_stands_in_its_query() -> None:
-    signature = MINER.sign(commitments.CURRENT_COMMITMENT.format(timestamp=NOW).encode()).hex()
+    signature = MINER.sign(signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW).encode()).hex()
     query = {"hotkey": MINER_HOTKEY, "timestamp": str(NOW), "signature": signature}
     arrival = Arrival(Verb.EPOCH_CURRENT, b"", {}, "request-4", query=query)
     assert admit(arrival).caller.hotkey == MINER_HOTKEY
@@ -289,12 +289,12 @@ def legacy_proof(**changes: object) -> Proof:
 
 def test_the_same_text_signed_again_is_the_same_request_in_either_form() -> None:
     wrapped = VALIDATOR.sign(
-        b"<Bytes>" + commitments.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW).encode() + b"</Bytes>"
+        b"<Bytes>" + signed_texts.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW).encode() + b"</Bytes>"
     ).hex()
     assert legacy_proof() == legacy_proof() == legacy_proof(signature=wrapped)
     assert (
         legacy_proof().request_key
-        == f"legacy:{commitments.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW)}"
+        == f"legacy:{signed_texts.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW)}"
     )
     assert legacy_proof().signed_at == datetime.fromtimestamp(NOW, UTC)
 

@@ -28,7 +28,7 @@ from tests.support.fakes import (
     ZERO_KEY,
     registry,
 )
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 from zipcast.protocol.hotkeys import Keypair
 
 NONCE = "Yk3xN2-_a0Zq9Wc"
@@ -41,13 +41,13 @@ def decider(view: RegistryView | None = None) -> Decider:
 
 
 def by_nonce(pair: Keypair = MINER, *, audience: str = HOST, network: str = "test", netuid: int = 46):
-    text = commitments.connection_text(network, netuid, audience, pair.ss58_address, NONCE)
+    text = signed_texts.connection_text(network, netuid, audience, pair.ss58_address, NONCE)
     signature = base64.b64encode(pair.sign(text)).decode()
     return replace(EMPTY, token=pair.ss58_address, signature=signature)
 
 
 def by_password(pair: Keypair = MINER, at: int = NOW, *, audience: str = HOST, network: str = "test"):
-    text = commitments.connection_at_text(network, 46, audience, pair.ss58_address, at)
+    text = signed_texts.connection_at_text(network, 46, audience, pair.ss58_address, at)
     return replace(EMPTY, user=pair.ss58_address, password=f"{at}.{pair.sign(text).hex()}")
 
 
@@ -115,7 +115,7 @@ def test_a_nonce_that_no_nats_server_makes_is_refused(nonce: str) -> None:
 
 
 def test_anothers_signature_is_refused() -> None:
-    text = commitments.connection_text("test", 46, HOST, MINER_HOTKEY, NONCE)
+    text = signed_texts.connection_text("test", 46, HOST, MINER_HOTKEY, NONCE)
     forged = base64.b64encode(STRANGER.sign(text)).decode()
     assert reason(lambda: decider().decide(replace(by_nonce(), signature=forged), NOW)) == "bad signature"
 

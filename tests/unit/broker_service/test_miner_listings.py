@@ -14,7 +14,7 @@ from broker_service.responder.miner_listings import (
     MinerListing,
     Part,
 )
-from storage.objects.policies import Folder, Listing
+from storage.objects.credential_policies import Folder, Listing
 from storage.objects.store import ObjectStore, ObjectStoreUnavailableError
 from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.clock import SystemClock

@@ -33,7 +33,7 @@ from tests.support.callout_requests import (
     token,
 )
 from tests.support.fakes import MINER, MINER_HOTKEY, STRANGER_HOTKEY, FakeClock, registry
-from zipcast.protocol import commitments
+from zipcast.protocol import signed_texts
 
 NONCE = claims()["nats"]["client_info"]["nonce"]
 
@@ -122,12 +122,12 @@ class Side:
 
 
 def by_nonce() -> dict[str, str]:
-    text = commitments.connection_text("test", 46, "loopback", MINER_HOTKEY, NONCE)
+    text = signed_texts.connection_text("test", 46, "loopback", MINER_HOTKEY, NONCE)
     return {"auth_token": MINER_HOTKEY, "sig": base64.b64encode(MINER.sign(text)).decode()}
 
 
 def by_password(at: int = NOW) -> dict[str, str]:
-    text = commitments.connection_at_text("test", 46, "loopback", MINER_HOTKEY, at)
+    text = signed_texts.connection_at_text("test", 46, "loopback", MINER_HOTKEY, at)
     return {"user": MINER_HOTKEY, "pass": f"{at}.{MINER.sign(text).hex()}"}
 
 

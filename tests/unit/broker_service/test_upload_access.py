@@ -7,9 +7,9 @@ import pytest
 
 from access.requests import Caller
 from broker_service.responder.issuance import Terms
-from broker_service.responder.sessions import Sessions
+from broker_service.responder.sts_sessions import Sessions
 from broker_service.responder.upload_access import Issuer
-from storage.objects.policies import Scope
+from storage.objects.credential_policies import Scope
 from storage.objects.store import ObjectStoreUnavailableError
 from tests.contract.documents import epoch_message
 from tests.support.fakes import (

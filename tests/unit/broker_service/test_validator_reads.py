@@ -8,7 +8,7 @@ import pytest
 
 from access.requests import Caller
 from broker_service.responder import validator_reads
-from broker_service.responder.sessions import Sessions
+from broker_service.responder.sts_sessions import Sessions
 from broker_service.responder.validator_reads import Reader
 from storage.database.manifests import SealedObject
 from tests.support.fakes import (

@@ -8,12 +8,12 @@ from unittest.mock import patch
 import pytest
 from pydantic import SecretStr
 
-from storage.objects import policies, reading
+from storage.objects import credential_policies, reading
 from storage.objects.reading import LOOK_THREADS, FoundObject, ObjectReader
 from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY
 
-SCOPE = policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID)
+SCOPE = credential_policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID)
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ async def test_an_answer_without_end_is_left_by_its_thread_too(
         with patch.object(reading, "HASH_SECONDS", 2.0):
             store, reader = ObjectStore(config), ObjectReader(config)
             asking = {
-                "folders": lambda: store.list_folders(policies.all_miners("miners"), None),
+                "folders": lambda: store.list_folders(credential_policies.all_miners("miners"), None),
                 "session": lambda: store.session("{}", "a-name", 3600),
                 "hash": lambda: reader.hash(FoundObject("miners", "a", None, "e", 1, {}, None)),
             }

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from storage.objects.policies import Listing, Scope, upload_form
+from storage.objects.credential_policies import Listing, Scope, upload_form
 from storage.objects.store import ObjectStore, ObjectStoreConfig, open_client
 from tests.support.fakes import MINER_HOTKEY
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from schedulers.settings import SchedulerSettings
-from storage.objects import policies
+from storage.objects import credential_policies
 from tests.support.fakes import EPOCH_ID, VALIDATOR_HOTKEY
 
 ROOT = Path(__file__).parents[3]
@@ -78,8 +78,10 @@ def matches(pattern: str, resource: str) -> bool:
 @pytest.mark.parametrize(
     "session",
     [
-        policies.upload_session_policy(policies.validator_scope(VALIDATORS, VALIDATOR_HOTKEY, EPOCH_ID)),
-        policies.reading_session_policy(MINERS, EPOCH_ID),
+        credential_policies.upload_session_policy(
+            credential_policies.validator_scope(VALIDATORS, VALIDATOR_HOTKEY, EPOCH_ID)
+        ),
+        credential_policies.reading_session_policy(MINERS, EPOCH_ID),
     ],
 )
 def test_the_role_allows_all_that_a_session_narrows(session: str) -> None:

@@ -13,8 +13,8 @@ from sample_data.make_zipcodes import (
     render_json,
     sample_rows,
 )
-from storage.zipcode_files import rows as zipcode_rows
-from storage.zipcode_files.rows import ZipcodeRow
+from storage.zipcode_files import row_rules as zipcode_rows
+from storage.zipcode_files.row_rules import ZipcodeRow
 from tests.support.sample_rows import sample_outcomes
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.zipcode_files.file import FileFormat, ZipcodeFile
-from storage.zipcode_files.rows import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
+from storage.zipcode_files.row_rules import ImportFileError, Rejection, RowRules, ZipcodeRow, check_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HEADER = b"zipcode,state,recently_sold_listings\n"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from storage.zipcode_files import json_files
 from storage.zipcode_files.csv_files import read_csv
 from storage.zipcode_files.json_files import camel_case, read_json
-from storage.zipcode_files.rows import COLUMNS, ImportFileError, RawRow, Rejection, RowRules, check_rows
+from storage.zipcode_files.row_rules import COLUMNS, ImportFileError, RawRow, Rejection, RowRules, check_rows
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = {"zipcode": "19801", "state": "DE", "recently_sold_listings": 7}

@@ -1,9 +1,9 @@
 """Makes the documents that restrict S3 credentials: prefixes, session policies, and conditions of forms.
 Pure.
 
-`object_store` signs and sends them. Only parsed ids become part of a policy, and they are checked again here,
-because an unescaped `*`, `?` or `${` would give more access. A session policy may have at most 2,048
-characters (AWS), and one PUT or POST at most 5 GB (S3).
+`storage.objects.store` signs and sends them. Only parsed ids become part of a policy, and they are checked
+again here, because an unescaped `*`, `?` or `${` would give more access. A session policy may have at most
+2,048 characters (AWS), and one PUT or POST at most 5 GB (S3).
 """
 
 import json

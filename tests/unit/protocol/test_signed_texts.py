@@ -3,28 +3,28 @@
 import pytest
 
 from tests.support.fakes import MINER, MINER_HOTKEY, STRANGER_HOTKEY, ZERO_KEY
-from zipcast.protocol import commitments
-from zipcast.protocol.commitments import API_WINDOW, GET_WINDOW, UnverifiedCommitment, Window
+from zipcast.protocol import signed_texts
 from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.signed_texts import API_WINDOW, GET_WINDOW, UnverifiedCommitment, Window
 
 NOW = 1_795_320_000
-SIGNATURE = MINER.sign(commitments.CURRENT_COMMITMENT.format(timestamp=NOW).encode())
+SIGNATURE = MINER.sign(signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW).encode())
 
 
 def test_a_connection_proof_names_subnet_audience_hotkey_and_the_servers_nonce() -> None:
-    text = commitments.connection_text("finney", 46, "nats.example.org", MINER_HOTKEY, "Yk3xN2-_a0Zq9Wc")
+    text = signed_texts.connection_text("finney", 46, "nats.example.org", MINER_HOTKEY, "Yk3xN2-_a0Zq9Wc")
     expected = f"zipcast:connect:v1:finney:46:nats.example.org:{MINER_HOTKEY}:Yk3xN2-_a0Zq9Wc"
     assert text == expected.encode()
 
 
 def test_a_dated_connection_proof_cannot_be_taken_for_one_over_a_nonce() -> None:
-    text = commitments.connection_at_text("finney", 46, "loopback", MINER_HOTKEY, NOW)
+    text = signed_texts.connection_at_text("finney", 46, "loopback", MINER_HOTKEY, NOW)
     assert text == f"zipcast:connect-at:v1:finney:46:loopback:{MINER_HOTKEY}:{NOW}".encode()
 
 
 @pytest.mark.parametrize("nonce", ["abcdefgh", "A" * 64, "-_-_-_-_"])
 def test_nonces_of_8_to_64_characters_of_base64url_are_signed(nonce: str) -> None:
-    assert commitments.connection_text("test", 1, "loopback", MINER_HOTKEY, nonce).endswith(nonce.encode())
+    assert signed_texts.connection_text("test", 1, "loopback", MINER_HOTKEY, nonce).endswith(nonce.encode())
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_nonces_of_8_to_64_characters_of_base64url_are_signed(nonce: str) -> Non
 )
 def test_a_nonce_that_no_nats_server_makes_is_never_signed(nonce: str) -> None:
     with pytest.raises(ValueError, match="nonce must be 8 to 64 characters of base64url"):
-        commitments.connection_text("test", 1, "loopback", MINER_HOTKEY, nonce)
+        signed_texts.connection_text("test", 1, "loopback", MINER_HOTKEY, nonce)
 
 
 def test_commitments_are_those_of_the_http_contract() -> None:
-    assert commitments.CURRENT_COMMITMENT.format(timestamp=NOW) == "zipcode:assignment:current:1795320000"
-    assert commitments.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW) == "s3:validator:upload:1795320000"
+    assert signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW) == "zipcode:assignment:current:1795320000"
+    assert signed_texts.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW) == "s3:validator:upload:1795320000"
 
 
 def test_windows_are_those_of_the_http_contract() -> None:
@@ -76,41 +76,41 @@ def test_windows_are_those_of_the_http_contract() -> None:
 def test_both_windows_hold_their_edges_and_nothing_beyond(window: Window, ahead: int, fresh: bool) -> None:
     request = UnverifiedCommitment(MINER_HOTKEY, NOW + ahead, SIGNATURE)
     if fresh:
-        assert commitments.check_commitment_fresh(request, window, NOW) is None
+        assert signed_texts.check_commitment_fresh(request, window, NOW) is None
         return
     with pytest.raises(ServiceError, match="future" if ahead > 0 else "past") as refused:
-        commitments.check_commitment_fresh(request, window, NOW)
+        signed_texts.check_commitment_fresh(request, window, NOW)
     assert refused.value.code is ErrorCode.STALE_REQUEST
 
 
 def test_the_second_at_the_edge_counts_as_a_whole() -> None:
     at_the_edge = UnverifiedCommitment(MINER_HOTKEY, NOW - 300, SIGNATURE)
-    assert commitments.check_commitment_fresh(at_the_edge, API_WINDOW, NOW + 0.999) is None
+    assert signed_texts.check_commitment_fresh(at_the_edge, API_WINDOW, NOW + 0.999) is None
     with pytest.raises(ServiceError, match="more than 300 s in the past"):
-        commitments.check_commitment_fresh(at_the_edge, API_WINDOW, NOW + 1.0)
+        signed_texts.check_commitment_fresh(at_the_edge, API_WINDOW, NOW + 1.0)
 
 
 @pytest.mark.parametrize("prefix", ["", "0x"])
 @pytest.mark.parametrize("wrapping", [b"%b", b"<Bytes>%b</Bytes>"])
 def test_a_commitment_is_accepted_raw_or_wrapped_with_or_without_0x(prefix: str, wrapping: bytes) -> None:
-    commitment = commitments.CURRENT_COMMITMENT.format(timestamp=NOW)
+    commitment = signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW)
     signature = prefix + MINER.sign(wrapping % commitment.encode()).hex()
-    request = commitments.parse_commitment(MINER_HOTKEY, str(NOW), signature)
-    assert commitments.verify_commitment(request, ("another", commitment)) == (MINER_HOTKEY, commitment)
+    request = signed_texts.parse_commitment(MINER_HOTKEY, str(NOW), signature)
+    assert signed_texts.verify_commitment(request, ("another", commitment)) == (MINER_HOTKEY, commitment)
 
 
 def test_a_commitment_of_another_endpoint_time_or_hotkey_is_refused() -> None:
-    request = commitments.parse_commitment(MINER_HOTKEY, str(NOW), SIGNATURE.hex())
-    stolen = commitments.parse_commitment(STRANGER_HOTKEY, str(NOW), SIGNATURE.hex())
-    text = commitments.CURRENT_COMMITMENT.format(timestamp=NOW)
-    assert commitments.verify_commitment(request, (text,)) == (MINER_HOTKEY, text)
+    request = signed_texts.parse_commitment(MINER_HOTKEY, str(NOW), SIGNATURE.hex())
+    stolen = signed_texts.parse_commitment(STRANGER_HOTKEY, str(NOW), SIGNATURE.hex())
+    text = signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW)
+    assert signed_texts.verify_commitment(request, (text,)) == (MINER_HOTKEY, text)
     for presented, commitment in (
-        (request, commitments.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW)),
-        (request, commitments.CURRENT_COMMITMENT.format(timestamp=NOW + 1)),
-        (stolen, commitments.CURRENT_COMMITMENT.format(timestamp=NOW)),
+        (request, signed_texts.VALIDATOR_UPLOAD_COMMITMENT.format(timestamp=NOW)),
+        (request, signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW + 1)),
+        (stolen, signed_texts.CURRENT_COMMITMENT.format(timestamp=NOW)),
     ):
         with pytest.raises(ServiceError) as refused:
-            commitments.verify_commitment(presented, (commitment,))
+            signed_texts.verify_commitment(presented, (commitment,))
         assert refused.value.code is ErrorCode.BAD_SIGNATURE
 
 
@@ -133,14 +133,14 @@ def test_a_commitment_of_another_endpoint_time_or_hotkey_is_refused() -> None:
 )
 def test_a_timestamp_is_ascii_digits_and_nothing_else(timestamp: str) -> None:
     with pytest.raises(ServiceError, match="timestamp must be Unix seconds") as refused:
-        commitments.parse_commitment(MINER_HOTKEY, timestamp, SIGNATURE.hex())
+        signed_texts.parse_commitment(MINER_HOTKEY, timestamp, SIGNATURE.hex())
     assert refused.value.code is ErrorCode.MALFORMED_REQUEST
 
 
 def test_a_malformed_hotkey_or_signature_is_named() -> None:
     with pytest.raises(ServiceError, match=r"^hotkey ") as refused:
-        commitments.parse_commitment(ZERO_KEY, str(NOW), SIGNATURE.hex())
+        signed_texts.parse_commitment(ZERO_KEY, str(NOW), SIGNATURE.hex())
     assert refused.value.code is ErrorCode.MALFORMED_HOTKEY
     with pytest.raises(ServiceError, match=r"^signature ") as refused:
-        commitments.parse_commitment(MINER_HOTKEY, str(NOW), SIGNATURE.hex().upper())
+        signed_texts.parse_commitment(MINER_HOTKEY, str(NOW), SIGNATURE.hex().upper())
     assert refused.value.code is ErrorCode.MALFORMED_AUTH

@@ -20,7 +20,7 @@ from service.lifecycle import Lifecycle
 from service.metrics import CurrentEpochMetrics, RegistryMetrics
 from service.registry import RegistryFollower, RegistryView
 from service.registry_copy import recall_from
-from service.settings import DoorwaySettings
+from service.settings import AccessSettings
 from storage.database.engine import open_engine
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.envelope import Trust
@@ -28,10 +28,10 @@ from zipcast.protocol.subjects import EPOCH
 
 
 @dataclass(frozen=True, slots=True)
-class Doorway:
+class AccessSetup:
     """The shared parts of one process. `role` is the database role whose rights the process may have."""
 
-    settings: DoorwaySettings
+    settings: AccessSettings
     role: str
     life: Lifecycle
     clock: Clock
@@ -44,7 +44,7 @@ class Doorway:
     pipeline: Pipeline
 
     @classmethod
-    def of(cls, settings: DoorwaySettings, name: str, life: Lifecycle, *, pool_size: int = 10) -> Self:
+    def of(cls, settings: AccessSettings, name: str, life: Lifecycle, *, pool_size: int = 10) -> Self:
         """Build the parts without connecting. `name` is the process's name, `responder` or `bridge`."""
         clock, vitals = SystemClock(), life.vitals
         url = settings.database_url.get_secret_value()

@@ -7,8 +7,8 @@ from bittensor_core import ss58_encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.objects import policies
-from storage.objects.policies import PolicyError, Scope
+from storage.objects import credential_policies
+from storage.objects.credential_policies import PolicyError, Scope
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
 from zipcast.protocol.hotkeys import Hotkey
 
@@ -56,25 +56,27 @@ HOSTILE_IDS = [
 
 
 def statements(scope: Scope) -> list[dict[str, object]]:
-    read: list[dict[str, object]] = json.loads(policies.upload_session_policy(scope))["Statement"]
+    read: list[dict[str, object]] = json.loads(credential_policies.upload_session_policy(scope))["Statement"]
     return read
 
 
 def test_scopes_are_the_folders_of_the_contract() -> None:
-    assert policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID) == Scope(
+    assert credential_policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID) == Scope(
         "miners", f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/"
     )
-    assert policies.validator_scope("validators", VALIDATOR_HOTKEY, EPOCH_ID) == Scope("validators", PREFIX)
+    assert credential_policies.validator_scope("validators", VALIDATOR_HOTKEY, EPOCH_ID) == Scope(
+        "validators", PREFIX
+    )
 
 
-@pytest.mark.parametrize("scope", [policies.miner_scope, policies.validator_scope])
+@pytest.mark.parametrize("scope", [credential_policies.miner_scope, credential_policies.validator_scope])
 @pytest.mark.parametrize("hotkey", HOSTILE)
 def test_a_hostile_hotkey_never_reaches_a_document(scope, hotkey: str) -> None:
     with pytest.raises(ValueError, match=r"address|checksum|prefix 42"):
         scope("bucket", Hotkey(hotkey), EPOCH_ID)
 
 
-@pytest.mark.parametrize("scope", [policies.miner_scope, policies.validator_scope])
+@pytest.mark.parametrize("scope", [credential_policies.miner_scope, credential_policies.validator_scope])
 @pytest.mark.parametrize("epoch_id", HOSTILE_IDS)
 def test_a_hostile_epoch_id_never_reaches_a_document(scope, epoch_id: str) -> None:
     with pytest.raises(ValueError, match="an epoch id"):
@@ -157,7 +159,7 @@ def test_a_session_policy_opens_exactly_one_prefix_of_one_bucket() -> None:
 
 
 def test_a_reading_session_policy_opens_one_ended_epoch_of_every_miner_and_writes_nothing() -> None:
-    document = json.loads(policies.reading_session_policy("miners", EPOCH_ID))
+    document = json.loads(credential_policies.reading_session_policy("miners", EPOCH_ID))
     objects, listing = document["Statement"]
     pattern = f"data/hotkey=*/epoch={EPOCH_ID}/*"
     assert objects["Resource"] == f"arn:aws:s3:::miners/{pattern}"
@@ -170,9 +172,9 @@ def test_a_reading_session_policy_opens_one_ended_epoch_of_every_miner_and_write
 @pytest.mark.parametrize("epoch_id", ["", "*", "2026-11-22T04-00-0?", f"{EPOCH_ID}/*", "${aws:username}"])
 def test_only_an_epoch_id_enters_a_reading_session_policy(epoch_id: str) -> None:
     with pytest.raises(ValueError, match="epoch id"):
-        policies.reading_session_policy("miners", epoch_id)
+        credential_policies.reading_session_policy("miners", epoch_id)
     with pytest.raises(PolicyError, match="bucket"):
-        policies.reading_session_policy("miners/*", EPOCH_ID)
+        credential_policies.reading_session_policy("miners/*", EPOCH_ID)
 
 
 @settings(max_examples=50)
@@ -180,20 +182,20 @@ def test_only_an_epoch_id_enters_a_reading_session_policy(epoch_id: str) -> None
 def test_the_longest_ids_stay_within_awss_limits(key: bytes, name: str) -> None:
     hotkey = Hotkey(ss58_encode(key, 42))
     bucket = f"a{name.replace('..', 'ab').replace('..', 'ab')}z"
-    scope = policies.validator_scope(bucket, hotkey, EPOCH_ID)
+    scope = credential_policies.validator_scope(bucket, hotkey, EPOCH_ID)
     assert len(scope.bucket) == 63
-    assert len(policies.upload_session_policy(scope)) <= 2048
-    assert 2 <= len(policies.session_name(hotkey)) <= 64
-    assert set(policies.session_name(hotkey)) <= set(hotkey) | set("zipcast-")
+    assert len(credential_policies.upload_session_policy(scope)) <= 2048
+    assert 2 <= len(credential_policies.session_name(hotkey)) <= 64
+    assert set(credential_policies.session_name(hotkey)) <= set(hotkey) | set("zipcast-")
 
 
 def test_a_policy_beyond_awss_limit_is_refused_rather_than_cut() -> None:
     with pytest.raises(PolicyError, match="2,048"):
-        policies.upload_session_policy(Scope("bucket", f"data/{'x' * 1000}/"))
+        credential_policies.upload_session_policy(Scope("bucket", f"data/{'x' * 1000}/"))
 
 
 def test_a_form_is_bound_to_prefix_size_and_every_field_it_carries() -> None:
-    fields, conditions = policies.upload_form(Scope("validators", PREFIX), {"epoch-id": EPOCH_ID})
+    fields, conditions = credential_policies.upload_form(Scope("validators", PREFIX), {"epoch-id": EPOCH_ID})
     assert fields == {
         "acl": "private",
         "x-amz-storage-class": "STANDARD",

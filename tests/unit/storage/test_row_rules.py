@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storage.zipcode_files.csv_files import read_csv
 from storage.zipcode_files.prefixes import states_of
-from storage.zipcode_files.rows import (
+from storage.zipcode_files.row_rules import (
     COLUMNS,
     MARKET_TIERS,
     STATES,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from storage.objects import policies
+from storage.objects import credential_policies
 from storage.objects.store import ObjectStore, ObjectStoreUnavailableError, SessionCredentials
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -88,7 +88,7 @@ class Sessions:
         now, key = self.clock.now(), (hotkey, epoch_id, purpose)
         held = self._held.get(key)
         if held is None or not held.is_fresh(now):
-            name = policies.session_name(hotkey)
+            name = credential_policies.session_name(hotkey)
             seconds = min(int((ends_at - now).total_seconds()), LIFETIME_SECONDS)
             held = _Held(asyncio.create_task(self.store.session(scope.policy, name, seconds)), now)
             self._forget(now)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
-from broker_service.responder.sessions import LIFETIME, Sessions, SessionScope
+from broker_service.responder.sts_sessions import LIFETIME, Sessions, SessionScope
 from storage.objects.store import ObjectStoreUnavailableError, SessionCredentials
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock, FakeObjectStore
 from zipcast.protocol.errors import ErrorCode, ServiceError

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import OperationalError
 
-from schedulers.epochs.timing import (
+from schedulers.epochs.start_gate import (
     LAST_QUESTION,
     LONGEST_NAP_SECONDS,
     STAND_BACK_SECONDS,
