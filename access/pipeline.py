@@ -1,6 +1,7 @@
 """Checks every request in the same order, over NATS and over HTTP.
 
- 1. the sender's rate limit    (over HTTP per client address, before the request is read: `http_bridge.middleware.Guard`)
+ 1. the sender's rate limit    (over HTTP the client address's, before the request is read:
+                               `http_bridge.middleware.Guard`)
  2. size and form              (`authentication`, `legacy_authentication`)
  3. time of signing
  4. registration of the hotkey
