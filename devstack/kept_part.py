@@ -1,6 +1,6 @@
-"""Keeping one part running: start, notice a death, start again later, stop.
+"""Keeps one part of the local stack running: starts it, restarts it after it ends, and stops it.
 
-Owns one child process at a time and its process group.
+It owns one child process at a time, with its process group.
 """
 
 import asyncio
@@ -95,8 +95,8 @@ class Keeper:
             await asyncio.wait([self.watch])
         if self._process is not None:
             if self._process.returncode is None:
-                # Not by the process object: it looks first whether the child is dead, and takes the exit
-                # status of one that just died from asyncio, which then reports another.
+                # Do not use `send_signal`: it checks first whether the child has ended, and so takes the exit
+                # status away from asyncio, which would then report a wrong one.
                 with suppress(ProcessLookupError):
                     os.kill(self._process.pid, self.part.stop_signal)
             with suppress(TimeoutError):

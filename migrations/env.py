@@ -1,4 +1,5 @@
-"""Configures Alembic. `storage.database.migrate` passes the connection; nothing is read from the environment."""
+"""Configures Alembic. `storage.database.migrate` passes the connection; nothing is read from the
+environment."""
 
 from alembic import context
 

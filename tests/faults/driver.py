@@ -98,7 +98,7 @@ async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> 
             async with asyncio.TaskGroup() as group:
                 group.create_task(injector.run(plan, first.start_at))
                 group.create_task(sleep_until(clock, end_at))
-            # One epoch more, so that the last one is completed and everybody has shown to be there.
+            # One more epoch, so that the last one is completed and all subscribers are known to be connected.
             after = CALENDAR.at(end_at).epoch_id
             whole = await comes_true(lambda: watchers.all_connected() and watchers.all_heard(after), 20)
             down = _not_running(stack)

@@ -228,7 +228,7 @@ async def _ask(
     place = f"{subject} {body.decode()} by {role}"
     try:
         reply = await connection.request(subject, body, timeout=_UNANSWERED_SECONDS, headers=headers or None)
-    except nats.errors.Error as error:  # nobody answers what may not be asked
+    except nats.errors.Error as error:  # a request without permission gets no reply
         return place, repr(error).encode()
     return place, b"%r %b" % (reply.headers, reply.data)
 

@@ -57,8 +57,8 @@ grant select (epoch_id, start_at, end_at, status, target_listings, tolerance_per
 grant insert (refused_at, process, verb, error, hotkey, source, request_id, suppressed)
     on zipcast.request_refusals to zipcast_responder, zipcast_bridge;
 
--- Row-level security limits which rows a role may insert: signals count only the responder's refusals, and the responder
--- writes only one kind of signal.
+-- Row-level security limits which rows a role may insert: signals count only the responder's refusals, and the
+-- responder writes only one kind of signal.
 alter table zipcast.request_refusals enable row level security;
 create policy reads on zipcast.request_refusals for select
     to zipcast_schedulers, zipcast_responder, zipcast_bridge using (true);

@@ -161,7 +161,7 @@ DOCTORED: list[tuple[str, Doctor]] = [
     ("order: the stream has 2026-11-22T04-00-00 after", lambda s: replace(s, stream=ENTRIES[::-1])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:2], *HEARD[3:])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:-1])),
-    # Not at the end only: of a lost connection that heard a later one, and of one lost long after.
+    # Also before the end: on a lost connection that received a later epoch, and on one lost long after.
     (
         "missing: whole was connected",
         lambda s: with_session(
