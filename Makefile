@@ -16,7 +16,7 @@ env: .venv/.ready
 	@touch $@
 
 # Compile bytecode once here, because under `make up` several processes start at the same time.
-.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml packaging/server/pyproject.toml
+.venv/.ready: .tools/.uv-$(UV_VERSION) constraints.txt pyproject.toml packaging/server/pyproject.toml packaging/server/hatch_build.py
 	@test -x $(RUN)/python || $(UV) venv --quiet --no-python-downloads --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(RUN)/python --require-hashes --compile-bytecode -r constraints.txt
 	$(UV) pip install --quiet --python $(RUN)/python --no-deps --no-build-isolation --editable . --editable packaging/server

@@ -83,7 +83,7 @@ def test_with_the_clients_wheel_alone_the_command_has_no_command_of_the_operator
 def test_the_server_s_wheel_holds_what_it_is_said_to(tmp_path):
     project = REPOSITORY / "packaging" / "server"
     said = tomllib.loads((project / "pyproject.toml").read_text())
-    parts = said["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].values()
+    parts = said["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["parts"].values()
     with built(project, tmp_path) as wheel:
         held = wheel.namelist()
     for part in parts:
@@ -91,3 +91,12 @@ def test_the_server_s_wheel_holds_what_it_is_said_to(tmp_path):
     assert not [name for name in held if name.endswith(".pyc")]
     outside = [name for name in held if not name.startswith((*parts, "zipcast_server-"))]
     assert outside == []
+
+
+def test_a_checkout_runs_its_own_files_and_no_copies():
+    for package in ("storage", "operator_cli"):
+        program = f"import {package}; print({package}.__file__)"
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd="/", check=True, capture_output=True, text=True
+        )
+        assert Path(done.stdout.strip()).is_relative_to(REPOSITORY / package)

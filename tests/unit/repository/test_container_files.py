@@ -32,7 +32,7 @@ CODE = re.compile(r"^(?:from|import) (\w+)", re.M)
 # {path in the repository: path in the distribution of the services}
 DISTRIBUTED: dict[str, str] = tomllib.loads((REPOSITORY / "packaging/server/pyproject.toml").read_text())[
     "tool"
-]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["parts"]
 
 
 def values(example: str) -> dict[str, str]:

@@ -182,7 +182,7 @@ def test_the_district_territories_and_military_mail_are_known(zipcode, state):
 def test_a_zipcode_lies_in_its_state(zipcode, state):
     outcome = parse_one(zipcode=zipcode, state=state)
     assert outcome.field == "state"
-    assert f"begin with {zipcode[:3]} lie in" in outcome.rule
+    assert zipcode[:3] in outcome.rule
 
 
 def test_every_real_zipcode_lies_in_its_state():

@@ -1,0 +1,15 @@
+"""Puts the parts that pyproject.toml names into the wheel; an editable install finds them in the
+repository."""
+
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class PartsHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Adds `parts` of the hook's settings to a standard wheel."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before it builds; `version` is "standard" or "editable"."""
+        if version == "standard":
+            build_data["force_include"] |= self.config["parts"]
