@@ -41,7 +41,7 @@ EPOCH_SECONDS = 20
 
 @dataclass
 class Watched:
-    """A page, with where it asked and what it complained of."""
+    """A page, its requests to other servers, and its errors."""
 
     page: Page
     origin: str

@@ -1,4 +1,4 @@
-"""What people ask of a stack, on both doors, as what they are told: `None` for yes, else the code."""
+"""Sends requests to a stack over NATS and HTTP, and returns None for success, otherwise the error code."""
 
 import asyncio
 from collections.abc import Awaitable

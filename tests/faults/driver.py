@@ -80,7 +80,7 @@ class Watchers:
         return all(watcher.connected.is_set() for watcher in self.nats)
 
     def all_heard(self, epoch_id: str) -> bool:
-        """Whether everybody has that epoch or a newer one, pushed."""
+        """Return whether all subscribers have received that epoch or a newer one."""
         everybody = [*(watcher.seen.heard for watcher in self.nats), self.sdk.taken]
         return all(any(arrival.epoch_id >= epoch_id for arrival in arrivals) for arrivals in everybody)
 

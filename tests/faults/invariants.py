@@ -33,7 +33,7 @@ def stream_is_whole(seen: Observations) -> Broken:
 
 
 def subscribers_miss_nothing(seen: Observations) -> Broken:
-    """Whoever is connected when an epoch is published hears it."""
+    """Every subscriber that is connected when an epoch is published receives it."""
     for subscriber in seen.subscribers:
         if not subscriber.sessions:
             yield f"missing: {subscriber.name} was never connected"

@@ -1,4 +1,4 @@
-"""Which faults a run of the driver inflicts, and when: a pure function of the seed.
+"""Plans the faults of a run of the driver, as a pure function of the seed.
 
 Owns the rule by which a plan is fair. The system promises that an epoch is late but never lost as long
 as what publishes it comes back in time: an epoch is prepared half its length before its start, and one

@@ -206,7 +206,7 @@ async def took_part(side: ResultsSide, interval: EpochInterval, *hotkeys: str) -
 
 
 async def test_three_validators_agree_as_far_as_their_stake_does(side: ResultsSide):
-    """And nobody sees another's report before what counts can no longer be changed."""
+    """Nobody sees another's report while a report can still count."""
     interval = await side.epoch()
     top = {VALIDATOR_HOTKEY: [MINER_HOTKEY], OTHERS[0]: [MINER_HOTKEY, STRANGER_HOTKEY], THIRD: [THIRD]}
     audit = [

@@ -54,7 +54,7 @@ _LAST = (b"", b'{"last_by_subj":">"}')
 
 
 class Overheard:
-    """All that is sent to one participant while he listens to whatever he may listen to."""
+    """Return everything that is sent to one participant who subscribes to all that it may."""
 
     def __init__(self, name: str, connection: Client) -> None:
         self.place = f"sent to {name}"

@@ -80,7 +80,7 @@ def whole_session() -> Session:
 
 
 def cut_off_sessions() -> tuple[Session, ...]:
-    """Lost just before an epoch, which it asks for afterwards."""
+    """Return a connection that was lost just before an epoch, which the client requests afterwards."""
     missed = ENTRIES[CUT_OFF]
     again = missed.stored_at + timedelta(seconds=1)
     asked = Arrival(missed.envelope, again, None)
