@@ -47,7 +47,7 @@ Event = PartStarted | PartDied
 
 
 class Backoff:
-    """The pause before the next start: 0.5 s, doubling up to 15 s. After 30 s without failure, it starts at 0.5 s
+    """The pause before the next start: 0.5 s, doubling up to 15 s. After 30 s without a failure, it is 0.5 s
     again."""
 
     FIRST, LONGEST, HEALTHY = 0.5, 15.0, 30.0
@@ -191,8 +191,8 @@ class Keeper:
 
 
 def shorten(log: Path) -> None:
-    """Empty a log that is too large, and keep its content in `.log.1`. The part continues to append to the same
-    file. This function blocks."""
+    """Empty a log that is too large, and keep its content in `.log.1`. The part continues to append to the
+    same file. This function blocks."""
     if log.stat().st_size > MAX_LOG_BYTES:
         shutil.copyfile(log, log.with_suffix(".log.1"))
         os.truncate(log, 0)
