@@ -27,9 +27,7 @@ from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()
 
-# Errors of a store that is unavailable or sends unusable replies.
-STORE_ERRORS = (StorageError, TimeoutError, OSError, ValueError, TypeError, RecursionError, OverflowError)
-# The time limit of one count, because a request waits for it.
+# One count must not take longer: a request waits for it.
 PATIENCE_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
 # Up to this many requests per window, each request is stored individually.
@@ -41,6 +39,7 @@ MAX_HOTKEYS = 256
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
+MAX_COPIES_PER_MINUTE = 20
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 
@@ -70,7 +69,9 @@ class Rules:
     """Credentials reserved for each hotkey, whatever others use; None if `total` is too small to share."""
     by_verb: dict[Verb, Rule]
     repetitions: Rule
-    """The limit of copies of one signed request that got access. Each copy gets the same access."""
+    """The limit of copies of one signed request that was granted access. Each copy gets the same access."""
+    copies: Rule
+    """The limit of copies of one signed request that the bridge forwards."""
 
     @classmethod
     def of(cls, settings: LimitSettings) -> "Rules":
@@ -92,6 +93,7 @@ class Rules:
                 if spec.limit is not None
             },
             repetitions=Rule("repetitions", MAX_REPETITIONS, int(REMEMBERED_SECONDS), "request"),
+            copies=Rule("copies", MAX_COPIES_PER_MINUTE, int(MINUTE.total_seconds()), "request"),
         )
 
     @property
@@ -182,6 +184,17 @@ class Limits:
         rule = self.rules.repetitions if VERBS[verb].mints else self.rules.by_verb[verb]
         await self._charge(rule, f"{hotkey} {request_key}")
 
+    async def charge_copy(self, hotkey: str, request_key: str) -> bool:
+        """Return whether this process has forwarded the signed request before. If so, charge the copy. Raises
+        ServiceError(RATE_LIMITED)."""
+        rule = self.rules.copies
+        key = (rule.name, hotkey, request_key)
+        if self._was_charged(key):
+            await self._charge(rule, f"{hotkey} {request_key}")
+            return True
+        self._charged[key] = self.clock.monotonic() + REMEMBERED_SECONDS
+        return False
+
     async def _charge_once(self, verb: Verb, rule: Rule, hotkey: str, request_key: str) -> bool:
         key = (rule.name, hotkey, request_key)
         # A copy that arrives in the meantime waits, because it is a repetition only if the first one was
@@ -254,7 +267,7 @@ class Limits:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 answered = await self.shared.reach()
-        except STORE_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - whatever a library makes of odd answers
             self._fall_back(error)
         else:
             if answered:
@@ -273,7 +286,7 @@ class Limits:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     refusal = await self.shared.refusal(rule, whom, self.clock.now().timestamp())
-            except STORE_ERRORS as error:
+            except Exception as error:  # noqa: BLE001 - whatever a library makes of odd answers
                 self._fall_back(error)
             else:
                 self._recover()
@@ -309,6 +322,10 @@ class Quota:
     async def charge_repetition(self) -> None:
         """Charge a copy of the request. Raises ServiceError(RATE_LIMITED)."""
         await self.limits.charge_repetition(self.verb, self.hotkey, self.request_key)
+
+    async def charge_copy(self) -> bool:
+        """Return whether the request is a copy, which is charged. Raises ServiceError(RATE_LIMITED)."""
+        return await self.limits.charge_copy(self.hotkey, self.request_key)
 
     def refund(self) -> None:
         self.limits.refund(self.verb, self.hotkey, self.request_key)

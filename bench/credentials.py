@@ -30,6 +30,7 @@ from nats.errors import Error as NatsError
 from pydantic import SecretStr
 
 from bench.http import cpu_seconds, resident_mebibytes
+from broker_service.responder.batches import LOCK_TIMEOUT
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from storage.database import issuances
@@ -182,7 +183,7 @@ class Parts:
         async with self._pool.acquire() as connection:
             worked = time.process_time()
             for batch in batches:
-                assert len(await issuances.write(connection, batch)) == rows
+                assert len(await issuances.write(connection, batch, LOCK_TIMEOUT)) == rows
             return (time.process_time() - worked) * 1000 / (rows * turns)
 
     def _row(self) -> NewIssuance:

@@ -64,7 +64,7 @@ class Operation:
 async def _report(connection: AsyncConnection, moment: Moment) -> object:
     at = moment.now
     row = (moment.ended, "bench", "COMPLETED", at, at, False, 1, True, at, "", "r", "[]", "{}", at, 1)
-    return await connection.exec_driver_sql(STORE, tuple([value] for value in row))
+    return await connection.exec_driver_sql(STORE, (*([value] for value in row), "100"))
 
 
 async def _found(connection: AsyncConnection, moment: Moment) -> object:

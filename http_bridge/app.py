@@ -1,5 +1,7 @@
 """Defines the bridge's endpoints. Each replies with data of this process, or with the responder's reply."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI, Request
@@ -62,21 +64,27 @@ class Bridge:
         return self._reply
 
     async def admit(self, request: Request, verb: Verb, query: Fields) -> Admission:
-        """Check a request that the bridge serves itself, and return its sender. Raises ServiceError."""
-        return await self._admit(await requests.arrival(request, verb, query))
+        """Return who asks for what the bridge answers itself. Raises ServiceError."""
+        arrival = await requests.arrival(request, verb, query)
+        with self._noted(arrival):
+            return await self.pipeline.admit(arrival, charge=True)
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
-        """Check a request, forward it, and return the responder's reply. The responder checks the request
-        again and charges it to the limit. Raises ServiceError."""
+        """Return the responder's answer to a request that was checked here first. The responder checks and
+        charges it again, and notes what it refuses itself. Copies, which a stranger may send, are limited
+        here. Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
-        admission = await self._admit(arrival)
-        body = await self.forwarder.forward(arrival, admission.caller.hotkey)
+        with self._noted(arrival):
+            admission = await self.pipeline.admit(arrival, charge=False)
+            is_copy = await admission.quota.charge_copy()
+        body = await self.forwarder.forward(arrival, admission.caller.hotkey, is_copy=is_copy)
         return Response(body, media_type=JSON, headers={"Cache-Control": "no-store"})
 
-    async def _admit(self, arrival: Arrival) -> Admission:
-        """Check the request; if it is refused, record the refusal. Raises ServiceError."""
+    @contextmanager
+    def _noted(self, arrival: Arrival) -> Iterator[None]:
+        """Note why the request is refused."""
         try:
-            return await self.pipeline.admit(arrival, charge=not VERBS[arrival.verb].is_forwarded)
+            yield
         except ServiceError as error:
             verified: Hotkey | None = error.hotkey if isinstance(error, VerifiedRefusalError) else None
             note_admin_request(arrival.verb, verified, arrival.source, error.code)

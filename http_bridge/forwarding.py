@@ -14,7 +14,13 @@ from http_bridge.metrics import BridgeMetrics
 from service import logs
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
-from zipcast.protocol.messages.base import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, parse_error
+from zipcast.protocol.messages.base import (
+    CALLER_OF_COPY,
+    HEADER_CALLER,
+    HEADER_ERROR,
+    HEADER_REQUEST_ID,
+    parse_error,
+)
 from zipcast.protocol.messages.health import HealthReply
 from zipcast.protocol.subjects import BRIDGE_HEALTH, bridge_request
 
@@ -29,10 +35,14 @@ class Forwarder:
     connection: Client
     metrics: BridgeMetrics
 
-    async def forward(self, arrival: Arrival, caller: Hotkey) -> bytes:
-        """Return the responder's reply to a request whose signature by `caller` was verified. Raises the
-        ServiceError that the reply states, and ServiceError(SERVICE_UNAVAILABLE)."""
-        headers = {**arrival.headers, HEADER_REQUEST_ID: arrival.request_id, HEADER_CALLER: caller}
+    async def forward(self, arrival: Arrival, caller: Hotkey, *, is_copy: bool) -> bytes:
+        """Return the responder's reply to a request that `caller` was verified to have signed. `is_copy`: the
+        same request was forwarded before. Raises the ServiceError it states, or SERVICE_UNAVAILABLE."""
+        headers = {
+            **arrival.headers,
+            HEADER_REQUEST_ID: arrival.request_id,
+            HEADER_CALLER: f"{caller}{CALLER_OF_COPY}" if is_copy else caller,
+        }
         if not self.connection.is_connected:
             self.metrics.unanswered.inc()
             raise _unavailable()

@@ -54,8 +54,7 @@ def front(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Checks a request before it is read: the limit of its address, the size of its head, and that it states
-    only one length."""
+    """Before anything of a request is believed: how many its address sends, and that its head is small."""
 
     app: ASGIApp
     limits: Limits
@@ -65,7 +64,6 @@ class Guard:
         try:
             await self.limits.charge_address(client_address(scope))
             require_small_head(scope)
-            _require_one_length(Headers(scope=scope))
         except ServiceError as error:
             mark(scope, error.code)
             more = {} if error.code is ErrorCode.RATE_LIMITED else {"Connection": "close"}
@@ -138,12 +136,3 @@ def _without_body(send: Send) -> Send:
         await send(message)
 
     return send_head
-
-
-def _require_one_length(headers: Headers) -> None:
-    """Refuse requests with two lengths. A proxy might use one and this server the other, so that a part of
-    the body would be read as a separate request. Raises ServiceError(MALFORMED_REQUEST)."""
-    if "transfer-encoding" in headers and "content-length" in headers:
-        raise ServiceError(
-            ErrorCode.MALFORMED_REQUEST, "Send either Content-Length or Transfer-Encoding, not both."
-        )

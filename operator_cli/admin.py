@@ -12,7 +12,7 @@ from rich.table import Table
 
 from operator_cli.admin_client import AdminClient
 from zipcast.cli.command import Work, with_options_of
-from zipcast.cli.console import fail, out
+from zipcast.cli.console import echo_json, fail, out
 from zipcast.cli.session import Session, resolve
 from zipcast.protocol.messages.admin import (
     AdminCommand,
@@ -112,7 +112,7 @@ async def commands(
             return
         found = await client.commands()
     if as_json:
-        typer.echo(found.to_bytes())
+        echo_json(found.to_bytes())
     else:
         out.print(_commands_table(found))
 
@@ -124,7 +124,7 @@ async def _do(session: Session, command: AdminCommand, as_json: bool) -> None:
 
 def _show(reply: AdminCommandReply, as_json: bool) -> None:
     if as_json:
-        typer.echo(reply.to_bytes())
+        echo_json(reply.to_bytes())
     else:
         _describe(reply)
     if isinstance(reply.outcome, FailedOutcome):

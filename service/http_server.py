@@ -30,15 +30,8 @@ MAX_HEAD_BYTES = 16 * 1024
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
-MAX_CHUNKS = 128
-"""The largest number of chunks of a body. Parsing a chunk takes 25 µs, however small it is, and 64 KB can
-contain 11,000 chunks. The largest body of the protocol has 60 chunks of 4 KB."""
 MAX_HEAD_LINES = 100
-"""The largest number of lines of a head. Parsing a line takes 4 µs, however short it is, before the sender's
-limits apply."""
-MAX_BUFFERED_LINES = 4096
-"""The largest number of unparsed lines of a body in chunks. They may be trailers, which h11 parses like
-headers."""
+"""Each costs 4 us of parsing, however short it is, before anything is known of the sender."""
 MAX_UNREAD_BYTES = 1024**2
 """The largest size of a body, also if the body is not read because its request was refused early."""
 
@@ -56,42 +49,42 @@ def require_small_head(scope: Scope) -> None:
 
 
 class BoundedConnection(h11.Connection):
-    """h11's parser with further limits. It treats heads with too many lines, and bodies with too many chunks,
-    trailers or bytes, as malformed."""
+    """h11's parser, for which a head of too many lines, and a body in chunks or of too many bytes, are not
+    well-formed. Chunks and trailers cost much to parse, however short they are, and no client sends them."""
 
-    _is_chunked = False
-    _parts = 0
+    is_chunked = False
     _bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Return the next event. Raises h11.RemoteProtocolError."""
-        self._require_few_lines()
+        """Raises h11.RemoteProtocolError."""
+        self._require_small_head()
         event = super().next_event()
         if isinstance(event, Request):
-            self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
-            self._parts = self._bytes = 0
+            self.is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+            if self.is_chunked:
+                raise h11.RemoteProtocolError("the body comes in chunks")
+            self._bytes = 0
         elif isinstance(event, Data):
-            self._parts += self._is_chunked
             self._bytes += len(event.data)
-            if self._parts > MAX_CHUNKS or self._bytes > MAX_UNREAD_BYTES:
-                raise h11.RemoteProtocolError("the body has too many chunks or bytes")
+            if self._bytes > MAX_UNREAD_BYTES:
+                raise h11.RemoteProtocolError("the body has too many bytes")
         return event
 
-    def _require_few_lines(self) -> None:
-        """Check the received bytes that are not parsed yet. Raises h11.RemoteProtocolError."""
+    def _require_small_head(self) -> None:
+        """Look at what was received and not parsed yet. Raises h11.RemoteProtocolError."""
+        if self.their_state is not IDLE:
+            return
         received, _ = self.trailing_data
-        if self.their_state is IDLE:
-            end = _HEAD_END.search(received)
-            head = received if end is None else received[: end.start()]
-            if head.count(b"\n") > MAX_HEAD_LINES or len(head) > MAX_HEAD_BYTES:
-                raise h11.RemoteProtocolError("the head is too large")
-        elif self._is_chunked and received.count(b"\n") > MAX_BUFFERED_LINES:
-            raise h11.RemoteProtocolError("the body has too many lines")
+        end = _HEAD_END.search(received)
+        head = received if end is None else received[: end.start()]
+        if head.count(b"\n") > MAX_HEAD_LINES or len(head) > MAX_HEAD_BYTES:
+            raise h11.RemoteProtocolError("the head is too large")
 
 
 class PunctualProtocol(H11Protocol):
     """A connection that is closed if a request does not arrive in time."""
 
+    conn: BoundedConnection
     _late: asyncio.TimerHandle | None = None
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -120,17 +113,22 @@ class PunctualProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse malformed HTTP, a head that is too large, or too many chunks, with the usual error body. If
-        the reply has already begun, only close the connection."""
+        """Refuse what is no HTTP, or has too large a head or a body in chunks, in the shape of all errors. If
+        its answer has begun, only close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state not in {IDLE, SEND_RESPONSE}:
             self.transport.close()
             return
-        error = ServiceError(
-            ErrorCode.MALFORMED_REQUEST,
-            "The request is not well-formed HTTP, or it has too large a head or too many chunks.",
+        error = (
+            ServiceError(
+                ErrorCode.LENGTH_REQUIRED, "Send the body with Content-Length, without Transfer-Encoding."
+            )
+            if self.conn.is_chunked
+            else ServiceError(
+                ErrorCode.MALFORMED_REQUEST, "The request is not well-formed HTTP, or its head is too large."
+            )
         )
         body = json.dumps(error_body(error)).encode()
         headers = [
@@ -140,7 +138,7 @@ class PunctualProtocol(H11Protocol):
             ("x-content-type-options", "nosniff"),
             ("connection", "close"),
         ]
-        for event in (Response(status_code=400, headers=headers), Data(data=body), EndOfMessage()):
+        for event in (Response(status_code=error.status, headers=headers), Data(data=body), EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 

@@ -51,6 +51,7 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
         connections.ended(connection.place)
         control.ended(connection)
 
+    spent = SpentPasswords(follow.jetstream(timeout=SPEND_SECONDS))
     callout = Callout(
         connection=connection,
         exchange=_exchange(settings),
@@ -62,8 +63,9 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
             settings.audiences,
             settings.admins,
             lambda hotkey: watch.seconds_kept_out(hotkey, clock.monotonic()),
+            spent.require_unspent,
         ),
-        spent=SpentPasswords(follow.jetstream(timeout=SPEND_SECONDS)),
+        spent=spent,
         connections=connections,
         reconciler=reconciler,
         clock=clock,

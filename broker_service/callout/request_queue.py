@@ -146,10 +146,6 @@ class Callout:
         except RefusedError as error:
             await self._refuse(question, request, error)
             return
-        if not self.proven.take(granted.hotkey, self.clock.monotonic()):
-            self.metrics.limited(Limit.HOTKEY)
-            self.refusals.note(f"limit of {Limit.HOTKEY}", request.client_host, granted.hotkey)
-            return
         if granted.password_at is None:
             await self._grant(question, request, granted)
             return
@@ -170,6 +166,12 @@ class Callout:
             await self._grant(question, request, granted)
 
     async def _grant(self, question: Question, request: ConnectRequest, granted: Granted) -> None:
+        """Grant the connection, unless the hotkey has proven itself too often. Nobody else can do so in its
+        name: a nonce is signed for this connection, and a password was spent just now."""
+        if not self.proven.take(granted.hotkey, self.clock.monotonic()):
+            self.metrics.limited(Limit.HOTKEY)
+            self.refusals.note(f"limit of {Limit.HOTKEY}", request.client_host, granted.hotkey)
+            return
         name = connection_user(granted.hotkey, granted.role)
         answer = self.exchange.grant(request, name, granted.permissions, self._now_unix())
         await self._answer(question, answer)

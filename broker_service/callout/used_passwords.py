@@ -1,9 +1,10 @@
 """Makes sure that each password is used only once, on all replicas together.
 
-Used passwords are stored in a bucket of NATS KV that all replicas share. An entry is created by
-compare-and-set, so if two replicas get the same password, one of them fails. The key of an entry is (hotkey,
-time) and not the signature, because sr25519 signatures are random. While the bucket is unavailable, no one
-can connect by password. Clients that sign the nonce are not affected.
+Owns the bucket in NATS KV that all replicas share. An entry is created by compare-and-set, so that of two
+replicas shown the same password one is told that it is late. sr25519 signatures are randomised, so what is
+spent is (hotkey, time), not the signature. Each replica also remembers what it has spent or seen spent, so
+that a repetition costs neither cryptography nor a request. Out of the bucket's reach nobody gets in by
+password; signed nonces need no memory and go on.
 """
 
 from nats.errors import Error as NatsError
@@ -21,6 +22,8 @@ log = logs.logger()
 # A password is valid for two windows, from its earliest to its latest moment. The third is for different
 # clocks.
 KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
+MAX_REMEMBERED = 32_768
+"""Passwords in memory: all that 256 hotkeys can sign for two windows. The bucket knows what is forgotten."""
 _MOST_BYTES = 16 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
 
@@ -30,10 +33,28 @@ class SpentPasswords:
 
     def __init__(self, jetstream: JetStreamContext) -> None:
         self._jetstream = jetstream
+        self._remembered: dict[tuple[Hotkey, int], None] = {}
+
+    def require_unspent(self, hotkey: Hotkey, at_unix: int) -> None:
+        """Raises ProofError if this replica remembers that the password is spent, or is spending it."""
+        if (hotkey, at_unix) in self._remembered:
+            raise ProofError("password used twice")
 
     async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Mark the password as used. Raises RefusedError if it was used before, or if that cannot be
-        checked."""
+        """Spend the password. Raises RefusedError unless this is the first time."""
+        self.require_unspent(hotkey, at_unix)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[hotkey, at_unix] = None
+        try:
+            await self._spend(hotkey, at_unix)
+        except ProofError:
+            raise
+        except BaseException:  # it may be unspent
+            self._remembered.pop((hotkey, at_unix), None)
+            raise
+
+    async def _spend(self, hotkey: Hotkey, at_unix: int) -> None:
         try:
             try:
                 await self._create(hotkey, at_unix)

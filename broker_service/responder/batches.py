@@ -7,6 +7,7 @@ equal keys.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 import asyncpg
@@ -18,6 +19,9 @@ from storage.database.engine import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 log = logs.logger()
 
 MAX_BATCH = 64
+# A row that another transaction keeps is waited for, but not for long, since a whole batch waits. A row that
+# is written alone afterwards was waited for already: many that are kept must not add up to a long wait.
+LOCK_TIMEOUT, LOCK_TIMEOUT_ALONE = timedelta(milliseconds=100), timedelta(milliseconds=1)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -30,11 +34,12 @@ class _Waiting(Generic[Item, Result]):
 
 @dataclass(slots=True)
 class Batches(Generic[Item, Result]):
-    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in the same
-    order. It may raise DRIVER_ERRORS and may be called twice for the same batch. `run` must be running."""
+    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in their order,
+    and waits for at most so long for a row that another transaction keeps; it raises DRIVER_ERRORS, and may
+    be called twice for the same batch. `run` must be running."""
 
     pool: asyncpg.Pool
-    write: Callable[[asyncpg.Connection, Sequence[Item]], Awaitable[Sequence[Result]]]
+    write: Callable[[asyncpg.Connection, Sequence[Item], timedelta], Awaitable[Sequence[Result]]]
     _queue: "asyncio.Queue[_Waiting[Item, Result]]" = field(default_factory=asyncio.Queue)
 
     async def run(self) -> None:
@@ -64,14 +69,16 @@ class Batches(Generic[Item, Result]):
         except TimeoutError:
             raise unavailable() from None
 
-    async def _answer(self, batch: Sequence[_Waiting[Item, Result]]) -> None:
+    async def _answer(
+        self, batch: Sequence[_Waiting[Item, Result]], lock_timeout: timedelta = LOCK_TIMEOUT
+    ) -> None:
         try:
-            results = await self._written([one.item for one in batch])
+            results = await self._written([one.item for one in batch], lock_timeout)
         except DRIVER_ERRORS as error:
             alone = refuses_row(error) or isinstance(error, asyncpg.LockNotAvailableError)
             if alone and len(batch) > 1:
-                for one in batch:  # the database rejects one row; write the others without it
-                    await self._answer([one])
+                for one in batch:  # one row is refused; the others are written without it
+                    await self._answer([one], LOCK_TIMEOUT_ALONE)
                 return
             log.warning("rows_not_written", error=type(error).__name__, rows=len(batch))
             for one in batch:
@@ -82,11 +89,11 @@ class Batches(Generic[Item, Result]):
             if not one.answer.done():
                 one.answer.set_result(result)
 
-    async def _written(self, items: Sequence[Item]) -> Sequence[Result]:
-        """Write the items; try again once if the server has closed the connection."""
+    async def _written(self, items: Sequence[Item], lock_timeout: timedelta) -> Sequence[Result]:
+        """Write the items, twice if the server has closed the connection."""
         try:
             async with self.pool.acquire() as connection:
-                return await self.write(connection, items)
+                return await self.write(connection, items, lock_timeout)
         except CLOSED_ERRORS:
             async with self.pool.acquire() as connection:
-                return await self.write(connection, items)
+                return await self.write(connection, items, lock_timeout)

@@ -28,7 +28,13 @@ from zipcast.clock import Clock
 from zipcast.protocol import subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import parse_hotkey
-from zipcast.protocol.messages.base import HEADER_CALLER, HEADER_ERROR, HEADER_REQUEST_ID, error_body
+from zipcast.protocol.messages.base import (
+    CALLER_OF_COPY,
+    HEADER_CALLER,
+    HEADER_ERROR,
+    HEADER_REQUEST_ID,
+    error_body,
+)
 
 log = logs.logger()
 
@@ -39,25 +45,30 @@ MAX_WAITING = 4096
 # How long messages on a subject are dropped after its hotkey exceeded the limit.
 MUTED_SECONDS = 1.0
 MAX_WAITING_BYTES, MAX_WAITING_BYTES_OF_ONE = 16 * 1024**2, 4 * 1024**2
-_CALLER = re.compile(rb"\r\n" + HEADER_CALLER.encode() + rb": ?([1-9A-HJ-NP-Za-km-z]{40,60})\r\n")
-_BRIDGE = "bridge"
+_CALLER = re.compile(
+    rb"\r\n%b: ?([1-9A-HJ-NP-Za-km-z]{40,60})(%b)?\r\n" % (HEADER_CALLER.encode(), CALLER_OF_COPY.encode())
+)
+_BRIDGE, _COPY = "bridge", "copy"
 _END = b"\r\n\r\n"
 _BRIDGED = subjects.BRIDGE_REQUEST_PREFIX.encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The hotkey of a message. Requests from the bridge are counted separately from the same hotkey's
-    requests over NATS, so that someone who repeats an intercepted HTTP request cannot use up the hotkey's
-    limit on NATS."""
+    """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
+    a stranger that repeats an overheard HTTP request must not use up its sender's requests over NATS, nor,
+    since copies count apart as well, those over HTTP."""
 
     hotkey: str
     verb: str
     bridged: bool
+    is_copy: bool = False
 
     @property
     def owner(self) -> str:
-        return f"{_BRIDGE}.{self.hotkey}" if self.bridged else self.hotkey
+        if not self.bridged:
+            return self.hotkey
+        return f"{_COPY if self.is_copy else _BRIDGE}.{self.hotkey}"
 
     @property
     def queue(self) -> str:
@@ -99,8 +110,8 @@ class HotkeyIntake:
         """Receive a message; the client calls this for every message."""
         subject = message.subject.decode("utf-8", "replace")
         bridged = subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
-        owner = _caller(message.headers) if bridged else subjects.named_owner(subject)
-        origin = Origin(owner, _verb(subject), bridged)
+        owner, is_copy = _caller(message.headers) if bridged else (subjects.named_owner(subject), False)
+        origin = Origin(owner, _verb(subject), bridged, is_copy)
         now = self.clock.monotonic()
         if not self._allowed.take(origin.owner, now):
             if not bridged:
@@ -196,9 +207,10 @@ def _inbox(origin: Origin) -> str:
     return subjects.BRIDGE_INBOX if origin.bridged else subjects.inbox_prefix(parse_hotkey(origin.hotkey))
 
 
-def _caller(headers: bytes) -> str:
+def _caller(headers: bytes) -> tuple[str, bool]:
+    """Return the hotkey that the bridge names, or an empty text, and whether the message is a copy."""
     found = _CALLER.search(headers) if headers.endswith(_END) else None
-    return "" if found is None else found[1].decode()
+    return ("", False) if found is None else (found[1].decode(), found[2] is not None)
 
 
 def _verb(subject: str) -> str:

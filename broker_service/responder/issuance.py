@@ -84,10 +84,12 @@ class IssuanceWriter:
                 await issuances.note(connection, request, outcome)
 
 
-async def _write(connection: asyncpg.Connection, new: Sequence[NewIssuance]) -> list[Row | None]:
-    """Write the row of each request, or find it, and return the rows. Raises DRIVER_ERRORS."""
+async def _write(
+    connection: asyncpg.Connection, new: Sequence[NewIssuance], lock_timeout: timedelta
+) -> list[Row | None]:
+    """Return the row of each request: written now, or found. Raises DRIVER_ERRORS."""
     first = {one.request: one for one in reversed(new)}
-    written = await issuances.write(connection, list(first.values()))
+    written = await issuances.write(connection, list(first.values()), lock_timeout)
     rest = [request for request in first if request not in written]
     # A second statement is needed, because the first cannot see what another replica committed in the
     # meantime.

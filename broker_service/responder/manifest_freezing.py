@@ -35,7 +35,9 @@ log = logs.logger()
 
 LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-# Half of the store's threads, so that requests can be served while a manifest is made.
+# A subnet has 256 hotkeys, and a page a thousand folders.
+MAX_FOLDER_PAGES = 100
+# Half of the store's threads: requests go on while a manifest is made.
 AT_ONCE = 4
 # The limit of objects of all miners in one epoch. If there are more, the miners with the most objects lose
 # some first. PostgreSQL can write 10,000 rows per second.
@@ -106,10 +108,12 @@ class Sealer:
     async def _folders(self) -> list[str]:
         listing = policies.all_miners(self.bucket)
         folders, token = await self.store.list_folders(listing, None)
-        while token is not None:
+        for _ in range(MAX_FOLDER_PAGES):
+            if token is None:
+                return folders
             more, token = await self.store.list_folders(listing, token)
             folders += more
-        return folders
+        raise ObjectStoreUnavailableError("the folders do not end")
 
     def _parts(self, hotkey: Hotkey, interval: EpochInterval) -> list[Part[Listed]]:
         """Return the listings to read for one miner: folders that name the epoch, then other keys that were

@@ -21,12 +21,12 @@ log = logs.logger()
 
 Result = TypeVar("Result")
 
-# The pauses between attempts for one miner. They take more than a minute together, so that a short outage
-# does not exclude a miner.
-RETRY_AFTER_SECONDS = (2.0, 20.0, 40.0)
-# If more than half of the miners fail, the store is probably faulty. They are left out only if this many
-# attempts, each with all its pauses, had the same result.
-MOST_FAIL_ATTEMPTS = 20
+# Attempts at one miner, and the pause after each: more than a minute in all, so that a short outage cuts no
+# miner. A store may go on for seconds with a listing that was given up; it is asked nothing else meanwhile.
+MAX_ATTEMPTS, REST_SECONDS = 4, 20.0
+# If more than half of the miners fail, the store is perhaps ill: they are cut only if that many attempts at
+# the whole ended alike.
+MOST_FAIL_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +72,26 @@ class ListingReader:
         """Complete the listings. Those that are incomplete afterwards failed repeatedly, while the store
         responded for other miners. `attempt` is the number of this attempt for all miners, from 1.
 
-        Raises ObjectStoreUnavailableError if the store is probably unavailable: its folders cannot be listed,
-        no miner's listing succeeds, or most fail."""
-        for pause in (0.0, *RETRY_AFTER_SECONDS):
-            failed = [listing for listing in listings if not listing.is_complete()]
+        Raises ObjectStoreUnavailableError if the store is away, or may be: its folders cannot be listed, no
+        miner's listing succeeds, or most fail."""
+        failed = await self._read_once(listings)
+        if failed and len(failed) == len(listings):
+            raise ObjectStoreUnavailableError("no miner's listing succeeds")
+        for attempt_of_miner in range(1, MAX_ATTEMPTS + 1):
             if not failed:
                 return
-            if pause:
-                await self.clock.sleep(pause)
-            await self._read_once(failed)
-            failed = [listing for listing in failed if not listing.is_complete()]
-            if len(failed) == len(listings):
-                raise ObjectStoreUnavailableError("no miner's listing succeeds")
-            if failed:
-                await self.store.list_folders(policies.all_miners(self.bucket), None)
+            await self.clock.sleep(REST_SECONDS)
+            await self.store.list_folders(policies.all_miners(self.bucket), None)
+            if attempt_of_miner < MAX_ATTEMPTS:
+                for listing in failed:  # one after the other, so that they do not make others fail
+                    await listing.read()
+                failed = [listing for listing in failed if not listing.is_complete()]
         if 2 * len(failed) > len(listings) and attempt < MOST_FAIL_ATTEMPTS:
             raise ObjectStoreUnavailableError("most miners' listings fail")
 
-    async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> None:
+    async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> list[MinerListing[Result]]:
+        """Read all, some at the same time. Return those that are incomplete."""
+
         async def in_turn(listing: MinerListing[Result]) -> None:
             async with self.places:
                 await listing.read()
@@ -100,3 +102,4 @@ class ListingReader:
         finally:
             for task in tasks:
                 task.cancel()
+        return [listing for listing in listings if not listing.is_complete()]

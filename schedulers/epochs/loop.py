@@ -6,7 +6,6 @@ an error the loop starts over and does the remaining steps.
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import nats.errors
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,7 +15,7 @@ from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.epochs.missed import record_missed
 from schedulers.epochs.opening import Opening
 from schedulers.epochs.preparation import EpochEndedError, Preparer
-from schedulers.epochs.timing import TOLERATED_OFFSET, StartGate, sleep_until
+from schedulers.epochs.timing import StartGate, alarm, sleep_until
 from schedulers.metrics import SchedulerMetrics
 from schedulers.stream.publisher import Publisher
 from service import logs
@@ -172,9 +171,6 @@ class EpochEngine:
         """Return the rows of epochs and the earlier time of both clocks, because an epoch starts only when
         both clocks have reached its start."""
         async with self.database.connect() as connection:
-            record_now, own_now = await epochs.database_now(connection), self.clock.now()
-            self.gate.note(record_now)
-            self.metrics.clock_offset(record_now - own_now)
-            if abs(record_now - own_now) > TOLERATED_OFFSET:
-                log.error("clock_offset", milliseconds=(record_now - own_now) / timedelta(milliseconds=1))
-            return await epochs.timeline(connection, min(record_now, own_now))
+            record_now, offset = await self.gate.ask(connection)
+            alarm(offset)
+            return await epochs.timeline(connection, min(record_now, self.clock.now()))

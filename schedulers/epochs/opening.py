@@ -16,7 +16,6 @@ from service import logs
 from service.polling import Outage, poll
 from storage.database import pending_epochs
 from storage.database.engine import DATABASE_ERRORS
-from storage.database.epochs import database_now
 from storage.database.locks import limit_waiting
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval
@@ -67,6 +66,6 @@ class Opening:
 
     async def _next(self) -> EpochInterval | None:
         async with self.database.connect() as connection:
-            self.gate.note(await database_now(connection))
+            await self.gate.ask(connection)
             intervals = await pending_epochs.pending_intervals(connection)
         return intervals[0] if intervals else None

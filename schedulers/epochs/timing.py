@@ -8,7 +8,7 @@ import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from schedulers.metrics import SchedulerMetrics
 from service import logs
@@ -45,65 +45,105 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
             await clock.sleep(remaining)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What PostgreSQL's clock said at some moment between the question and its answer, which are in monotonic
+    seconds."""
+
+    told: datetime
+    asked: float
+    arrived: float
+
+    def least(self, monotonic: float) -> datetime:
+        """Return a time that PostgreSQL's clock has certainly reached by then."""
+        return self.told + timedelta(seconds=(monotonic - self.arrived) * (1 - WORST_DRIFT))
+
+    def most(self, monotonic: float) -> datetime:
+        """Return a time that PostgreSQL's clock has certainly not passed by then."""
+        return self.told + timedelta(seconds=(monotonic - self.asked) * (1 + WORST_DRIFT))
+
+
 @dataclass(slots=True)
 class RecordClock:
-    """The time of PostgreSQL's clock, estimated from its last reading."""
+    """The time of PostgreSQL's clock, estimated from the answer that shows most."""
 
     clock: Clock
-    _told: tuple[datetime, float] | None = field(default=None, init=False)
-    """The last reading, and the monotonic time at which it arrived."""
+    _best: _Answer | None = field(default=None, init=False)
 
-    def note(self, record_now: datetime) -> None:
-        self._told = record_now, self.clock.monotonic()
+    def note(self, told: datetime, asked: float) -> None:
+        """Note an answer that arrived just now. One that was long on its way says less than an earlier one,
+        unless it shows that the clock was set back."""
+        answer, best = _Answer(told, asked, self.clock.monotonic()), self._best
+        if best is not None and told < best.least(answer.arrived):
+            was_set_back = asked >= best.arrived and told < best.least(asked)
+            if not was_set_back:
+                return
+        self._best = answer
 
     def at_least(self) -> datetime | None:
-        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back; None if
-        it was never read."""
-        if self._told is None:
+        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back since;
+        None if it never answered."""
+        return None if self._best is None else self._best.least(self.clock.monotonic())
+
+    def offset(self) -> timedelta | None:
+        """Return how far PostgreSQL's clock is certainly ahead of ours, or behind: the smallest difference
+        that the answer leaves possible. None if it never answered."""
+        if self._best is None:
             return None
-        told, at = self._told
-        return told + timedelta(seconds=(self.clock.monotonic() - at) * (1 - WORST_DRIFT))
+        own_now, monotonic = self.clock.now(), self.clock.monotonic()
+        least, most = self._best.least(monotonic) - own_now, self._best.most(monotonic) - own_now
+        return max(least, min(most, timedelta(0)))
 
 
 class StartGate:
     """Waits for an epoch's start by this machine's clock and by PostgreSQL's; the later one counts.
 
-    PostgreSQL's clock is read shortly before the start, not at the start, and the time since then is added.
-    So an epoch is published on time even if PostgreSQL is slow or hangs."""
+    PostgreSQL is asked shortly before the start and never at it: what it said counts, with the time that has
+    passed since. An answer that comes late takes nothing back of an earlier one. So an epoch goes out on NATS
+    on time while PostgreSQL is slow, or hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
         self._clock = clock
         self._metrics = metrics or SchedulerMetrics()
         self._record = RecordClock(clock)
-        self._questions: set[asyncio.Task[datetime]] = set()
+        self._questions: set[asyncio.Task[None]] = set()
 
-    def note(self, record_now: datetime) -> None:
-        """Store the time that PostgreSQL has just returned."""
-        self._record.note(record_now)
+    async def ask(self, connection: AsyncConnection) -> tuple[datetime, timedelta]:
+        """Ask PostgreSQL for its time. Return a time that its clock has certainly reached, and how far it is
+        certainly ahead of ours, or behind. Raises DATABASE_ERRORS."""
+        asked = self._clock.monotonic()
+        self._record.note(await database_now(connection), asked)
+        return self._estimate()
+
+    def _estimate(self) -> tuple[datetime, timedelta]:
+        """Raises TimeoutError if PostgreSQL has never told its time."""
+        reached, offset = self._record.at_least(), self._record.offset()
+        if reached is None or offset is None:
+            raise TimeoutError("PostgreSQL has never told its time")
+        self._metrics.clock_offset(offset)
+        return reached, offset
 
     async def wait(self, start_at: datetime) -> None:
         """Call `near`, and then `open`."""
         await self.open(start_at, await self.near(start_at))
 
     async def near(self, start_at: datetime) -> timedelta:
-        """Wait until PostgreSQL's clock is at most two seconds, and the local clock at most one second,
-        before `start_at`. Return how far PostgreSQL's clock is ahead of the local clock.
+        """Return when PostgreSQL's clock is at most two seconds before `start_at`, and ours one: how far
+        PostgreSQL's is certainly ahead of ours, or behind.
 
-        Raises TimeoutError and DATABASE_ERRORS if PostgreSQL's clock was never read."""
-        alarmed = False
+        Raises TimeoutError, DATABASE_ERRORS if PostgreSQL has never told its time."""
+        is_alarmed = False
         while True:
             await sleep_until(self._clock, start_at - NEAR)
-            record_now = await self._record_now()
-            offset = record_now - self._clock.now()
-            self._metrics.clock_offset(offset)
-            if start_at - record_now <= 2 * NEAR:
+            await self._question()
+            reached, offset = self._estimate()
+            if start_at - reached <= 2 * NEAR:
                 return offset
-            # The local clock is ahead, so PostgreSQL's clock decides.
-            if not alarmed:
-                _alarm(offset)
-            alarmed = True
-            far = (start_at - record_now - NEAR).total_seconds()
+            # Our clock is ahead, and PostgreSQL's decides.
+            if not is_alarmed:
+                is_alarmed = alarm(offset)
+            far = (start_at - reached - NEAR).total_seconds()
             await self._clock.sleep(min(far, LONGEST_WAIT_SECONDS))
 
     async def open(self, start_at: datetime, offset: timedelta) -> None:
@@ -112,42 +152,41 @@ class StartGate:
         seconds longer, so that other replicas go first."""
         if self._clock.now() < start_at:
             await sleep_until(self._clock, start_at - LAST_QUESTION)
-            await self._record_now(LAST_QUESTION_SECONDS)
+            await self._question(LAST_QUESTION_SECONDS)
         await sleep_until(self._clock, start_at)
-        if abs(offset) > TOLERATED_OFFSET:
-            _alarm(offset)
+        if alarm(offset):
             start_at += timedelta(seconds=STAND_BACK_SECONDS)
         while (reached := self._record.at_least()) is not None and reached < start_at:
             await self._clock.sleep((start_at - reached).total_seconds())
 
-    async def _record_now(self, patience_seconds: float = QUESTION_SECONDS) -> datetime:
-        """Return PostgreSQL's time, or a time that it has certainly reached. A query that hangs is abandoned
-        and not cancelled, because cancelling it would wait for the server again."""
-        question = asyncio.create_task(self._ask())
+    async def _question(self, patience_seconds: float = QUESTION_SECONDS) -> None:
+        """Ask PostgreSQL for its time; without an answer an earlier one counts. A question that hangs is left
+        to itself: to cancel it would mean to wait for the server once more. Raises DATABASE_ERRORS if there
+        never was an answer."""
+        question = asyncio.create_task(self._ask_on_a_connection())
         self._questions.add(question)
         question.add_done_callback(self._forget)
         done, _ = await asyncio.wait({question}, timeout=patience_seconds)
         if done and question.exception() is None:
-            return question.result()
-        reached = self._record.at_least()
-        if reached is not None:
+            return
+        if self._record.at_least() is not None:
             log.warning("record_clock_estimated")
-            return reached
-        if done:
-            return question.result()
-        raise TimeoutError("PostgreSQL's clock could not be read")
+        elif done:
+            question.result()
 
-    async def _ask(self) -> datetime:
+    async def _ask_on_a_connection(self) -> None:
         async with self._database.connect() as connection:
-            record_now = await database_now(connection)
-        self._record.note(record_now)
-        return record_now
+            await self.ask(connection)
 
-    def _forget(self, question: asyncio.Task[datetime]) -> None:
+    def _forget(self, question: asyncio.Task[None]) -> None:
         self._questions.discard(question)
         if not question.cancelled() and question.exception() is not None:
             log.debug("record_clock_unread", error=type(question.exception()).__name__)
 
 
-def _alarm(offset: timedelta) -> None:
-    log.error("clock_offset", milliseconds=round(offset / timedelta(milliseconds=1)))
+def alarm(offset: timedelta) -> bool:
+    """Return whether the clocks differ by more than `TOLERATED_OFFSET`, which is logged."""
+    is_wrong = abs(offset) > TOLERATED_OFFSET
+    if is_wrong:
+        log.error("clock_offset", milliseconds=round(offset / timedelta(milliseconds=1)))
+    return is_wrong

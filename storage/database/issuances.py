@@ -14,6 +14,7 @@ import asyncpg
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from storage.database.locks import milliseconds
 from storage.database.tables import CredentialIssuance
 from zipcast.protocol.verbs import Verb
 
@@ -82,12 +83,11 @@ class Granted:
         return int((self.expires_at - self.issued_at).total_seconds())
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock. The statement waits for rows
-# that another transaction has written and not committed, but only briefly, because a whole batch waits.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. A row that another
+# transaction has written and not committed is waited for.
 _INSERT = """
 with instant as materialized (
-    select date_trunc('second', clock_timestamp()) as now, set_config('lock_timeout', '100ms', true) as
-    patience
+    select date_trunc('second', clock_timestamp()) as now, set_config('lock_timeout', $14, true) as patience
 )
 insert into zipcast.credential_issuances (signed_on, hotkey, request_key, body_sha256, role, kind, bucket,
     prefix, epoch_id, request_id, source, issued_at, expires_at)
@@ -124,14 +124,15 @@ _WRITTEN = attrgetter(
 )
 
 
-async def write(connection: asyncpg.Connection, new: Sequence[NewIssuance]) -> dict[RequestId, Granted]:
-    """Write a row for each request that has none, in one commit, and return the new rows. The requests must
-    differ.
+async def write(
+    connection: asyncpg.Connection, new: Sequence[NewIssuance], lock_timeout: timedelta
+) -> dict[RequestId, Granted]:
+    """Write a row for each request that has none, of different requests, in one commit. Return those rows.
 
     The result lacks requests that already have a row, and those whose `ends_at` has passed. Raises
     DRIVER_ERRORS."""
     columns = zip(*map(_WRITTEN, new), strict=True)
-    return _by_request(await connection.fetch(_INSERT, *map(list, columns)))
+    return _by_request(await connection.fetch(_INSERT, *map(list, columns), milliseconds(lock_timeout)))
 
 
 async def find(connection: asyncpg.Connection, requests: Sequence[RequestId]) -> dict[RequestId, Granted]:

@@ -36,9 +36,13 @@ async def lock_for_transaction(connection: AsyncConnection, name: str) -> None:
 
 
 async def limit_waiting(connection: AsyncConnection, limit: timedelta) -> None:
-    """Limit how long the rest of the transaction waits for any lock before it fails."""
-    milliseconds = str(limit // timedelta(milliseconds=1))
-    await connection.execute(select(func.set_config("lock_timeout", milliseconds, True)))
+    """Limit how long the rest of the transaction waits for any lock; then it fails."""
+    await connection.execute(select(func.set_config("lock_timeout", milliseconds(limit), True)))
+
+
+def milliseconds(limit: timedelta) -> str:
+    """Return a limit as `set_config` takes it."""
+    return str(limit // timedelta(milliseconds=1))
 
 
 class Lease:

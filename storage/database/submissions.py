@@ -4,12 +4,14 @@ report of completion arrived."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from operator import attrgetter, itemgetter
 from typing import Any
 
 import asyncpg
+
+from storage.database.locks import milliseconds
 
 MOST_CLAIMED = 2**31 - 1
 
@@ -64,11 +66,10 @@ class Comparison:
     is_late: bool
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock. The statement waits only
-# briefly for rows that another transaction has locked, because a whole batch waits. A report that claims
-# fewer listings replaces the previous report, but not the larger claims stored in `most_claimed`.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. A report that claims less
+# replaces the one before it, but not what that had claimed.
 STORE = """
-with patience as materialized (select set_config('lock_timeout', '100ms', true) as lock)
+with patience as materialized (select set_config('lock_timeout', $16, true) as lock)
 insert into zipcast.miner_submissions as stored (epoch_id, hotkey, status, reported_at, received_at, is_late,
     listings_scraped, s3_upload_complete, s3_upload_at, body_sha256, request_id, zipcodes_completed,
     most_claimed, first_completed_at, first_completed_listings)
@@ -110,9 +111,11 @@ _STATED = attrgetter(
 )
 
 
-async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -> list[Comparison]:
-    """Store each report that was signed later than the stored one, in one commit, and return the comparison
-    for each. Only reports with NEWEST were written.
+async def store(
+    connection: asyncpg.Connection, reports: Sequence[Submission], lock_timeout: timedelta
+) -> list[Comparison]:
+    """Store each report that was signed strictly later than the stored one, in one commit, and return the
+    comparison for each. Only NEWEST was written: one signed text stands for one body.
 
     If there are several reports of one miner, they are treated as if the newest had arrived first. Raises
     DRIVER_ERRORS."""
@@ -121,7 +124,7 @@ async def store(connection: asyncpg.Connection, reports: Sequence[Submission]) -
         if _KEY(report) not in newest or report.reported_at > newest[_KEY(report)].reported_at:
             newest[_KEY(report)] = report
     columns = map(list, zip(*map(_columns, newest.values()), strict=True))
-    written = {tuple(row) for row in await connection.fetch(STORE, *columns)}
+    written = {tuple(row) for row in await connection.fetch(STORE, *columns, milliseconds(lock_timeout))}
     others = [one for one in reports if _KEY(one) not in written or newest[_KEY(one)] is not one]
     compared = iter(await compare(connection, others) if others else ())
     return [

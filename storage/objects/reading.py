@@ -52,6 +52,7 @@ class ObjectReader:
         self._deadline_seconds = config.deadline_seconds
         self._on_error = on_error
         self._s3: Any = open_client(config, "s3")
+        self._files: Any = open_client(config, "s3", file_seconds=HASH_SECONDS)
         self._looking = asyncio.Semaphore(LOOK_THREADS)
         self._lookers = ThreadPoolExecutor(LOOK_THREADS, thread_name_prefix="object-looks")
         self._hashers = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="object-hashes")
@@ -84,7 +85,7 @@ class ObjectReader:
     def _hashed(self, found: FoundObject) -> str:
         # Without versions, the ETag shows whether it is still the same object.
         exactly = {"IfMatch": found.etag} if found.version_id is None else {"VersionId": found.version_id}
-        body = self._s3.get_object(Bucket=found.bucket, Key=found.key, **exactly)["Body"]
+        body = self._files.get_object(Bucket=found.bucket, Key=found.key, **exactly)["Body"]
         digest, ends_at = hashlib.sha256(), time.monotonic() + HASH_SECONDS
         try:
             for chunk in body.iter_chunks(CHUNK_BYTES):

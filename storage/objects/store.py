@@ -18,8 +18,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from pydantic import SecretStr
+from urllib3.exceptions import HTTPError
 
 from storage.objects import policies
+from storage.objects.answers import bound_answers
 from storage.objects.policies import Folder, Listing, Scope
 from storage.objects.presigning import Signer, address_of
 from zipcast.client.http import is_loopback
@@ -34,9 +36,9 @@ PAGE_SIZE = 500
 # Sessions of AssumeRole last 15 minutes to 12 hours (AWS STS).
 SHORTEST_SESSION_SECONDS = 900
 
-# The errors of a failed call. ResponseParserError and KeyError mean that something else replied instead of
-# the store, such as a proxy with an error page.
-STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, KeyError, TimeoutError)
+# The errors of a failed call. ResponseParserError and KeyError: something else answered in the store's place,
+# such as a proxy with a page of its own. HTTPError: an error in a file's place did not end.
+STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, KeyError, TimeoutError)
 
 
 class ObjectStoreUnavailableError(Exception):
@@ -258,16 +260,21 @@ class ObjectStore:
 
 
 def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloads
-    config: ObjectStoreConfig, service: str, session: SessionCredentials | None = None, *, attempts: int = 2
+    config: ObjectStoreConfig,
+    service: str,
+    session: SessionCredentials | None = None,
+    *,
+    attempts: int = 2,
+    file_seconds: float | None = None,
 ):
-    """Return a blocking boto3 client with the keys of the user or of a session. It has as many connections as
-    the store has threads."""
+    """Return a boto3 client with the user's keys or a session's; it blocks. Its connections are as many as
+    the store has threads. Each answer is bounded; a file has `file_seconds`, whatever its size."""
     key, secret = config.access_key_id, config.secret_access_key
     if session is not None:
         key, secret = session.access_key, session.secret_key
     # All attempts together end at the time limit, so that no thread runs longer than its caller waits.
     timeout_seconds = config.deadline_seconds / (2 * attempts)
-    return boto3.client(  # type: ignore[call-overload]
+    client = boto3.client(  # type: ignore[call-overload]
         service,
         endpoint_url=config.endpoint_url,
         region_name=config.region,
@@ -288,3 +295,6 @@ def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloa
             else {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},
         ),
     )
+    seconds = config.deadline_seconds / attempts if file_seconds is None else file_seconds
+    bound_answers(client, seconds, is_file=file_seconds is not None)
+    return client

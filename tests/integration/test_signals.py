@@ -12,6 +12,7 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from broker_service.responder.batches import LOCK_TIMEOUT
 from broker_service.responder.changed_uploads import ChangeWatch
 from broker_service.responder.manifest_freezing import Sealer
 from broker_service.responder.metrics import ResponderMetrics
@@ -75,7 +76,7 @@ async def report(
         "most_claimed": counts,
     }
     async with side.database.begin() as connection:
-        [stored] = await store(await driver_of(connection), [Submission(**values | changed)])
+        [stored] = await store(await driver_of(connection), [Submission(**values | changed)], LOCK_TIMEOUT)
     assert stored.standing is Standing.NEWEST
 
 

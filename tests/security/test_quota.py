@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 import pytest_asyncio
 
+from access.rate_limits import MAX_COPIES_PER_MINUTE, MAX_REPETITIONS
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.support.folder_access import PATH, asked
@@ -75,6 +77,18 @@ async def test_a_replay_of_a_minting_request_is_charged_once(strict: Ready, door
     # Only its own quota is used up, and what was granted before is still valid.
     assert (await door.post(PATH, json=asked(strict, "miner-4"))).status_code == 200
     assert (await door.post(PATH, json=body)).status_code == 200
+
+
+async def test_copies_of_an_overheard_text_are_refused_before_they_are_forwarded(
+    strict: Ready, door: httpx.AsyncClient
+):
+    heard = asked(strict, "miner-8")
+    answers = await asyncio.gather(*(door.post(PATH, json=heard) for _ in range(60)))
+    granted = [answer for answer in answers if answer.status_code == 200]
+    refused = Counter(answer.json()["message"].split(".")[0] for answer in answers if answer not in granted)
+    assert len(granted) == 1 + MAX_REPETITIONS
+    assert refused["At most 20 in 60 s per request (copies)"] == 60 - 1 - MAX_COPIES_PER_MINUTE
+    assert (await door.post(PATH, json=asked(strict, "miner-8", seconds_ago=20))).status_code == 200
 
 
 async def test_a_stranger_who_repeats_a_request_for_current_uses_up_nothing(

@@ -1,7 +1,6 @@
 """Defines the commands of miners and validators: `watch`, `current`, `upload`."""
 
 import hashlib
-import json
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zipcast.cli.command import command
-from zipcast.cli.console import err, out
+from zipcast.cli.console import echo_json, err, out
 from zipcast.cli.session import Session
 from zipcast.client.client import ReceivedEpoch
 from zipcast.client.transfers import post_file
@@ -42,7 +41,7 @@ def _show_received(received: ReceivedEpoch, as_json: bool) -> None:
     if message.next_signer is not None:
         err.print(f"the signer will change: add {message.next_signer} to the signers that you trust")
     if as_json:
-        typer.echo(received.epoch.envelope.payload.decode())
+        echo_json(received.epoch.envelope.payload)
         return
     how = (
         f"{received.milliseconds_after_start:.0f} ms after its start"
@@ -68,7 +67,7 @@ async def current(
     async with session.client() as client:
         epoch = await client.current()
     if as_json:
-        typer.echo(epoch.envelope.payload.decode())
+        echo_json(epoch.envelope.payload)
     else:
         out.print(_table(epoch.message))
 
@@ -126,4 +125,4 @@ async def upload(
         if not as_json:
             out.print(f"uploaded {keys[-1]}", soft_wrap=True)
     if as_json:
-        typer.echo(json.dumps({"keys": keys}))
+        echo_json({"keys": keys})

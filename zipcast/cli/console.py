@@ -1,6 +1,7 @@
 """Prints the output of commands. Texts from files and servers are never interpreted as markup, and control
 characters in them never reach the terminal."""
 
+import json
 from typing import Any, NoReturn
 
 import typer
@@ -37,6 +38,17 @@ out, err = open_console(), open_console(stderr=True)
 def echo(text: str, *, to_stderr: bool = False) -> None:
     """Print text without wrapping its lines."""
     typer.echo(legible(text), err=to_stderr)
+
+
+def echo_json(document: bytes | object) -> None:
+    """Print JSON as it is, or of an object, with each character escaped that does not print or is not ASCII:
+    it may come from a server. It says the same then."""
+    text = document.decode() if isinstance(document, bytes) else json.dumps(document)
+    typer.echo("".join(one if " " <= one <= "~" or one in "\r\n\t" else _escaped(one) for one in text))
+
+
+def _escaped(character: str) -> str:
+    return f"\\u{ord(character):04x}" if character.isascii() else json.dumps(character)[1:-1]
 
 
 def fail(message: str, status: int = 1) -> NoReturn:

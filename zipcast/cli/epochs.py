@@ -11,7 +11,7 @@ from rich.table import Table
 
 from zipcast.cli.bridge_requests import HttpOption, address_of, get, get_page
 from zipcast.cli.command import reported, with_options_of
-from zipcast.cli.console import echo, out, show_table
+from zipcast.cli.console import echo, echo_json, out, show_table
 from zipcast.cli.epoch_sources import Sourced, sourced
 from zipcast.cli.results import results
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
@@ -37,7 +37,7 @@ def list_epochs(
     with reported():
         page = get_page(address_of(http, ready), limit)
     if as_json:
-        typer.echo(page.to_bytes().decode())
+        echo_json(page.to_bytes())
         return
     table = Table("epoch", "status", "late", "seed commitment", box=None, pad_edge=False)
     for epoch in page.epochs:
@@ -56,7 +56,7 @@ def show(epoch_id: str, http: HttpOption = None, ready: ReadyOption = DEFAULT_RE
     told = json.loads(answer)
     if told["proof"] is not None:
         told["messageSha256"] = hashlib.sha256(told["proof"]["payload"].encode()).hexdigest()
-    typer.echo(json.dumps(told))
+    echo_json(told)
 
 
 async def verify(

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from zipcast.cli.command import command
-from zipcast.cli.console import out, show_table
+from zipcast.cli.console import echo_json, out, show_table
 from zipcast.cli.session import Session
 from zipcast.protocol.messages.results import Consensus, EpochResults, ToldReport
 
@@ -25,7 +25,7 @@ async def results(
     async with session.client() as client:
         told = await client.results(epoch_id)
     if as_json:
-        typer.echo(told.to_bytes().decode())
+        echo_json(told.to_bytes())
         return
     if told.consensus is not None:
         _show(told.consensus)

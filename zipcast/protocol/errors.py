@@ -26,6 +26,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "not_found"
     COMMAND_NOT_FOUND = "command_not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    LENGTH_REQUIRED = "length_required"
     NO_CURRENT_EPOCH = "no_current_epoch"
     EPOCH_NOT_FOUND = "epoch_not_found"
     ARCHIVED = "archived"
@@ -116,6 +117,9 @@ ERRORS = MappingProxyType(
         ),
         ErrorCode.METHOD_NOT_ALLOWED: ErrorMeaning(
             405, "This path does not accept that HTTP method.", "Check the method against `/docs`."
+        ),
+        ErrorCode.LENGTH_REQUIRED: ErrorMeaning(
+            411, "The body has no stated length.", "Send `Content-Length`, not `Transfer-Encoding`."
         ),
         ErrorCode.NO_CURRENT_EPOCH: ErrorMeaning(
             404, "No epoch is running now.", "Wait for the next epoch, which is pushed to connected clients."

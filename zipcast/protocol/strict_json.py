@@ -1,25 +1,22 @@
 """Parses JSON strictly: one object, no duplicate keys, no NaN or infinity, no deep nesting.
 
-Duplicate keys are refused, because two parsers may use different ones. For the same reason, both spellings of
-a key (`miner_hotkey`, `minerHotkey`) are refused unless their values are equal. Deep nesting is refused
-because it could exhaust the stack; no request of the protocol nests deeper than three levels.
+Duplicate keys are refused because two parsers may each believe another of them; so are the two spellings of
+one field (`miner_hotkey`, `minerHotkey`) unless they say the same. Nesting ends far above
+where any code that walks the result would: no request of ours nests deeper than three.
 """
 
 import json
 import math
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NoReturn
 
-from pydantic.alias_generators import to_camel
-
 from zipcast.protocol.errors import ErrorCode, ServiceError
+from zipcast.protocol.messages.base import WireModel
 
 DEEPEST = 16
 MAX_KEYS = 64
-"""The largest number of keys in one object. The largest object of the protocol has 12."""
-MAX_KEY_LENGTH = 64
-"""The longest key. The time to find a key's other spelling grows with the square of its length."""
+"""The most keys of one object. The largest of ours has 12."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -68,22 +65,34 @@ def _inside(value: object) -> Iterable[object]:
 def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(pairs) > MAX_KEYS:
         raise _RefusedError(f"an object has more than {MAX_KEYS} keys")
-    if any(len(name) > MAX_KEY_LENGTH for name, _ in pairs):
-        raise _RefusedError(f"a key is longer than {MAX_KEY_LENGTH} characters")
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _RefusedError("a key occurs twice")
-    for name, value in result.items():
-        camel = _camel(name) if "_" in name else name
+        raise _RefusedError("a key stands twice")
+    twins = _twins()
+    for name in result.keys() & twins.keys():
+        twin = twins[name]
         # Compare as text, since 1 == True == 1.0 in Python.
-        if camel != name and camel in result and json.dumps(value) != json.dumps(result[camel]):
-            raise _RefusedError("a key occurs in two spellings with different values")
+        if twin in result and json.dumps(result[name]) != json.dumps(result[twin]):
+            raise _RefusedError("the two spellings of a key differ")
     return result
 
 
-@lru_cache(maxsize=1024)
-def _camel(name: str) -> str:
-    return to_camel(name)
+@cache
+def _twins() -> dict[str, str]:
+    """Return the other spelling of each field that is read in two; an invented name has no reader. Whoever
+    parses a request knows the verbs, which import all models."""
+    return {
+        name: field.alias
+        for model in _models(WireModel)
+        for name, field in model.model_fields.items()
+        if field.alias is not None and field.alias != name
+    }
+
+
+def _models(model: type[WireModel]) -> Iterator[type[WireModel]]:
+    yield model
+    for derived in model.__subclasses__():
+        yield from _models(derived)
 
 
 def _finite(text: str) -> float:

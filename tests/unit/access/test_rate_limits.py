@@ -1,10 +1,20 @@
 """The limits of the contract, counted in memory."""
 
 import asyncio
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
+
+import pytest
 
 from access.memory_counts import TIDY_SECONDS, MemoryCounts
-from access.rate_limits import MAX_HOTKEYS, MAX_REPETITIONS, REMEMBERED_SECONDS, Limits, Rule, Rules
+from access.rate_limits import (
+    MAX_COPIES_PER_MINUTE,
+    MAX_HOTKEYS,
+    MAX_REPETITIONS,
+    REMEMBERED_SECONDS,
+    Limits,
+    Rule,
+    Rules,
+)
 from http_bridge.rate_limits_reply import rate_limits
 from service.settings import LimitSettings
 from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, FakeClock
@@ -186,6 +196,17 @@ async def test_a_request_that_was_granted_access_may_be_repeated_ten_times() -> 
     assert "10 requests in 600 s per request (repetitions)" in refused.message
 
 
+async def test_of_one_forwarded_request_twenty_copies_a_minute_are_forwarded() -> None:
+    counting = limits()
+    assert not await counting.charge_copy("a", "first")
+    for _ in range(MAX_COPIES_PER_MINUTE):
+        assert await counting.charge_copy("a", "first")
+    refused = await refusal(counting.charge_copy("a", "first"))
+    assert "20 requests in 60 s per request (copies)" in refused.message
+    assert not await counting.charge_copy("a", "second")
+    assert not await counting.charge_copy("b", "first")
+
+
 async def test_what_was_refunded_is_charged_when_it_comes_again() -> None:
     counting = limits(limit_upload_per_hour=1)
     for _ in range(3):
@@ -229,6 +250,19 @@ async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated
     await clock.sleep(2)
     await counting.charge(Verb.EPOCH_CURRENT, "b", "new")
     assert len(counting._charged) == 2
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError, RecursionError, AttributeError])
+async def test_whatever_a_hostile_store_makes_of_the_library_this_process_counts(
+    error: type[Exception],
+) -> None:
+    counting = limits(limit_stats_per_minute=1)
+    counting.shared = AsyncMock(refusal=AsyncMock(side_effect=error), reach=AsyncMock(side_effect=error))
+    await counting.ask_store()
+    counting._ask_again_at = float("-inf")
+    await counting.charge_statistics("192.0.2.1")
+    await refusal(counting.charge_statistics("192.0.2.1"))
+    assert counting.store_fault == error.__name__
 
 
 async def test_a_few_hotkeys_cannot_use_up_the_credentials_of_a_day() -> None:

@@ -15,7 +15,7 @@ from service.nats_client import MutedSubjects, RawMessage
 from tests.support.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
 from zipcast.protocol import subjects
 from zipcast.protocol.hotkeys import Hotkey
-from zipcast.protocol.messages.base import HEADER_CALLER
+from zipcast.protocol.messages.base import CALLER_OF_COPY, HEADER_CALLER
 from zipcast.protocol.subjects import BRIDGE_HEALTH, bridge_request
 from zipcast.protocol.verbs import Verb
 
@@ -96,8 +96,8 @@ def direct(
     return RawMessage(1, subjects.request(hotkey, verb).encode(), inbox.encode(), b"{}", b"")
 
 
-def bridged(hotkey: Hotkey, verb: Verb = Verb.MINER_STATUS) -> RawMessage:
-    headers = f"NATS/1.0\r\n{HEADER_CALLER}: {hotkey}\r\n\r\n".encode()
+def bridged(hotkey: Hotkey, verb: Verb = Verb.MINER_STATUS, mark: str = "") -> RawMessage:
+    headers = f"NATS/1.0\r\n{HEADER_CALLER}: {hotkey}{mark}\r\n\r\n".encode()
     return RawMessage(2, bridge_request(verb).encode(), b"_INBOX.bridge.x", b"{}", headers)
 
 
@@ -157,6 +157,17 @@ async def test_bridged_requests_of_a_hotkey_count_apart_and_are_refused_each() -
     await side.send(direct())
     await side.send(bridged(VALIDATOR_HOTKEY))
     assert await side.answer_all() == BURST + 2
+
+
+async def test_copies_of_a_bridged_request_use_up_nothing_of_its_sender() -> None:
+    """A stranger repeats what it overheard: limit, queue and places of the sender are its own."""
+    side = Side()
+    await side.send(bridged(MINER_HOTKEY, mark=CALLER_OF_COPY), BURST + 5)
+    assert await side.work() == MAX_AT_ONCE_OF_ONE
+    await side.send(bridged(MINER_HOTKEY), MAX_AT_ONCE_OF_ONE)
+    assert await side.work() == 2 * MAX_AT_ONCE_OF_ONE
+    assert len(side.client.answers) == 5
+    assert await side.answer_all() == BURST + MAX_AT_ONCE_OF_ONE
 
 
 async def test_health_waits_behind_nobody() -> None:

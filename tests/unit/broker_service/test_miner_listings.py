@@ -7,8 +7,9 @@ from typing import cast
 import pytest
 
 from broker_service.responder.miner_listings import (
+    MAX_ATTEMPTS,
     MOST_FAIL_ATTEMPTS,
-    RETRY_AFTER_SECONDS,
+    REST_SECONDS,
     ListingReader,
     MinerListing,
     Part,
@@ -33,14 +34,17 @@ class InstantClock(SystemClock):
 
 
 class Store:
-    """Lists folders unless it is `away`."""
+    """Lists folders unless it is `away`, or `busy` with listings that were given up."""
 
     away = False
+
+    def __init__(self, busy: Callable[[], bool] = lambda: False) -> None:
+        self._busy = busy
 
     async def list_folders(
         self, listing: Listing | Folder, after: str | None
     ) -> tuple[list[str], str | None]:
-        if self.away:
+        if self.away or self._busy():
             raise ObjectStoreUnavailableError("TimeoutError")
         return [], None
 
@@ -81,8 +85,23 @@ async def test_a_miner_whose_listing_always_fails_keeps_what_could_be_read_and_t
     assert failing.results == ["read"]
     assert not failing.is_complete()
     assert [one.results for one in others] == [["read", "read"]] * 2
-    assert clock.slept == list(RETRY_AFTER_SECONDS)
+    assert clock.slept == [REST_SECONDS] * MAX_ATTEMPTS
     assert sum(clock.slept) > 60
+
+
+async def test_a_store_is_left_to_rest_before_it_is_asked_whether_it_is_there() -> None:
+    """It goes on with listings that were given up, and answers nothing else meanwhile."""
+    clock, failed_at = InstantClock(), 0
+
+    def fails() -> bool:
+        nonlocal failed_at
+        failed_at = len(clock.slept)
+        return True
+
+    store = Store(busy=lambda: len(clock.slept) == failed_at)
+    listings = [listing(HOTKEYS[0], part(fails)), *(listing(hotkey, part()) for hotkey in HOTKEYS[1:])]
+    await reader(store, clock).read(listings, 1)
+    assert [one.is_complete() for one in listings] == [False, True, True]
 
 
 async def test_a_part_that_takes_too_long_fails() -> None:
@@ -105,7 +124,7 @@ async def test_a_short_outage_cuts_nobody_and_nothing_is_read_twice() -> None:
         reads += 1
         return "read"
 
-    shortly = listing(HOTKEYS[0], Part(counted, 60), part(first(len(RETRY_AFTER_SECONDS))))
+    shortly = listing(HOTKEYS[0], Part(counted, 60), part(first(MAX_ATTEMPTS - 1)))
     await reader().read([shortly, listing(HOTKEYS[1], part())], 1)
     assert shortly.is_complete()
     assert reads == 1

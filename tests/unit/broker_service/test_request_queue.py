@@ -5,17 +5,22 @@ import base64
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from nats.errors import NoServersError
+from nats.js.errors import APIError
 from prometheus_client import CollectorRegistry
 
 from access.source_addresses import parse_networks
+from broker_service.callout import decision
 from broker_service.callout.address_limits import AddressLimits
 from broker_service.callout.connections import Connections, Kick
-from broker_service.callout.decision import Decider, RefusedError
+from broker_service.callout.decision import Decider
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.refusal_log import RefusalLog
 from broker_service.callout.request_queue import MOST_SPENDING, MOST_WAITING, Callout
+from broker_service.callout.used_passwords import SpentPasswords
 from service.token_buckets import Buckets, Rate
 from tests.support.callout_requests import (
     NOW,
@@ -29,7 +34,6 @@ from tests.support.callout_requests import (
 )
 from tests.support.fakes import MINER, MINER_HOTKEY, STRANGER_HOTKEY, FakeClock, registry
 from zipcast.protocol import commitments
-from zipcast.protocol.hotkeys import Hotkey
 
 NONCE = claims()["nats"]["client_info"]["nonce"]
 
@@ -59,16 +63,17 @@ class FakeReconciler:
         self.kicked += kicks
 
 
-class FakeSpent:
-    """Spends nothing until it is told to go on."""
+class FakeBucket:
+    """Holds what was spent; it answers nothing until it is told to go on."""
 
     def __init__(self) -> None:
-        self.go_on, self.refusal = asyncio.Event(), ""
+        self.go_on, self.fault, self.asked = asyncio.Event(), None, 0
 
-    async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
+    async def publish(self, subject: str, headers: dict[str, str]) -> None:
+        self.asked += 1
         await self.go_on.wait()
-        if self.refusal:
-            raise RefusedError(self.refusal)
+        if self.fault is not None:
+            raise self.fault
 
 
 class Side:
@@ -76,15 +81,16 @@ class Side:
 
     def __init__(self, *, burst: float = 100_000, per_hotkey: int = 10) -> None:
         self.clock = FakeClock(datetime.fromtimestamp(NOW, UTC))
-        self.nats, self.spent, self.reconciler = FakeConnection(), FakeSpent(), FakeReconciler()
+        self.nats, self.bucket, self.reconciler = FakeConnection(), FakeBucket(), FakeReconciler()
+        spent = SpentPasswords(self.bucket)  # type: ignore[arg-type]
         self.measured = CollectorRegistry()
         rate = Rate(burst, 0.001)
         self.callout = Callout(
             connection=self.nats,  # type: ignore[arg-type]
             exchange=exchange(),
             limits=AddressLimits(rate, rate),
-            decider=Decider(registry(), "test", 46, ("loopback",)),
-            spent=self.spent,  # type: ignore[arg-type]
+            decider=Decider(registry(), "test", 46, ("loopback",), require_unspent=spent.require_unspent),
+            spent=spent,
             connections=Connections(per_hotkey),
             reconciler=self.reconciler,  # type: ignore[arg-type]
             clock=self.clock,
@@ -220,26 +226,75 @@ async def test_others_do_not_wait_for_a_password_on_its_way_to_the_bucket() -> N
     await side.work()
     await side.ask("nonce", **by_nonce())
     assert await side.work() == ["nonce"]
-    side.spent.go_on.set()
+    side.bucket.go_on.set()
     assert await side.work() == ["nonce", "password"]
     assert side.refusal("password") == ""
 
 
-@pytest.mark.parametrize("reason", ["password used twice", "passwords unavailable"])
+UNSPENT = {
+    "password used twice": APIError(code=400, err_code=10071),
+    "passwords unavailable": NoServersError(),
+}
+
+
+@pytest.mark.parametrize("reason", UNSPENT)
 async def test_a_password_that_cannot_be_spent_is_refused(reason: str) -> None:
     side = Side()
-    side.spent.refusal = reason
-    side.spent.go_on.set()
+    side.bucket.fault = UNSPENT[reason]
+    side.bucket.go_on.set()
     await side.ask("a", **by_password())
     await side.work()
     assert side.refusal("a") == reason
     assert len(side.callout.connections) == 0
 
 
+@pytest.mark.parametrize("is_spent_here", [True, False])
+async def test_a_spent_password_costs_its_hotkey_nothing_however_often_it_comes(is_spent_here: bool) -> None:
+    """A stranger repeats what it overheard, from many addresses; it may have been spent elsewhere."""
+    side = Side(per_hotkey=1000)
+    side.callout.proven = Buckets(Rate(3, 0.001))
+    side.bucket.go_on.set()
+    if not is_spent_here:
+        side.bucket.fault = UNSPENT["password used twice"]
+    with patch.object(decision, "signature_is_valid", wraps=decision.signature_is_valid) as verified:
+        for number in range(100):
+            await side.ask(f"{number}", host=f"192.0.2.{number}", **by_password())
+            await side.work()
+    assert (side.bucket.asked, verified.call_count) == (1, 1)
+    assert {side.refusal(f"{number}") for number in range(1, 100)} == {"password used twice"}
+    for number in range(2):
+        await side.ask(f"own-{number}", host="198.51.100.1", **by_nonce())
+        await side.work()
+        assert side.refusal(f"own-{number}") == ""
+
+
+async def test_copies_of_a_password_that_is_being_spent_take_no_places() -> None:
+    side = Side()
+    for number in range(2 * MOST_SPENDING):
+        await side.ask(f"{number}", **by_password())
+        await side.work()
+    assert side.bucket.asked == 1
+    side.bucket.go_on.set()
+    await side.work()
+    assert side.refusal("0") == ""
+
+
+async def test_a_password_that_could_not_be_spent_may_come_again() -> None:
+    side = Side()
+    side.bucket.fault = UNSPENT["passwords unavailable"]
+    side.bucket.go_on.set()
+    await side.ask("a", **by_password())
+    await side.work()
+    side.bucket.fault = None
+    await side.ask("b", **by_password())
+    await side.work()
+    assert side.refusal("b") == ""
+
+
 async def test_no_more_passwords_are_on_their_way_than_the_most() -> None:
     side = Side()
     for number in range(MOST_SPENDING + 1):
-        await side.ask(f"{number}", **by_password(NOW + number % 60))
+        await side.ask(f"{number}", **by_password(NOW + number - MOST_SPENDING // 2))
         await side.work()
     assert side.refusal(str(MOST_SPENDING)) == "passwords unavailable"
     assert len(side.nats.answers) == 1

@@ -1,10 +1,14 @@
 """What commands print is text: nothing in it is a command to the terminal."""
 
+import json
+from pathlib import Path
+
 import pytest
 import typer
 from rich.table import Table
 
-from zipcast.cli.console import echo, fail, legible, open_console
+from zipcast import cli
+from zipcast.cli.console import echo, echo_json, fail, legible, open_console
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[31mb\x9b2J\u202ec\r"
 SHOWN = "a\\x1b]0;owned\\x07\\x1b[31mb\\x9b2J\\u202ec\\r"
@@ -31,3 +35,20 @@ def test_an_error_is_one_line_whatever_a_server_says(capsys: pytest.CaptureFixtu
     with pytest.raises(typer.Exit):
         fail(f"the server says: {HOSTILE}\nepoch holds")
     assert capsys.readouterr().err == f"the server says: {SHOWN} epoch holds\n"
+
+
+def test_json_is_printed_with_all_escaped_that_commands_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = {"a": HOSTILE + "\x7f\u00fc\U0001f600", "b": ["x"]}
+    echo_json(document)
+    echo_json(json.dumps(document, ensure_ascii=False).encode())
+    printed = capsys.readouterr().out
+    assert [json.loads(line) for line in printed.splitlines()] == [document, document]
+    assert all(one == "\n" or " " <= one <= "~" for one in printed)
+
+
+def test_commands_print_what_servers_say_by_the_console_alone() -> None:
+    """`typer.echo` passes on whatever it gets."""
+    sources = [path for path in Path(cli.__file__).parent.glob("*.py") if path.name != "console.py"]
+    assert [path.name for path in sources if "typer.echo(" in path.read_text()] == []

@@ -14,6 +14,7 @@ from schedulers.epochs.timing import (
     LAST_QUESTION,
     LONGEST_NAP_SECONDS,
     STAND_BACK_SECONDS,
+    RecordClock,
     StartGate,
     sleep_until,
 )
@@ -70,6 +71,23 @@ class AwayDatabase(FakeDatabase):
             raise OperationalError("", {}, OSError("away"))
         self._answers -= 1
         return self
+
+
+class StallingDatabase(FakeDatabase):
+    """PostgreSQL whose answers are `stalls` seconds on their way, one after the other; then none is."""
+
+    def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0), *stalls: float) -> None:
+        super().__init__(clock, offset)
+        self._stalls, self._told = list(stalls), clock.wall
+
+    async def execute(self, query: object) -> "StallingDatabase":
+        self._told = self.now()
+        if self._stalls and (stall := self._stalls.pop(0)):
+            await self._clock.sleep(stall)
+        return self
+
+    def scalar_one(self) -> datetime:
+        return self._told
 
 
 async def test_an_instant_that_has_passed_is_not_waited_for() -> None:
@@ -248,7 +266,7 @@ async def test_without_postgresql_its_last_answer_opens_the_gate_and_never_early
     clock = FakeClock(START_AT - timedelta(minutes=1) - ago)
     database = AwayDatabase(clock, offset)
     gate = StartGate(database, clock)
-    gate.note(database.now())
+    await gate.ask(database)  # type: ignore[arg-type]
     await clock.sleep(ago.total_seconds())
     await gate.wait(START_AT)
     assert database.now() >= START_AT
@@ -280,3 +298,53 @@ async def test_without_any_answer_of_postgresql_the_gate_stays_shut() -> None:
     clock = FakeClock(START_AT - timedelta(minutes=1))
     with pytest.raises(OperationalError):
         await StartGate(AwayDatabase(clock), clock).wait(START_AT)
+
+
+async def test_an_answer_that_was_long_on_its_way_is_no_difference_of_the_clocks() -> None:
+    clock = FakeClock(START_AT - timedelta(seconds=10))
+    database = StallingDatabase(clock, timedelta(0), 0, 0.9)
+    gate = StartGate(database, clock)
+    await gate.ask(database)  # type: ignore[arg-type]
+    assert await gate.near(START_AT) == timedelta(0)
+    await gate.open(START_AT, timedelta(0))
+    assert timedelta(0) <= database.now() - START_AT <= timedelta(milliseconds=20)
+
+
+@settings(max_examples=50)
+@given(
+    st.timedeltas(timedelta(milliseconds=-250), timedelta(milliseconds=250)),
+    st.timedeltas(timedelta(0), timedelta(minutes=1)),
+    st.lists(st.floats(0.001, 30), max_size=6),
+)
+async def test_answers_that_come_late_make_no_epoch_early_or_late(
+    offset: timedelta, ago: timedelta, stalls: list[float]
+) -> None:
+    clock = FakeClock(START_AT - timedelta(minutes=6) - ago)
+    database = StallingDatabase(clock, offset, 0, *stalls)
+    gate = StartGate(database, clock)
+    await gate.ask(database)  # type: ignore[arg-type]
+    for _ in stalls:
+        await gate.ask(database)  # type: ignore[arg-type]
+    await clock.sleep((START_AT - timedelta(minutes=1) - clock.wall).total_seconds())
+    await gate.wait(START_AT)
+    assert database.now() >= START_AT
+    assert database.now() - START_AT <= abs(offset) + timedelta(milliseconds=10)
+
+
+def test_an_answer_to_an_earlier_question_takes_nothing_back() -> None:
+    clock = FakeClock(START_AT)
+    record, asked = RecordClock(clock), clock.monotonic()
+    clock.elapsed += 5 * SECOND
+    record.note(START_AT + 5 * SECOND, clock.monotonic())
+    clock.elapsed += SECOND
+    record.note(START_AT, asked)
+    assert record.at_least() >= START_AT + 5.9 * SECOND
+
+
+def test_a_clock_that_was_set_back_is_believed() -> None:
+    clock = FakeClock(START_AT)
+    record = RecordClock(clock)
+    record.note(START_AT, clock.monotonic())
+    clock.elapsed += 5 * SECOND
+    record.note(START_AT + 4 * SECOND, clock.monotonic())
+    assert record.at_least() == START_AT + 4 * SECOND

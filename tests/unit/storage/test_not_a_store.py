@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 import pytest
 from pydantic import SecretStr
 
-from storage.objects import policies
-from storage.objects.reading import LOOK_THREADS, ObjectReader
+from storage.objects import policies, reading
+from storage.objects.reading import LOOK_THREADS, FoundObject, ObjectReader
 from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY
 
@@ -31,15 +32,74 @@ async def answering(head: str, body: bytes = b"", *, after: float = 0) -> AsyncI
             writer.close()
 
     async with await asyncio.start_server(one, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        yield ObjectStoreConfig(
-            endpoint_url=f"http://127.0.0.1:{port}",
-            region="us-east-1",
-            access_key_id="key",
-            secret_access_key=SecretStr("secret"),
-            role_arn="arn:aws:iam::000000000000:role/test",
-            deadline_seconds=2,
-        )
+        yield config_of(server.sockets[0].getsockname()[1])
+
+
+def config_of(port: int) -> ObjectStoreConfig:
+    return ObjectStoreConfig(
+        endpoint_url=f"http://127.0.0.1:{port}",
+        region="us-east-1",
+        access_key_id="key",
+        secret_access_key=SecretStr("secret"),
+        role_arn="arn:aws:iam::000000000000:role/test",
+        deadline_seconds=2,
+    )
+
+
+class EndlessServer:
+    """Answers with a head, and then with the same part for ever. `left` tells that all clients hung up."""
+
+    def __init__(self, head: str, part: bytes) -> None:
+        self._head, self._part, self._open = head, part, 0
+        self.left = asyncio.Event()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
+        self.left.clear()
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 {self._head}\r\n".encode())
+            while True:
+                writer.write(self._part)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+        finally:
+            self._open -= 1
+            if not self._open:
+                self.left.set()
+
+
+ENDLESS = {
+    "a large body": ("200 OK\r\n", b"x" * 1024**2),
+    "a slow body": ("200 OK\r\n", b"x"),
+    "a large error": ("403 Forbidden\r\n", b"x" * 1024**2),
+    "a slow head": ("200 OK", b"x"),
+    "many answers": ("100 Continue\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("endless", ENDLESS.values(), ids=ENDLESS)
+@pytest.mark.parametrize("asked", ["folders", "session", "hash"])
+async def test_an_answer_without_end_is_left_by_its_thread_too(
+    endless: tuple[str, bytes], asked: str
+) -> None:
+    hostile = EndlessServer(*endless)
+    async with await asyncio.start_server(hostile.answer, "127.0.0.1", 0) as server:
+        config = config_of(server.sockets[0].getsockname()[1])
+        with patch.object(reading, "HASH_SECONDS", 2.0):
+            store, reader = ObjectStore(config), ObjectReader(config)
+            asking = {
+                "folders": lambda: store.list_folders(policies.all_miners("miners"), None),
+                "session": lambda: store.session("{}", "a-name", 3600),
+                "hash": lambda: reader.hash(FoundObject("miners", "a", None, "e", 1, {}, None)),
+            }
+            with pytest.raises(ObjectStoreUnavailableError):
+                await asking[asked]()
+        await asyncio.wait_for(hostile.left.wait(), 30)
+        store.close()
+        reader.close()
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 429, 502, 503])

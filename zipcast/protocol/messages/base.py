@@ -32,8 +32,9 @@ HEADER_HTTP_METHOD = "Zipcast-Http-Method"
 HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
 HEADER_CALLER = "Zipcast-Caller"
-"""The hotkey that the bridge verified. The responder uses it only to share its queue fairly, not for
-rights."""
+"""The hotkey that the bridge verified. The responder queues by it and decides nothing else by it."""
+CALLER_OF_COPY = " copy"
+"""The end of that header if the bridge has forwarded the same request before."""
 
 EpochId = Annotated[
     str,

@@ -1,0 +1,85 @@
+"""Bounds every answer of an object store: its size, and the time from its first byte to its last.
+
+boto3 bounds neither: it reads a body to its end, in a thread that no deadline of the caller ends.
+"""
+
+import io
+import math
+import socket
+import time
+from http.client import HTTPResponse
+from typing import Any
+
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
+
+# A page of a thousand keys of 1 KB takes 2 MB.
+MAX_ANSWER_BYTES = 16 * 1024**2
+
+
+def bound_answers(client: Any, seconds: float, *, is_file: bool = False) -> None:
+    """Have all answers to a boto3 client end after so many bytes and seconds. `is_file`: what was asked for
+    may be larger, since nobody holds it; an error may not."""
+
+    class Response(_BoundedResponse):
+        def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
+            super().__init__(sock, *args, **more)
+            self._bound(sock, seconds)
+
+        def begin(self) -> None:
+            super().begin()
+            if is_file and self.status < 300:
+                self._source.left = math.inf
+
+    class Connection(AWSHTTPConnection):
+        response_class = Response  # type: ignore[assignment]  # botocore narrows it
+
+    class SecureConnection(AWSHTTPSConnection):
+        response_class = Response  # type: ignore[assignment]  # botocore narrows it
+
+    class Pool(AWSHTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class SecurePool(AWSHTTPSConnectionPool):
+        ConnectionCls = SecureConnection
+
+    client._endpoint.http_session._pool_classes_by_scheme.update(http=Pool, https=SecurePool)
+
+
+class _BoundedResponse(HTTPResponse):
+    _source: "_BoundedSource"
+
+    def _bound(self, sock: socket.socket, seconds: float) -> None:
+        self._source = _BoundedSource(self.fp.detach(), sock, time.monotonic() + seconds)
+        self.fp = io.BufferedReader(self._source)
+
+
+class _BoundedSource(io.RawIOBase):
+    """The bytes of one answer. Reading raises OSError beyond the bounds."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, ends_at: float) -> None:
+        self._raw, self._sock, self._ends_at = raw, sock, ends_at
+        self.left: float = MAX_ANSWER_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        remaining, patience = self._ends_at - time.monotonic(), self._sock.gettimeout()
+        if remaining <= 0:
+            raise TimeoutError("the answer does not end")
+        self._sock.settimeout(remaining if patience is None else min(remaining, patience))
+        count = self._raw.readinto(buffer)
+        self._sock.settimeout(patience)
+        self.left -= count or 0
+        if self.left < 0:
+            raise OSError("the answer is too large")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
