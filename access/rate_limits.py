@@ -27,7 +27,7 @@ from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()
 
-# One count must not take longer: a request waits for it.
+# The time limit of one count, because a request waits for it.
 PATIENCE_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
 # Up to this many requests per window, each request is stored individually.

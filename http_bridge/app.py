@@ -82,7 +82,7 @@ class Bridge:
 
     @contextmanager
     def _noted(self, arrival: Arrival) -> Iterator[None]:
-        """Note why the request is refused."""
+        """Record why the request is refused."""
         try:
             yield
         except ServiceError as error:

@@ -54,7 +54,7 @@ def front(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Before anything of a request is believed: how many its address sends, and that its head is small."""
+    """Limits the requests of an address, and the size of their heads, before anything else is checked."""
 
     app: ASGIApp
     limits: Limits

@@ -68,9 +68,9 @@ class Decider:
     audiences: tuple[str, ...]
     admins: frozenset[Hotkey] = frozenset()
     seconds_kept_out: Callable[[Hotkey], float] = lambda _: 0.0
-    """Returns for how many seconds the hotkey is still kept out; 0 if it is not."""
+    """Returns for how many seconds the hotkey is still blocked; 0 if it is not."""
     require_unspent: Callable[[Hotkey, int], None] = lambda _, __: None
-    """Raises ProofError if the hotkey's password of that time is known to be spent."""
+    """Raises ProofError if the password is known to be used."""
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Decide about a connection. The registry is checked before any cryptography. Raises RefusedError."""

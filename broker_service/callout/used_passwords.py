@@ -36,12 +36,12 @@ class SpentPasswords:
         self._remembered: dict[tuple[Hotkey, int], None] = {}
 
     def require_unspent(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Raises ProofError if this replica remembers that the password is spent, or is spending it."""
+        """Check in memory that the password is unused. Raises ProofError if it is used, or being used."""
         if (hotkey, at_unix) in self._remembered:
             raise ProofError("password used twice")
 
     async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Spend the password. Raises RefusedError unless this is the first time."""
+        """Mark the password as used. Raises RefusedError if it was used before."""
         self.require_unspent(hotkey, at_unix)
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
@@ -50,7 +50,7 @@ class SpentPasswords:
             await self._spend(hotkey, at_unix)
         except ProofError:
             raise
-        except BaseException:  # it may be unspent
+        except BaseException:  # the password may still be unused
             self._remembered.pop((hotkey, at_unix), None)
             raise
 

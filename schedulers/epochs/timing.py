@@ -65,7 +65,7 @@ class _Answer:
 
 @dataclass(slots=True)
 class RecordClock:
-    """The time of PostgreSQL's clock, estimated from the answer that shows most."""
+    """The time of PostgreSQL's clock, estimated from the reading that implies the latest time."""
 
     clock: Clock
     _best: _Answer | None = field(default=None, init=False)
@@ -100,7 +100,7 @@ class StartGate:
 
     PostgreSQL is asked shortly before the start and never at it: what it said counts, with the time that has
     passed since. An answer that comes late takes nothing back of an earlier one. So an epoch goes out on NATS
-    on time while PostgreSQL is slow, or hangs."""
+    on time even if PostgreSQL is slow or hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
@@ -140,7 +140,7 @@ class StartGate:
             reached, offset = self._estimate()
             if start_at - reached <= 2 * NEAR:
                 return offset
-            # Our clock is ahead, and PostgreSQL's decides.
+            # Our clock is ahead, so PostgreSQL's clock decides.
             if not is_alarmed:
                 is_alarmed = alarm(offset)
             far = (start_at - reached - NEAR).total_seconds()
