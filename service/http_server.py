@@ -31,7 +31,7 @@ MAX_HEAD_BYTES = 16 * 1024
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 MAX_HEAD_LINES = 100
-"""Each costs 4 us of parsing, however short it is, before anything is known of the sender."""
+"""Parsing takes 4 µs per line, before anything is known about the sender."""
 MAX_UNREAD_BYTES = 1024**2
 """The largest size of a body, also if the body is not read because its request was refused early."""
 
@@ -49,8 +49,8 @@ def require_small_head(scope: Scope) -> None:
 
 
 class BoundedConnection(h11.Connection):
-    """h11's parser, for which a head of too many lines, and a body in chunks or of too many bytes, are not
-    well-formed. Chunks and trailers cost much to parse, however short they are, and no client sends them."""
+    """An h11 connection that refuses heads with too many lines, and bodies that are in chunks or too large.
+    Chunks and trailers are expensive to parse, even short ones, and no client sends them."""
 
     is_chunked = False
     _bytes = 0

@@ -55,9 +55,9 @@ _BRIDGED = subjects.BRIDGE_REQUEST_PREFIX.encode()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The hotkey that a message belongs to. Bridged requests count apart from the same hotkey's over NATS:
-    a stranger that repeats an overheard HTTP request must not use up its sender's requests over NATS, nor,
-    since copies count apart as well, those over HTTP."""
+    """The hotkey to which a message belongs. Bridged requests are counted separately from those over NATS,
+    and so are copies. Otherwise a stranger who repeats an intercepted HTTP request could use up its sender's
+    limits."""
 
     hotkey: str
     verb: str

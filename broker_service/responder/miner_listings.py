@@ -21,11 +21,12 @@ log = logs.logger()
 
 Result = TypeVar("Result")
 
-# Attempts at one miner, and the pause after each: more than a minute in all, so that a short outage cuts no
-# miner. A store may go on for seconds with a listing that was given up; it is asked nothing else meanwhile.
+# The attempts for one miner, and the pause after each. They take more than a minute together, so that a short
+# outage cuts no manifest. A store may still work on an abandoned listing, so it gets no other request in the
+# meantime.
 MAX_ATTEMPTS, REST_SECONDS = 4, 20.0
-# If more than half of the miners fail, the store is perhaps ill: they are cut only if that many attempts at
-# the whole ended alike.
+# If more than half of the miners fail, the store may be faulty. Then manifests are cut only after this many
+# attempts with the same result.
 MOST_FAIL_ATTEMPTS = 3
 
 

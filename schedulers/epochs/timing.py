@@ -47,8 +47,8 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What PostgreSQL's clock said at some moment between the question and its answer, which are in monotonic
-    seconds."""
+    """One reading of PostgreSQL's clock, taken at some time between `asked` and `arrived` (monotonic
+    seconds)."""
 
     told: datetime
     asked: float
@@ -71,8 +71,8 @@ class RecordClock:
     _best: _Answer | None = field(default=None, init=False)
 
     def note(self, told: datetime, asked: float) -> None:
-        """Note an answer that arrived just now. One that was long on its way says less than an earlier one,
-        unless it shows that the clock was set back."""
+        """Use a reading that has just arrived. A slow one is ignored if an earlier one says more, unless it
+        shows that the clock was set back."""
         answer, best = _Answer(told, asked, self.clock.monotonic()), self._best
         if best is not None and told < best.least(answer.arrived):
             was_set_back = asked >= best.arrived and told < best.least(asked)
@@ -81,13 +81,13 @@ class RecordClock:
         self._best = answer
 
     def at_least(self) -> datetime | None:
-        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back since;
-        None if it never answered."""
+        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back since.
+        Return None if it was never read."""
         return None if self._best is None else self._best.least(self.clock.monotonic())
 
     def offset(self) -> timedelta | None:
-        """Return how far PostgreSQL's clock is certainly ahead of ours, or behind: the smallest difference
-        that the answer leaves possible. None if it never answered."""
+        """Return how far PostgreSQL's clock is ahead of the local clock: the smallest difference that fits
+        the reading. Negative if it is behind. None if it was never read."""
         if self._best is None:
             return None
         own_now, monotonic = self.clock.now(), self.clock.monotonic()
@@ -98,9 +98,9 @@ class RecordClock:
 class StartGate:
     """Waits for an epoch's start by this machine's clock and by PostgreSQL's; the later one counts.
 
-    PostgreSQL is asked shortly before the start and never at it: what it said counts, with the time that has
-    passed since. An answer that comes late takes nothing back of an earlier one. So an epoch goes out on NATS
-    on time even if PostgreSQL is slow or hangs."""
+    PostgreSQL's clock is read shortly before the start, not at the start, and the time since then is added. A
+    slow reading does not replace a better earlier one. So an epoch is published on time even if
+    PostgreSQL is slow or hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
         self._database = database
@@ -110,14 +110,14 @@ class StartGate:
         self._questions: set[asyncio.Task[None]] = set()
 
     async def ask(self, connection: AsyncConnection) -> tuple[datetime, timedelta]:
-        """Ask PostgreSQL for its time. Return a time that its clock has certainly reached, and how far it is
-        certainly ahead of ours, or behind. Raises DATABASE_ERRORS."""
+        """Read PostgreSQL's clock. Return a time that it has certainly reached, and its offset from the local
+        clock (`RecordClock.offset`). Raises DATABASE_ERRORS."""
         asked = self._clock.monotonic()
         self._record.note(await database_now(connection), asked)
         return self._estimate()
 
     def _estimate(self) -> tuple[datetime, timedelta]:
-        """Raises TimeoutError if PostgreSQL has never told its time."""
+        """Return the estimated time and offset. Raises TimeoutError if PostgreSQL's clock was never read."""
         reached, offset = self._record.at_least(), self._record.offset()
         if reached is None or offset is None:
             raise TimeoutError("PostgreSQL has never told its time")
@@ -129,10 +129,10 @@ class StartGate:
         await self.open(start_at, await self.near(start_at))
 
     async def near(self, start_at: datetime) -> timedelta:
-        """Return when PostgreSQL's clock is at most two seconds before `start_at`, and ours one: how far
-        PostgreSQL's is certainly ahead of ours, or behind.
+        """Wait until PostgreSQL's clock is at most two seconds, and the local clock at most one second,
+        before `start_at`. Return the offset of PostgreSQL's clock (`RecordClock.offset`).
 
-        Raises TimeoutError, DATABASE_ERRORS if PostgreSQL has never told its time."""
+        Raises TimeoutError and DATABASE_ERRORS if PostgreSQL's clock was never read."""
         is_alarmed = False
         while True:
             await sleep_until(self._clock, start_at - NEAR)
@@ -160,9 +160,9 @@ class StartGate:
             await self._clock.sleep((start_at - reached).total_seconds())
 
     async def _question(self, patience_seconds: float = QUESTION_SECONDS) -> None:
-        """Ask PostgreSQL for its time; without an answer an earlier one counts. A question that hangs is left
-        to itself: to cancel it would mean to wait for the server once more. Raises DATABASE_ERRORS if there
-        never was an answer."""
+        """Read PostgreSQL's clock; if that takes too long, an earlier reading is used. A query that hangs is
+        abandoned and not cancelled, because cancelling it would wait for the server again. Raises
+        DATABASE_ERRORS if the clock was never read."""
         question = asyncio.create_task(self._ask_on_a_connection())
         self._questions.add(question)
         question.add_done_callback(self._forget)
