@@ -64,15 +64,15 @@ class Bridge:
         return self._reply
 
     async def admit(self, request: Request, verb: Verb, query: Fields) -> Admission:
-        """Return who asks for what the bridge answers itself. Raises ServiceError."""
+        """Check a request that the bridge answers itself, and return its sender. Raises ServiceError."""
         arrival = await requests.arrival(request, verb, query)
         with self._noted(arrival):
             return await self.pipeline.admit(arrival, charge=True)
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
-        """Return the responder's answer to a request that was checked here first. The responder checks and
-        charges it again, and notes what it refuses itself. Copies, which a stranger may send, are limited
-        here. Raises ServiceError."""
+        """Check a request, forward it, and return the responder's reply. The responder checks it again,
+        charges it, and logs what it refuses. Copies, which a stranger may send, are limited here. Raises
+        ServiceError."""
         arrival = await requests.arrival(request, verb)
         with self._noted(arrival):
             admission = await self.pipeline.admit(arrival, charge=False)
@@ -82,7 +82,7 @@ class Bridge:
 
     @contextmanager
     def _noted(self, arrival: Arrival) -> Iterator[None]:
-        """Record why the request is refused."""
+        """Log why the request is refused."""
         try:
             yield
         except ServiceError as error:

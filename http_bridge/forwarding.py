@@ -36,8 +36,9 @@ class Forwarder:
     metrics: BridgeMetrics
 
     async def forward(self, arrival: Arrival, caller: Hotkey, *, is_copy: bool) -> bytes:
-        """Return the responder's reply to a request that `caller` was verified to have signed. `is_copy`: the
-        same request was forwarded before. Raises the ServiceError it states, or SERVICE_UNAVAILABLE."""
+        """Forward a request that `caller` has signed, and return the responder's reply. `is_copy` says that
+        the same request was forwarded before. Raises the ServiceError that the reply states, and
+        ServiceError(SERVICE_UNAVAILABLE)."""
         headers = {
             **arrival.headers,
             HEADER_REQUEST_ID: arrival.request_id,

@@ -54,7 +54,7 @@ def front(
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Limits the requests of an address, and the size of their heads, before anything else is checked."""
+    """Checks a request before it is read: the limit of its address, and the size of its head."""
 
     app: ASGIApp
     limits: Limits

@@ -31,7 +31,8 @@ MAX_HEAD_BYTES = 16 * 1024
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 MAX_HEAD_LINES = 100
-"""Parsing takes 4 µs per line, before anything is known about the sender."""
+"""The largest number of lines of a head. Parsing a line takes 4 µs, however short it is, before the sender's
+limits apply."""
 MAX_UNREAD_BYTES = 1024**2
 """The largest size of a body, also if the body is not read because its request was refused early."""
 
@@ -49,14 +50,15 @@ def require_small_head(scope: Scope) -> None:
 
 
 class BoundedConnection(h11.Connection):
-    """An h11 connection that refuses heads with too many lines, and bodies that are in chunks or too large.
-    Chunks and trailers are expensive to parse, even short ones, and no client sends them."""
+    """h11's parser with further limits. It treats a head with too many lines, a body in chunks, and a body
+    with too many bytes as malformed. Chunks and trailers take long to parse, however short they are, and no
+    client sends them."""
 
     is_chunked = False
     _bytes = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        """Raises h11.RemoteProtocolError."""
+        """Return the next event. Raises h11.RemoteProtocolError."""
         self._require_small_head()
         event = super().next_event()
         if isinstance(event, Request):
@@ -71,7 +73,7 @@ class BoundedConnection(h11.Connection):
         return event
 
     def _require_small_head(self) -> None:
-        """Look at what was received and not parsed yet. Raises h11.RemoteProtocolError."""
+        """Check the bytes that are not parsed yet. Raises h11.RemoteProtocolError."""
         if self.their_state is not IDLE:
             return
         received, _ = self.trailing_data
@@ -113,8 +115,8 @@ class PunctualProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, or has too large a head or a body in chunks, in the shape of all errors. If
-        its answer has begun, only close the connection."""
+        """Answer a malformed request, too large a head, or a body in chunks with an error reply. If the reply
+        has begun already, only close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -70,7 +70,8 @@ class Decider:
     seconds_kept_out: Callable[[Hotkey], float] = lambda _: 0.0
     """Returns for how many seconds the hotkey is still blocked; 0 if it is not."""
     require_unspent: Callable[[Hotkey, int], None] = lambda _, __: None
-    """Raises ProofError if the password is known to be used."""
+    """Raises ProofError if the hotkey's password of that time was used before, as far as this replica
+    knows."""
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Decide about a connection. The registry is checked before any cryptography. Raises RefusedError."""

@@ -23,7 +23,8 @@ log = logs.logger()
 # clocks.
 KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
 MAX_REMEMBERED = 32_768
-"""Passwords in memory: all that 256 hotkeys can sign for two windows. The bucket knows what is forgotten."""
+"""The number of passwords kept in memory: all that 256 hotkeys can sign for two windows. The bucket also
+knows older ones."""
 _MOST_BYTES = 16 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
 
@@ -36,12 +37,13 @@ class SpentPasswords:
         self._remembered: dict[tuple[Hotkey, int], None] = {}
 
     def require_unspent(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Check in memory that the password is unused. Raises ProofError if it is used, or being used."""
+        """Raise ProofError if this replica knows that the password was used, or is just being used."""
         if (hotkey, at_unix) in self._remembered:
             raise ProofError("password used twice")
 
     async def spend(self, hotkey: Hotkey, at_unix: int) -> None:
-        """Mark the password as used. Raises RefusedError if it was used before."""
+        """Mark the password as used. Raises RefusedError if it was used before, or if that cannot be
+        checked."""
         self.require_unspent(hotkey, at_unix)
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
@@ -50,7 +52,7 @@ class SpentPasswords:
             await self._spend(hotkey, at_unix)
         except ProofError:
             raise
-        except BaseException:  # the password may still be unused
+        except BaseException:  # it may be unspent
             self._remembered.pop((hotkey, at_unix), None)
             raise
 

@@ -19,8 +19,8 @@ from storage.database.engine import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 log = logs.logger()
 
 MAX_BATCH = 64
-# A row that another transaction keeps is waited for, but not for long, since a whole batch waits. A row that
-# is written alone afterwards was waited for already: many that are kept must not add up to a long wait.
+# How long a batch waits for a row that another transaction has locked. Afterwards each row is written alone
+# and hardly waits at all, so that many locked rows do not add up to a long wait.
 LOCK_TIMEOUT, LOCK_TIMEOUT_ALONE = timedelta(milliseconds=100), timedelta(milliseconds=1)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,9 +34,9 @@ class _Waiting(Generic[Item, Result]):
 
 @dataclass(slots=True)
 class Batches(Generic[Item, Result]):
-    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in their order,
-    and waits for at most so long for a row that another transaction keeps; it raises DRIVER_ERRORS, and may
-    be called twice for the same batch. `run` must be running."""
+    """Writes items, one batch at a time. `write` returns a result for each item of a batch, in the same
+    order. Its last argument is how long it may wait for a row that another transaction has locked. It may
+    raise DRIVER_ERRORS and may be called twice for the same batch. `run` must be running."""
 
     pool: asyncpg.Pool
     write: Callable[[asyncpg.Connection, Sequence[Item], timedelta], Awaitable[Sequence[Result]]]
@@ -77,7 +77,7 @@ class Batches(Generic[Item, Result]):
         except DRIVER_ERRORS as error:
             alone = refuses_row(error) or isinstance(error, asyncpg.LockNotAvailableError)
             if alone and len(batch) > 1:
-                for one in batch:  # one row is refused; the others are written without it
+                for one in batch:  # the database rejects one row; write the others without it
                     await self._answer([one], LOCK_TIMEOUT_ALONE)
                 return
             log.warning("rows_not_written", error=type(error).__name__, rows=len(batch))
@@ -90,7 +90,7 @@ class Batches(Generic[Item, Result]):
                 one.answer.set_result(result)
 
     async def _written(self, items: Sequence[Item], lock_timeout: timedelta) -> Sequence[Result]:
-        """Write the items, twice if the server has closed the connection."""
+        """Write the items; try again once if the server has closed the connection."""
         try:
             async with self.pool.acquire() as connection:
                 return await self.write(connection, items, lock_timeout)

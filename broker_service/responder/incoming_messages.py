@@ -55,9 +55,9 @@ _BRIDGED = subjects.BRIDGE_REQUEST_PREFIX.encode()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The hotkey to which a message belongs. Bridged requests are counted separately from those over NATS,
-    and so are copies. Otherwise a stranger who repeats an intercepted HTTP request could use up its sender's
-    limits."""
+    """The hotkey of a message. Requests from the bridge, and copies of them, are counted separately from the
+    same hotkey's requests over NATS, so that someone who repeats an intercepted HTTP request cannot use up
+    the hotkey's limits."""
 
     hotkey: str
     verb: str

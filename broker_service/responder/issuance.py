@@ -87,7 +87,7 @@ class IssuanceWriter:
 async def _write(
     connection: asyncpg.Connection, new: Sequence[NewIssuance], lock_timeout: timedelta
 ) -> list[Row | None]:
-    """Return the row of each request: written now, or found. Raises DRIVER_ERRORS."""
+    """Write the row of each request, or find it, and return the rows. Raises DRIVER_ERRORS."""
     first = {one.request: one for one in reversed(new)}
     written = await issuances.write(connection, list(first.values()), lock_timeout)
     rest = [request for request in first if request not in written]

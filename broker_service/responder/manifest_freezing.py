@@ -35,9 +35,9 @@ log = logs.logger()
 
 LOOK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-# A subnet has 256 hotkeys, and a page has 1,000 folders.
+# A subnet has 256 hotkeys, and a page lists up to 1,000 folders.
 MAX_FOLDER_PAGES = 100
-# Half of the store's threads, so that requests continue while a manifest is made.
+# Half of the store's threads, so that requests can be served while a manifest is made.
 AT_ONCE = 4
 # The limit of objects of all miners in one epoch. If there are more, the miners with the most objects lose
 # some first. PostgreSQL can write 10,000 rows per second.

@@ -21,12 +21,12 @@ log = logs.logger()
 
 Result = TypeVar("Result")
 
-# The attempts for one miner, and the pause after each. They take more than a minute together, so that a short
-# outage cuts no manifest. A store may still work on an abandoned listing, so it gets no other request in the
-# meantime.
+# The number of attempts to list one miner, and the pause after each. Together they take more than a minute,
+# so that a short outage cuts no miner. The store may still work on a listing that failed, so nothing else is
+# asked in the pause.
 MAX_ATTEMPTS, REST_SECONDS = 4, 20.0
-# If more than half of the miners fail, the store may be faulty. Then manifests are cut only after this many
-# attempts with the same result.
+# If more than half of the miners fail, the store itself may be at fault. Then they are cut only after this
+# many attempts to list all miners ended in the same way.
 MOST_FAIL_ATTEMPTS = 3
 
 
@@ -73,8 +73,8 @@ class ListingReader:
         """Complete the listings. Those that are incomplete afterwards failed repeatedly, while the store
         responded for other miners. `attempt` is the number of this attempt for all miners, from 1.
 
-        Raises ObjectStoreUnavailableError if the store is away, or may be: its folders cannot be listed, no
-        miner's listing succeeds, or most fail."""
+        Raises ObjectStoreUnavailableError if the store is or may be unavailable: its folders cannot be
+        listed, no miner's listing succeeds, or most fail."""
         failed = await self._read_once(listings)
         if failed and len(failed) == len(listings):
             raise ObjectStoreUnavailableError("no miner's listing succeeds")
@@ -91,7 +91,7 @@ class ListingReader:
             raise ObjectStoreUnavailableError("most miners' listings fail")
 
     async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> list[MinerListing[Result]]:
-        """Read all, some at the same time. Return those that are incomplete."""
+        """Read all listings, some at the same time. Return the incomplete ones."""
 
         async def in_turn(listing: MinerListing[Result]) -> None:
             async with self.places:

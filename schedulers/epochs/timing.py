@@ -47,8 +47,8 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """One reading of PostgreSQL's clock, taken at some time between `asked` and `arrived` (monotonic
-    seconds)."""
+    """A reading of PostgreSQL's clock, taken at some moment between the query and its answer. Both are in
+    monotonic seconds."""
 
     told: datetime
     asked: float
@@ -65,14 +65,14 @@ class _Answer:
 
 @dataclass(slots=True)
 class RecordClock:
-    """The time of PostgreSQL's clock, estimated from the reading that implies the latest time."""
+    """The time of PostgreSQL's clock, estimated from its most useful reading."""
 
     clock: Clock
     _best: _Answer | None = field(default=None, init=False)
 
     def note(self, told: datetime, asked: float) -> None:
-        """Use a reading that has just arrived. A slow one is ignored if an earlier one says more, unless it
-        shows that the clock was set back."""
+        """Store a reading that has just arrived. One that took long is ignored if an earlier one says more,
+        unless it shows that the clock was set back."""
         answer, best = _Answer(told, asked, self.clock.monotonic()), self._best
         if best is not None and told < best.least(answer.arrived):
             was_set_back = asked >= best.arrived and told < best.least(asked)
@@ -81,13 +81,13 @@ class RecordClock:
         self._best = answer
 
     def at_least(self) -> datetime | None:
-        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back since.
-        Return None if it was never read."""
+        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back; None
+        if it was never read."""
         return None if self._best is None else self._best.least(self.clock.monotonic())
 
     def offset(self) -> timedelta | None:
-        """Return how far PostgreSQL's clock is ahead of the local clock: the smallest difference that fits
-        the reading. Negative if it is behind. None if it was never read."""
+        """Return by how much PostgreSQL's clock is certainly ahead of the local one, or behind it: the
+        smallest difference that the reading allows. None if the clock was never read."""
         if self._best is None:
             return None
         own_now, monotonic = self.clock.now(), self.clock.monotonic()
@@ -99,7 +99,7 @@ class StartGate:
     """Waits for an epoch's start by this machine's clock and by PostgreSQL's; the later one counts.
 
     PostgreSQL's clock is read shortly before the start, not at the start, and the time since then is added. A
-    slow reading does not replace a better earlier one. So an epoch is published on time even if
+    reading that arrives late does not replace a better one. So an epoch is published on time even if
     PostgreSQL is slow or hangs."""
 
     def __init__(self, database: AsyncEngine, clock: Clock, metrics: SchedulerMetrics | None = None) -> None:
@@ -110,17 +110,18 @@ class StartGate:
         self._questions: set[asyncio.Task[None]] = set()
 
     async def ask(self, connection: AsyncConnection) -> tuple[datetime, timedelta]:
-        """Read PostgreSQL's clock. Return a time that it has certainly reached, and its offset from the local
-        clock (`RecordClock.offset`). Raises DATABASE_ERRORS."""
+        """Read PostgreSQL's clock. Return a time that it has certainly reached, and by how much it is
+        certainly ahead of the local clock, or behind it. Raises DATABASE_ERRORS."""
         asked = self._clock.monotonic()
         self._record.note(await database_now(connection), asked)
         return self._estimate()
 
     def _estimate(self) -> tuple[datetime, timedelta]:
-        """Return the estimated time and offset. Raises TimeoutError if PostgreSQL's clock was never read."""
+        """Return the same from the readings so far. Raises TimeoutError if PostgreSQL's clock was never
+        read."""
         reached, offset = self._record.at_least(), self._record.offset()
         if reached is None or offset is None:
-            raise TimeoutError("PostgreSQL has never told its time")
+            raise TimeoutError("PostgreSQL's clock could not be read")
         self._metrics.clock_offset(offset)
         return reached, offset
 
@@ -130,7 +131,8 @@ class StartGate:
 
     async def near(self, start_at: datetime) -> timedelta:
         """Wait until PostgreSQL's clock is at most two seconds, and the local clock at most one second,
-        before `start_at`. Return the offset of PostgreSQL's clock (`RecordClock.offset`).
+        before `start_at`. Return by how much PostgreSQL's clock is certainly ahead of the local one, or
+        behind it.
 
         Raises TimeoutError and DATABASE_ERRORS if PostgreSQL's clock was never read."""
         is_alarmed = False
@@ -140,7 +142,7 @@ class StartGate:
             reached, offset = self._estimate()
             if start_at - reached <= 2 * NEAR:
                 return offset
-            # Our clock is ahead, so PostgreSQL's clock decides.
+            # The local clock is ahead, so PostgreSQL's clock decides.
             if not is_alarmed:
                 is_alarmed = alarm(offset)
             far = (start_at - reached - NEAR).total_seconds()
@@ -160,7 +162,7 @@ class StartGate:
             await self._clock.sleep((start_at - reached).total_seconds())
 
     async def _question(self, patience_seconds: float = QUESTION_SECONDS) -> None:
-        """Read PostgreSQL's clock; if that takes too long, an earlier reading is used. A query that hangs is
+        """Read PostgreSQL's clock; if it does not answer, an earlier reading counts. A query that hangs is
         abandoned and not cancelled, because cancelling it would wait for the server again. Raises
         DATABASE_ERRORS if the clock was never read."""
         question = asyncio.create_task(self._ask_on_a_connection())
@@ -185,7 +187,7 @@ class StartGate:
 
 
 def alarm(offset: timedelta) -> bool:
-    """Return whether the clocks differ by more than `TOLERATED_OFFSET`, which is logged."""
+    """Return whether the clocks differ by more than `TOLERATED_OFFSET`, and log it if so."""
     is_wrong = abs(offset) > TOLERATED_OFFSET
     if is_wrong:
         log.error("clock_offset", milliseconds=round(offset / timedelta(milliseconds=1)))

@@ -16,7 +16,7 @@ from zipcast.protocol.messages.base import WireModel
 
 DEEPEST = 16
 MAX_KEYS = 64
-"""The most keys of one object. The largest of ours has 12."""
+"""The largest number of keys in one object. The largest object of the protocol has 12."""
 
 
 def parse_object(body: bytes) -> dict[str, object]:
@@ -67,13 +67,13 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
         raise _RefusedError(f"an object has more than {MAX_KEYS} keys")
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise _RefusedError("a key stands twice")
+        raise _RefusedError("a key occurs twice")
     twins = _twins()
     for name in result.keys() & twins.keys():
         twin = twins[name]
         # Compare as text, since 1 == True == 1.0 in Python.
         if twin in result and json.dumps(result[name]) != json.dumps(result[twin]):
-            raise _RefusedError("the two spellings of a key differ")
+            raise _RefusedError("a key occurs in two spellings with different values")
     return result
 
 

@@ -32,7 +32,8 @@ HEADER_HTTP_METHOD = "Zipcast-Http-Method"
 HEADER_HTTP_TARGET = "Zipcast-Http-Target"
 HEADER_CLIENT_ADDRESS = "Zipcast-Client-Address"
 HEADER_CALLER = "Zipcast-Caller"
-"""The hotkey that the bridge verified. The responder queues by it and decides nothing else by it."""
+"""The hotkey that the bridge verified. The responder uses it only to share its queue fairly, not for
+rights."""
 CALLER_OF_COPY = " copy"
 """The end of that header if the bridge has forwarded the same request before."""
 
