@@ -4,7 +4,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY constraints-server.txt ./
 RUN python -m venv /venv && /venv/bin/pip install --require-hashes -r constraints-server.txt
-# The packages themselves last: most builds change nothing above this line.
+# Copy our packages last, so that most builds reuse the layers above.
 COPY pyproject.toml README.md LICENSE nats.conf ./
 COPY packaging ./packaging
 COPY deploy/s3 ./deploy/s3

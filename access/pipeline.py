@@ -1,15 +1,16 @@
 """Checks every request in the same order, over NATS and over HTTP.
 
- 1. the sender's rate limit    (over HTTP per client address, before the request is read:
- `http_bridge.middleware.Guard`) 2. size and form              (`authentication`, `legacy_authentication`)
+ 1. the sender's rate limit    (over HTTP the client address's, before the request is read:
+                               `http_bridge.middleware.Guard`)
+ 2. size and form              (`authentication`, `legacy_authentication`)
  3. time of signing
  4. registration of the hotkey
  5. signature
  6. role
  7. the hotkey's limit         (if the verb mints, together with 9, since a repetition is not charged)
     The verb's handler continues:
- 8. the epoch                  (`responder.upload_access`, `validator_reads`, `presigned_lists`)
- 9. a row in the database      (`responder.issuance`)
+ 8. the epoch                  (`upload_access`, `validator_reads`, `presigned_lists` of the responder)
+ 9. a row in the database      (`broker_service.responder.issuance`)
 10. the credential             (`storage.objects.store`)
 
 Cheap checks come first. A request without a valid signature reveals nothing about a hotkey except whether it

@@ -41,7 +41,7 @@ async def best_milliseconds(engine: AsyncEngine, operation: Operation, moment: M
 
 
 async def measure(servers: Servers, urls: Sequence[str], *, show_plans: bool) -> None:
-    print(f"| question | asked by | {SMALL} epochs, ms | {LARGE:,} epochs, ms | ratio | reads as a whole |")
+    print(f"| query | process | {SMALL} epochs, ms | {LARGE:,} epochs, ms | ratio | whole table read |")
     print("|---|---|---|---|---|---|")
     for operation in OPERATIONS:
         small, large = (

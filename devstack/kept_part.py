@@ -1,6 +1,6 @@
-"""Keeping one part running: start, notice a death, start again later, stop.
+"""Keeps one part of the local stack running: starts it, restarts it after it ends, and stops it.
 
-Owns one child process at a time and its process group.
+It owns one child process at a time, with its process group.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from devstack.part import Part, launch_command, log_tail
 _POLL_SECONDS = 0.05
 MAX_LOG_BYTES = 64 * 1024**2
 """A larger log is emptied; one copy of its content is kept."""
-# A running part is checked this often, and started again after it has not worked for so long.
+# The interval of checking a running part, and the time after which a part that does not work is restarted.
 _LOOK_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
 _STOP_SECONDS = 5.0
@@ -47,7 +47,8 @@ Event = PartStarted | PartDied
 
 
 class Backoff:
-    """Seconds to wait before the next start: 0.5 doubling to 15, anew after 30 s of health."""
+    """The pause before the next start: 0.5 s, doubling up to 15 s. After 30 s without a failure, it is 0.5 s
+    again."""
 
     FIRST, LONGEST, HEALTHY = 0.5, 15.0, 30.0
 
@@ -62,7 +63,7 @@ class Backoff:
 
 
 class Keeper:
-    """One part and the task that watches over it."""
+    """A part and the task that restarts it."""
 
     def __init__(self, part: Part, report: Callable[[Event], None]) -> None:
         self.part = part
@@ -72,7 +73,7 @@ class Keeper:
 
     @property
     def pid(self) -> int | None:
-        """The running process, or between two runs the last one; None before the first."""
+        """The id of the running process, or of the last one between two runs; None before the first run."""
         return None if self._process is None else self._process.pid
 
     @property
@@ -80,8 +81,8 @@ class Keeper:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Run the part, return when it is ready, and watch over it from then on. Begins a new log and
-        keeps the last one. Raises PartFailedError."""
+        """Run the part, return when it is ready, and restart it from then on. Begin a new log, and keep the
+        previous one. Raises PartFailedError."""
         if self.part.log.exists():
             self.part.log.replace(self.part.log.with_suffix(".log.old"))
         await self._launch()
@@ -89,14 +90,14 @@ class Keeper:
         self.watch = asyncio.create_task(self._keep_alive(), name=f"watch {self.part.name}")
 
     async def stop(self, kill_at: float) -> None:
-        """Stop the part; whatever is left at loop time `kill_at` is killed with its whole group."""
+        """Stop the part. If it still runs at the loop's time `kill_at`, kill its process group."""
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.wait([self.watch])
         if self._process is not None:
             if self._process.returncode is None:
-                # Not by the process object: it looks first whether the child is dead, and takes the exit
-                # status of one that just died from asyncio, which then reports another.
+                # Do not use `send_signal`: it checks first whether the child has ended, and so takes the exit
+                # status away from asyncio, which would then report a wrong one.
                 with suppress(ProcessLookupError):
                     os.kill(self._process.pid, self.part.stop_signal)
             with suppress(TimeoutError):
@@ -112,9 +113,9 @@ class Keeper:
             await self._revive(backoff, status, loop.time() - started)
 
     async def _ended(self) -> str:
-        """Wait until the process has ended, or end it because it cannot recover; return how it ended.
+        """Wait until the process has ended, or end it because it cannot recover. Return how it ended.
 
-        Meanwhile its log is kept small."""
+        In the meantime, its log is kept small."""
         ended = asyncio.create_task(self._running().wait())
         try:
             hopeless_looks = 0
@@ -132,7 +133,7 @@ class Keeper:
         return self._status()
 
     async def _revive(self, backoff: Backoff, status: str, uptime_seconds: float) -> None:
-        """Start again, as often as it takes."""
+        """Start the part again until it runs."""
         failure = PartFailedError(self.part.name, status, log_tail(self.part.log))
         while True:
             await self._bury()
@@ -170,7 +171,7 @@ class Keeper:
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _bury(self) -> None:
-        """Kill what is left of the part's group and tidy up after it."""
+        """Kill the remaining processes of the part's group, and clean up."""
         process = self._running()
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -190,15 +191,15 @@ class Keeper:
 
 
 def shorten(log: Path) -> None:
-    """Empty a log that has grown too large, and keep what it held in `.log.1`. The part goes on appending to
-    the same file. Blocking."""
+    """Empty a log that is too large, and keep its content in `.log.1`. The part continues to append to the
+    same file. This function blocks."""
     if log.stat().st_size > MAX_LOG_BYTES:
         shutil.copyfile(log, log.with_suffix(".log.1"))
         os.truncate(log, 0)
 
 
 async def spawn(part: Part) -> asyncio.subprocess.Process:
-    """The part's program in a session of its own, so that Ctrl-C reaches the stack alone."""
+    """Start the part's program in a separate session, so that Ctrl-C reaches only the stack."""
     with part.log.open("ab") as log:
         return await asyncio.create_subprocess_exec(
             *launch_command(part.argv, part.death_signal, part.user),

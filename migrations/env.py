@@ -1,4 +1,4 @@
-"""Alembic's entry: `storage.database.migrate` passes the connection in; nothing is read from the
+"""Configures Alembic. `storage.database.migrate` passes the connection; nothing is read from the
 environment."""
 
 from alembic import context

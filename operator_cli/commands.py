@@ -20,7 +20,7 @@ def add_commands(app: typer.Typer) -> None:
     app.add_typer(config.config_app, name="config")
     app.add_typer(keys.keys_app, name="keys")
     app.add_typer(admin.admin_app, name="admin")
-    # An operator looks for all that concerns an epoch under `epoch`; two of these are also under `admin`.
+    # Operators look for commands about epochs under `epoch`; two of these are also under `admin`.
     epochs_app.command("preview")(preview.show_preview)
     epochs_app.command("regenerate")(admin.regenerate)
     epochs_app.command("override-target")(admin.override)

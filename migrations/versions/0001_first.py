@@ -1,7 +1,7 @@
-"""the tables, the functions, and the rights of each process
+"""Create the tables, the functions, and the rights of each process.
 
-The statements are in the folder beside this file. A downgrade drops everything but the roles, which other
-databases of the server may use.
+The statements are in the folder beside this file. A downgrade drops everything except the roles, which
+other databases of the server may use.
 """
 
 from pathlib import Path
@@ -27,6 +27,6 @@ def downgrade() -> None:
 
 
 def run(name: str) -> None:
-    """Execute all statements of a file as one block, since asyncpg prepares one statement at a time."""
+    """Execute all statements of a file as one block, because asyncpg prepares one statement at a time."""
     statements = (STATEMENTS / f"{name}.sql").read_text("utf-8")
     op.get_bind().exec_driver_sql(f"do $file$ begin {statements} end $file$")

@@ -1,4 +1,4 @@
-"""Puts the parts that pyproject.toml names into the wheel; an editable install finds them in the
+"""Adds the folders that pyproject.toml names to the wheel. An editable install imports them from the
 repository."""
 
 from typing import Any

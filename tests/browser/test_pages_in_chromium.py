@@ -41,7 +41,7 @@ EPOCH_SECONDS = 20
 
 @dataclass
 class Watched:
-    """A page, with where it asked and what it complained of."""
+    """A page, its requests to other servers, and its errors."""
 
     page: Page
     origin: str
@@ -79,7 +79,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @asynccontextmanager
 async def watched(browser: Browser, address: str, **how: object) -> AsyncIterator[Watched]:
-    """The page, once it is quiet; at the end it must have kept to itself."""
+    """Yield the page when it has loaded. At the end, check that it requested nothing from other servers."""
     context = await browser.new_context(**how)  # type: ignore[arg-type]
     page = await context.new_page()
     told = urlsplit(address)

@@ -1,4 +1,4 @@
-"""What people ask of a stack, on both doors, as what they are told: `None` for yes, else the code."""
+"""Sends requests to a stack over NATS and HTTP, and returns None for success, otherwise the error code."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -40,7 +40,7 @@ async def minted_on_nats(ready: Ready) -> Answers:
         return {
             "miner-upload": await _told(miner.miner_upload()),
             "validator-upload": await _told(validator.validator_upload(running)),
-            # Whoever is told that the epoch still runs was let in.
+            # The reply that the epoch still runs shows that the caller was accepted.
             "validator-read": None if read == ErrorCode.EPOCH_NOT_ENDED else read,
         }
 

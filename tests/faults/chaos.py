@@ -1,4 +1,4 @@
-"""What each endpoint answers while a part is gone: asked of a running stack, part by part.
+"""Records what each endpoint of a running stack replies while a part is down, part by part.
 
 `python -m tests.faults.chaos --write docs/reliability.md` takes each part down, asks every endpoint, brings
 it up and asks again until all is as before, with somebody asking for `current` and `stats` all the while.
@@ -99,7 +99,7 @@ async def answered(http: httpx.AsyncClient, request: httpx.Request) -> str:
 
 
 class Load:
-    """Somebody who asks all the while; `seen` is every status and error he got."""
+    """A client that sends requests all the time. `seen` has every status and error that it got."""
 
     def __init__(self, http: httpx.AsyncClient, requests: list[Callable[[], httpx.Request]]) -> None:
         self.seen: Counter[str] = Counter()

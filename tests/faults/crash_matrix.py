@@ -120,7 +120,7 @@ async def run_cells(system: CrashSystem, cells: Sequence[Cell], tell: Tell) -> l
 
 
 async def observe(system: CrashSystem) -> Observations:
-    """All that anybody has of all epochs."""
+    """Everything that clients, stream and database have of all epochs."""
     stream = await read_stream(system.servers)
     signer = parse_hotkey(system.servers.keys["bridge"]["ZIPCAST_SIGNERS"])
     return Observations(

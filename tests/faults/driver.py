@@ -80,7 +80,7 @@ class Watchers:
         return all(watcher.connected.is_set() for watcher in self.nats)
 
     def all_heard(self, epoch_id: str) -> bool:
-        """Whether everybody has that epoch or a newer one, pushed."""
+        """Return whether all subscribers have received that epoch or a newer one."""
         everybody = [*(watcher.seen.heard for watcher in self.nats), self.sdk.taken]
         return all(any(arrival.epoch_id >= epoch_id for arrival in arrivals) for arrivals in everybody)
 
@@ -98,7 +98,7 @@ async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> 
             async with asyncio.TaskGroup() as group:
                 group.create_task(injector.run(plan, first.start_at))
                 group.create_task(sleep_until(clock, end_at))
-            # One epoch more, so that the last one is completed and everybody has shown to be there.
+            # One more epoch, so that the last one is completed and all subscribers are known to be connected.
             after = CALENDAR.at(end_at).epoch_id
             whole = await comes_true(lambda: watchers.all_connected() and watchers.all_heard(after), 20)
             down = _not_running(stack)

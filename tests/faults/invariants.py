@@ -33,7 +33,7 @@ def stream_is_whole(seen: Observations) -> Broken:
 
 
 def subscribers_miss_nothing(seen: Observations) -> Broken:
-    """Whoever is connected when an epoch is published hears it."""
+    """Every subscriber that is connected when an epoch is published receives it."""
     for subscriber in seen.subscribers:
         if not subscriber.sessions:
             yield f"missing: {subscriber.name} was never connected"
@@ -51,7 +51,7 @@ def _was_due(session: Session, entry: StreamEntry) -> bool:
         return False
     if session.lost_at is None or entry.stored_at < session.lost_at - _NOTICED_WITHIN:
         return True
-    # It heard a later one, so it was still connected.
+    # It received a later one, so it was still connected.
     return any((arrival.sequence or 0) > entry.sequence for arrival in session.heard)
 
 

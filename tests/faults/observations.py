@@ -10,7 +10,7 @@ from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An epoch as it reached someone. `sequence` is the stream's, None where it was asked for."""
+    """An epoch as a client received it. `sequence` is the stream's, or None if the client requested it."""
 
     envelope: UnverifiedEnvelope
     at: datetime

@@ -1,4 +1,4 @@
-"""Which faults a run of the driver inflicts, and when: a pure function of the seed.
+"""Plans the faults of a run of the driver, as a pure function of the seed.
 
 Owns the rule by which a plan is fair. The system promises that an epoch is late but never lost as long
 as what publishes it comes back in time: an epoch is prepared half its length before its start, and one
@@ -26,7 +26,7 @@ EPOCH_MS = EPOCH_SECONDS * 1000
 LEAD_MS = EPOCH_MS // 2
 CLEAR_MS = 800
 # From being started or continued until it does its part again, on a busy machine: a scheduler has 1.5 s of
-# imports to do, PostgreSQL a recovery, and whoever lost a server tries again only every second.
+# imports to do, PostgreSQL a recovery, and a client that lost a server tries again only every second.
 SETTLE_MS = {"postgres": 3000, "nats": 2200, "schedulers": 5000, "schedulers_2": 5000}
 FREEZE_SETTLE_MS = 700
 # One part is left alone for so long after each of its faults.

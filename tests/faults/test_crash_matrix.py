@@ -1,4 +1,4 @@
-"""A fifth of the crash matrix that docs/reliability.md shows; `make crash-matrix` plays it all."""
+"""Runs a fifth of the crash matrix in docs/reliability.md; `make crash-matrix` runs all of it."""
 
 from pathlib import Path
 

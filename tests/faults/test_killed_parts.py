@@ -60,7 +60,7 @@ async def test_a_killed_part_comes_back_and_no_epoch_is_lost_or_doubled(victim: 
         await observer.close()
     first, second = ([item[0].envelope for item in observer.heard[:3]] for observer in observers)
     assert first == second
-    # And whoever comes new is served again by whatever was killed.
+    # New clients are served again by the part that was killed.
     async with client(victim.ready, "miner-2") as connected:
         assert (await connected.current()).message.epoch_id >= observers[0].epoch_ids[-1]
 

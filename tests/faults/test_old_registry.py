@@ -1,4 +1,4 @@
-"""A registry that nobody has read for longer than its greatest age: minting stops, the rest goes on."""
+"""Tests a registry older than its maximum age: no access is granted, and everything else continues."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ REFUSED = "registry_unavailable"
 
 
 async def make_old(stack: Stack) -> None:
-    """As if nobody had been able to read the chain for 25 hours."""
+    """Make the registry look as if the chain could not be read for 25 hours."""
     connection = await scheduler_connection(stack.servers)
     bucket = await connection.jetstream().key_value(REGISTRY_BUCKET)
     newest = await read_parts(bucket, Head.model_validate_json((await bucket.get(REGISTRY_KEY)).value or b""))

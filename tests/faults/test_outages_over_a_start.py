@@ -53,7 +53,7 @@ async def status_of(stack: Stack, interval: EpochInterval) -> str | None:
 
 
 async def prepared(stack: Stack) -> EpochInterval:
-    """The next epoch, which is prepared and has a second until its start."""
+    """Return the next epoch, which is prepared and starts in at least a second."""
     found: list[EpochInterval] = []
 
     async def there_is_one() -> bool:

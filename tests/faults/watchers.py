@@ -1,4 +1,4 @@
-"""Those who watch a stack from outside while it is harmed: NATS subscribers, an HTTP poller, the SDK.
+"""Observes a stack from outside during faults: NATS subscribers, an HTTP poller, the SDK.
 
 Owns keeping them watching: a lost connection is replaced by a new one, an unanswered question asked
 again. Judges nothing; `invariants` does.

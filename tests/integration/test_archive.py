@@ -309,7 +309,7 @@ async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says
     first_kept_at = first_kept(now)
     await completed_epochs(database, maker, first_kept_at - 3 * DAY, 1)  # of version 1, to be archived
     second = await set_active(database, ["15001"], active=False, now=now, reason="two")
-    # Its inputs: version 1 was promised by nobody for it, so it is made from version 2.
+    # Nothing committed it to version 1, so it is made from version 2.
     (kept,) = await completed_epochs(database, maker, first_kept_at + timedelta(hours=5), 1)
     third = await set_active(database, ["15001"], active=True, now=now, reason="three")
     async with database.connect() as connection:

@@ -142,7 +142,7 @@ async def test_one_connection_too_many_ends_the_oldest_and_the_new_one_gets_in(t
     opened = [await raw_connection(twofold.ready, pair) for _ in range(PER_HOTKEY + 2)]
     await wait_until(lambda: sum(one.is_closed for one in opened) >= 2)
     await opened[-1].flush()
-    # Two callouts each know at first of what they let in themselves; the listing then settles it.
+    # At first, each of two callouts knows only its own connections; the listing has all of them.
     assert not opened[-1].is_closed
     system, account = await system_account(twofold.servers)
     hotkey = pair.ss58_address
@@ -202,7 +202,7 @@ async def test_a_password_that_was_used_is_worth_nothing_at_a_replica_that_never
     await supervisor.bring_up("callout-2")
     await supervisor.take_down("callout")
     await refused(by_password(twofold.ready, pair, offered))
-    # Signed anew it is the same password: signatures are randomised.
+    # With a new signature it is still the same password, because signatures are randomised.
     at = int(offered.split(".")[0])
     await refused(by_password(twofold.ready, pair, password(twofold.ready, pair, at)))
     await (await by_password(twofold.ready, pair, password(twofold.ready, pair, at + 1))).close()

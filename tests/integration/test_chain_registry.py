@@ -59,7 +59,7 @@ async def test_neurons_come_with_their_keys_permits_and_stakes_to_the_rao(chain:
     reading = await source.read()
     await source.close()
     assert reading.block_number == 1000
-    # The uid that nobody holds is left out.
+    # A uid without a neuron is left out.
     assert reading.neurons == (
         neuron(MINER_HOTKEY, rao=1, uid=0),
         RegisteredNeuron(

@@ -1,4 +1,4 @@
-"""Least rights: what each process's PostgreSQL login may and may not do, asked of PostgreSQL itself."""
+"""Tests what each process's PostgreSQL login may and may not do, on a real PostgreSQL."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What validators get of a revealed epoch, at both doors; and the same bytes of every epoch for everybody."""
+"""Tests the pools of revealed epochs over NATS and HTTP, and that all clients get the same bytes."""
 
 import asyncio
 import json
@@ -126,7 +126,7 @@ async def test_a_running_epoch_s_pool_is_not_told_at_either_door(ready: Ready, h
 
 @pytest.mark.long
 async def test_everybody_has_the_same_bytes(ready: Ready, http: httpx.AsyncClient):
-    """Two who subscribe, two who ask, at either door: one text to the last byte."""
+    """Two subscribers and two requests, over NATS and HTTP, get the same bytes."""
     async with client(ready, "miner-1") as one, client(ready, "validator-1") as other:
         pushed = {}
         for connected in (one, other):

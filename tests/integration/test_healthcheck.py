@@ -1,4 +1,4 @@
-"""What the bridge of a running stack tells of itself and of all it stands on."""
+"""Tests the health that the bridge of a running stack reports about itself and the parts that it uses."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Commands that ask a hostile bridge end with one line, having read and kept little."""
+"""Tests that commands which use a hostile bridge end with a one-line error, and read little."""
 
 import json
 import zlib

@@ -11,7 +11,7 @@ from storage.database.migrate import ForeignSchemaError, migrate
 from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
 
 NEWEST = "0001"
-# Whatever stands in our schema, with the rights on it.
+# Everything in our schema, with the rights on it.
 SHAPE = """
 select relkind::text, relname::text, relrowsecurity::text || coalesce(relacl::text, '') from pg_class
 where relnamespace = 'zipcast'::regnamespace

@@ -1,4 +1,4 @@
-"""The documentation pages of the bridge load nothing from anybody else."""
+"""Tests that the documentation pages of the bridge load nothing from other servers."""
 
 import re
 

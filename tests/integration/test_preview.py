@@ -22,7 +22,7 @@ SIGNER_SEED = "01" * 32
 def environment(url: str, **changes: str) -> dict[str, str]:
     return {
         "DATABASE_URL": url,
-        "NATS_URL": "nats://127.0.0.1:1",  # nobody listens, and nobody is asked
+        "NATS_URL": "nats://127.0.0.1:1",  # no server listens there, and none is needed
         "BT_NETWORK": "local",
         "ZIPCAST_ENVIRONMENT": "development",
         "EPOCH_DURATION_SECONDS": str(CALENDAR.epoch_seconds),

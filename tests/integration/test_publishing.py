@@ -28,7 +28,7 @@ _used: list[EpochInterval] = []
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own_servers(tmp_path_factory):
-    """A stream that nobody else writes."""
+    """Return a stream that no other test writes."""
     async with Servers.running(State(tmp_path_factory.mktemp("publishing"))) as servers:
         yield servers
 

@@ -19,7 +19,7 @@ from storage.database.tables import EpochAssignment
 pytestmark = pytest.mark.long
 
 EPOCHS = 5_000
-# They hold one row a zipcode, and `stats` counts these, once in ten seconds for everybody.
+# They have one row per zipcode, and `stats` counts them, once in ten seconds for all clients.
 OF_ZIPCODES = {"zipcodes", "zipcode_revisions", "zipcode_imports", "published_zipcodes"}
 # One row, as a rule.
 SMALL = {"pending_epochs"}

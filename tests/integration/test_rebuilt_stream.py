@@ -34,7 +34,7 @@ async def test_a_lost_stream_is_filled_again_unheard_and_goes_on_with_the_next_n
     await side.publish(following)
     await wait_until(lambda: hearer.epoch_ids[-1] == following.epoch_id)
     assert hearer.heard == [*before, (following.epoch_id, before[-1][1] + 1)]
-    # When each was published stays known, whoever asks the stream or the record.
+    # Stream and database both still have the time at which each was published.
     assert (await snapshot(database))["epochs"][:4] == record["epochs"]
     await lose_rows(database, stored[0])
     await publisher(database, stream).open()

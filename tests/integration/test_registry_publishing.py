@@ -39,7 +39,7 @@ VALIDATOR = (*MANY[:-1], neuron("hotkey-9", uid=9, permit=True, rao=10))
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def own_servers(tmp_path_factory):
-    """A bucket that nobody else writes, and a PostgreSQL that tests stop."""
+    """Return a bucket that no other test writes, and a PostgreSQL that tests can stop."""
     async with Servers.running(State(tmp_path_factory.mktemp("registry"))) as servers:
         yield servers
 

@@ -49,7 +49,7 @@ async def side(servers: Servers) -> AsyncIterator[ResultsSide]:
 
 
 async def session_client(side: ResultsSide, interval: EpochInterval) -> Any:
-    """As a validator has it: session credentials for his folder of that epoch."""
+    """Return session credentials for the validator's folder of that epoch."""
     scope = side.scope(interval)
     name = credential_policies.session_name(VALIDATOR_HOTKEY)
     session = await side.store.session(credential_policies.upload_session_policy(scope), name, 3600)

@@ -93,7 +93,7 @@ async def test_a_report_is_taken_at_either_door_and_a_wrong_one_at_neither(
         refused = await http.post(RESULTS, content=body, headers=signed(ready, signer, "POST", RESULTS, body))
         assert (refused.status_code, refused.json()["error"]) == (422, "file_mismatch")
         assert gone.key in refused.json()["message"]
-        # His own report he sees at once.
+        # A validator sees its own report at once.
         told = await connected.results(epoch_id)
         assert [one.superseded_reports for one in told.reports if one.in_force] == [1]
         with pytest.raises(ServiceError) as caught:

@@ -98,7 +98,7 @@ async def test_the_same_request_gets_the_same_answer_and_no_second_row(side: Res
     first = await side.desk().report(caller(), proof, report)
     await asyncio.to_thread(side.s3.delete_object, Bucket=side.bucket, Key=one.key)
     assert await side.desk().report(caller(), proof, report) == first
-    # Signed anew but saying the same: still that report.
+    # The same body with a new signature is the same report.
     assert await side.report(report) == first
     await side.report(a_report(interval))
     assert await side.desk().report(caller(), proof, report) == first
@@ -206,7 +206,7 @@ async def took_part(side: ResultsSide, interval: EpochInterval, *hotkeys: str) -
 
 
 async def test_three_validators_agree_as_far_as_their_stake_does(side: ResultsSide):
-    """And nobody sees another's report before what counts can no longer be changed."""
+    """Nobody sees another's report while a report can still count."""
     interval = await side.epoch()
     top = {VALIDATOR_HOTKEY: [MINER_HOTKEY], OTHERS[0]: [MINER_HOTKEY, STRANGER_HOTKEY], THIRD: [THIRD]}
     audit = [
@@ -265,7 +265,7 @@ async def test_coverage_is_of_those_who_were_validators_when_the_epoch_ended(sid
     await side.reveal(interval)
     told = await seen(side, interval, VALIDATOR_HOTKEY)
     assert told.consensus is not None
-    # The epoch was moved back to before both readings: the oldest stands for what is gone.
+    # The epoch was moved back to before both readings: so the oldest one is used.
     assert told.consensus.coverage.validators == 2
     assert told.consensus.coverage.stake_share == round(
         stake_of(VALIDATOR_HOTKEY) / sum(stake_of(one.hotkey) for one in two), 6

@@ -179,7 +179,7 @@ async def pending(connection: psycopg.AsyncConnection) -> tuple[str, set[str]] |
 
 
 def pages(internal: Internal, http: httpx.AsyncClient, stack: Stack) -> list[Callable[[], Awaitable[str]]]:
-    """Whatever any process shows to anybody who asks, and its log."""
+    """Return everything that the processes show to any client, and their logs."""
 
     def page(client: httpx.AsyncClient, path: str) -> Callable[[], Awaitable[str]]:
         async def read() -> str:
@@ -217,7 +217,7 @@ async def test_nothing_of_an_epoch_that_has_not_started_is_shown(
 
 
 def require_silence(secrets: set[str], shown: str, *, is_log: bool) -> None:
-    """A zipcode is five digits, which stand in a log by chance."""
+    """Five digits may occur in a log by chance."""
     assert len(secrets) > 3
     for secret in secrets:
         if len(secret) == 64 or not is_log:

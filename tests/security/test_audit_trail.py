@@ -47,7 +47,7 @@ async def test_a_lone_refusal_of_the_responder_is_written(ready: Ready):
 
 
 async def test_a_row_that_cannot_be_written_holds_up_no_other(database: AsyncEngine):
-    """PostgreSQL stores no NUL in a text; whoever holds the bridge's key can send one."""
+    """PostgreSQL cannot store NUL in a text, and the holder of the bridge's key can send one."""
     trail = RefusalTrail("responder", database, SystemClock())
     for request_id in ("before", "nul\x00", "after"):
         trail.note(verb="v", error="e", hotkey=None, source="192.0.2.7", request_id=request_id)

@@ -38,7 +38,7 @@ def test_a_process_holds_no_key_of_another(ready: Ready, process: str):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def bridge(stack: Stack, ready: Ready):
-    """A connection with the bridge's own key, and the errors it is told."""
+    """Return a connection with the bridge's own key, and the list of its errors."""
     told: list[str] = []
 
     async def tell(error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""A registered miner that sends 20,000 messages a second: nobody else fails, and it is kept out.
+"""Tests that a miner which sends 20,000 messages a second is blocked, and that others do not fail.
 
 How long the others wait meanwhile is measured by `bench.floods`.
 """

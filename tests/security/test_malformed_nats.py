@@ -1,4 +1,4 @@
-"""Messages that no client library would send: they cost their sender's own request, nobody else anything."""
+"""Tests messages that no client library would send: only the sender's own request fails."""
 
 import pytest
 

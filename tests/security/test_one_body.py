@@ -1,4 +1,4 @@
-"""One signed text stands for one body, and for nobody but its signer: status reports and the refusal log."""
+"""Tests that one signed text is valid for one body and one signer: status reports, refusals."""
 
 import asyncio
 import time

@@ -23,7 +23,7 @@ from zipcast.selection.honeypots import HoneypotSettings
 READERS = ("responder", "http_bridge")
 # Tables that hold something of an epoch before it is opened or revealed.
 HIDDEN = ("pending_epochs", "epoch_inputs", "epoch_honeypots", "scheduler_locks")
-# How many false counts an import has may be known: it follows from the settings and tells of no epoch.
+# The number of false counts of an import is not secret: it follows from the settings.
 OF_AN_IMPORT = {
     *("zipcode_honeypots", "pk_zipcode_honeypots", "retired_honeypots", "pk_retired_honeypots"),
     # Each row of an import looks its import up.

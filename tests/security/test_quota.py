@@ -74,7 +74,7 @@ async def test_a_replay_of_a_minting_request_is_charged_once(strict: Ready, door
         assert (await door.post(PATH, json=asked(strict, "miner-3", seconds_ago=ago))).status_code == 200
     refused = await door.post(PATH, json=asked(strict, "miner-3", seconds_ago=60))
     assert refused.status_code == 429
-    # Its own quota is gone; nobody else's is, and what was granted is granted still.
+    # Only its own quota is used up, and what was granted before is still valid.
     assert (await door.post(PATH, json=asked(strict, "miner-4"))).status_code == 200
     assert (await door.post(PATH, json=body)).status_code == 200
 

@@ -69,7 +69,7 @@ async def test_twins_at_the_same_instant_are_minted_once_over_two_replicas(
 
 
 async def test_another_epoch_under_a_signed_text_is_a_conflict(ready: Ready, http: httpx.AsyncClient):
-    """The legacy text does not name the epoch: whoever overheard the request may not choose another."""
+    """The legacy text does not name the epoch, so an observer must not be able to choose another one."""
     signer = keypair(ready, "validator-2")
     body = legacy(signer, signed_texts.VALIDATOR_UPLOAD_COMMITMENT, seconds_ago=61)
     body["epochId"] = await running(ready, http)

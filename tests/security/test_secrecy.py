@@ -1,4 +1,4 @@
-"""An epoch that is prepared and has not begun: nobody who asks, at any door, learns anything of it.
+"""Tests that no request over NATS or HTTP reveals anything about a pending epoch.
 
 Metrics, health, statistics and logs are looked through in tests/integration/test_visible.py, the rights of
 each database login in test_database_rights.py; here are the doors that a signature opens.
@@ -50,7 +50,7 @@ Question = Callable[[str], Awaitable[str]]
 
 
 def questions(ready: Ready, http: httpx.AsyncClient, validator: Client) -> list[Question]:
-    """Everything that a validator can ask about an epoch, whose id anybody can reckon."""
+    """Return all requests about an epoch that a validator can send; anyone can compute its id."""
     signer = keypair(ready, "validator-1")
 
     def over_nats(verb: Verb, **more: str) -> Question:
@@ -85,7 +85,7 @@ def questions(ready: Ready, http: httpx.AsyncClient, validator: Client) -> list[
 
 
 async def test_no_request_shows_a_pending_epoch(ready: Ready, http: httpx.AsyncClient):
-    """Each question is asked until its answer came while the epoch was still pending."""
+    """Send each request again until its reply arrived while the epoch was still pending."""
     validator = await raw_connection(ready, keypair(ready, "validator-1"))
     left = questions(ready, http, validator)
     async with await psycopg.AsyncConnection.connect(ready.postgres, autocommit=True) as record:

@@ -54,7 +54,7 @@ _LAST = (b"", b'{"last_by_subj":">"}')
 
 
 class Overheard:
-    """All that is sent to one participant while he listens to whatever he may listen to."""
+    """Return everything that is sent to one participant who subscribes to all that it may."""
 
     def __init__(self, name: str, connection: Client) -> None:
         self.place = f"sent to {name}"
@@ -228,7 +228,7 @@ async def _ask(
     place = f"{subject} {body.decode()} by {role}"
     try:
         reply = await connection.request(subject, body, timeout=_UNANSWERED_SECONDS, headers=headers or None)
-    except nats.errors.Error as error:  # nobody answers what may not be asked
+    except nats.errors.Error as error:  # a request without permission gets no reply
         return place, repr(error).encode()
     return place, b"%r %b" % (reply.headers, reply.data)
 

@@ -1,4 +1,4 @@
-"""Simulated time for a real scheduler on real servers: sleeping takes none, and PostgreSQL follows.
+"""Simulates time for a real scheduler on real servers: sleeping takes no time, and PostgreSQL follows.
 
 The thin edge is in the driver: where a statement asks `clock_timestamp()`, the simulated time is put in its
 place. nats-server keeps its own time, which nothing here depends on.

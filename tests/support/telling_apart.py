@@ -1,4 +1,4 @@
-"""Somebody who keeps every open message for a year and tries to tell honeypots from other zipcodes.
+"""Simulates an observer who keeps all public messages of a year and tries to identify honeypots.
 
 What one message says of a zipcode counts, and what all of them together say. An AUC of 0.5 tells nothing.
 """

@@ -1,8 +1,9 @@
--- What a process may learn or do only under a condition: each function runs as the owner of the tables and looks at
--- the clock itself. Row-level security would not do: `EXPLAIN ANALYZE` counts the rows that it removes.
+-- Defines functions for what a process may read or do only under a condition. Each runs as the owner of the tables and
+-- checks the time itself. Row-level security is not enough, because `EXPLAIN ANALYZE` counts the rows that it removes.
 
--- A request is signed at most five minutes before or after it comes, by our clock. What has no partition is refused, so
--- a week of them is made ahead. Attached, since to create a partition in place waits for everybody who reads the table.
+-- A request is signed at most five minutes before or after it arrives, by our clock. A row without a partition is
+-- refused, so partitions are made a week ahead. They are attached, because creating one in place waits for all readers
+-- of the table.
 create function zipcast.add_issuance_days() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s' as $$
 declare
@@ -10,7 +11,7 @@ declare
     day date;
     partition text;
 begin
-    -- One caller at a time; replicas may all call.
+    -- Only one caller at a time; all replicas may call this function.
     perform from zipcast.scheduler_locks where name = 'partitions' for update;
     for day in select today + n from generate_series(-1, 7) n loop
         partition := 'credential_issuances_' || to_char(day, 'YYYYMMDD');
@@ -44,7 +45,7 @@ end $$;
 revoke all on function zipcast.drop_issuance_days(timestamptz) from public;
 grant execute on function zipcast.drop_issuance_days(timestamptz) to zipcast_schedulers;
 
--- One epoch after its end, and after those before it, whose lengths may be others (24 h at the most).
+-- An epoch is revealed one epoch after its end, but not before earlier epochs, whose lengths may differ (at most 24 h).
 create function zipcast.epoch_is_revealed(id text) returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select exists (select from zipcast.epochs as one where one.epoch_id = id and not exists (
@@ -54,7 +55,7 @@ $$;
 revoke all on function zipcast.epoch_is_revealed(text) from public;
 grant execute on function zipcast.epoch_is_revealed(text) to zipcast_schedulers, zipcast_responder, zipcast_bridge;
 
--- What the bridge's health needs to know of the future: that it has been prepared, nothing of it.
+-- The bridge's health shows that a future epoch is prepared, and nothing else about it.
 create function zipcast.next_epoch_is_prepared() returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select exists (select from zipcast.pending_epochs where start_at > now())
@@ -63,7 +64,7 @@ $$;
 revoke all on function zipcast.next_epoch_is_prepared() from public;
 grant execute on function zipcast.next_epoch_is_prepared() to zipcast_schedulers, zipcast_responder, zipcast_bridge;
 
--- The salt, with the seed, repeats the draw: whoever had it before the honeypots are opened could find them.
+-- The inputs contain the salt. With the seed, the draw can be repeated, which would reveal the honeypots too early.
 create function zipcast.started_inputs(id text) returns bytea
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -79,7 +80,7 @@ end $$;
 revoke all on function zipcast.started_inputs(text) from public;
 grant execute on function zipcast.started_inputs(text) to zipcast_schedulers, zipcast_responder, zipcast_bridge;
 
--- A function, since the planner may try a reader's own condition on a view's column before the view's.
+-- This is a function, because in a view, the planner may evaluate a reader's condition before the view's own.
 create function zipcast.ended_seed(id text) returns text
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
@@ -113,7 +114,7 @@ create function zipcast.revealed_audit(id text) returns setof zipcast.validation
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if zipcast.epoch_is_revealed(id) then
-        -- Of the reports that count alone: a validator may have sent many before.
+        -- Only of the reports that count, because a validator may have sent many before.
         return query select * from zipcast.validation_audit where result_id in (
             select distinct on (hotkey, is_late) one.id from zipcast.validator_results as one where one.epoch_id = $1
             order by hotkey, is_late, received_at desc, one.id);
@@ -122,9 +123,9 @@ end $$;
 revoke all on function zipcast.revealed_audit(text) from public;
 grant execute on function zipcast.revealed_audit(text) to zipcast_responder, zipcast_bridge;
 
--- What the scheduler may not delete by itself is dropped by these, which keep from it what is recent: detail of epochs
--- that are not archived or ended within 7 days, an audit trail of 30 days, revisions that an epoch in detail is made
--- from. Each call drops one batch and returns how many rows went.
+-- These functions delete what the scheduler may not delete itself, and never recent data: details of epochs that are
+-- not archived or ended within 7 days, records of the last 30 days, and revisions that an epoch with details needs.
+-- Each call deletes one batch and returns the number of rows.
 create function zipcast.drop_epoch_reports(before_id text, batch integer) returns integer
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
@@ -157,7 +158,7 @@ declare
     left_over integer := batch;
     gone integer;
 begin
-    -- A target may be overridden long before its epoch is committed to.
+    -- An override of a target may be much older than its epoch.
     delete from zipcast.admin_commands where ctid = any (array(
         select ctid from zipcast.admin_commands
         where requested_at < bound and state <> 'queued' and coalesce(outcome ->> 'epochId', '') < bound_id

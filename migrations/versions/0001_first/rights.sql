@@ -1,18 +1,17 @@
--- What each process needs, and no more.
+-- Grants each process the rights that it needs, and no others.
 --
--- No role but the scheduler's may query anything of an epoch that has not been opened, or its honeypots and the
--- validators' reports before they are revealed: that lies in tables of the scheduler or the responder alone, and
--- others get it from the functions.
+-- Only the scheduler's role may query an epoch that has not been opened. Honeypots and validators' reports are in
+-- tables of the scheduler or the responder; other roles get them from functions once they are revealed.
 --
--- No role has UPDATE or DELETE on a whole table that another process writes, since that is what LOCK TABLE asks for;
--- UPDATE on single columns does not permit it.
+-- No role has UPDATE or DELETE on a whole table that another process writes, because these rights would allow LOCK
+-- TABLE. UPDATE on single columns does not allow it.
 
 grant select on zipcast.published_zipcodes, zipcast.zipcode_imports, zipcast.epoch_assignments,
     zipcast.epoch_messages, zipcast.registry_snapshots, zipcast.miner_submissions, zipcast.upload_manifests,
     zipcast.upload_seals, zipcast.miner_signals, zipcast.revealed_seeds
     to zipcast_schedulers, zipcast_responder, zipcast_bridge;
 
--- The scheduler. The real counts are its alone: beside the published ones they would tell honeypots.
+-- The scheduler. Only it may read real counts, because comparing them with published ones reveals honeypots.
 grant select on zipcast.zipcodes, zipcast.zipcode_revisions, zipcast.zipcode_honeypots, zipcast.retired_honeypots,
     zipcast.epochs, zipcast.pending_epochs, zipcast.epoch_inputs, zipcast.epoch_honeypots, zipcast.scheduler_locks,
     zipcast.credential_issuances, zipcast.request_refusals, zipcast.admin_commands
@@ -34,7 +33,7 @@ grant insert on zipcast.credential_issuances, zipcast.upload_manifests, zipcast.
     to zipcast_responder;
 grant insert (result_id, epoch_id, miner_hotkey, zipcode, validation_type, result, score, listings_checked, issues)
     on zipcast.validation_audit to zipcast_responder;
--- When a command was asked for is the database's to say, and what became of it the scheduler's.
+-- The database sets the time of a command, and only the scheduler writes its outcome.
 grant insert (id, hotkey, command, arguments, request_id, source) on zipcast.admin_commands to zipcast_responder;
 grant insert, delete on zipcast.legacy_opt_outs to zipcast_responder;
 grant update (changes_checked_at) on zipcast.upload_seals to zipcast_responder;
@@ -49,8 +48,8 @@ grant update (slot) on zipcast.report_locks to zipcast_responder;
 grant select on zipcast.legacy_opt_outs to zipcast_bridge;
 grant select (zipcode, state, market_tier, active) on zipcast.zipcodes to zipcast_bridge;
 
--- Both doors. Every column of `epochs` but the seed. Numbers that PostgreSQL gives are nobody's to choose: a range
--- taken beforehand would stop the others' rows.
+-- Responder and bridge: every column of `epochs` except the seed. They cannot choose the numbers that PostgreSQL
+-- assigns, because numbers used beforehand would make the inserts of others fail.
 grant select (epoch_id, start_at, end_at, status, target_listings, tolerance_percent, total_expected_listings,
     algorithm_version, nonce, seed_commitment, secret_id, candidate_pool_hash, relaxed_cooldown, relaxed_age_days,
     import_id, message_sha256, prepared_at, published_at, stream_sequence, completed_at, signals_computed_at)
@@ -58,8 +57,8 @@ grant select (epoch_id, start_at, end_at, status, target_listings, tolerance_per
 grant insert (refused_at, process, verb, error, hotkey, source, request_id, suppressed)
     on zipcast.request_refusals to zipcast_responder, zipcast_bridge;
 
--- Row-level security binds inserted rows to the role that writes them: a signal counts the responder's refusals
--- alone, and the responder notes one kind of signal alone.
+-- Row-level security limits which rows a role may insert: signals count only the responder's refusals, and the
+-- responder writes only one kind of signal.
 alter table zipcast.request_refusals enable row level security;
 create policy reads on zipcast.request_refusals for select
     to zipcast_schedulers, zipcast_responder, zipcast_bridge using (true);

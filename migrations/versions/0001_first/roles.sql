@@ -1,5 +1,5 @@
--- One group role for each process. It cannot log in: the operator makes a login that is a member. Roles belong to
--- the whole server, not to one database, so another database's migration may be making the same role at this moment.
+-- Creates one group role per process. It cannot log in; the operator creates logins that are members. Roles belong to
+-- the whole server, not to one database, so another database's migration may create the same role at this moment.
 
 do $$
 declare
@@ -11,7 +11,7 @@ begin
         exception when duplicate_object or unique_violation then null;
         end;
     end loop;
-    -- Temporary tables are the importer's alone, which runs as the owner.
+    -- Only the import, which runs as the owner, needs temporary tables.
     execute format('revoke create, temporary on database %I from public', current_database());
 end $$;
 

@@ -1,4 +1,4 @@
--- The tables. Columns, constraints and their reasons: `storage/database/tables/`, which `make check` compares with these.
+-- Creates the tables. `storage/database/tables/` explains them; `make check` compares the two.
 
 create table zipcast.admin_commands (
     id uuid not null,
@@ -438,10 +438,10 @@ create table zipcast.validation_audit (
 create index ix_validation_audit_epoch_id_miner_hotkey on zipcast.validation_audit (epoch_id, miner_hotkey);
 create index ix_validation_audit_result_id on zipcast.validation_audit (result_id);
 
--- Never compressed, so that a size tells nothing of the content.
+-- Never compress these columns, because the compressed size would reveal something about the content.
 alter table zipcast.pending_epochs alter content set storage external;
 alter table zipcast.epoch_honeypots alter content set storage external;
 
--- Rows that are locked rather than read.
+-- These rows are only locked or leased.
 insert into zipcast.scheduler_locks (name) values ('preparation'), ('partitions');
 insert into zipcast.report_locks select generate_series(0, 63);

@@ -73,6 +73,6 @@ async def test_what_waits_for_the_record_is_bounded_and_the_loss_is_counted() ->
         await clock.sleep(10)
         trail.note(verb="v", error="e", hotkey=None, source="s", request_id=str(number))
     assert trail.lost == MOST_WAITING
-    await trail.write()  # nobody answers: it goes on waiting
+    await trail.write()  # the database is unavailable, so the rows stay in memory
     assert len(trail._waiting) == MOST_WAITING
     await engine.dispose()

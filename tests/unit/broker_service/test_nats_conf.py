@@ -232,7 +232,7 @@ def test_the_bucket_of_spent_passwords_is_the_callouts_alone() -> None:
         f"$JS.API.STREAM.CREATE.KV_{subjects.SPENT_BUCKET}",
     ):
         assert {user for user in USERS if may(user, "publish", subject)} == {"CALLOUT_FOLLOW"}
-    for user in USERS:  # it could be read, changed or emptied by nobody
+    for user in USERS:  # no user may read, change or empty it
         for verb in ("UPDATE", "PURGE", "DELETE", "MSG.DELETE", "MSG.GET", "INFO"):
             assert not may(user, "publish", f"$JS.API.STREAM.{verb}.KV_{subjects.SPENT_BUCKET}"), user
 

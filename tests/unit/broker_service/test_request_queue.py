@@ -173,7 +173,7 @@ async def test_a_question_that_nats_server_has_given_up_gets_no_answer() -> None
 
 
 async def test_what_the_server_asked_long_ago_comes_last_and_is_answered_all_the_same() -> None:
-    """A clock that is off makes every question look old: nobody may be kept out by that."""
+    """A wrong clock makes every request look old. This must not keep anyone out."""
     side = Side()
     await side.ask("young", auth_token=STRANGER_HOTKEY)
     await side.ask("old", ago=4, auth_token=STRANGER_HOTKEY)

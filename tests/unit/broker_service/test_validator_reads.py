@@ -93,7 +93,7 @@ async def test_a_page_token_that_no_page_gave_is_refused(token: str) -> None:
 
 
 async def test_a_key_may_hold_a_line_end_and_the_pages_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else one miner could end the list for all who come after him."""
+    """Otherwise one miner could end the list for all miners after it."""
     monkeypatch.setattr(validator_reads, "PAGE_SIZE", 1)
     mine = [uploaded(name) for name in ("a\n", "b\nc\n", "d")]
     of = reader(FakeClock(END_AT), FakeRecord(mine))

@@ -236,7 +236,7 @@ async def test_a_request_that_fails_while_its_call_is_cancelled_is_no_unseen_err
 
     async def failing(_: dict[str, str]) -> Msg:
         await asyncio.sleep(0)
-        loop.call_soon(tasks[0].cancel)  # runs once this has failed, before the call hears of it
+        loop.call_soon(tasks[0].cancel)  # runs after this has failed, before the call notices
         raise nats.errors.TimeoutError
 
     asking, _ = requester(failing)

@@ -80,7 +80,7 @@ def whole_session() -> Session:
 
 
 def cut_off_sessions() -> tuple[Session, ...]:
-    """Lost just before an epoch, which it asks for afterwards."""
+    """Return a connection that was lost just before an epoch, which the client requests afterwards."""
     missed = ENTRIES[CUT_OFF]
     again = missed.stored_at + timedelta(seconds=1)
     asked = Arrival(missed.envelope, again, None)
@@ -161,7 +161,7 @@ DOCTORED: list[tuple[str, Doctor]] = [
     ("order: the stream has 2026-11-22T04-00-00 after", lambda s: replace(s, stream=ENTRIES[::-1])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:2], *HEARD[3:])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:-1])),
-    # Not at the end only: of a lost connection that heard a later one, and of one lost long after.
+    # Also before the end: on a lost connection that received a later epoch, and on one lost long after.
     (
         "missing: whole was connected",
         lambda s: with_session(

@@ -1,4 +1,4 @@
-"""The fault driver's plan: replayable, of the size asked for, and fair to what it harms."""
+"""Tests the fault driver's plan: it can be repeated, has the requested size, and is fair."""
 
 from itertools import pairwise
 

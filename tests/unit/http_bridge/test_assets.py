@@ -1,4 +1,4 @@
-"""Files that the bridge serves: compressed once, whatever is asked for how often."""
+"""Tests that the bridge compresses each file only once."""
 
 import gzip
 from collections.abc import AsyncIterator

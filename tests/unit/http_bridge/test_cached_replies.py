@@ -1,4 +1,4 @@
-"""Public replies are built once for all who ask, a few at a time, and kept for a moment."""
+"""Tests that public replies are built once for all clients, a few at a time, and cached briefly."""
 
 import asyncio
 import gzip

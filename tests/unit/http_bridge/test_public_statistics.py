@@ -1,4 +1,4 @@
-"""`stats` over a boundary that the record is away for: the running epoch of memory is told."""
+"""Tests that `stats` returns the running epoch from memory if the database is unavailable at its start."""
 
 from dataclasses import replace
 from datetime import timedelta

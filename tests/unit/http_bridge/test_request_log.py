@@ -1,4 +1,4 @@
-"""What the bridge tells of each request, and the id it gives it."""
+"""Tests what the bridge logs of each request, and the id of the request."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""`zipcast config` and `zipcast keys`: what an operator asks before anything is started."""
+"""Tests `zipcast config` and `zipcast keys`, which operators use before they start anything."""
 
 from pathlib import Path
 

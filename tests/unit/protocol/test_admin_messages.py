@@ -1,4 +1,4 @@
-"""What an admin may ask: exact types, so that nothing half-understood is queued."""
+"""Tests the requests of admins: types are exact, so that no malformed command is queued."""
 
 from datetime import UTC, datetime
 from typing import get_args

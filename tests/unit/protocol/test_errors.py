@@ -1,4 +1,4 @@
-"""Every error a client can be told: its meaning, and the one shape in which it travels."""
+"""Tests every error code: its meaning, and the form in which it is sent."""
 
 import json
 from datetime import UTC, datetime

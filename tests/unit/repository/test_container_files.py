@@ -29,7 +29,7 @@ NATS_CONF = (REPOSITORY / "nats.conf").read_text()
 KEYS = create_keys()
 INSTRUCTIONS = DockerfileParser(str(REPOSITORY / "Dockerfile")).structure
 CODE = re.compile(r"^(?:from|import) (\w+)", re.M)
-# {what lies in the repository: where it is in the distribution of the services}
+# {path in the repository: path in the distribution of the services}
 DISTRIBUTED: dict[str, str] = tomllib.loads((REPOSITORY / "packaging/server/pyproject.toml").read_text())[
     "tool"
 ]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["parts"]

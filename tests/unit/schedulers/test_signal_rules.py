@@ -53,7 +53,7 @@ def exactness(*pairs: tuple[int, int]) -> list[Exactness]:
         ([(10, 9)], 1),
         ([(10, 8)], None),
         ([(5, 5)], 1),
-        ([(4, 4)], None),  # too few to be told from chance
+        ([(4, 4)], None),  # too few to be distinguished from chance
         ([(4, 2), (4, 2), (4, 2)], 3),
         ([(4, 2), (4, 2), (4, 1)], None),
         ([(4, 1), (4, 4), (4, 4), (4, 4)], None),  # not in the epoch itself

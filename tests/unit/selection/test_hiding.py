@@ -1,4 +1,4 @@
-"""A year of epochs over the sample zipcodes: honeypots are not told from others better than by chance."""
+"""Tests that a year of epochs over the sample zipcodes does not reveal honeypots better than chance."""
 
 import hashlib
 import random

@@ -25,7 +25,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def _open_umask():
-    """The strictest modes must come from the code, not from whoever runs it."""
+    """The code must set the strictest file modes, whatever the umask of the user."""
     before = os.umask(0)
     yield
     os.umask(before)

@@ -1,4 +1,4 @@
-"""What is logged, as it stands on the line, and what is counted of it."""
+"""Tests the content of log lines, and the counts of lines."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Health is asked side by side, never waited for beyond its bound, and remembered briefly."""
+"""Tests that health checks run in parallel, have a time limit, and are cached briefly."""
 
 import asyncio
 from datetime import timedelta
@@ -11,7 +11,7 @@ OK, UNHEALTHY = HealthStatus.OK, HealthStatus.UNHEALTHY
 
 
 class Service:
-    """A check that can be told how to fare."""
+    """A check whose result the test sets."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None

@@ -1,4 +1,4 @@
-"""What an S3 credential may touch: one literal prefix, whatever it is asked for."""
+"""Tests that an S3 credential gives access to exactly one literal prefix."""
 
 import json
 

@@ -30,7 +30,7 @@ STORES = [(ObjectStore(config), open_client(config, "s3")) for config in CONFIGS
 KEYS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60
 ).filter(
-    # Which nobody's folder begins with, and which botocore would tidy up.
+    # No folder begins with this, and botocore would normalise it.
     lambda key: key[0] not in "/."
 )
 

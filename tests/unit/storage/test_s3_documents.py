@@ -1,4 +1,4 @@
-"""The documents of deploy/s3: shown by the page, taken by AWS's models, granting what the code asks for."""
+"""Tests the documents of deploy/s3: the page shows them, AWS accepts them, and they grant what is needed."""
 
 import json
 import re
