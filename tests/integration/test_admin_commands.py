@@ -332,7 +332,7 @@ async def test_a_command_that_cannot_be_decoded_is_failed_and_the_next_goes_on(d
 async def test_a_command_that_breaks_is_failed_with_nothing_of_why_and_the_next_goes_on(database):
     broken = await done(database, Verb.TARGET_OVERRIDE, epochId="2026-11-22T04-00-00")
     assert broken.state == "failed"
-    assert broken.outcome["reason"] == "ValidationError: see the log of the scheduler"
+    assert broken.outcome["reason"] == "ValidationError: see the scheduler's log"
     unknown = await done(database, Verb.S3_MINER_UPLOAD)
     assert unknown.state == "failed"
     assert (await done(database, Verb.EPOCH_GENERATE)).state == "done"

@@ -261,4 +261,4 @@ async def test_a_store_without_form_uploads_says_so_in_its_own_words() -> None:
     form = found["miners: a form"]
     assert form.status is Status.FAILED
     assert form.told == "the store says NotImplemented: Presigned post requests are not yet implemented"
-    assert "no form uploads" in form.fix
+    assert "POST" in form.fix
