@@ -34,7 +34,7 @@ class CurrentReply:
         return cls(
             epoch.envelope.epoch_id,
             _representation(body, digest, {}),
-            # No time of compression, so that all replicas send the same bytes.
+            # Leave out the time of compression, so that all replicas send the same bytes.
             _representation(gzip.compress(body, mtime=0), f"{digest}-gzip", {"Content-Encoding": "gzip"}),
         )
 

@@ -30,7 +30,9 @@ class EndedEpochsQuery(WireModel):
     """The parameters of the list of ended epochs."""
 
     limit: int = Field(default=DEFAULT_LIMIT, ge=1, le=MAX_LIMIT, description="Epochs per page.")
-    before: str | None = Field(default=None, description="Only epochs that started before this one.")
+    before: str | None = Field(
+        default=None, description="Epoch id. Only epochs that started before that epoch are returned."
+    )
 
 
 @dataclass(frozen=True, slots=True)

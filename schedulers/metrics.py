@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from storage.database.data_age import DataNow
 
-# The buckets range from a normal publication (milliseconds) over a restart (seconds) to an outage.
+# The buckets cover a normal publication (milliseconds), a restart (seconds) and an outage (up to an hour).
 _LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
 
 

@@ -88,8 +88,8 @@ class EpochResultsReader:
         self, counted: Sequence[RecordedResult], covered: Covered, neurons: Sequence[RegisteredNeuron]
     ) -> Coverage:
         validators = {one.hotkey: one.alpha_stake_rao for one in neurons if self.registry.is_validator(one)}
-        # A hotkey that reported but was not a validator at the epoch's end counts with its stake of its
-        # report.
+        # A hotkey that reported but was not a validator at the epoch's end also counts, with its stake at
+        # that time, which is 0 if it was not registered.
         validators |= {one.hotkey: one.alpha_stake_rao for one in counted}
         whole = sum(validators.values())
         return Coverage(

@@ -67,7 +67,7 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         description="seconds of both rates that may come at once; beyond, the hotkey is blocked",
     )
     callout_kept_out_seconds: float = Field(
-        default=300, gt=0, description="how long such a hotkey cannot connect"
+        default=300, gt=0, description="seconds for which a blocked hotkey cannot connect"
     )
 
     @field_validator("callout_trusted_proxies")

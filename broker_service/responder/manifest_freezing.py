@@ -39,8 +39,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 MAX_FOLDER_PAGES = 100
 # Half of the store's threads, so that requests can be served while a manifest is made.
 AT_ONCE = 4
-# The limit of objects of all miners in one epoch. If there are more, the miners with the most objects lose
-# some first. PostgreSQL can write 10,000 rows per second.
+# The largest number of objects in one epoch, for all miners together. If there are more, the miners with the
+# most objects are cut first. PostgreSQL can write 10,000 rows per second.
 MOST_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
 # The time limit for one miner in one attempt, for each folder that names the epoch and for all others

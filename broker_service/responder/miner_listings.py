@@ -88,7 +88,7 @@ class ListingReader:
                     await listing.read()
                 failed = [listing for listing in failed if not listing.is_complete()]
         if 2 * len(failed) > len(listings) and attempt < MOST_FAIL_ATTEMPTS:
-            raise ObjectStoreUnavailableError("most miners' listings fail")
+            raise ObjectStoreUnavailableError("listing the uploads failed for most miners")
 
     async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> list[MinerListing[Result]]:
         """Read all listings, some at the same time. Return the incomplete ones."""

@@ -24,7 +24,7 @@ LONGEST_WAIT_SECONDS = 60.0
 # If less time than this is left, one exact sleep on the monotonic clock follows.
 FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
-# How long a replica with a wrong clock waits for the others before it publishes itself.
+# How much longer a replica with a wrong clock waits, so that others can publish first.
 STAND_BACK_SECONDS = 2.0
 # How long before the start PostgreSQL's clock is read.
 NEAR = timedelta(seconds=1)

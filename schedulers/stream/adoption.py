@@ -123,7 +123,7 @@ class Adoption:
             prepared_at=message.issued_at,
         )
         await epoch_changes.restore_published(connection, lost, recorded.stored_at, recorded.sequence)
-        # The database also lost the missed epochs between two epochs of the stream.
+        # The database also lost the rows of epochs that were missed before this one.
         interval = EpochInterval(message.epoch_start, message.epoch_end)
         await record_missed_before(connection, self.preparer, interval)
 

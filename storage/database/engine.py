@@ -34,13 +34,13 @@ CONNECT_SECONDS = STATEMENT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
 # The parameters of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS that the
-# driver supports,
+# driver supports.
 _UNDERSTOOD = {
     *("host", "port", "dbname", "user", "password", "passfile", "options", "target_session_attrs"),
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
-# and those that have no effect here, or that this module sets itself.
+# Parameters that have no effect here, or that this module sets itself.
 _LEFT_OUT = {
     *("application_name", "channel_binding", "client_encoding", "connect_timeout", "gssencmode"),
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),

@@ -33,7 +33,7 @@ class SecretCount:
 
 
 async def is_published(connection: AsyncConnection, import_id: int) -> bool:
-    """Return whether the published counts of this import are decided."""
+    """Return whether the published counts of this import are stored already."""
     query = select(PublishedZipcode.import_id).where(PublishedZipcode.import_id == import_id).limit(1)
     return (await connection.execute(query)).first() is not None
 

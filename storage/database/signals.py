@@ -177,7 +177,7 @@ async def uploaded_bytes(connection: AsyncConnection, epoch_id: str) -> dict[str
 
 
 async def published_counts(connection: AsyncConnection, epoch_id: str) -> dict[str, int]:
-    """Return the published listings of the epoch's zipcodes."""
+    """Return the published number of listings of each zipcode of the epoch."""
     query = select(EpochAssignment.zipcode, EpochAssignment.expected_listings)
     rows = (await connection.execute(query.where(EpochAssignment.epoch_id == epoch_id))).all()
     return {row.zipcode: row.expected_listings for row in rows}

@@ -50,7 +50,9 @@ class BucketPolicies:
         except (ClientError, BotoCoreError) as error:
             if code_of(error) == "NoSuchBucketPolicy":
                 return None
-            raise BucketPolicyError(f"reading the policy of {bucket}: {words_of(error)}") from error
+            raise BucketPolicyError(
+                f"cannot read the policy of bucket {bucket}: {words_of(error)}"
+            ) from error
 
     def _write(self, bucket: str, policy: str | None) -> None:
         try:
@@ -64,4 +66,6 @@ class BucketPolicies:
                 # The type stubs lack this parameter.
                 self._s3.put_bucket_policy(Bucket=bucket, Policy=policy, ContentMD5=md5)  # type: ignore[call-arg]
         except (ClientError, BotoCoreError) as error:
-            raise BucketPolicyError(f"writing the policy of {bucket}: {words_of(error)}") from error
+            raise BucketPolicyError(
+                f"cannot write the policy of bucket {bucket}: {words_of(error)}"
+            ) from error

@@ -68,7 +68,7 @@ class ZipcodeFile:
             if self._format is FileFormat.JSON:
                 yield from read_json(io.TextIOWrapper(self._counted, "utf-8-sig"), self._mapping)
             else:
-                # The module `csv` needs the line ends unchanged.
+                # The module `csv` needs unchanged line endings.
                 yield from read_csv(io.TextIOWrapper(self._counted, "utf-8-sig", newline=""), self._mapping)
         except UnicodeDecodeError as error:
             line = self._counted.line_of(error)

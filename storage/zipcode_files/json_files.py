@@ -84,7 +84,7 @@ def _entries(document: str) -> list[object]:
     except _RefusedError as error:
         raise ImportFileError(f"broken JSON: {error}") from error
     except RecursionError as error:
-        raise ImportFileError("broken JSON: too many brackets") from error
+        raise ImportFileError("broken JSON: nested too deeply") from error
     found = parsed.get(LIST_KEY) if isinstance(parsed, dict) else parsed
     entries: list[object] = found if isinstance(found, list) else []
     if twins:

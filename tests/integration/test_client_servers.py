@@ -56,6 +56,22 @@ async def test_a_server_whose_nonce_is_none_is_left_without_a_signature(ready: R
         assert heard == [b""]
 
 
+@pytest.mark.parametrize(
+    "field", [{"max_payload": "x"}, {"max_payload": True}, {"headers": 1}, {"client_id": "x"}]
+)
+async def test_a_server_whose_info_has_a_field_of_the_wrong_kind_is_left_for_the_next(
+    ready: Ready, field: dict[str, object]
+):
+    signer = keypair(ready, "miner-1")
+    info = {"auth_required": True, "nonce": "a" * 22, "headers": True, "max_payload": 1_048_576, **field}
+    async with (
+        server_saying(info) as (url, heard),
+        ZipcastClient([url, ready.nats], signer, trust_of(ready)) as client,
+    ):
+        assert (await client.current()).message.epoch_id
+        assert heard == [b""]
+
+
 async def test_the_next_server_is_tried_at_once_where_nothing_listens(ready: Ready):
     async with server_saying({}) as (url, _):
         pass

@@ -32,6 +32,10 @@ class BoundedParser(Parser):
             raise nats.errors.ProtocolError("nats: a message that is too large")
 
 
+# The fields of a server's INFO that nats-py uses without looking at their kind.
+_INFO_KINDS = {"max_payload": int, "client_id": int, "headers": bool, "tls_required": bool, "client_ip": str}
+
+
 class EncryptedClient(Client):
     """A client that signs for a `tls://` address only over TLS, at each connection."""
 
@@ -40,8 +44,11 @@ class EncryptedClient(Client):
         self._ps = BoundedParser(self)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        """Ignore other servers that this one names. Our servers name none, and a hostile list could be
-        long."""
+        """Ignore other servers that this one names. Our servers name none, and a hostile list could be long.
+        Raises ProtocolError for a field of the wrong kind, on which nats-py would fail later."""
+        for name, kind in _INFO_KINDS.items():
+            if name in info and type(info[name]) is not kind:
+                raise nats.errors.ProtocolError(f"nats: {name} of the server's INFO is of the wrong kind")
         await super()._process_info({**info, "connect_urls": []}, initial_connection)
 
     def _connect_command(self) -> bytes:

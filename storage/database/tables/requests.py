@@ -52,7 +52,7 @@ class CredentialIssuance(Base):
             )
         ),
         CheckConstraint("role in ('miner', 'validator')", name="role"),
-        # Limits the duration, even if the responder's login is misused.
+        # Limits how long a credential is valid, even if the responder's login is misused.
         CheckConstraint(
             "expires_at > issued_at and expires_at <= issued_at + interval '24 hours'", name="lifetime"
         ),

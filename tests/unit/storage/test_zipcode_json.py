@@ -132,7 +132,7 @@ def test_a_column_in_both_spellings_rejects_its_entry():
         ('[{"note": [{"a": 1, "a": 1}]}]', "^broken JSON: the key 'a' occurs twice in one object"),
         ("[NaN]", "NaN is not JSON"),
         ("[-Infinity]", "-Infinity is not JSON"),
-        ("[" * 100_000, "too many brackets"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_a_document_that_leaves_a_doubt_is_refused(content, reason):

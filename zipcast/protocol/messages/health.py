@@ -1,6 +1,7 @@
 """Wire models of health: of one part, of one process, and of `/healthcheck`.
 
-Reasons are texts of ours or the type of an error, never a driver's message, an address or a secret.
+A reason is either a text of this service or the type of an error. It never contains a driver's message, an
+address or a secret.
 """
 
 from enum import StrEnum

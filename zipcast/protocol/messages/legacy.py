@@ -93,7 +93,7 @@ class MinerAccessReply(UnderscoredModel):
     bucket: BucketName
     region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
     miner_hotkey: str = Field(description="Miner whose uploads are listed, SS58.")
-    miner_url: str = Field(description="Presigned ListObjectsV2 of the miner's folder.")
+    miner_url: str = Field(description="Presigned ListObjectsV2 URL that lists the miner's folder.")
     prefix: KeyPrefix
     expiry: ExpiryTime
 

@@ -82,7 +82,7 @@ class ToldHoneypot(WireModel):
     published_listings: int = Field(ge=0, description="Published number of listings.", examples=[810])
     salt: Sha256Hex = Field(description="Salt of the commitment to the real number.")
     discarded: bool = Field(
-        description="Whether only a discarded draw had it, so that the epoch did not assign it."
+        description="Whether the honeypot was only in a discarded draw. If so, the epoch did not assign it."
     )
 
 

@@ -58,7 +58,7 @@ class StatusRequest(WireModel):
     nonce: Annotated[str, StringConstraints(max_length=128)] = Field(
         description="The epoch's nonce, which proves that the miner received it."
     )
-    status: Status = Field(description="How far it is.", examples=["COMPLETED"])
+    status: Status = Field(description="The miner's progress in this epoch.", examples=["COMPLETED"])
     listings_scraped: Listings | None = Field(
         default=None, description="Listings collected so far.", examples=[1960]
     )
@@ -77,7 +77,7 @@ class StatusReply(WireModel):
     success: Success = True
     message: str = Field(description="One sentence for a person.", examples=["Recorded."])
     epoch_id: EpochId
-    status: Status = Field(description="How far it is.", examples=["COMPLETED"])
+    status: Status = Field(description="The miner's progress in this epoch.", examples=["COMPLETED"])
     timestamp: WireTime = Field(description="When the report was received, UTC.")
 
 
