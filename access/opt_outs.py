@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
-from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
+from service.database_reads import RECORD_ERRORS, TIMEOUT_SECONDS
 from service.polling import Outage, poll
 from storage.database import opt_outs
 from zipcast.clock import Clock
@@ -37,5 +37,5 @@ class LegacyOptOuts:
 
     async def read(self) -> None:
         with self._outage:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self.database.connect() as connection:
                 self._hotkeys = await opt_outs.opted_out(connection)

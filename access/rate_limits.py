@@ -28,7 +28,7 @@ from zipcast.protocol.verbs import VERBS, Verb
 log = logs.logger()
 
 # The time limit of one count, because a request waits for it.
-PATIENCE_SECONDS = 0.25
+TIMEOUT_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
 # Up to this many requests per window, each request is stored individually.
 EXACT_UP_TO = 1000
@@ -265,7 +265,7 @@ class Limits:
         if self.shared is None:
             return
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 answered = await self.shared.reach()
         except Exception as error:  # noqa: BLE001 - whatever a library makes of odd answers
             self._fall_back(error)
@@ -284,7 +284,7 @@ class Limits:
         now = self.clock.monotonic()
         if self.shared is not None and now >= self._ask_again_at:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
                     refusal = await self.shared.refusal(rule, whom, self.clock.now().timestamp())
             except Exception as error:  # noqa: BLE001 - whatever a library makes of odd answers
                 self._fall_back(error)
@@ -349,7 +349,7 @@ def _shared(url: str) -> SharedCounts:
         wrap_exceptions=True,
         implementation="redispy",
         key_prefix="zipcast",
-        socket_timeout=PATIENCE_SECONDS,
-        socket_connect_timeout=PATIENCE_SECONDS,
+        socket_timeout=TIMEOUT_SECONDS,
+        socket_connect_timeout=TIMEOUT_SECONDS,
     )
     return SharedCounts(storage)

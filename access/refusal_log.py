@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
-from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
+from service.database_reads import RECORD_ERRORS, TIMEOUT_SECONDS
 from service.polling import poll
 from service.token_buckets import Bucket
 from storage.database.engine import refuses_row
@@ -30,7 +30,7 @@ EVERY_SECONDS = 1.0
 # kinds.
 ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
-MOST_WAITING = 1000
+MAX_WAITING = 1000
 ACCEPTED = "accepted"
 
 
@@ -67,7 +67,7 @@ class RefusalTrail:
     lost: int = 0
     """The number of sampled refusals that were lost because the database was unavailable for too long."""
     _sampler: Sampler = field(default_factory=Sampler)
-    _waiting: deque[Refusal] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
+    _waiting: deque[Refusal] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
 
     def note(self, *, verb: str, error: str, hotkey: object, source: str, request_id: str) -> None:
         refusal = Refusal(
@@ -75,7 +75,7 @@ class RefusalTrail:
         )
         sampled = self._sampler.sample(refusal, self.clock.monotonic())
         if sampled is not None:
-            self.lost += len(self._waiting) == MOST_WAITING
+            self.lost += len(self._waiting) == MAX_WAITING
             self._waiting.append(sampled)
 
     async def run(self) -> None:
@@ -91,7 +91,7 @@ class RefusalTrail:
             return
         try:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                async with asyncio.timeout(TIMEOUT_SECONDS), self.database.begin() as connection:
                     await record_refusals(connection, batch)
             except DBAPIError as error:
                 if not refuses_row(error):
@@ -108,7 +108,7 @@ class RefusalTrail:
         rejects."""
         for refusal in batch:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS), self.database.begin() as connection:
+                async with asyncio.timeout(TIMEOUT_SECONDS), self.database.begin() as connection:
                     await record_refusals(connection, [refusal])
             except DBAPIError as error:
                 if not refuses_row(error):

@@ -31,7 +31,7 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 EPOCH_SECONDS = 10
 EPOCHS = 3
 # The time limit: up to one epoch until the first start, three epochs, and reading the last one after its end.
-PATIENCE_SECONDS = EPOCH_SECONDS * (EPOCHS + 3)
+TIMEOUT_SECONDS = EPOCH_SECONDS * (EPOCHS + 3)
 UPLOAD, REPORT, READ = "upload", "report", "read"
 MINER_TASKS: tuple[str, ...] = (UPLOAD,)
 VALIDATOR_TASKS: tuple[str, ...] = (REPORT, READ)
@@ -61,11 +61,11 @@ class Demo:
     async def run(self) -> None:
         """Run all participants at once, until all are done or the time is over."""
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as group:
+            async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
                 for name in self.wallets:
                     group.create_task(self._participate(name))
         except TimeoutError:
-            self.board.problems.append(f"not done after {PATIENCE_SECONDS} s")
+            self.board.problems.append(f"not done after {TIMEOUT_SECONDS} s")
 
     async def _participate(self, who: str) -> None:
         trust = Trust(frozenset({parse_hotkey(self.ready.signer)}), self.ready.network, self.ready.netuid)

@@ -19,7 +19,7 @@ _POLL_SECONDS = 0.05
 MAX_LOG_BYTES = 64 * 1024**2
 """A larger log is emptied; one copy of its content is kept."""
 # The interval of checking a running part, and the time after which a part that does not work is restarted.
-_LOOK_SECONDS = 2.0
+_INTERVAL_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 
@@ -120,10 +120,10 @@ class Keeper:
         try:
             hopeless_looks = 0
             while not ended.done():
-                await asyncio.wait({ended}, timeout=_LOOK_SECONDS)
+                await asyncio.wait({ended}, timeout=_INTERVAL_SECONDS)
                 await asyncio.to_thread(shorten, self.part.log)
                 hopeless_looks = hopeless_looks + 1 if await self.part.cannot_recover() else 0
-                if hopeless_looks * _LOOK_SECONDS >= _HOPELESS_SECONDS and not ended.done():
+                if hopeless_looks * _INTERVAL_SECONDS >= _HOPELESS_SECONDS and not ended.done():
                     with suppress(ProcessLookupError):
                         os.kill(self._running().pid, self.part.stop_signal)
                     await asyncio.wait({ended}, timeout=_STOP_SECONDS)

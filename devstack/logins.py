@@ -14,7 +14,7 @@ from devstack.state import State
 from storage.database.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
 
 # Together fewer than `devstack.postgres` allows, so that no login can block the others.
-MOST_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
+MAX_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
 # The role of each process. The callout uses no database.
 ROLES = {
     "schedulers": "zipcast_schedulers",
@@ -37,7 +37,7 @@ async def ensure_logins(state: State, url: str) -> None:
     async with superuser(url) as connection:
         for process, role in ROLES.items():
             await _ensure(connection, role, "nologin")
-            login = f"login in role {role} connection limit {MOST_CONNECTIONS[process]}"
+            login = f"login in role {role} connection limit {MAX_CONNECTIONS[process]}"
             await _ensure(connection, _login(process), f"{login} password '{passwords[_variable(process)]}'")
             await _set(connection, _login(process), SESSION_SETTINGS)
         await _set(connection, unquote(urlsplit(url).username or ""), OPERATOR_SETTINGS)

@@ -13,7 +13,7 @@ _LENGTH = re.compile(r"([0-9]{1,6})(s|m|h)?")
 _UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
 # The same limits as for the scheduler's EPOCH_DURATION_SECONDS.
-SHORTEST_EPOCH_SECONDS = 2
+MIN_EPOCH_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class StackOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.epoch_seconds < SHORTEST_EPOCH_SECONDS or SECONDS_PER_DAY % self.epoch_seconds:
+        if self.epoch_seconds < MIN_EPOCH_SECONDS or SECONDS_PER_DAY % self.epoch_seconds:
             raise InvalidOptionError(
-                f"--epoch-length: {self.epoch_seconds} s is below {SHORTEST_EPOCH_SECONDS} s, "
+                f"--epoch-length: {self.epoch_seconds} s is below {MIN_EPOCH_SECONDS} s, "
                 "or does not divide a day into whole epochs"
             )
         for option, path in (("--registry", self.registry), ("--zipcodes", self.zipcodes)):

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from http_bridge.error_response import error_reply
 from http_bridge.middleware import allowed_methods
-from http_bridge.request_log import CUT_OFF, LONGEST_PATH, mark
+from http_bridge.request_log import CUT_OFF, MAX_PATH, mark
 from service import logs
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -40,7 +40,7 @@ def install(app: FastAPI, clock: Clock) -> None:
         return reply(request, ServiceError(code, message), allow)
 
     def fault(request: Request, error: Exception) -> Response:
-        log.error("request_failed", path=request.scope["path"][:LONGEST_PATH], exc_info=error)
+        log.error("request_failed", path=request.scope["path"][:MAX_PATH], exc_info=error)
         return reply(
             request,
             ServiceError(

@@ -30,7 +30,7 @@ log = logs.logger()
 HEARTBEAT_SECONDS = 15.0
 # How long a stream may continue after its hotkey has left the subnet.
 REGISTRY_SECONDS = 5.0
-MOST_OF_ONE, MOST_OF_ALL = 3, 2_000
+MAX_OF_ONE, MAX_OF_ALL = 3, 2_000
 MAX_STREAM_LIFE = timedelta(hours=24)
 """How long after its time of signing a stream may last. Then the client must sign a new request."""
 # How long the end of a stream waits for a client that reads slowly.
@@ -96,16 +96,16 @@ class Listeners:
                 "A stream with this signature is already open. Sign a new request for another stream."
             )
         own = [key for key in self._places if key[0] == hotkey]
-        if len(own) >= MOST_OF_ONE:
+        if len(own) >= MAX_OF_ONE:
             oldest = min(own, key=lambda key: self._places[key].signed_at)
             if proof.signed_at <= self._places[oldest].signed_at:
                 raise _refusal(
-                    f"This hotkey has {MOST_OF_ONE} streams, the maximum, and all were signed later than "
+                    f"This hotkey has {MAX_OF_ONE} streams, the maximum, and all were signed later than "
                     "this request. Sign a new request."
                 )
             self._places.pop(oldest).end()
-        if self.count() >= MOST_OF_ALL:
-            raise _refusal(f"The bridge has {MOST_OF_ALL} streams, the maximum. Try again later.")
+        if self.count() >= MAX_OF_ALL:
+            raise _refusal(f"The bridge has {MAX_OF_ALL} streams, the maximum. Try again later.")
 
     async def _events(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         try:

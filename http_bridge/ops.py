@@ -28,7 +28,7 @@ from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 log = logs.logger()
 
 REMEMBERED_SECONDS = 1.0
-PATIENCE_SECONDS = 1.5
+TIMEOUT_SECONDS = 1.5
 RECENT = 10
 _STATIC = files("http_bridge") / "static"
 _OWN = _STATIC / "own"
@@ -76,7 +76,7 @@ class NatsMonitor:
         if self.url is None:
             return None, None
         try:
-            async with open_client(self.url, PATIENCE_SECONDS) as http:
+            async with open_client(self.url, TIMEOUT_SECONDS) as http:
                 varz, connz, jsz = [
                     (await http.get(self.url + path)).raise_for_status().json()
                     for path in ("/varz", "/connz?acc=APP&limit=1", "/jsz")

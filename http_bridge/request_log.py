@@ -21,7 +21,7 @@ log = logs.logger()
 ANSWERED: Final = "ok"
 CUT_OFF: Final = "cut_off"
 ELSEWHERE = "other"
-LONGEST_PATH = 256
+MAX_PATH = 256
 METHOD_SENT = "zipcast.method"
 """The method that the client sent and signed. It differs from the request's method for HEAD, which is handled
 as a GET without the body."""
@@ -92,7 +92,7 @@ class Access:
         log.info(
             "http_request",
             method=scope[METHOD_SENT],
-            path=scope["path"][:LONGEST_PATH],
+            path=scope["path"][:MAX_PATH],
             status=status or None,
             milliseconds=round(seconds * 1000, 1),
             client=client_address(scope),

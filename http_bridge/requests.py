@@ -17,11 +17,11 @@ from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_ME
 from zipcast.protocol.verbs import VERBS, Verb
 
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
-_MOST_FIELDS = 64
+_MAX_FIELDS = 64
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
 # Target and signed headers together must fit into the headers that the responder accepts.
-LONGEST_TARGET = 2048
-_TARGET = re.compile(rf"^[\x21-\x7e]{{1,{LONGEST_TARGET}}}$")
+MAX_TARGET = 2048
+_TARGET = re.compile(rf"^[\x21-\x7e]{{1,{MAX_TARGET}}}$")
 
 
 async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> Arrival:
@@ -34,7 +34,7 @@ async def arrival(request: Request, verb: Verb, query: Fields | None = None) -> 
     if not _TARGET.fullmatch(target):
         raise ServiceError(
             ErrorCode.MALFORMED_REQUEST,
-            f"Path and query must have at most {LONGEST_TARGET} printable ASCII characters.",
+            f"Path and query must have at most {MAX_TARGET} printable ASCII characters.",
         )
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
@@ -81,7 +81,7 @@ def _form_as_json(form: bytes, *, signed: bool) -> bytes:
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "A body signed with btauth/1 must be JSON.")
     try:
         pairs = parse_qsl(
-            form.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MOST_FIELDS
+            form.decode(), keep_blank_values=True, strict_parsing=True, max_num_fields=_MAX_FIELDS
         )
     except ValueError:
         raise ServiceError(ErrorCode.MALFORMED_REQUEST, "The form is not well-formed.") from None

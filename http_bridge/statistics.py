@@ -26,7 +26,7 @@ log = logs.logger()
 
 REMEMBERED_SECONDS = 10.0
 RETRY_SECONDS = 2.0
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 
 Status = Literal["ACTIVE", "COMPLETED", "LATE", "ARCHIVED", "MISSED"]
 
@@ -161,7 +161,7 @@ class PublicStatistics:
 
     async def _read(self) -> None:
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self.database.connect() as connection:
                 self._known = await read_statistics(connection)
         except DATABASE_ERRORS as error:
             log.warning("statistics_unread", error=type(error).__name__)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from storage.database.issuances import Issuance
 
-LONGEST_HOURS = 100_000  # eleven years; issuances are kept for ten at most
+MAX_HOURS = 100_000  # eleven years; issuances are kept for ten at most
 
 
 def list_issuances(
     hotkey: Annotated[str | None, typer.Option(help="Show only those issued to this hotkey.")] = None,
     hours: Annotated[
         float | None,
-        typer.Option(min=0, max=LONGEST_HOURS, help="Show only those issued in this many past hours."),
+        typer.Option(min=0, max=MAX_HOURS, help="Show only those issued in this many past hours."),
     ] = None,
     valid: Annotated[bool, typer.Option("--valid", help="Show only those that have not expired.")] = False,
     limit: Annotated[

@@ -12,9 +12,9 @@ from typing import Any
 
 NONCE_FAILURES, IMPLAUSIBLE_SPEED, EXACT_TARGET = "nonce_failures", "implausible_speed", "exact_target"
 # Fewer zipcodes may match by chance.
-FEWEST_EXACT = 5
-FEWEST_REPEATED = 2
-FEWEST_COMPARED = 3
+MIN_EXACT = 5
+MIN_REPEATED = 2
+MIN_COMPARED = 3
 LOOKED_BACK = 6
 """The number of epochs in which a repetition is searched, including the newest."""
 
@@ -40,7 +40,7 @@ class Exactness:
     exact: int
 
     def is_half(self) -> bool:
-        return self.reported >= FEWEST_REPEATED and 2 * self.exact >= self.reported
+        return self.reported >= MIN_REPEATED and 2 * self.exact >= self.reported
 
 
 def nonce_failures(refusals: int, suppressed: int, settings: SignalSettings) -> dict[str, Any] | None:
@@ -69,7 +69,7 @@ def exact_target(history: Sequence[Exactness], settings: SignalSettings) -> dict
     if not history:
         return None
     newest = history[0]
-    met = newest.reported >= FEWEST_EXACT and newest.exact >= settings.exact_share * newest.reported
+    met = newest.reported >= MIN_EXACT and newest.exact >= settings.exact_share * newest.reported
     repeated = [one.epoch_id for one in history[:LOOKED_BACK] if one.is_half()]
     again = newest.is_half() and len(repeated) >= settings.exact_epochs
     if not met and not again:
@@ -98,13 +98,13 @@ def honeypot_uploads(
     `uploaded` has bytes by zipcode, `published` has listings by zipcode. The bytes per listing are estimated
     from the miner's other zipcodes. It is a hit if the uploaded data is enough for at least half of the
     published listings, since the real listings are far fewer. The result is None if the miner has fewer than
-    FEWEST_COMPARED other zipcodes."""
+    MIN_COMPARED other zipcodes."""
     per_listing = [
         size / published[zipcode]
         for zipcode, size in uploaded.items()
         if zipcode not in honeypots and published.get(zipcode, 0) > 0
     ]
-    if len(per_listing) < FEWEST_COMPARED:
+    if len(per_listing) < MIN_COMPARED:
         return None
     usual = median(per_listing)
     if usual <= 0:

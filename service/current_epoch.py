@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
-from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
+from service.database_reads import RECORD_ERRORS, TIMEOUT_SECONDS
 from service.polling import Outage, poll
 from storage.database import epochs
 from zipcast.clock import Clock
@@ -21,7 +21,7 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 CHECK_SECONDS = 0.5
-LONGEST_AGE = 86_400.0
+MAX_AGE = 86_400.0
 # How long a request at an epoch's start waits for the new epoch to arrive.
 BOUNDARY_SECONDS = 1.0
 
@@ -43,7 +43,7 @@ class CurrentEpoch:
     def unchecked_seconds(self) -> int:
         """Return how many seconds ago the database or a message last confirmed the epoch; 0 unless both NATS
         and PostgreSQL are unavailable."""
-        return max(0, int(min(self.clock.monotonic() - self._checked_at, LONGEST_AGE)))
+        return max(0, int(min(self.clock.monotonic() - self._checked_at, MAX_AGE)))
 
     def running(self) -> VerifiedEpoch:
         """Return the epoch that contains the present time. Raises ServiceError(NO_CURRENT_EPOCH)."""
@@ -115,7 +115,7 @@ class CurrentEpoch:
         """Compare the epoch with the database once. If the database is unavailable, log that once and
         continue."""
         with self._outage:
-            async with asyncio.timeout(PATIENCE_SECONDS), self.database.connect() as connection:
+            async with asyncio.timeout(TIMEOUT_SECONDS), self.database.connect() as connection:
                 stored = await epochs.running_epoch(connection)
             self._checked_at = self.clock.monotonic()
             if stored is not None:

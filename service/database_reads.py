@@ -16,14 +16,14 @@ from storage.database.epochs import StoredEpoch
 from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
-PATIENCE_SECONDS = 5.0
+TIMEOUT_SECONDS = 5.0
 # Errors that mean the database is unavailable, for callers that can continue without it.
 RECORD_ERRORS = (*DATABASE_ERRORS, *DRIVER_ERRORS)
 
 
 @asynccontextmanager
 async def record_of(
-    database: AsyncEngine, patience_seconds: float = PATIENCE_SECONDS
+    database: AsyncEngine, patience_seconds: float = TIMEOUT_SECONDS
 ) -> AsyncIterator[AsyncConnection]:
     """Open a transaction, limited to this many seconds, and commit it at the end of the block.
 

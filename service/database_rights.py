@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from service import logs
-from service.database_reads import PATIENCE_SECONDS, RECORD_ERRORS
+from service.database_reads import RECORD_ERRORS, TIMEOUT_SECONDS
 from storage.database.rights import SESSION_SETTINGS, may_read_pending, old_pooler, wrong_setting
 
 log = logs.logger()
@@ -21,7 +21,7 @@ async def unfit(database: AsyncEngine, *, reader_of: str | None) -> str | None:
     database is unavailable, log that and return None, because the process can serve some requests without
     it."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS), database.connect() as connection:
+        async with asyncio.timeout(TIMEOUT_SECONDS), database.connect() as connection:
             wrong = await old_pooler(connection)
             wide = reader_of is not None and wrong is None and await may_read_pending(connection)
             if not wide:

@@ -16,7 +16,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 _SEED = 18 << 3
 _BOX_VERSION = b"xkv1"
-_MOST_PEERS = 64
+_MAX_PEERS = 64
 
 
 class NkeyError(ValueError):
@@ -103,7 +103,7 @@ class CurveNkey:
     def __init__(self, seed: str) -> None:
         self._key = PrivateKey(decode_seed(Kind.CURVE, seed))
         self.public = encode_public(Kind.CURVE, bytes(self._key.public_key))
-        self._box = lru_cache(maxsize=_MOST_PEERS)(self._make_box)
+        self._box = lru_cache(maxsize=_MAX_PEERS)(self._make_box)
 
     def open(self, sealed: bytes, sender: str) -> bytes:
         """Decrypt a box. Raises NkeyError if it is not from `sender` or not for this key."""

@@ -23,7 +23,7 @@ _PUBLISHED = frozenset(
     }
 )
 # In hex, 32 random bytes have at least this many different characters, except in one of millions of cases.
-FEWEST_CHARACTERS = 8
+MIN_CHARACTERS = 8
 
 
 def objection(secret: str) -> str | None:
@@ -32,6 +32,6 @@ def objection(secret: str) -> str | None:
         return "is a published key"
     if _PLACEHOLDER.search(secret):
         return "is a placeholder or was made by the local stack"
-    if len(set(secret)) < FEWEST_CHARACTERS:
-        return f"has fewer than {FEWEST_CHARACTERS} different characters"
+    if len(set(secret)) < MIN_CHARACTERS:
+        return f"has fewer than {MIN_CHARACTERS} different characters"
     return None

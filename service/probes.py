@@ -17,7 +17,7 @@ from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 log = logs.logger()
 
 REMEMBERED_SECONDS = 5.0
-PATIENCE_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def noted(
 class Probes:
     checks: Mapping[str, Check]
     clock: Clock
-    patience_seconds: float = PATIENCE_SECONDS
+    patience_seconds: float = TIMEOUT_SECONDS
     _known: dict[str, ServiceHealth] = field(default_factory=dict)
     _remembered_until: float = field(default=float("-inf"))
     _round: "asyncio.Task[None] | None" = field(default=None)

@@ -20,7 +20,7 @@ ACCOUNT = "APP"
 PAGE = 1000
 # Pages overlap a little, because connections that end in the meantime shift the others.
 OVERLAP = 50
-PATIENCE_SECONDS = 1.0
+TIMEOUT_SECONDS = 1.0
 
 
 class ListingError(Exception):
@@ -135,12 +135,12 @@ async def _ask(
 async def _gather(
     system: Client, question: bytes, take: Callable[[Msg], Awaitable[None]], complete: asyncio.Event
 ) -> None:
-    """Pass every reply to `take` until `complete` is set, or for PATIENCE_SECONDS."""
+    """Pass every reply to `take` until `complete` is set, or for TIMEOUT_SECONDS."""
     inbox = system.new_inbox()
     answers = await system.subscribe(inbox, cb=take)
     try:
         await system.publish(LIST_CONNECTIONS, question, reply=inbox)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await complete.wait()
     except TimeoutError:
         pass

@@ -17,7 +17,7 @@ from enum import StrEnum
 from access.source_addresses import Network, counted_as, is_within
 from service.token_buckets import Bucket, Rate
 
-MOST_ADDRESSES = 20_000
+MAX_ADDRESSES = 20_000
 
 
 class Limit(StrEnum):
@@ -36,7 +36,7 @@ class AddressLimits:
 
     attempts: Rate
     failures: Rate
-    most_addresses: int = MOST_ADDRESSES
+    most_addresses: int = MAX_ADDRESSES
     proxies: tuple[Network, ...] = ()
     proxy: Rate | None = None
     _buckets: OrderedDict[str, tuple[Bucket, Bucket]] = field(default_factory=OrderedDict)

@@ -36,10 +36,10 @@ log = logs.logger()
 STALE_SECONDS = 1.7
 # The same limit by the server's clock, which has whole seconds and may differ from the local clock.
 OLD_SECONDS = 3.0
-MOST_WAITING = 2048
+MAX_WAITING = 2048
 # The number of used passwords that may be written to the bucket at the same time; each takes some
 # milliseconds.
-MOST_SPENDING = 64
+MAX_SPENDING = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Waiting:
 
     def put(self, question: Question) -> bool:
         """Add a request. Return False if another one was dropped for it."""
-        full = len(self._questions) >= MOST_WAITING
+        full = len(self._questions) >= MAX_WAITING
         if full:
             self._questions.popleft()
         self._questions.append(question)
@@ -149,7 +149,7 @@ class Callout:
         if granted.password_at is None:
             await self._grant(question, request, granted)
             return
-        if len(self._spending) >= MOST_SPENDING:
+        if len(self._spending) >= MAX_SPENDING:
             await self._refuse(question, request, RefusedError("passwords unavailable"))
             return
         task = asyncio.create_task(self._spend(question, request, granted, granted.password_at))

@@ -25,7 +25,7 @@ KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
 MAX_REMEMBERED = 32_768
 """The number of passwords kept in memory: all that 256 hotkeys can sign for two windows. The bucket also
 knows older ones."""
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 _WRONG_LAST_SEQUENCE = 10071
 
 
@@ -83,7 +83,7 @@ class SpentPasswords:
                 subjects=[f"$KV.{SPENT_BUCKET}.>"],
                 max_age=KEPT_SECONDS,
                 max_msgs_per_subject=1,
-                max_bytes=_MOST_BYTES,
+                max_bytes=_MAX_BYTES,
                 discard=DiscardPolicy.NEW,
                 storage=StorageType.FILE,
                 deny_delete=True,

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import asyncpg
 
 from service import logs
-from service.database_reads import PATIENCE_SECONDS, unavailable
+from service.database_reads import TIMEOUT_SECONDS, unavailable
 from storage.database.engine import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 
 log = logs.logger()
@@ -60,11 +60,11 @@ class Batches(Generic[Item, Result]):
         """Write the item and return its result once it is committed. The item may be written even if the
         caller is cancelled or gives up; other items of the batch are not affected.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE) if the database does not respond within PATIENCE_SECONDS."""
+        Raises ServiceError(SERVICE_UNAVAILABLE) if the database does not respond within TIMEOUT_SECONDS."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(_Waiting(item, answer))
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 return await answer
         except TimeoutError:
             raise unavailable() from None

@@ -30,8 +30,8 @@ log = logs.logger()
 
 # The number of a manifest's keys that are read at once, and of names that are reported per miner.
 PAGE_ROWS = 1_000
-MOST_TOLD = 3
-LONGEST_NAME = 80
+MAX_TOLD = 3
+MAX_NAME = 80
 # The time limit for one miner in one attempt.
 CHANGES_TIMEOUT_SECONDS = 120.0
 
@@ -131,9 +131,9 @@ def changed(
         if now is None and not complete:
             continue
         if now is None or (now.version_id, now.etag.strip('"')) != (one.version_id, one.etag):
-            names.append(one.object_key.removeprefix(prefix)[:LONGEST_NAME])
+            names.append(one.object_key.removeprefix(prefix)[:MAX_NAME])
             last_at = max(filter(None, (last_at, None if now is None else now.last_modified)), default=None)
     if not names:
         return None
     told = None if last_at is None else f"{last_at:%Y-%m-%dT%H:%M:%SZ}"
-    return {"objects": len(names), "names": names[:MOST_TOLD], "lastChangedAt": told}
+    return {"objects": len(names), "names": names[:MAX_TOLD], "lastChangedAt": told}

@@ -6,7 +6,7 @@ from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 
 # The bridge waits 2 s for the reply, so a bucket that hangs must be detected earlier.
-PATIENCE_SECONDS = 1.5
+TIMEOUT_SECONDS = 1.5
 
 
 def bucket_probes(store: ObjectStore, settings: ResponderSettings, clock: Clock) -> Probes:
@@ -21,4 +21,4 @@ def bucket_probes(store: ObjectStore, settings: ResponderSettings, clock: Clock)
         "object_store": reaches(settings.s3_bucket),
         "validator_bucket": reaches(settings.s3_validator_bucket),
     }
-    return Probes(checks, clock, PATIENCE_SECONDS)
+    return Probes(checks, clock, TIMEOUT_SECONDS)

@@ -34,14 +34,14 @@ from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 log = logs.logger()
 
 LOOK_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
 # A subnet has 256 hotkeys, and a page lists up to 1,000 folders.
 MAX_FOLDER_PAGES = 100
 # Half of the store's threads, so that requests can be served while a manifest is made.
 AT_ONCE = 4
 # The largest number of objects in one epoch, for all miners together. If there are more, the miners with the
 # most objects are cut first. PostgreSQL can write 10,000 rows per second.
-MOST_OF_AN_EPOCH = 200_000
+MAX_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
 # The time limit for one miner in one attempt, for each folder that names the epoch and for all others
 # together.
@@ -99,7 +99,7 @@ class Sealer:
         listings = [MinerListing(hotkey, self._parts(hotkey, interval)) for hotkey in hotkeys]
         await ListingReader(self.store, self.clock, self.bucket, self._places).read(listings, attempt)
         by_miner = [uploads_of(listing, interval.epoch_id) for listing in listings]
-        level = highest_level([len(uploads) for uploads in by_miner], MOST_OF_AN_EPOCH)
+        level = highest_level([len(uploads) for uploads in by_miner], MAX_OF_AN_EPOCH)
         for hotkey, uploads in zip(hotkeys, by_miner, strict=True):
             if len(uploads) > level:
                 log.warning("manifest_cut", epoch_id=interval.epoch_id, hotkey=hotkey, reason="epoch_full")
@@ -161,7 +161,7 @@ async def repeat(
         except (ServiceError, ObjectStoreUnavailableError) as error:
             cause = error.__cause__
             failed(cause if isinstance(cause, Exception) else error)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
         await clock.sleep(pause)
 
 

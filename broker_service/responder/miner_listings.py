@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 MAX_ATTEMPTS, REST_SECONDS = 4, 20.0
 # If more than half of the miners fail, the store itself may be at fault. Then they are cut only after this
 # many attempts to list all miners ended in the same way.
-MOST_FAIL_ATTEMPTS = 3
+MAX_FAIL_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class ListingReader:
                 for listing in failed:  # one after the other, so that they do not make others fail
                     await listing.read()
                 failed = [listing for listing in failed if not listing.is_complete()]
-        if 2 * len(failed) > len(listings) and attempt < MOST_FAIL_ATTEMPTS:
+        if 2 * len(failed) > len(listings) and attempt < MAX_FAIL_ATTEMPTS:
             raise ObjectStoreUnavailableError("listing the uploads failed for most miners")
 
     async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> list[MinerListing[Result]]:

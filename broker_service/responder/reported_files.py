@@ -27,7 +27,7 @@ from zipcast.protocol.messages.results import ReportedFile
 
 # The time limit from a report's arrival. The bridge waits eight seconds for the reply, of which the database
 # needs some.
-PATIENCE_SECONDS = 6.0
+TIMEOUT_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
 # How far a validator's clock may be ahead.
 AHEAD = timedelta(minutes=5)
@@ -57,7 +57,7 @@ class FileChecker:
         Raises ServiceError(FILE_MISMATCH | CHECKSUM_REQUIRED | CREDENTIALS_UNAVAILABLE | REQUEST_UNDER_WAY).
         After REQUEST_UNDER_WAY, reading continues, and the same report succeeds once all files have been
         read."""
-        ends_at = self.clock.monotonic() + PATIENCE_SECONDS
+        ends_at = self.clock.monotonic() + TIMEOUT_SECONDS
         for file in files:
             _require_inside(scope, file.key)
         try:

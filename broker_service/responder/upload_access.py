@@ -31,7 +31,7 @@ VALIDATOR_LIFETIME = SESSION_LIFETIME
 FOLDER_LIFETIME = timedelta(hours=24)
 LIST_URL_SECONDS = int(LIST_WITH_UPLOAD.total_seconds())
 MEBIBYTE = 1024**2
-LEAST_VALIDATOR_BYTES = 1
+MIN_VALIDATOR_BYTES = 1
 FILE_TYPES = ("json", "parquet", "csv")
 _GRANTED = "Upload access granted."
 _GRANTED_WITHOUT_STS = (
@@ -130,7 +130,7 @@ class Issuer:
                 granted.issued_at,
                 granted.seconds,
                 with_checksum=with_checksum,
-                least_bytes=LEAST_VALIDATOR_BYTES,
+                least_bytes=MIN_VALIDATOR_BYTES,
             )
             opened = SessionScope(
                 scope.bucket, scope.prefix, credential_policies.upload_session_policy(scope)

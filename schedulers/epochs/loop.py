@@ -28,7 +28,7 @@ from zipcast.protocol.calendar import EpochInterval, preparation_lead
 log = logs.logger()
 
 RETRY_SECONDS = 0.25
-LONGEST_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 1.0
 # A step that takes longer waits for a server that is gone. It is cancelled, logged and repeated.
 STEP_SECONDS = 15.0
 
@@ -74,7 +74,7 @@ class EpochEngine:
                     "scheduler_step_failed", error=type(error).__name__, failures=self.failures, **about
                 )
                 await self.clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_RETRY_SECONDS)
+                pause = min(pause * 2, MAX_RETRY_SECONDS)
             else:
                 pause = RETRY_SECONDS
 

@@ -18,7 +18,7 @@ log = logs.logger()
 
 # The largest number of missed epochs that are stored for one gap, newest first: 83 days of four hours. The
 # oldest is stored in addition, because the service committed to its seed, which anyone can check.
-MOST_MISSED = 500
+MAX_MISSED = 500
 
 
 async def record_missed(database: AsyncEngine, preparer: Preparer, running: EpochInterval) -> int:
@@ -41,8 +41,8 @@ async def record_missed_before(
     if end is None:
         return 0
     earlier = takewhile(lambda one: one.start_at >= end, back_from(preparer.calendar, interval))
-    gap = list(islice(earlier, MOST_MISSED))
-    if len(gap) == MOST_MISSED and (promised := preparer.calendar.first_from(end)) != gap[-1]:
+    gap = list(islice(earlier, MAX_MISSED))
+    if len(gap) == MAX_MISSED and (promised := preparer.calendar.first_from(end)) != gap[-1]:
         gap.append(promised)
     recorded_at = await epochs.database_now(connection)
     rows = [await _missed(connection, preparer, one) for one in gap]

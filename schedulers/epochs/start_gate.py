@@ -18,9 +18,9 @@ from zipcast.clock import Clock
 log = logs.logger()
 
 # The wall clock is read at least this often, so that an adjustment is noticed.
-LONGEST_NAP_SECONDS = 10.0
+MAX_NAP_SECONDS = 10.0
 # If PostgreSQL's clock is behind the local clock, it is read at least this often.
-LONGEST_WAIT_SECONDS = 60.0
+MAX_WAIT_SECONDS = 60.0
 # If less time than this is left, one exact sleep on the monotonic clock follows.
 FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
@@ -33,14 +33,14 @@ LAST_QUESTION = timedelta(seconds=0.25)
 # The time limit of reading PostgreSQL's clock; after it, an estimate from an earlier reading is used.
 QUESTION_SECONDS, LAST_QUESTION_SECONDS = 1.0, 0.2
 # How much slower PostgreSQL's clock may run than the local clock: ten times the usual difference.
-WORST_DRIFT = 0.001
+MAX_DRIFT = 0.001
 
 
 async def sleep_until(clock: Clock, instant: datetime) -> None:
     """Wait until the wall clock has reached `instant`."""
     while (remaining := (instant - clock.now()).total_seconds()) > 0:
         if remaining > FINAL_SECONDS:
-            await clock.sleep(min(remaining - FINAL_SECONDS, LONGEST_NAP_SECONDS))
+            await clock.sleep(min(remaining - FINAL_SECONDS, MAX_NAP_SECONDS))
         else:
             await clock.sleep(remaining)
 
@@ -56,11 +56,11 @@ class _Answer:
 
     def least(self, monotonic: float) -> datetime:
         """Return a time that PostgreSQL's clock has certainly reached by then."""
-        return self.told + timedelta(seconds=(monotonic - self.arrived) * (1 - WORST_DRIFT))
+        return self.told + timedelta(seconds=(monotonic - self.arrived) * (1 - MAX_DRIFT))
 
     def most(self, monotonic: float) -> datetime:
         """Return a time that PostgreSQL's clock has certainly not passed by then."""
-        return self.told + timedelta(seconds=(monotonic - self.asked) * (1 + WORST_DRIFT))
+        return self.told + timedelta(seconds=(monotonic - self.asked) * (1 + MAX_DRIFT))
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class StartGate:
             if not is_alarmed:
                 is_alarmed = alarm(offset)
             far = (start_at - reached - NEAR).total_seconds()
-            await self._clock.sleep(min(far, LONGEST_WAIT_SECONDS))
+            await self._clock.sleep(min(far, MAX_WAIT_SECONDS))
 
     async def open(self, start_at: datetime, offset: timedelta) -> None:
         """Wait until PostgreSQL's clock_timestamp() has passed `start_at`. It never returns too early, unless

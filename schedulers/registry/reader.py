@@ -30,8 +30,8 @@ FIRST_PAUSE_SECONDS = 5.0
 # read.
 REPUBLISH_AFTER = timedelta(minutes=5)
 # A local chain makes four blocks per second, others one in twelve seconds.
-SHORTEST_BLOCK_SECONDS = 0.25
-MOST_BLOCKS_AHEAD = 300
+MIN_BLOCK_SECONDS = 0.25
+MAX_BLOCKS_AHEAD = 300
 # If the newest block is older than this, the chain or the node has stopped.
 STANDSTILL = timedelta(minutes=1)
 
@@ -124,7 +124,7 @@ class RegistryReader:
         if block > held.block_number:
             # If it were accepted, all readings of honest nodes would be older until they reach that block.
             waited = max(0.0, (self.clock.now() - held.taken_at).total_seconds())
-            if block - held.block_number > MOST_BLOCKS_AHEAD + waited / SHORTEST_BLOCK_SECONDS:
+            if block - held.block_number > MAX_BLOCKS_AHEAD + waited / MIN_BLOCK_SECONDS:
                 raise RegistryUnreadableError(
                     f"block {block} is too far ahead of the published block {held.block_number}"
                 )

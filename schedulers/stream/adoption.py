@@ -17,7 +17,7 @@ from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.epochs.missed import record_missed_before
 from schedulers.epochs.preparation import Preparer
 from schedulers.stream.epoch_stream import EpochStream, Recorded
-from schedulers.stream.rebuild import MOST_PUT_BACK
+from schedulers.stream.rebuild import MAX_PUT_BACK
 from service import logs
 from storage.database import epoch_changes, epoch_inputs, epoch_publications, epochs, pending_epochs
 from storage.database.epoch_changes import Preparation
@@ -47,12 +47,12 @@ class Adoption:
         `thoroughly`, as far as a rebuilt stream reaches. Then adopt epochs that differ, oldest first. Raises
         nats.errors.Error and DATABASE_ERRORS."""
         async with self.preparer.database.connect() as connection:
-            rows = await epoch_publications.newest_rows(connection, newest.epoch_id, MOST_PUT_BACK)
+            rows = await epoch_publications.newest_rows(connection, newest.epoch_id, MAX_PUT_BACK)
         differing: list[tuple[Recorded, Recorded | None]] = []
         held: set[str] = set()
         recorded: Recorded | None = newest
         following = None
-        while recorded is not None and len(held) < MOST_PUT_BACK:
+        while recorded is not None and len(held) < MAX_PUT_BACK:
             held.add(recorded.epoch_id)
             if not _agrees(recorded, rows.get(recorded.epoch_id)):
                 differing.append((recorded, following))

@@ -20,7 +20,7 @@ log = logs.logger()
 
 KEPT = timedelta(days=STREAM_DAYS)
 # The largest number of epochs that are restored. 30 days have 180 epochs of four hours.
-MOST_PUT_BACK = 200
+MAX_PUT_BACK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Rebuild:
 
     async def _published(self) -> list[Publication]:
         async with self.database.connect() as connection:
-            return await epoch_publications.published_within(connection, KEPT, MOST_PUT_BACK)
+            return await epoch_publications.published_within(connection, KEPT, MAX_PUT_BACK)
 
 
 def _first_sequence(published: list[Publication]) -> int:

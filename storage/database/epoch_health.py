@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database.clock import RECORD_NOW
 from storage.database.tables import Epoch
-from zipcast.protocol.calendar import LONGEST_PREPARATION_LEAD, EpochInterval
+from zipcast.protocol.calendar import MAX_PREPARATION_LEAD, EpochInterval
 
-LONGEST_GRACE = timedelta(seconds=10)
+MAX_GRACE = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ def fault(epochs: EpochsNow | None) -> str | None:
     which epochs are prepared in advance, at most 10 s."""
     if epochs is None:
         return "no epoch has started yet"
-    lead = min(LONGEST_PREPARATION_LEAD, (epochs.newest.end_at - epochs.newest.start_at) / 2)
-    grace = min(LONGEST_GRACE, lead / 2)
+    lead = min(MAX_PREPARATION_LEAD, (epochs.newest.end_at - epochs.newest.start_at) / 2)
+    grace = min(MAX_GRACE, lead / 2)
     if epochs.now >= epochs.newest.end_at + grace:
         return "no epoch is running"
     if not epochs.is_published and epochs.now >= epochs.newest.start_at + grace:

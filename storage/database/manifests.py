@@ -19,7 +19,7 @@ from zipcast.protocol.calendar import EpochInterval
 # bucket.
 LOOK_BACK = timedelta(days=30)
 BATCH_ROWS = 1_000
-MOST_DUE = 500
+MAX_DUE = 500
 CHANGED = "changed_after_deadline"
 """The only kind of signal that the responder may store (policy `changes` of migration 0001)."""
 
@@ -51,7 +51,7 @@ async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[
             Epoch.end_at > now - LOOK_BACK,
         )
         .order_by(Epoch.end_at)
-        .limit(MOST_DUE)
+        .limit(MAX_DUE)
     )
     return [EpochInterval(row.start_at, row.end_at) for row in await connection.execute(query)]
 
@@ -109,7 +109,7 @@ async def unchecked(connection: AsyncConnection) -> list[str]:
             func.zipcast.epoch_is_revealed(Epoch.epoch_id),
         )
         .order_by(Epoch.end_at)
-        .limit(MOST_DUE)
+        .limit(MAX_DUE)
     )
     return list((await connection.execute(query)).scalars())
 

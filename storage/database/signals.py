@@ -22,7 +22,7 @@ from zipcast.protocol.verbs import Verb
 LOOK_BACK = timedelta(days=30)
 # If an epoch has no manifest this long after its end, its signals are computed without uploads.
 MAX_SEAL_WAIT = timedelta(days=1)
-MOST_DUE = 500
+MAX_DUE = 500
 # Only a miner's largest files of an epoch, and only the end of each key, are searched for zipcodes, because
 # searching many long keys with numbers could take minutes.
 MAX_SEARCHED_FILES = 2_000
@@ -73,7 +73,7 @@ async def unlooked(connection: AsyncConnection) -> list[EpochInterval]:
             func.zipcast.epoch_is_revealed(Epoch.epoch_id),
         )
         .order_by(Epoch.end_at)
-        .limit(MOST_DUE)
+        .limit(MAX_DUE)
     )
     return [EpochInterval(row.start_at, row.end_at) for row in await connection.execute(query)]
 

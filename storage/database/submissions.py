@@ -13,7 +13,7 @@ import asyncpg
 
 from storage.database.locks import milliseconds
 
-MOST_CLAIMED = 2**31 - 1
+MAX_CLAIMED = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class Submission(Signed):
         """Return the larger of the stated total and the sum over zipcodes, limited to what the column can
         store."""
         of_zipcodes = sum(int(one["listingsScraped"]) for one in self.zipcodes_completed)
-        return min(max(self.listings_scraped or 0, of_zipcodes), MOST_CLAIMED)
+        return min(max(self.listings_scraped or 0, of_zipcodes), MAX_CLAIMED)
 
 
 class Standing(Enum):

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 
 PAGE_SIZE = 500
 # Sessions of AssumeRole last 15 minutes to 12 hours (AWS STS).
-SHORTEST_SESSION_SECONDS = 900
+MIN_SESSION_SECONDS = 900
 
 # The errors of a failed call. ResponseParserError and KeyError: something else answered in the store's place,
 # such as a proxy with a page of its own. HTTPError: an error in a file's place did not end.
@@ -238,7 +238,7 @@ class ObjectStore:
                 RoleArn=self._config.role_arn or "",
                 RoleSessionName=name,
                 Policy=policy,
-                DurationSeconds=max(lifetime_seconds, SHORTEST_SESSION_SECONDS),
+                DurationSeconds=max(lifetime_seconds, MIN_SESSION_SECONDS),
             )["Credentials"]
             return SessionCredentials(
                 answer["AccessKeyId"],

@@ -37,7 +37,7 @@ QUIET_EPOCHS_BEFORE, QUIET_EPOCHS_AFTER = 1, 2
 SCHEDULERS = ("schedulers", "schedulers_2")
 PARTS = (*SCHEDULERS, "responder", "callout", "http_bridge", "nats", "postgres", "object_store")
 
-_SHORTEST_MS = 50
+_MIN_MS = 50
 _TRIES = 200
 _LOOKED_AHEAD = 4
 
@@ -152,7 +152,7 @@ def _place(
     for _ in range(_TRIES):
         at_ms, longest = _instant(draw, chosen, last_ms), _longest(part, harm)
         # Half of them short: that leaves room for others close by.
-        lasts_ms = draw.randint(_SHORTEST_MS, draw.choice((longest, longest // 6)))
+        lasts_ms = draw.randint(_MIN_MS, draw.choice((longest, longest // 6)))
         fault = Fault(*divmod(at_ms, EPOCH_MS), part, harm, lasts_ms)
         inside = fault.epoch >= QUIET_EPOCHS_BEFORE and fault.end_ms <= last_ms
         if inside and is_fair([*chosen, fault], parts):

@@ -9,7 +9,7 @@ from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.support.people import client
 
-LONGEST_RESTART = timedelta(minutes=2)
+MAX_RESTART = timedelta(minutes=2)
 pytestmark = pytest.mark.long
 
 
@@ -28,7 +28,7 @@ async def test_a_restart_in_the_middle_of_an_epoch_publishes_what_is_due_exactly
         signer = stack.ready.signer
         async with client(stack.ready, "miner-1") as connected:
             published = await connected.current()
-            if published.message.epoch_end - datetime.now(UTC) < LONGEST_RESTART:
+            if published.message.epoch_end - datetime.now(UTC) < MAX_RESTART:
                 # So that the restart surely lies within one epoch.
                 async for received in connected.epochs():
                     published = received.epoch

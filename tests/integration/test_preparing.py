@@ -140,7 +140,7 @@ async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_
 
 
 async def test_of_a_long_gap_the_newest_and_the_promised_are_recorded(database, monkeypatch):
-    monkeypatch.setattr(missed, "MOST_MISSED", 2)
+    monkeypatch.setattr(missed, "MAX_MISSED", 2)
     first, promised, _, fourth, fifth, sixth = upcoming(6)
     await preparer(database).prepare(first)
     assert await record_missed(database, preparer(database), sixth) == 3

@@ -264,7 +264,7 @@ class SlowReader(ObjectReader):
 async def test_a_file_that_takes_long_to_read_is_read_once_while_the_validator_asks_again(
     side: ResultsSide, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("broker_service.responder.reported_files.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("broker_service.responder.reported_files.TIMEOUT_SECONDS", 0.05)
     interval = await side.past()
     one = file(side.scope(interval).prefix + "results.json")
     await asyncio.to_thread(side.put, one.key, CONTENT, metadata(interval), checksum=False)
@@ -275,7 +275,7 @@ async def test_a_file_that_takes_long_to_read_is_read_once_while_the_validator_a
             await side.report(report, desk=desk)
         assert (caught.value.code, caught.value.retry_after_seconds) == (ErrorCode.REQUEST_UNDER_WAY, 5)
     reader.go_on.set()
-    monkeypatch.setattr("broker_service.responder.reported_files.PATIENCE_SECONDS", 5)
+    monkeypatch.setattr("broker_service.responder.reported_files.TIMEOUT_SECONDS", 5)
     assert (await side.report(report, desk=desk)).in_force
     assert reader.hashed == 1
     reader.close()

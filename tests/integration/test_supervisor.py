@@ -145,7 +145,7 @@ async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
     tmp_path: Path, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(kept_part, "MAX_LOG_BYTES", 10_000)
-    monkeypatch.setattr(kept_part, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(kept_part, "_INTERVAL_SECONDS", 0.01)
     talk = (
         "import time; open('ready', 'w').close()\nwhile True: print('x' * 99, flush=True); time.sleep(0.001)"
     )
@@ -160,7 +160,7 @@ async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
 async def test_a_part_that_runs_and_cannot_recover_is_started_again(
     tmp_path: Path, supervisor: Supervisor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(kept_part, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(kept_part, "_INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(kept_part, "_HOPELESS_SECONDS", 0.2)
     looks = iter([False, True, False])  # once ill and well again: left alone
     ill = True

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import func, select, text
 
-from devstack.logins import MOST_CONNECTIONS, ROLES, login_url
+from devstack.logins import MAX_CONNECTIONS, ROLES, login_url
 from devstack.servers import Servers
 from schedulers.epochs.missed import record_missed
 from schedulers.epochs.opening import Opening
@@ -204,7 +204,7 @@ async def test_a_login_that_opens_all_the_connections_it_can_leaves_enough_for_t
     url = login_url(servers.state, database_url, process)
     async with AsyncExitStack() as opened:
         with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
-            for _ in range(MOST_CONNECTIONS[process] + 1):
+            for _ in range(MAX_CONNECTIONS[process] + 1):
                 await opened.enter_async_context(await psycopg.AsyncConnection.connect(url))
         for other in set(ROLES) - {process}:
             other_url = login_url(servers.state, database_url, other)
@@ -222,4 +222,4 @@ async def test_together_the_logins_have_fewer_connections_than_the_server(
         )
         row = await (await connection.execute(query)).fetchone()
     assert row is not None
-    assert 0 < sum(MOST_CONNECTIONS.values()) < row[0]
+    assert 0 < sum(MAX_CONNECTIONS.values()) < row[0]

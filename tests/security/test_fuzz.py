@@ -41,7 +41,7 @@ WARM_UP = 5_000
 # What a process may grow by after its warm-up: about what its pools and histograms take.
 GROWTH_BYTES = 48 * 1024**2
 AT_ONCE, HTTP_AT_ONCE = 100, 48
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 FAULTS = {str(code) for code, meaning in ERRORS.items() if meaning.status >= 500}
 CURRENT = "/api/v1/zipcode-assignments/current"
 OURS = ("schedulers", "responder", "callout", "http_bridge", "nats")
@@ -110,7 +110,7 @@ class Fuzzer:
         try:
             async with (
                 connected(self.ready) as (reader, writer),
-                asyncio.timeout(ARRIVAL_SECONDS + PATIENCE_SECONDS),
+                asyncio.timeout(ARRIVAL_SECONDS + TIMEOUT_SECONDS),
             ):
                 writer.write(data)
                 while part := await reader.read(65536):
@@ -157,7 +157,7 @@ class NatsFuzzer:
                 expected.add(number)
         heard = await raw.said(bytes(data))
         assert b"PONG" in heard, f"nats-server hung up on one of {SEED}:{numbers}: {heard[-200:]!r}"
-        await wait_until(lambda: expected <= set(self.answers), PATIENCE_SECONDS)
+        await wait_until(lambda: expected <= set(self.answers), TIMEOUT_SECONDS)
         for number, error in self.answers.items():
             assert error not in FAULTS, f"NATS case {SEED}:{number}: {error}"
 
@@ -196,7 +196,7 @@ async def test_twenty_five_thousand_malformed_requests_change_nothing(unlimited:
     # A connection for each: one that is kept may end while this busy process looks elsewhere.
     fresh = httpx.Limits(max_keepalive_connections=0)
     async with (
-        httpx.AsyncClient(base_url=ready.http, limits=fresh, timeout=PATIENCE_SECONDS) as http,
+        httpx.AsyncClient(base_url=ready.http, limits=fresh, timeout=TIMEOUT_SECONDS) as http,
         asyncio.TaskGroup() as group,
     ):
         group.create_task(ask_throughout())

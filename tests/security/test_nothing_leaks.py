@@ -24,7 +24,7 @@ from zipcast.protocol.verbs import Verb
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
 # It is prepared half of this before its start: time to look everywhere.
 EPOCH_SECONDS = 60
-_LOOK_SECONDS = 20
+_INTERVAL_SECONDS = 20
 CURRENT = "get /api/v1/zipcode-assignments/current"
 
 
@@ -47,7 +47,7 @@ async def next_pending(record: psycopg.AsyncConnection) -> Pending:
     found: list[Pending] = []
 
     async def there_is_one() -> bool:
-        epoch = await pending_epoch(record, _LOOK_SECONDS)
+        epoch = await pending_epoch(record, _INTERVAL_SECONDS)
         found.extend([epoch] if epoch is not None else [])
         return bool(found)
 

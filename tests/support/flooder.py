@@ -23,7 +23,7 @@ from zipcast.protocol.signed_texts import connection_text
 
 TICK_SECONDS = 0.01
 RETRY_SECONDS = 0.5
-PATIENCE_SECONDS = 3
+TIMEOUT_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Connection:
     """A blocking handshake, then non-blocking writes of whole messages."""
 
     def __init__(self, plan: Plan, signer: Keypair) -> None:
-        self._socket = socket.create_connection((plan.host, plan.port), timeout=PATIENCE_SECONDS)
+        self._socket = socket.create_connection((plan.host, plan.port), timeout=TIMEOUT_SECONDS)
         try:
             self._prove(plan, signer)
         except BaseException:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devstack.stack import Stack
 from tests.support.people import coldkey, keypair, legacy
-from tests.support.processes import PATIENCE_SECONDS, wait_until
+from tests.support.processes import TIMEOUT_SECONDS, wait_until
 from zipcast.client.local_stack import Ready
 
 PROCESSES = ("schedulers", "responder", "callout", "http_bridge")
@@ -19,7 +19,7 @@ Internal = dict[str, httpx.AsyncClient]
 """Clients of the internal listeners, by process."""
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = PATIENCE_SECONDS) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not await condition():
         assert time.monotonic() < deadline, "waited in vain"

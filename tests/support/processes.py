@@ -21,19 +21,19 @@ GENEROUS = {
     "CALLOUT_FLOOD_BYTES_PER_SECOND": "1000000000",
 }
 
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 """How long a test waits for what must come, on a busy machine too: only a fault waits it out."""
 
 
 async def wait_until(
-    condition: Callable[[], object], timeout_seconds: float = PATIENCE_SECONDS, *, every: float = 0.02
+    condition: Callable[[], object], timeout_seconds: float = TIMEOUT_SECONDS, *, every: float = 0.02
 ) -> None:
     """Poll until `condition()` is true; fail the test after `timeout_seconds`."""
     assert await comes_true(condition, timeout_seconds, every=every), "waited in vain"
 
 
 async def comes_true(
-    condition: Callable[[], object], timeout_seconds: float = PATIENCE_SECONDS, *, every: float = 0.02
+    condition: Callable[[], object], timeout_seconds: float = TIMEOUT_SECONDS, *, every: float = 0.02
 ) -> bool:
     """Poll until `condition()` is true; False if it is not within `timeout_seconds`."""
     deadline = time.monotonic() + timeout_seconds

@@ -12,7 +12,7 @@ from zipcast.client.local_stack import Ready
 from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.signed_texts import connection_text
 
-PATIENCE_SECONDS = 5
+TIMEOUT_SECONDS = 5
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class RawNats:
     async def said(self, data: bytes) -> bytes:
         """What the server says to `data` until it answers our PING or hangs up."""
         heard = bytearray()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             try:
                 await self.send(data + b"PING\r\n")
                 while b"PONG\r\n" not in heard and (part := await self.reader.read(65536)):
@@ -59,7 +59,7 @@ async def raw_nats(ready: Ready, source: str | None = None) -> AsyncIterator[Raw
     local = None if source is None else (source, 0)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=local)
     try:
-        line = await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS)
+        line = await asyncio.wait_for(reader.readline(), TIMEOUT_SECONDS)
         yield RawNats(reader, writer, json.loads(line.removeprefix(b"INFO ")))
     finally:
         writer.close()

@@ -27,7 +27,7 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.selection.model import SelectionSettings
 
 CALENDAR = EpochCalendar(3600)
-LONGEST_TEST = timedelta(minutes=5)  # pytest ends a test after that
+MAX_TEST = timedelta(minutes=5)  # pytest ends a test after that
 SIGNER = Keypair.create_from_uri("//Signer")
 TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), "local", 46)
 FIRST = Secrets("1", {"1": b"a" * 32})
@@ -36,7 +36,7 @@ ROTATED = Secrets("2", {"1": b"a" * 32, "2": b"b" * 32})
 
 def upcoming(count: int) -> list[EpochInterval]:
     """Return the next epochs, except one that would start while a slow test still works on it."""
-    interval, found = CALENDAR.at(datetime.now(UTC) + LONGEST_TEST), []
+    interval, found = CALENDAR.at(datetime.now(UTC) + MAX_TEST), []
     for _ in range(count):
         interval = CALENDAR.after(interval)
         found.append(interval)

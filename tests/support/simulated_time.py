@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.support.processes import wait_until
 
-LONGEST_RUN_SECONDS = 200
+MAX_RUN_SECONDS = 200
 Due = Callable[[datetime], Awaitable[None]]
 
 
@@ -62,7 +62,7 @@ class SimulatedClock:
         """Let `work`, which never ends by itself, run until then."""
         self._end = until
         running = asyncio.ensure_future(work)
-        await wait_until(lambda: self.wall >= until or running.done(), LONGEST_RUN_SECONDS)
+        await wait_until(lambda: self.wall >= until or running.done(), MAX_RUN_SECONDS)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         self._end = datetime.max.replace(tzinfo=UTC)

@@ -34,7 +34,7 @@ from zipcast.protocol.messages.base import HEADER_STORED_AT
 from zipcast.protocol.verbs import Verb
 
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 5.0
 PUSH_GRACE_SECONDS = 5.0
 """How long the client waits after an epoch's end for the next one to be pushed, before it requests it."""
 SUBSCRIBE_TIMEOUT_SECONDS = 5
@@ -177,7 +177,7 @@ class ZipcastClient(Requests):
             if seconds > 0:
                 pause = FIRST_PAUSE_SECONDS
             else:
-                seconds, pause = pause, min(pause * 2, LONGEST_PAUSE_SECONDS)
+                seconds, pause = pause, min(pause * 2, MAX_PAUSE_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._news.wait()

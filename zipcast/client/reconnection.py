@@ -18,7 +18,7 @@ from zipcast.clock import Clock
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 5.0
 REFUSED_TIMEOUT_SECONDS = 60.0
 """How long all servers must refuse the hotkey before the client gives up. A service that is starting refuses
 everyone for some seconds."""
@@ -94,11 +94,11 @@ class ConnectionKeeper:
             if link is None:
                 # Wait before the first attempt too, in case the server drops each connection at once.
                 await self._clock.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
                 await self._try_open()
                 continue
             await link.lost.wait()
-            if self._clock.monotonic() - link.since > LONGEST_PAUSE_SECONDS:
+            if self._clock.monotonic() - link.since > MAX_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             await self.close()
 

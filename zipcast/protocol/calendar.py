@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 SECONDS_PER_DAY = 86_400
 FULL_EPOCH_SECONDS = 14_400
 """The epoch length for which settings state durations: 4 h. For shorter epochs, `scaled` shortens them."""
-LONGEST_PREPARATION_LEAD = timedelta(seconds=300)
+MAX_PREPARATION_LEAD = timedelta(seconds=300)
 
 _EPOCH_ID = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2})-([0-9]{2})-([0-9]{2})")
 
@@ -141,7 +141,7 @@ def preparation_lead(epoch_seconds: int) -> timedelta:
     Raises ValueError unless `epoch_seconds` is a divisor of 86,400.
     """
     _require_divisor_of_a_day(epoch_seconds)
-    return min(LONGEST_PREPARATION_LEAD, timedelta(seconds=epoch_seconds) // 2)
+    return min(MAX_PREPARATION_LEAD, timedelta(seconds=epoch_seconds) // 2)
 
 
 def scaled(duration: timedelta, epoch_seconds: int) -> timedelta:

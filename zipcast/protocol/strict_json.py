@@ -14,7 +14,7 @@ from typing import NoReturn
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel
 
-DEEPEST = 16
+MAX_DEPTH = 16
 MAX_KEYS = 64
 """The largest number of keys in one object. The largest object of the protocol has 12."""
 
@@ -49,11 +49,11 @@ def _require_shallow(parsed: object) -> None:
     """Raise an error if the value is nested too deeply. The check is iterative, so that it cannot exhaust the
     stack."""
     level = [parsed]
-    for _ in range(DEEPEST + 2):
+    for _ in range(MAX_DEPTH + 2):
         if not level:
             return
         level = [inner for one in level for inner in _inside(one)]
-    raise _RefusedError(f"it is nested deeper than {DEEPEST} levels")
+    raise _RefusedError(f"it is nested deeper than {MAX_DEPTH} levels")
 
 
 def _inside(value: object) -> Iterable[object]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from zipcast.selection.model import Candidate
 
-SHORTEST_SECRET_BYTES = 32
+MIN_SECRET_BYTES = 32
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -106,8 +106,8 @@ def inputs_hash(inputs: bytes) -> str:
 
 
 def _derived(secret: bytes, text: str) -> bytes:
-    if len(secret) < SHORTEST_SECRET_BYTES:
-        raise ValueError(f"the selection secret must have at least {SHORTEST_SECRET_BYTES} bytes")
+    if len(secret) < MIN_SECRET_BYTES:
+        raise ValueError(f"the selection secret must have at least {MIN_SECRET_BYTES} bytes")
     return hmac.digest(secret, text.encode(), "sha256")
 
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import combinations_with_replacement
 
 POINTS = (3, 2, 1)
-FEWEST_FOR_OUTLIERS = 3
+MIN_FOR_OUTLIERS = 3
 APART = Fraction(1, 3)
 TOGETHER = Fraction(1, 2)
 DIGITS = 6
@@ -72,7 +72,7 @@ def agree(reports: Iterable[Report]) -> Agreed:
         outliers=tuple(
             validator
             for validator, one in beside.items()
-            if len(known) >= FEWEST_FOR_OUTLIERS and _stands_apart(one, shared, whole)
+            if len(known) >= MIN_FOR_OUTLIERS and _stands_apart(one, shared, whole)
         ),
     )
 

@@ -22,7 +22,7 @@ from zipcast.protocol.hotkeys import Hotkey
 __all__ = ["Finding", "Status", "check_object_store"]
 
 # AWS accepts signatures for 15 minutes, but deadlines need closer clocks. The store states whole seconds.
-WORST_SKEW, TOLERABLE_SKEW = timedelta(seconds=60), timedelta(seconds=2)
+MAX_SKEW, TOLERABLE_SKEW = timedelta(seconds=60), timedelta(seconds=2)
 
 
 async def check_object_store(
@@ -60,5 +60,5 @@ async def _clocks(store: ObjectStore, http: httpx.AsyncClient, bucket: str, cloc
     told = f"{skew.total_seconds():.0f} s apart, in whole seconds"
     if skew <= TOLERABLE_SKEW:
         return Finding("clocks", Status.OK, told)
-    status = Status.FAILED if skew > WORST_SKEW else Status.WARNING
+    status = Status.FAILED if skew > MAX_SKEW else Status.WARNING
     return Finding("clocks", status, told, "synchronise this machine's clock with NTP")

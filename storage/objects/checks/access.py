@@ -23,7 +23,7 @@ from storage.objects.checks.probing import (
 )
 from storage.objects.credential_policies import Scope
 from storage.objects.store import (
-    SHORTEST_SESSION_SECONDS,
+    MIN_SESSION_SECONDS,
     ObjectStore,
     ObjectStoreConfig,
     ObjectStoreUnavailableError,
@@ -131,9 +131,7 @@ async def _check_reading_session(
         yield Finding(subject, Status.FAILED, f"could not be tested ({put})", "repair the form above first")
         return
     try:
-        session = await store.session(
-            policy, credential_policies.session_name(probe), SHORTEST_SESSION_SECONDS
-        )
+        session = await store.session(policy, credential_policies.session_name(probe), MIN_SESSION_SECONDS)
     except ObjectStoreUnavailableError as error:
         yield Finding(subject, Status.FAILED, f"STS says {words_of(error.__cause__)}", _ROLE_FIX)
         return

@@ -10,7 +10,7 @@ from access.refusal_log import (
     ALL_BURST,
     ALL_PER_SECOND,
     KIND_BURST,
-    MOST_WAITING,
+    MAX_WAITING,
     RefusalTrail,
     Sampler,
     well_formed,
@@ -69,10 +69,10 @@ async def test_what_waits_for_the_record_is_bounded_and_the_loss_is_counted() ->
     engine = open_engine("postgresql://nobody@127.0.0.1:9/nothing", application_name="test")
     clock = FakeClock()
     trail = RefusalTrail("bridge", engine, clock)
-    for number in range(2 * MOST_WAITING):
+    for number in range(2 * MAX_WAITING):
         await clock.sleep(10)
         trail.note(verb="v", error="e", hotkey=None, source="s", request_id=str(number))
-    assert trail.lost == MOST_WAITING
+    assert trail.lost == MAX_WAITING
     await trail.write()  # the database is unavailable, so the rows stay in memory
-    assert len(trail._waiting) == MOST_WAITING
+    assert len(trail._waiting) == MAX_WAITING
     await engine.dispose()

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from broker_service.responder.changed_uploads import LONGEST_NAME, changed
+from broker_service.responder.changed_uploads import MAX_NAME, changed
 from storage.database.manifests import SealedObject
 from storage.objects.store import ObjectVersion
 from tests.support.fakes import MINER_HOTKEY, START_AT
@@ -49,4 +49,4 @@ def test_what_is_told_is_short_however_much_was_changed() -> None:
     told = changed([sealed(f"{n}{'x' * 500}") for n in range(50)], found, PREFIX, complete=True)
     assert told is not None
     assert told["objects"] == 50
-    assert [len(name) for name in told["names"]] == [LONGEST_NAME] * 3
+    assert [len(name) for name in told["names"]] == [MAX_NAME] * 3

@@ -8,7 +8,7 @@ import pytest
 
 from broker_service.responder.miner_listings import (
     MAX_ATTEMPTS,
-    MOST_FAIL_ATTEMPTS,
+    MAX_FAIL_ATTEMPTS,
     REST_SECONDS,
     ListingReader,
     MinerListing,
@@ -135,10 +135,10 @@ async def test_a_store_that_is_away_fails_the_whole() -> None:
     store.away = True
     listings = [listing(HOTKEYS[0], part(always)), listing(HOTKEYS[1], part())]
     with pytest.raises(ObjectStoreUnavailableError):
-        await reader(store).read(listings, MOST_FAIL_ATTEMPTS)
+        await reader(store).read(listings, MAX_FAIL_ATTEMPTS)
 
 
-@pytest.mark.parametrize("attempt", [1, 10 * MOST_FAIL_ATTEMPTS])
+@pytest.mark.parametrize("attempt", [1, 10 * MAX_FAIL_ATTEMPTS])
 async def test_where_no_listing_succeeds_nobody_is_cut_however_often(attempt: int) -> None:
     clock = InstantClock()
     listings = [listing(hotkey, part(), part(always)) for hotkey in HOTKEYS]
@@ -152,9 +152,9 @@ async def test_where_most_fail_they_are_cut_only_after_many_attempts() -> None:
         return [listing(HOTKEYS[0], part()), *(listing(hotkey, part(always)) for hotkey in HOTKEYS[1:])]
 
     with pytest.raises(ObjectStoreUnavailableError):
-        await reader().read(most(), MOST_FAIL_ATTEMPTS - 1)
+        await reader().read(most(), MAX_FAIL_ATTEMPTS - 1)
     listings = most()
-    await reader().read(listings, MOST_FAIL_ATTEMPTS)
+    await reader().read(listings, MAX_FAIL_ATTEMPTS)
     assert [one.is_complete() for one in listings] == [True, False, False]
 
 

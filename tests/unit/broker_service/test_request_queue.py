@@ -19,7 +19,7 @@ from broker_service.callout.connections import Connections, Kick
 from broker_service.callout.decision import Decider
 from broker_service.callout.metrics import CalloutMetrics
 from broker_service.callout.refusal_log import RefusalLog
-from broker_service.callout.request_queue import MOST_SPENDING, MOST_WAITING, Callout
+from broker_service.callout.request_queue import MAX_SPENDING, MAX_WAITING, Callout
 from broker_service.callout.used_passwords import SpentPasswords
 from service.token_buckets import Buckets, Rate
 from tests.support.callout_requests import (
@@ -208,7 +208,7 @@ async def test_false_proofs_close_an_address_and_refusals_without_proof_do_not()
 async def test_room_for_waiting_questions_is_limited_and_the_oldest_go() -> None:
     side = Side()
     await side.ask("first", auth_token=STRANGER_HOTKEY)
-    for number in range(MOST_WAITING):
+    for number in range(MAX_WAITING):
         await side.callout.take(FakeMessage(b"", str(number)))  # type: ignore[arg-type]
     assert side.counted("zipcast_callout_requests_stale_total") == 1
 
@@ -270,7 +270,7 @@ async def test_a_spent_password_costs_its_hotkey_nothing_however_often_it_comes(
 
 async def test_copies_of_a_password_that_is_being_spent_take_no_places() -> None:
     side = Side()
-    for number in range(2 * MOST_SPENDING):
+    for number in range(2 * MAX_SPENDING):
         await side.ask(f"{number}", **by_password())
         await side.work()
     assert side.bucket.asked == 1
@@ -293,10 +293,10 @@ async def test_a_password_that_could_not_be_spent_may_come_again() -> None:
 
 async def test_no_more_passwords_are_on_their_way_than_the_most() -> None:
     side = Side()
-    for number in range(MOST_SPENDING + 1):
-        await side.ask(f"{number}", **by_password(NOW + number - MOST_SPENDING // 2))
+    for number in range(MAX_SPENDING + 1):
+        await side.ask(f"{number}", **by_password(NOW + number - MAX_SPENDING // 2))
         await side.work()
-    assert side.refusal(str(MOST_SPENDING)) == "passwords unavailable"
+    assert side.refusal(str(MAX_SPENDING)) == "passwords unavailable"
     assert len(side.nats.answers) == 1
     await side.callout.close()
 

@@ -93,7 +93,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     network = Network()
     monkeypatch.setattr(client_module, "connect", network.connect)
     monkeypatch.setattr(client_module, "FIRST_PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(client_module, "LONGEST_PAUSE_SECONDS", 0.002)
+    monkeypatch.setattr(client_module, "MAX_PAUSE_SECONDS", 0.002)
     return network
 
 

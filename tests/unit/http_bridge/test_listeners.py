@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from access.requests import Proof
-from http_bridge.event_stream import MAX_STREAM_LIFE, MOST_OF_ONE, Listeners
+from http_bridge.event_stream import MAX_OF_ONE, MAX_STREAM_LIFE, Listeners
 from http_bridge.request_log import METHOD_SENT
 from tests.support.fakes import MINER_HOTKEY, START_AT, VALIDATOR_HOTKEY, FakeClock, registry
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -87,17 +87,17 @@ async def test_of_many_streams_opened_at_once_no_more_than_allowed_begin(door: D
         door.open(f"text {number}")
     door.open("another's", hotkey=VALIDATOR_HOTKEY)
     await settled()
-    assert door.began.total() == door.listeners.count() == MOST_OF_ONE + 1
+    assert door.began.total() == door.listeners.count() == MAX_OF_ONE + 1
     assert door.refused() == [ErrorCode.RATE_LIMITED] * 7
 
 
 async def test_a_signed_text_opens_one_stream_at_a_time(door: Door) -> None:
     first = door.open("overheard")
     await settled()
-    for _ in range(MOST_OF_ONE):
+    for _ in range(MAX_OF_ONE):
         door.open("overheard")
     await settled()
-    assert door.refused() == [ErrorCode.RATE_LIMITED] * MOST_OF_ONE
+    assert door.refused() == [ErrorCode.RATE_LIMITED] * MAX_OF_ONE
     assert (door.began["overheard"], first.done()) == (1, False)
     first.cancel()
     await settled()
@@ -108,9 +108,9 @@ async def test_a_signed_text_opens_one_stream_at_a_time(door: Door) -> None:
 
 async def test_the_owner_of_a_hotkey_gets_a_stream_whatever_was_overheard(door: Door) -> None:
     """Every place is an observer's: the one signed first makes room, and cannot come back."""
-    taken = [door.open(f"overheard {number}", number) for number in range(MOST_OF_ONE)]
+    taken = [door.open(f"overheard {number}", number) for number in range(MAX_OF_ONE)]
     await settled()
-    owner = door.open("fresh", MOST_OF_ONE)
+    owner = door.open("fresh", MAX_OF_ONE)
     await settled()
     assert [task.done() for task in taken] == [True, False, False]
     assert taken[0].exception() is None
@@ -120,7 +120,7 @@ async def test_the_owner_of_a_hotkey_gets_a_stream_whatever_was_overheard(door: 
     await settled()
     assert door.refused() == [ErrorCode.RATE_LIMITED] * 3
     assert not owner.done()
-    assert door.listeners.count() == MOST_OF_ONE
+    assert door.listeners.count() == MAX_OF_ONE
 
 
 async def test_streams_of_other_hotkeys_make_no_room(door: Door) -> None:
@@ -131,7 +131,7 @@ async def test_streams_of_other_hotkeys_make_no_room(door: Door) -> None:
         await settled()
     assert not other.done()
     assert door.refused() == []
-    assert door.listeners.count() == MOST_OF_ONE + 1
+    assert door.listeners.count() == MAX_OF_ONE + 1
 
 
 async def test_a_client_that_reads_nothing_loses_its_place_too(door: Door) -> None:
@@ -148,12 +148,12 @@ async def test_a_client_that_reads_nothing_loses_its_place_too(door: Door) -> No
     task = asyncio.create_task(response(scope, door.receive, send))
     door.tasks.append(task)
     await settled()
-    for number in range(1, MOST_OF_ONE + 1):
+    for number in range(1, MAX_OF_ONE + 1):
         door.open(f"later {number}", number)
     await settled()
     assert task.done()
     assert not door.refused()
-    assert door.listeners.count() == MOST_OF_ONE
+    assert door.listeners.count() == MAX_OF_ONE
 
 
 async def test_a_stream_ends_a_day_after_it_was_signed(door: Door) -> None:

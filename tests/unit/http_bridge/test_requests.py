@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from starlette.requests import Request
 
-from http_bridge.requests import LONGEST_TARGET, arrival
+from http_bridge.requests import MAX_TARGET, arrival
 from zipcast.protocol import btauth
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
@@ -88,7 +88,7 @@ async def test_a_header_that_nats_could_not_carry_is_refused(value: str) -> None
 
 
 async def test_a_target_that_nats_could_not_carry_is_refused() -> None:
-    for query in (b"q=" + b"x" * LONGEST_TARGET, b"q=\xff", b"q=a b"):
+    for query in (b"q=" + b"x" * MAX_TARGET, b"q=\xff", b"q=a b"):
         assert await refusal(request(query=query)) is ErrorCode.MALFORMED_REQUEST
 
 

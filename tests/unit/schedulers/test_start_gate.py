@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from schedulers.epochs.start_gate import (
     LAST_QUESTION,
-    LONGEST_NAP_SECONDS,
+    MAX_NAP_SECONDS,
     STAND_BACK_SECONDS,
     RecordClock,
     StartGate,
@@ -116,7 +116,7 @@ async def test_however_the_wall_clock_is_set_it_is_never_early_and_notices_withi
     clock = FakeClock(START_AT - ahead, steps)
     await sleep_until(clock, START_AT)
     assert clock.wall >= START_AT
-    assert max(clock.naps) <= LONGEST_NAP_SECONDS
+    assert max(clock.naps) <= MAX_NAP_SECONDS
 
 
 async def test_a_wall_clock_set_back_an_hour_is_waited_for_again() -> None:
@@ -129,7 +129,7 @@ async def test_a_wall_clock_set_back_an_hour_is_waited_for_again() -> None:
 async def test_a_wall_clock_set_forward_ends_the_wait_at_the_next_look() -> None:
     clock = FakeClock(START_AT - timedelta(hours=1), [timedelta(0), timedelta(hours=2)])
     await sleep_until(clock, START_AT)
-    assert clock.elapsed == 2 * timedelta(seconds=LONGEST_NAP_SECONDS)
+    assert clock.elapsed == 2 * timedelta(seconds=MAX_NAP_SECONDS)
 
 
 async def test_a_step_back_during_the_last_exact_sleep_is_waited_for_too() -> None:

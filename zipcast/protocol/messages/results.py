@@ -21,15 +21,15 @@ from zipcast.protocol.messages.base import (
 from zipcast.protocol.messages.pools import ToldSignal
 from zipcast.protocol.messages.status import Listings, StatedTime
 
-MOST_TOP = 3
-MOST_FILES = 100
-MOST_ISSUES = 20
+MAX_TOP = 3
+MAX_FILES = 100
+MAX_ISSUES = 20
 MAX_AUDIT_ROWS = 2_000
-LONGEST_DURATION_SECONDS = 31 * 24 * 3600
+MAX_DURATION_SECONDS = 31 * 24 * 3600
 # The limits of S3: an object has at most 5 TB, its key at most 1,024 bytes.
-MOST_FILE_BYTES = 5 * 1024**4
-MOST_KEY_BYTES = 1024
-MOST_MINERS = 1_000_000
+MAX_FILE_BYTES = 5 * 1024**4
+MAX_KEY_BYTES = 1024
+MAX_MINERS = 1_000_000
 HIGHEST_SCORE = 1e9
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -47,8 +47,8 @@ def _plain(value: str) -> str:
 
 
 def _key(value: str) -> str:
-    if len(value.encode()) > MOST_KEY_BYTES:
-        raise ValueError(f"must have at most {MOST_KEY_BYTES} bytes")
+    if len(value.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"must have at most {MAX_KEY_BYTES} bytes")
     return value
 
 
@@ -57,7 +57,7 @@ Score = Annotated[float, Field(ge=0, le=HIGHEST_SCORE, allow_inf_nan=False)]
 Issue = Annotated[str, StringConstraints(max_length=500), AfterValidator(_plain)]
 ObjectKey = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=MOST_KEY_BYTES),
+    StringConstraints(min_length=1, max_length=MAX_KEY_BYTES),
     AfterValidator(_plain),
     AfterValidator(_key),
 ]
@@ -79,7 +79,7 @@ class ReportedFile(WireModel):
     """One object that the validator uploaded for the epoch, below the validator's prefix."""
 
     key: ObjectKey = Field(description="Key of the object.")
-    size_bytes: int = Field(ge=0, le=MOST_FILE_BYTES, description="Bytes.", examples=[4096])
+    size_bytes: int = Field(ge=0, le=MAX_FILE_BYTES, description="Bytes.", examples=[4096])
     sha256: Sha256Hex = Field(description="SHA-256 of the file, lower-case hex.")
 
 
@@ -96,7 +96,7 @@ class AuditRow(WireModel):
     listings_checked: Listings = Field(
         default=0, description="Number of listings that were checked.", examples=[20]
     )
-    issues: Annotated[tuple[Issue, ...], Field(max_length=MOST_ISSUES, fail_fast=True)] = Field(
+    issues: Annotated[tuple[Issue, ...], Field(max_length=MAX_ISSUES, fail_fast=True)] = Field(
         default=(), description="Problems that were found, in words."
     )
 
@@ -109,19 +109,19 @@ class ResultsRequest(WireModel):
     started_at: StatedTime | None = Field(
         default=None, description="When the validation began; without a time zone, UTC."
     )
-    duration_seconds: Annotated[float, Field(ge=0, le=LONGEST_DURATION_SECONDS, allow_inf_nan=False)] = Field(
+    duration_seconds: Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)] = Field(
         description="Duration of the validation, seconds."
     )
     miners_evaluated: int = Field(
-        ge=0, le=MOST_MINERS, description="Number of miners that were evaluated.", examples=[12]
+        ge=0, le=MAX_MINERS, description="Number of miners that were evaluated.", examples=[12]
     )
-    top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MOST_TOP, fail_fast=True)] = Field(
+    top_miners: Annotated[tuple[TopMiner, ...], Field(max_length=MAX_TOP, fail_fast=True)] = Field(
         description="At most three miners, best first."
     )
     listings_validated: Listings = Field(
         description="Number of listings that were validated.", examples=[640]
     )
-    files: Annotated[tuple[ReportedFile, ...], Field(max_length=MOST_FILES, fail_fast=True)] = Field(
+    files: Annotated[tuple[ReportedFile, ...], Field(max_length=MAX_FILES, fail_fast=True)] = Field(
         default=(), description="Files that the validator uploaded to its folder for the epoch."
     )
     audit: Annotated[tuple[AuditRow, ...], Field(fail_fast=True)] = Field(
@@ -176,7 +176,7 @@ class ConsensusRequest(WireModel):
     """Request one page of an epoch's results. `offset` is the `next_offset` of the previous page."""
 
     epoch_id: EpochId
-    offset: int = Field(default=0, ge=0, le=MOST_MINERS, description="Number of reports to skip.")
+    offset: int = Field(default=0, ge=0, le=MAX_MINERS, description="Number of reports to skip.")
 
 
 class ToldReport(WireModel):

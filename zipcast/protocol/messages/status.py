@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, 
 
 from zipcast.protocol.messages.base import EpochId, Success, WireModel, WireTime, ZipcodeText
 
-MOST_LISTINGS = 1_000_000_000
-MOST_ZIPCODES = 1000
+MAX_LISTINGS = 1_000_000_000
+MAX_ZIPCODES = 1000
 
 
 def _upper(value: Any) -> Any:
@@ -39,7 +39,7 @@ Status = Annotated[
     ),
 ]
 StatedTime = Annotated[datetime, AfterValidator(_utc)]
-Listings = Annotated[int, Field(ge=0, le=MOST_LISTINGS)]
+Listings = Annotated[int, Field(ge=0, le=MAX_LISTINGS)]
 
 
 class ZipcodeProgress(WireModel):
@@ -63,7 +63,7 @@ class StatusRequest(WireModel):
         default=None, description="Listings collected so far.", examples=[1960]
     )
     zipcodes_completed: (
-        Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MOST_ZIPCODES, fail_fast=True)] | None
+        Annotated[tuple[ZipcodeProgress, ...], Field(max_length=MAX_ZIPCODES, fail_fast=True)] | None
     ) = Field(default=None, description="Completed zipcodes.")
     s3_upload_complete: bool = Field(default=False, description="Whether the upload is complete.")
     s3_upload_timestamp: StatedTime | None = Field(
