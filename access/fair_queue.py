@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The limits. `waiting` and `bytes` are for all owners together, `…_of_one` for each owner."""
+    """The limits. `waiting` and `bytes` apply to all owners together, `…_of_one` to each owner."""
 
     waiting: int
     waiting_of_one: int

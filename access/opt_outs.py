@@ -1,6 +1,6 @@
 """Keeps the list of hotkeys that refuse legacy signatures, and reads it from the database every two seconds.
 
-While the database is unavailable, the last list is used.
+While the database is unavailable, the last list remains in use.
 """
 
 import asyncio

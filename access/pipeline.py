@@ -7,7 +7,7 @@
  4. registration of the hotkey
  5. signature
  6. role
- 7. the hotkey's limit         (if the verb mints, together with 9, since a repetition is not charged)
+ 7. the hotkey's limit         (together with 9 if the verb issues access, since a repetition is not charged)
     The verb's handler continues:
  8. the epoch                  (`upload_access`, `validator_reads`, `presigned_lists` of the responder)
  9. a row in the database      (`broker_service.responder.issuance`)
@@ -53,7 +53,7 @@ class Pipeline:
         Raises ServiceError; after the signature was verified, VerifiedRefusalError."""
         spec = VERBS[arrival.verb]
         if arrival.owner is not None:
-            # Only the owner can publish on the subject, so it is right to charge the owner.
+            # Only the hotkey's owner can publish on the subject, so the request is charged to it.
             await self.limits.charge_sender(arrival.owner)
         _require_small(arrival, spec)
         unverified = self._read(arrival)

@@ -1,4 +1,4 @@
-"""Limits requests: it has the rules and counts the requests.
+"""Limits requests. This module has the rules and counts the requests.
 
 If several replicas share their counts, the library `limits` counts in Redis or Valkey. Without that store, or
 while it is unavailable, the process counts in its own memory.
@@ -32,10 +32,10 @@ TIMEOUT_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
 # Up to this many requests per window, each request is stored individually.
 EXACT_UP_TO = 1000
-# The largest number of hotkeys of a subnet. Half of the daily total is reserved for them in equal parts.
+# The largest number of hotkeys in a subnet. Half of the daily total is reserved for them, in equal parts.
 MAX_HOTKEYS = 256
-# Longer than a signed request can be repeated, which is from 300 s before to 300 s after the time that it
-# states.
+# Longer than the period in which a signed request can be repeated: it begins 300 s before the time that the
+# request states and ends 300 s after it.
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
@@ -59,8 +59,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Rules:
-    """The limits. If epochs are shorter than four hours, windows of hours and days are shortened in
-    proportion, as the cooldown is."""
+    """The limits. If epochs are shorter than four hours, windows of hours and days are shortened in the same
+    proportion, like the cooldown."""
 
     address: Rule
     statistics: Rule
@@ -122,7 +122,8 @@ class SharedCounts:
         return await self._exact.storage.check()
 
     async def refusal(self, rule: Rule, whom: str, now_unix: float) -> int | None:
-        """Count a request and return None, or return in how many seconds there will be room for it."""
+        """Count a request and return None; or, if the limit is reached, return after how many seconds there
+        will be room for it."""
         limiter = self._exact if rule.amount <= EXACT_UP_TO else self._rough
         if await limiter.hit(rule.item, whom):
             return None
@@ -132,8 +133,8 @@ class SharedCounts:
 
 @dataclass(slots=True)
 class Limits:
-    """Counts requests and refuses those beyond a limit. `store_fault` tells why the shared store is not used
-    now."""
+    """Counts requests and refuses those beyond a limit. `store_fault` tells why the shared store is not in
+    use."""
 
     rules: Rules
     clock: Clock
@@ -156,8 +157,9 @@ class Limits:
         await self._charge(self.rules.address, counted_as(address))
 
     async def charge_sender(self, hotkey: str) -> None:
-        """Charge a NATS request to the hotkey of its subject, before its signature is verified. That is safe,
-        because only connections of that hotkey can send it. Raises ServiceError(RATE_LIMITED)."""
+        """Charge a NATS request to the hotkey of its subject, before its signature is verified. This is safe,
+        because only connections of that hotkey can publish on the subject. Raises
+        ServiceError(RATE_LIMITED)."""
         await self._charge(self.rules.address, hotkey)
 
     async def charge_statistics(self, address: str) -> None:
@@ -218,7 +220,7 @@ class Limits:
             await self._charge(rule, hotkey)
 
     def _was_charged(self, key: tuple[str, str, str]) -> bool:
-        """Return whether the request was charged before, and forget requests that can no longer be
+        """Return whether the request was charged before. Also forget requests that can no longer be
         repeated."""
         now = self.clock.monotonic()
         while self._charged:

@@ -26,8 +26,8 @@ from zipcast.protocol.verbs import ADMIN_VERBS
 log = logs.logger()
 
 EVERY_SECONDS = 1.0
-# The limits allow at most 2 rows per second, about 40 MB a day. A flood of one kind leaves room for other
-# kinds.
+# These limits allow at most 2 rows per second, about 40 MB per day. A flood of refusals of one kind leaves
+# room for other kinds.
 ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
 MAX_WAITING = 1000
@@ -36,8 +36,8 @@ ACCEPTED = "accepted"
 
 @dataclass(slots=True)
 class Sampler:
-    """Decides which refusals are written. It does no I/O. There are few kinds: one per verb and error
-    code."""
+    """Decides which refusals are written. It does no I/O. There are only a few kinds of refusals: one per
+    verb and error code."""
 
     _all: Bucket = field(default_factory=lambda: Bucket(ALL_BURST, ALL_PER_SECOND, ALL_BURST, 0.0))
     _kinds: dict[tuple[str, str], Bucket] = field(default_factory=dict)

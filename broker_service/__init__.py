@@ -1,2 +1,2 @@
-"""The services on NATS: *callout* decides who may connect, *responder* answers requests and issues
-credentials."""
+"""The services on NATS: the *callout* decides who may connect, and the *responder* answers requests and
+issues credentials."""

@@ -1,10 +1,10 @@
-"""Starts a program of the stack: it makes the program die with the stack, drops privileges, and executes the
-program.
+"""Starts a program of the stack: it ensures that the program dies with the stack, drops privileges, and
+executes the program.
 
-It is run by path with `python -I -S` and uses only the standard library, because between fork and exec of a
-threaded process nothing else is safe. PostgreSQL refuses to run as root, so it runs as another user. This
-user keeps one right, to pass closed folders, because the state or the virtual environment may be below one
-(`/root`, a test's folder).
+It is run by path with `python -I -S` and uses only the standard library, because nothing else is safe between
+fork and exec of a threaded process. PostgreSQL refuses to run as root, so it runs as another user. This user
+keeps one right, which is to enter closed folders, because the state or the virtual environment may be below
+one (`/root`, a test's folder).
 
     child_launcher.py PARENT_PID DEATH_SIGNAL [UID:GID] -- PROGRAM ARGUMENT...
 """

@@ -30,7 +30,8 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 EPOCH_SECONDS = 10
 EPOCHS = 3
-# The time limit: up to one epoch until the first start, three epochs, and reading the last one after its end.
+# The time limit. It covers up to one epoch until the first start, three epochs, and reading the last epoch
+# after its end.
 TIMEOUT_SECONDS = EPOCH_SECONDS * (EPOCHS + 3)
 UPLOAD, REPORT, READ = "upload", "report", "read"
 MINER_TASKS: tuple[str, ...] = (UPLOAD,)
@@ -59,7 +60,7 @@ class Demo:
         return demo
 
     async def run(self) -> None:
-        """Run all participants at once, until all are done or the time is over."""
+        """Run all participants at once, until all are done or the time limit is reached."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
                 for name in self.wallets:
@@ -150,7 +151,7 @@ class Demo:
 
     def _write(self, name: str, content: object) -> Path:
         path = self.folder / name
-        # Padded to more than the minimum size that the form accepts.
+        # The file is padded to more than the minimum size that the form accepts.
         path.write_text(json.dumps(content, indent=1).ljust(1100))
         return path
 

@@ -31,7 +31,7 @@ class ZipcodesRefusedError(StackError):
 
 
 class PartFailedError(StackError):
-    """A part did not start. `tail` is the end of its log."""
+    """A part of the stack did not start. `tail` is the end of its log."""
 
     def __init__(self, name: str, status: str, tail: tuple[str, ...]) -> None:
         super().__init__(f"{name}: {status}")

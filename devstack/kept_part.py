@@ -1,4 +1,4 @@
-"""Keeps one part of the local stack running: starts it, restarts it after it ends, and stops it.
+"""Keeps one part of the local stack running. It starts the part, restarts it when it ends, and stops it.
 
 It owns one child process at a time, with its process group.
 """
@@ -17,7 +17,7 @@ from devstack.part import Part, launch_command, log_tail
 
 _POLL_SECONDS = 0.05
 MAX_LOG_BYTES = 64 * 1024**2
-"""A larger log is emptied; one copy of its content is kept."""
+"""The size in bytes from which a log is emptied. One copy of its content is kept."""
 # The interval of checking a running part, and the time after which a part that does not work is restarted.
 _INTERVAL_SECONDS = 2.0
 _HOPELESS_SECONDS = 10.0
@@ -73,7 +73,8 @@ class Keeper:
 
     @property
     def pid(self) -> int | None:
-        """The id of the running process, or of the last one between two runs; None before the first run."""
+        """The id of the running process, or, between two runs, of the last one. It is None before the first
+        run."""
         return None if self._process is None else self._process.pid
 
     @property
@@ -81,8 +82,8 @@ class Keeper:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Run the part, return when it is ready, and restart it from then on. Begin a new log, and keep the
-        previous one. Raises PartFailedError."""
+        """Start the part with a new log, and keep the previous log. Return when the part is ready. From then
+        on, restart it whenever it ends. Raises PartFailedError."""
         if self.part.log.exists():
             self.part.log.replace(self.part.log.with_suffix(".log.old"))
         await self._launch()
@@ -113,7 +114,7 @@ class Keeper:
             await self._revive(backoff, status, loop.time() - started)
 
     async def _ended(self) -> str:
-        """Wait until the process has ended, or end it because it cannot recover. Return how it ended.
+        """Wait until the process has ended, or end it if it cannot recover. Return how it ended.
 
         In the meantime, its log is kept small."""
         ended = asyncio.create_task(self._running().wait())

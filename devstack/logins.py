@@ -13,7 +13,8 @@ from devstack.postgres import quoted, superuser
 from devstack.state import State
 from storage.database.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
 
-# Together fewer than `devstack.postgres` allows, so that no login can block the others.
+# The sum is smaller than the number of connections that `devstack.postgres` allows, so that no login can
+# block the others.
 MAX_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
 # The role of each process. The callout uses no database.
 ROLES = {
@@ -49,8 +50,8 @@ async def _ensure(connection: Any, role: str, how: str) -> None:
 
 
 async def _set(connection: Any, login: str, settings: Mapping[str, str]) -> None:
-    """Make the login's settings as deploy/logins.sql does, but for every database, because each test creates
-    one."""
+    """Make the same settings for the login as deploy/logins.sql, but for every database, because each test
+    creates one."""
     await connection.execute(f"alter role {quoted(login)} reset all")
     for name, value in settings.items():
         await connection.execute(f"alter role {quoted(login)} set {assignment(name, value)}")

@@ -12,9 +12,10 @@ from devstack.ports import HOST, Ports
 from devstack.programs import REPOSITORY, inherited_environment, wheel_program
 from devstack.state import State
 
-# With less free space than this, the disk counts as full.
+# If fewer bytes than this are free, the disk counts as full.
 ROOM_BYTES = 4 << 20
-# Made once, because the checks run every second, and loading all certificates takes 45 ms each time.
+# The client is made once, because the checks run every second, and loading all certificates takes 45 ms each
+# time.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
@@ -28,8 +29,8 @@ def nats_part(state: State, ports: Ports) -> Part:
         return await answers(f"{monitoring}/healthz")
 
     async def cannot_recover() -> bool:
-        """Return whether a restart is needed. After a full disk, JetStream stays unavailable until a restart,
-        which helps only when the disk has space again."""
+        """Return whether a restart is needed. After the disk was full, JetStream stays unavailable until
+        nats-server is restarted. A restart helps only when the disk has space again."""
         disk = os.statvfs(state.nats)
         has_room = disk.f_bavail * disk.f_frsize >= ROOM_BYTES
         return has_room and await status_of(f"{monitoring}/healthz") == httpx.codes.SERVICE_UNAVAILABLE

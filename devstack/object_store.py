@@ -203,4 +203,4 @@ def _write(path: Path, text: str) -> None:
 def _remove_sockets(ports: Ports) -> None:
     for kind in _SOCKETS:
         port = (ports.s3 if kind == "s3" else getattr(ports, f"weed_{kind}")) + PAIR_OFFSET
-        Path(f"/tmp/seaweedfs-{kind}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108 - its choice
+        Path(f"/tmp/seaweedfs-{kind}-grpc-{port}.sock").unlink(missing_ok=True)  # noqa: S108 - fixed by it

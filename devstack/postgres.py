@@ -165,8 +165,9 @@ def quoted(name: str) -> str:
 
 
 def clear_leftovers(data: Path) -> None:
-    """End processes that a killed run left working on `data`, then delete its pid file. Otherwise PostgreSQL
-    would not start if another process has that number now. Raises PartFailedError after 5 s."""
+    """End processes that a killed run left working on `data`, then delete its pid file. With the file,
+    PostgreSQL would not start if another process has the same process id now. Raises PartFailedError after 5
+    s."""
     if not _PROC.is_dir():
         return
     deadline = time.monotonic() + 5

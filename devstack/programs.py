@@ -15,8 +15,8 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE",
 
 
 def inherited_environment() -> dict[str, str]:
-    """Return the part of the environment for child processes: no credentials, proxies or unrelated
-    settings."""
+    """Return the part of the environment that child processes get. It has no credentials, proxies or
+    unrelated settings."""
     return {
         name: value
         for name, value in os.environ.items()

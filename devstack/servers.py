@@ -51,7 +51,8 @@ class Servers:
                 await supervisor.stop()
 
     async def start(self) -> None:
-        """Start all three at once. Then the database exists and is empty, and both buckets are versioned."""
+        """Start all three servers at once. Afterwards the database exists and is empty, and both buckets are
+        versioned."""
         await self.supervisor.start(
             nats_server.nats_part(self.state, self.ports),
             postgres.postgres_part(self.state, self.ports),
@@ -71,12 +72,13 @@ class Servers:
 
     @property
     def http_url(self) -> str:
-        """Return the URL of the HTTP bridge, if one is started."""
+        """Return the URL of the HTTP bridge, in case one is started."""
         return f"http://{HOST}:{self.ports.http}"
 
     @property
     def admin_url(self) -> str:
-        """Return the superuser's URL of the database `postgres`, which is used to create and drop others."""
+        """Return the superuser's URL of the database `postgres`, which is used to create and drop other
+        databases."""
         return postgres.database_url(self.state, self.ports, "postgres")
 
     @property

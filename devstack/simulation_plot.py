@@ -41,7 +41,7 @@ def draw(
         return
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg")
-    picture = drawn.getvalue().partition("<svg")  # the part before it is only for separate files
+    picture = drawn.getvalue().partition("<svg")  # the part before `<svg` is only for separate files
     rows = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in report
     )

@@ -1,6 +1,6 @@
 """Runs all of Zipcast on one machine: servers, data, our processes and `ready.json`, in the right order.
 
-When `running` ends, however it ends, nothing is left running.
+When the context `running` ends for any reason, nothing is left running.
 """
 
 import asyncio
@@ -84,15 +84,15 @@ class Stack:
         )
 
     async def start(self, make_parts: MakeParts, load_data: LoadData) -> None:
-        """Start servers and make wallets at once, then load the data, start our processes, and write
+        """Start servers and make wallets at the same time, then load the data, start our processes, and write
         `ready.json`."""
         state = self.servers.state
         await together(self.servers.start(), _wallets(state))
         wallets.ensure_registry(state.registry, state.wallets)
         await load_data(self.servers.database_url, self.options.zipcodes)
         services = Services(self.servers, self.options.epoch_seconds, self._registry(), self.options.settings)
-        # Start the scheduler first. It is ready when it has published registry and running epoch, which the
-        # others read.
+        # Start the scheduler first. It is ready when it has published the registry and the running epoch,
+        # which the other processes read.
         first, *others = make_parts(services)
         await self.servers.supervisor.start(first)
         await self.servers.supervisor.start(*others)

@@ -103,7 +103,7 @@ class State:
 
     @property
     def has_keys(self) -> bool:
-        """Return whether all keys exist, which is so before any server has started."""
+        """Return whether all keys exist. They do before any server has started."""
         return (self.keys / "nats.env").exists()
 
     def ensure_keys(self) -> None:

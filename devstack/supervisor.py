@@ -38,7 +38,7 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Return the process id of each part; for a part that has just died, the last one."""
+        """Return the process id of each part. For a part that has just died, this is its last process id."""
         return {keeper.part.name: keeper.pid for keeper in self._keepers() if keeper.pid is not None}
 
     async def start(self, *parts: Part) -> None:

@@ -1,7 +1,7 @@
 """Makes wallets for the local stack, and the registry that replaces the chain.
 
-Existing files are never overwritten, so you may edit them. The wallets have the layout of `btcli`, so that a
-miner's code can use them by setting only the path.
+Existing files are never overwritten, so you may edit them. The wallets have the layout of `btcli`, so a
+miner's code needs only their path to use them.
 """
 
 import json

@@ -71,8 +71,8 @@ class Bridge:
 
     async def forwarded(self, request: Request, verb: Verb) -> Response:
         """Check a request, forward it, and return the responder's reply. The responder checks it again,
-        charges it, and logs what it refuses. Copies, which a stranger may send, are limited here. Raises
-        ServiceError."""
+        charges it, and logs what it refuses. Copies are limited here, because a stranger may send them.
+        Raises ServiceError."""
         arrival = await requests.arrival(request, verb)
         with self._noted(arrival):
             admission = await self.pipeline.admit(arrival, charge=False)

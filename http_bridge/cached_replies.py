@@ -21,8 +21,8 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel
 
 MAX_PUBLIC_READS = 2
-"""The number of public replies that are built at once, with ten database connections in all. Each is also
-built and compressed in a thread."""
+"""The number of public replies that are built at once. The process has ten database connections in all. Each
+reply is built and compressed in a thread."""
 MAX_WAIT_SECONDS = 1.0
 BUSY_RETRY_SECONDS = 2
 KEPT_SECONDS = 2.0

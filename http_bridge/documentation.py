@@ -1,7 +1,7 @@
 """Describes the bridge's endpoints, so that FastAPI can write `/openapi.json`.
 
-Endpoints take a plain request and return finished bytes, so FastAPI cannot derive the descriptions. Those of
-signed requests come from `VERBS`, those of public ones from the caller.
+Endpoints take a plain request and return finished bytes, so FastAPI cannot derive the descriptions. The
+descriptions of signed requests come from `VERBS`, those of public requests from the caller.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -111,7 +111,7 @@ def add_public(
     is_reply_when_unavailable: bool = False,
 ) -> None:
     """Route a GET without a signature to the endpoint. `query` is a model of its parameters. With
-    `is_reply_when_unavailable`, replies with status 503 are also of the model `reply`."""
+    `is_reply_when_unavailable`, the body of a reply with status 503 also follows the model `reply`."""
     responses = _responses((reply,), ANY_REQUEST | frozenset(errors))
     if is_reply_when_unavailable:
         headers = _REQUEST_ID | _RETRY_AFTER

@@ -1,7 +1,7 @@
 """Provides epochs to the event streams: the newest few from memory, older ones from the database.
 
-It decides which epochs a listener still needs, and wakes listeners when there is a new one. An event's id is
-the sequence number in the NATS stream. Epochs come from NATS, and once a second from the database, so that
+It decides which epochs a listener still needs, and wakes listeners when there is a new epoch. An event's id
+is the sequence number in the NATS stream. Epochs come from NATS, and once a second from the database, so that
 the streams continue if NATS is down. Epochs that do not verify are never sent.
 """
 
@@ -50,7 +50,7 @@ class EpochFeed:
 
     @property
     def newest(self) -> int:
-        """Return the sequence number of the newest epoch, or 0 if there is none yet."""
+        """Return the sequence number of the newest epoch, or 0 if there is no epoch yet."""
         return self._held[-1].sequence if self._held else 0
 
     async def hear(self, message: Msg) -> None:
@@ -129,8 +129,8 @@ class EpochFeed:
         self._wake()
 
     def _is_next(self, sequence: int, epoch_id: str) -> bool:
-        """Return whether the epoch can follow the newest. The sequence number is not signed, and a false one,
-        far ahead, would make all later epochs look old."""
+        """Return whether the epoch can follow the newest one. The sequence number is not signed; a false one
+        that is far ahead would make all later epochs look old."""
         if not self._held:
             return sequence > 0
         newest = self._held[-1]

@@ -1,6 +1,6 @@
 """Answers `GET …/epoch/{epoch_id}` for validators (docs/http-contract.md), from the database, without NATS.
 
-An epoch is shown from its start on; its seed and honeypots once they are revealed.
+An epoch is shown from its start on. Its seed and honeypots are shown once they are revealed.
 """
 
 import json
@@ -33,7 +33,7 @@ class Assignments:
 
 
 def epoch_body(stored: StoredEpoch, revealed: Revelation | None, now: datetime) -> bytes:
-    """Return the body of the reply. `revealed` is set from one epoch after the epoch's end."""
+    """Return the body of the reply. `revealed` is set once one epoch has passed since the epoch's end."""
     status = "ACTIVE" if now < stored.interval.end_at else "COMPLETED"
     shown: dict[str, object] = {"status": status}
     if revealed is not None:

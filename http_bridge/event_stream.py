@@ -43,7 +43,7 @@ BEGINNING = b"retry: 1000\n\n"
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One open stream. The timeout `life` ends it, or, when rescheduled, ends it at once."""
+    """One open stream. The timeout `life` ends it. To end a stream at once, the timeout is rescheduled."""
 
     signed_at: datetime
     life: asyncio.Timeout
@@ -119,7 +119,7 @@ class Listeners:
     async def _frames(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
         spoke_at = self.clock.monotonic()
         if since is not None and since > self.feed.newest > 0:
-            since = None  # the id is of another NATS stream, so begin with the running epoch
+            since = None  # the id belongs to another NATS stream, so begin with the running epoch
         # A client that has disconnected is noticed only when sending fails.
         while not self.feed.closed and not await request.is_disconnected():
             self.registry.require_registered(hotkey)
@@ -134,7 +134,7 @@ class Listeners:
 
 
 class EventStream(StreamingResponse):
-    """A reply that reserves its place before the first byte is sent, so that simultaneous requests are
+    """A reply that reserves its place before its first byte is sent, so that simultaneous requests are
     counted."""
 
     def __init__(

@@ -36,7 +36,7 @@ class HotPath:
         request = Request(scope, receive)
         try:
             response = await self._route.endpoint(request)
-        except Exception as error:  # noqa: BLE001 - a reply must be sent; the handler logs what is our fault
+        except Exception as error:  # noqa: BLE001 - a reply must be sent; the handler logs faults of ours
             response = await self._handler(error)(request, error)
         await response(scope, receive, send)
 

@@ -9,14 +9,16 @@ from zipcast.protocol.verbs import VERBS, Asker
 
 
 class CommitmentFormat(WireModel):
-    """A text for legacy clients to sign with sr25519, as UTF-8, raw or as `<Bytes>…</Bytes>`, and the
-    accepted age of its timestamp."""
+    """A text for legacy clients to sign with sr25519, and the accepted age of its timestamp. The text is
+    signed as UTF-8, either raw or as `<Bytes>…</Bytes>`."""
 
     endpoint: str = Field(description="Method and path.")
     format: str = Field(description="The text, with names of fields in braces.")
     validators_only: bool = Field(description="Whether only validators may send the request.")
     past_seconds: int = Field(description="Maximum age of the timestamp, seconds.", examples=[300])
-    future_seconds: int = Field(description="How far the timestamp may be in the future, seconds.")
+    future_seconds: int = Field(
+        description="Maximum time by which the timestamp may be in the future, seconds."
+    )
 
 
 class CommitmentFormatsReply(WireModel):

@@ -37,7 +37,8 @@ class EndedEpochsQuery(WireModel):
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """A request for the newest `limit` epochs that started before `before`, or of all epochs."""
+    """A request for the newest `limit` epochs that started before `before`, or, without `before`, of all
+    epochs."""
 
     limit: int
     before: datetime | None

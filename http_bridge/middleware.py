@@ -92,8 +92,8 @@ class EveryMethod:
 
 
 class CompressedGet:
-    """Compresses replies to GET if the client accepts it, but not replies to HEAD and not replies with
-    credentials."""
+    """Compresses replies to GET if the client accepts compression, except replies with credentials. Replies
+    to HEAD are not compressed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._plain = app
@@ -102,7 +102,7 @@ class CompressedGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # HEAD requests arrive here as GET.
         reads = scope["method"] == scope.get(METHOD_SENT, "GET") == "GET"
-        # Assets are already compressed if the client accepts it.
+        # Assets are already compressed if the client accepts compression.
         reads = reads and not scope["path"].startswith("/assets/")
         if reads and not accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):
             # Starlette would treat `gzip;q=0` as acceptance, so remove the header to keep the reply plain.

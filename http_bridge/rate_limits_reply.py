@@ -13,7 +13,9 @@ class LimitInForce(WireModel):
     name: str = Field(description="Name of the limit.", examples=["address"])
     amount: int = Field(description="Maximum number of requests in a window.", examples=[1000])
     seconds: int = Field(description="Length of the window, seconds.", examples=[60])
-    per: str = Field(description="What it is counted for: hotkey, address or service.", examples=["address"])
+    per: str = Field(
+        description="What the limit applies to: hotkey, address or service.", examples=["address"]
+    )
 
 
 class RateLimitsReply(WireModel):

@@ -105,7 +105,7 @@ def _header(scope: Scope, name: bytes) -> str | None:
 
 
 def _route(scope: Scope) -> str:
-    """Return the pattern of the route, or one common value for all unknown paths, so that there are few
+    """Return the pattern of the route. All unknown paths have one common value, so that the label has few
     values."""
     return str(getattr(scope.get("route"), "path", ELSEWHERE))
 

@@ -1,6 +1,6 @@
 """Builds the reply of `GET …/stats`: public statistics from the database, cached for some seconds.
 
-While the database is unavailable, the reply has the last statistics.
+While the database is unavailable, the reply contains the last statistics that were read.
 """
 
 import asyncio
@@ -37,12 +37,8 @@ class CurrentEpochStatus(WireModel):
     start_time: WireTime = Field(description="First instant of the epoch, UTC.")
     end_time: WireTime = Field(description="First instant after the epoch, UTC.")
     zipcode_count: int = Field(description="Number of zipcodes.", examples=[2])
-    target_listings: int | None = Field(
-        description="Listings the zipcodes of the epoch should hold together."
-    )
-    actual_expected: int | None = Field(
-        description="Listings that the epoch's zipcodes hold together, as published."
-    )
+    target_listings: int | None = Field(description="Target for the sum of listings of the epoch's zipcodes.")
+    actual_expected: int | None = Field(description="Sum of the published listings of the epoch's zipcodes.")
 
 
 class Timing(WireModel):
@@ -71,10 +67,12 @@ class Configuration(WireModel):
     """The selection rules of the newest committed inputs, without the weights."""
 
     target_listings: int = Field(description="Target for the sum of the zipcodes' listings.")
-    tolerance_percent: int = Field(description="How far the sum may be from the target, percent.")
+    tolerance_percent: int = Field(
+        description="Largest difference between the sum and the target, percent of the target."
+    )
     min_zipcode_listings: int = Field(description="Minimum listings of an eligible zipcode.")
     max_zipcode_listings: int = Field(description="Maximum listings of an eligible zipcode.")
-    cooldown_hours: float = Field(description="How long an assigned zipcode is not assigned again, hours.")
+    cooldown_hours: float = Field(description="Hours for which an assigned zipcode is not assigned again.")
     epoch_duration_hours: float = Field(description="Length of an epoch, hours.", examples=[4.0])
 
 
@@ -94,8 +92,8 @@ class ZipcodeStatistics(WireModel):
 
 
 class EpochPerformance(WireModel):
-    """Statistics of one epoch. `miners_participated` counts miners that reported on it; `completion_rate` is
-    the share of these that completed it in time, 0 to 1."""
+    """Statistics of one epoch. `miners_participated` counts miners that reported on the epoch;
+    `completion_rate` is the share of them that completed it in time, 0 to 1."""
 
     epoch_id: str = Field(description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time.")
     status: Status = Field(
@@ -104,14 +102,12 @@ class EpochPerformance(WireModel):
         examples=["ACTIVE"],
     )
     zipcodes_assigned: int = Field(description="Number of zipcodes.", examples=[2])
-    target_listings: int | None = Field(
-        description="Listings the zipcodes of the epoch should hold together."
-    )
-    actual_expected: int | None = Field(
-        description="Listings that the epoch's zipcodes hold together, as published."
-    )
+    target_listings: int | None = Field(description="Target for the sum of listings of the epoch's zipcodes.")
+    actual_expected: int | None = Field(description="Sum of the published listings of the epoch's zipcodes.")
     miners_participated: int = Field(description="Number of miners that reported.", examples=[3])
-    completion_rate: float = Field(description="Share of these miners that completed it in time, 0 to 1.")
+    completion_rate: float = Field(
+        description="Share of these miners that completed the epoch in time, 0 to 1."
+    )
 
 
 class StatisticsReply(WireModel):
@@ -207,7 +203,8 @@ def _running(known: Statistics, now: datetime) -> StartedEpoch | None:
 
 
 def _status(epoch: StartedEpoch, now: datetime) -> Status:
-    """Return the status by the clock: an epoch runs from its start to its end, whenever its row is marked."""
+    """Return the status by the clock: an epoch runs from its start to its end, even if its row is marked
+    later."""
     if epoch.status == "missed":
         return "MISSED"
     if epoch.status == "archived":

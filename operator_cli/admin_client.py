@@ -40,7 +40,7 @@ class AdminClient:
         self._trust = trust
         clock = clock or SystemClock()
         parsed = [Server.parse(url) for url in servers]
-        # A command needs one connection; if it is lost, the command fails.
+        # A command needs only one connection. If the connection is lost, the command fails.
         self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, clock)
         self._requester = Requester(signer, trust.signers, clock, self._connected)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 config_app = typer.Typer(no_args_is_help=True, help="Check and list the settings of the processes.")
 
-# Each process and the name of its settings class. Names, because only a checkout has the classes.
+# Each process and the name of its settings class. Only a checkout has the classes, so they are imported by
+# name.
 SETTINGS = {
     "schedulers": "schedulers.settings:SchedulerSettings",
     "responder": "broker_service.responder.settings:ResponderSettings",
@@ -43,7 +44,7 @@ def read_env_files(paths: list[Path] | None) -> None:
 
 
 def env_values(path: Path) -> dict[str, str]:
-    """Return the settings in a file. If it cannot be read, name it and exit."""
+    """Return the settings in a file. If the file cannot be read, print its name and exit."""
     from dotenv import dotenv_values
 
     try:

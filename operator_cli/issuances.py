@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from storage.database.issuances import Issuance
 
-MAX_HOURS = 100_000  # eleven years; issuances are kept for ten at most
+MAX_HOURS = 100_000  # eleven years; issuances are kept for at most ten years
 
 
 def list_issuances(

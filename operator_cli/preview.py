@@ -1,7 +1,7 @@
 """Shows the operator what the next epoch assigns: `zipcast epoch preview`.
 
-The command sends no request. It reads the scheduler's settings, including the secret for the seeds, and its
-database. It reveals nothing that the owner of these could not compute anyway.
+The command sends no request. It reads the scheduler's settings, including the secret for the seeds, and the
+scheduler's database. It reveals nothing that the owner of both could not compute anyway.
 """
 
 import asyncio

@@ -129,7 +129,7 @@ def _parsed(hotkeys: list[str]) -> frozenset[Hotkey]:
 
 
 def _nobody() -> Hotkey:
-    """Return a hotkey to which no one has the key."""
+    """Return a hotkey whose key nobody has."""
     return parse_hotkey(Keypair.create_from_mnemonic(Keypair.generate_mnemonic()).ss58_address)
 
 

@@ -23,7 +23,7 @@ from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, SelectionSettings
 from zipcast.selection.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
-# The day does not matter: a run depends on its seed only.
+# The day does not matter, because a run depends only on its seed.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH_SECONDS = 4 * 3600
 
@@ -86,7 +86,7 @@ def simulate_epochs(
 
 def read_rules(env_file: Path | None, changes: list[str]) -> tuple[SelectionSettings, HoneypotSettings]:
     """Return the default rules, changed by the file and then by the NAME=VALUE pairs of `changes`. If a name
-    is unknown or a value breaks a rule, name it and exit."""
+    is unknown or a value breaks a rule, print which one, and exit."""
     from pydantic import ValidationError
 
     from schedulers.rule_settings import RuleSettings

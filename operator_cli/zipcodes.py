@@ -304,7 +304,7 @@ def _line(stored: "StoredZipcode") -> str:
 
 
 def _version_line(version: "Version") -> str:
-    # A file's name may contain control characters, which a terminal would obey.
+    # A file's name may contain control characters, and a terminal would execute them.
     source = "".join(character if character.isprintable() else "?" for character in version.source_name)
     return (
         f"version {version.id}  {version.imported_at:%Y-%m-%dT%H:%M:%SZ}  {version.added} added, "

@@ -14,16 +14,19 @@ from zipcast.selection.model import MAX_TARGET_LISTINGS, MarketTier, SelectionSe
 
 class RuleSettings(BaseModel):
     """The settings of selection and honeypots. The class itself does not read the environment. In a list of
-    base classes it must be first, so that the other classes' way of reading settings is used."""
+    base classes it must come first; then the class that follows it determines how settings are read."""
 
     target_listings: int = Field(
         default=10_000,
         ge=1,
         le=MAX_TARGET_LISTINGS,
-        description="listings that an epoch assigns; 5,000 to 15,000 are reasonable",
+        description="target for the total listings of an epoch; 5,000 to 15,000 are reasonable",
     )
     tolerance_percent: int = Field(
-        default=10, ge=0, le=50, description="how far the total may be from the target, percent"
+        default=10,
+        ge=0,
+        le=50,
+        description="largest difference between total and target, in percent of the target",
     )
     cooldown_hours: int = Field(
         default=24,
@@ -86,7 +89,9 @@ class RuleSettings(BaseModel):
         "next import",
     )
     honeypot_threshold: int = Field(
-        default=50, ge=1, description="honeypots have fewer real listings; must be below MIN_ZIPCODE_LISTINGS"
+        default=50,
+        ge=1,
+        description="honeypots have fewer real listings than this; must be below MIN_ZIPCODE_LISTINGS",
     )
 
     @field_validator("geographic_regions", mode="before")

@@ -41,7 +41,7 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     zipcode_secret_id: str = Field(
         default="1",
         pattern=r"^[A-Za-z0-9_-]{1,32}$",
-        description="id of that secret; a new secret needs a new id",
+        description="id of ZIPCODE_SECRET_KEY; a new secret needs a new id",
     )
     zipcode_previous_secrets: SecretStr = Field(
         default=SecretStr(""), description="id:secret pairs of earlier secrets, comma-separated"
@@ -60,9 +60,11 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         default=300, gt=0, le=3600, description="seconds between two readings of the chain"
     )
     registry_confirm_seconds: float = Field(
-        default=30, gt=0, description="seconds before a confirming reading"
+        default=30, gt=0, description="seconds until a reading is repeated to confirm it"
     )
-    registry_deadline_seconds: float = Field(default=120, gt=0, le=600, description="time limit of a reading")
+    registry_deadline_seconds: float = Field(
+        default=120, gt=0, le=600, description="time limit of a reading, in seconds"
+    )
     registry_max_drop_percent: int = Field(
         default=20, ge=0, le=100, description="percentage of hotkeys that may be missing in a single reading"
     )
@@ -82,19 +84,22 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     )
 
     signal_nonce_failures: int = Field(
-        default=3, ge=1, le=10_000, description="signal: this many reports with a wrong nonce in an epoch"
+        default=3,
+        ge=1,
+        le=10_000,
+        description="signal: at least this many reports with a wrong nonce in an epoch",
     )
     signal_listings_per_second: float = Field(
         default=50,
         gt=0,
         le=1_000_000,
-        description="signal: more listings per second; 50 means fifty parallel pages of a second each",
+        description="signal: more listings per second than this; 50 means fifty parallel one-second pages",
     )
     signal_exact_share: float = Field(
         default=0.9,
         gt=0,
         le=1,
-        description="signal: this share of zipcodes reported with exactly the published count",
+        description="signal: at least this share of zipcodes reported with exactly the published count",
     )
     signal_exact_epochs: int = Field(
         default=3, ge=2, le=LOOKED_BACK, description="signal: this many of six epochs with half of that share"

@@ -11,12 +11,12 @@ from statistics import median
 from typing import Any
 
 NONCE_FAILURES, IMPLAUSIBLE_SPEED, EXACT_TARGET = "nonce_failures", "implausible_speed", "exact_target"
-# Fewer zipcodes may match by chance.
+# The smallest numbers of zipcodes to judge by. Fewer could match by chance.
 MIN_EXACT = 5
 MIN_REPEATED = 2
 MIN_COMPARED = 3
 LOOKED_BACK = 6
-"""The number of epochs in which a repetition is searched, including the newest."""
+"""The number of epochs that are searched for a repetition, including the newest one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class SignalSettings:
 
 @dataclass(frozen=True, slots=True)
 class Exactness:
-    """How many of an epoch's zipcodes a miner reported, and how many of these with exactly the published
-    count."""
+    """The number of an epoch's zipcodes that a miner reported, and how many of them with exactly the
+    published count."""
 
     epoch_id: str
     reported: int

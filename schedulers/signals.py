@@ -36,8 +36,7 @@ class Signals:
     _failures: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Search for signals until cancelled. Work that an outage of the database delays is done
-        afterwards."""
+        """Search for signals until cancelled. If the database is unavailable, the work is done afterwards."""
         pause = preparation_lead(self.epoch_seconds).total_seconds()
         flagging, looking = [Outage(log, "signals_failed", DATABASE_ERRORS) for _ in range(2)]
 
@@ -50,7 +49,7 @@ class Signals:
         await poll(step, self.clock, pause)
 
     async def look_through(self) -> None:
-        """Search all epochs that are due, until one fails; next time, that epoch comes last."""
+        """Search all epochs that are due, until one fails. The next time, the failed epoch comes last."""
         while await self.look_next():
             pass
 

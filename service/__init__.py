@@ -1,3 +1,3 @@
-"""Contains what all service processes need: settings, logs, start and stop, NATS connections, the registry
-and the running epoch. It has no request handlers.
+"""Contains the parts that all service processes share: settings, logs, start and stop, NATS connections, the
+registry and the running epoch. It contains no request handlers.
 """

@@ -1,6 +1,7 @@
 """Marks log lines with a correlation id, by which a request can be found in the logs of all processes.
 
-The sender may choose the id. So it is not secret, it proves nothing, and two senders may choose the same.
+The sender may choose the id. It is therefore not secret and proves nothing, and two senders may choose the
+same id.
 """
 
 import re
@@ -30,7 +31,8 @@ def concerning_epoch(epoch_id: str) -> AbstractContextManager[None]:
 
 
 def follow_epochs(_: object, __: str, event: EventDict) -> EventDict:
-    """A log processor: use the epoch's id as the correlation id of lines that belong to no request."""
+    """Use the epoch's id as the correlation id of lines that belong to no request. This is a structlog
+    processor."""
     if "epoch_id" in event:
         event.setdefault("correlation_id", event["epoch_id"])
     return event

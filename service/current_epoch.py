@@ -1,6 +1,6 @@
-"""Keeps the running epoch in memory: it is received from NATS, and checked against PostgreSQL twice a second.
-
-Either source alone is enough. Neither provides an epoch before its start, and only verified epochs are kept.
+"""Keeps the running epoch in memory. It is received from NATS, and compared with PostgreSQL twice a second.
+One of the two sources is enough. Neither provides an epoch before its start, and only verified epochs are
+kept.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class CurrentEpoch:
     database: AsyncEngine
     _newest: VerifiedEpoch | None = field(default=None)
     _previous: VerifiedEpoch | None = field(default=None)
-    """The epoch before the newest. It is still the running one if the local clock is behind the
+    """The epoch before the newest one. It is still the running epoch if the local clock is behind the
     scheduler's."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a new epoch is kept, and then replaced by a new event."""

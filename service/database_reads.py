@@ -1,4 +1,4 @@
-"""Queries the database for a client's request: in one transaction, with a deadline.
+"""Queries the database for a client's request, in one transaction with a deadline.
 
 This module turns errors of PostgreSQL, malformed epoch ids and missing epochs into error replies. The replies
 never contain a message of the database driver.

@@ -1,7 +1,7 @@
 """Checks the rights and settings of a process's database login.
 
-In production, a process that only reads epochs refuses a login that could read epochs before they start. So
-an error in the process cannot reveal them.
+In production, a process that only reads epochs refuses a login that could read epochs before they start. Then
+an error in the process cannot reveal such epochs.
 """
 
 import asyncio

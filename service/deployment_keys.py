@@ -1,8 +1,8 @@
 """Makes the keys of a deployment: those of the NATS users, the callout and the signer, and the secret for
 seeds.
 
-It writes one `.env` file per process, readable only by the owner, with only the keys that the process needs.
-nats-server gets only public keys.
+It writes one `.env` file per process, which only the owner can read and which has only the keys that the
+process needs. nats-server gets only public keys.
 """
 
 import secrets

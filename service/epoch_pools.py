@@ -68,7 +68,7 @@ async def _detail(connection: AsyncConnection, epoch_id: str, revealed: Revealed
         ToldSignal.model_validate(one, from_attributes=True)
         for one in await epoch_pools.read_signals(connection, epoch_id)
     ]
-    # Take as many signals as fit, besides the other parts of the first page.
+    # Take as many signals as fit on the first page, besides its other parts.
     shown = page_of(signals, wire_bytes, SIGNAL_BYTES, at_least=0)
     relaxed = await epoch_pools.read_relaxed(connection, epoch_id)
     return PoolDetail(

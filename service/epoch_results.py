@@ -1,8 +1,8 @@
 """Returns validators' reports on an epoch and their consensus, page by page, over NATS and HTTP alike.
 
-Of each validator, the newest report that arrived before the epoch was revealed counts. Until then, each
-validator sees only its own reports, over NATS, because the bridge's database login may not read reports
-before that time. `zipcast.verification.consensus` computes the consensus.
+For each validator, the newest report that arrived before the epoch was revealed counts. Until the epoch is
+revealed, each validator sees only its own reports, and only over NATS, because the bridge's database login
+may not read reports before that time. `zipcast.verification.consensus` computes the consensus.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class EpochResultsReader:
     shows_own: bool
 
     async def page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
-        """Return one page with what this validator may see.
+        """Return one page of the results that this validator may see.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED |
         SERVICE_UNAVAILABLE)."""
@@ -78,8 +78,8 @@ class EpochResultsReader:
     async def _neurons_at(self, connection: AsyncConnection, end_at: datetime) -> Sequence[RegisteredNeuron]:
         """Return the registry at the epoch's end, or the present one if none that old is stored.
 
-        All validators are weighted by the same snapshot, so that stake that moves between hotkeys counts
-        once."""
+        All validators are weighted by the same snapshot, so that stake that moves between hotkeys is counted
+        only once."""
         network, netuid = self.registry.subnet
         snapshot = await snapshot_as_of(connection, network, netuid, end_at) or self.registry.snapshot
         return () if snapshot is None else snapshot.neurons

@@ -22,11 +22,11 @@ GRACE_SECONDS = 1
 # The time limit from the start of a connection, or the first byte of a request, to its last byte. uvicorn has
 # none.
 ARRIVAL_SECONDS = 10.0
-# Longer than httpx (5 s) and aiohttp (15 s) keep an idle connection, because a request that is sent just when
-# the server closes the connection gets no reply.
+# Idle connections are kept longer than httpx (5 s) and aiohttp (15 s) keep them, because a request that is
+# sent just when the server closes the connection gets no reply.
 KEEP_ALIVE_SECONDS = 20
 MAX_HEAD_BYTES = 16 * 1024
-"""The largest size of a request's head. h11 checks this only while the head is incomplete."""
+"""The largest size of a request's head, in bytes. h11 checks this only while the head is incomplete."""
 
 
 _HEAD_END = re.compile(rb"\n\r?\n")
@@ -34,7 +34,8 @@ MAX_HEAD_LINES = 100
 """The largest number of lines of a head. Parsing a line takes 4 µs, however short it is, before the sender's
 limits apply."""
 MAX_UNREAD_BYTES = 1024**2
-"""The largest size of a body, also if the body is not read because its request was refused early."""
+"""The largest size of a body, in bytes. It applies even if the body is not read because its request was
+refused early."""
 
 
 def require_small_head(scope: Scope) -> None:
@@ -50,9 +51,9 @@ def require_small_head(scope: Scope) -> None:
 
 
 class BoundedConnection(h11.Connection):
-    """h11's parser with further limits. It treats a head with too many lines, a body in chunks, and a body
-    with too many bytes as malformed. Chunks and trailers take long to parse, however short they are, and no
-    client sends them."""
+    """h11's parser with further limits. It treats a head with too many lines, a chunked body, and a body with
+    too many bytes as malformed. Chunks and trailers take long to parse, however short they are, and no client
+    of Zipcast sends them."""
 
     is_chunked = False
     _bytes = 0
@@ -104,8 +105,8 @@ class PunctualProtocol(H11Protocol):
             self._arrived()
 
     def on_response_complete(self) -> None:
-        """After a reply, check the bytes that follow its request, since they may be the start of another
-        one."""
+        """After a reply, check the bytes that follow its request, since they may be the start of the next
+        request."""
         super().on_response_complete()
         if self.conn.their_state is SEND_BODY or self.conn.trailing_data[0]:
             self._expect()
@@ -115,8 +116,8 @@ class PunctualProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Answer a malformed request, too large a head, or a body in chunks with an error reply. If the reply
-        has begun already, only close the connection."""
+        """Answer a malformed request, a head that is too large, or a chunked body with an error reply. If the
+        reply has begun already, only close the connection."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

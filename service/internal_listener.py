@@ -2,7 +2,7 @@
 process.
 
 It is for operators and Prometheus only. It has no authentication, so it must never be reachable from outside.
-It starts before everything else, so that one can see why a process is waiting.
+It starts before everything else, so that an operator can see why a process is waiting.
 """
 
 import socket

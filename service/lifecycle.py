@@ -31,8 +31,8 @@ WELL_AGAIN_SECONDS = 600.0
 
 
 class Lifecycle:
-    """The life of a process, passed to its main function, which reports when it is ready and learns when to
-    stop. `vitals` collects what the process shows on its internal listener."""
+    """The life of a process. Its main function receives this object, reports with it that it is ready, and
+    learns from it when to stop. `vitals` collects what the process shows on its internal listener."""
 
     def __init__(self, ready_file: Path | None, vitals: Vitals | None = None) -> None:
         self.vitals = vitals or Vitals("unnamed", SystemClock())
@@ -44,9 +44,9 @@ class Lifecycle:
     def ready(self) -> None:
         if self.stopping:
             return
-        # Objects loaded by now live until the end. Exclude them from garbage collection, which would
-        # otherwise pause the process for 100 ms and more each time, so that no epoch is published and no
-        # request is served.
+        # Objects that are loaded by now live until the process ends. Exclude them from garbage collection,
+        # because each collection would pause the process for 100 ms or more, and no epoch could be published
+        # and no request served meanwhile.
         gc.collect()
         gc.freeze()
         self.vitals.serving = True
@@ -94,7 +94,7 @@ class Lifecycle:
 
     def spawn_beside(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
         """Run a task in the background that the process can do without. If the task fails, it is restarted.
-        So an error about one row of the database cannot end the process, and with it the epochs."""
+        Then an error about a single row of the database cannot end the process and stop the epochs."""
         self.spawn(self._repeated(make, name), name)
 
     async def _repeated(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
@@ -145,7 +145,7 @@ def run(
         address = f"{settings.internal_host}:{settings.internal_port}"
         sys.stderr.write(f"INTERNAL_PORT: cannot listen on {address}: {error.strerror}\n")
         return 2
-    # They would add a second line for every counter, which nothing here reads.
+    # These metrics would add a second line for every counter, and nothing here reads them.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     vitals = Vitals(name, SystemClock())
     logs.configure(name, settings.log_level, vitals.tally)

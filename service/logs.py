@@ -50,7 +50,7 @@ def configure(process: str, level: str, tally: Processor) -> None:
     and must not change it."""
 
     def name_process(_: object, __: str, event: EventDict) -> EventDict:
-        # Not bound to the context, because threads of libraries do not have it.
+        # This is not bound to the context, because threads of libraries do not have the context.
         return {**event, "process": process}
 
     shared: list[Processor] = [

@@ -1,8 +1,8 @@
 """Defines the metrics that all processes have. Only the internal listener shows them.
 
 Metrics of one process are in that process's `metrics.py`. The help text of a metric is also its description
-in `docs/operations.md`; a test compares them. Labels have few values, which we define. They are never a
-hotkey, an address, or a fact about an epoch that has not started.
+in `docs/operations.md`; a test compares them. A label has few values, and all of them are defined in the
+code. A value is never a hotkey, an address, or a fact about an epoch that has not started.
 """
 
 from collections.abc import Callable

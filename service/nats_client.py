@@ -1,13 +1,13 @@
 """A nats-py client that hostile messages cannot stop.
 
-nats-server passes on header blocks and reply subjects as a client wrote them. On bytes that it cannot decode,
-nats-py's reader ends silently. It also treats vertical tabs and form feeds as separators, which nats-server
-does not. So one message of one miner could stop a process from receiving messages, or end its connection.
-Besides, nats-py's reader keeps running while messages arrive, without giving other tasks a chance, and takes
-16 µs for each.
+nats-server passes on header blocks and reply subjects as a client wrote them. At bytes that it cannot decode,
+nats-py's reader ends silently. Unlike nats-server, it also treats vertical tabs and form feeds as separators.
+A single message of a miner could therefore stop a process from receiving messages, or end its connection. In
+addition, nats-py's reader takes 16 µs for each message, and other tasks do not run as long as messages
+arrive.
 
-This client fixes both. A process can also drop messages early: with `mute`, which takes 1 µs per message, or
-with an `Intake`, which decides about messages before their headers are parsed.
+This client fixes these faults. A process can also drop messages early: with `mute`, which takes 1 µs per
+message, or with an `Intake`, which decides about messages before their headers are parsed.
 """
 
 import asyncio
@@ -55,7 +55,8 @@ class MutedSubjects:
         self._dropped: dict[bytes, int] = {}
 
     def mute(self, subject: bytes, until: float) -> int:
-        """Drop messages of the subject until then. Return how many were dropped when it was last muted."""
+        """Drop messages of the subject until this time. Return how many were dropped when the subject was
+        last muted."""
         if len(self._until) >= MAX_MUTED:
             self._until.clear()
             self._dropped.clear()

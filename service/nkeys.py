@@ -97,8 +97,8 @@ def verify(kind: Kind, public: str, message: bytes, signature: bytes) -> None:
 
 
 class CurveNkey:
-    """An xkey, which encrypts and decrypts messages between nats-server and the callout. The keys shared with
-    a few peers are cached, because computing one takes ten times as long as a box."""
+    """An xkey, which encrypts and decrypts messages between nats-server and the callout. The shared keys of a
+    few peers are cached, because computing one takes ten times as long as encrypting a box."""
 
     def __init__(self, seed: str) -> None:
         self._key = PrivateKey(decode_seed(Kind.CURVE, seed))

@@ -26,7 +26,7 @@ class ObjectStoreSettings(EnvironmentSettings):
         description="URL of an S3-compatible provider; leave empty for AWS",
     )
     s3_role_arn: str | None = Field(
-        default=None, description="role that upload sessions assume; leave empty without STS"
+        default=None, description="role that upload sessions assume; leave empty if the provider has no STS"
     )
     aws_access_key_id: str = Field(description="access key of the user that signs (rights: docs/s3-setup.md)")
     aws_secret_access_key: SecretStr = Field(description="secret key of the same user")

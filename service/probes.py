@@ -1,5 +1,5 @@
-"""Checks the health of dependencies: all at the same time, each with a timeout, and caches the results for a
-few seconds.
+"""Checks the health of dependencies. All are checked at the same time, each with a timeout, and the results
+are cached for a few seconds.
 
 There is one check per service. A check that hangs is abandoned and not cancelled, because cancelling a driver
 may take longer than the timeout.

@@ -1,8 +1,8 @@
 """Collects the data that a process shows on its internal listener: metrics, counts, last error, connections.
 
-A process is healthy if it is ready and not stopping, every NATS connection is up, and no task fails. Of an
-error, only the action, the time and the exception's type are shown, because a message may contain an address
-or a secret. `/healthcheck` checks the services on which a process depends.
+A process is healthy if it is ready and not stopping, every NATS connection is up, and no task fails. For an
+error, only the action, the time and the exception's type are shown, because its message may contain an
+address or a secret. `/healthcheck` checks the services on which a process depends.
 """
 
 import re
@@ -83,7 +83,7 @@ class Vitals:
         self.metrics.nats_reconnects.labels(user)
 
     def show(self, part: str, found: Finding) -> None:
-        """Show this state of a part that the process watches."""
+        """Show a part that the process watches, in this state."""
         self.parts[part] = noted(self.parts.get(part), found, self.clock.now())
 
     @property

@@ -1,4 +1,5 @@
-"""Reads and writes the registry snapshot in NATS KV: compressed, in parts that each fit into a message.
+"""Reads and writes the registry snapshot in NATS KV. The snapshot is compressed and split into parts, each of
+which fits into a message.
 
 The head names the parts and their digest. There are two slots for parts. A new snapshot is written to the
 slot that the head does not name, so that processes that are reading the old snapshot can finish.
@@ -19,7 +20,7 @@ PART_BYTES = 200_000
 
 
 class Head(WireModel):
-    """Describes the parts of the newest snapshot. `sha256` is that of all parts together, in lower-case
+    """Describes the parts of the newest snapshot. `sha256` is the hash of all parts together, in lower-case
     hex."""
 
     slot: int = Field(ge=0, le=1)

@@ -103,7 +103,7 @@ class DatabaseSettings(EnvironmentSettings):
 
 class ValidatorSettings(EnvironmentSettings):
     validator_min_stake: int = Field(
-        default=1000, ge=0, description="alpha stake that a validator needs, besides a permit"
+        default=1000, ge=0, description="stake in alpha that a validator needs, besides a permit"
     )
 
 
@@ -150,7 +150,7 @@ class RegistryAgeSettings(EnvironmentSettings):
         default=DEFAULT_REGISTRY_MAX_AGE_HOURS,
         gt=0,
         le=24 * 365,
-        description="if the registry is older, no credentials are issued; epochs continue",
+        description="hours; if the registry is older, no credentials are issued, but epochs continue",
     )
 
     @property
@@ -178,7 +178,8 @@ class EpochLengthSettings(EnvironmentSettings):
 
 
 class LimitSettings(EpochLengthSettings):
-    """Limits of requests: per hotkey once its signature is verified, per address before."""
+    """Limits of requests. They count per hotkey after the signature is verified, and per address before
+    that."""
 
     redis_url: SecretStr | None = Field(
         default=None,

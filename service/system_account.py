@@ -1,7 +1,7 @@
 """Lists and closes connections with nats-server's system account.
 
-It reads all pages, and all servers of a cluster. The number of servers is unknown, so it waits for the first
-page a fixed time and uses the servers that have replied.
+It reads all pages of all servers of a cluster. The number of servers is unknown, so it waits a fixed time for
+the first page of each and then uses the servers that have replied.
 """
 
 import asyncio
@@ -29,8 +29,8 @@ class ListingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ClientConnection:
-    """One connection. `server_id` and `client_id` identify it while the server runs. `user` is the name that
-    the callout gave it."""
+    """One connection. `server_id` and `client_id` identify it while the server runs. `user` is the user name
+    that the callout gave it."""
 
     server_id: str
     client_id: int

@@ -1,4 +1,5 @@
-"""Implements token buckets, which allow a burst at once and then a constant rate. No I/O, no clock.
+"""Implements token buckets, which allow a burst at once and then a constant rate. This module does no I/O and
+reads no clock.
 
 The caller decides what a token stands for, and what happens without one.
 """

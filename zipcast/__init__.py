@@ -1,4 +1,5 @@
-"""The SDK of Zipcast: verified epochs as they start, and the requests of miners and validators.
+"""The SDK of Zipcast: it delivers verified epochs as they start, and sends the requests of miners and
+validators.
 
 These are the public names. Each is imported when it is first used, so that `import zipcast` is fast. The
 folders: `protocol` (what clients and service agree on), `selection` (which zipcodes an epoch assigns),

@@ -1,9 +1,10 @@
 """Limits how many connection attempts from one source address are processed. No I/O.
 
 Each address has two token buckets. The bucket of attempts is large enough for many miners behind one NAT to
-reconnect at once. The bucket of false proofs is much smaller, because checking a proof costs cryptography.
-Attempts beyond either bucket get no reply: a reply costs two signatures, and a client that waits for one
-tries less often. An IPv6 address counts as its /64, because one customer usually has a whole /64.
+reconnect at once. The bucket of false proofs is much smaller, because checking a proof needs expensive
+cryptography. Attempts beyond either bucket get no reply: a reply costs two signatures, and a client that
+waits for one tries less often. An IPv6 address counts as its /64, because one customer usually has a whole
+/64.
 
 All clients behind a proxy that ends TLS share the proxy's address, because nats-server ignores
 X-Forwarded-For. False proofs must not block such an address. Therefore a trusted proxy has a larger bucket of

@@ -1,8 +1,8 @@
 """Keeps a table of the hotkeys' connections, and finds those that must be closed. No I/O.
 
-The table comes from this process's grants, nats-server's events of ended connections, and nats-server's
-complete list every few seconds, which replaces the table. A connection's user name contains the role for
-which it was granted (`miner.<hotkey>`).
+The table is updated by this process's grants and by nats-server's events of ended connections. Every few
+seconds, nats-server's complete list replaces the table. A connection's user name contains the role for which
+it was granted (`miner.<hotkey>`).
 """
 
 from collections.abc import Iterable

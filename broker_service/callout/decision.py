@@ -19,8 +19,8 @@ from zipcast.protocol import signed_texts, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey, signature_is_valid
 
-# A password is `{unix time}.{hex signature}`. It is valid within this many seconds of the clock, and once
-# (`used_passwords`).
+# A password is `{unix time}.{hex signature}`. It is valid if its time is within this many seconds of the
+# clock, and only once (`used_passwords`).
 PASSWORD_WINDOW_SECONDS = 60
 _PASSWORD = re.compile(r"^([1-9][0-9]{0,10})\.([0-9a-f]{128})$")
 
@@ -41,7 +41,7 @@ class KeptOutError(RefusedError):
 
 
 class ProofError(RefusedError):
-    """The proof is false. Checking it cost cryptography."""
+    """The proof is false. Cryptography was needed to find that out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,9 @@ class Exchange:
         self._box = CurveNkey(xkey_seed)
 
     def unseal(self, data: bytes, server_xkey: str) -> UnverifiedQuestion:
-        """Decrypt the request without verifying it, to get the source address, by which floods are limited.
-        With a cached shared key, this takes a tenth of the time of a decision. Raises ExchangeError."""
+        """Decrypt the request without verifying it, to get the source address, which is needed to limit
+        floods. With a cached shared key, this takes a tenth of the time of a decision. Raises
+        ExchangeError."""
         try:
             return _unverified(self._box.open(data, server_xkey), server_xkey)
         except (NkeyError, KeyError, TypeError, ValueError, RecursionError) as error:

@@ -1,8 +1,8 @@
 """Finds hotkeys that send too much, and blocks them for some time. No I/O.
 
-Each hotkey has a budget of messages and one of bytes, over all its connections. nats-server counts everything
-that a connection sent, including messages that it rejected. Each replica of the callout watches all servers,
-so the replicas agree without shared storage.
+Each hotkey has a budget of messages and a budget of bytes, for all its connections together. nats-server
+counts everything that a connection sent, including messages that it rejected. Each replica of the callout
+watches all servers, so the replicas agree without shared storage.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
 """Defines the metrics of the callout. Reasons of refusals are defined in `decision`, reasons of closed
-connections in `connections`, and reasons of unanswered requests in `addresses`."""
+connections in `connections`, and reasons of unanswered requests in `address_limits`."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 

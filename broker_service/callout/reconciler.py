@@ -1,7 +1,7 @@
 """Closes connections that are no longer allowed: every 5 s, and as soon as there is a new registry snapshot.
 
-Each replica does this for all connections, so a connection that any replica granted by an old snapshot is
-found with the next list. It is harmless if two replicas close the same connection.
+Each replica does this for all connections. A connection that any replica granted with an old snapshot is
+therefore found with the next list. It is harmless if two replicas close the same connection.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Answers nats-server's connection requests, newest first.
 
-A request is decrypted, its address is limited, it is put back if it is old, then it is verified and decided,
-its password is marked as used, and the reply is sent. In a flood, this order serves clients that have just
+The steps are: decrypt the request, apply the limits of its address, put it back if it is old, verify it,
+decide, mark its password as used, and send the reply. In a flood, this order serves clients that have just
 arrived rather than connections that have already given up.
 """
 
@@ -97,7 +97,7 @@ class Callout:
     _spending: set["asyncio.Task[None]"] = field(default_factory=set)
 
     async def take(self, message: Msg) -> None:
-        """Queue the request. It is decided later, so that receiving does not wait for cryptography."""
+        """Queue the request. The decision follows later, so that receiving does not wait for cryptography."""
         if not self._waiting.put(Question(self.clock.monotonic(), message)):
             self.metrics.stale.inc()
 
@@ -125,7 +125,7 @@ class Callout:
             log.error("callout_request_malformed", reason=str(error))
 
     def _look_at(self, question: Question) -> UnverifiedQuestion | None:
-        """Decrypt the request and return it if it must be decided now, otherwise None. Raises
+        """Decrypt the request. Return it if a decision is needed now, otherwise None. Raises
         ExchangeError."""
         headers = question.message.headers or {}
         opened = self.exchange.unseal(question.message.data, headers.get("Nats-Server-Xkey", ""))
@@ -134,7 +134,7 @@ class Callout:
             self.metrics.limited(limit)
             self.refusals.note(f"limit of {limit}", opened.client_host)
             return None
-        # Do not drop it: if the clocks differ, every request looks old, and all must be answered.
+        # Do not drop the request: if the clocks differ, every request looks old, but all must be answered.
         if self.clock.now().timestamp() - opened.issued_at > OLD_SECONDS:
             self._waiting.set_back(Question(question.arrived, question.message, opened))
             return None
@@ -166,8 +166,8 @@ class Callout:
             await self._grant(question, request, granted)
 
     async def _grant(self, question: Question, request: ConnectRequest, granted: Granted) -> None:
-        """Grant the connection, unless the hotkey has proven itself too often. Nobody else can do so in its
-        name: a nonce is signed for this connection, and a password was spent just now."""
+        """Grant the connection, unless the hotkey has connected too often. Nobody else can connect in its
+        name: a nonce is signed for this connection, and a password was marked as used just now."""
         if not self.proven.take(granted.hotkey, self.clock.monotonic()):
             self.metrics.limited(Limit.HOTKEY)
             self.refusals.note(f"limit of {Limit.HOTKEY}", request.client_host, granted.hotkey)

@@ -37,7 +37,9 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         default=200, ge=1, description="attempts at once, for many miners that reconnect from one address"
     )
     callout_failures_per_second: float = Field(
-        default=2, gt=0, description="false proofs per second and address; beyond, its attempts are ignored"
+        default=2,
+        gt=0,
+        description="false proofs per second and address; beyond that, the address's attempts are ignored",
     )
     callout_failure_burst: int = Field(default=20, ge=1, description="false proofs at once")
 
@@ -64,7 +66,7 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
     callout_flood_burst_seconds: float = Field(
         default=20,
         ge=1,
-        description="seconds of both rates that may come at once; beyond, the hotkey is blocked",
+        description="seconds of both rates that a hotkey may send at once; if it sends more, it is blocked",
     )
     callout_kept_out_seconds: float = Field(
         default=300, gt=0, description="seconds for which a blocked hotkey cannot connect"

@@ -55,8 +55,8 @@ class _Disconnection(_Told):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A connection that ended. `traffic` is what it had sent, or None for a service user. `since` is its
-    start."""
+    """A connection that ended. `traffic` is what it had sent, or None for a service user. `since` is when it
+    started."""
 
     place: Place
     traffic: Traffic | None

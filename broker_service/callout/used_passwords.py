@@ -1,10 +1,10 @@
 """Makes sure that each password is used only once, on all replicas together.
 
-Owns the bucket in NATS KV that all replicas share. An entry is created by compare-and-set, so that of two
-replicas shown the same password one is told that it is late. sr25519 signatures are randomised, so what is
-spent is (hotkey, time), not the signature. Each replica also remembers what it has spent or seen spent, so
-that a repetition costs neither cryptography nor a request. Out of the bucket's reach nobody gets in by
-password; signed nonces need no memory and go on.
+All replicas share a bucket in NATS KV. An entry is created by compare-and-set, so if two replicas get the
+same password, only one of them succeeds. An entry names hotkey and time and not the signature, because
+sr25519 signatures are randomised. Each replica also remembers the passwords that it has marked or found as
+used, so that a repetition needs neither cryptography nor a request. While the bucket is unavailable, no
+password is accepted; signed nonces need no bucket and are still accepted.
 """
 
 from nats.errors import Error as NatsError
@@ -19,8 +19,8 @@ from zipcast.protocol.subjects import SPENT_BUCKET, spent_password
 
 log = logs.logger()
 
-# A password is valid for two windows, from its earliest to its latest moment. The third is for different
-# clocks.
+# A password is valid from one window before its time to one window after it. The third window allows for
+# clocks that differ.
 KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
 MAX_REMEMBERED = 32_768
 """The number of passwords kept in memory: all that 256 hotkeys can sign for two windows. The bucket also
@@ -52,7 +52,7 @@ class SpentPasswords:
             await self._spend(hotkey, at_unix)
         except ProofError:
             raise
-        except BaseException:  # it may be unspent
+        except BaseException:  # the password may be unused
             self._remembered.pop((hotkey, at_unix), None)
             raise
 

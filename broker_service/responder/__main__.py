@@ -46,7 +46,7 @@ log = logs.logger()
 
 USER = "responder"
 # With these pools, two replicas use fewer than the 40 connections that deploy/logins.sql allows for the
-# login. Of the second pool, grants and status reports each use one connection at a time.
+# login. Grants and status reports each use one connection of the second pool at a time.
 POOL_SIZE, WRITER_POOL_SIZE = 16, 3
 
 

@@ -1,7 +1,5 @@
-"""Lets concurrent requests share one statement and its commit.
-
-Requests that arrive while a statement runs are written by the next one. The statement must handle items with
-equal keys.
+"""Lets concurrent requests share one statement and its commit. Requests that arrive while a statement runs
+are written by the next statement. The statement must handle items with equal keys.
 """
 
 import asyncio

@@ -28,7 +28,8 @@ from zipcast.protocol.hotkeys import is_hotkey, parse_hotkey
 
 log = logs.logger()
 
-# The number of a manifest's keys that are read at once, and of names that are reported per miner.
+# The number of keys that are read from a manifest at once, and the number of names that are reported per
+# miner.
 PAGE_ROWS = 1_000
 MAX_TOLD = 3
 MAX_NAME = 80
@@ -56,7 +57,8 @@ class ChangeWatch:
 
     async def check_next(self) -> bool:
         """Check the oldest epoch that is due, or the next one if that failed more often. Return False if none
-        is due. A miner whose listing fails while those of others succeed is logged and left out.
+        is due. If a miner's uploads cannot be listed while those of others can, the miner is logged and left
+        out.
 
         Raises ServiceError(SERVICE_UNAVAILABLE), ObjectStoreUnavailableError."""
         async with record_of(self.database) as connection:
@@ -122,8 +124,8 @@ class ChangeWatch:
 def changed(
     sealed: Iterable[SealedObject], newest: Mapping[str, ObjectVersion], prefix: str, *, complete: bool
 ) -> dict[str, Any] | None:
-    """Return the details of one miner's changes, or None if there are none. If the listing is `complete`, a
-    missing key counts as a change. Names are relative to `prefix`."""
+    """Return the details of one miner's changes, or None if there are none. If the list of the miner's keys
+    is `complete`, a missing key counts as a change. Names are relative to `prefix`."""
     names: list[str] = []
     last_at: datetime | None = None
     for one in sealed:

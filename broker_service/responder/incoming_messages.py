@@ -1,5 +1,5 @@
-"""Receives messages before they are parsed: it drops those of hotkeys that send too many, and queues the rest
-fairly.
+"""Receives messages before they are parsed. It drops messages of hotkeys that send too many, and queues the
+others fairly.
 
 The limit per hotkey needs no signature, because only the owner of a hotkey can publish on its subjects. The
 sender of dropped messages gets one refusal per second; the other messages are not parsed, logged or answered.

@@ -125,12 +125,12 @@ class ProvenRequest:
 
     @asynccontextmanager
     async def granted(self, terms: Terms) -> AsyncIterator[Granted]:
-        """Grant the terms, or find the row of the same earlier request. The block of the context makes the
-        credentials. If it fails with a ServiceError, the error is stored in the row and the request is not
-        charged.
+        """Grant the terms, or find the row of the same earlier request. The block of the `with` statement
+        makes the credentials. If it fails with a ServiceError, the error is stored in the row and the request
+        is not charged.
 
-        Before this call, refuse requests that no caller could make, such as one for an epoch that does not
-        exist, so that the client can correct the request under the same signature.
+        Before this call, refuse requests that cannot be granted to anyone, such as one for an epoch that does
+        not exist. Then the client can correct the request under the same signature.
 
         Raises ServiceError(RATE_LIMITED | REQUEST_REUSED | EPOCH_NOT_OPEN | SERVICE_UNAVAILABLE)."""
         request = RequestId(self.proof.signed_at.date(), self.caller.hotkey, self.proof.request_key)

@@ -2,9 +2,9 @@
 
 For each key, the newest version that was stored before the deadline counts, by the object store's clock. The
 manifest contains keys in folders that name the epoch, and keys that name no epoch but were stored while the
-epoch ran. Later changes of a key are other versions and are not in the manifest. If a miner's listing fails
-repeatedly while the store responds for others, only the part that could be read counts. Any number of
-replicas may try; the first one writes the whole manifest in one transaction.
+epoch ran. Later changes of a key are other versions and are not in the manifest. If a miner's uploads
+repeatedly cannot be listed while the store responds for others, only the part that could be read counts. Any
+number of replicas may try; the first one writes the whole manifest in one transaction.
 """
 
 import asyncio
@@ -116,8 +116,8 @@ class Sealer:
         raise ObjectStoreUnavailableError("the folders do not end")
 
     def _parts(self, hotkey: Hotkey, interval: EpochInterval) -> list[Part[Listed]]:
-        """Return the listings to read for one miner: folders that name the epoch, then other keys that were
-        stored while it ran."""
+        """Return the parts to read for one miner: first folders that name the epoch, then other keys that
+        were stored while it ran."""
         folders = [
             Part(partial(newest_versions, self.store, scope, interval.end_at), FOLDER_TIMEOUT_SECONDS)
             for scope in credential_policies.miner_epoch_scopes(self.bucket, hotkey, interval.epoch_id)
@@ -166,8 +166,8 @@ async def repeat(
 
 
 def highest_level(counts: Sequence[int], most: int) -> int:
-    """Return the largest limit per miner so that the counts, each reduced to it, add up to at most `most`.
-    Smaller counts are not reduced."""
+    """Return the largest limit per miner for which the counts, each reduced to this limit, add up to at most
+    `most`. Smaller counts are not reduced."""
     left, remaining = most, len(counts)
     for count in sorted(counts):
         if count * remaining > left:

@@ -149,7 +149,7 @@ class Gate:
         inbox = subjects.BRIDGE_INBOX if arrival.owner is None else subjects.inbox_prefix(arrival.owner)
         if not subjects.reply_is_own(message.raw_message.reply, inbox):
             raise _HostileReplyError
-        # A verb that mints is charged when its row is written.
+        # A request for access is charged when its row is written.
         return await self._pipeline.admit(arrival, charge=not VERBS[arrival.verb].mints)
 
     def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:

@@ -1,9 +1,9 @@
-"""Reads a listing for each miner, and distinguishes a miner whose listing fails from a store that is
-unavailable.
+"""Lists the uploads of each miner, and distinguishes a miner whose uploads cannot be listed from a store that
+is unavailable.
 
-A miner can upload so many keys that the store cannot list them in time. That must not delay others, so after
-several attempts the miner is left out, and the caller decides what that means. If the store is unavailable,
-listings fail for all miners, and the results must not be used.
+A miner can upload so many keys that the store cannot list them in time. This must not delay others, so after
+several attempts the miner is left out, and the caller decides what follows. If the store is unavailable,
+listing fails for all miners, and the results must not be used.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ log = logs.logger()
 Result = TypeVar("Result")
 
 # The number of attempts to list one miner, and the pause after each. Together they take more than a minute,
-# so that a short outage cuts no miner. The store may still work on a listing that failed, so nothing else is
-# asked in the pause.
+# so that no miner loses uploads in a short outage. The store may still be working on a request that failed,
+# so no other request is sent during the pause.
 MAX_ATTEMPTS, REST_SECONDS = 4, 20.0
 # If more than half of the miners fail, the store itself may be at fault. Then they are cut only after this
 # many attempts to list all miners ended in the same way.
@@ -32,7 +32,7 @@ MAX_FAIL_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[Result]):
-    """One step of a miner's listing. `read` may raise ObjectStoreUnavailableError."""
+    """One step of listing a miner's uploads. `read` may raise ObjectStoreUnavailableError."""
 
     read: Callable[[], Awaitable[Result]]
     timeout_seconds: float
@@ -40,7 +40,8 @@ class Part(Generic[Result]):
 
 @dataclass(slots=True)
 class MinerListing(Generic[Result]):
-    """The steps of one miner's listing, and the `results` of those that succeeded, in the same order."""
+    """The steps of listing one miner's uploads, and the `results` of those that succeeded, in the same
+    order."""
 
     hotkey: Hotkey
     parts: Sequence[Part[Result]]
@@ -62,7 +63,7 @@ class MinerListing(Generic[Result]):
 
 @dataclass(frozen=True, slots=True)
 class ListingReader:
-    """Reads the listings of miners. `places` limits how many are read at the same time."""
+    """Lists the uploads of miners. `places` limits how many miners are read at the same time."""
 
     store: ObjectStore
     clock: Clock
@@ -70,11 +71,11 @@ class ListingReader:
     places: asyncio.Semaphore
 
     async def read(self, listings: Sequence[MinerListing[Result]], attempt: int) -> None:
-        """Complete the listings. Those that are incomplete afterwards failed repeatedly, while the store
+        """Complete the lists. A list that is incomplete afterwards failed repeatedly, while the store
         responded for other miners. `attempt` is the number of this attempt for all miners, from 1.
 
         Raises ObjectStoreUnavailableError if the store is or may be unavailable: its folders cannot be
-        listed, no miner's listing succeeds, or most fail."""
+        listed, or listing fails for all or most miners."""
         failed = await self._read_once(listings)
         if failed and len(failed) == len(listings):
             raise ObjectStoreUnavailableError("no miner's listing succeeds")
@@ -91,7 +92,7 @@ class ListingReader:
             raise ObjectStoreUnavailableError("listing the uploads failed for most miners")
 
     async def _read_once(self, listings: Sequence[MinerListing[Result]]) -> list[MinerListing[Result]]:
-        """Read all listings, some at the same time. Return the incomplete ones."""
+        """Read all lists, several at the same time. Return the incomplete ones."""
 
         async def in_turn(listing: MinerListing[Result]) -> None:
             async with self.places:

@@ -12,7 +12,7 @@ MAX_PAGES = 100
 # the whole manifest fail.
 MAX_KEY_BYTES = 1_024
 
-# The chosen version of each key, and whether the result is complete.
+# The chosen version of each key. The flag tells whether the result is complete.
 Listed = tuple[dict[str, ObjectVersion], bool]
 
 

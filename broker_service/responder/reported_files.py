@@ -25,8 +25,8 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.results import ReportedFile
 
-# The time limit from a report's arrival. The bridge waits eight seconds for the reply, of which the database
-# needs some.
+# The time limit, counted from a report's arrival. The bridge waits eight seconds for the reply, and the
+# database needs some of them.
 TIMEOUT_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
 # How far a validator's clock may be ahead.
@@ -116,7 +116,8 @@ class FileChecker:
         return tuple(_stored(file, found) for file, found in pairs)
 
     def _require_few_bytes(self, unproven: list[FoundObject]) -> None:
-        """Check that the files to be read are not too large together, without those that were read before."""
+        """Check that the files to be read are not too large together. Files that were read before do not
+        count."""
         fresh = [found for found in unproven if _place(found) not in self._hashings]
         if sum(found.size for found in fresh) > self.most_hashed_bytes:
             largest = max(fresh, key=lambda found: found.size)

@@ -2,8 +2,8 @@
 over.
 
 Returning a cached session saves a call to STS and gives no additional access, because it is for the same
-hotkey and prefix. The cache is in the memory of one replica. Sessions are revoked with the provider
-(docs/s3-setup.md); after a restart, a replica returns none of the old ones.
+hotkey and prefix. The cache is in the memory of one replica. Sessions are revoked at the provider
+(docs/s3-setup.md). After a restart, a replica returns none of its earlier sessions.
 """
 
 import asyncio

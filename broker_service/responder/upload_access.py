@@ -1,6 +1,6 @@
 """Issues S3 upload access to verified callers, and decides for which epoch and until when.
 
-`issuing` writes the row of a grant, the object store signs, and `storage.objects.credential_policies` makes
+`issuance` writes the row of a grant, the object store signs, and `storage.objects.credential_policies` makes
 the policy documents.
 """
 

@@ -57,7 +57,7 @@ class Reader:
         await self._require_sealed(epoch_id)
         session = self._session_scope(epoch_id) if request.with_credentials and self.store.has_sts else None
         terms = Terms(self._scope(miner, epoch_id), epoch_id, lifetime=LIFETIME)
-        if session is not None:  # it gives more access than the URLs, and for longer
+        if session is not None:  # such a session gives more access than the URLs, and for longer
             terms = Terms(session, epoch_id, lifetime=SESSION_LIFETIME)
         async with proven.granted(terms) as granted:
             found = await self.record.sealed_objects(epoch_id, miner, after, PAGE_SIZE)

@@ -1,7 +1,7 @@
 """Checks validators' reports, and stores each with its audit rows in one transaction.
 
-It checks that the epoch can be reported on; `reported_files` checks the files. A repeated report gets the
-first reply without any new check.
+This module checks that reports on the epoch are accepted; `reported_files` checks the files. A repeated
+report gets the first reply without any new check.
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Carries out what admins asked for."""
+"""Carries out admins' commands."""

@@ -1,7 +1,7 @@
 """Carries out each admin command.
 
 It has the rules for commands, such as which epoch may be generated and which target can still be overridden.
-Of an epoch that has not started, an outcome shows only the id. A refusal is one sentence.
+For an epoch that has not started, an outcome contains only the id. A refusal is one sentence.
 """
 
 from dataclasses import dataclass

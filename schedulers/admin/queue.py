@@ -26,7 +26,7 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.25
 TOO_OLD = timedelta(minutes=10)
-# The time for one command; less than an idle transaction may take (storage.database.engine).
+# The time limit of one command. It is shorter than a transaction may stay idle (storage.database.engine).
 COMMAND_SECONDS = 15.0
 
 

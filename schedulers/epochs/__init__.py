@@ -1,1 +1,1 @@
-"""An epoch, step by step: chosen, prepared, opened at its start, completed or recorded as missed."""
+"""The steps of an epoch: it is chosen, prepared, opened at its start, and completed or recorded as missed."""

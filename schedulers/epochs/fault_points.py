@@ -1,6 +1,6 @@
 """Names the points in the scheduler's work at which a test can interfere.
 
-The process calls `reached` at each point, which does nothing outside tests. docs/reliability.md shows the
+At each point the process calls `reached`, which does nothing outside tests. docs/reliability.md shows the
 effect of a kill at each point.
 """
 

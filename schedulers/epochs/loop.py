@@ -29,7 +29,7 @@ log = logs.logger()
 
 RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 1.0
-# A step that takes longer waits for a server that is gone. It is cancelled, logged and repeated.
+# If a step takes longer, it is waiting for a server that is gone. It is then cancelled, logged and repeated.
 STEP_SECONDS = 15.0
 
 
@@ -42,7 +42,7 @@ class EpochEngine:
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
     faults: FaultPoints = NO_FAULTS
     caught_up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the running epoch is published, or there is no running epoch yet."""
+    """Set when the running epoch is published, or when it is known that there is no running epoch yet."""
     failures: int = field(default=0)
     failing: dict[str, str] = field(default_factory=dict)
     """The tasks that fail at present, for the health page."""
@@ -168,8 +168,8 @@ class EpochEngine:
             log.info("epoch_completed", epoch_id=epoch_id)
 
     async def _timeline(self) -> Timeline:
-        """Return the rows of epochs and the earlier time of both clocks, because an epoch starts only when
-        both clocks have reached its start."""
+        """Return the rows of epochs, and the time of the clock that is behind, because an epoch starts only
+        when both clocks have reached its start."""
         async with self.database.connect() as connection:
             record_now, offset = await self.gate.ask(connection)
             alarm(offset)

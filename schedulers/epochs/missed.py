@@ -16,8 +16,9 @@ from zipcast.selection import seeds
 
 log = logs.logger()
 
-# The largest number of missed epochs that are stored for one gap, newest first: 83 days of four hours. The
-# oldest is stored in addition, because the service committed to its seed, which anyone can check.
+# The largest number of missed epochs that are stored for one gap, newest first. With four-hour epochs, this
+# covers 83 days. The oldest missed epoch is stored in addition, because the service committed to its seed and
+# anyone can check this.
 MAX_MISSED = 500
 
 

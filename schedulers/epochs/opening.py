@@ -1,7 +1,7 @@
 """Opens each prepared epoch at its start, so that the other processes see it in PostgreSQL.
 
-This is independent of publishing, so that HTTP serves an epoch on time even if NATS is down. All replicas do
-it; the first one moves the rows.
+This is independent of publishing, so that HTTP serves an epoch on time even if NATS is down. All replicas
+open epochs; the first one moves the rows.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.5
 STEP_SECONDS = 15.0
-# Another scheduler may hold these locks while it opens the same epoch; no other process can.
+# Only another scheduler can hold these locks, while it opens the same epoch.
 LOCK_WAIT = timedelta(seconds=5)
 
 

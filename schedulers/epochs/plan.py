@@ -1,7 +1,7 @@
 """Computes which epoch runs now and which comes next, given the rows of the database. Pure.
 
-If the length of epochs is changed, prepared epochs keep their interval, and the new length applies from its
-first boundary after them. Epochs never overlap.
+If the length of epochs is changed, prepared epochs keep their interval. The new length applies from the first
+boundary of the new calendar after them. Epochs never overlap.
 """
 
 from storage.database.epochs import Timeline
@@ -9,8 +9,8 @@ from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 
 
 def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval | None:
-    """Return the running epoch: the prepared one, otherwise that of the calendar. Return None if a prepared
-    epoch overlaps it."""
+    """Return the running epoch: the prepared one, otherwise the one of the calendar. Return None if a
+    prepared epoch overlaps it."""
     if timeline.running is not None:
         return timeline.running
     candidate = calendar.at(timeline.now)
@@ -19,8 +19,8 @@ def running_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterv
 
 
 def next_interval(calendar: EpochCalendar, timeline: Timeline) -> EpochInterval:
-    """Return the next epoch: the prepared one, otherwise the calendar's first one after all prepared
-    epochs."""
+    """Return the next epoch: the prepared one, otherwise the first epoch of the calendar after all prepared
+    ones."""
     if timeline.pending is not None:
         return timeline.pending
     free_from = max(timeline.now, timeline.frontier or timeline.now)

@@ -1,6 +1,5 @@
-"""Prepares an epoch, from committed inputs to a signed message, in one transaction.
-
-This module has the order of the steps. The rules are in the pure modules `zipcast.selection.select`,
+"""Prepares an epoch in one transaction, from the committed inputs to the signed message. This module defines
+the order of the steps. The rules are in the pure modules `zipcast.selection.select`,
 `zipcast.selection.seeds` and `zipcast.protocol.envelope`.
 """
 
@@ -58,7 +57,7 @@ class MessageTooLargeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChainLink:
-    """The links of a message to the previous epoch and its seed, and to the inputs of the next epoch."""
+    """The links of a message: to the previous epoch and its seed, and to the inputs of the next epoch."""
 
     previous_epoch_id: str | None
     revealed_seed: str | None
@@ -68,8 +67,8 @@ class ChainLink:
 
 @dataclass(frozen=True, slots=True)
 class Preparer:
-    """Prepares epochs of one subnet. Settings apply from the next epoch whose inputs are not committed
-    yet."""
+    """Prepares epochs of one subnet. Changed settings apply from the next epoch whose inputs are not
+    committed yet."""
 
     database: AsyncEngine
     network: str
@@ -105,7 +104,7 @@ class Preparer:
         self.metrics.prepared.inc()
         log.info(
             "epoch_prepared", epoch_id=interval.epoch_id
-        )  # nothing else about it may be logged before its start
+        )  # nothing else about the epoch may be logged before its start
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
     async def regenerate(self, epoch_id: str) -> None:
@@ -202,8 +201,8 @@ class Preparer:
     async def draft_inputs(
         self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
     ) -> SelectionInputs:
-        """Return the inputs to which the epoch would be committed now, with the epochs `including` in its
-        history."""
+        """Return the inputs to which the epoch would be committed now. Its history also has the epochs
+        `including`."""
         import_id = await import_in_force(connection)
         keys = seeds.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
         await publish_import(connection, import_id, self.settings, self.honeypots, keys)

@@ -1,6 +1,6 @@
 """Returns the next epoch before its start, for an operator with the scheduler's database login and secrets.
 
-No service calls this, so that pending epochs are never sent over a network.
+No service calls this module, so pending epochs are never sent over a network.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from zipcast.protocol.messages.epochs import EpochMessage
 @dataclass(frozen=True, slots=True)
 class Preview:
     """The next epoch. If `is_prepared`, it is stored and will be published like this; otherwise it is the
-    result of a dry run. `relaxed_cooldown` are the zipcodes that were admitted during their cooldown.
-    `relaxed_age_days` is by how many days the age limit was exceeded."""
+    result of a dry run. `relaxed_cooldown` lists the zipcodes that were admitted during their cooldown.
+    `relaxed_age_days` is the number of days by which the age limit was exceeded."""
 
     message: EpochMessage
     is_prepared: bool

@@ -1,4 +1,4 @@
-"""Waits for an epoch's start: exactly, never too early, and correctly even if the wall clock is adjusted.
+"""Waits for an epoch's start exactly: never too early, and correctly even if the wall clock is adjusted.
 
 An epoch starts when two clocks have reached its start: this machine's, and PostgreSQL's, which all replicas
 share.
@@ -28,11 +28,12 @@ TOLERATED_OFFSET = timedelta(milliseconds=250)
 STAND_BACK_SECONDS = 2.0
 # How long before the start PostgreSQL's clock is read.
 NEAR = timedelta(seconds=1)
-# How long before the start it is read once more, so that little time has passed since the last reading.
+# How long before the start PostgreSQL's clock is read once more, so that the last reading is recent.
 LAST_QUESTION = timedelta(seconds=0.25)
 # The time limit of reading PostgreSQL's clock; after it, an estimate from an earlier reading is used.
 QUESTION_SECONDS, LAST_QUESTION_SECONDS = 1.0, 0.2
-# How much slower PostgreSQL's clock may run than the local clock: ten times the usual difference.
+# The largest fraction by which the rates of PostgreSQL's clock and the local clock may differ: ten times the
+# usual difference.
 MAX_DRIFT = 0.001
 
 
@@ -71,8 +72,8 @@ class RecordClock:
     _best: _Answer | None = field(default=None, init=False)
 
     def note(self, told: datetime, asked: float) -> None:
-        """Store a reading that has just arrived. One that took long is ignored if an earlier one says more,
-        unless it shows that the clock was set back."""
+        """Store a reading that has just arrived. A reading that took long is ignored if an earlier one is
+        more exact, unless the new one shows that the clock was set back."""
         answer, best = _Answer(told, asked, self.clock.monotonic()), self._best
         if best is not None and told < best.least(answer.arrived):
             was_set_back = asked >= best.arrived and told < best.least(asked)
@@ -81,13 +82,13 @@ class RecordClock:
         self._best = answer
 
     def at_least(self) -> datetime | None:
-        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back; None
-        if it was never read."""
+        """Return a time that PostgreSQL's clock has certainly reached by now, unless it was set back. Return
+        None if it was never read."""
         return None if self._best is None else self._best.least(self.clock.monotonic())
 
     def offset(self) -> timedelta | None:
-        """Return by how much PostgreSQL's clock is certainly ahead of the local one, or behind it: the
-        smallest difference that the reading allows. None if the clock was never read."""
+        """Return by how much PostgreSQL's clock is certainly ahead of the local one, or behind it, which is
+        the smallest difference that the reading allows. Return None if the clock was never read."""
         if self._best is None:
             return None
         own_now, monotonic = self.clock.now(), self.clock.monotonic()
@@ -117,8 +118,8 @@ class StartGate:
         return self._estimate()
 
     def _estimate(self) -> tuple[datetime, timedelta]:
-        """Return the same from the readings so far. Raises TimeoutError if PostgreSQL's clock was never
-        read."""
+        """Return the values of `ask`, estimated from the readings so far. Raises TimeoutError if PostgreSQL's
+        clock was never read."""
         reached, offset = self._record.at_least(), self._record.offset()
         if reached is None or offset is None:
             raise TimeoutError("PostgreSQL's clock could not be read")
@@ -162,8 +163,8 @@ class StartGate:
             await self._clock.sleep((start_at - reached).total_seconds())
 
     async def _question(self, patience_seconds: float = QUESTION_SECONDS) -> None:
-        """Read PostgreSQL's clock; if it does not answer, an earlier reading counts. A query that hangs is
-        abandoned and not cancelled, because cancelling it would wait for the server again. Raises
+        """Read PostgreSQL's clock. If there is no reply in time, use an earlier reading. A query that hangs
+        is abandoned and not cancelled, because cancelling it would wait for the server again. Raises
         DATABASE_ERRORS if the clock was never read."""
         question = asyncio.create_task(self._ask_on_a_connection())
         self._questions.add(question)

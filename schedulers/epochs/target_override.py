@@ -23,7 +23,7 @@ _ANY_SEED = bytes(32)
 # nats.conf allows 256 KB per message, including headers.
 MAX_PAYLOAD_BYTES = 200_000
 REST_OF_MESSAGE_BYTES = 4_000
-"""The size reserved for the rest of a message, besides its zipcodes."""
+"""The size in bytes that is reserved for the parts of a message besides its zipcodes."""
 
 
 class NothingImportedError(Exception):
@@ -60,8 +60,8 @@ async def require_reachable(
 
 
 def require_publishable(candidates: Iterable[Candidate], settings: SelectionSettings) -> None:
-    """Check that every selection that reaches the target fits into a message. It has the most zipcodes if all
-    are of the smallest size. Raises TargetUnreachableError."""
+    """Check that every selection that reaches the target fits into a message. A selection has the most
+    zipcodes if all of them are of the smallest size. Raises TargetUnreachableError."""
     drawn = sorted(filter(settings.may_be_drawn, candidates), key=attrgetter("expected_listings"))
     totals = accumulate(one.expected_listings for one in drawn)
     most = sum(1 for _ in takewhile(lambda total: total <= settings.highest_total, totals))

@@ -1,9 +1,9 @@
-"""Reads an epoch's pool from the database and chooses its zipcodes; decides the published counts of an
-import.
+"""Reads an epoch's pool from the database and chooses the epoch's zipcodes. It also decides the published
+counts of an import.
 
 The rules are in the pure modules `zipcast.selection.select`, `zipcast.selection.honeypots` and
 `zipcast.selection.false_counts`. An epoch's pool is the published data of its import, with the history that
-its inputs name. So the choice can be repeated at any time.
+its inputs name. The choice can therefore be repeated at any time.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""Reads the registry of hotkeys from the chain, or from a file instead, and publishes it."""
+"""Reads the registry of hotkeys from the chain, or from a file that replaces the chain, and publishes it."""

@@ -25,11 +25,11 @@ from zipcast.protocol.messages.registry import RegisteredNeuron
 log = logs.logger()
 
 START_TIMEOUT_SECONDS = 60.0
-"""The time limit for importing the SDK, which usually takes a second."""
+"""The time limit for importing the SDK. It usually takes a second."""
 MAX_ANSWER_BYTES = 4 * 1024**2
-"""The largest reply, enough for 15,000 neurons; a subnet has 256."""
-# The environment of the process. It has none of our settings, because the process decodes data of unknown
-# nodes.
+"""The largest size of a reply, in bytes. It is enough for 15,000 neurons; a subnet has 256."""
+# The variables that the process inherits. None of our settings is among them, because the process decodes
+# data from unknown nodes.
 _PASSED_ON = re.compile(
     r"PATH|HOME|LANG|LC_.*|TMPDIR|PYTHON.*|VIRTUAL_ENV|SSL_CERT_.*|(?i:\w+_proxy)|BITTENSOR_.*|BTCLI_.*"
 )
@@ -50,8 +50,9 @@ class ChainAnswer(BaseModel):
 
 @dataclass(slots=True)
 class ChainRegistry:
-    """Reads the chain from one of `endpoints`, which are ws:// or wss:// URLs; without any, from the SDK's
-    own node for `network`. After a failure, the next one is used, and after the last one the first again."""
+    """Reads the chain from one of `endpoints`, which are ws:// or wss:// URLs. If there are none, it uses the
+    SDK's own node for `network`. After a failure, the next endpoint is used, and after the last one the first
+    again."""
 
     network: str
     netuid: int
@@ -70,7 +71,7 @@ class ChainRegistry:
             node = shown_endpoint(self.endpoints, self._turn)
             raise RegistryUnreadableError(f"{node}: {type(error).__name__}") from error
         except asyncio.CancelledError:
-            await self.close()  # otherwise a late reply would be taken for that of the next reading
+            await self.close()  # otherwise a late reply would be taken for the reply to the next request
             raise
         if answer.error is not None:
             raise RegistryUnreadableError(answer.error, answer.retry_after_seconds)

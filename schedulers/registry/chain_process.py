@@ -22,7 +22,7 @@ from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.messages.registry import RegisteredNeuron
 
 MAX_MEMORY_BYTES = 2 * 1024**3
-"""The limit of address space. The SDK reserves 1 GB of it, and uses only a small part."""
+"""The limit of address space, in bytes. The SDK reserves 1 GB and uses only a small part of it."""
 
 
 async def serve(asked: TextIO, answers: TextIO) -> None:
@@ -55,7 +55,7 @@ def public_endpoints(network: str) -> Sequence[str]:
 
 
 def _answer(metagraph: Any) -> ChainAnswer:
-    """Return the neurons, without those whose keys are invalid, since the chain fills gaps with the zero
+    """Return the neurons. Neurons with invalid keys are left out, because the chain fills gaps with the zero
     key."""
     if metagraph is None:
         return ChainAnswer()
@@ -84,8 +84,8 @@ def _refusal(request: dict[str, Any], error: Exception) -> ChainAnswer:
 
 
 def _retry_after(error: Exception) -> float:
-    """Return after how many seconds a node that refused us wants to be asked again; 0 if it does not say or
-    states a date."""
+    """Return the number of seconds after which a node that refused us wants to be asked again. It is 0 if the
+    node does not say or states a date."""
     stated = str(getattr(error, "retry_after", None) or "")
     return float(stated) if stated.isascii() and stated.isdigit() and len(stated) < 10 else 0.0
 

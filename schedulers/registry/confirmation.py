@@ -36,7 +36,7 @@ def judge(
     A hotkey is removed when two readings lack it. If this reading alone lacks more than `max_drop_percent` of
     the published hotkeys, none of it is published. The same applies if, by this reading alone, more than one
     validator and more than that share of validators lose their permit or most of their stake. A permit is
-    accepted when two readings have it, or a reading and the published list; until then, the neuron is
+    accepted when two readings contain it, or one reading and the published list. Until then, the neuron is
     published without it."""
     departures = _departures(published or (), previous, read)
     if len(departures) * 100 > max_drop_percent * len(published or ()):

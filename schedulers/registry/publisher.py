@@ -107,8 +107,9 @@ class RegistryPublisher:
         log.info("registry_published", block=snapshot.block_number, neurons=len(snapshot.neurons))
 
     async def _next_block(self) -> int:
-        """Return the next snapshot number, for a source that has no block numbers. Numbers must grow, because
-        followers ignore snapshots with lower ones. If KV lost the number, it is read from the database."""
+        """Return the next snapshot number, for a source that has no block numbers. Each number must be larger
+        than the one before, because followers ignore snapshots with lower numbers. If KV lost the number, it
+        is read from the database."""
         newest = self.held
         if newest is None:
             async with self.database.connect() as connection:

@@ -26,10 +26,10 @@ POLL_SECONDS = 0.5
 STEP_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 5.0
-# How often an unchanged file is published again, so that the snapshot's age shows when the file was last
-# read.
+# The time after which an unchanged file is published again, so that the snapshot's age shows when the file
+# was last read.
 REPUBLISH_AFTER = timedelta(minutes=5)
-# A local chain makes four blocks per second, others one in twelve seconds.
+# A local chain makes four blocks per second, other chains one block in twelve seconds.
 MIN_BLOCK_SECONDS = 0.25
 MAX_BLOCKS_AHEAD = 300
 # If the newest block is older than this, the chain or the node has stopped.
@@ -63,8 +63,8 @@ class RegistryReader:
     failing: dict[str, str] = field(default_factory=dict)
     """Tasks that fail at present, with the type of the error, for the health page."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when there is a snapshot, or the chain turned out to be unreadable. Epochs wait for it at the
-    start."""
+    """Set when there is a snapshot, or when the chain turned out to be unreadable. When the process starts,
+    epochs wait for this event."""
     _next_at: float = field(default=float("-inf"), init=False)
     _failures: int = field(default=0, init=False)
     _previous: Reading | None = field(default=None, init=False)

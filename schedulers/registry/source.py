@@ -9,7 +9,7 @@ from zipcast.protocol.messages.registry import RegisteredNeuron
 class RegistryUnreadableError(Exception):
     """The source could not be read, so the last good snapshot is kept.
 
-    `retry_after_seconds` is how long the source wants us to wait; 0 if it did not say."""
+    `retry_after_seconds` is how long the source asked us to wait, or 0 if it did not say."""
 
     def __init__(self, reason: str, retry_after_seconds: float = 0.0) -> None:
         super().__init__(reason)
@@ -20,7 +20,8 @@ class RegistryUnreadableError(Exception):
 class Reading:
     """One reading of the metagraph, in the source's order, with every hotkey once.
 
-    `block_number` is the chain's, or None if the source has no blocks; then the publisher assigns numbers."""
+    `block_number` is the number of the chain's block. It is None if the source has no blocks; then the
+    publisher assigns numbers."""
 
     neurons: tuple[RegisteredNeuron, ...]
     block_number: int | None
@@ -31,7 +32,8 @@ class RegistrySource(Protocol):
 
     @property
     def certain(self) -> bool:
-        """Return whether one reading is trusted, as for the operator's own file. A node's is not."""
+        """Return whether a single reading is trusted. A reading of the operator's own file is, a reading from
+        a node is not."""
         ...
 
     async def read(self) -> Reading:

@@ -1,1 +1,2 @@
-"""The stream of epochs: published once, compared with the database, and filled again if it was lost."""
+"""Publishes each epoch once to the stream, compares the stream with the database, and fills it again if it
+was lost."""

@@ -149,9 +149,9 @@ class Adoption:
     async def _keep_promise(
         self, connection: AsyncConnection, message: EpochMessage, *, is_newest: bool
     ) -> bool:
-        """Return whether the inputs are stored to which the message commits the next epoch. If they were
-        lost, make them again, and store them if their hash matches the commitment. For the newest epoch,
-        store them even if it does not, so that at least the committed seed is used."""
+        """Return whether the inputs are stored to which the message commits the next epoch. If the inputs
+        were lost, make them again, and store them if their hash matches the commitment. For the newest epoch,
+        store them even if the hash does not match, so that at least the committed seed is used."""
         if await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash):
             return True
         following = self.preparer.calendar.first_from(message.epoch_end)

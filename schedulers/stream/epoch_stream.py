@@ -37,7 +37,7 @@ _NAME_IN_USE = 10058
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A message in the stream. `stored_at` is when it was published, by the server's clock. The next
+    """A message in the stream. `stored_at` is the time of its publication, by the server's clock. The next
     publication must name `message_id` as the expected last message."""
 
     envelope: UnverifiedEnvelope
@@ -52,7 +52,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """The state of the stream. `last_sequence` is that of the newest message that it ever had."""
+    """The state of the stream. `last_sequence` is the sequence number of the newest message that it ever
+    had."""
 
     config: StreamConfig
     last_sequence: int

@@ -1,4 +1,5 @@
-"""Publishes epochs that are due: first the prepared row, then the stream, then the mark in the row.
+"""Publishes epochs that are due. The prepared row comes first, then the message in the stream, then the mark
+in the row.
 
 A crash between these steps is repaired by repeating them: the stream ignores a message that it has, and the
 mark changes a row only once. Publishing waits for no lock and no reply of PostgreSQL, because `in_force` has
@@ -27,7 +28,7 @@ from zipcast.protocol.envelope import Trust
 
 log = logs.logger()
 
-# The time limit of the last query for the message; after it, the message in memory is published.
+# The time limit of the last query for the message. If it passes, the message in memory is published.
 LOOK_SECONDS = 0.5
 LOCK_WAIT = timedelta(seconds=5)
 
@@ -67,7 +68,7 @@ class Publisher:
             await self._adoption.reconcile(self._last, thoroughly=thoroughly)
 
     async def publish_due(self, now: datetime) -> None:
-        """Publish all epochs that have started by `now` and are not marked, oldest first."""
+        """Publish all epochs that have started by `now` and are not marked as published, oldest first."""
         async with self._database.connect() as connection:
             due = await epochs.due_unpublished(connection, now)
         for stored in due:
@@ -91,8 +92,8 @@ class Publisher:
         await self._mark(stored, recorded)
 
     async def in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """Return the epoch as PostgreSQL has it now, since an admin may have had it signed again. This is
-        called when the start is so near that this is no longer possible (`REGENERATION_MARGIN`).
+        """Return the epoch as PostgreSQL has it now, because an admin may have had it signed again. This is
+        called when the start is so near that signing again is no longer possible (`REGENERATION_MARGIN`).
 
         A query that hangs is abandoned and not cancelled, because cancelling it would wait for the server
         again."""

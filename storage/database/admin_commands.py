@@ -101,7 +101,7 @@ def _command(
 ) -> Command:
     try:
         decoded = json.loads(arguments)
-    except (ValueError, RecursionError):  # a number of 5,000 digits, or lists in lists in lists
+    except (ValueError, RecursionError):  # for example a number of 5,000 digits, or deeply nested lists
         decoded = None
     return Command(command_id, requested_at, hotkey, command, decoded, *rest)
 

@@ -35,7 +35,7 @@ class ZipcodeFacts(Protocol):
 def as_candidate(
     row: ZipcodeFacts, *, base_weight: float = 1.0, last_assigned_at: datetime | None = None
 ) -> Candidate:
-    """Return a row as a candidate. Raises ValueError naming a field that breaks a rule."""
+    """Return a row as a candidate. Raises ValueError, which names the field that breaks a rule."""
     return Candidate(
         zipcode=row.zipcode,
         state=row.state,
@@ -53,5 +53,5 @@ def as_candidate(
 
 async def load_real_candidates(connection: AsyncConnection, import_id: int) -> list[Candidate]:
     """Return the active zipcodes of the import with their real counts, ordered by zipcode. Only schedulers
-    may read them. Epochs are drawn from `published_zipcodes` instead."""
+    may read these counts. Epochs are drawn from `published_zipcodes` instead."""
     return [as_candidate(row, base_weight=row.base_weight) for row in await load_pool(connection, import_id)]

@@ -1,7 +1,7 @@
 """Defines PostgreSQL's clock for queries that compare a column with it.
 
-`clock_timestamp()` alone is evaluated for every row, so that no index can be used. As a subquery, it is
-evaluated once per query.
+PostgreSQL evaluates a plain `clock_timestamp()` for every row and can use no index. It evaluates a subquery
+only once per query.
 """
 
 from sqlalchemy import func, select

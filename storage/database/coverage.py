@@ -13,8 +13,8 @@ from storage.database.tables import EpochAssignment, MinerSubmission, UploadMani
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """The coverage of an epoch. `miners` reported or uploaded for it. The audited miners and zipcodes are
-    those of the epoch that an audit names."""
+    """The coverage of an epoch. `miners` counts miners that reported or uploaded for it. The audited miners
+    and zipcodes are those that at least one audit names."""
 
     miners_audited: int
     miners: int

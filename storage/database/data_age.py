@@ -16,7 +16,8 @@ from zipcast.selection.model import SelectionSettings
 
 @dataclass(frozen=True, slots=True)
 class DataNow:
-    """The outlook by PostgreSQL's clock, and by how many days the newest epoch exceeded the age limit."""
+    """For how long the data stays usable, by PostgreSQL's clock, and by how many days the newest epoch
+    exceeded the age limit."""
 
     now: datetime
     outlook: DataOutlook

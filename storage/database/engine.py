@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 # The errors of connecting and of statements through SQLAlchemy. For a connection that the server has just
-# closed, asyncpg raises InternalClientError, which SQLAlchemy passes on.
+# closed, asyncpg raises InternalClientError, and SQLAlchemy does not convert it.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
 _FailedConnect: Any = AsyncAdapt_asyncpg_dbapi.OperationalError  # the library has no types for it
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -150,8 +150,8 @@ async def _keep(_connection: asyncpg.Connection) -> None:
 
 
 async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.Connection:
-    """Connect, and raise all failures as one type, so that SQLAlchemy raises OperationalError, which is
-    counted."""
+    """Connect, and raise all failures as one type. SQLAlchemy turns it into OperationalError, and the metrics
+    count that."""
     try:
         return await asyncpg.connect(
             **arguments,

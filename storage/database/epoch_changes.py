@@ -29,7 +29,8 @@ class Preparation:
     envelope: UnverifiedEnvelope
     message: WireEpoch
     seed: bytes | None
-    """The seed. None if only the stream had the epoch and no configured secret leads to its seed."""
+    """The seed. It is None if the epoch was only in the stream and none of the configured secrets yields its
+    seed."""
     secret_id: str
     import_id: int | None
     relaxed_cooldown: Sequence[str]

@@ -41,8 +41,8 @@ async def epochs_now(connection: AsyncConnection) -> EpochsNow | None:
 
 
 def fault(epochs: EpochsNow | None) -> str | None:
-    """Return which step the scheduler has not done in time, or None. A step may take half of the time by
-    which epochs are prepared in advance, at most 10 s."""
+    """Return which step the scheduler has not done in time, or None. A step may take half of the lead time
+    with which epochs are prepared, but at most 10 s."""
     if epochs is None:
         return "no epoch has started yet"
     lead = min(MAX_PREPARATION_LEAD, (epochs.newest.end_at - epochs.newest.start_at) / 2)

@@ -1,4 +1,4 @@
-"""Stores the inputs of each epoch's selection: the exact bytes whose hash the previous epoch published."""
+"""Stores the inputs of each epoch's selection, as the exact bytes whose hash the previous epoch published."""
 
 import hashlib
 from datetime import datetime

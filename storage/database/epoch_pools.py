@@ -33,15 +33,15 @@ async def read_revealed(connection: AsyncConnection, epoch_id: str) -> RevealedP
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """By how many days the age limit was relaxed, and the zipcodes that were admitted during their
-    cooldown."""
+    """The relaxed rules of an epoch: by how many days the age limit was extended, and which zipcodes were
+    admitted during their cooldown."""
 
     age_days: int
     cooldown: tuple[str, ...]
 
 
 async def read_relaxed(connection: AsyncConnection, epoch_id: str) -> Relaxed:
-    """Return which rules were relaxed for an epoch; none if there is no such epoch."""
+    """Return which rules were relaxed for an epoch. If there is no such epoch, the result names none."""
     query = select(Epoch.relaxed_age_days, Epoch.relaxed_cooldown).where(Epoch.epoch_id == epoch_id)
     row = (await connection.execute(query)).one_or_none()
     return Relaxed(0, ()) if row is None else Relaxed(row[0], tuple(sorted(row[1])))

@@ -1,5 +1,4 @@
-"""Reads what the database knows about the stream: which epochs are in it, with which sequence numbers and
-bytes.
+"""Reads which epochs the stream contains according to the database, with their sequence numbers and bytes.
 
 Only the scheduler uses it. It can correct a sequence number; `epoch_changes` changes the other columns.
 """

@@ -35,8 +35,8 @@ class StoredEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The epochs around `now`: the running one, the next prepared one, and the end of the newest row. They
-    may have the length of an earlier setting."""
+    """The epochs around `now`: the running one, the next prepared one, and the end of the newest row. If the
+    epoch length was changed, these epochs may still have the earlier length."""
 
     now: datetime
     running: EpochInterval | None

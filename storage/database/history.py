@@ -16,7 +16,7 @@ REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text
 
 _IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
 _MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)
-# The stream keeps epochs for the same time.
+# The stream keeps epochs for the same number of days.
 STREAM_KEPT = timedelta(days=30)
 
 

@@ -1,4 +1,5 @@
-"""Reads and writes the honeypots that were drawn for epochs, and compares reports with them once revealed.
+"""Reads and writes the honeypots that were drawn for epochs, and compares reports with them once the epoch is
+revealed.
 
 The SQL function `epoch_is_revealed` decides when an epoch is revealed. Only the scheduler may read the table,
 which has one padded row per epoch; other processes use the function `revealed_honeypots`. Signals about
@@ -20,14 +21,15 @@ from storage.database.history import REVEALED
 from storage.database.tables import EpochHoneypots, MinerSignal
 
 HONEYPOT_HIT = "honeypot_hit"
-# The padded size, enough for a dozen honeypots, so that it does not reveal their number.
+# Rows are padded to this size, which is enough for a dozen honeypots, so that it does not reveal their
+# number.
 STEP_CHARACTERS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedHoneypot:
-    """A honeypot that was drawn. With `salt` (hex), its commitment can be checked. `discarded` is true if
-    only a discarded draw had it."""
+    """A honeypot that was drawn. Its commitment can be checked with `salt` (hex). `discarded` is true if only
+    a discarded draw contained it."""
 
     zipcode: str
     real_listings: int
@@ -38,7 +40,7 @@ class OpenedHoneypot:
 
 @dataclass(frozen=True, slots=True)
 class DrawnHoneypot(OpenedHoneypot):
-    """A drawn honeypot with the threshold below which its real count is."""
+    """A drawn honeypot. Its real count is below `threshold`."""
 
     threshold: int
 

@@ -1,4 +1,5 @@
-"""Stores granted access: to whom, for what, and until when. The row is written before anything is signed.
+"""Stores which access was granted: to whom, for what, and until when. The row is written before anything is
+signed.
 
 A signed request has only one row. If the request is sent again, it gets the access of this row.
 """
@@ -129,7 +130,7 @@ async def write(
 ) -> dict[RequestId, Granted]:
     """Write a row for each request that has none, of different requests, in one commit. Return those rows.
 
-    The result lacks requests that already have a row, and those whose `ends_at` has passed. Raises
+    Requests that already have a row, or whose `ends_at` has passed, are missing from the result. Raises
     DRIVER_ERRORS."""
     columns = zip(*map(_WRITTEN, new), strict=True)
     return _by_request(await connection.fetch(_INSERT, *map(list, columns), milliseconds(lock_timeout)))

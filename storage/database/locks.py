@@ -1,5 +1,5 @@
-"""Provides locks for the scheduler: rows of a table that no other role may lock, for one transaction or as a
-lease.
+"""Provides locks for the scheduler. A lock is a row of a table that no other role may lock; it is held for
+one transaction or as a lease.
 
 No lock belongs to a session, so they work through a pooler.
 """
@@ -17,7 +17,7 @@ ANSWER_SECONDS = 3.0
 # The holder renews the lease every five seconds. If the holder disappears, the next replica waits this long.
 LEASE = timedelta(seconds=15)
 
-# A single statement that is committed at once, so that a frozen holder does not keep a lock.
+# This is a single statement that is committed at once, so that a frozen holder does not keep a row locked.
 _TAKE = text(
     """
     insert into zipcast.scheduler_locks as lock (name, holder, until)
@@ -41,7 +41,7 @@ async def limit_waiting(connection: AsyncConnection, limit: timedelta) -> None:
 
 
 def milliseconds(limit: timedelta) -> str:
-    """Return a limit as `set_config` takes it."""
+    """Return the limit as text in milliseconds, as `set_config` expects it."""
     return str(limit // timedelta(milliseconds=1))
 
 

@@ -57,8 +57,8 @@ async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[
 
 
 async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[SealedObject]) -> bool:
-    """Write the epoch's whole manifest. Return False if another replica did so first. The caller must limit
-    the time."""
+    """Write the epoch's whole manifest. Return False if another replica did so first. This may wait, so the
+    caller must set a time limit."""
     # Another replica may be writing the same manifest, and this statement then waits for its row.
     await connection.execute(text("set local statement_timeout = 0"))
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()

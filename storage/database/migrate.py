@@ -66,7 +66,7 @@ def _make_schema(connection: Connection) -> None:
                 connection.execute(text(f"create schema if not exists {SCHEMA}"))
                 connection.execute(text(f"create table if not exists {SCHEMA}.migration_lock ()"))
             break
-        except DBAPIError:  # another migration has created them at the same moment
+        except DBAPIError:  # another migration has created the schema or the table at the same moment
             if attempt == "second":
                 raise
     owned = text(

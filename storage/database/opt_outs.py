@@ -9,7 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database.tables import LegacyOptOut
 
 MAX_OPT_OUTS = 10_000
-"""More than the hotkeys of a subnet. Without a limit, a hostile writer's rows could delay every reader."""
+"""This is more than the number of hotkeys in a subnet. Without a limit, a hostile writer's rows could delay
+every reader."""
 
 
 async def opted_out(connection: AsyncConnection) -> frozenset[str]:

@@ -19,7 +19,7 @@ from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
 
-# The step of padding. A usual epoch takes less than half of it.
+# Rows are padded to a multiple of this size. A usual epoch takes less than half of it.
 STEP_BYTES = 65_536
 
 
@@ -77,9 +77,9 @@ async def pending_intervals(connection: AsyncConnection) -> list[EpochInterval]:
 
 async def open_epoch(connection: AsyncConnection, epoch_id: str) -> bool:
     """Move the epoch to the tables that the other processes read. Return False if it is not pending. If
-    another replica is moving it, wait for that.
+    another replica is moving it, wait until that replica has finished.
 
-    The caller must have waited for the start."""
+    The caller must have waited until the epoch's start."""
     taken = delete(PendingEpoch).where(PendingEpoch.epoch_id == epoch_id)
     row = (await connection.execute(taken.returning(*_COLUMNS))).first()
     if row is None:

@@ -97,8 +97,8 @@ async def load(
     limit: int | None = None,
 ) -> list[tuple[Candidate, str]]:
     """Return the import's active zipcodes with their published counts and commitments, ordered by zipcode:
-    all, or the next `limit` after the zipcode `after`. `last_assigned` has, by zipcode, the start of the
-    newest epoch that assigned it. Raises VersionTrimmedError."""
+    all of them, or the next `limit` after the zipcode `after`. `last_assigned` has, by zipcode, the start of
+    the newest epoch that assigned it. Raises VersionTrimmedError."""
     await require_whole(connection, import_id)
     query = select(*(_PUBLISHED[name] for name in (*_COLUMNS, "commitment")))
     query = query.where(_PUBLISHED.import_id == import_id).order_by(_PUBLISHED.zipcode).limit(limit)
@@ -122,7 +122,8 @@ def _candidate(row: tuple[object, ...], last_assigned: Mapping[str, datetime]) -
 async def secret_counts(
     connection: AsyncConnection, import_id: int, zipcodes: Collection[str] | None = None
 ) -> dict[str, SecretCount]:
-    """Return the honeypots of an import by zipcode: all, or those among `zipcodes`. For schedulers only."""
+    """Return the honeypots of an import by zipcode: all of them, or only those among `zipcodes`. For
+    schedulers only."""
     columns = (
         ZipcodeHoneypot.zipcode,
         ZipcodeHoneypot.real_listings,

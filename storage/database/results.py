@@ -37,8 +37,8 @@ BATCH_ROWS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A reported file as it was found. `checked_by` names the method: the store's checksum, or the
-    content."""
+    """A reported file as it was found. `checked_by` tells how its hash was checked: by the store's checksum,
+    or by reading the content."""
 
     key: str
     size_bytes: int
@@ -150,8 +150,8 @@ async def known_result(
 
 async def store_result(connection: AsyncConnection, new: NewResult) -> RecordedResult:
     """Store a report with its audit rows and return it. If the validator's newest report was signed later or
-    has the same body, store nothing and return that one. A lock serialises the reports of one validator on
-    one epoch."""
+    has the same body, store nothing and return that one. Reports of one validator on one epoch are stored one
+    after the other, with a lock."""
     slot = crc32(f"{new.epoch_id} {new.hotkey}".encode()) % REPORT_LOCKS
     await connection.execute(select(ReportLock.slot).where(ReportLock.slot == slot).with_for_update())
     known = await known_result(connection, new.epoch_id, new.hotkey, new.request_key, new.body_sha256)
@@ -189,7 +189,7 @@ async def _write(connection: AsyncConnection, new: NewResult) -> None:
 
 
 _OWN = tuple(name for name in RecordedResult.__dataclass_fields__ if name not in {"audit_rows", "earlier"})
-# In the order of the tables' columns, which the SQL functions share.
+# In the order of the tables' columns. The SQL functions return the same columns in this order.
 _STORED = tuple(ValidatorResult.__table__.c.keys())
 _AUDIT_COLUMNS = tuple(column(one.name, one.type) for one in ValidationAudit.__table__.c)
 

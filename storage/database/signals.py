@@ -18,7 +18,7 @@ from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.verbs import Verb
 
-# Refusals are not kept longer.
+# Refusals are not kept for longer than this.
 LOOK_BACK = timedelta(days=30)
 # If an epoch has no manifest this long after its end, its signals are computed without uploads.
 MAX_SEAL_WAIT = timedelta(days=1)
@@ -97,8 +97,8 @@ async def epochs_until(connection: AsyncConnection, start_at: datetime, count: i
 
 
 MAX_REPORTS = 20_000
-"""The limit of rows, first those that arrived first; miners send fewer. Without it, millions of rows written
-with the responder's login could delay the epochs."""
+"""The largest number of rows that are read, in the order of their arrival; miners send fewer. Without this
+limit, millions of rows written with the responder's login could delay the epochs."""
 # If one report names a zipcode twice, the larger count is taken. A report of completion without a count
 # counts as the whole epoch.
 _FACTS = text(
@@ -148,7 +148,7 @@ async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -
 
 
 # A file counts for a zipcode if the end of its key, apart from the hotkey, names only this zipcode of the
-# epoch. A number that is cut at the beginning of this part does not count.
+# epoch. A number at the beginning of this part does not count if its first digits are cut off.
 _UPLOADS = text(
     """
     select named.zipcode, sum(file.size_bytes)::bigint as bytes from (
@@ -167,7 +167,7 @@ _UPLOADS = text(
 
 async def uploaded_bytes(connection: AsyncConnection, epoch_id: str) -> dict[str, dict[str, int]]:
     """Return, by hotkey and zipcode, the bytes of files in the epoch's manifest that name the zipcode. Each
-    miner has a separate statement, so that the time limit applies to one miner."""
+    miner has a separate statement, so that the time limit of a statement applies to one miner."""
     found: dict[str, dict[str, int]] = {}
     for hotkey in await manifests.sealed_hotkeys(connection, epoch_id):
         rows = await connection.execute(_UPLOADS, {"epoch": epoch_id, "hotkey": hotkey})

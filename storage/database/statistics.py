@@ -22,8 +22,8 @@ RECENT_EPOCHS = 10
 
 @dataclass(frozen=True, slots=True)
 class StartedEpoch:
-    """Statistics of a started epoch. `status` is that of the row. The numbers are None if the epoch was
-    missed. `miners_completed` counts miners that reported completion before the deadline."""
+    """Statistics of a started epoch. `status` is the status in the epoch's row. The numbers are None if the
+    epoch was missed. `miners_completed` counts miners that reported completion before the deadline."""
 
     interval: EpochInterval
     status: str

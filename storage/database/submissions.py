@@ -1,5 +1,5 @@
-"""Stores miners' status reports: per epoch and hotkey the report that was signed last, and when the first
-report of completion arrived."""
+"""Stores miners' status reports: for each epoch and hotkey, the report that was signed last, and the time at
+which the first report of completion arrived."""
 
 import json
 from collections.abc import Sequence
@@ -66,8 +66,8 @@ class Comparison:
     is_late: bool
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock. A report that claims less
-# replaces the one before it, but not what that had claimed.
+# Ordered by key, so that two replicas that write the same rows do not deadlock. A report with smaller counts
+# replaces the one before it, but the larger counts are kept.
 STORE = """
 with patience as materialized (select set_config('lock_timeout', $16, true) as lock)
 insert into zipcast.miner_submissions as stored (epoch_id, hotkey, status, reported_at, received_at, is_late,
@@ -115,7 +115,8 @@ async def store(
     connection: asyncpg.Connection, reports: Sequence[Submission], lock_timeout: timedelta
 ) -> list[Comparison]:
     """Store each report that was signed strictly later than the stored one, in one commit, and return the
-    comparison for each. Only NEWEST was written: one signed text stands for one body.
+    comparison for each. Only reports with the result NEWEST were written: one signed text stands for one
+    body.
 
     If there are several reports of one miner, they are treated as if the newest had arrived first. Raises
     DRIVER_ERRORS."""

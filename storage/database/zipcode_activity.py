@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.database.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_files.importing import lock_versions
 
-# No file has such a name, because file names have no slash.
+# A change of active zipcodes is stored with a source that begins with this. File names have no slash, so no
+# file has such a name.
 SOURCE_PREFIX = "zipcodes/"
 MAX_REASON_LENGTH = 200
 

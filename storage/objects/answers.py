@@ -1,6 +1,6 @@
-"""Bounds every answer of an object store: its size, and the time from its first byte to its last.
+"""Limits every reply of an object store: its size, and the time between its first byte and its last.
 
-boto3 bounds neither: it reads a body to its end, in a thread that no deadline of the caller ends.
+boto3 limits neither: it reads a body to its end, in a thread that the caller's deadline cannot end.
 """
 
 import io
@@ -22,8 +22,8 @@ MAX_ANSWER_BYTES = 16 * 1024**2
 
 
 def bound_answers(client: Any, seconds: float, *, is_file: bool = False) -> None:
-    """Have all answers to a boto3 client end after so many bytes and seconds. `is_file`: what was asked for
-    may be larger, since nobody holds it; an error may not."""
+    """End every reply to a boto3 client after so many bytes and seconds. With `is_file`, the requested
+    content may be larger, because it is not kept in memory; an error reply may not."""
 
     class Response(_BoundedResponse):
         def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
@@ -59,7 +59,7 @@ class _BoundedResponse(HTTPResponse):
 
 
 class _BoundedSource(io.RawIOBase):
-    """The bytes of one answer. Reading raises OSError beyond the bounds."""
+    """The bytes of one reply. Reading beyond the limits raises OSError."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, ends_at: float) -> None:
         self._raw, self._sock, self._ends_at = raw, sock, ends_at

@@ -34,8 +34,8 @@ class BucketPolicies:
         return frozenset[Hotkey]().union(*found)
 
     def change(self, whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]]) -> frozenset[Hotkey]:
-        """Call `whom` with the denied hotkeys, and deny exactly the returned ones in both buckets. Raises
-        BucketPolicyError and RevocationError."""
+        """Call `whom` with the hotkeys that are denied now, and deny exactly those that it returns, in both
+        buckets. Raises BucketPolicyError and RevocationError."""
         denied = whom(self.revoked())
         for bucket, folders in self._folders.items():
             before = self._read(bucket)

@@ -1,7 +1,7 @@
 """Presigns URLs and forms of S3. Pure: the results depend only on key, document and time.
 
-botocore is several times as slow, and uses the system's time; this takes 0.1 ms and accepts any time.
-The rules are AWS's Signature Version 4:
+botocore is several times as slow and always uses the system's time. This module takes 0.1 ms and accepts any
+time. The rules are AWS's Signature Version 4:
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html for URLs,
 https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html for forms.
 """

@@ -1,7 +1,7 @@
 """Reads single objects: the store's metadata of an object, and the hash of its content.
 
-It has its own threads and its own client, separate from those of `object_store`, so that files that take long
-to read do not delay listings and sessions.
+It has its own threads and its own client, separate from those of `store`, so that files that take long to
+read do not delay lists and sessions.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from storage.objects.store import STORE_FAULTS, ObjectStoreConfig, ObjectStoreUn
 
 Result = TypeVar("Result")
 
-# Together they must not exceed the number of the client's connections.
+# Their sum must not exceed the number of the client's connections.
 LOOK_THREADS = 6
 HASH_THREADS = 2
 CHUNK_BYTES = 1024**2
@@ -122,8 +122,8 @@ def _found(bucket: str, key: str, told: Mapping[str, Any]) -> FoundObject:
 
 
 def _full_sha256(checksum: str | None, kind: str | None) -> str | None:
-    """Return the checksum in hex, or None if it is not of the whole content, as for multipart uploads, whose
-    checksum is computed from those of the parts."""
+    """Return the checksum in hex, or None if it does not cover the whole content: the checksum of a multipart
+    upload is computed from the checksums of its parts."""
     if checksum is None or kind not in _FULL_OBJECT:
         return None
     try:

@@ -2,8 +2,8 @@
 
 A presigned form cannot be withdrawn, and a session is valid until it ends. But the store checks the bucket's
 policy at every request, and a Deny statement overrides both (AWS: policy evaluation logic). Writes are denied
-by the hotkey's prefix; reads are denied by the name of its sessions, which AWS appends to the role's id in
-`aws:userid`. The operator's own statements in the policy are kept.
+by the hotkey's prefix. Reads are denied by the name of its sessions: AWS appends this name to the role's id
+in `aws:userid`. The operator's own statements in the policy are kept.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Uses the object store: presigned forms and URLs, listings, and STS sessions, without blocking the event
-loop.
+"""Uses the object store without blocking the event loop: presigned forms and URLs, lists of objects, and STS
+sessions.
 
 Signing (`presigning`) takes 0.1 ms and needs no request, so it works even if the store is down. Requests to
-the store run in a few threads with a time limit, because boto3 blocks. `policies` makes the policy documents,
-and `reading` reads single objects.
+the store run in a few threads with a time limit, because boto3 blocks. `credential_policies` makes the policy
+documents, and `reading` reads single objects.
 """
 
 import asyncio
@@ -36,14 +36,14 @@ PAGE_SIZE = 500
 # Sessions of AssumeRole last 15 minutes to 12 hours (AWS STS).
 MIN_SESSION_SECONDS = 900
 
-# The errors of a failed call. ResponseParserError and KeyError: something else answered in the store's place,
-# such as a proxy with a page of its own. HTTPError: an error in a file's place did not end.
+# The errors of a failed call. ResponseParserError and KeyError: something other than the store answered, such
+# as a proxy with its own error page. HTTPError: an error was sent instead of a file and exceeded the limits.
 STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, KeyError, TimeoutError)
 
 
 class ObjectStoreUnavailableError(Exception):
-    """The object store or STS did not respond in time, or refused the request. The message has no text of the
-    driver."""
+    """The object store or STS did not respond in time, or refused the request. The message contains no text
+    from the driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ class ObjectVersion:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """The place at which a listing continues: after this version of this key, or, without a version, after
-    the key."""
+    """The place at which a list of objects continues: after this version of this key, or, without a version,
+    after the key."""
 
     key: str
     version_id: str = ""
@@ -157,7 +157,8 @@ class ObjectStore:
     ) -> str:
         """Return a presigned ListObjectsV2 URL of `scope`, valid from `at` on, for one page of at most 1,000
         keys or folders."""
-        # Keys are URL-encoded in the reply, because XML cannot contain every character that they can.
+        # Keys are URL-encoded in the reply, because XML cannot represent every character that a key may
+        # contain.
         query = {"list-type": "2", "prefix": scope.prefix, "encoding-type": "url"}
         if isinstance(scope, Listing) and scope.delimiter is not None:
             query["delimiter"] = scope.delimiter
@@ -168,8 +169,8 @@ class ObjectStore:
     def get_url(
         self, bucket: str, key: str, version_id: str | None, at: datetime, lifetime_seconds: int
     ) -> str:
-        """Return a presigned GET URL of exactly this version, or, without a version, of the newest, valid
-        from `at` on."""
+        """Return a presigned GET URL of exactly this version, or, without a version, of the newest one. It is
+        valid from `at` on."""
         query = {} if version_id is None else {"versionId": version_id}
         address = address_of(self.address(bucket), key)
         return self._signer.url(address, query, at, lifetime_seconds)
@@ -267,8 +268,9 @@ def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloa
     attempts: int = 2,
     file_seconds: float | None = None,
 ):
-    """Return a boto3 client with the user's keys or a session's; it blocks. Its connections are as many as
-    the store has threads. Each answer is bounded; a file has `file_seconds`, whatever its size."""
+    """Return a boto3 client with the user's keys or a session's; it blocks. It has as many connections as the
+    store has threads. Each reply is limited in size and time; reading a file may take `file_seconds`,
+    whatever its size."""
     key, secret = config.access_key_id, config.secret_access_key
     if session is not None:
         key, secret = session.access_key, session.secret_key

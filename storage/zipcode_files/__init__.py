@@ -1,1 +1,2 @@
-"""Zipcode files: CSV or JSON in, checked rows and named rejections out, and the import into the database."""
+"""Reads zipcode files (CSV or JSON), checks their rows, reports rejected rows, and imports the accepted ones
+into the database."""

@@ -1,7 +1,7 @@
 """Reads a zipcode file as CSV: a header with the columns' names in any order, then one row per line.
 
-The delimiter may be a comma, semicolon, tab or bar; it is recognised in the header. Unknown columns are
-ignored. `storage.zipcode_files.row_rules` checks the rows, and `storage.zipcode_files.headers` has the
+The delimiter may be a comma, semicolon, tab or vertical bar; it is recognised in the header. Unknown columns
+are ignored. `storage.zipcode_files.row_rules` checks the rows, and `storage.zipcode_files.headers` has the
 accepted headers.
 """
 

@@ -1,4 +1,4 @@
-"""Reads a zipcode file: from bytes to text to raw rows. A CSV file is never read into memory as a whole.
+"""Reads a zipcode file and returns its unchecked rows. A CSV file is never kept in memory as a whole.
 
 It chooses the format, decodes UTF-8, computes the file's hash, and reports progress.
 """
@@ -23,7 +23,7 @@ class FileFormat(StrEnum):
 
     @classmethod
     def of(cls, path: Path) -> "FileFormat":
-        """Return the format by the file's suffix: JSON for `.json`, otherwise CSV."""
+        """Return the format that belongs to the file's suffix: JSON for `.json`, otherwise CSV."""
         return cls.JSON if path.suffix.lower() == ".json" else cls.CSV
 
 

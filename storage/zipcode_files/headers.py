@@ -1,4 +1,4 @@
-"""Finds the columns of a zipcode file by their headers, of which several are accepted for each column.
+"""Finds the columns of a zipcode file by their headers. Each column has several accepted headers.
 
 Only the letters and digits of a header count, so `ZIP Code`, `zip_code` and `zipCode` are the same. Zipcast's
 own name of a column has precedence over other names, and the operator's `--map` over both.

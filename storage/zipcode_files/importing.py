@@ -1,9 +1,9 @@
 """Imports a file of zipcodes as a new version of the zipcode data, in one transaction.
 
-`storage.zipcode_files.row_rules` has the rules for rows. Zipcodes that are not in the file are not changed,
-nor is `active`, nor a `base_weight` that the file leaves empty. The rows are streamed into a temporary
-table. Memory contains only the rejections, the places of the zipcodes in the file, and, for JSON, the
-document.
+`storage.zipcode_files.row_rules` has the rules for rows. An import does not change zipcodes that are not in
+the file, the column `active`, or a `base_weight` whose field in the file is empty. The rows are streamed into
+a temporary table. Only these are kept in memory: the rejections, the places of the zipcodes in the file, and,
+for JSON, the document.
 """
 
 import asyncio
@@ -67,10 +67,10 @@ class ImportReport:
     """The result of an import or a dry run, as numbers of rows. `import_id` is the new version, or None if
     nothing was changed.
 
-    A row whose only difference is an empty last_scraped counts as unchanged. `tiers_derived` rows had no
-    tier; `tiers_defaulted` of these had no home value either, so that they became STANDARD. `restored` is the
-    number of zipcodes whose leading zeros were restored. `too_old` rows were scraped longer ago than
-    `max_data_age`; epochs prefer newer ones."""
+    A row whose only difference is an empty last_scraped counts as unchanged. `tiers_derived` counts rows
+    without a tier; `tiers_defaulted` counts those of them that had no home value either and became STANDARD.
+    `restored` is the number of zipcodes whose leading zeros were restored. `too_old` counts rows that were
+    scraped longer ago than `max_data_age`; epochs prefer newer ones."""
 
     import_id: int | None
     added: int
@@ -170,7 +170,7 @@ async def lock_versions(connection: AsyncConnection) -> None:
 
     Ids must become visible in their order; otherwise the pool of a version could still change."""
     await connection.execute(text("set local statement_timeout = '60s'"))
-    # This lock does not block readers, and logins that may not write the table cannot take it.
+    # This lock does not block readers, and logins without the right to write the table cannot take it.
     await connection.execute(text("lock table zipcast.zipcode_imports in share row exclusive mode"))
 
 

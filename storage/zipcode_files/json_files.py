@@ -13,10 +13,11 @@ from storage.zipcode_files.headers import NO_MAPPING, HeaderError, matched
 from storage.zipcode_files.row_rules import COLUMNS, ImportFileError, RawRow, Rejection
 
 LIST_KEY = "zipcodes"
-# The document is kept in memory. This is enough for twenty times all zipcodes of the United States.
+# The document is kept in memory. This limit is twenty times the size that all zipcodes of the United States
+# need.
 MAX_CHARACTERS = 200_000_000
-# The size of a cache for keys. The entries of a file usually have the same keys; a file with ever new keys
-# must not fill the memory.
+# The size of a cache for keys. The entries of a file usually have the same keys; a file with different keys
+# in every entry must not fill the memory.
 MAX_SHAPES = 100
 _MAY_BE_NUMBERS = frozenset(
     {"zipcode", "population", "median_home_value", "recently_sold_listings", "base_weight"}

@@ -77,7 +77,7 @@ class RawRow:
 
 @dataclass(frozen=True, slots=True)
 class RowRules:
-    """What the rules need besides the row.
+    """The values that the rules need besides the row.
 
     `imported_at` is aware. It replaces an empty last_scraped, and no last_scraped may be later."""
 
@@ -109,10 +109,10 @@ class ZipcodeFacts:
 class ZipcodeRow(ZipcodeFacts):
     """One accepted row."""
 
-    last_scraped_defaulted: bool  # whether it was empty, so that it is the time of the import
-    tier_derived: bool = False  # whether it was empty, so that it follows from the home value
+    last_scraped_defaulted: bool  # whether the field was empty; then the time of the import is used
+    tier_derived: bool = False  # whether the field was empty; the tier then follows from the home value
     zeros_restored: bool = False  # whether the zipcode had fewer than five digits
-    base_weight: float | None = None  # None if it was empty, so that the stored value is kept
+    base_weight: float | None = None  # None if the field was empty, in which case the stored value is kept
 
 
 @dataclass(frozen=True, slots=True)

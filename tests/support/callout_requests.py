@@ -1,4 +1,5 @@
-"""A nats-server's side of the auth callout: requests sealed as it seals them, answers opened."""
+"""Plays nats-server's side of the auth callout: it seals requests as nats-server does, and opens the
+replies."""
 
 import base64
 import json
@@ -25,7 +26,7 @@ def exchange() -> Exchange:
 
 
 def claims(**offered: str) -> dict[str, Any]:
-    """What nats-server 2.15 states of a connection that offered this."""
+    """Return the claims that nats-server 2.15 makes about a connection that offered this."""
     return {
         "aud": "nats-authorization-request",
         "iat": NOW,
@@ -57,7 +58,7 @@ def sealed(message: bytes) -> bytes:
 
 
 def opened(answer: bytes) -> dict[str, Any]:
-    """The answer's claims, its box and signature checked."""
+    """Check the box and the signature of the reply, and return its claims."""
     return read_token(SERVER_BOX.open(answer, CALLOUT_XKEY).decode())
 
 

@@ -1,4 +1,4 @@
-"""Candidates for selections."""
+"""Makes candidates for selections."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

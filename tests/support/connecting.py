@@ -1,4 +1,4 @@
-"""Connections made as no SDK makes them, and floods of them."""
+"""Makes connections to NATS in ways that the SDK does not use, and floods of such connections."""
 
 import asyncio
 import json
@@ -26,10 +26,10 @@ def password(ready: Ready, signer: Keypair, at_unix: int | None = None) -> str:
 
 
 async def by_password(ready: Ready, signer: Keypair, offered: str) -> Client:
-    """A connection as the `nats` tool makes it. Raises nats.errors.Error."""
+    """Connect with a password, like the `nats` tool. Raises nats.errors.Error."""
 
     async def quiet(*_: object) -> None:
-        """Refusals are looked for by the tests themselves."""
+        """Ignore errors, because the tests check refusals themselves."""
 
     client = Client()
     try:
@@ -50,7 +50,7 @@ async def by_password(ready: Ready, signer: Keypair, offered: str) -> Client:
 
 
 async def system_account(servers: Servers, page: int = PAGE) -> tuple[Client, SystemAccount]:
-    """As a callout uses it."""
+    """Return the system account as a callout uses it."""
     connection = await service_connection(servers, "callout-sys", "CALLOUT_SYS_NATS_SEED")
     return connection, SystemAccount(connection, page)
 
@@ -63,7 +63,7 @@ async def service_connection(servers: Servers, user: str, variable: str) -> Clie
 
 
 def change_registry(path: Path, hotkey: str, **changed: object) -> None:
-    """Rewrite one neuron of the registry's file, or take it out: `gone=True`."""
+    """Change one neuron in the registry file, or, with `gone=True`, remove it."""
     neurons = json.loads(path.read_text())
     kept = [
         {**neuron, **changed} if neuron["hotkey"] == hotkey else neuron
@@ -76,7 +76,8 @@ def change_registry(path: Path, hotkey: str, **changed: object) -> None:
 
 
 class Flood:
-    """Connects that name a real hotkey with a worthless signature, from another address of this machine."""
+    """A flood of connection attempts from another address of this machine. They name a real hotkey and have
+    an invalid signature."""
 
     def __init__(self, ready: Ready, named: str, address: str, each_second: int) -> None:
         self._ready, self._named, self._address = ready, named, address
@@ -95,7 +96,7 @@ class Flood:
                 await asyncio.sleep(max(0.0, started + self.attempts * self._pause - time.monotonic()))
 
     async def _attempt(self, host: str, port: int, line: bytes) -> None:
-        """Connect, and hang on for as long as nats-server lets it."""
+        """Connect, and stay connected as long as nats-server allows it."""
         with suppress(OSError):
             reader, writer = await asyncio.open_connection(host, port, local_addr=(self._address, 0))
             try:

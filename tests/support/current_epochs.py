@@ -1,4 +1,4 @@
-"""Two epochs, and the view of the running one."""
+"""Provides two epochs, and a view of the running one."""
 
 from datetime import timedelta
 

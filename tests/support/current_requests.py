@@ -1,4 +1,4 @@
-"""Signed requests for the running epoch over HTTP."""
+"""Makes signed HTTP requests for the running epoch."""
 
 from tests.support.people import legacy
 from zipcast.protocol.hotkeys import Keypair

@@ -1,4 +1,4 @@
-"""A bridge that only describes itself, and its description."""
+"""Provides a bridge whose endpoints are only described, and its description."""
 
 import re
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ NOW = 1_795_320_000
 
 
 def application() -> FastAPI:
-    """With nothing behind its endpoints: none of them is asked."""
+    """Return the application. Nothing is behind its endpoints, because no request is sent to them."""
     parts = {
         "pipeline": SimpleNamespace(clock=FakeClock()),
         "limits": SimpleNamespace(rules=Rules.of(LimitSettings())),

@@ -1,8 +1,9 @@
-"""What shares the weights of docs/protocol.md lead to, found without `zipcast.selection.select`.
+"""Computes to which shares the weights of docs/protocol.md lead, without `zipcast.selection.select`.
 
-The states take turns as in step 4 of the protocol; who takes the first, and each state's zipcodes one after
-the other, are drawn with chances in proportion to their weights among those left, by Python's own generator.
-The protocol's ranks equal that in distribution. For a pool so rich that looking ahead changes nothing.
+The states take turns as in step 4 of the protocol. Python's own generator draws which state begins, and then
+each state's zipcodes one after the other, with chances in proportion to their weights among those that are
+left. The protocol's ranks have the same distribution. The pool must be so large that looking ahead changes
+nothing.
 """
 
 import math
@@ -20,7 +21,7 @@ FALSE_ALARM = 0.001
 
 @dataclass(frozen=True)
 class Difference:
-    """One group's count an epoch, seen and expected, in standard errors of their difference."""
+    """The count of one group per epoch, seen and expected. `z` is their difference in standard errors."""
 
     group: str
     seen: float
@@ -37,7 +38,7 @@ class State:
     share: float
 
     def drawn(self, taken: set[str], room: int, generator: random.Random) -> Row | None:
-        """The first in an order by chance that was not taken and has a place."""
+        """Return a randomly drawn row that was not taken yet and fits into `room`, or None."""
         for row in generator.choices(self.rows, self.chances, k=16):
             if row["zipcode"] not in taken and row["expectedListings"] <= room:
                 return row
@@ -51,7 +52,7 @@ class State:
 
 
 def states_of(pool: Sequence[Row], settings: Row) -> dict[str, State]:
-    """Step 2 of the protocol."""
+    """Return the states of the pool, as in step 2 of the protocol."""
     rows: dict[str, list[Row]] = defaultdict(list)
     for row in pool:
         rows[row["state"]].append(row)
@@ -63,11 +64,11 @@ def states_of(pool: Sequence[Row], settings: Row) -> dict[str, State]:
 
 
 def epochs(pool: Sequence[Row], settings: Row, count: int, seed: int) -> Iterator[list[Row]]:
-    """So many independent epochs."""
+    """Yield `count` independent epochs."""
     target, tolerance = settings["target_listings"], settings["tolerance_percent"]
     band = -(-target * (100 - tolerance) // 100), target * (100 + tolerance) // 100
     states = states_of(pool, settings)
-    generator = random.Random(seed)  # noqa: S311 - nobody is to be surprised
+    generator = random.Random(seed)  # noqa: S311 - need not be unpredictable
     for _ in range(count):
         yield _epoch(states, target, band, generator)
 
@@ -104,8 +105,9 @@ def _epoch(
 def differences(
     seen: Sequence[Sequence[str]], expected: Sequence[Sequence[str]]
 ) -> tuple[list[Difference], float]:
-    """Each group's mean count an epoch compared, and the |z| that chance exceeds anywhere among them once in
-    1,000 times (Bonferroni). Groups expected less than 25 times in all that was seen count as one."""
+    """Compare each group's mean count per epoch. Return the differences, and the absolute z that any of them
+    exceeds by chance once in 1,000 times (Bonferroni). Groups that are expected fewer than 25 times in all
+    epochs are merged into one."""
     means = {name: count / len(expected) for name, count in _counted(expected).items()}
     common = {name for name, mean in means.items() if mean * len(seen) >= RARE}
     groups = [*sorted(common), "rest"]

@@ -1,7 +1,7 @@
-"""Stand-ins of the unit tests: a clock that is told the time, keys everybody knows, a registry,
-an object store and a record that are nowhere.
+"""Provides stand-ins for unit tests: a clock that tests control, well-known keys, a registry, an object store
+and a database.
 
-The keys come from public development phrases: they open nothing.
+The keys are derived from public development phrases and give no access to anything.
 """
 
 import json
@@ -32,7 +32,7 @@ from zipcast.protocol.messages.registry import RegisteredNeuron, RegistrySnapsho
 
 START_AT = datetime(2026, 11, 22, 4, tzinfo=UTC)
 EPOCH_ID = "2026-11-22T04-00-00"
-# A public key that everyone can sign for: one constant signature verifies under it.
+# A public key for which anyone can sign, because one constant signature is valid for it.
 ZERO_KEY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 RAO = 1_000_000_000
 
@@ -73,15 +73,16 @@ def snapshot(
 
 
 def registry() -> RegistryView:
-    """Subnet 46 of network `test`: a miner, and a validator with exactly the stake it needs."""
+    """Return the registry of subnet 46 of the network `test`, with a miner, and a validator that has exactly
+    the stake that it needs."""
     view = RegistryView("test", 46, min_stake_alpha=1000)
     view.adopt(snapshot([neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1000 * RAO, uid=1)]))
     return view
 
 
 class FakeClock:
-    """A wall clock and a monotonic one that move only when slept on; `steps` are added to the wall
-    clock alone, one at the end of each sleep, as when somebody sets the time meanwhile."""
+    """A wall clock and a monotonic clock that advance only during `sleep`. At the end of each sleep, one of
+    `steps` is added to the wall clock only, as if someone had set the time meanwhile."""
 
     def __init__(self, now: datetime = START_AT, steps: Iterable[timedelta] = ()) -> None:
         self.wall, self.elapsed = now, timedelta(0)
@@ -98,14 +99,14 @@ class FakeClock:
         if seconds <= 0:
             raise ValueError("a sleep is longer than nothing")
         self.naps.append(seconds)
-        # Rounded up to what a datetime can hold: a real sleep never ends early.
+        # Rounded up to the resolution of a datetime, because a real sleep never ends early.
         passed = max(timedelta(seconds=seconds), timedelta.resolution)
         self.elapsed += passed
         self.wall += passed + next(self._steps, timedelta(0))
 
 
 class FakeCurrent:
-    """The running epoch, given."""
+    """Stands in for CurrentEpoch with a given running epoch."""
 
     def __init__(self, message: EpochMessage) -> None:
         self._epoch = VerifiedEpoch(message, UnverifiedEnvelope(b"", "", "", message.epoch_id))
@@ -121,8 +122,8 @@ class FakeCurrent:
 
 
 class FakeRecord:
-    """A record in which every epoch has started, four hours long. `manifest` is every epoch's, None as long
-    as none is sealed."""
+    """A stand-in for the database, in which every epoch has started and lasts four hours. All epochs have the
+    same `manifest`; None means that no manifest is written yet."""
 
     def __init__(self, manifest: Iterable[SealedObject] | None = ()) -> None:
         self._manifest = (
@@ -145,7 +146,7 @@ class FakeRecord:
 
 
 class FakeRequest:
-    """A proven request, granted what it asks for at the clock's time; it keeps the terms."""
+    """A verified request. It is granted what it requests, at the clock's time, and keeps the terms."""
 
     def __init__(self, caller: Caller, clock: Clock) -> None:
         self.caller = caller
@@ -160,9 +161,10 @@ class FakeRequest:
 
 
 class FakeObjectStore:
-    """Signs nothing: forms carry the policy's own fields, addresses name what they would open.
+    """An object store that signs nothing. Forms contain the policy's own fields, and URLs name the objects to
+    which they would give access.
 
-    Times come in dateutil's UTC, as boto3's do."""
+    Times are in dateutil's UTC, like those of boto3."""
 
     region, endpoint_url = "us-east-1", None
 

@@ -1,7 +1,5 @@
-"""Kills a scheduler at a point of its work that a file names.
-
-The process that reaches the point first takes the file away and kills itself with SIGKILL, so that of several
-replicas exactly one dies.
+"""Kills a scheduler at the point of its work that a file names. The process that reaches the point first
+removes the file and kills itself with SIGKILL. So exactly one of several replicas dies.
 """
 
 import os
@@ -14,12 +12,13 @@ from schedulers.epochs.fault_points import FaultPoint
 
 @dataclass(frozen=True, slots=True)
 class ArmedFaultPoints:
-    """The file `armed` holds the name of the point; while it is absent, nothing happens."""
+    """The fault points of one process. The file `armed` contains the name of the point. Without the file,
+    nothing happens."""
 
     armed: Path
 
     def reached(self, point: FaultPoint) -> None:
-        """Kill this process if the file holds the point's name and no other process was quicker."""
+        """Kill this process if the file contains the point's name and no other process was faster."""
         if self._is_taken(point):
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,13 +1,13 @@
-"""Whether any subset adds up to a total within bounds: decided by halves, not as selection decides it."""
+"""Decides whether any subset has a total within bounds, with another algorithm than the selection."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
 
 
 def is_feasible(listings: Sequence[int], lowest: int, highest: int) -> bool:
-    """Exact, by meeting in the middle: for each sum of one half, is there one of the other that completes it?
-
-    For some 30 numbers at most. `lowest` is at least 1."""
+    """Return whether a subset has such a total. The result is exact: for each sum of one half of the numbers,
+    a sum of the other half is searched that completes it. It works for about 30 numbers at most. `lowest` is
+    at least 1."""
     middle = len(listings) // 2
     others = sorted(_sums(listings[middle:]))
     for one in _sums(listings[:middle]):

@@ -1,7 +1,8 @@
-"""Registered miners that flood NATS over raw sockets, in a process of their own.
+"""Runs registered miners that flood NATS over raw sockets, in a separate process.
 
 Run as `python -m tests.support.flooder` with a JSON plan on standard input; after SIGTERM it prints what
-happened. Buffers are built beforehand and sent in large writes, so that it takes little of the processor.
+happened. Buffers are built beforehand and sent in large writes, so that the process needs little processor
+time.
 """
 
 import asyncio
@@ -28,7 +29,8 @@ TIMEOUT_SECONDS = 3
 
 @dataclass(frozen=True)
 class Plan:
-    """`messages`: what each hotkey, named by its URI, sends `per_second` times a second, in base64."""
+    """The plan of a flood. `messages` has, for the URI of each hotkey, the message that it sends `per_second`
+    times per second, in base64."""
 
     host: str
     port: int
@@ -40,7 +42,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """Of one hotkey. Times are seconds since the flood began."""
+    """The outcome for one hotkey. Times are in seconds since the flood began."""
 
     sent: int = 0
     kicked: list[float] = field(default_factory=list)
@@ -53,7 +55,7 @@ class KickedError(Exception):
 
 
 class Connection:
-    """A blocking handshake, then non-blocking writes of whole messages."""
+    """A connection with a blocking handshake and, after that, non-blocking writes of whole messages."""
 
     def __init__(self, plan: Plan, signer: Keypair) -> None:
         self._socket = socket.create_connection((plan.host, plan.port), timeout=TIMEOUT_SECONDS)
@@ -84,7 +86,7 @@ class Connection:
         return heard.split(end)[0]
 
     def send(self, data: bytes) -> bool:
-        """Hand over as much as the server takes. False if something earlier still waits."""
+        """Send as much as the server accepts. Return False if earlier data still waits."""
         self._discard_input()
         fresh = not self._left
         if fresh:
@@ -106,7 +108,7 @@ class Connection:
 
 
 class Flooder:
-    """One hotkey: floods, is kicked, comes back."""
+    """Floods with one hotkey, and reconnects when the connection is closed."""
 
     def __init__(self, plan: Plan, name: str, began: float) -> None:
         self.outcome = Outcome()
@@ -157,14 +159,15 @@ def run(plan: Plan) -> dict[str, Outcome]:
 
 @dataclass
 class Flood:
-    """A flood that runs in its own process; `outcomes` are known once it has ended."""
+    """A flood that runs in its own process. `outcomes` are known once it has ended."""
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
 @asynccontextmanager
 async def flooding(ready: Ready, messages: dict[str, bytes], per_second: int) -> AsyncIterator[Flood]:
-    """While entered, each hotkey of `messages`, named by its URI, sends its message so often."""
+    """While the context is entered, each hotkey of `messages`, named by its URI, sends its message at this
+    rate."""
     parts = urlsplit(ready.nats)
     encoded = {name: base64.b64encode(message).decode() for name, message in messages.items()}
     plan = Plan(str(parts.hostname), parts.port or 0, ready.network, ready.netuid, encoded, per_second)

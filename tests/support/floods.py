@@ -1,6 +1,6 @@
-"""A flood beside honest miners: what is sent, who asks meanwhile, and what each saw.
+"""Runs a flood while honest miners send requests, and records what both observe.
 
-Used by the test, which asserts that nobody fails, and by `bench.floods`, which compares waiting times.
+The test uses it to assert that no honest request fails, and `bench.floods` to compare waiting times.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ REQUESTS = 50
 KEPT_OUT_SECONDS = 10
 FALSE_PROOFS = 3
 PROXY = "127.0.0.9"
-# Over HTTP an address has a limit too.
+# Over HTTP, each address has a limit too.
 ADDRESSES = count(1)
 FLOODERS = [f"//Flooder{number}" for number in range(18)]
 SETTINGS = {
@@ -49,7 +49,7 @@ SETTINGS = {
 
 @asynccontextmanager
 async def attacked_stack(folder: Path) -> AsyncIterator[Stack]:
-    """A running stack where the flooders are registered."""
+    """Run a stack in which the flooders are registered."""
     state = State(folder / "state")
     register_flooders(state)
     options = StackOptions(epoch_seconds=43_200, state=state.root, settings=SETTINGS)
@@ -58,7 +58,7 @@ async def attacked_stack(folder: Path) -> AsyncIterator[Stack]:
 
 
 def register_flooders(state: State) -> None:
-    """Put them beside the miners of the local stack."""
+    """Register the flooders in addition to the miners of the local stack."""
     state.create()
     ensure_all_wallets(state.wallets, state.admin_wallets)
     ensure_registry(state.registry, state.wallets)
@@ -72,7 +72,7 @@ def register_flooders(state: State) -> None:
 
 @dataclass
 class Waits:
-    """Seconds that each answered request took, and what was not answered as it should be."""
+    """The seconds that each successful request took, and the requests without the expected reply."""
 
     nats: list[float] = field(default_factory=list)
     http: list[float] = field(default_factory=list)
@@ -84,7 +84,7 @@ class Waits:
 
 @dataclass
 class Honest:
-    """Miners that must not notice a flood. They take turns, since each has limits of its own."""
+    """Miners that must not notice a flood. They take turns, because each has its own limits."""
 
     ready: Ready
     connections: dict[str, Client]
@@ -93,8 +93,8 @@ class Honest:
     asked: int = 0
 
     async def requests(self, rounds: int = 1) -> Waits:
-        """In each round send 50 over NATS beside 50 over HTTP, of which every second one goes on to the
-        responder."""
+        """In each round, send 50 requests over NATS and 50 over HTTP at the same time. Every second HTTP
+        request is forwarded to the responder."""
         waits = Waits()
         for _ in range(rounds):
             name = list(self.connections)[self.rounds % len(self.connections)]
@@ -138,7 +138,7 @@ class Honest:
 
 @asynccontextmanager
 async def honest_miners(ready: Ready) -> AsyncIterator[Honest]:
-    """Seven, each with an address of its own."""
+    """Connect seven miners, each from its own address."""
     names = [f"miner-{number}" for number in range(1, 8)]
     async with AsyncExitStack() as stack:
         connections, http = {}, {}
@@ -189,13 +189,15 @@ FLOODS: dict[str, tuple[Callable[[Ready, str], bytes], int, int]] = {
     "ten miners together": (unsigned, 10, PER_SECOND),
     "large messages of four": (large, 4, 400),
 }
-"""What is sent, by how many miners, and how many messages a second of all of them."""
+"""For each flood: the message, the number of miners that send it, and the messages per second of all of them
+together."""
 
 
 @dataclass
 class Seen:
-    """By the honest: `quiet` is before and after the flood, `later` begins five seconds into it. By the
-    flooders: their outcomes."""
+    """The observations of honest miners and flooders. `quiet` was measured before and after the flood,
+    `at_once` from its beginning, `later` from five seconds after its beginning. `outcomes` are those of the
+    flooders."""
 
     quiet: Waits
     at_once: Waits
@@ -204,7 +206,7 @@ class Seen:
 
 
 async def watch_flood(ready: Ready, honest: Honest, kind: str, rounds: int = 3) -> Seen:
-    """Flood for half as long again as a flooder is kept out."""
+    """Flood for one and a half times as long as a flooder is blocked."""
     message, miners, per_second = FLOODS[kind]
     first = sum(FLOODS[one][1] for one in list(FLOODS)[: list(FLOODS).index(kind)])
     messages = {name: message(ready, name) for name in FLOODERS[first : first + miners]}

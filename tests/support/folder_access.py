@@ -1,4 +1,4 @@
-"""Requests of the published miner client for its folder."""
+"""Makes the requests with which the published miner client gets access to its folder."""
 
 from tests.support.people import coldkey, keypair, legacy
 from zipcast.client.local_stack import Ready

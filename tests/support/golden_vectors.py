@@ -1,4 +1,4 @@
-"""The test vectors of docs/protocol.md."""
+"""Contains the test vectors of docs/protocol.md."""
 
 import json
 from pathlib import Path

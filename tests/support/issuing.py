@@ -1,4 +1,4 @@
-"""Requests for credentials on a running stack."""
+"""Sends requests for credentials to a running stack."""
 
 import httpx
 
@@ -9,7 +9,7 @@ UPLOAD = "/api/v1/s3-access/validator-upload"
 
 
 async def running(ready: Ready, http: httpx.AsyncClient) -> str:
-    """The running epoch's id. Between two epochs, statistics of a moment ago may show none."""
+    """Return the running epoch's id. Between two epochs, cached statistics may show none."""
     shown: list[str] = []
 
     async def is_shown() -> bool:

@@ -1,4 +1,4 @@
-"""Requests of legacy clients."""
+"""Makes requests of legacy clients."""
 
 from sqlalchemy import select
 

@@ -1,4 +1,4 @@
-"""Charges of a limit, and what a refusal says."""
+"""Charges limits, and returns the refusals."""
 
 from itertools import count
 
@@ -6,7 +6,7 @@ import pytest
 
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
-# Each of a request of its own.
+# The keys of different requests.
 KEYS = (f"btauth:{number}" for number in count())
 
 

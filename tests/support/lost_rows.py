@@ -1,4 +1,4 @@
-"""An older backup of PostgreSQL, made by taking the newest epochs out of the record with all their detail."""
+"""Simulates an older backup of PostgreSQL by deleting the newest epochs with all their details."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,8 +13,8 @@ _DETAIL = [
 
 
 async def lose_epochs_from(connection: AsyncConnection, epoch_id: str) -> None:
-    """As it was before that epoch. What that one was promised is there, since it was written with the epoch
-    before; what its own message promises is not."""
+    """Restore the state before this epoch. The inputs of this epoch are kept, because they were written with
+    the previous epoch. The inputs to which its own message commits are deleted."""
     for table in (*_DETAIL, "epochs"):
         await connection.execute(text(f"delete from {table} where epoch_id >= :id"), {"id": epoch_id})
     for table in ("pending_epochs", "epoch_honeypots"):

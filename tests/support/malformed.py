@@ -1,6 +1,6 @@
-"""Malformed requests by the number: the same seed and index are the same request, byte for byte.
+"""Makes numbered malformed requests. The same seed and index give the same request, byte for byte.
 
-Owns what is thrown at the doors. What must become of it is the tests' (`test_fuzz.py`).
+This module makes the requests; `test_fuzz.py` checks the replies.
 """
 
 import json
@@ -39,12 +39,13 @@ FIELDS = (
 
 
 def chooser(seed: int, index: int) -> Random:
-    """By number and not by what came before, so that one case can be played alone."""
+    """Return the generator of one case. It depends only on the number, so that one case can be repeated
+    alone."""
     return Random(f"{seed}:{index}")  # noqa: S311
 
 
 def mangled(random: Random, data: bytes) -> bytes:
-    """Some bytes changed, doubled, dropped, or put in."""
+    """Return the bytes with some of them changed, doubled, dropped or inserted."""
     changed = bytearray(data)
     for _ in range(random.randint(1, 6)):
         at = random.randrange(len(changed) + 1)
@@ -61,7 +62,7 @@ def mangled(random: Random, data: bytes) -> bytes:
 
 
 def malformed_body(random: Random, good: dict[str, object]) -> bytes:
-    """From nearly good to nonsense."""
+    """Return a body that is between nearly valid and nonsense."""
     body = dict(good)
     for _ in range(random.randint(1, 3)):
         body[random.choice(FIELDS)] = random.choice(VALUES)
@@ -80,7 +81,8 @@ def malformed_body(random: Random, good: dict[str, object]) -> bytes:
 
 
 def malformed_headers(random: Random, good: dict[str, str]) -> dict[str, str]:
-    """A name or two dropped, changed, or of a new value. No line ends: those are the door's own cases."""
+    """Return the headers with one or two dropped, renamed or given another value. They contain no line ends,
+    which are separate cases for NATS and HTTP."""
     headers = dict(good)
     for _ in range(random.randint(1, 3)):
         name = random.choice([*good, "X-Request-Id", "Zipcast-Request-Id", "correlation_id", "Content-Type"])
@@ -99,7 +101,8 @@ def malformed_headers(random: Random, good: dict[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class NatsCase:
-    """`answered`: whether nats-server lets it through and it names a reply subject that can be used."""
+    """One case for NATS. `answered` tells whether nats-server accepts the message and its reply subject can
+    be used."""
 
     data: bytes
     answered: bool
@@ -109,10 +112,10 @@ Sign = Callable[[str, bytes], dict[str, str]]
 
 
 def nats_case(random: Random, subjects: list[str], inbox: str, sign: Sign) -> NatsCase:
-    """One message of a registered hotkey; `inbox` is the reply subject of its own."""
+    """Return one message of a registered hotkey. `inbox` is its own reply subject."""
     subject, body = random.choice(subjects), malformed_body(random, {"epochId": None})
     headers = sign(subject, body)
-    if random.random() < 0.7:  # the rest is well signed, and its body is what is wrong
+    if random.random() < 0.7:  # otherwise only the body is malformed
         headers = malformed_headers(random, headers)
     kind = random.randrange(10)
     if kind == 0:
@@ -144,7 +147,8 @@ METHODS = ("GET", "POST", "POST", "POST", "HEAD", "PUT", "OPTIONS", "TRACE", "DE
 
 
 def http_case(random: Random, good: Callable[[], dict[str, object]], sign: Sign) -> bytes:
-    """One request as it goes out. Nearly all are complete; the bridge must hang up on the others."""
+    """Return the bytes of one request. Nearly all requests are complete; the bridge must close the connection
+    after the others."""
     target = random.choice(TARGETS)
     if random.random() < 0.3:
         target += random.choice(

@@ -1,10 +1,10 @@
-"""Hotkeys and signatures that are almost right."""
+"""Contains hotkeys and signatures that are almost valid."""
 
 from bittensor_core import ss58_decode, ss58_encode
 
 ZERO_KEY = "5C4hrfjw9DjXZTzV3MwzrrAr9P1MJhSrvWGWqi1eSuyUpnhM"
 
-# R = 0 and s = 0 with the marker bit: passes for the zero key in every library.
+# R = 0 and s = 0 with the marker bit. Every library accepts this signature for the zero key.
 ZERO_SIGNATURE = bytes(63) + b"\x80"
 
 

@@ -1,4 +1,4 @@
-"""What an operator looks at: metrics, log files, and requests that leave marks in both."""
+"""Reads metrics and log files like an operator, and sends requests that appear in both."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from zipcast.client.local_stack import Ready
 PROCESSES = ("schedulers", "responder", "callout", "http_bridge")
 
 Internal = dict[str, httpx.AsyncClient]
-"""Clients of the internal listeners, by process."""
+"""HTTP clients for the internal listeners, by process."""
 
 
 async def until(condition: Callable[[], Awaitable[bool]], timeout_seconds: float = TIMEOUT_SECONDS) -> None:
@@ -46,7 +46,7 @@ def log_lines(stack: Stack, process: str) -> list[dict[str, object]]:
 
 
 async def only_line(stack: Stack, process: str, correlation_id: str) -> dict[str, object]:
-    """The one line of that id, which is written when the reply is already out."""
+    """Return the only log line with this id. It is written after the reply is sent."""
 
     def found() -> list[dict[str, object]]:
         return [line for line in log_lines(stack, process) if line.get("correlation_id") == correlation_id]
@@ -57,7 +57,7 @@ async def only_line(stack: Stack, process: str, correlation_id: str) -> dict[str
 
 
 async def refused_folder(ready: Ready, http: httpx.AsyncClient, request_id: str) -> httpx.Response:
-    """Folder access of a miner, forged: the bridge refuses it."""
+    """Send a forged request for a miner's folder access, which the bridge refuses."""
     body = {"coldkey": coldkey(ready, "miner-1"), "hotkey": keypair(ready, "miner-1").ss58_address}
     body |= {"timestamp": str(int(time.time())), "signature": "00" * 64}
     return await http.post("/get-folder-access", json=body, headers={"X-Request-Id": request_id})

@@ -1,6 +1,7 @@
-"""What is secret of a prepared epoch until its start, and how one would recognise it in what one is shown.
+"""Recognises secrets of a prepared epoch, which nobody may see before its start, in the data that others can
+see.
 
-Owns the judgement; where is looked is `places`'.
+This module decides what is a leak; `places` decides where to look.
 """
 
 import base64
@@ -15,16 +16,17 @@ import psycopg
 
 from tests.support.unopened import unopened
 
-# So many of its zipcodes close to each other are no coincidence, nor are fewer with no other zipcode between
-# them; a single one may be a port or a count. In the table of all zipcodes, one of about 100 is the epoch's.
+# If this many of the epoch's zipcodes are close to each other, or fewer without another zipcode between them,
+# this is not a coincidence. A single number may be a port or a count. In the table of all zipcodes, about one
+# in 100 is the epoch's.
 CLOSE_BYTES, TELLING_ZIPCODES, TELLING_ALONE = 1500, 8, 4
 _NUMBER = re.compile(rb"(?<![0-9.])[0-9]{5}(?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """`secrets` by what they are: hashes in hex, or the bytes themselves. `others`: the zipcodes that it does
-    not name."""
+    """A prepared epoch. `secrets` has its secrets by name, as hashes in hex or as the bytes themselves.
+    `others` are the zipcodes that it does not name."""
 
     epoch_id: str
     start_at: datetime
@@ -34,7 +36,7 @@ class Pending:
 
 
 async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) -> Pending | None:
-    """The prepared epoch, if it has so much time until its start."""
+    """Return the prepared epoch if at least this much time is left until its start."""
     found = await unopened(record, seconds_left)
     if found is None:
         return None
@@ -51,7 +53,7 @@ async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) ->
         "signature": found.signature,
     }
     secrets = {name: str(value).encode() for name, value in named.items()}
-    # The hash of the inputs is public: the epoch before commits to it. So is that of the seed.
+    # The hashes of the inputs and of the seed are public, because the previous epoch commits to them.
     secrets["inputs"] = bytes(inputs)
     zipcodes = frozenset(zipcode.encode() for zipcode in found.zipcodes)
     rows = await (await record.execute("select zipcode from zipcodes")).fetchall()
@@ -60,7 +62,7 @@ async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) ->
 
 
 def leaks(places: Mapping[str, bytes], pending: Pending) -> Iterator[str]:
-    """Where something of the epoch stands, and what."""
+    """Return each place that reveals something about the epoch, and what it reveals."""
     forms = {f"{name} {how}": form for name, value in pending.secrets.items() for how, form in _forms(value)}
     for place, shown in places.items():
         for what, form in forms.items():
@@ -85,10 +87,11 @@ def _tells_zipcodes(shown: bytes, pending: Pending) -> bool:
 
 
 def _forms(value: bytes) -> Iterator[tuple[str, bytes]]:
-    """As it is, also within a longer text in base64, and a hash as its bytes, in capitals, and in base64."""
+    """Yield the forms in which the value may appear: as it is, within a longer base64 text, and, if it is a
+    hash, as bytes, in capitals and in base64."""
     yield "as it is", value
     for skipped in range(3):
-        # Where it begins in the text decides how it looks; what its neighbours have a part in is left out.
+        # The encoding depends on where the value begins. Leave out characters that neighbouring bytes affect.
         yield f"in a base64 text, {skipped}", base64.b64encode(bytes(skipped) + value)[4:-4]
     if re.fullmatch(rb"[0-9a-f]{64,128}", value):
         raw = bytes.fromhex(value.decode())

@@ -1,4 +1,4 @@
-"""Miners, validators and strangers of a running stack, for tests."""
+"""Connects miners, validators and strangers to a running stack."""
 
 import asyncio
 import json
@@ -38,17 +38,18 @@ def admin_keypair(ready: Ready) -> Keypair:
 
 
 def admin(ready: Ready, signer: Keypair | None = None) -> AdminClient:
-    """An admin's client; with another `signer`, that of somebody who would like to be one."""
+    """Connect an admin's client. With another `signer`, it is the client of someone who pretends to be an
+    admin."""
     return AdminClient([ready.nats], signer or admin_keypair(ready), trust_of(ready))
 
 
 async def quiet(*_: object) -> None:
-    """Refusals and losses are looked for by the tests themselves."""
+    """Ignore errors, because the tests check refusals and lost connections themselves."""
 
 
 async def raw_connection(ready: Ready, signer: Keypair, on_close: Callback = quiet) -> Client:
-    """A plain nats-py connection that proved its hotkey, as an attacker with a valid key has. Once lost
-    it stays closed."""
+    """Open a plain nats-py connection with a proven hotkey, as an attacker with a valid key can. It does not
+    reconnect."""
     return await connect(
         Server.parse(ready.nats),
         signer,
@@ -69,7 +70,7 @@ def signed_headers(
 async def ask(
     ready: Ready, connection: Client, signer: Keypair, verb: Verb, body: bytes, **changed: object
 ) -> Msg:
-    """One signed request over NATS; `changed` overrides headers or, as `seconds_ago`, the time."""
+    """Send one signed request over NATS. `changed` overrides headers, or, as `seconds_ago`, the time."""
     subject = subjects.request(parse_hotkey(signer.ss58_address), verb)
     seconds_ago = float(changed.pop("seconds_ago", 0))  # type: ignore[arg-type]
     headers = signed_headers(ready, signer, subject, body, seconds_ago=seconds_ago)
@@ -85,8 +86,8 @@ def legacy(
     timestamp: int | None = None,
     wrap: bool = False,
 ) -> dict[str, str]:
-    """The identity fields of a legacy request; `commitment` holds `{timestamp}`. Who signs several texts that
-    must differ gives a `timestamp`: of two `seconds_ago` the seconds may be the same."""
+    """Return the identity fields of a legacy request. `commitment` contains `{timestamp}`. If several signed
+    texts must differ, give a `timestamp`, because two values of `seconds_ago` may lead to the same second."""
     timestamp = int(time.time()) - seconds_ago if timestamp is None else timestamp
     text = commitment.format(timestamp=timestamp)
     signed = f"<Bytes>{text}</Bytes>" if wrap else text
@@ -103,7 +104,7 @@ def coldkey(ready: Ready, name: str) -> str:
 
 
 async def fresh_grant(connected: ZipcastClient) -> MinerUploadReply:
-    """Upload access with most of the epoch ahead: in an epoch's last second none is issued."""
+    """Get upload access at an epoch's start, because none is issued in an epoch's last second."""
     async for received in connected.epochs():
         if received.via == "push":
             break
@@ -111,7 +112,7 @@ async def fresh_grant(connected: ZipcastClient) -> MinerUploadReply:
 
 
 async def read_sealed(validator: ZipcastClient, epoch_id: str, **asked: object) -> ValidatorReadReply:
-    """The first page of an epoch, as soon as its manifest is written."""
+    """Return the first page of an epoch's uploads, as soon as the manifest is written."""
     async with asyncio.timeout(60):
         while True:
             try:

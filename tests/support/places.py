@@ -1,8 +1,8 @@
-"""Every place where a stranger, a miner, a validator or a reader of the record could be shown something.
+"""Looks at every place where a stranger, a miner, a validator or a reader of the database could see
+something.
 
-Owns where is looked. Endpoints come from the bridge's own description, verbs from
-`zipcast.protocol.subjects`, tables from PostgreSQL's catalogue, files from the folders: what is new is
-looked at without being named here.
+Endpoints come from the bridge's own description, verbs from `zipcast.protocol.subjects`, tables from
+PostgreSQL's catalogue, and files from the folders. New ones are therefore included without being named here.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from zipcast.protocol.verbs import Verb
 
 Places = dict[str, bytes]
 ROLES = {"a stranger": None, "a miner": "miner-1", "a validator": "validator-1"}
-# Many at once: all is to be looked at before the epoch starts.
+# Many requests at once, because everything must be read before the epoch starts.
 _AT_ONCE = 40
 _UNANSWERED_SECONDS = 0.5
 _STREAM_SECONDS = 1.5
@@ -37,7 +37,8 @@ _MONITORING = (
     *("varz", "connz?subs=1", "subsz?subs=1", "accountz", "healthz"),
     "jsz?consumers=1&config=1&accounts=1",
 )
-# What nats-server answers to any user, or to those who may ask it; none of ours may.
+# Subjects on which nats-server itself replies to any user, or to users with the right. None of our users may
+# use them.
 _SERVER_SUBJECTS = (
     "$SYS.REQ.USER.INFO",
     "$SYS.REQ.SERVER.PING",
@@ -54,7 +55,7 @@ _LAST = (b"", b'{"last_by_subj":">"}')
 
 
 class Overheard:
-    """Return everything that is sent to one participant who subscribes to all that it may."""
+    """Collects everything that is sent to one participant who subscribes to every permitted subject."""
 
     def __init__(self, name: str, connection: Client) -> None:
         self.place = f"sent to {name}"
@@ -71,7 +72,7 @@ class Overheard:
 
 
 async def look_everywhere(stack: Stack, epoch_id: str) -> Places:
-    """What is shown at every place to everybody who asks for that epoch."""
+    """Return what each participant sees at every place when it requests this epoch."""
     ready = stack.ready
     async with httpx.AsyncClient(base_url=ready.http, timeout=10) as http:
         found = [item async for item in _over_http(ready, http, epoch_id)]
@@ -82,7 +83,7 @@ async def look_everywhere(stack: Stack, epoch_id: str) -> Places:
 
 
 def files(stack: Stack) -> Iterator[tuple[str, bytes]]:
-    """Every log, and all that nats-server keeps: streams and buckets."""
+    """Return every log file, and all files of nats-server's streams and buckets."""
     state = stack.servers.state
     for folder in (state.logs, state.nats):
         for path in sorted(folder.rglob("*")):
@@ -93,7 +94,7 @@ def files(stack: Stack) -> Iterator[tuple[str, bytes]]:
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except FileNotFoundError:  # a block that nats-server has just put away
+    except FileNotFoundError:  # a block that nats-server has just removed
         return b""
 
 
@@ -102,7 +103,7 @@ def shown(answer: httpx.Response, body: bytes) -> bytes:
 
 
 async def _read(answer: httpx.Response) -> bytes:
-    """All of it, and of a stream, which does not end, what comes in a while."""
+    """Read the whole reply. Of an event stream, which does not end, read what arrives within some time."""
     if "text/event-stream" not in answer.headers.get("content-type", ""):
         return await answer.aread()
     body = bytearray()
@@ -147,7 +148,7 @@ def _signer(ready: Ready, name: str | None) -> Keypair:
 
 
 def _named(ready: Ready, signer: Keypair, epoch_id: str) -> dict[str, str]:
-    """Everything that a text or a path may name."""
+    """Return the values of all names that a text or a path may contain."""
     return {
         "hotkey": signer.ss58_address,
         "coldkey": coldkey(ready, "miner-1"),
@@ -186,7 +187,7 @@ def _btauth_request(
 
 
 async def _internally(ready: Ready) -> AsyncIterator[tuple[str, bytes]]:
-    """The internal listener of each of our processes, and nats-server's monitoring."""
+    """Return the pages of each process's internal listener, and of nats-server's monitoring."""
     addresses = [f"{url}{path}" for url in ready.internal.values() for path in ("/metrics", "/health")]
     addresses.append(f"{ready.internal['http_bridge']}/ops.json")
     addresses += [f"{ready.monitoring}/{path}" for path in _MONITORING]
@@ -234,7 +235,7 @@ async def _ask(
 
 
 async def _in_the_record(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
-    """Every table and view, as far as the logins of responder and bridge may read it."""
+    """Return every table and view, as far as the logins of responder and bridge may read them."""
     query = (
         "select relname from pg_class "
         "where relnamespace = 'zipcast'::regnamespace and relkind in ('r', 'v', 'p')"
@@ -248,7 +249,7 @@ async def _in_the_record(stack: Stack) -> AsyncIterator[tuple[str, bytes]]:
 
 
 async def _rows(login: psycopg.AsyncConnection, name: str) -> bytes:
-    """Of the columns that it may read."""
+    """Return the rows, with the columns that the login may read."""
     granted = (
         "select column_name from information_schema.columns where table_schema = 'zipcast' "
         "and table_name = %s and has_column_privilege(%s, column_name, 'select') order by ordinal_position"

@@ -1,6 +1,7 @@
-"""A nats-server with JetStream and without accounts, for tests that need the stream alone and may harm it.
+"""Runs a nats-server with JetStream and without accounts, for tests that need only the stream and may damage
+it.
 
-Whoever connects may do everything: what the deployment's `nats.conf` allows is not tested with it.
+Every client may do everything, so these tests do not cover the permissions of the deployment's `nats.conf`.
 """
 
 import shutil
@@ -26,7 +27,8 @@ from zipcast.protocol.envelope import UnverifiedEnvelope
 
 @dataclass
 class Hearer:
-    """What reaches one subscriber of the epoch subject: ids in order, and their place in the stream."""
+    """The epochs that reach one subscriber of the epoch subject: their ids in order, and their sequence
+    numbers."""
 
     heard: list[tuple[str, int]] = field(default_factory=list)
 
@@ -72,7 +74,7 @@ class PlainNats:
             await supervisor.stop()
 
     async def connect(self) -> Client:
-        """A connection that comes back by itself; closed at the end."""
+        """Open a connection that reconnects by itself and is closed at the end of the test."""
         connection = await nats.connect(
             self.url, max_reconnect_attempts=-1, reconnect_time_wait=0.05, error_cb=quiet
         )
@@ -80,7 +82,7 @@ class PlainNats:
         return connection
 
     async def hearer(self) -> Hearer:
-        """A subscriber who is there from now on."""
+        """Subscribe to epochs from now on."""
         hearer, connection = Hearer(), await self.connect()
         await connection.subscribe(subjects.EPOCH, cb=hearer.hear)
         await connection.flush()
@@ -93,7 +95,7 @@ class PlainNats:
         await self._supervisor.bring_up("nats")
 
     async def lose_everything(self) -> None:
-        """Killed, its disk gone, and started again."""
+        """Kill the server, delete its data, and start it again."""
         await self.down()
         shutil.rmtree(self._store)
         self._store.mkdir()

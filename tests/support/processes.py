@@ -1,11 +1,11 @@
-"""Watching processes from outside, for tests that kill things."""
+"""Watches processes from outside, for tests that kill them."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-# For tests of everything but the limits, which have stacks of their own.
+# For all tests except those of the limits, which have their own stacks.
 GENEROUS = {
     "LIMIT_ADDRESS_PER_MINUTE": "1000000",
     "LIMIT_CURRENT_PER_MINUTE": "1000000",
@@ -22,7 +22,8 @@ GENEROUS = {
 }
 
 TIMEOUT_SECONDS = 60.0
-"""How long a test waits for what must come, on a busy machine too: only a fault waits it out."""
+"""How many seconds a test waits for something that must happen, even on a busy machine. Only a failing test
+waits that long."""
 
 
 async def wait_until(
@@ -35,7 +36,7 @@ async def wait_until(
 async def comes_true(
     condition: Callable[[], object], timeout_seconds: float = TIMEOUT_SECONDS, *, every: float = 0.02
 ) -> bool:
-    """Poll until `condition()` is true; False if it is not within `timeout_seconds`."""
+    """Poll until `condition()` is true. Return False if it is not true within `timeout_seconds`."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():
         if time.monotonic() >= deadline:
@@ -45,17 +46,17 @@ async def comes_true(
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that ended and was not waited for does not."""
+    """Return whether the process runs. A process that ended and was not waited for does not run."""
     return _state(pid) not in {None, "Z"}
 
 
 def is_frozen(pid: int) -> bool:
-    """Whether the process was stopped by a signal and not continued."""
+    """Return whether the process was stopped by a signal and not continued."""
     return _state(pid) == "T"
 
 
 def _state(pid: int) -> str | None:
-    """The kernel's letter for it, None if there is no such process."""
+    """Return the kernel's letter for the state of the process, or None if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -63,7 +64,7 @@ def _state(pid: int) -> str | None:
 
 
 def working_below(folder: Path) -> set[int]:
-    """Processes whose working folder lies in `folder`: the servers, with their own children."""
+    """Return the processes whose working folder is in `folder`: the servers and their children."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -77,7 +78,7 @@ def working_below(folder: Path) -> set[int]:
 
 
 def family(pid: int) -> list[int]:
-    """The process and all below it, parents before children."""
+    """Return the process and all its descendants, parents before children."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (parent := _parent(entry)) is not None:
@@ -89,7 +90,7 @@ def family(pid: int) -> list[int]:
 
 
 def _parent(process: Path) -> int | None:
-    """None if it has just ended."""
+    """Return the parent, or None if the process has just ended."""
     try:
         return int((process / "stat").read_text().rpartition(")")[2].split()[1])
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""HTTP spoken byte by byte, as an attacker does whom no client library holds back."""
+"""Sends HTTP as raw bytes, like an attacker whom no client library restricts."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from zipcast.client.local_stack import Ready
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-# After the last answer, in which a second one would have come.
+# The wait after the last reply. A second reply would arrive within this time.
 QUIET_SECONDS = 0.5
 
 
@@ -24,7 +24,8 @@ async def connected(ready: Ready, source: str | None = None) -> AsyncIterator[St
 
 
 async def all_said(ready: Ready, data: bytes, *, end: bool = False) -> bytes:
-    """What the bridge answers, until it hangs up or says no more. `end`: we send nothing more."""
+    """Return everything that the bridge replies, until it closes the connection or sends nothing more. With
+    `end`, tell the bridge that no more data follows."""
     heard = bytearray()
     async with connected(ready) as (reader, writer):
         try:
@@ -40,17 +41,18 @@ async def all_said(ready: Ready, data: bytes, *, end: bool = False) -> bytes:
                 heard += part
                 patience = QUIET_SECONDS
         except (TimeoutError, ConnectionError):
-            pass  # it says no more, or hung up before it read all
+            pass  # it sends nothing more, or closed the connection before it read everything
     return bytes(heard)
 
 
 def statuses(heard: bytes) -> list[int]:
-    """The status of each answer; a body of ours never holds such a line."""
+    """Return the status of each reply. No body of ours contains a line that looks like a status line."""
     return [int(part[2:5]) for part in heard.split(b"HTTP/1.")[1:]]
 
 
 def http_request(method: str, target: str, body: bytes = b"", **headers: str) -> bytes:
-    """The last of its connection. `X_Request_Id="a"` is the header X-Request-Id. Nothing is escaped."""
+    """Return the bytes of a request that is the last one of its connection. `X_Request_Id="a"` is the header
+    X-Request-Id. Nothing is escaped."""
     given = {"Host": "bridge", "Connection": "close", "Content-Length": str(len(body))} | {
         name.replace("_", "-"): value for name, value in headers.items()
     }

@@ -1,4 +1,4 @@
-"""NATS spoken byte by byte, as an attacker does whom no client library holds back."""
+"""Sends NATS messages as raw bytes, like an attacker whom no client library restricts."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 5
 
 @dataclass(slots=True)
 class RawNats:
-    """One connection; `info` is what the server said first, its nonce among it."""
+    """One connection. `info` is the server's first message, which contains its nonce."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -28,12 +28,13 @@ class RawNats:
         await self.writer.drain()
 
     async def connect_as(self, **offered: object) -> bytes:
-        """Send CONNECT with these options; everything up to the answer to a PING, or to the end."""
+        """Send CONNECT with these options. Return everything up to the reply to a PING, or up to the end."""
         options = {"verbose": False, "pedantic": False, "protocol": 1, "headers": True, **offered}
         return await self.said(b"CONNECT " + json.dumps(options).encode() + b"\r\n")
 
     async def said(self, data: bytes) -> bytes:
-        """What the server says to `data` until it answers our PING or hangs up."""
+        """Send `data`, and return what the server sends until it replies to our PING or closes the
+        connection."""
         heard = bytearray()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             try:
@@ -41,11 +42,11 @@ class RawNats:
                 while b"PONG\r\n" not in heard and (part := await self.reader.read(65536)):
                     heard += part
             except ConnectionError:
-                pass  # it hung up before it read all of it
+                pass  # it closed the connection before it read everything
         return bytes(heard)
 
     def proof(self, ready: Ready, signer: Keypair, audience: str = "loopback") -> dict[str, str]:
-        """The token and signature of that hotkey for this connection's nonce."""
+        """Return the token and the signature of this hotkey for the connection's nonce."""
         text = connection_text(
             ready.network, ready.netuid, audience, signer.ss58_address, str(self.info["nonce"])
         )
@@ -54,7 +55,7 @@ class RawNats:
 
 @asynccontextmanager
 async def raw_nats(ready: Ready, source: str | None = None) -> AsyncIterator[RawNats]:
-    """Connected, not yet proven. `source`: the loopback address to come from."""
+    """Open a connection without a proof. `source` is the loopback address from which to connect."""
     parts = urlsplit(ready.nats)
     local = None if source is None else (source, 0)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port, local_addr=local)
@@ -67,7 +68,7 @@ async def raw_nats(ready: Ready, source: str | None = None) -> AsyncIterator[Raw
 
 @asynccontextmanager
 async def proven(ready: Ready, signer: Keypair) -> AsyncIterator[RawNats]:
-    """As a registered hotkey."""
+    """Open a connection, and prove a registered hotkey."""
     async with raw_nats(ready) as raw:
         answer = await raw.connect_as(**raw.proof(ready, signer))
         assert b"PONG\r\n" in answer, answer
@@ -77,7 +78,7 @@ async def proven(ready: Ready, signer: Keypair) -> AsyncIterator[RawNats]:
 def publication(
     subject: str, body: bytes, *, reply: bytes = b"", headers: Mapping[str, str] | bytes = b""
 ) -> bytes:
-    """An HPUB, or a PUB where there are no headers; bytes go out as they are."""
+    """Return an HPUB, or, without headers, a PUB. Bytes are sent unchanged."""
     if isinstance(headers, Mapping):
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         headers = b"NATS/1.0\r\n" + lines.encode("utf-8", "surrogateescape") + b"\r\n"

@@ -1,4 +1,4 @@
-"""Record and stream side by side on real servers, for tests that take from one of them."""
+"""Provides database and stream on real servers, for tests that delete data from one of them."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,12 +15,12 @@ from zipcast.verification.epochs import Evidence, verify_epochs
 
 
 def publisher(database: AsyncEngine, stream: EpochStream, secrets: Secrets = FIRST) -> Publisher:
-    """A replica that has just been started."""
+    """Return the publisher of a replica that has just started."""
     return Publisher(preparer(database, secrets), stream, TRUST)
 
 
 async def published(of: Preparer, stream: EpochStream, count: int) -> list[StoredEpoch]:
-    """So many epochs, prepared, published and marked."""
+    """Prepare, publish and mark this many epochs."""
     side = Publisher(of, stream, TRUST)
     await side.open()
     stored = [await of.prepare(interval) for interval in upcoming(count)]
@@ -30,14 +30,14 @@ async def published(of: Preparer, stream: EpochStream, count: int) -> list[Store
 
 
 async def lose_rows(database: AsyncEngine, first: StoredEpoch) -> None:
-    """The record as it was before that epoch, as from a backup."""
+    """Restore the database to its state before this epoch, as from a backup."""
     async with database.begin() as connection:
         await lose_epochs_from(connection, first.epoch_id)
 
 
 async def snapshot(database: AsyncEngine) -> dict[str, list[tuple[object, ...]]]:
-    """All that a restored record should have again; the times of writing and the import are not told by a
-    message."""
+    """Return everything that a restored database should have again. A message does not contain the times of
+    writing and the import."""
     queries = {
         "epochs": "select epoch_id, start_at, end_at, status, target_listings, nonce, seed, secret_id,"
         " seed_commitment, candidate_pool_hash, message_sha256, published_at, stream_sequence from epochs",
@@ -53,7 +53,7 @@ async def snapshot(database: AsyncEngine) -> dict[str, list[tuple[object, ...]]]
 
 
 async def verified(database: AsyncEngine) -> list[str]:
-    """What does not hold of the whole record."""
+    """Verify all epochs of the database, and return the faults."""
     async with database.connect() as connection:
         ids = (await connection.execute(text("select epoch_id, seed from epochs"))).all()
         evidence = []
@@ -64,7 +64,7 @@ async def verified(database: AsyncEngine) -> list[str]:
 
 
 async def held(stream: EpochStream) -> list[tuple[str, int]]:
-    """Ids and sequences, oldest first."""
+    """Return the ids and sequence numbers in the stream, oldest first."""
     found, recorded = [], await stream.last()
     while recorded is not None:
         found.append((recorded.epoch_id, recorded.sequence))

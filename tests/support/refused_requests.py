@@ -1,4 +1,4 @@
-"""The refused requests that the database holds."""
+"""Reads the refused requests in the database."""
 
 import psycopg
 

@@ -1,4 +1,4 @@
-"""A scheduler's registry reader on real servers, driven step by step by tests."""
+"""Runs a scheduler's registry reader on real servers, step by step."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +30,8 @@ READ, CONFIRM = 300.0, 30.0
 
 @dataclass
 class ScriptedSource:
-    """A chain that reads as told, each time one block on; None: it cannot be read."""
+    """A chain whose readings tests choose. The block number increases by one with each reading. None means
+    that it cannot be read."""
 
     neurons: tuple[RegisteredNeuron, ...] | None = ()
     block: int = 1000
@@ -56,7 +57,7 @@ class ScriptedSource:
 
 @dataclass
 class Side:
-    """One replica: `step` lets it do what is due now, `after` some seconds later."""
+    """One replica. `step` lets it do what is due now, and `after` what is due some seconds later."""
 
     reader: RegistryReader
     connection: Client

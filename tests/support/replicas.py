@@ -1,4 +1,4 @@
-"""A second replica of a process of the running stack, for the length of a test."""
+"""Runs a second replica of a process of the running stack during a test."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tests.support.processes import wait_until
 
 @asynccontextmanager
 async def replica(stack: Stack, name: str, folder: Path) -> AsyncIterator[Path]:
-    """Its log, once it is ready; it ends with the block."""
+    """Run the replica until the block ends. Yields the path of its log once the replica is ready."""
     (part,) = (one for one in stack.parts if one.name == name)
     mark, log = folder / "ready", folder / f"{name}.log"
     environment = part.environment | {"READY_FILE": str(mark), "INTERNAL_PORT": "0"}

@@ -1,5 +1,5 @@
-"""A responder's side of validators' reports, on real servers, without NATS: epochs of any time, uploads of
-any kind, and the desk that takes reports."""
+"""Provides the responder's handling of validators' reports on real servers and without NATS, with epochs at
+any time and uploads of any kind."""
 
 import base64
 import hashlib
@@ -49,7 +49,8 @@ EXPECTED = 1_000
 
 @dataclass
 class ResultsSide:
-    """`owner` may do anything to the record; `database` is as the responder's login sees it."""
+    """The parts for one test. `owner` has all rights on the database; `database` uses the responder's
+    login."""
 
     bucket: str
     store: ObjectStore
@@ -90,39 +91,40 @@ class ResultsSide:
         return ResultsDesk(Record(self.database), files, self.registry, clock, self.bucket, metrics)
 
     async def epoch(self, ends_in: timedelta = ENDED, length: timedelta = HOUR) -> EpochInterval:
-        """One with assignments; its message is no epoch's."""
+        """Store an epoch with assignments. Its message is not a valid epoch message."""
         now = datetime.now(UTC).replace(microsecond=0)
         interval = EpochInterval(now + ends_in - length, now + ends_in)
         await add_epoch(self.owner, interval)
         return interval
 
     async def past(self) -> EpochInterval:
-        """A short one before all the others, so that one database has room for many."""
+        """Store a short epoch before all others, so that many fit into one database."""
         self._past += 1
         return await self.epoch(-self._past * 2 * MINUTE, MINUTE)
 
     async def move(self, interval: EpochInterval, end_at: datetime) -> None:
-        """The same epoch at another time: its id stays."""
+        """Move the epoch to another time without changing its id."""
         length = interval.end_at - interval.start_at
         moved = update(Epoch).where(Epoch.epoch_id == interval.epoch_id)
         async with self.owner.begin() as connection:
             await connection.execute(moved.values(start_at=end_at - length, end_at=end_at))
 
     async def reveal(self, interval: EpochInterval) -> None:
-        """As if more than its length had passed since its end."""
+        """Move the epoch back so far that more than its length has passed since its end."""
         await self.move(interval, datetime.now(UTC) - timedelta(hours=2))
 
     def scope(self, interval: EpochInterval, hotkey: Hotkey = VALIDATOR_HOTKEY) -> Scope:
         return credential_policies.validator_scope(self.bucket, hotkey, interval.epoch_id)
 
     def put(self, key: str, body: bytes, metadata: dict[str, str], *, checksum: bool = True) -> str:
-        """With the signing user's keys, which may write anywhere: what a client could never do. Blocking."""
+        """Write an object with the signing user's keys. They may write anywhere, which a client never can.
+        This blocks."""
         more = {"ChecksumAlgorithm": "SHA256"} if checksum else {}
         put = self.s3.put_object(Bucket=self.bucket, Key=key, Body=body, Metadata=metadata, **more)
         return str(put["VersionId"])
 
     def proof(self, report: ResultsRequest, *, seconds_ago: float = 0) -> Proof:
-        """A new signature: no two have the same nonce."""
+        """Return the proof of a new signature. No two have the same nonce."""
         self._signed += 1
         signed_at = datetime.now(UTC) - timedelta(seconds=seconds_ago)
         return Proof(f"btauth:{self._signed}", signed_at, hashlib.sha256(report.to_bytes()).hexdigest())
@@ -138,7 +140,7 @@ def caller(hotkey: Hotkey = VALIDATOR_HOTKEY) -> Caller:
 
 
 def stake_of(hotkey: str) -> int:
-    """In rao; each validator has another."""
+    """Return the validator's stake in rao. Each validator has a different one."""
     return (1_000 + 500 * VALIDATORS.index(Hotkey(hotkey))) * RAO
 
 
@@ -205,7 +207,8 @@ async def add_epoch(owner: AsyncEngine, interval: EpochInterval) -> None:
 def metadata(
     interval: EpochInterval, hotkey: Hotkey = VALIDATOR_HOTKEY, **changed: str | None
 ) -> dict[str, str]:
-    """The required values; `changed` with underscores, None leaves one out."""
+    """Return the required metadata. Names in `changed` have underscores; the value None leaves a field
+    out."""
     named = {name.replace("_", "-"): value for name, value in changed.items()}
     values = {**required_metadata(hotkey, interval.epoch_id, datetime.now(UTC)), **named}
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Epochs that are drawn from the sample data."""
+"""Draws epochs from the sample data."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The rows of the sample data, read as an import reads them."""
+"""Reads the rows of the sample data like an import."""
 
 from datetime import UTC, datetime
 from functools import cache

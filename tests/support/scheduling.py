@@ -1,4 +1,4 @@
-"""A scheduler's parts on real servers, driven step by step by tests."""
+"""Runs a scheduler's parts on real servers, step by step."""
 
 import tempfile
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 from zipcast.selection.model import SelectionSettings
 
 CALENDAR = EpochCalendar(3600)
-MAX_TEST = timedelta(minutes=5)  # pytest ends a test after that
+MAX_TEST = timedelta(minutes=5)  # pytest ends a test after this time
 SIGNER = Keypair.create_from_uri("//Signer")
 TRUST = Trust(frozenset({parse_hotkey(SIGNER.ss58_address)}), "local", 46)
 FIRST = Secrets("1", {"1": b"a" * 32})
@@ -56,7 +56,8 @@ def preparer(database: AsyncEngine, secrets: Secrets = FIRST, **settings: int) -
 
 
 async def database_with_sample(url: str) -> AsyncEngine:
-    """With every fifth zipcode of the sample: enough for days of epochs, and imported in no time."""
+    """Return a database with every fifth zipcode of the sample. That is enough for days of epochs, and the
+    import is fast."""
     database = open_engine(url, application_name="test")
     header, *rows = SAMPLE_ZIPCODES.read_text().splitlines(keepends=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +68,8 @@ async def database_with_sample(url: str) -> AsyncEngine:
 
 
 async def completed_epochs(database: AsyncEngine, of: Preparer, first: datetime, count: int) -> list[str]:
-    """Real epochs of the past, made as they would have been then: signed, published, completed; their ids."""
+    """Make epochs of the past, signed, published and completed as they would have been then. Return their
+    ids."""
     interval, ids = CALENDAR.at(first), []
     for _ in range(count):
         async with database.begin() as connection:
@@ -102,7 +104,7 @@ class StreamSide:
 
 
 async def statuses(database: AsyncEngine) -> dict[str, str]:
-    """Of every epoch; one that has not been opened is `pending` too."""
+    """Return the status of every epoch. An epoch that is not opened yet is also `pending`."""
     async with database.connect() as connection:
         unopened = await pending_epochs.pending_intervals(connection)
         rows = await connection.execute(select(Epoch.epoch_id, Epoch.status))
@@ -110,7 +112,7 @@ async def statuses(database: AsyncEngine) -> dict[str, str]:
 
 
 async def open_all(database: AsyncEngine) -> None:
-    """As if every prepared epoch had started; moving it into the past is the caller's."""
+    """Open every prepared epoch as if it had started. The caller must move the epochs into the past."""
     async with database.begin() as connection:
         for interval in await pending_epochs.pending_intervals(connection):
             await pending_epochs.open_epoch(connection, interval.epoch_id)

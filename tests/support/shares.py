@@ -1,4 +1,4 @@
-"""States and tiers of many selections beside those of many independent draws."""
+"""Compares states and tiers of many selections with those of many independent draws."""
 
 import hashlib
 import math
@@ -12,7 +12,7 @@ from zipcast.selection.select import draw
 
 
 def eligible(candidates: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
-    """Those that can ever be drawn, by zipcode."""
+    """Return the candidates that can be drawn at all, ordered by zipcode."""
     states = dict(settings.state_priorities)
     listings = range(settings.min_zipcode_listings, settings.max_zipcode_listings + 1)
     pool = [one for one in candidates if one.state in states and one.expected_listings in listings]
@@ -30,8 +30,8 @@ def drawn_epochs(
 def above_their_share(
     pool: Sequence[Candidate], settings: SelectionSettings, drawn: Sequence[Sequence[Candidate]]
 ) -> list[tuple[str, int, int]]:
-    """State, its zipcodes and all zipcodes of each epoch that gave a state more than its share, rounded
-    up to a whole zipcode."""
+    """Return each case in which an epoch gave a state more than its share, rounded up to a whole zipcode: the
+    state, the number of its zipcodes, and the number of all zipcodes of the epoch."""
     states = states_of([row_of(one) for one in pool], settings_document(settings))
     found = []
     for epoch in drawn:
@@ -44,7 +44,7 @@ def above_their_share(
 def off_their_shares(
     pool: Sequence[Candidate], settings: SelectionSettings, drawn: Sequence[Sequence[Candidate]]
 ) -> dict[str, float]:
-    """By state, its part of all zipcodes drawn less its share."""
+    """Return, by state, its part of all drawn zipcodes minus its share."""
     states = states_of([row_of(one) for one in pool], settings_document(settings))
     counts = Counter(one.state for epoch in drawn for one in epoch)
     return {name: counts[name] / counts.total() - state.share for name, state in states.items()}
@@ -58,9 +58,9 @@ def too_far_off(
     independent: int,
     expected_by: SelectionSettings | None = None,
 ) -> list[Difference]:
-    """What of `count` epochs, drawn from the whole pool each time, chance does not explain.
-
-    `expected_by`: other rules for what is expected, to show that this would find them out."""
+    """Return the differences in `count` epochs that chance does not explain. Each epoch is drawn from the
+    whole pool. `expected_by` gives other rules for the expected values, to show that such a deviation is
+    found."""
     drawn = drawn_epochs(pool, settings, count)
     rows = [row_of(one) for one in pool]
     model = list(epochs(rows, settings_document(expected_by or settings), independent, seed=1))

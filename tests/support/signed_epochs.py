@@ -1,4 +1,4 @@
-"""Signed epochs, one after the other, to be verified."""
+"""Makes a series of signed epochs for tests of verification."""
 
 from datetime import timedelta
 
@@ -29,7 +29,7 @@ def name(number: int) -> str:
 
 
 def message(number: int, *, missed_before: int = 0) -> EpochMessage:
-    """The message of one epoch of a chain; so many epochs before it were missed."""
+    """Return the message of one epoch of a chain. The given number of epochs before it were missed."""
     start, seed, previous = START_AT + number * LENGTH, seed_of(number), number - 1 - missed_before
     base = epoch_message()
     picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in base.zipcodes)

@@ -1,7 +1,7 @@
 """Simulates time for a real scheduler on real servers: sleeping takes no time, and PostgreSQL follows.
 
-The thin edge is in the driver: where a statement asks `clock_timestamp()`, the simulated time is put in its
-place. nats-server keeps its own time, which nothing here depends on.
+The driver replaces `clock_timestamp()` in each statement by the simulated time. nats-server keeps its own
+time, but nothing here depends on it.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ Due = Callable[[datetime], Awaitable[None]]
 
 
 class SimulatedClock:
-    """Both clocks of a machine. `lag` is added to what PostgreSQL is told."""
+    """Both clocks of a machine. `lag` is added to the time that PostgreSQL gets."""
 
     def __init__(self, begin: datetime) -> None:
         self.wall = begin
@@ -36,7 +36,7 @@ class SimulatedClock:
         return (self.wall - self._begin).total_seconds()
 
     async def sleep(self, seconds: float) -> None:
-        """Rounded up to a microsecond, as a real sleep never ends early."""
+        """Sleep. The time is rounded up to a microsecond, because a real sleep never ends early."""
         self.wall += max(timedelta(seconds=seconds), timedelta.resolution)
         for number, (every, due_at, duty) in enumerate(self._duties):
             if self.wall >= due_at:
@@ -44,22 +44,22 @@ class SimulatedClock:
                 await duty(self.wall)
         self._sleeps += 1
         if self.wall >= self._end:
-            # Nothing happens after the end, and nothing but this is cancelled: `wait_for` of Python 3.11,
-            # which nats-py uses, may lose a cancellation.
+            # Nothing happens after the end. Only this is cancelled, because `wait_for` of Python 3.11, which
+            # nats-py uses, may lose a cancellation.
             await asyncio.get_running_loop().create_future()
         if self._sleeps % 1000 == 0:
             await asyncio.sleep(0)
 
     def each(self, every: timedelta, duty: Due) -> None:
-        """From now on, `duty` is done once in so much simulated time."""
+        """From now on, run `duty` once in each such interval of simulated time."""
         self._duties.append((every, self.wall + every, duty))
 
     def stop_duties(self) -> None:
-        """Do none of the duties from now on."""
+        """Run no duty any more."""
         self._duties.clear()
 
     async def run(self, work: Awaitable[None], until: datetime) -> None:
-        """Let `work`, which never ends by itself, run until then."""
+        """Run `work`, which never ends by itself, until this time."""
         self._end = until
         running = asyncio.ensure_future(work)
         await wait_until(lambda: self.wall >= until or running.done(), MAX_RUN_SECONDS)
@@ -68,7 +68,7 @@ class SimulatedClock:
         self._end = datetime.max.replace(tzinfo=UTC)
 
     def rule(self, database: AsyncEngine) -> None:
-        """PostgreSQL, as seen through this engine, has this clock's time."""
+        """Let PostgreSQL have this clock's time in all statements of this engine."""
 
         def told(
             _connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool

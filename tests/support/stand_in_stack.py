@@ -1,4 +1,4 @@
-"""Runs `run_up` with real servers and, for our own processes, programs that merely stay.
+"""Runs `run_up` with real servers, and with programs that only keep running in place of our own processes.
 
 python -m tests.support.stand_in_stack STATE
 """

@@ -1,4 +1,4 @@
-"""Settings of the object store that a test started."""
+"""Returns the settings of the object store that a test started."""
 
 from pydantic import SecretStr
 

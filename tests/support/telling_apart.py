@@ -1,6 +1,7 @@
 """Simulates an observer who keeps all public messages of a year and tries to identify honeypots.
 
-What one message says of a zipcode counts, and what all of them together say. An AUC of 0.5 tells nothing.
+The observer uses what one message says about a zipcode, and what all messages together say. An AUC of 0.5
+means that a feature does not help.
 """
 
 import random
@@ -15,11 +16,12 @@ from zipcast.selection.honeypots import Choice
 from zipcast.selection.model import Candidate, MarketTier
 
 Features = dict[str, tuple[list[float], list[float]]]
-"""By name, the values of others and those of honeypots."""
+"""For the name of each feature, the values of other zipcodes and the values of honeypots."""
 
 
 def auc(some: Sequence[float], others: Sequence[float]) -> float:
-    """How often one of `some` is larger than one of `others`, ties counted half: 0.5 if they are alike."""
+    """Return how often a value of `some` is larger than a value of `others`. Ties count half, so the result
+    is 0.5 if both have the same distribution."""
     ordered = sorted(others)
     won = sum(bisect_left(ordered, one) + bisect_right(ordered, one) for one in some)
     return won / 2 / len(some) / len(ordered)
@@ -40,13 +42,14 @@ def weighted_auc(some: Sequence[tuple[float, float]], others: Sequence[tuple[flo
 
 
 def by_size(some: Sequence[float], others: Sequence[float]) -> float:
-    """z of the AUC (Mann-Whitney)."""
+    """Return z of the AUC (Mann-Whitney)."""
     error = sqrt((len(some) + len(others) + 1) / (12 * len(some) * len(others)))
     return (auc(some, others) - 0.5) / error
 
 
 def by_name(some: Sequence[str], others: Sequence[str]) -> float:
-    """z of the chi-square of two samples (Wilson-Hilferty); names seen fewer than 20 times count as one."""
+    """Return z of the chi-square of two samples (Wilson-Hilferty). Names that occur fewer than 20 times are
+    merged into one."""
     total = Counter(some) + Counter(others)
     rare = {name for name, count in total.items() if count < 20}
     tables = [Counter("rare" if name in rare else name for name in sample) for sample in (some, others)]
@@ -63,10 +66,8 @@ def by_name(some: Sequence[str], others: Sequence[str]) -> float:
 
 
 def told_apart(worlds: Sequence[Sequence[Choice]]) -> dict[str, float]:
-    """Return, by name, the AUC of each thing that the messages say of a published zipcode.
-
-    `worlds` are years with other honeypots each. The first 60 days, which have little history, only count as
-    history."""
+    """Return, by name, the AUC of each feature of a published zipcode in the messages. `worlds` are years
+    with different honeypots. The first 60 days have little history and are used only as history."""
     features: Features = defaultdict(lambda: ([], []))
     for choices in worlds:
         _add_features(choices, features)
@@ -94,7 +95,8 @@ def _add_features(choices: Sequence[Choice], features: Features) -> None:
 
 
 def _history_of(published: Sequence[tuple[int, int]], number: int) -> dict[str, float]:
-    """`published`: epoch and count of each time that a zipcode was published, `number` among the epochs."""
+    """Return the features of a zipcode's history, as of epoch `number`. `published` has the epoch and the
+    count of each publication of the zipcode."""
     place = [epoch for epoch, _ in published].index(number)
     before, count = published[:place], published[place][1]
     counts = [listings for _, listings in published]
@@ -117,9 +119,9 @@ def _history_of(published: Sequence[tuple[int, int]], number: int) -> dict[str, 
 def monthly_imports(
     zipcodes: Sequence[Candidate], start_at: datetime, months: int, seed: int
 ) -> dict[datetime, list[Candidate]]:
-    """Return an import of each month: most zipcodes stay as they are, some change, some lose nearly all their
-    listings, and some of the small ones grow."""
-    chance = random.Random(seed)  # noqa: S311 - nobody is to be surprised
+    """Return one import for each month. Most zipcodes are unchanged, some change, some lose nearly all their
+    listings, and some small ones grow."""
+    chance = random.Random(seed)  # noqa: S311 - need not be unpredictable
     imports = {}
     now = list(zipcodes)
     for month in range(1, months + 1):

@@ -1,4 +1,4 @@
-"""Epoch after epoch over pools so small that it is often in doubt whether any subset fits."""
+"""Selects many epochs from pools that are so small that it is often uncertain whether any subset fits."""
 
 import hashlib
 import random
@@ -16,8 +16,9 @@ EPOCH = timedelta(hours=4)
 
 @dataclass(frozen=True)
 class TightEpoch:
-    """What selection did, and what another algorithm says of the same candidates: of all of them, of those
-    that rested long enough, and of these with one epoch's zipcodes fewer let back than selection let back."""
+    """The result of the selection, and of another algorithm for the same candidates: for all of them, for
+    those that are not in cooldown, and for the pool of the selection without the zipcodes of the epoch that
+    it admitted last."""
 
     succeeded: bool
     relaxed: bool
@@ -27,9 +28,9 @@ class TightEpoch:
 
 
 def tight_epochs(*, seed: int, pools: int, epochs: int) -> Iterator[TightEpoch]:
-    generator = random.Random(seed)  # noqa: S311 - nobody is to be surprised
+    generator = random.Random(seed)  # noqa: S311 - need not be unpredictable
     for number in range(pools):
-        step = generator.choice([1, 2, 50])  # multiples of one number miss most totals
+        step = generator.choice([1, 2, 50])  # most totals are not reachable with multiples of one number
         candidates = [
             replace(
                 one,

@@ -1,4 +1,4 @@
-"""The prepared epoch in PostgreSQL before its start, read as the owner of the tables."""
+"""Reads the prepared epoch from PostgreSQL before its start, as the owner of the tables."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import psycopg
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """`message` is what will be published; the rest of it is secret too."""
+    """A prepared epoch. `message` is what will be published. The other fields are secret too."""
 
     epoch_id: str
     start_at: datetime
@@ -36,7 +36,7 @@ class Unopened:
 async def unopened(
     record: psycopg.AsyncConnection[tuple[Any, ...]], seconds_left: float = 0
 ) -> Unopened | None:
-    """The epoch that is prepared, if it has so much time until its start."""
+    """Return the prepared epoch if at least this much time is left until its start."""
     query = """select epoch_id, start_at, convert_from(content, 'UTF8')::jsonb from pending_epochs
                where start_at > clock_timestamp() + make_interval(secs => %s) order by start_at"""
     row = await (await record.execute(query, [seconds_left])).fetchone()

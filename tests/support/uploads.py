@@ -1,4 +1,4 @@
-"""What tests upload, and with which client."""
+"""Provides the files that tests upload, and the client with which they upload."""
 
 import boto3
 from botocore.config import Config

@@ -15,11 +15,13 @@ from zipcast.protocol.messages.history import EndedEpochsReply
 
 TIMEOUT_SECONDS = 10.0
 WHOLE_ANSWER_SECONDS = 120.0
-"""The longest time from the head of a reply to its end, even if bytes keep coming."""
+"""The longest time in seconds from the head of a reply to its end, even if bytes keep coming."""
 MAX_ANSWER_BYTES = 8 * 2**20
-"""The largest reply after decompression. Parsing JSON may take thirty times as much memory."""
+"""The largest size of a reply after decompression, in bytes. Parsing JSON may take thirty times as much
+memory."""
 MAX_EPOCH_BYTES = 384 * 1024
-"""The largest size of one epoch on a page: NATS carries at most 256 KB, and escaping in JSON adds to that."""
+"""The largest size of one epoch on a page, in bytes. NATS carries at most 256 KB, and escaping in JSON adds
+to that."""
 MAX_REFUSAL_BYTES = 64 * 1024
 HttpOption = Annotated[str | None, typer.Option("--http", help="URL of the bridge.")]
 
@@ -33,7 +35,7 @@ def address_of(http: str | None, ready: Path) -> str:
 
 
 def get_page(address: str, limit: int, before: str | None = None) -> EndedEpochsReply:
-    """Return the newest `limit` ended epochs, of those that started before the epoch `before`.
+    """Return the newest `limit` ended epochs that started before the epoch `before`.
 
     Raises ServiceError and OSError."""
     parameters = {"limit": str(limit)} | ({} if before is None else {"before": before})

@@ -45,7 +45,7 @@ def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> C
             asyncio.run(work(resolver(**options, **fixed), **given))
 
     parameters = [item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in (*shared.values(), *own)]
-    del run.__wrapped__  # otherwise typer would find the Session parameter there
+    del run.__wrapped__  # otherwise typer would find the Session parameter through this attribute
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in parameters}
     return run

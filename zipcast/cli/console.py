@@ -13,8 +13,8 @@ MAX_PIPED_WIDTH = 1_000
 
 
 def legible(text: str) -> str:
-    """Return the text with unprintable characters escaped, since terminals obey some of them. Line ends and
-    tabs are kept."""
+    """Return the text with unprintable characters escaped, because terminals interpret some of them. Line
+    ends and tabs are kept."""
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode() for one in text
     )
@@ -41,8 +41,8 @@ def echo(text: str, *, to_stderr: bool = False) -> None:
 
 
 def echo_json(document: bytes | object) -> None:
-    """Print JSON as it is, or of an object, with each character escaped that does not print or is not ASCII:
-    it may come from a server. It says the same then."""
+    """Print JSON text, or an object as JSON. Unprintable and non-ASCII characters are escaped, because they
+    may come from a server. The meaning of the JSON stays the same."""
     text = document.decode() if isinstance(document, bytes) else json.dumps(document)
     typer.echo("".join(one if " " <= one <= "~" or one in "\r\n\t" else _escaped(one) for one in text))
 
@@ -58,7 +58,8 @@ def fail(message: str, status: int = 1) -> NoReturn:
 
 
 def show_table(table: Table) -> None:
-    """Print a table without cutting cells: on a terminal they are folded, elsewhere lines may be long."""
+    """Print a table without cutting cells. On a terminal, long cells are wrapped; elsewhere, lines may be
+    long."""
     console = open_console()
     if not console.is_terminal:
         console = open_console(width=MAX_PIPED_WIDTH)

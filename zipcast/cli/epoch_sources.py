@@ -1,7 +1,7 @@
 """Reads ended epochs from the bridge, from NATS, or from a file made by `zipcast epoch export`.
 
-It reads everything that the caller may see: with a validator's wallet, pools too. It verifies nothing;
-`zipcast.verification.epochs` does.
+It reads everything that the caller may see; with a validator's wallet, this includes pools. It verifies
+nothing; `zipcast.verification.epochs` does that.
 """
 
 import sys
@@ -54,17 +54,17 @@ MostOption = Annotated[
 
 PAGE = 20
 MAX_HISTORY_BYTES = 2**30
-"""The largest size of all pages together, as JSON: about ten years of epochs."""
+"""The largest size of all pages together as JSON, in bytes. It is enough for about ten years of epochs."""
 MAX_POOL_BYTES = 256 * 2**20
-"""The largest size of all replies about one epoch, as JSON: 42,000 zipcodes take 10 MB."""
-# With these errors the service says that this caller cannot see the epoch's pool, or not yet.
+"""The largest size of all replies about one epoch as JSON, in bytes. 42,000 zipcodes take 10 MB."""
+# These errors mean that this caller cannot see the epoch's pool, or cannot see it yet.
 _NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
 _NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
 
 
 class Source(Protocol):
-    """A source of epochs. `epochs` returns one epoch and the one before it, or the newest `most` (None: all).
-    It leaves out epochs that are not available."""
+    """A source of epochs. `epochs` returns one epoch and the one before it, or the newest `most` epochs, or
+    all if `most` is None. It leaves out epochs that are not available."""
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]: ...
 
@@ -112,8 +112,8 @@ class FileSource:
     path: Path
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """Return epochs from the file. If `epoch_id` is given, return all epochs of the file, since checking
-        one needs those that its pool comes from. Raises ValueError and OSError."""
+        """Return epochs from the file. Even if `epoch_id` is given, return all epochs of the file, because
+        checking one epoch needs the epochs from which its pool comes. Raises ValueError and OSError."""
         try:
             held = ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs
         except ValidationError:
@@ -252,7 +252,7 @@ class NatsSource:
             epoch_start=message.epoch_start,
             epoch_end=message.epoch_end,
             status="COMPLETED",
-            late_seconds=None,  # the message does not state it
+            late_seconds=None,  # the message does not state this value
             seed=seed,
             seed_commitment=message.seed_commitment,
             proof=proof,
@@ -276,7 +276,7 @@ class NatsSource:
 
 
 def _note(text: str) -> None:
-    """Print what could not be read, and why. The rest is still checked."""
+    """Print what could not be read, and why. Everything else is still checked."""
     echo(text, to_stderr=True)
 
 

@@ -1,4 +1,4 @@
-"""Finds the service and the hotkey for a command from options, otherwise from the local stack's
+"""Finds the service and the hotkey for a command. They come from options, otherwise from the local stack's
 ready.json."""
 
 from dataclasses import dataclass

@@ -36,7 +36,8 @@ from zipcast.protocol.verbs import Verb
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
 PUSH_GRACE_SECONDS = 5.0
-"""How long the client waits after an epoch's end for the next one to be pushed, before it requests it."""
+"""How long after an epoch's end the client waits until the next epoch is pushed. After that, it requests the
+epoch."""
 SUBSCRIBE_TIMEOUT_SECONDS = 5
 
 __all__ = ["ReceivedEpoch", "ZipcastClient"]
@@ -109,7 +110,7 @@ class ZipcastClient(Requests):
 
     @property
     def is_informed(self) -> bool:
-        """Return whether the running epoch is known, so that the client has nothing to request."""
+        """Return whether the running epoch is known. If it is, the client has nothing to request."""
         return self._informed_for_seconds() > 0
 
     async def _dial(self, server: Server, on_close: Callback) -> Client:
@@ -183,7 +184,7 @@ class ZipcastClient(Requests):
                     await self._news.wait()
 
     def _informed_for_seconds(self) -> float:
-        """Return for how many seconds no request is needed: until shortly after the end of the newest
+        """Return the number of seconds for which no request is needed, which end shortly after the newest
         epoch."""
         newest = self._arrivals.newest
         if newest is None or self._informed_on != self.connections:
@@ -207,7 +208,8 @@ class ZipcastClient(Requests):
         self._tasks.append(task)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        """End the client when one of its tasks ends: without that task, it would miss epochs in silence."""
+        """End the client when one of its tasks ends, because without that task the client would miss epochs
+        silently."""
         if not task.cancelled() and (failure := task.exception()) is not None and self._unusable is None:
             self._end_with(failure)
 
@@ -219,7 +221,8 @@ class ZipcastClient(Requests):
 
 
 def _published_at(message: Msg) -> datetime | None:
-    """Return when nats-server stored the pushed message, by its own clock, since ours may be wrong."""
+    """Return when nats-server stored the pushed message, by nats-server's clock, because the local clock may
+    be wrong."""
     try:
         stated = datetime.fromisoformat((message.headers or {})[HEADER_STORED_AT])
     except (KeyError, ValueError):

@@ -1,7 +1,7 @@
-"""Connects to NATS: proves the hotkey to the server, and refuses unsafe servers.
+"""Connects to NATS. This module proves the hotkey to the server, and refuses unsafe servers.
 
-The signed proof names the audience, which is the name under which the client verified the server. So a server
-cannot use a proof to connect to another server.
+The signed proof names the audience, which is the name under which the client verified the server. A server
+therefore cannot use the proof to connect to another server.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ CLOSE_TIMEOUT_SECONDS = 1.0
 REFUSAL_SECONDS = 1.0
 _PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
-# With these, the client notices within a minute that a connection has silently died.
+# With these intervals, the client notices within a minute that a connection has silently died.
 _PING_SECONDS, _UNANSWERED_PINGS = 20, 2
 
 
@@ -91,8 +91,9 @@ async def connect(
     """Return a connected client, or raise within CONNECT_TIMEOUT_SECONDS. A lost connection is not replaced.
     If nats-server refuses only because the callout did not reply in time, try again.
 
-    Raises nats.errors.Error, OSError: RefusedError when the server refuses the hotkey, CertificateError,
-    nats.errors.NoServersError when nothing listens there, StrangeServerError, UnencryptedServerError."""
+    Raises nats.errors.Error and OSError, among them RefusedError if the server refuses the hotkey,
+    nats.errors.NoServersError if nothing listens there, CertificateError, StrangeServerError and
+    UnencryptedServerError."""
     loop = asyncio.get_running_loop()
     began = attempt_at = loop.time()
     while True:
@@ -131,7 +132,8 @@ async def _connect(
     refused_certificate: ssl.CertificateError | None = None
 
     async def note_error(error: Exception) -> None:
-        """Over WebSocket nats-py reports a refused certificate here and then raises NoServersError."""
+        """Remember a refused certificate. Over WebSocket, nats-py reports it here and then raises
+        NoServersError."""
         nonlocal refused_certificate
         if isinstance(error, ssl.CertificateError):
             refused_certificate = error

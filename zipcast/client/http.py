@@ -1,7 +1,7 @@
 """Opens HTTP clients that use the proxy settings of the environment, but never a proxy for loopback.
 
-Requests to this machine carry credentials that no proxy should see, and most proxies could not reach it. A
-server may be hostile, so `BoundedBody` decompresses no more of a reply than the caller allows.
+Requests to this machine carry credentials that no proxy should see, and most proxies could not reach this
+machine. A server may be hostile, so `BoundedBody` decompresses no more of a reply than the caller allows.
 """
 
 import ipaddress
@@ -21,8 +21,7 @@ class AnswerTooLargeError(OSError):
 
 
 class AnswerEncodingError(OSError):
-    """A reply is compressed twice, or with something other than gzip, or is not the gzip that it claims to
-    be."""
+    """A reply is compressed twice or with something other than gzip, or claims to be gzip and is not."""
 
 
 class BoundedBody:

@@ -11,9 +11,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
-# Four times the largest message that nats.conf allows.
+# In bytes: four times the largest message that nats.conf allows.
 MAX_MESSAGE_BYTES = 1 << 20
-# The largest number of buffered bytes: a whole message and what follows it in the same read.
+# The largest number of buffered bytes: a whole message, and the bytes that follow it in the same read.
 MAX_BUFFER_BYTES = MAX_MESSAGE_BYTES + (1 << 16)
 
 
@@ -44,8 +44,8 @@ class EncryptedClient(Client):
         self._ps = BoundedParser(self)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
-        """Ignore other servers that this one names. Our servers name none, and a hostile list could be long.
-        Raises ProtocolError for a field of the wrong kind, on which nats-py would fail later."""
+        """Ignore the other servers that this server names. Our servers name none, and a hostile list could be
+        long. Raises ProtocolError for a field of the wrong kind, on which nats-py would fail later."""
         for name, kind in _INFO_KINDS.items():
             if name in info and type(info[name]) is not kind:
                 raise nats.errors.ProtocolError(f"nats: {name} of the server's INFO is of the wrong kind")

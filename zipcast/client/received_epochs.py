@@ -1,9 +1,10 @@
 """Decides which received epochs a client passes on, and keeps them until they are taken.
 
-Old epochs stay validly signed for ever, so anyone could replay one. Therefore, beyond the signature, two
-rules apply: an epoch older than one already seen is rejected; and before any was seen, an epoch is rejected
-if it ended more than its own length ago. An epoch that was published after its own end counts as seen but is
-not passed on, because no work can be done in it. This module does not use NATS or a clock.
+The signature of an old epoch stays valid for ever, so anyone could replay the epoch. Two rules therefore
+apply in addition to the signature. An epoch that is older than one already seen is rejected. As long as none
+was seen, an epoch is rejected if it ended more than its own length ago. An epoch that was published after its
+own end counts as seen but is not passed on, because no work can be done in it. This module does not use NATS
+or a clock.
 """
 
 import asyncio

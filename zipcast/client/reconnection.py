@@ -1,4 +1,4 @@
-"""Keeps one connection open: it replaces a lost connection, and retries until it succeeds.
+"""Keeps one connection open. It replaces a lost connection, and retries until this succeeds.
 
 This module decides the order of servers and the pauses between attempts. The caller makes connections and
 uses them.
@@ -20,8 +20,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 5.0
 REFUSED_TIMEOUT_SECONDS = 60.0
-"""How long all servers must refuse the hotkey before the client gives up. A service that is starting refuses
-everyone for some seconds."""
+"""The time in seconds for which all servers must refuse the hotkey before the client gives up. A service that
+is starting refuses everyone for some seconds."""
 
 Dial = Callable[[Server, Callback], Awaitable[Client]]
 
@@ -67,7 +67,7 @@ class ConnectionKeeper:
         """Connect to the first server that accepts the hotkey.
 
         Raises nats.errors.Error and OSError. If several servers failed, a RefusedError or CertificateError
-        takes precedence over other errors, of which the last is raised."""
+        takes precedence; otherwise the last error is raised."""
         failures: list[Exception] = [nats.errors.NoServersError()]
         for server in self._servers:
             try:

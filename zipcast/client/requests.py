@@ -1,4 +1,4 @@
-"""Provides the requests of miners and validators over NATS as methods, which need no state of a client.
+"""Provides the requests of miners and validators over NATS as methods. The methods need no state of a client.
 
 This module knows the request and reply of each verb, and reads long replies page by page.
 """
@@ -39,7 +39,7 @@ class Requests:
         return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
 
     async def report_status(self, report: StatusRequest) -> StatusReply:
-        """Report this miner's progress in an epoch; the last report counts. Raises ServiceError and
+        """Report this miner's progress in an epoch. The last report counts. Raises ServiceError and
         nats.errors.Error."""
         return await self._requester.call(Verb.MINER_STATUS, report, StatusReply)
 

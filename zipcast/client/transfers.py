@@ -22,9 +22,9 @@ from zipcast.protocol.messages.results import ReportedFile
 
 TIMEOUT_SECONDS = 60.0
 MAX_FETCHED_BYTES = 64 * 2**20
-"""The largest file that `fetch` reads into memory; `download` streams to disk."""
+"""The largest file that `fetch` reads into memory, in bytes. `download` streams to disk instead."""
 MAX_DOWNLOADED_BYTES = 5 * 2**30
-"""S3's limit for a single upload; no honest file is larger."""
+"""S3's limit for a single upload, in bytes. No honest file is larger."""
 MAX_REFUSAL_BYTES = 64 * 1024
 REFUSAL_SECONDS = 10.0
 _S3_ERROR = re.compile(r"<Code>([A-Za-z]+)</Code>(?:<Message>([^<]*)</Message>)?")
@@ -92,7 +92,8 @@ async def post_file(
 
 
 def _expiry(fields: Mapping[str, str]) -> datetime | None:
-    """Return when the form expires according to its signed policy; None if the policy does not state it."""
+    """Return when the form expires according to its signed policy, or None if the policy does not state
+    that."""
     try:
         expiration = json.loads(base64.b64decode(fields["policy"]))["expiration"]
         expires_at = datetime.fromisoformat(expiration)
@@ -102,8 +103,8 @@ def _expiry(fields: Mapping[str, str]) -> datetime | None:
 
 
 def _stored_at(answer: httpx.Response) -> datetime:
-    """Return the time in the store's reply, which is also the time of the object; the local time if it has
-    none."""
+    """Return the time in the store's reply, which is also the time of the object. If the reply has no time,
+    return the local time."""
     try:
         return parsedate_to_datetime(answer.headers["Date"]).astimezone(UTC)
     except (KeyError, ValueError, OverflowError):
@@ -163,7 +164,7 @@ async def _body(url: str, max_bytes: int) -> AsyncIterator[AsyncIterator[bytes]]
 
 
 async def _bounded(answer: httpx.Response, max_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the body in chunks. Raises TooLargeError, before reading if the size is stated."""
+    """Yield the body in chunks. Raises TooLargeError; if the size is stated, this happens before reading."""
     too_large = TooLargeError(f"the object has more than {max_bytes} bytes: stream it with `download`")
     stated = answer.headers.get("Content-Length", "")
     if stated.isascii() and stated.isdigit() and int(stated) > max_bytes:

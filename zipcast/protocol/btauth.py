@@ -118,7 +118,7 @@ def parse(headers: Mapping[str, str]) -> UnverifiedRequest:
 def check_fresh(request: UnverifiedRequest, now_ns: int) -> None:
     """Check that the request was signed within the time window. Raises ServiceError(STALE_REQUEST).
 
-    This check is cheap, so it comes before those of the registry and the signature."""
+    This check is cheap, so it comes before the checks of the registry and the signature."""
     if now_ns - request.nonce_ns > MAX_AGE_NS:
         raise ServiceError(ErrorCode.STALE_REQUEST, "The request was signed more than 10 s ago.")
     if request.nonce_ns - now_ns > MAX_AHEAD_NS:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 SECONDS_PER_DAY = 86_400
 FULL_EPOCH_SECONDS = 14_400
-"""The epoch length for which settings state durations: 4 h. For shorter epochs, `scaled` shortens them."""
+"""The epoch length for which settings state durations: 4 h. For shorter epochs, `scaled` shortens these
+durations."""
 MAX_PREPARATION_LEAD = timedelta(seconds=300)
 
 _EPOCH_ID = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2})-([0-9]{2})-([0-9]{2})")
@@ -63,7 +64,7 @@ def parse_epoch_id(text: str) -> datetime:
 class EpochInterval:
     """The time of one epoch, `[start_at, end_at)`, in UTC. Intervals are ordered by their start.
 
-    Raises ValueError for naive datetimes, and unless the start lies before the end.
+    Raises ValueError for naive datetimes, and if the start is not before the end.
     """
 
     start_at: datetime
@@ -81,7 +82,7 @@ class EpochInterval:
         return format_epoch_id(self.start_at)
 
     def contains(self, instant: datetime) -> bool:
-        """Return whether `instant` lies in the epoch. The start does, the end does not."""
+        """Return whether `instant` lies in the epoch. The start belongs to the epoch, the end does not."""
         return self.start_at <= as_utc(instant) < self.end_at
 
 
@@ -121,8 +122,8 @@ class EpochCalendar:
         return interval
 
     def after(self, interval: EpochInterval) -> EpochInterval:
-        """Return the epoch that runs when `interval` ends: the next one, if `interval` is of this
-        calendar."""
+        """Return the epoch that runs when `interval` ends. If `interval` belongs to this calendar, this is
+        the next epoch."""
         return self.at(interval.end_at)
 
     def first_from(self, instant: datetime) -> EpochInterval:

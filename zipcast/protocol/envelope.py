@@ -60,7 +60,7 @@ class UnverifiedEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The epochs that a client accepts: those of the listed signers, one network and one netuid."""
+    """The epochs that a client accepts: those of the listed signers for one network and one netuid."""
 
     signers: frozenset[Hotkey]
     network: str

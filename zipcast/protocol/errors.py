@@ -1,7 +1,7 @@
 """Lists every error that a client can get; replies over NATS and HTTP share this table.
 
-Each code has an HTTP status, a meaning and a remedy. An error's message is one sentence that a person can act
-on. It never contains a stack trace, a driver's message, a secret or a signature.
+Each code has an HTTP status, a meaning and a remedy. An error's message is one sentence that tells a person
+what to do. It never contains a stack trace, a driver's message, a secret or a signature.
 """
 
 from dataclasses import dataclass

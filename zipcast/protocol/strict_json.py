@@ -1,8 +1,9 @@
 """Parses JSON strictly: one object, no duplicate keys, no NaN or infinity, no deep nesting.
 
-Duplicate keys are refused because two parsers may each believe another of them; so are the two spellings of
-one field (`miner_hotkey`, `minerHotkey`) unless they say the same. Nesting ends far above
-where any code that walks the result would: no request of ours nests deeper than three.
+Duplicate keys are refused, because two parsers may use different ones. Two spellings of one field
+(`miner_hotkey`, `minerHotkey`) are refused unless they have the same value. The limit of nesting is far above
+the three levels of our deepest request, and far below the depth at which code that walks the result would
+fail.
 """
 
 import json
@@ -79,8 +80,8 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 @cache
 def _twins() -> dict[str, str]:
-    """Return the other spelling of each field that is read in two; an invented name has no reader. Whoever
-    parses a request knows the verbs, which import all models."""
+    """Return the other spelling of each field that has two. Only fields of our models count. They are all
+    known here, because code that parses a request imports the verbs, and the verbs import all models."""
     return {
         name: field.alias
         for model in _models(WireModel)

@@ -13,7 +13,8 @@ from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 EPOCH_STREAM = "EPOCHS"
 EPOCH_INGEST = "zipcast.ingest.epoch"
 EPOCH_REBUILD = "zipcast.ingest.rebuild"
-"""Restores epochs to a stream that lost them. nats-server does not republish messages from this subject."""
+"""The subject for restoring epochs to a stream that lost them. nats-server does not republish messages from
+it."""
 EPOCH = "zipcast.v1.epoch"
 REGISTRY_BUCKET = "registry"
 REGISTRY_KEY = "snapshot"
@@ -22,7 +23,7 @@ RESPONDER_QUEUE = "responder"
 CALLOUT_QUEUE = "callout"
 AUTH_CALLOUT = "$SYS.REQ.USER.AUTH"
 LIST_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
-"""Requests the connections of all servers of a cluster."""
+"""The subject for requesting the connections of all servers of a cluster."""
 DISCONNECTIONS = "$SYS.ACCOUNT.APP.DISCONNECT"
 BRIDGE_INBOX = "_INBOX.bridge"
 

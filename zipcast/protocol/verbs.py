@@ -129,9 +129,9 @@ class VerbSpec:
 
     `over_nats` tells whether hotkeys can send it on their own subject. `commitments` are the legacy texts of
     which a client may sign one instead of using `btauth/1`, and `window` is the accepted age of their
-    timestamps. With `names_coldkey`, the body names a coldkey, which must own the hotkey. With `mints`, the
-    reply grants access to a bucket. `own_errors` are codes besides those that follow from the other
-    fields."""
+    timestamps. With `names_coldkey`, the body names a coldkey, which must own the hotkey. If `mints` is true,
+    the reply grants access to a bucket. `own_errors` lists codes in addition to those that follow from the
+    other fields."""
 
     title: str
     text: str

@@ -34,7 +34,7 @@ class DataOutlook:
     max_age: timedelta
 
     def fault(self, now: datetime, relaxed_age_days: int = 0) -> str | None:
-        """Return what is wrong with the data and what to do, or None. `relaxed_age_days` is that of the
+        """Return what is wrong with the data and what to do, or None. `relaxed_age_days` is the value of the
         running epoch."""
         if not self.zipcodes:
             return "no zipcode is eligible: import data of the states in STATE_PRIORITIES"

@@ -67,9 +67,9 @@ def sort_candidates(
 def relax(
     found: SortedCandidates, settings: SelectionSettings
 ) -> tuple[list[Candidate], int, list[Candidate]]:
-    """Return the pool that fills the epoch, by how many days its age limit was relaxed, and its zipcodes that
-    are still in cooldown. The age limit is relaxed first; the cooldown only if data of any age is not
-    enough."""
+    """Return the pool that fills the epoch, the number of days by which its age limit was relaxed, and its
+    zipcodes that are still in cooldown. The age limit is relaxed first; the cooldown only if data of any age
+    is not enough."""
     pool = list(found.rested)
     relaxed: list[Candidate] = []
     totals = fitting.completable(fitting.band(settings), pool)

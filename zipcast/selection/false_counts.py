@@ -1,8 +1,9 @@
 """Decides at each import which zipcodes are honeypots, and which counts are published for them. Pure.
 
 The published data of a honeypot imitates real zipcodes of its state and tier: its first count, each later
-change of the count, and its disappearance at an import. So honeypots have the same kind of history as real
-zipcodes. Only the operator can compute any of this, because the key is secret. honeypots.py draws honeypots.
+change of the count, and its disappearance at an import. Honeypots therefore have the same kind of history as
+real zipcodes. Only the operator can compute any of this, because the key is secret. honeypots.py draws
+honeypots.
 """
 
 import hmac
@@ -76,7 +77,7 @@ def chances(real: Sequence[Candidate], settings: SelectionSettings) -> list[floa
 def honeypots_per_zipcode(
     real: Sequence[Candidate], settings: SelectionSettings, honeypots: HoneypotSettings
 ) -> float:
-    """Return how many honeypots there must be per real zipcode of the same count, so that a draw has
+    """Return how many honeypots are needed for each real zipcode of the same count, so that a draw has
     `honeypots.probability` honeypots on average. `real` are the eligible real zipcodes."""
     if not real:
         return 0.0
@@ -158,9 +159,9 @@ class _Update:
     def fill(self, *, is_first: bool) -> None:
         """Add honeypots in proportion to new real zipcodes, and replace the orphans.
 
-        Otherwise their number is left to chance, because a correction would show as honeypots that appear
-        late or disappear early. Only if the number is far off, for example because the probability was
-        changed, are honeypots added or removed."""
+        Apart from that, their number is left to chance, because a correction would be visible as honeypots
+        that appear late or disappear early. Honeypots are added or removed only if the number is far off, for
+        example because the probability was changed."""
         known = {one.zipcode for one in self.models_before} | set(self.before.real_listings)
         fallen, free = self._fallen(), self._free(known)
         drawn = [one for one in self.zipcodes.values() if self.settings.may_be_drawn(one)]

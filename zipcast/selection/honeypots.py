@@ -27,8 +27,8 @@ accepted."""
 class HoneypotSettings:
     """The settings of honeypots. Raises ValueError naming the field and its rule.
 
-    `probability` is that of an epoch with honeypots, from 0 (never) to 1. Only zipcodes with fewer listings
-    than `threshold` can be honeypots."""
+    `probability` is the probability that an epoch has honeypots, from 0 (never) to 1. Only zipcodes with
+    fewer listings than `threshold` can be honeypots."""
 
     probability: float = 0.3
     threshold: int = 50
@@ -87,13 +87,13 @@ def choose(
     order.
 
     `candidates` have their published counts. `real_listings` has the real counts of all honeypots, or only of
-    those that were drawn, which gives the same result. `probability` is that of an epoch with a honeypot.
-    Raises the errors of `select`.
+    those that were drawn, which gives the same result. `probability` is the probability that an epoch has a
+    honeypot. Raises the errors of `select`.
 
     A draw with two or more honeypots, or with a true total outside the tolerance, is discarded. That alone
-    would make honeypots rarer than other zipcodes, so a draw without honeypots is also discarded, with
-    `probability`. If a draw has `probability` honeypots on average, independently of each other, then every
-    zipcode of a draw is published with the same chance, whether it is a honeypot or not.
+    would make honeypots rarer than other zipcodes. A draw without honeypots is therefore also discarded, with
+    the chance `probability`. If a draw has `probability` honeypots on average, independently of each other,
+    then every zipcode of a draw is published with the same chance, whether it is a honeypot or not.
     """
     candidates = tuple(candidates)
     discarded: dict[str, Honeypot] = {}

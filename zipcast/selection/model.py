@@ -142,9 +142,9 @@ def tolerance_band(target_listings: int, tolerance_percent: int) -> tuple[int, i
 class Selection:
     """The zipcodes of one epoch, in the order in which they were drawn.
 
-    `relaxed_age_days` is by how many days the age limit was relaxed, usually 0. `relaxed_cooldown` lists the
-    zipcodes that were admitted to the pool during their cooldown, drawn or not. `pool` has all zipcodes that
-    took part in the draw. Both are sorted by zipcode.
+    `relaxed_age_days` is the number of days by which the age limit was relaxed, usually 0. `relaxed_cooldown`
+    lists the zipcodes that were admitted to the pool during their cooldown, drawn or not. `pool` has all
+    zipcodes that took part in the draw. Both are sorted by zipcode.
     """
 
     zipcodes: tuple[Candidate, ...]

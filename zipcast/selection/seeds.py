@@ -1,4 +1,4 @@
-"""Derives seed, salt, commitments and nonce, by which anyone can check that an epoch was not manipulated.
+"""Derives seed, salt, commitments and nonce. With them, anyone can check that an epoch was not manipulated.
 
 The rules are in docs/protocol.md, "Seed, commitments, nonce". Every hash is SHA-256 in lower-case hex. This
 module does not decide where the secret is kept or when a seed is revealed; signatures are in envelope.py.
@@ -61,7 +61,7 @@ def seed_commitment(seed: bytes) -> str:
 
 
 def selected_zipcodes_hash(pairs: Iterable[tuple[str, int]]) -> str:
-    """Return the hash of the published pairs (zipcode, expected listings), whatever their order."""
+    """Return the hash of the published pairs (zipcode, expected listings). Their order does not matter."""
     return _hash_of_sorted_lines(f"{zipcode}:{expected_listings}\n" for zipcode, expected_listings in pairs)
 
 
@@ -77,7 +77,7 @@ def derive_nonce(seed: bytes, epoch_id: str, start_timestamp: int, selected_zipc
 
 
 def candidate_pool_hash(pool: Iterable[Candidate]) -> str:
-    """Return the hash of everything in a pool that its draw depends on, whatever the pool's order.
+    """Return the hash of everything in a pool that affects its draw. The pool's order does not matter.
 
     A population of 0 counts as unknown, as it does in the weights.
     """

@@ -38,8 +38,9 @@ class SimulatedEpoch:
 @dataclass(frozen=True, slots=True)
 class Summary:
     """Statistics of all simulated epochs. Shares are of the assigned zipcodes. `coverage` is the share of the
-    pool that was assigned at least once, and `early_coverage` that in the first COVERAGE_DAYS. `mean_repeats`
-    is the mean over zipcodes that were assigned. An epoch is within tolerance if both its totals are."""
+    pool that was assigned at least once, and `early_coverage` is the same share after the first
+    COVERAGE_DAYS. `mean_repeats` is the mean over zipcodes that were assigned. An epoch is within tolerance
+    if both its totals are."""
 
     epochs: int
     within_tolerance: int

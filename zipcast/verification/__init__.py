@@ -1,1 +1,1 @@
-"""Checks what was published: epochs, pools, and what validators agree on. Pure."""
+"""Verifies published epochs and pools, and computes the validators' consensus. Pure."""

@@ -2,8 +2,8 @@
 "Consensus".
 
 The functions are pure: the caller decides which reports count. Arithmetic is exact until the last step, so
-that the result does not depend on the order of the reports or on the machine. The result only informs; no
-weight or right follows from it.
+that the result does not depend on the order of the reports or on the machine. The result is only information;
+no weight or right follows from it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,7 +57,7 @@ class _Beside:
 
 
 def agree(reports: Iterable[Report]) -> Agreed:
-    """Return the consensus of these reports, of which each validator has one."""
+    """Return the consensus of these reports. Each validator has one report."""
     known = sorted(reports, key=lambda report: report.validator)
     weights = _weights(known)
     supported = sorted(_support(known, weights).items(), key=lambda item: (-item[1], item[0]))

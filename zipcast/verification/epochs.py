@@ -24,9 +24,9 @@ CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The data about one epoch. `envelope` is None if the epoch was missed, `seed` (hex) if it is not
-    revealed, and `pool` if the caller is not a validator. `published` tells whether, according to the source,
-    there was a message."""
+    """The data about one epoch. `envelope` is None if the epoch was missed. `seed` (hex) is None if it is not
+    revealed. `pool` is None if the caller is not a validator. `published` tells whether, according to the
+    source, there was a message."""
 
     epoch_id: str
     envelope: UnverifiedEnvelope | None
@@ -45,8 +45,8 @@ class Finding:
 
 
 def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
-    """Return the findings, oldest epoch first, whatever the order of `evidence`. Successive epochs are also
-    checked against each other."""
+    """Return the findings, oldest epoch first. The order of `evidence` does not matter. Successive epochs are
+    also checked against each other."""
     findings: list[Finding] = []
     before: VerifiedEpoch | None = None
     between: list[Evidence] = []

@@ -68,8 +68,8 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
 
 
 def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInputs) -> None:
-    """Note where the message differs from its inputs. Whether the inputs are those committed to is checked
-    separately."""
+    """Note where the message differs from its inputs. A separate check compares the inputs with the
+    commitment."""
     stated = (
         message.epoch_id,
         message.metadata.algorithm_version,

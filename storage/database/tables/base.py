@@ -13,7 +13,7 @@ SCHEMA = "zipcast"
 SEARCH_PATH = f"{SCHEMA}, pg_temp"
 ZIPCODE_RULE = "zipcode ~ '^[0-9]{5}$'"
 MAX_TEXT = 1100
-"""The longest text. The key of an object has at most 1,024 bytes."""
+"""The largest length of a text, in characters. The key of an object has at most 1,024 bytes."""
 SHA256_RULE = "^[0-9a-f]{64}$"
 
 

@@ -1,6 +1,6 @@
 """Defines tables whose rows serve as locks. Only one role has rights on each table.
 
-PostgreSQL's advisory locks are not used, because they need no rights, so any login could take them.
+PostgreSQL's advisory locks are not used: they require no rights, so any login could take them.
 """
 
 from datetime import datetime

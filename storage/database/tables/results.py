@@ -11,9 +11,9 @@ from storage.database.tables.base import SHA256_RULE, ZIPCODE_RULE, Base, readab
 
 
 class MinerSubmission(Base):
-    """A miner's newest status report on one epoch, by the time of signing. The time of the first report of
-    completion, and the largest count that any report claimed for a zipcode, are kept when a newer report
-    replaces an older one."""
+    """The status report on one epoch that a miner signed last. When a newer report replaces an older one, the
+    time of the first report of completion is kept, and so is the largest count that any report claimed for a
+    zipcode."""
 
     __tablename__ = "miner_submissions"
     epoch_id: Mapped[str] = mapped_column(ForeignKey("epochs.epoch_id"), primary_key=True)

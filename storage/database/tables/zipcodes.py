@@ -9,7 +9,7 @@ from storage.database.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
 
 class ZipcodeColumns:
-    """The operator's data about one zipcode, of the newest or an earlier import."""
+    """The operator's data about one zipcode, from the newest or an earlier import."""
 
     state: Mapped[str]
     city: Mapped[str]
@@ -49,8 +49,8 @@ class ZipcodeImport(Base):
     unchanged: Mapped[int]
     rejected: Mapped[int]
     trimmed_at: Mapped[datetime | None]
-    """The time since which the version cannot be rebuilt, because revisions were deleted that no epoch
-    needs."""
+    """When revisions of this version that no epoch needs were deleted. Since then, the version cannot be
+    rebuilt."""
     __table_args__ = (CheckConstraint(f"source_sha256 ~ '{SHA256_RULE}'", name="source_sha256"),)
 
 
@@ -88,8 +88,8 @@ class PublishedZipcode(Base):
 
 
 class ZipcodeHoneypot(Base):
-    """A zipcode whose published count is false in one import. Only schedulers may read it. `salt` is that of
-    its commitment; its real count is below `threshold`."""
+    """A zipcode whose published count is false in one import. Only schedulers may read this table. `salt` is
+    the salt of its commitment; its real count is below `threshold`."""
 
     __tablename__ = "zipcode_honeypots"
     import_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"), primary_key=True)

@@ -21,7 +21,8 @@ from zipcast.protocol.hotkeys import Hotkey
 
 __all__ = ["Finding", "Status", "check_object_store"]
 
-# AWS accepts signatures for 15 minutes, but deadlines need closer clocks. The store states whole seconds.
+# AWS accepts a clock that is 15 minutes off, but deadlines need closer clocks. The store states whole
+# seconds.
 MAX_SKEW, TOLERABLE_SKEW = timedelta(seconds=60), timedelta(seconds=2)
 
 

@@ -77,8 +77,8 @@ async def check_sessions(
     probe: Hotkey,
     clock: Clock,
 ) -> AsyncIterator[Finding]:
-    """Check that a validator's session lasts long enough, and writes and reads only below `scope`, and that a
-    session for reading can read the epoch's uploads and write nothing."""
+    """Check that a validator's session lasts long enough and can write and read only below `scope`, and that
+    a session for reading can read the epoch's uploads and write nothing."""
     if config.role_arn is None:
         told = "S3_ROLE_ARN is not set, so validators get only forms"
         yield Finding(

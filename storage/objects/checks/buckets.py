@@ -17,7 +17,7 @@ _UNREACHABLE = {
 async def check_bucket(
     config: ObjectStoreConfig, store: ObjectStore, http: httpx.AsyncClient, bucket: str
 ) -> AsyncIterator[Finding]:
-    """Yield the findings. If the first check fails, yield only that, because the others would mean
+    """Yield the findings. If the first check fails, yield only its finding, because the others would mean
     nothing."""
     code, _ = await attempt(lambda: client(config).head_bucket(Bucket=bucket))
     subject = f"{bucket}: reachable"

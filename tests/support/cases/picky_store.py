@@ -1,7 +1,7 @@
-"""A stand-in for stores that differ from AWS. python picky_store.py PORT MODE
-    r2: answers every form POST with 501 NotImplemented, all else with something plausible
-    md5: refuses policy, versioning, lifecycle and CORS puts that have no Content-MD5
-Signatures are not checked: only what Zipcast sends, and what it makes of the refusal, is of interest."""
+"""A stand-in for stores that differ from AWS. python picky_store.py PORT MODE r2: answers every form POST
+with 501 NotImplemented, all else with something plausible md5: refuses policy, versioning, lifecycle and CORS
+puts that have no Content-MD5 Signatures are not checked. Tests look only at what Zipcast sends, and at how it
+handles the refusal."""
 
 import http.server
 import sys

@@ -1,8 +1,8 @@
-"""The runtime of the stand-in chain: V15 metadata with what reading a metagraph looks up, and the
-metagraph in that runtime's encoding.
+"""Defines the runtime of the stand-in chain: V15 metadata with the parts that are needed to read a metagraph,
+and the metagraph in the encoding of that runtime.
 
-Owns the layout of both, so that they agree. Names are those of the real runtime, of which the SDK
-looks up the call `SubnetInfoRuntimeApi.get_metagraph` and the map `SubtensorModule.TokenSymbol`.
+This module defines the layout of both, so that they agree. Names are those of the real runtime. The SDK looks
+up its call `SubnetInfoRuntimeApi.get_metagraph` and its map `SubtensorModule.TokenSymbol`.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ _TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class ChainNeuron:
-    """SS58 addresses; stake in rao."""
+    """A neuron of the chain. Keys are SS58 addresses; the stake is in rao."""
 
     hotkey: str
     coldkey: str
@@ -82,7 +82,7 @@ def metadata() -> bytes:
 
 
 def metagraph(netuid: int, block: int, neurons: Sequence[ChainNeuron]) -> bytes:
-    """`Some` of the metagraph, encoded."""
+    """Return the metagraph as an encoded `Some`."""
     values = (
         number(netuid, 2) + text("stand-in") + text("Z") + number(block, 8),
         number(360, 2) + number(block, 8) + number(0, 8) + bytes(32) * 2 + number(1, 8),
@@ -97,7 +97,7 @@ def metagraph(netuid: int, block: int, neurons: Sequence[ChainNeuron]) -> bytes:
 
 
 def _account(address: str) -> bytes:
-    """Empty for a uid that nobody holds, as the chain fills gaps."""
+    """Encode an account. An unused uid has an empty account, with which the chain fills gaps."""
     return public_key(address) if address else bytes(32)  # type: ignore[arg-type]
 
 
@@ -120,7 +120,7 @@ def _path(name: str) -> list[str]:
 
 
 def _shape(name: str) -> bytes:
-    """What kind of type it is, and of which others."""
+    """Return the kind of the type, and the types of which it consists."""
     if name in _PRIMITIVES:
         return b"\x05" + bytes([_PRIMITIVES[name]])
     if name.startswith("Vec<"):

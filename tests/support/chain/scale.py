@@ -1,7 +1,5 @@
-"""SCALE encoding, as much of it as metadata and a metagraph need.
-
-The SDK ships a decoder for what a node says, but encodes only what clients say: the stand-in chain
-is the node.
+"""Encodes SCALE, as far as metadata and a metagraph need it. The SDK ships a decoder for what a node says,
+but encodes only what clients say: the stand-in chain is the node.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The SDK kept from the caches in the home folder, which are not for a stand-in's runtime."""
+"""Keeps the SDK from using the caches in the home folder, which do not fit the stand-in's runtime."""
 
 from pathlib import Path
 

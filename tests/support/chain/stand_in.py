@@ -1,7 +1,8 @@
-"""A chain to read a metagraph from: a websocket server that answers as a subtensor node does.
+"""A stand-in for the chain: a websocket server that replies to requests for a metagraph like a subtensor
+node.
 
-Owns the JSON-RPC methods that the real SDK calls for it, and the ways in which nodes fail. What it
-hands out, tests change while it runs.
+It implements the JSON-RPC methods that the real SDK calls for a metagraph, and the ways in which nodes fail.
+Tests change its data while it runs.
 """
 
 import asyncio
@@ -22,23 +23,23 @@ HOST = "127.0.0.1"
 
 
 class Mood(Enum):
-    """How the node answers; the last five are kinds of garbage."""
+    """How the node replies. The last five are kinds of garbage."""
 
     WELL = auto()
-    SILENT = auto()  # takes requests, answers none
-    BUSY = auto()  # 429 at the handshake
+    SILENT = auto()  # accepts requests and does not reply
+    BUSY = auto()  # replies with 429 at the handshake
     FAULTY = auto()  # JSON-RPC errors
     MISSHAPEN = auto()  # well-formed JSON-RPC with results of other types
-    UNDECODABLE = auto()  # hex that is no SCALE
-    SCALARS = auto()  # JSON that is no JSON-RPC
-    BYTES = auto()  # no JSON at all
+    UNDECODABLE = auto()  # hex that is not SCALE
+    SCALARS = auto()  # JSON that is not JSON-RPC
+    BYTES = auto()  # bytes that are not JSON
     BOMB = auto()  # endless lists, which a node sends compressed
 
 
 class StandInChain:
-    """`block` grows by one with each metagraph read, unless `moves` is off. `slowness_seconds` goes before
-    every answer. `opened` counts connections ever made, `refused` handshakes turned down, `unanswered`
-    requests met with silence."""
+    """The stand-in. `block` increases by one whenever a metagraph is read, unless `moves` is false. Every
+    reply is delayed by `slowness_seconds`. `opened` counts all connections so far, `refused` the refused
+    handshakes, and `unanswered` the requests without a reply."""
 
     def __init__(self, netuid: int = 46) -> None:
         self.netuid = netuid
@@ -68,16 +69,16 @@ class StandInChain:
 
     @property
     def held(self) -> int:
-        """Connections open now."""
+        """Return the number of open connections."""
         return 0 if self._server is None else len(self._server.connections)
 
     async def start(self) -> None:
-        """On a free port the first time, on the same one after a stop."""
+        """Start to listen: on a free port the first time, and on the same port after a stop."""
         self._server = await serve(self._converse, HOST, self.port, process_request=self._handshake)
         self.port = next(iter(self._server.sockets)).getsockname()[1]
 
     async def stop(self) -> None:
-        """Connections are cut; new ones are refused until the next start."""
+        """Close all connections, and refuse new ones until the next start."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
@@ -101,7 +102,7 @@ class StandInChain:
                 else:
                     await connection.send(self._reply(json.loads(request)))
         except ConnectionClosed:
-            return  # the client left while it was being answered
+            return  # the client disconnected before the whole reply was sent
 
     def _reply(self, request: dict[str, object]) -> str | bytes:
         if self.mood is Mood.SCALARS:

@@ -171,7 +171,7 @@ class MinerListRequest(WireModel):
     """List one miner's folder of an epoch that has ended, after the key `start_after`."""
 
     epoch_id: EpochId
-    miner_hotkey: str = Field(description="Miner whose uploads are meant, SS58; null: all.")
+    miner_hotkey: str = Field(description="Miner whose folder is listed, SS58.")
     start_after: ObjectKey | None = Field(default=None, description="Key after which the list begins.")
 
 
@@ -181,7 +181,7 @@ class MinerListReply(WireModel):
 
     success: Success = True
     epoch_id: EpochId
-    miner_hotkey: str = Field(description="Miner whose uploads are meant, SS58; null: all.")
+    miner_hotkey: str = Field(description="Miner whose folder is listed, SS58.")
     bucket: BucketName
     prefix: KeyPrefix
     url: str = Field(description="Presigned ListObjectsV2 of at most 1,000 keys.")

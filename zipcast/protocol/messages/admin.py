@@ -51,7 +51,7 @@ class TargetOverrideRequest(WireModel):
 
     epoch_id: NamedEpoch
     target_listings: StrictInt = Field(
-        ge=1, le=MAX_TARGET_LISTINGS, description="Listings the zipcodes of the epoch should hold together."
+        ge=1, le=MAX_TARGET_LISTINGS, description="Target for the sum of listings of the epoch's zipcodes."
     )
 
 
@@ -105,7 +105,7 @@ class EpochOutcome(WireModel):
 class OverrideOutcome(WireModel):
     kind: Literal["override"] = Field(default="override", description="Which outcome this is.")
     epoch_id: EpochId
-    target_listings: int = Field(description="Listings the zipcodes of the epoch should hold together.")
+    target_listings: int = Field(description="Target for the sum of listings of the epoch's zipcodes.")
 
 
 class ListedConnection(WireModel):

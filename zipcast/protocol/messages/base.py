@@ -35,7 +35,7 @@ HEADER_CALLER = "Zipcast-Caller"
 """The hotkey that the bridge verified. The responder uses it only to share its queue fairly, not for
 rights."""
 CALLER_OF_COPY = " copy"
-"""The end of that header if the bridge has forwarded the same request before."""
+"""The end of the value of `HEADER_CALLER` if the bridge has forwarded the same request before."""
 
 EpochId = Annotated[
     str,
@@ -102,8 +102,8 @@ class LegacyIdentity(WireModel):
 
     hotkey: HotkeyText
     timestamp: Annotated[StrictInt | str, WithJsonSchema(_TIMESTAMP)] = Field(
-        description="When it is signed, Unix seconds.", examples=["1795320000"]
-    )  # neither a float nor true
+        description="When the text is signed, Unix seconds.", examples=["1795320000"]
+    )  # strict, so neither a float nor `true` is accepted
     signature: str = Field(
         description="sr25519 signature, lower-case hex, with or without 0x.",
         json_schema_extra={"pattern": "^(0x)?[0-9a-f]{128}$"},
@@ -121,7 +121,8 @@ class ErrorReply(WireModel):
     code: int = Field(description="The HTTP status.", examples=[401])
     detail: str = Field(description="The same as `message`; legacy clients print it.")
     retry_after: int | None = Field(
-        default=None, description="Seconds to wait, with 429 and 503; also in the header Retry-After."
+        default=None,
+        description="Seconds to wait before a retry, with 429 and 503; also in the header Retry-After.",
     )
     server_time: float | None = Field(
         default=None, description="Time of the service, Unix seconds, with `stale_request`."
@@ -157,7 +158,7 @@ def parse_error(body: bytes) -> ServiceError:
     """Return the error in a reply's body; INTERNAL if its code is unknown."""
     stated = json.loads(body)
     code = stated.get("error")
-    known = code in list(ErrorCode)  # a list, since the code may be an unhashable value
+    known = code in list(ErrorCode)  # `in` on a list, because the code may be an unhashable value
     return ServiceError(
         ErrorCode(code) if known else ErrorCode.INTERNAL,
         str(stated.get("message", "")),

@@ -60,7 +60,7 @@ class EpochMessage(WireModel):
     )
     target_listings: int = Field(gt=0, description="Target for the sum of the zipcodes' listings.")
     tolerance_percent: int = Field(
-        ge=0, lt=100, description="How far the sum may be from the target, percent."
+        ge=0, lt=100, description="Largest difference between the sum and the target, percent of the target."
     )
     submission_deadline: WireTime = Field(description="Deadline of uploads for the epoch: its end, UTC.")
     zipcodes: tuple[AssignedZipcode, ...] = Field(description="Zipcodes to collect in this epoch.")

@@ -68,7 +68,7 @@ class ValidatorAccessReply(UnderscoredModel):
     region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
     validator_hotkey: str = Field(description="Hotkey of the validator that sent the request, SS58.")
     expiry: ExpiryTime
-    expiry_seconds: int = Field(description="How long it is valid, seconds.", examples=[86400])
+    expiry_seconds: int = Field(description="Seconds for which the lists are valid.", examples=[86400])
     urls: ValidatorLists = Field(description="The lists.")
     structure_info: StructureInfo = Field(description="Where files go.")
 

@@ -21,8 +21,8 @@ from zipcast.protocol.messages.base import (
 from zipcast.selection.model import Candidate, MarketTier
 
 MAX_DRAWN_HONEYPOTS = 500
-"""The largest number of honeypots that the draws of one epoch may have. Each may cost a verifier one more
-draw."""
+"""The largest number of honeypots that the draws of one epoch may have. Each of them may cost a verifier one
+more draw."""
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -75,7 +75,7 @@ class PoolRow(NamedTuple):
 
 class ToldHoneypot(WireModel):
     """A honeypot that was drawn, with its real and its published listings. With `salt`, its commitment can be
-    checked. If `discarded`, only a discarded draw had it, and the epoch did not assign it."""
+    checked. If `discarded` is true, only a discarded draw contained it, and the epoch did not assign it."""
 
     zipcode: ZipcodeText
     real_listings: int = Field(ge=0, description="Real number of listings.", examples=[31])
@@ -98,8 +98,9 @@ class ToldSignal(WireModel):
 
 class PoolDetail(WireModel):
     """Everything about a pool except its rows. `inputs` is the text whose SHA-256 the previous message
-    published. `relaxed_age_days` is by how many days the age limit was exceeded. `signals_left_out` is the
-    number of signals that did not fit this page; the epoch's results contain all."""
+    published. `relaxed_age_days` is the number of days by which the age limit was exceeded.
+    `signals_left_out` is the number of signals that did not fit on this page; the epoch's results contain
+    all."""
 
     inputs: str = Field(description="Inputs of the selection; the previous message published their SHA-256.")
     seed: Sha256Hex = Field(description="Seed of the epoch, hex; null until it is revealed.")
@@ -115,7 +116,7 @@ class PoolDetail(WireModel):
         max_length=MAX_DRAWN_HONEYPOTS, description="Honeypots (zipcodes with false counts) that were drawn."
     )
     signals: tuple[ToldSignal, ...] = Field(default=(), description="Signals about miners.")
-    signals_left_out: int = Field(default=0, description="Number of signals that did not fit this page.")
+    signals_left_out: int = Field(default=0, description="Number of signals that did not fit on this page.")
 
 
 class EpochPoolRequest(WireModel):

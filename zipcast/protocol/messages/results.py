@@ -26,7 +26,7 @@ MAX_FILES = 100
 MAX_ISSUES = 20
 MAX_AUDIT_ROWS = 2_000
 MAX_DURATION_SECONDS = 31 * 24 * 3600
-# The limits of S3: an object has at most 5 TB, its key at most 1,024 bytes.
+# The limits of S3: an object has at most 5 TB, and its key at most 1,024 bytes.
 MAX_FILE_BYTES = 5 * 1024**4
 MAX_KEY_BYTES = 1024
 MAX_MINERS = 1_000_000
@@ -143,11 +143,12 @@ class ResultsRequest(WireModel):
 
 
 class CheckedFile(WireModel):
-    """A file as it was found: `version_id` where the bucket keeps versions. `checked_by`: the SHA-256 that
-    the store kept of the upload, or its content, read and hashed."""
+    """A file as it was found. `version_id` is set if the bucket keeps versions. `checked_by` tells how the
+    SHA-256 was checked: with the one that the store kept at the upload, or by reading and hashing the
+    content."""
 
     key: str = Field(description="Key of the object.")
-    version_id: str | None = Field(description="Version of the object; null where the bucket has none.")
+    version_id: str | None = Field(description="Version of the object; null without bucket versioning.")
     checked_by: Literal["checksum", "content"] = Field(
         description="How its SHA-256 was checked: by the checksum that the store kept, or by the content."
     )
