@@ -1,7 +1,11 @@
-"""A stand-in for stores that differ from AWS. python picky_store.py PORT MODE r2: answers every form POST
-with 501 NotImplemented, all else with something plausible md5: refuses policy, versioning, lifecycle and CORS
-puts that have no Content-MD5 Signatures are not checked. Tests look only at what Zipcast sends, and at how it
-handles the refusal."""
+"""A stand-in for stores that differ from AWS.
+
+    python picky_store.py PORT MODE
+    r2: replies to every POST of a form with 501 NotImplemented, and to everything else with a plausible reply
+    md5: refuses PUTs of policy, versioning, lifecycle and CORS that have no Content-MD5
+
+Signatures are not checked. Tests look only at what Zipcast sends, and at how it handles the refusal.
+"""
 
 import http.server
 import sys
