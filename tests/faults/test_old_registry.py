@@ -66,7 +66,7 @@ async def test_beyond_its_greatest_age_nothing_is_minted_by_it_and_assignments_g
         await current_on_nats(stack.ready)
         assert (await current_on_http(stack.ready)).status_code == 200
         health = await metagraph_health(stack)
-        assert (health["status"], health["lastError"]) == ("degraded", "too old to mint by")
+        assert (health["status"], health["lastError"]) == ("degraded", "too old to issue credentials")
         # Processes that start now go by the same snapshot.
         await restart(stack, *PROCESSES)
         await wait_for_refusals(stack, REFUSED)

@@ -148,7 +148,7 @@ async def test_sixty_days_without_an_import_miss_no_epoch_and_it_is_said_before(
         elif 23 < day < 29:
             assert "more hours" in str(fault), (day, fault)
         elif day > 31:
-            assert "days too old" in str(fault), (day, fault)
+            assert "older than the limit" in str(fault), (day, fault)
     async with database.connect() as connection:
         rows = await connection.execute(select(Epoch.relaxed_age_days).order_by(Epoch.start_at))
         relaxed = list(rows.scalars())
