@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
@@ -85,9 +84,10 @@ async def test_copies_of_an_overheard_text_are_refused_before_they_are_forwarded
     heard = asked(strict, "miner-8")
     answers = await asyncio.gather(*(door.post(PATH, json=heard) for _ in range(60)))
     granted = [answer for answer in answers if answer.status_code == 200]
-    refused = Counter(answer.json()["message"].split(".")[0] for answer in answers if answer not in granted)
+    refused = [answer.json()["message"] for answer in answers if answer not in granted]
     assert len(granted) == 1 + MAX_REPETITIONS
-    assert refused["At most 20 in 60 s per request (copies)"] == 60 - 1 - MAX_COPIES_PER_MINUTE
+    by_bridge = [message for message in refused if "(copies)" in message]
+    assert len(by_bridge) == 60 - 1 - MAX_COPIES_PER_MINUTE
     assert (await door.post(PATH, json=asked(strict, "miner-8", seconds_ago=20))).status_code == 200
 
 
