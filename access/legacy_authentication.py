@@ -62,7 +62,8 @@ class LegacyRequest:
         hotkey, text = signed_texts.verify_commitment(self.unverified, self.texts)
         if hotkey in self.opted_out:
             raise ServiceError(ErrorCode.LEGACY_REFUSED, "This hotkey accepts btauth/1 only.")
-        # Do not include the signature, because signing the same text again gives another signature.
+        # Leave out the signature: a client that signs the same text again gets another signature, but repeats
+        # the same request.
         asked = {name: value for name, value in self.fields.items() if name != "signature"}
         body = json.dumps(asked, sort_keys=True).encode()
         signed_at = datetime.fromtimestamp(self.unverified.timestamp, UTC)

@@ -53,7 +53,7 @@ class Pipeline:
         Raises ServiceError; after the signature was verified, VerifiedRefusalError."""
         spec = VERBS[arrival.verb]
         if arrival.owner is not None:
-            # Only the hotkey's owner can publish on the subject, so the request is charged to it.
+            # Only the hotkey's owner can publish on the subject, so the request is charged to the hotkey.
             await self.limits.charge_sender(arrival.owner)
         _require_small(arrival, spec)
         unverified = self._read(arrival)

@@ -27,15 +27,15 @@ from zipcast.protocol.verbs import VERBS, Verb
 
 log = logs.logger()
 
-# The time limit of one count, because a request waits for it.
+# The time limit of one count in Redis. It is short, because a request waits for the count.
 TIMEOUT_SECONDS = 0.25
 ASK_AGAIN_SECONDS = 5.0
-# Up to this many requests per window, each request is stored individually.
+# A limit of up to this many requests per window is counted exactly, by storing the time of each request.
 EXACT_UP_TO = 1000
 # The largest number of hotkeys in a subnet. Half of the daily total is reserved for them, in equal parts.
 MAX_HOTKEYS = 256
-# Longer than the period in which a signed request can be repeated: it begins 300 s before the time that the
-# request states and ends 300 s after it.
+# A charged request is remembered for this long. That is longer than the period in which a signed request can
+# be repeated, which begins 300 s before the time that the request states and ends 300 s after that time.
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
@@ -199,8 +199,8 @@ class Limits:
 
     async def _charge_once(self, verb: Verb, rule: Rule, hotkey: str, request_key: str) -> bool:
         key = (rule.name, hotkey, request_key)
-        # A copy that arrives in the meantime waits, because it is a repetition only if the first one was
-        # charged.
+        # A copy that arrives while the first request is being charged waits here. The copy counts as a
+        # repetition only if the first request was charged.
         while (decided := self._being_charged.get(key)) is not None:
             await decided.wait()
         if self._was_charged(key):

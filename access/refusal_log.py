@@ -26,8 +26,8 @@ from zipcast.protocol.verbs import ADMIN_VERBS
 log = logs.logger()
 
 EVERY_SECONDS = 1.0
-# These limits allow at most 2 rows per second, about 40 MB per day. A flood of refusals of one kind leaves
-# room for other kinds.
+# All refusals together fill at most 2 rows per second, about 40 MB per day. Each kind of refusal has a
+# smaller limit, so that a flood of one kind leaves room for the other kinds.
 ALL_BURST, ALL_PER_SECOND = 200.0, 2.0
 KIND_BURST, KIND_PER_SECOND = 20.0, 0.2
 MAX_WAITING = 1000

@@ -1,4 +1,5 @@
-"""Builds what responder and bridge share: registry, admins, opt-outs, running epoch, limits and refusal log.
+"""Builds the parts that responder and bridge share: registry, admins, opt-outs, running epoch, limits and
+refusal log.
 
 From the settings it makes a `Pipeline`, and the tasks that keep the pipeline's data up to date.
 """
@@ -20,6 +21,7 @@ from service.lifecycle import Lifecycle
 from service.metrics import CurrentEpochMetrics, RegistryMetrics
 from service.registry import RegistryFollower, RegistryView
 from service.registry_copy import recall_from
+from service.sealed_epochs import SealedEpochs
 from service.settings import AccessSettings
 from storage.database.engine import open_engine
 from zipcast.clock import Clock, SystemClock
@@ -44,20 +46,20 @@ class AccessSetup:
     pipeline: Pipeline
 
     @classmethod
-    def of(cls, settings: AccessSettings, name: str, life: Lifecycle, *, pool_size: int = 10) -> Self:
+    def of(cls, settings: AccessSettings, name: str, life: Lifecycle, *, pool_size: int) -> Self:
         """Build the parts without connecting. `name` is the process's name, `responder` or `bridge`."""
-        clock, vitals = SystemClock(), life.vitals
+        clock, process_status = SystemClock(), life.process_status
         url = settings.database_url.get_secret_value()
         database = open_engine(url, application_name=f"zipcast-{name}", pool_size=pool_size)
-        vitals.metrics.count_errors_of(database)
+        process_status.metrics.watch_database(database)
         registry = RegistryView(
             settings.bt_network, settings.net_uid, settings.validator_min_stake, settings.registry_max_age
         )
         current = CurrentEpoch(
             Trust(settings.signers, settings.bt_network, settings.net_uid), clock, database
         )
-        RegistryMetrics(vitals.registry, registry, clock)
-        CurrentEpochMetrics(vitals.registry, current)
+        RegistryMetrics(process_status.registry, registry, clock)
+        CurrentEpochMetrics(process_status.registry, current.running_or_none)
         opted_out, limits = LegacyOptOuts(database, clock), Limits.of(settings, clock)
         return cls(
             settings=settings,
@@ -83,20 +85,25 @@ class AccessSetup:
             self.life.fail(refusal)
         return refusal is None
 
-    async def follow(self, connection: Client) -> None:
-        """Read the present state, and follow it until the process ends. The connection need not be open yet,
-        because the database also has the state."""
+    async def follow(self, connection: Client) -> SealedEpochs:
+        """Read the present state, and follow it until the process ends. Return the sealed epochs. The
+        connection need not be open yet, because the database also has the state."""
         recall = recall_from(self.database, self.settings.bt_network, self.settings.net_uid)
-        follower = RegistryFollower(connection.jetstream(timeout=2), self.registry, self.clock, recall)
+        jetstream = connection.jetstream(timeout=2)
+        follower = RegistryFollower(jetstream, self.registry, self.clock, recall)
+        sealed = SealedEpochs(self.current, self.settings.relays(), self.clock, jetstream)
         await asyncio.gather(follower.poll(), self.current.check(), self.opted_out.read())
         self.life.spawn(follower.run(), "registry")
         self.life.spawn(self.current.run(), "current_epoch")
         self.life.spawn(self.opted_out.run(), "opt_outs")
         self.life.spawn(self.refusals.run(), "refusals")
+        self.life.spawn(sealed.run(), "sealed_epochs")
+        self.life.spawn(sealed.run_opening(), "opening")
+        return sealed
 
-    async def hear(self, connection: Client) -> None:
+    async def follow_epochs(self, connection: Client) -> None:
         """Subscribe to epochs on an open connection."""
-        await connection.subscribe(EPOCH, cb=self.current.hear)
+        await connection.subscribe(EPOCH, cb=self.current.receive)
 
     async def close(self) -> None:
         """Write the remaining refusals and close the database. Call it after the process's tasks have

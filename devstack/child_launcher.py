@@ -47,7 +47,8 @@ def _become(uid: int, gid: int) -> None:
     linux = sys.platform == "linux"
     if linux:
         _libc().prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
-        # initdb checks with access(2) whether it can run its programs, which otherwise ignores capabilities.
+        # initdb uses access(2) to check whether it can run its programs. Without this flag, access(2) ignores
+        # capabilities.
         _libc().prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)

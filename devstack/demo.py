@@ -22,21 +22,22 @@ from devstack.stack import Stack
 from devstack.up import show_stack_error
 from zipcast.client.client import ReceivedEpoch, ZipcastClient
 from zipcast.client.local_stack import Ready
-from zipcast.client.transfers import UploadError, fetch, post_file
+from zipcast.client.transfers import fetch, post_file
 from zipcast.client.wallets import load_hotkey, wallet_names
+from zipcast.errors import TransferError
 from zipcast.protocol.envelope import Trust, VerifiedEpoch
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 
 EPOCH_SECONDS = 10
 EPOCHS = 3
-# The time limit. It covers up to one epoch until the first start, three epochs, and reading the last epoch
-# after its end.
+# The time limit of the demo. It covers the wait for the first epoch's start, three epochs, and reading the
+# last epoch after its end.
 TIMEOUT_SECONDS = EPOCH_SECONDS * (EPOCHS + 3)
 UPLOAD, REPORT, READ = "upload", "report", "read"
 MINER_TASKS: tuple[str, ...] = (UPLOAD,)
 VALIDATOR_TASKS: tuple[str, ...] = (REPORT, READ)
-STEP_ERRORS = (ServiceError, UploadError, nats.errors.Error, TimeoutError)
+STEP_ERRORS = (ServiceError, TransferError, nats.errors.Error, TimeoutError)
 
 
 @dataclass(slots=True)
@@ -60,7 +61,7 @@ class Demo:
         return demo
 
     async def run(self) -> None:
-        """Run all participants at once, until all are done or the time limit is reached."""
+        """Run all participants at the same time, until all are done or the time limit is reached."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS), asyncio.TaskGroup() as group:
                 for name in self.wallets:
@@ -118,7 +119,7 @@ class Demo:
             miner = self._miner_for(who)
             content = await fetch(await self._address(client, epoch, self.wallets[miner].ss58_address))
             if content != self.uploaded.get((miner, epoch_id)):
-                raise UploadError("the file that was read differs from the miner's upload")
+                raise TransferError("the file that was read differs from the miner's upload")
 
         await self._attempt(who, epoch_id, REPORT, report)
         await self._attempt(who, epoch_id, READ, read)
@@ -134,7 +135,7 @@ class Demo:
                 await asyncio.sleep(0.25)
                 continue
             if not page.objects:
-                raise UploadError("the miner's folder is empty")
+                raise TransferError("the miner's folder is empty")
             return page.objects[0].url
 
     async def _attempt(self, who: str, epoch_id: str, task: str, step: Callable[[], Awaitable[None]]) -> None:
@@ -151,7 +152,7 @@ class Demo:
 
     def _write(self, name: str, content: object) -> Path:
         path = self.folder / name
-        # The file is padded to more than the minimum size that the form accepts.
+        # Pad the file with spaces, because the upload form refuses files below a minimum size.
         path.write_text(json.dumps(content, indent=1).ljust(1100))
         return path
 

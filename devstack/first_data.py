@@ -18,7 +18,8 @@ from storage.zipcode_files.importing import import_zipcodes
 from storage.zipcode_files.row_rules import ImportFileError
 
 SAMPLE_ZIPCODES = REPOSITORY / "sample_data" / "zipcodes.csv"
-# The selection uses data of the last 30 days.
+# The age from which the sample is imported again. The sample counts as collected when it is imported, and
+# the selection uses no data older than 30 days.
 STALE = timedelta(days=1)
 
 

@@ -18,8 +18,9 @@ from devstack.part import Part, launch_command, log_tail
 _POLL_SECONDS = 0.05
 MAX_LOG_BYTES = 64 * 1024**2
 """The size in bytes from which a log is emptied. One copy of its content is kept."""
-# The interval of checking a running part, and the time after which a part that does not work is restarted.
+# How often a running part is checked.
 _INTERVAL_SECONDS = 2.0
+# How long a part may not work before it is restarted.
 _HOPELESS_SECONDS = 10.0
 _STOP_SECONDS = 5.0
 
@@ -43,7 +44,14 @@ class PartDied:
     restart_in_seconds: float
 
 
-Event = PartStarted | PartDied
+@dataclass(frozen=True, slots=True)
+class StepBegan:
+    """A step of the stack's start began; `text` says what is being done."""
+
+    text: str
+
+
+Event = PartStarted | PartDied | StepBegan
 
 
 class Backoff:
@@ -56,13 +64,14 @@ class Backoff:
         self._next = self.FIRST
 
     def after(self, uptime_seconds: float) -> float:
+        """Return the pause in seconds after a run of this length."""
         if uptime_seconds >= self.HEALTHY:
             self._next = self.FIRST
         delay, self._next = self._next, min(self._next * 2, self.LONGEST)
         return delay
 
 
-class Keeper:
+class KeptPart:
     """A part and the task that restarts it."""
 
     def __init__(self, part: Part, report: Callable[[Event], None]) -> None:
@@ -97,14 +106,14 @@ class Keeper:
             await asyncio.wait([self.watch])
         if self._process is not None:
             if self._process.returncode is None:
-                # Do not use `send_signal`: it checks first whether the child has ended, and so takes the exit
-                # status away from asyncio, which would then report a wrong one.
+                # Do not use `send_signal`: it first checks whether the child has ended. That check would take
+                # the exit status away from asyncio, and asyncio would then report a wrong one.
                 with suppress(ProcessLookupError):
                     os.kill(self._process.pid, self.part.stop_signal)
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(kill_at):
                     await self._process.wait()
-            await self._bury()
+            await self._reap()
 
     async def _keep_alive(self) -> None:
         loop, backoff = asyncio.get_running_loop(), Backoff()
@@ -137,7 +146,7 @@ class Keeper:
         """Start the part again until it runs."""
         failure = PartFailedError(self.part.name, status, log_tail(self.part.log))
         while True:
-            await self._bury()
+            await self._reap()
             delay = backoff.after(uptime_seconds)
             self._report(PartDied(failure.name, failure.status, failure.tail, delay))
             await asyncio.sleep(delay)
@@ -154,7 +163,7 @@ class Keeper:
         self._process = await spawn(self.part)
         status = await self._failure_to_become_ready()
         if status is not None:
-            await self._bury()
+            await self._reap()
             raise PartFailedError(self.part.name, status, log_tail(self.part.log))
 
     async def _failure_to_become_ready(self) -> str | None:
@@ -171,7 +180,7 @@ class Keeper:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _bury(self) -> None:
+    async def _reap(self) -> None:
         """Kill the remaining processes of the part's group, and clean up."""
         process = self._running()
         with suppress(ProcessLookupError):

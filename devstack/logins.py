@@ -13,8 +13,8 @@ from devstack.postgres import quoted, superuser
 from devstack.state import State
 from storage.database.rights import OPERATOR_SETTINGS, SESSION_SETTINGS, assignment
 
-# The sum is smaller than the number of connections that `devstack.postgres` allows, so that no login can
-# block the others.
+# The largest number of connections of each login. Together these are fewer than `devstack.postgres` allows,
+# so that no login can block the others.
 MAX_CONNECTIONS = {"schedulers": 50, "responder": 60, "http_bridge": 40}
 # The role of each process. The callout uses no database.
 ROLES = {

@@ -31,7 +31,7 @@ _ACCOUNT = "000000000000"
 _ROLE = "zipcast-uploads"
 ROLE_ARN = f"arn:aws:iam::{_ACCOUNT}:role/{_ROLE}"
 _JWT_SECTIONS = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
-# The document that docs/s3-setup.md gives to operators, so that the tests use it too.
+# The tests use the same document that docs/s3-setup.md gives to operators.
 _ROLE_POLICY = Path(__file__).parents[1] / "deploy" / "s3" / "role-policy.json"
 # SeaweedFS creates these sockets for every gRPC port and does not always remove them.
 _SOCKETS = ("master", "volume", "filer", "s3", "admin")

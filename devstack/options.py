@@ -9,6 +9,10 @@ from devstack.errors import InvalidOptionError
 
 SECONDS_PER_DAY = 86_400
 DEFAULT_EPOCH_SECONDS = 60
+DEFAULT_STATE = Path(".devstack")
+LOCAL_NETWORK = "local"
+NETWORKS = (LOCAL_NETWORK, "test", "finney")
+DEFAULT_NETUID = 46
 _LENGTH = re.compile(r"([0-9]{1,6})(s|m|h)?")
 _UNIT_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600}
 
@@ -18,22 +22,32 @@ MIN_EPOCH_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class StackOptions:
-    """The options of a stack. Paths may be relative. If `registry` is None, the registry in the state is
-    used. If `zipcodes` is None, the sample is imported unless there are zipcodes. If `port_base` is None,
-    free ports are used. `settings` are variables for all processes. Raises InvalidOptionError."""
+    """The options of a stack. Paths may be relative. On the network `local`, hotkeys are registered in the
+    file `registry`, or, if that is None, in the registry of the state. On another network, they are read from
+    the chain of subnet `netuid`. If `zipcodes` is None, the sample is imported unless there are zipcodes. If
+    `port_base` is None, free ports are used. `settings` are variables for all processes. Raises
+    InvalidOptionError."""
 
     epoch_seconds: int = DEFAULT_EPOCH_SECONDS
     registry: Path | None = None
     zipcodes: Path | None = None
-    state: Path = Path(".devstack")
+    state: Path = DEFAULT_STATE
     port_base: int | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    network: str = LOCAL_NETWORK
+    netuid: int = DEFAULT_NETUID
 
     def __post_init__(self) -> None:
         if self.epoch_seconds < MIN_EPOCH_SECONDS or SECONDS_PER_DAY % self.epoch_seconds:
             raise InvalidOptionError(
-                f"--epoch-length: {self.epoch_seconds} s is below {MIN_EPOCH_SECONDS} s, "
-                "or does not divide a day into whole epochs"
+                f"--epoch-length must be at least {MIN_EPOCH_SECONDS} s and divide a day into whole epochs, "
+                f"not {self.epoch_seconds} s"
+            )
+        if self.network not in NETWORKS:
+            raise InvalidOptionError(f"--network must be one of {', '.join(NETWORKS)}, not {self.network!r}")
+        if self.registry is not None and self.network != LOCAL_NETWORK:
+            raise InvalidOptionError(
+                f"leave out --registry: on --network {self.network}, hotkeys are read from the chain"
             )
         for option, path in (("--registry", self.registry), ("--zipcodes", self.zipcodes)):
             if path is not None and not path.is_file():

@@ -18,7 +18,8 @@ from devstack.errors import PortsTakenError
 
 HOST = "127.0.0.1"
 PAIR_OFFSET = 10_000
-# Ports and P + 10000 stay below 32768, where Linux begins to use ports for outgoing connections.
+# The range of free ports to try. SeaweedFS also opens port P + 10000 for each of its ports P. All must stay
+# below 32768, where Linux begins to use ports for outgoing connections.
 _LOWEST, _HIGHEST = 12_000, 22_500
 _PAIRED = frozenset({"s3", "weed_master", "weed_volume", "weed_filer", "weed_admin"})
 
@@ -41,6 +42,7 @@ class Ports:
     """The port of the bridge's internal listener; the three before it are those of the other processes."""
     websocket: int
     """nats-server's port for NATS over WebSocket."""
+    beacon_relay: int
 
 
 NAMES = tuple(field.name for field in fields(Ports))
@@ -93,7 +95,9 @@ def _consecutive(base: int, claims: ExitStack) -> Ports:
         raise PortsTakenError(f"--port-base must be from 1 to {65_535 - (max(opened) - base)}")
     taken = [str(port) for port in opened if not _claim(port, claims)]
     if taken:
-        raise PortsTakenError(f"--port-base {base}: taken on {HOST}: {', '.join(taken)}")
+        raise PortsTakenError(
+            f"--port-base {base}: these ports are in use on {HOST}: {', '.join(taken)}. Choose another base"
+        )
     return ports
 
 

@@ -173,7 +173,9 @@ def clear_leftovers(data: Path) -> None:
     deadline = time.monotonic() + 5
     while leftovers := _working_in(data):
         if time.monotonic() > deadline:
-            raise PartFailedError("postgres", f"processes of a killed run do not end: {leftovers}", ())
+            raise PartFailedError(
+                "postgres", f"processes of a killed run do not end, kill them: {leftovers}", ()
+            )
         for pid in leftovers:
             _kill(pid)
         time.sleep(0.02)

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from devstack import logins, nats_server, object_store, postgres
+from devstack import beacon_relay, logins, nats_server, object_store, postgres
 from devstack.kept_part import Event
 from devstack.ports import HOST, Ports, chosen_ports
 from devstack.state import State
@@ -51,12 +51,12 @@ class Servers:
                 await supervisor.stop()
 
     async def start(self) -> None:
-        """Start all three servers at once. Afterwards the database exists and is empty, and both buckets are
-        versioned."""
+        """Start all servers. Afterwards the database exists and is empty, and both buckets are versioned."""
         await self.supervisor.start(
             nats_server.nats_part(self.state, self.ports),
             postgres.postgres_part(self.state, self.ports),
             object_store.object_store_part(self.state, self.ports),
+            beacon_relay.beacon_relay_part(self.state, self.ports),
         )
         await postgres.create_database(self.admin_url, postgres.DATABASE)
         await logins.ensure_logins(self.state, self.admin_url)
@@ -69,6 +69,10 @@ class Servers:
     @property
     def monitoring_url(self) -> str:
         return f"http://{HOST}:{self.ports.monitoring}"
+
+    @property
+    def beacon_relay_url(self) -> str:
+        return f"http://{HOST}:{self.ports.beacon_relay}"
 
     @property
     def http_url(self) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from devstack import object_store, wallets
 from devstack.first_data import load_data
-from devstack.kept_part import Event
-from devstack.options import StackOptions
+from devstack.kept_part import Event, StepBegan
+from devstack.options import LOCAL_NETWORK, StackOptions
 from devstack.part import Part
 from devstack.ports import HOST, Ports, chosen_ports
 from devstack.servers import Servers, ignore
-from devstack.services import AUDIENCE, NETUID, NETWORK, Services
+from devstack.services import AUDIENCE, Services
 from devstack.state import State
 from devstack.supervisor import Supervisor, together
 from zipcast.client.local_stack import Ready, ReadyObjectStore
@@ -61,6 +61,7 @@ class Stack:
     @property
     def ready(self) -> Ready:
         state, servers = self.servers.state, self.servers
+        internal = {part.name: part.internal for part in self.parts if part.internal}
         return Ready(
             nats=servers.nats_url,
             monitoring=servers.monitoring_url,
@@ -72,27 +73,43 @@ class Stack:
                 object_store.VALIDATOR_BUCKET,
             ),
             signer=servers.keys["bridge"]["ZIPCAST_SIGNERS"],
-            netuid=NETUID,
-            network=NETWORK,
+            netuid=self.options.netuid,
+            network=self.options.network,
             audience=AUDIENCE,
             epoch_seconds=self.options.epoch_seconds,
             wallets=str(state.wallets),
             admin_wallets=str(state.admin_wallets),
             pids=servers.supervisor.pids,
+            beacon=servers.beacon_relay_url,
             websocket=f"ws://{HOST}:{servers.ports.websocket}",
-            internal={part.name: part.internal for part in self.parts if part.internal},
+            internal=internal,
+            dashboard=f"{internal['http_bridge']}/ops/nats/" if "http_bridge" in internal else "",
         )
 
     async def start(self, make_parts: MakeParts, load_data: LoadData) -> None:
         """Start servers and make wallets at the same time, then load the data, start our processes, and write
         `ready.json`."""
         state = self.servers.state
+        first_time = (
+            "" if state.postgres.joinpath("data").exists() else ", which takes some seconds the first time"
+        )
+        self._report(StepBegan(f"starting nats-server, PostgreSQL and the object store{first_time}"))
         await together(self.servers.start(), _wallets(state))
         wallets.ensure_registry(state.registry, state.wallets)
+        self._report(StepBegan("migrating the database and importing zipcodes"))
         await load_data(self.servers.database_url, self.options.zipcodes)
-        services = Services(self.servers, self.options.epoch_seconds, self._registry(), self.options.settings)
-        # Start the scheduler first. It is ready when it has published the registry and the running epoch,
-        # which the other processes read.
+        options = self.options
+        services = Services(
+            self.servers,
+            options.epoch_seconds,
+            self._registry(),
+            options.settings,
+            options.network,
+            options.netuid,
+        )
+        # Start the scheduler first. It is ready when it has published the registry and the running epoch. The
+        # other processes read both.
+        self._report(StepBegan("starting the four processes of Zipcast"))
         first, *others = make_parts(services)
         await self.servers.supervisor.start(first)
         await self.servers.supervisor.start(*others)
@@ -104,7 +121,9 @@ class Stack:
             self.ready.write(self.servers.state.ready)
         self._report(event)
 
-    def _registry(self) -> Path:
+    def _registry(self) -> Path | None:
+        if self.options.network != LOCAL_NETWORK:
+            return None
         return (self.options.registry or self.servers.state.registry).absolute()
 
 

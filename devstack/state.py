@@ -4,6 +4,7 @@ The folder may contain a user's own files, so only files that this package wrote
 """
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,7 +95,13 @@ class State:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StateInUseError(f"{self.root} is in use by another `zipcast up`") from None
+                raise StateInUseError(
+                    f"{self.root} is in use by another `zipcast up`: stop it with "
+                    "`zipcast down`, or choose another folder with --state"
+                ) from None
+            held.truncate(0)
+            held.write(str(os.getpid()))  # `zipcast down` reads it
+            held.flush()
             yield
 
     def keys_of(self, process: str) -> dict[str, str]:

@@ -7,10 +7,11 @@ clients are stopped before their servers.
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from devstack.kept_part import Event, Keeper
+from devstack.kept_part import Event, KeptPart
 from devstack.part import Part
 
-# Everything is stopped within 5 s. Clients are killed after at most 2.5 s, servers after at most 4.5 s.
+# Everything is stopped within 5 s: parts that depend on servers are killed after at most 2.5 s, servers after
+# at most 4.5 s.
 _CLIENTS_SECONDS = 2.5
 _ALL_SECONDS = 4.5
 
@@ -30,23 +31,23 @@ class Supervisor:
 
     def __init__(self, report: Callable[[Event], None]) -> None:
         self._report = report
-        self._tiers: list[list[Keeper]] = []
+        self._tiers: list[list[KeptPart]] = []
 
     @property
     def parts(self) -> list[Part]:
-        return [keeper.part for keeper in self._keepers()]
+        return [kept.part for kept in self._kept_parts()]
 
     @property
     def pids(self) -> dict[str, int]:
         """Return the process id of each part. For a part that has just died, this is its last process id."""
-        return {keeper.part.name: keeper.pid for keeper in self._keepers() if keeper.pid is not None}
+        return {kept.part.name: kept.pid for kept in self._kept_parts() if kept.pid is not None}
 
     async def start(self, *parts: Part) -> None:
         """Start the parts at once, and return when all are ready. Raises the PartFailedError of the first
         that fails; then call `stop`."""
-        tier = [Keeper(part, self._report) for part in parts]
+        tier = [KeptPart(part, self._report) for part in parts]
         self._tiers.append(tier)
-        await together(*(keeper.start() for keeper in tier))
+        await together(*(kept.start() for kept in tier))
 
     async def stop(self) -> None:
         """Stop everything, within 5 s."""
@@ -59,27 +60,27 @@ class Supervisor:
 
     async def take_down(self, name: str) -> None:
         """Stop one part until `bring_up` is called."""
-        await self._stop([self._keeper(name)], asyncio.get_running_loop().time() + _CLIENTS_SECONDS)
+        await self._stop([self._kept_part(name)], asyncio.get_running_loop().time() + _CLIENTS_SECONDS)
 
     async def bring_up(self, name: str) -> None:
         """Start a part that `take_down` stopped. Raises PartFailedError."""
-        await self._keeper(name).start()
+        await self._kept_part(name).start()
 
     async def watch(self) -> None:
         """Wait until supervision itself fails, and raise that error."""
-        watches = [keeper.watch for keeper in self._keepers() if keeper.watch is not None]
+        watches = [kept.watch for kept in self._kept_parts() if kept.watch is not None]
         done, _ = await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
         for watch in done:
             watch.result()
 
-    async def _stop(self, keepers: list[Keeper], kill_at: float) -> None:
-        await together(*(keeper.stop(kill_at) for keeper in keepers))
+    async def _stop(self, parts: list[KeptPart], kill_at: float) -> None:
+        await together(*(kept.stop(kill_at) for kept in parts))
 
-    def _keepers(self) -> list[Keeper]:
-        return [keeper for tier in self._tiers for keeper in tier]
+    def _kept_parts(self) -> list[KeptPart]:
+        return [kept for tier in self._tiers for kept in tier]
 
-    def _keeper(self, name: str) -> Keeper:
-        for keeper in self._keepers():
-            if keeper.part.name == name:
-                return keeper
+    def _kept_part(self, name: str) -> KeptPart:
+        for kept in self._kept_parts():
+            if kept.part.name == name:
+                return kept
         raise KeyError(name)

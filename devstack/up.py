@@ -2,17 +2,19 @@
 terminal."""
 
 import asyncio
+import shlex
+import shutil
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from devstack.errors import PartFailedError, StackError
-from devstack.kept_part import Event, PartDied
-from devstack.options import StackOptions
+from devstack.kept_part import Event, PartDied, StepBegan
+from devstack.options import DEFAULT_STATE, StackOptions
 from devstack.stack import Stack
 from zipcast.client.local_stack import Ready
 
@@ -20,9 +22,10 @@ OpenStack = Callable[[StackOptions, Callable[[Event], None]], AbstractAsyncConte
 CurrentEpoch = Callable[[Ready], Awaitable[str]]
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _NEXT = (
-    (".venv/bin/zipcast watch", "show epochs as they start"),
-    (".venv/bin/zipcast current", "show the running epoch's zipcodes"),
-    (".venv/bin/zipcast upload FILE", "upload a file as a miner"),
+    ("watch", "", "show epochs as they start"),
+    ("current", "", "show the running epoch's zipcodes"),
+    ("upload", " FILE", "upload a file as a miner"),
+    ("doctor", "", "check each step of a client"),
 )
 
 
@@ -31,11 +34,15 @@ async def run_up(
     console: Console,
     current_epoch: CurrentEpoch | None = None,
     open_stack: OpenStack = Stack.running,
-) -> int:
-    """Run the stack until a signal arrives. Return the exit status: 0 after a signal, 1 after a failure.
-    `current_epoch` describes the running epoch in one line. Tests pass another `open_stack`."""
+    *,
+    on_ready: Callable[[Ready], None] | None = None,
+) -> None:
+    """Run the stack until a signal arrives. `current_epoch` describes the running epoch in one line.
+    `on_ready` is called when all parts are up. Tests pass another `open_stack`.
+
+    Raises StackError, after the end of the log of the part that failed was shown."""
     with _asked_to_stop() as asked:
-        run = asyncio.create_task(_run(open_stack, options, console, current_epoch))
+        run = asyncio.create_task(_run(open_stack, options, console, current_epoch, on_ready))
         waiting = asyncio.create_task(asked.wait())
         try:
             await asyncio.wait({run, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -45,11 +52,16 @@ async def run_up(
             waiting.cancel()
             run.cancel()
             await asyncio.wait({run})
-        return _exit_code(run, console)
+        if not run.cancelled():
+            _show_end(run, console)
 
 
 async def _run(
-    open_stack: OpenStack, options: StackOptions, console: Console, current_epoch: CurrentEpoch | None
+    open_stack: OpenStack,
+    options: StackOptions,
+    console: Console,
+    current_epoch: CurrentEpoch | None,
+    on_ready: Callable[[Ready], None] | None,
 ) -> None:
     _say(console, f"starting in {_short(options.state)} ...")
     try:
@@ -57,48 +69,47 @@ async def _run(
             show_parts(console, stack)
             if current_epoch is not None:
                 _say(console, await current_epoch(stack.ready))
-            _show_next(console)
+            show_next(console, stack.ready, options.state)
+            if on_ready is not None:
+                on_ready(stack.ready)
             await stack.servers.supervisor.watch()
     except asyncio.CancelledError:
         _say(console, "stopped; the state is kept")
         raise
 
 
-def _exit_code(run: "asyncio.Task[None]", console: Console) -> int:
-    if run.cancelled():
-        return 0
+def _show_end(run: "asyncio.Task[None]", console: Console) -> None:
+    """Show the end of the log of the part that failed, and raise the error."""
     error = run.exception()
-    if not isinstance(error, StackError):
-        run.result()
-    else:
-        show_stack_error(console, error)
-    return 1
+    if isinstance(error, PartFailedError):
+        _show_tail(console, error.tail)
+    run.result()
 
 
 def show_parts(console: Console, stack: Stack) -> None:
-    """Show the address of each part: as a table on a terminal, otherwise as plain lines."""
-    rows = [(part.name, part.address, part.internal, _short(part.log)) for part in stack.parts]
-    rows.append(("nats monitoring", stack.servers.monitoring_url, "", ""))
-    if not console.is_terminal:
-        for row in rows:
-            _say(console, "  ".join(cell for cell in row if cell))
-        return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("part", "address", "metrics, health", "log"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    """Show the address of each part in one line, which fits into 80 columns, so that no address is broken."""
+    rows = [(part.name, part.address, part.internal) for part in stack.parts]
+    rows.append(("nats monitoring", stack.servers.monitoring_url, ""))
+    if dashboard := stack.ready.dashboard:
+        rows.append(("nats dashboard", dashboard, ""))
+    width = max(len(name) for name, _, _ in rows)
+    for name, address, internal in rows:
+        metrics = f"  {internal}/metrics" if internal else ""
+        _say(console, f"{name:<{width}}  {address}{metrics}")
+    _say(console, f"logs: {_short(stack.servers.state.logs)}/PART.log")
 
 
 def show_event(console: Console, event: Event) -> None:
-    """Print a line about a part that died, with the end of its log, or that runs again. First starts are not
-    shown."""
-    if isinstance(event, PartDied):
+    """Print a line about a step of the start, about a part that died, with the end of its log, or about a
+    part that is ready for the first time or again."""
+    if isinstance(event, StepBegan):
+        _say(console, f"{event.text} ...")
+    elif isinstance(event, PartDied):
         again = f"restarting it in {event.restart_in_seconds:g} s"
         show_failure(console, f"{event.name}: {event.status}; {again}", event.tail)
-    elif event.restarted:
-        _say(console, f"{event.name}: runs again, process {event.pid}")
+    else:
+        how = f"runs again, process {event.pid}" if event.restarted else "ready"
+        _say(console, f"{event.name}: {how}")
 
 
 def show_stack_error(console: Console, error: StackError) -> None:
@@ -111,15 +122,34 @@ def show_stack_error(console: Console, error: StackError) -> None:
 
 def show_failure(console: Console, headline: str, tail: tuple[str, ...]) -> None:
     _say(console, headline, style="bold red")
+    _show_tail(console, tail)
+
+
+def _show_tail(console: Console, tail: tuple[str, ...]) -> None:
     for line in tail:
         _say(console, f"  | {line}", style="dim")
 
 
-def _show_next(console: Console) -> None:
+def show_next(console: Console, ready: Ready, state: Path) -> None:
+    """Show the pages to look at, and commands that find this stack from the present folder."""
+    _say(console, f"pages: {ready.http}/ (for everyone)")
+    _say(console, f"       {ready.http}/docs (API)")
+    if bridge := ready.internal.get("http_bridge"):
+        _say(console, f"       {bridge}/ops (operations)")
     _say(console, "all is up. Press Ctrl-C to stop. In another terminal you can run:")
-    width = max(len(command) for command, _ in _NEXT)
-    for command, meaning in _NEXT:
+    option = "" if state == DEFAULT_STATE else f" --ready {shlex.quote(_short(state / 'ready.json'))}"
+    commands = [(f"{_program()} {name}{option}{rest}", meaning) for name, rest, meaning in _NEXT]
+    width = max(len(command) for command, _ in commands)
+    for command, meaning in commands:
         _say(console, f"  {command:<{width}}  {meaning}")
+
+
+def _program() -> str:
+    """Return how this command was called, so that the user can call it again."""
+    called = Path(sys.argv[0])
+    if called.name != "zipcast" or shutil.which("zipcast") == str(called):
+        return "zipcast"
+    return _short(called)
 
 
 def _say(console: Console, line: str, style: str | None = None) -> None:

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# For each option of pip: the variable for uv, and the variables that show that uv has its own setting.
+# {option of pip: (the variable of uv with the same meaning, the variables that show that the user has already
+# configured uv)}
 _VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")),
     "extra-index-url": ("UV_INDEX", ("UV_INDEX", "UV_EXTRA_INDEX_URL")),
@@ -21,7 +22,7 @@ _VARIABLES = {
     "cert": ("SSL_CERT_FILE", ("SSL_CERT_FILE",)),
     "proxy": ("ALL_PROXY", ("ALL_PROXY", "HTTPS_PROXY", "https_proxy", "all_proxy")),
 }
-# From the lowest to the highest precedence, as in pip.
+# The sections of pip's configuration, from the lowest to the highest precedence.
 _SECTIONS = ("global", "install", ":env:")
 
 

@@ -14,8 +14,14 @@ from http_bridge.health import BridgeHealth
 from http_bridge.history import History, PublicHistory
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.middleware import front
-from http_bridge.ops import NatsMonitor, Ops
+from http_bridge.nats_monitor import NatsMonitor
+from http_bridge.ops import Ops
+from http_bridge.ops_pages import DASHBOARD, ops_pages
+from http_bridge.public_page import PublicPage
+from http_bridge.published_rounds import PublishedRounds
+from http_bridge.recent_epochs import RecentEpochs
 from http_bridge.request_log import Access
+from http_bridge.request_samples import RequestSampler
 from http_bridge.settings import BridgeSettings
 from http_bridge.statistics import PublicStatistics
 from service import lifecycle
@@ -24,20 +30,22 @@ from service.epoch_results import EpochResultsReader
 from service.http_server import Server
 from service.lifecycle import Lifecycle
 from service.nats_connection import Link
+from service.sealed_epochs import SealedEpochs
 from service.settings import load
+from zipcast.protocol.messages.service import ServiceDescription
 from zipcast.protocol.subjects import EPOCH
 from zipcast.protocol.verbs import VERBS, Verb
 
 USER = "bridge"
-# When the process stops, running requests are completed, even if they wait for the responder until its
-# timeout.
+# Running requests may take this long when the process stops. That is longer than a request may wait for the
+# responder, so every request is completed.
 FINISH_SECONDS = int(TIMEOUT_SECONDS) + 1
 
 
 async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
-    """Serve until the process is told to stop, then complete the running requests."""
-    metrics = BridgeMetrics(life.vitals.registry)
-    access = AccessSetup.of(settings, USER, life)
+    """Serve until the process gets a signal to stop, then complete the running requests."""
+    metrics = BridgeMetrics(life.process_status.registry)
+    access = AccessSetup.of(settings, USER, life, pool_size=settings.bridge_database_connections)
     if not await access.has_safe_rights():
         return
     asking = Link(settings.nats_url, USER, settings.bridge_nats_seed, life)
@@ -47,11 +55,14 @@ async def serve(settings: BridgeSettings, life: Lifecycle) -> None:
     # unavailable.
     life.spawn(_stay_linked(asking, life), "nats")
     life.spawn(_follow_epochs(following, access, feed), "nats-follow")
-    await access.follow(following.connection)
+    sealed = await access.follow(following.connection)
+    sealed.on_news = feed.tell_sealed
     life.spawn(feed.run(), "feed")
-    bridge = _bridge(access, Forwarder(asking.connection, metrics), feed)
+    bridge = _bridge(settings, access, Forwarder(asking.connection, metrics), feed, sealed)
     app = build(bridge)
-    life.vitals.pages.update(_ops(settings, access, bridge).pages())
+    sampler = RequestSampler(life.process_status)
+    life.spawn_beside(sampler.run, "request-samples")
+    life.process_status.pages.update(ops_pages(_ops(settings, access, bridge, sampler)))
     fronted = front(app, access.limits, access.clock, settings.cors_origins, hot=_current_path())
     server = Server(
         Access(fronted, metrics, access.clock),
@@ -86,39 +97,57 @@ async def _stay_linked(link: Link, life: Lifecycle) -> None:
 
 async def _follow_epochs(link: Link, access: AccessSetup, feed: EpochFeed) -> None:
     await link.open()
-    await access.hear(link.connection)
-    await link.connection.subscribe(EPOCH, cb=feed.hear)
+    await access.follow_epochs(link.connection)
+    await link.connection.subscribe(EPOCH, cb=feed.receive)
     await access.life.wait()
 
 
-def _bridge(access: AccessSetup, forwarder: Forwarder, feed: EpochFeed) -> Bridge:
+def _bridge(
+    settings: BridgeSettings, access: AccessSetup, forwarder: Forwarder, feed: EpochFeed, sealed: SealedEpochs
+) -> Bridge:
     database, clock, current, limits = access.database, access.clock, access.current, access.limits
+    health = BridgeHealth(database, forwarder, access.registry, current, limits, access.life.process_status)
+    description = ServiceDescription(
+        network=settings.bt_network,
+        netuid=settings.net_uid,
+        signers=tuple(sorted(settings.signers)),
+        servers=settings.public_servers,
+        http=settings.bridge_public_url,
+        documentation=settings.documentation_url,
+    )
     return Bridge(
         pipeline=access.pipeline,
         current=current,
         forwarder=forwarder,
-        health=BridgeHealth(database, forwarder, access.registry, current, limits, access.life.vitals),
+        health=health,
         statistics=PublicStatistics(database, clock, current),
-        assignments=Assignments(database, clock),
+        assignments=Assignments(database, clock, current),
         history=PublicHistory(History(database), ReadyReplies(clock)),
-        pools=EpochPools(database),
-        results=EpochResultsReader(database, access.registry, shows_own=False),
+        pools=EpochPools(database, current),
+        results=EpochResultsReader(database, access.registry, current, shows_own=False),
+        page=PublicPage(health, RecentEpochs(database, clock), current, description),
         listeners=Listeners(feed, access.registry, clock),
+        sealed=sealed,
+        rounds=PublishedRounds(sealed),
         limits=limits,
         refusals=access.refusals,
+        description=description,
     )
 
 
-def _ops(settings: BridgeSettings, access: AccessSetup, bridge: Bridge) -> Ops:
+def _ops(settings: BridgeSettings, access: AccessSetup, bridge: Bridge, sampler: RequestSampler) -> Ops:
+    url = settings.nats_monitor_url
     return Ops(
         health=bridge.health,
-        history=bridge.history.history,
+        recent=bridge.page.recent,
         current=access.current,
         registry=access.registry,
         listeners=bridge.listeners,
-        vitals=access.life.vitals,
-        monitor=NatsMonitor(settings.nats_monitor_url),
-        dashboard=settings.nats_dashboard_url,
+        process_status=access.life.process_status,
+        sampler=sampler,
+        monitor=None if url is None else NatsMonitor(url),
+        dashboard=settings.nats_dashboard_url or (None if url is None else f"/{DASHBOARD}/"),
+        public=settings.bridge_public_url,
     )
 
 

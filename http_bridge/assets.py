@@ -5,6 +5,7 @@ import hashlib
 import mimetypes
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from http_bridge.current_reply import accepts_gzip, is_known
 
+STATIC = files("http_bridge") / "static"
 _CACHED = "public, max-age=3600"
 
 
@@ -33,11 +35,11 @@ class Asset:
         smaller = compressed if len(compressed) < len(content) * 0.9 else None
         return cls(content, smaller, media_type, etag)
 
-    def response(self, request: Request) -> Response:
+    def response(self, request: Request, cache_control: str = _CACHED) -> Response:
         """Return the file, compressed if the client accepts that, or 304 if the client already has it."""
         use_gzip = self.compressed is not None and accepts_gzip(request.headers.get("accept-encoding", ""))
         etag = f'"{self.etag}-gzip"' if use_gzip else f'"{self.etag}"'
-        headers = {"Cache-Control": _CACHED, "ETag": etag, "Vary": "Accept-Encoding"}
+        headers = {"Cache-Control": cache_control, "ETag": etag, "Vary": "Accept-Encoding"}
         if is_known(request.headers.get("if-none-match"), etag):
             return Response(status_code=304, headers=headers)
         if use_gzip and self.compressed is not None:
@@ -67,6 +69,12 @@ class AssetFolder:
         if asset is None:
             raise HTTPException(404)
         await asset.response(Request(scope, receive))(scope, receive, send)
+
+
+def page_assets() -> AssetFolder:
+    """Return the scripts and styles of our own pages, with the library for plots."""
+    own, plots = (AssetFolder.of(STATIC / folder).assets for folder in ("own", "vendored/uplot"))
+    return AssetFolder({**own, **plots})
 
 
 def _media_type(path: str) -> str:

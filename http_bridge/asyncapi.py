@@ -23,14 +23,49 @@ _EPOCH_HEADERS = {
     HEADER_EPOCH: "The epoch's id.",
 }
 _ERROR_HEADERS = {HEADER_ERROR: "The error code.", HEADER_REQUEST_ID: "Id of the request."}
-# Legacy texts are accepted only over HTTP.
+# Errors that cannot occur over NATS: legacy signatures are accepted only over HTTP.
 _OVER_HTTP_ONLY = frozenset({ErrorCode.LEGACY_REFUSED})
+
+
+def _ref(kind: str, name: str) -> Schema:
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+_ANNOUNCED = {
+    "draft": (subjects.DRAFT, "Signed drafts of epochs that no message promised, before their rounds exist."),
+    "sealed": (subjects.SEALED, "Sealed epochs, sent when they are drawn. Each can be opened at its start."),
+}
+"""Subject and description of each message that is sent before an epoch starts, by name of the channel."""
+
+
+def _announced() -> tuple[Schema, Schema, Schema]:
+    """Return the channels, operations and messages of drafts and sealed epochs."""
+    channels: Schema = {}
+    operations: Schema = {}
+    messages: Schema = {}
+    for name, (address, description) in _ANNOUNCED.items():
+        title = name.capitalize()
+        channels[name] = {
+            "address": address,
+            "description": description,
+            "messages": {title: _ref("messages", title)},
+        }
+        operations[name] = {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{name}"},
+            "summary": description,
+            "messages": [{"$ref": f"#/channels/{name}/messages/{title}"}],
+        }
+        messages[title] = {"title": title, "payload": _ref("schemas", "Proof")}
+    return channels, operations, messages
 
 
 def document() -> Schema:
     """Return the AsyncAPI 3 document."""
     over_nats = {verb: spec for verb, spec in sorted(VERBS.items()) if spec.over_nats}
     channels, operations, messages = _epochs()
+    for parts, announced in zip((channels, operations, messages), _announced(), strict=True):
+        parts.update(announced)
     for verb, spec in over_nats.items():
         channels |= _channels(verb, spec)
         operations[verb] = _operation(verb, spec)
@@ -165,7 +200,3 @@ def _with_plain_discriminators(part: Any) -> Any:
 def _headers(texts: dict[str, str]) -> Schema:
     properties = {name: {"type": "string", "description": text} for name, text in texts.items()}
     return {"type": "object", "properties": properties, "required": list(texts)}
-
-
-def _ref(kind: str, name: str) -> Schema:
-    return {"$ref": f"#/components/{kind}/{name}"}

@@ -9,7 +9,7 @@ import asyncio
 import gzip
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +31,26 @@ MAX_KEPT_BYTES = 64 * 2**20
 _COMPRESSION_LEVEL = 6
 
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Remembered(Generic[T]):
+    """A value that `make` makes at most once in `seconds`, however many ask for it."""
+
+    make: Callable[[], Awaitable[T]]
+    clock: Clock
+    seconds: float
+    _known: T | None = field(default=None)
+    _known_until: float = field(default=float("-inf"))
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def value(self) -> T:
+        """Return the value. Raises the errors of `make`."""
+        async with self._making:
+            if self._known is None or self.clock.monotonic() >= self._known_until:
+                self._known = await self.make()
+                self._known_until = self.clock.monotonic() + self.seconds
+            return self._known
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +75,7 @@ class ReadyReply:
         headers = {"Cache-Control": cache_control}
         body = self.plain
         if self.gzipped is not None and accepts_gzip(request.headers.get("accept-encoding", "")):
-            # `middleware` adds the same header to plain replies.
+            # State `Vary` here, because `middleware` adds it only to plain replies.
             headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
             body = self.gzipped
         return Response(body, media_type="application/json", headers=headers)
@@ -92,7 +112,8 @@ class ReadyReplies:
         building = self._building.get(key)
         if building is None:
             building = self._building[key] = asyncio.create_task(self._build(key, read, make))
-            # If all clients have disconnected, asyncio would otherwise warn about an unretrieved error.
+            # Read the error of a failed build. If all clients have disconnected, nothing else reads it, and
+            # asyncio would warn.
             building.add_done_callback(lambda done: done.cancelled() or done.exception())
         # A client that disconnects must not cancel a reply for which others wait.
         return await asyncio.shield(building)

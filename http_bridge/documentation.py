@@ -7,7 +7,6 @@ descriptions of signed requests come from `VERBS`, those of public requests from
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import reduce
 from importlib.metadata import version
-from importlib.resources import files
 from operator import or_
 from typing import Any, Literal
 
@@ -17,6 +16,9 @@ from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 from starlette.responses import Response
 
+from access.rate_limits import Rule, Rules
+from http_bridge.assets import STATIC
+from http_bridge.documented_roles import EVERYONE, amount, section_of, sections
 from service.correlation import HTTP_HEADER
 from zipcast.protocol import btauth
 from zipcast.protocol.errors import ERRORS, ErrorCode, ServiceError
@@ -28,7 +30,7 @@ Endpoint = Callable[..., Awaitable[Response]]
 
 JSON, FORM, EVENTS = "application/json", "application/x-www-form-urlencoded", "text/event-stream"
 REF_TEMPLATE = "#/components/schemas/{model}"
-_GUIDE = files("http_bridge") / "static" / "guide.md"
+_GUIDE = STATIC / "guide.md"
 SIGNING_HEADERS = {
     btauth.HEADER_VERSION: "Always 1.",
     btauth.HEADER_HOTKEY: "Hotkey that signs, SS58.",
@@ -53,7 +55,8 @@ _NOT_MODIFIED = {"description": "The client already has these bytes.", "headers"
 _EVENT = 'id: 17\ndata: {"epochId":"2026-11-22T04-00-00","payload":"…","signer":"…","signature":"…"}\n\n'
 _STREAM = {
     "description": "Each epoch is an event. `id` is its sequence number; `data` is one line of JSON with "
-    "`epochId`, `payload`, `signer` and `signature` as in `proof`. The stream begins with the running "
+    "`epochId`, `payload`, `signer` and `signature` as in `proof`. An event of the type `sealed` is the next "
+    "epoch, sealed; it has no id. The stream begins with the running "
     "epoch, or, with `Last-Event-ID`, with all epochs after that event. A comment every 15 s keeps the "
     "connection open. Sign a new request to reconnect. The stream ends when the hotkey leaves the subnet.",
     "headers": _REQUEST_ID,
@@ -65,8 +68,8 @@ _HEADERS_READ = {
 }
 
 
-def add_verb(app: FastAPI, verb: Verb, endpoint: Endpoint) -> None:
-    """Route the verb's method and path to the endpoint, described by its entry in `VERBS`."""
+def add_verb(app: FastAPI, verb: Verb, endpoint: Endpoint, rules: Rules) -> None:
+    """Route the verb's method and path to the endpoint, described by its entry in `VERBS` and its limit."""
     spec = VERBS[verb]
     http = spec.http
     if http is None:
@@ -89,8 +92,9 @@ def add_verb(app: FastAPI, verb: Verb, endpoint: Endpoint) -> None:
         methods=[http.method],
         name=verb,
         operation_id=verb,
+        tags=[section_of(verb)],
         summary=spec.title,
-        description=_text(spec),
+        description=_text(spec, rules.by_verb.get(verb)),
         responses=responses,
         response_class=Response,
         response_model=None,
@@ -124,6 +128,7 @@ def add_public(
         path,
         endpoint,
         methods=["GET"],
+        tags=[EVERYONE],
         summary=title,
         description=text,
         responses=responses,
@@ -133,24 +138,26 @@ def add_public(
     )
 
 
-def describe(app: FastAPI) -> None:
+def describe(app: FastAPI, rules: Rules) -> None:
     """Make the application use this description, which is built at the first request."""
 
     def openapi() -> Schema:
         if app.openapi_schema is None:
-            app.openapi_schema = _openapi(app)
+            app.openapi_schema = _openapi(app, rules)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _openapi(app: FastAPI) -> Schema:
+def _openapi(app: FastAPI, rules: Rules) -> Schema:
     found = get_openapi(
         title=app.title,
+        external_docs=app.openapi_external_docs,
         version=version("zipcast"),
         description=_GUIDE.read_text(),
         license_info={"name": "MIT", "identifier": "MIT"},
         servers=[{"url": "/"}],
+        tags=sections(rules),
         routes=app.routes,
     )
     for methods in found["paths"].values():
@@ -192,10 +199,11 @@ def error_example(code: ErrorCode) -> Schema:
     return error_body(ServiceError(code, ERRORS[code].meaning, retry_after_seconds=wait))
 
 
-def _text(spec: VerbSpec) -> str:
+def _text(spec: VerbSpec, rule: Rule | None) -> str:
+    limit = "" if rule is None else f"\n\nLimit: {amount(rule)} and hotkey."
     if not spec.commitments:
-        return f"{spec.text}\n\nThe request must be signed with `btauth/1`."
-    return f"{spec.text}\n\nLegacy clients sign {_signed_texts(spec)}."
+        return f"{spec.text}\n\nThe request must be signed with `btauth/1`.{limit}"
+    return f"{spec.text}\n\nLegacy clients sign {_signed_texts(spec)}.{limit}"
 
 
 def _signed_texts(spec: VerbSpec) -> str:

@@ -20,6 +20,7 @@ from storage.database import history
 from zipcast.clock import Clock
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
 from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.sealing import SealedEpoch
 
 log = logs.logger()
 
@@ -31,7 +32,7 @@ SEQUENCE_HEADER = "Nats-Sequence"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FeedEvent:
     """One epoch as an event. `frame` has the bytes to send."""
 
     sequence: int
@@ -41,11 +42,15 @@ class Told:
 
 @dataclass(slots=True)
 class EpochFeed:
+    """The newest epochs as events, for all open streams."""
+
     database: AsyncEngine
     trust: Trust
     clock: Clock
     closed: bool = field(default=False)
-    _held: deque[Told] = field(default_factory=lambda: deque(maxlen=HELD))
+    sealed: bytes = field(default=b"")
+    """The event of the newest sealed epoch."""
+    _held: deque[FeedEvent] = field(default_factory=lambda: deque(maxlen=HELD))
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -53,7 +58,7 @@ class EpochFeed:
         """Return the sequence number of the newest epoch, or 0 if there is no epoch yet."""
         return self._held[-1].sequence if self._held else 0
 
-    async def hear(self, message: Msg) -> None:
+    async def receive(self, message: Msg) -> None:
         """Receive a message of the epoch subject."""
         headers = message.headers or {}
         try:
@@ -62,6 +67,11 @@ class EpochFeed:
             )
         except (EnvelopeError, ValueError) as error:
             log.error("epoch_refused", reason=type(error).__name__)
+
+    def tell_sealed(self, sealed: SealedEpoch) -> None:
+        """Pass on a verified sealed epoch."""
+        self.sealed = f"event: sealed\ndata: {sealed.proof.model_dump_json(by_alias=True)}\n\n".encode()
+        self._wake()
 
     async def run(self) -> None:
         """Check the database repeatedly until cancelled. While it is unavailable, epochs from NATS are still
@@ -87,21 +97,22 @@ class EpochFeed:
         self.closed = True
         self._wake()
 
-    async def after(self, sequence: int | None) -> AsyncIterator[Told]:
+    async def after(self, sequence: int | None) -> AsyncIterator[FeedEvent]:
         """Yield the stored epochs after this sequence number, or, without a number, only the newest.
 
         Raises ServiceError(SERVICE_UNAVAILABLE) if the database is needed and unavailable."""
         if sequence is None:
-            for told in list(self._held)[-1:]:
-                yield told
+            for event in list(self._held)[-1:]:
+                yield event
             return
         while sequence < self.newest:
-            held = [told for told in self._held if told.sequence > sequence]
-            # Sequence numbers have no gaps, so if the next epoch is in memory, all later ones are too.
+            held = [event for event in self._held if event.sequence > sequence]
+            # Sequence numbers have no gaps, so if the next epoch is in memory, all later ones are in memory
+            # too.
             found = held if held[0].sequence == sequence + 1 else await self._recorded_after(sequence) or held
-            for told in found:
-                yield told
-                sequence = told.sequence
+            for event in found:
+                yield event
+                sequence = event.sequence
 
     async def next_news(self, seconds: float) -> None:
         """Wait for a new epoch, but at most this many seconds."""
@@ -112,10 +123,10 @@ class EpochFeed:
         except TimeoutError:
             return
 
-    async def _recorded_after(self, sequence: int) -> list[Told]:
+    async def _recorded_after(self, sequence: int) -> list[FeedEvent]:
         async with record_of(self.database) as connection:
             found = await history.streamed_after(connection, sequence, PAGE)
-        return [_told(*one) for one in found]
+        return [_event(*one) for one in found]
 
     def _tell(self, sequence: int, envelope: UnverifiedEnvelope) -> None:
         if not self._is_next(sequence, envelope.epoch_id):
@@ -125,7 +136,7 @@ class EpochFeed:
         except EnvelopeError as error:
             log.error("epoch_refused", epoch_id=envelope.epoch_id, reason=str(error))
             return
-        self._held.append(_told(sequence, envelope))
+        self._held.append(_event(sequence, envelope))
         self._wake()
 
     def _is_next(self, sequence: int, epoch_id: str) -> bool:
@@ -141,7 +152,7 @@ class EpochFeed:
         self._news = asyncio.Event()
 
 
-def _told(sequence: int, envelope: UnverifiedEnvelope) -> Told:
+def _event(sequence: int, envelope: UnverifiedEnvelope) -> FeedEvent:
     """Return the event of an epoch: one line of JSON with the members of `proof` and the epoch's id."""
     data = json.dumps(
         {
@@ -152,4 +163,4 @@ def _told(sequence: int, envelope: UnverifiedEnvelope) -> Told:
         },
         separators=(",", ":"),
     )
-    return Told(sequence, envelope.epoch_id, f"id: {sequence}\ndata: {data}\n\n".encode())
+    return FeedEvent(sequence, envelope.epoch_id, f"id: {sequence}\ndata: {data}\n\n".encode())

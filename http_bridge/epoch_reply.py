@@ -6,10 +6,12 @@ An epoch is shown from its start on. Its seed and honeypots are shown once they 
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from http_bridge.current_reply import assignment_fields
+from service.current_epoch import CurrentEpoch
 from service.database_reads import record_of, require_detail
 from storage.database import epochs, honeypots
 from storage.database.epochs import StoredEpoch
@@ -21,11 +23,15 @@ from zipcast.clock import Clock
 class Assignments:
     database: AsyncEngine
     clock: Clock
+    current: CurrentEpoch
 
     async def body(self, epoch_id: str) -> bytes:
         """Return the body of the reply. `epoch_id` must be well-formed.
 
         Raises ServiceError(EPOCH_NOT_FOUND | ARCHIVED | SERVICE_UNAVAILABLE)."""
+        return await self.current.when_stored(epoch_id, partial(self._body, epoch_id))
+
+    async def _body(self, epoch_id: str) -> bytes:
         async with record_of(self.database) as connection:
             stored = await epochs.started_epoch(connection, epoch_id)
             revealed = await honeypots.revelation(connection, epoch_id)

@@ -17,7 +17,7 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 log = logs.logger()
 
 _BY_STATUS = {404: ErrorCode.NOT_FOUND, 405: ErrorCode.METHOD_NOT_ALLOWED}
-# The status for clients that disconnect, as in nginx's logs; it is never sent.
+# The status that the log shows for a client that disconnected, as in nginx's logs. It is never sent.
 _CUT_OFF_STATUS = 499
 _MESSAGES = {404: "There is nothing at this path.", 405: "This path does not accept that HTTP method."}
 
@@ -49,7 +49,7 @@ def install(app: FastAPI, clock: Clock) -> None:
         )
 
     async def cut_off(request: Request, _: Exception) -> Response:
-        """Reply to a client that has disconnected."""
+        """Count a request whose client has disconnected. Nobody receives the response."""
         mark(request.scope, CUT_OFF)
         return Response(status_code=_CUT_OFF_STATUS)
 

@@ -28,12 +28,13 @@ from zipcast.protocol.hotkeys import Hotkey
 log = logs.logger()
 
 HEARTBEAT_SECONDS = 15.0
-# How long a stream may continue after its hotkey has left the subnet.
+# A stream may continue for this long after its hotkey has left the subnet.
 REGISTRY_SECONDS = 5.0
 MAX_OF_ONE, MAX_OF_ALL = 3, 2_000
 MAX_STREAM_LIFE = timedelta(hours=24)
-"""How long after its time of signing a stream may last. Then the client must sign a new request."""
-# How long the end of a stream waits for a client that reads slowly.
+"""The longest time from the signing of a request to the end of its stream. After that, the client must sign a
+new request."""
+# The end of a stream waits this long for a client that reads slowly.
 END_TIMEOUT_SECONDS = 5.0
 _SEQUENCE = re.compile(r"[0-9]{1,18}")
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -69,6 +70,7 @@ class Listeners:
         return EventStream(self, hotkey, proof, self._events(hotkey, since, request))
 
     def count(self) -> int:
+        """Return the number of open streams."""
         return len(self._places)
 
     @contextmanager
@@ -82,8 +84,8 @@ class Listeners:
         try:
             yield place.life
         finally:
-            # A stream that was ended has already lost its place, perhaps to another one with the same signed
-            # text.
+            # If another request has ended this stream, the place is already free, and may be taken by a
+            # stream with the same signed text.
             if self._places.get(key) is place:
                 del self._places[key]
 
@@ -117,19 +119,22 @@ class Listeners:
             log.info("stream_ended", hotkey=hotkey, error=error.code)
 
     async def _frames(self, hotkey: Hotkey, since: int | None, request: Request) -> AsyncIterator[bytes]:
-        spoke_at = self.clock.monotonic()
+        spoke_at, sealed = self.clock.monotonic(), b""
         if since is not None and since > self.feed.newest > 0:
             since = None  # the id belongs to another NATS stream, so begin with the running epoch
         # A client that has disconnected is noticed only when sending fails.
         while not self.feed.closed and not await request.is_disconnected():
             self.registry.require_registered(hotkey)
-            async for told in self.feed.after(since):
-                yield told.frame
-                since, spoke_at = told.sequence, self.clock.monotonic()
+            async for event in self.feed.after(since):
+                yield event.frame
+                since, spoke_at = event.sequence, self.clock.monotonic()
+            if self.feed.sealed != sealed:
+                sealed, spoke_at = self.feed.sealed, self.clock.monotonic()
+                yield sealed
             if self.clock.monotonic() - spoke_at >= HEARTBEAT_SECONDS:
                 yield HEARTBEAT
                 spoke_at = self.clock.monotonic()
-            if since is None or since >= self.feed.newest:
+            if (since is None or since >= self.feed.newest) and self.feed.sealed == sealed:
                 await self.feed.next_news(REGISTRY_SECONDS)
 
 

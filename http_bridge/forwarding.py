@@ -11,7 +11,8 @@ from nats.errors import Error as NatsError
 
 from access.requests import Arrival
 from http_bridge.metrics import BridgeMetrics
-from service import logs
+from service import logs, tracing
+from service.tracing import TRACER
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.base import (
@@ -48,9 +49,11 @@ class Forwarder:
             self.metrics.unanswered.inc()
             raise _unavailable()
         try:
-            reply = await self.connection.request(
-                bridge_request(arrival.verb), arrival.body, timeout=TIMEOUT_SECONDS, headers=headers
-            )
+            with TRACER.start_as_current_span(f"forward {arrival.verb}"):
+                tracing.inject(headers)
+                reply = await self.connection.request(
+                    bridge_request(arrival.verb), arrival.body, timeout=TIMEOUT_SECONDS, headers=headers
+                )
         except (TimeoutError, NatsError) as error:
             self.metrics.unanswered.inc()
             log.warning("responder_unanswered", error=type(error).__name__)

@@ -17,7 +17,7 @@ from access.rate_limits import Limits
 from http_bridge.forwarding import Forwarder
 from service.current_epoch import CurrentEpoch
 from service.probes import Check, Finding, Probes
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
 from service.registry import RegistryView
 from storage.database import epoch_health
 from storage.database.data_age import read_data_now
@@ -26,10 +26,11 @@ from zipcast.protocol.messages.base import WireModel, WireTime
 from zipcast.protocol.messages.health import HealthStatus, ProcessHealth, ServiceHealth
 from zipcast.protocol.messages.legacy import FOLDER_STRUCTURE
 
-# The scheduler publishes the registry every five minutes, even if it is unchanged.
+# The age from which the registry counts as too old. The scheduler publishes it every five minutes, even if it
+# is unchanged.
 REGISTRY_OLD = timedelta(minutes=15)
 BOUNDARY_TRIES, BOUNDARY_PAUSE_SECONDS = 15, 0.1
-# The parts without which `current` cannot be served.
+# The parts of the health report without which `current` cannot be served.
 ESSENTIAL = ("metagraph", "assignments")
 FEATURES = ("currentAssignment", "epochProofs", "validatorUpload", "folderAccess", "btauth")
 
@@ -62,18 +63,18 @@ class BridgeHealth:
     registry: RegistryView
     current: CurrentEpoch
     limits: Limits
-    vitals: Vitals
+    process_status: ProcessStatus
     _probes: Probes = field(init=False)
 
     def __post_init__(self) -> None:
-        self._probes = Probes(self._checks(), self.vitals.clock)
+        self._probes = Probes(self._checks(), self.process_status.clock)
 
     async def reply(self) -> HealthcheckReply:
         services = await self._probes.services()
         return HealthcheckReply(
             status=overall(services),
-            timestamp=self.vitals.clock.now(),
-            uptime=self.vitals.uptime_seconds,
+            timestamp=self.process_status.clock.now(),
+            uptime=self.process_status.uptime_seconds,
             version=version("zipcast"),
             folder_structure=FOLDER_STRUCTURE,
             services=services,
@@ -127,8 +128,8 @@ class BridgeHealth:
         return Finding()
 
     async def _broker(self) -> Finding:
-        told = (await self.forwarder.ask_health()).process
-        return Finding() if told is None else broker(told)
+        process = (await self.forwarder.ask_health()).process
+        return Finding() if process is None else broker(process)
 
     async def _as_the_responder_sees(self, service: str) -> Finding:
         seen = (await self.forwarder.ask_health()).services.get(service)
@@ -138,7 +139,7 @@ class BridgeHealth:
         return Finding(seen.status, reason, seen.latency_ms)
 
     async def _metagraph(self) -> Finding:
-        return metagraph(self.registry, self.vitals.clock.now())
+        return metagraph(self.registry, self.process_status.clock.now())
 
     async def _rate_limit_store(self) -> Finding:
         if self.limits.shared is None:
@@ -167,7 +168,7 @@ class BridgeHealth:
         for _ in range(BOUNDARY_TRIES):
             if self._running() is not None:
                 return Finding(latency_ms=0)
-            await self.vitals.clock.sleep(BOUNDARY_PAUSE_SECONDS)
+            await self.process_status.clock.sleep(BOUNDARY_PAUSE_SECONDS)
         return Finding(HealthStatus.UNHEALTHY, "no epoch is running", latency_ms=0)
 
 
@@ -184,17 +185,17 @@ def metagraph(registry: RegistryView, now: datetime) -> Finding:
     return Finding(note=note)
 
 
-def broker(told: ProcessHealth) -> Finding:
+def broker(process: ProcessHealth) -> Finding:
     """Return the health of a responder that replied, with its last logged error."""
-    error = told.last_error
+    error = process.last_error
     last = None if error is None else f"{error.action} at {error.at:%Y-%m-%dT%H:%M:%SZ}"
     if error is not None and error.error is not None:
         last = f"{last} ({error.error})"
-    logged = sum(told.problems.values())
-    note = f"{logged} warnings and errors in {int(told.uptime)} s"
-    if told.status is not HealthStatus.OK:
+    logged = sum(process.problems.values())
+    note = f"{logged} warnings and errors in {int(process.uptime)} s"
+    if process.status is not HealthStatus.OK:
         last = "a NATS connection of the responder is down"
-    return Finding(told.status, last, note=note)
+    return Finding(process.status, last, note=note)
 
 
 def overall(services: dict[str, ServiceHealth]) -> HealthStatus:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from http_bridge.cached_replies import ReadyReplies, ReadyReply
 from service.database_reads import epoch_start, record_of
 from storage.database import history
-from storage.database.history import PastEpoch
+from storage.database.history import EpochTiming, PastEpoch
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import WireModel
@@ -23,6 +23,7 @@ from zipcast.protocol.messages.epochs import Proof
 from zipcast.protocol.messages.history import EndedEpoch, EndedEpochReply, EndedEpochsReply
 
 DEFAULT_LIMIT, MAX_LIMIT = 20, 100
+EndedStatus = Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]
 _COUNT = re.compile(r"[1-9][0-9]{0,2}")
 
 
@@ -53,11 +54,9 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    database: AsyncEngine
+    """Reads ended epochs from the database."""
 
-    async def page(self, asked: PageRequest) -> EndedEpochsReply:
-        """Return one page. Raises ServiceError(SERVICE_UNAVAILABLE)."""
-        return _page(asked.limit, await self.read_page(asked))
+    database: AsyncEngine
 
     async def one(self, epoch_id: str) -> EndedEpochReply:
         """Return one epoch. Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND |
@@ -119,10 +118,10 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _status(past: PastEpoch) -> Literal["COMPLETED", "LATE", "ARCHIVED", "MISSED"]:
+def ended_status(past: PastEpoch | EpochTiming) -> EndedStatus:
     """Return the status by the clock: an epoch that has ended is completed, even if its row is not marked
     yet, unless it was published too late."""
-    if past.envelope is None:
+    if past.status == "missed":
         return "MISSED"
     if past.status == "archived":
         return "ARCHIVED"
@@ -134,10 +133,10 @@ def came_too_late(published_at: datetime | None, interval: EpochInterval) -> boo
     return published_at is None or published_at >= interval.end_at
 
 
-def _late_seconds(past: PastEpoch) -> float | None:
+def late_seconds(past: PastEpoch | EpochTiming) -> float | None:
     """Return the delay of publication in seconds, rounded to milliseconds. It is never negative, even if
     clocks differ a little."""
-    if past.published_at is None or past.envelope is None:
+    if past.published_at is None or past.status == "missed":
         return None
     late = past.published_at - past.interval.start_at
     return max(0.0, round(late.total_seconds(), 3))
@@ -152,9 +151,10 @@ def _shown(past: PastEpoch) -> dict[str, object]:
         "epoch_id": past.interval.epoch_id,
         "epoch_start": past.interval.start_at,
         "epoch_end": past.interval.end_at,
-        "status": _status(past),
-        "late_seconds": _late_seconds(past),
+        "status": ended_status(past),
+        "late_seconds": late_seconds(past),
         "seed": past.seed,
+        "beacon": past.beacon,
         "seed_commitment": past.seed_commitment,
         "proof": proof,
     }

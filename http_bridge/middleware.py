@@ -100,9 +100,10 @@ class CompressedGet:
         self._compressed = GZipMiddleware(app, minimum_size=SMALLEST_COMPRESSED, compresslevel=6)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # HEAD requests arrive here as GET.
+        # Leave out HEAD requests. Their method was changed to GET before; METHOD_SENT has the original
+        # method.
         reads = scope["method"] == scope.get(METHOD_SENT, "GET") == "GET"
-        # Assets are already compressed if the client accepts compression.
+        # Leave out assets, because `assets` compresses them itself.
         reads = reads and not scope["path"].startswith("/assets/")
         if reads and not accepts_gzip(Headers(scope=scope).get("accept-encoding", "")):
             # Starlette would treat `gzip;q=0` as acceptance, so remove the header to keep the reply plain.

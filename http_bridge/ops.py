@@ -1,190 +1,111 @@
-"""Serves `/ops` on the internal listener: the state of the service at a glance, updated live.
+"""Collects the data of the page `/ops`: the state of the service at a glance.
 
 It never reads anything about an epoch that has not started.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
-from typing import Any
-
-import httpx
 
 from http_bridge.event_stream import Listeners
 from http_bridge.health import BridgeHealth
-from http_bridge.history import History, PageRequest
 from http_bridge.metrics import REQUESTS
-from service import logs
+from http_bridge.nats_monitor import ConnectedProcess, NatsFacts, NatsMonitor
+from http_bridge.recent_epochs import RecentEpoch, RecentEpochs
+from http_bridge.request_samples import RequestSampler, RequestSamples
 from service.current_epoch import CurrentEpoch
-from service.process_status import Page, Vitals
+from service.process_status import ProcessStatus
 from service.registry import RegistryView
-from zipcast.client.http import open_client
-from zipcast.protocol.errors import ServiceError
 from zipcast.protocol.messages.base import WireModel, WireTime
 from zipcast.protocol.messages.health import HealthStatus, ServiceHealth
 
-log = logs.logger()
 
-REMEMBERED_SECONDS = 1.0
-TIMEOUT_SECONDS = 1.5
-RECENT = 10
-_STATIC = files("http_bridge") / "static"
-_OWN = _STATIC / "own"
-
-
-class OpsEpoch(WireModel):
+class StartedEpoch(WireModel):
     epoch_id: str
+    starts_at: WireTime
     ends_at: WireTime
     zipcodes: int
     listings: int
 
 
-class OpsEndedEpoch(WireModel):
-    epoch_id: str
-    status: str
-    late_ms: int | None
-
-
 class OpsReply(WireModel):
-    """The data of the page. `requests` counts requests by result since this process started. `nats` is null
-    if no monitoring address is configured."""
+    """The data of the page. `requests` counts requests by result since this process started, and `samples`
+    over time. `nats` is null if no monitoring address is configured; then `subscribers` is null and
+    `processes` empty."""
 
     now: datetime
     status: HealthStatus
-    epoch: OpsEpoch | None
-    recent: tuple[OpsEndedEpoch, ...]
+    uptime: float
+    epoch: StartedEpoch | None
+    recent: tuple[RecentEpoch, ...]
     subscribers: int | None
     streams: int
     registry_age_seconds: int | None
     neurons: int
     requests: dict[str, int]
+    samples: RequestSamples
     services: dict[str, ServiceHealth]
+    processes: tuple[ConnectedProcess, ...]
     nats: dict[str, str | int] | None
     dashboard: str | None
+    public: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class NatsMonitor:
-    """Reads nats-server's monitoring pages. `url` is None if there is no address."""
-
-    url: str | None
-
-    async def facts(self) -> tuple[dict[str, str | int] | None, int | None]:
-        """Return facts about the server, and the number of clients that are connected to it."""
-        if self.url is None:
-            return None, None
-        try:
-            async with open_client(self.url, TIMEOUT_SECONDS) as http:
-                varz, connz, jsz = [
-                    (await http.get(self.url + path)).raise_for_status().json()
-                    for path in ("/varz", "/connz?acc=APP&limit=1", "/jsz")
-                ]
-        except (httpx.HTTPError, ValueError) as error:
-            log.debug("nats_monitor_unread", error=type(error).__name__)
-            return {"state": f"does not respond ({type(error).__name__})"}, None
-        return _server(varz, jsz), int(connz.get("total", 0))
-
-
-def _server(varz: Mapping[str, Any], jsz: Mapping[str, Any]) -> dict[str, str | int]:
-    asked = ("version", "uptime", "connections", "total_connections", "subscriptions")
-    told = {name.replace("_", " "): varz.get(name, 0) for name in asked}
-    return told | {
-        "messages in": varz.get("in_msgs", 0),
-        "messages out": varz.get("out_msgs", 0),
-        "slow consumers": varz.get("slow_consumers", 0),
-        "memory, MB": varz.get("mem", 0) // 2**20,
-        "streams": jsz.get("streams", 0),
-        "messages stored": jsz.get("messages", 0),
-        "stored, KB": jsz.get("bytes", 0) // 2**10,
-    }
-
-
-@dataclass(slots=True)
 class Ops:
+    """Collects the data. `dashboard` is the URL of a NATS dashboard, `public` that of the public pages."""
+
     health: BridgeHealth
-    history: History
+    recent: RecentEpochs
     current: CurrentEpoch
     registry: RegistryView
     listeners: Listeners
-    vitals: Vitals
-    monitor: NatsMonitor
+    process_status: ProcessStatus
+    sampler: RequestSampler
+    monitor: NatsMonitor | None
     dashboard: str | None
-    _known: bytes = field(default=b"")
-    _known_until: float = field(default=float("-inf"))
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def pages(self) -> dict[str, Page]:
-        """Return the pages for the internal listener, by name."""
-        return {
-            "ops": _file(_STATIC / "ops.html", "text/html"),
-            "ops.js": _file(_OWN / "ops.js", "text/javascript"),
-            "page.css": _file(_OWN / "page.css", "text/css"),
-            "ops.json": self._json,
-        }
-
-    async def _json(self) -> tuple[bytes, str]:
-        """Return the data as JSON. However many viewers there are, it is collected at most once a second."""
-        async with self._asking:
-            if self.vitals.clock.monotonic() >= self._known_until:
-                self._known = (await self.reply()).to_bytes()
-                self._known_until = self.vitals.clock.monotonic() + REMEMBERED_SECONDS
-        return self._known, "application/json"
+    public: str | None
 
     async def reply(self) -> OpsReply:
-        health, recent, (nats, subscribers) = await asyncio.gather(
-            self.health.reply(), self._recent(), self.monitor.facts()
+        """Collect the data now."""
+        health, recent, nats = await asyncio.gather(
+            self.health.reply(), self.recent.newest(), self._nats_facts()
         )
-        age = self.registry.age(self.vitals.clock.now())
+        age = self.registry.age(self.process_status.clock.now())
         snapshot = self.registry.snapshot
         return OpsReply(
-            now=self.vitals.clock.now(),
+            now=self.process_status.clock.now(),
             status=health.status,
-            epoch=self._epoch(),
+            uptime=self.process_status.uptime_seconds,
+            epoch=started_epoch(self.current),
             recent=recent,
-            subscribers=subscribers,
+            subscribers=None if nats is None else nats.subscribers,
             streams=self.listeners.count(),
             registry_age_seconds=None if age is None else max(0, int(age.total_seconds())),
             neurons=0 if snapshot is None else len(snapshot.neurons),
-            requests=self.vitals.counts_by("result", REQUESTS),
+            requests=self.process_status.counts_by("result", REQUESTS),
+            samples=self.sampler.samples(),
             services=health.services,
-            nats=nats,
+            processes=() if nats is None else nats.processes,
+            nats=None if nats is None else nats.server,
             dashboard=self.dashboard,
+            public=self.public,
         )
 
-    async def _recent(self) -> tuple[OpsEndedEpoch, ...]:
-        """Return the newest ended epochs; none while the database is unavailable, which its health shows."""
-        try:
-            page = await self.history.page(PageRequest(RECENT, None))
-        except ServiceError:
-            return ()
-        return tuple(
-            OpsEndedEpoch(
-                epoch_id=one.epoch_id,
-                status=one.status,
-                late_ms=None if one.late_seconds is None else round(one.late_seconds * 1000),
-            )
-            for one in page.epochs
-        )
-
-    def _epoch(self) -> OpsEpoch | None:
-        running = self.current.running_or_none()
-        if running is None:
-            return None
-        message = running.message
-        return OpsEpoch(
-            epoch_id=message.epoch_id,
-            ends_at=message.epoch_end,
-            zipcodes=message.metadata.zipcode_count,
-            listings=message.metadata.total_expected_listings,
-        )
+    async def _nats_facts(self) -> NatsFacts | None:
+        return None if self.monitor is None else await self.monitor.facts()
 
 
-def _file(path: Any, media_type: str) -> Page:
-    body = path.read_bytes()
-
-    async def page() -> tuple[bytes, str]:
-        return body, media_type
-
-    return page
+def started_epoch(current: CurrentEpoch) -> StartedEpoch | None:
+    """Return public facts of the running epoch, without its zipcodes."""
+    running = current.running_or_none()
+    if running is None:
+        return None
+    message = running.message
+    return StartedEpoch(
+        epoch_id=message.epoch_id,
+        starts_at=message.epoch_start,
+        ends_at=message.epoch_end,
+        zipcodes=message.metadata.zipcode_count,
+        listings=message.metadata.total_expected_listings,
+    )

@@ -13,21 +13,23 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from http_bridge import asyncapi
-from http_bridge.assets import Asset, AssetFolder
+from http_bridge.assets import STATIC, Asset, AssetFolder
 from http_bridge.documentation import JSON, Schema
 
 OPENAPI = "/openapi.json"
 ASYNCAPI = "/asyncapi.json"
 ASSETS, ASYNCAPI_ASSETS = "/assets/docs", "/assets/asyncapi"
-STATIC = files("http_bridge") / "static"
-# ReDoc would load its maker's logo from another site.
+# The logo that ReDoc's script would load from its maker's site. It is replaced by an empty image.
 _LOGO = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _NO_LOGO = b"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
-# Both pages start with an inline script; ReDoc's search runs in a worker that it creates from a blob.
+# The Content-Security-Policy of both pages. They start with an inline script, and ReDoc's search runs in a
+# worker made from a blob.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
 )
+# The list of schemas at the end of the page is long, so it is closed at first.
+_SWAGGER = {"defaultModelsExpandDepth": 0, "filter": True}
 ASYNCAPI_POLICY = "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'"
 
 
@@ -49,6 +51,7 @@ def add_pages(app: FastAPI) -> None:
                 swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
                 swagger_css_url=f"{ASSETS}/swagger-ui.css",
                 swagger_favicon_url=f"{ASSETS}/favicon.png",
+                swagger_ui_parameters=_SWAGGER,
             )
         )
 

@@ -80,7 +80,8 @@ class Access:
             try:
                 await self.app(scope, receive, send_marked)
             except Exception:
-                # Starlette raises the error again after its handler has logged it and replied.
+                # If a status was sent, Starlette has already logged the error and replied, and only raises it
+                # again.
                 if not status:
                     raise
             finally:

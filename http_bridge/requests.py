@@ -19,7 +19,8 @@ from zipcast.protocol.verbs import VERBS, Verb
 _FORM, _MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 _MAX_FIELDS = 64
 _PRINTABLE = re.compile(r"^[\x20-\x7e]{0,512}$")
-# Target and signed headers together must fit into the headers that the responder accepts.
+# The bridge forwards the target and the signed headers as NATS headers; together they must stay below the
+# responder's limit (`MAX_HEADER_BYTES`).
 MAX_TARGET = 2048
 _TARGET = re.compile(rf"^[\x21-\x7e]{{1,{MAX_TARGET}}}$")
 

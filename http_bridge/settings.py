@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, field_validator
 
-from service.settings import AccessSettings, InternalPort
+from service.settings import AccessSettings, InternalPort, PoolSize
 
 _WEB = r"^https?://[!-~]+$"
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
@@ -15,9 +15,10 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 class BridgeSettings(AccessSettings):
     own_prefix: ClassVar[str | None] = "BRIDGE_"
     internal_port: InternalPort = 9104
+    bridge_database_connections: PoolSize = 10
 
     bridge_nats_seed: SecretStr = Field(description="nkey seed of the NATS user BRIDGE")
-    bridge_follow_nats_seed: SecretStr = Field(description="nkey seed of the user BRIDGE_FOLLOW")
+    bridge_follow_nats_seed: SecretStr = Field(description="nkey seed of the NATS user BRIDGE_FOLLOW")
     bridge_host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
     bridge_trusted_proxies: str = Field(
         default="",
@@ -30,13 +31,29 @@ class BridgeSettings(AccessSettings):
     nats_monitor_url: str | None = Field(
         default=None,
         pattern=_WEB,
-        description="nats-server's monitoring URL, for /ops on the internal listener; empty: not shown",
+        description="nats-server's monitoring URL, for /ops and its NATS dashboard; empty: not shown",
         examples=["http://127.0.0.1:8222"],
     )
     nats_dashboard_url: str | None = Field(
         default=None,
         pattern=_WEB,
-        description="URL of a dashboard of nats-server, to which /ops links; empty: no link",
+        description="URL of the NATS dashboard to which /ops links; empty: the one in the bridge",
+    )
+    bridge_public_servers: str = Field(
+        default="",
+        pattern=r"^$|^(tls|wss|nats)://[!-+\--~]+(,(tls|wss|nats)://[!-+\--~]+)*$",
+        description="URLs under which clients reach NATS, such as tls://nats.example.org:4222, "
+        "comma-separated, for /.well-known/zipcast.json",
+    )
+    bridge_public_url: str | None = Field(
+        default=None,
+        pattern=_WEB,
+        description="URL under which clients reach this bridge, for /.well-known/zipcast.json, / and /ops",
+    )
+    documentation_url: str | None = Field(
+        default=None,
+        pattern=_WEB,
+        description="URL of the documentation site, to which /docs links; empty: no link",
     )
     port: int = Field(default=8000, ge=1, le=65535, description="port to listen on")
 
@@ -58,6 +75,10 @@ class BridgeSettings(AccessSettings):
     @property
     def cors_origins(self) -> tuple[str, ...]:
         return tuple(self.bridge_cors_origins.split(",")) if self.bridge_cors_origins else ()
+
+    @property
+    def public_servers(self) -> tuple[str, ...]:
+        return tuple(self.bridge_public_servers.split(",")) if self.bridge_public_servers else ()
 
     @property
     def trusted_proxies(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Defines the commands of `zipcast admin …`, which send admin requests over NATS, signed with an admin's
 wallet.
 
-This module owns options and output. If a command fails, it prints one line and exits with status 1.
+This module owns options and output.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from rich.table import Table
 from operator_cli.admin_client import AdminClient
 from zipcast.cli.command import Work, with_options_of
 from zipcast.cli.console import echo_json, fail, out
+from zipcast.cli.errors import Status
 from zipcast.cli.session import Session, resolve
 from zipcast.protocol.messages.admin import (
     AdminCommand,
@@ -31,17 +32,11 @@ from zipcast.protocol.messages.admin import (
     TargetOverrideRequest,
 )
 
-admin_app = typer.Typer(no_args_is_help=True, help="Control the service as one of its ADMIN_HOTKEYS.")
-epoch_app = typer.Typer(no_args_is_help=True, help="Prepare or sign epochs by hand.")
-target_app = typer.Typer(no_args_is_help=True, help="Change how many listings an epoch assigns.")
-admin_app.add_typer(epoch_app, name="epoch")
-admin_app.add_typer(target_app, name="target")
-
 
 def admin_command(work: Work) -> Callable[..., None]:
     """Turn `work`, whose first parameter is a Session, into a command; the local stack's admin is the
     default."""
-    return with_options_of(resolve, work, local_wallets="admin_wallets")
+    return with_options_of(resolve, work, admins=True)
 
 
 EpochArgument = Annotated[str, typer.Argument(metavar="EPOCH", show_default=False)]
@@ -49,7 +44,6 @@ HotkeyArgument = Annotated[str, typer.Argument(metavar="HOTKEY", show_default=Fa
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 
 
-@epoch_app.command("generate")
 @admin_command
 async def generate(
     session: Session,
@@ -60,14 +54,12 @@ async def generate(
     await _do(session, EpochGenerateRequest(epoch_id=epoch), as_json)
 
 
-@epoch_app.command("regenerate")
 @admin_command
 async def regenerate(session: Session, epoch: EpochArgument, as_json: JsonOption = False) -> None:
-    """Select and sign a prepared epoch again, before its start, from the inputs it is committed to."""
+    """Select and sign an epoch again; always refused, because a drawn epoch is sealed."""
     await _do(session, EpochRegenerateRequest(epoch_id=epoch), as_json)
 
 
-@target_app.command("override")
 @admin_command
 async def override(
     session: Session,
@@ -79,7 +71,6 @@ async def override(
     await _do(session, TargetOverrideRequest(epoch_id=epoch, target_listings=target_listings), as_json)
 
 
-@admin_app.command("connections")
 @admin_command
 async def connections(
     session: Session,
@@ -91,14 +82,12 @@ async def connections(
     await _do(session, ConnectionsListRequest(hotkey=whom, offset=offset), as_json)
 
 
-@admin_app.command("kick")
 @admin_command
 async def kick(session: Session, whom: HotkeyArgument, as_json: JsonOption = False) -> None:
     """Close all NATS connections of a hotkey. It may connect again at once."""
     await _do(session, ConnectionsKickRequest(hotkey=whom), as_json)
 
 
-@admin_app.command("commands")
 @admin_command
 async def commands(
     session: Session,
@@ -128,7 +117,9 @@ def _show(reply: AdminCommandReply, as_json: bool) -> None:
     else:
         _describe(reply)
     if isinstance(reply.outcome, FailedOutcome):
-        fail(f"failed: {reply.outcome.reason}")
+        if as_json:
+            raise typer.Exit(Status.FAILED)
+        fail(f"failed: {reply.outcome.reason}", code="command_failed")
 
 
 def _describe(reply: AdminCommandReply) -> None:
@@ -136,7 +127,7 @@ def _describe(reply: AdminCommandReply) -> None:
         case None:
             line = f"queued; to see the outcome: zipcast admin commands {reply.command_id}"
         case EpochOutcome(epoch_id=epoch_id, changed=changed):
-            line = f"{epoch_id}: done" if changed else f"{epoch_id}: nothing to do"
+            line = f"{epoch_id}: done" if changed else f"{epoch_id}: nothing to do, because this epoch exists"
         case OverrideOutcome(epoch_id=epoch_id, target_listings=target):
             line = f"{epoch_id}: target {target}"
         case KickOutcome(kicked=kicked):

@@ -11,7 +11,7 @@ import nats.errors
 from nats.aio.client import Callback, Client
 
 from zipcast.client.connection import Server, connect
-from zipcast.client.reconnection import ConnectionKeeper
+from zipcast.client.reconnection import Reconnection
 from zipcast.client.signed_requests import Requester
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.envelope import Trust
@@ -41,12 +41,12 @@ class AdminClient:
         clock = clock or SystemClock()
         parsed = [Server.parse(url) for url in servers]
         # A command needs only one connection. If the connection is lost, the command fails.
-        self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, clock)
+        self._reconnection = Reconnection(parsed, self._dial, self._on_lost, clock)
         self._requester = Requester(signer, trust.signers, clock, self._connected)
 
     async def __aenter__(self) -> Self:
         """Connect to the first server that accepts the hotkey. Raises nats.errors.Error and OSError."""
-        await self._keeper.open()
+        await self._reconnection.open()
         return self
 
     async def __aexit__(
@@ -55,7 +55,7 @@ class AdminClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._keeper.close()
+        await self._reconnection.close()
 
     async def do(self, command: AdminCommand) -> AdminCommandReply:
         """Queue the command for a scheduler. The reply has the outcome if it comes within three seconds."""
@@ -81,7 +81,7 @@ class AdminClient:
         )
 
     async def _connected(self) -> Client:
-        return self._keeper.connection
+        return self._reconnection.connection
 
     def _on_lost(self) -> None:
         self._requester.interrupt(nats.errors.ConnectionClosedError())

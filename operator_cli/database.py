@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from zipcast.cli.console import fail
+from zipcast.cli.errors import Status
 from zipcast.client.local_stack import NotReadyError, Ready
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ def local_stack_packages() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        fail(f"{error.name} is not installed: pip install 'zipcast-server[devstack]'")
+        fail(
+            f"{error.name} is not installed",
+            code="not_installed",
+            remedy="Run `pip install 'zipcast-server[devstack]'`.",
+        )
 
 
 def chosen_database(database_url: str | None, ready: Path) -> str:
@@ -39,7 +44,7 @@ def chosen_database(database_url: str | None, ready: Path) -> str:
     try:
         return database_url or Ready.read(ready).postgres
     except NotReadyError as error:
-        fail(f"{error}, or pass --database-url")
+        fail(f"{error}, or pass --database-url", Status.UNAVAILABLE, code="no_local_stack")
 
 
 @contextmanager
@@ -50,21 +55,26 @@ def database_faults() -> Iterator[None]:
     from sqlalchemy.exc import DBAPIError
 
     from storage.database.engine import DATABASE_ERRORS, DatabaseUrlError
-    from storage.database.migrate import ForeignSchemaError
+    from storage.database.migrate import ForeignSchemaError, MissingRightError
 
     try:
         yield
-    except ForeignSchemaError as error:
+    except (ForeignSchemaError, MissingRightError) as error:
         fail(str(error))
     except DatabaseUrlError as error:
-        fail(f"--database-url {error}")
+        fail(f"--database-url {error}", Status.USAGE, code="usage")
     except (*DATABASE_ERRORS, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         cause: BaseException = error
         if isinstance(error, DBAPIError) and error.orig is not None:
             cause = error.orig.__cause__ or error.orig
         if isinstance(cause, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
-            fail("the database has no tables yet: run `zipcast migrate`")
-        fail(f"the database failed: {str(cause).partition(chr(10))[0] or type(cause).__name__}")
+            fail("the database has no tables yet", code="no_tables", remedy="Run `zipcast migrate`.")
+        fail(
+            f"the database failed: {str(cause).partition(chr(10))[0] or type(cause).__name__}",
+            Status.UNAVAILABLE,
+            code="database",
+            remedy="Check --database-url, and that the database runs.",
+        )
 
 
 def run_on_database(url: str, work: Callable[["AsyncEngine"], Coroutine[Any, Any, Result]]) -> Result:

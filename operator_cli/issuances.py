@@ -1,6 +1,5 @@
 """Defines `zipcast issuances`, which lists issued credentials from the database."""
 
-import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 from rich.table import Table
 
 from operator_cli.database import DatabaseOption, chosen_database, run_on_database
-from zipcast.cli.console import show_table
+from zipcast.cli.console import echo_json, show_table
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 from zipcast.protocol.hotkeys import MalformedHotkeyError, parse_hotkey
 
@@ -56,7 +55,7 @@ def list_issuances(
 
     found = run_on_database(chosen_database(database_url, ready), read)
     if as_json:
-        typer.echo(json.dumps({"issuances": [_as_json(issuance) for issuance in found]}))
+        echo_json({"issuances": [_as_json(issuance) for issuance in found]})
         return
     table = Table(
         "issued", "until", "hotkey", "kind", "prefix", "from", "request", "failed", box=None, pad_edge=False

@@ -5,30 +5,49 @@ from typing import Annotated
 
 import typer
 
-from zipcast.cli.console import fail, out
-
-keys_app = typer.Typer(no_args_is_help=True, help="Make the keys of a deployment.")
+from zipcast.cli.console import echo_json, fail, out
 
 
-@keys_app.command("init")
 def init(
     folder: Annotated[Path, typer.Option(help="Folder for the files; only you can read them.")] = Path(
         "keys"
     ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, without any secret.")] = False,
+    owner_url: Annotated[
+        str,
+        typer.Option(
+            help="URL of the database's owner, as the provider shows it. Default: the PostgreSQL of "
+            "docker-compose.yml."
+        ),
+    ] = "postgresql://zipcast@postgres/zipcast",
 ) -> None:
-    """Make every key of a deployment: one file of variables per process, and nats.env for nats-server."""
-    from service.deployment_keys import create_keys, write_keys
+    """Make every key and password of a deployment: one file of variables per process, and files for
+    nats-server, PostgreSQL, Valkey and Grafana."""
+    from service.deployment_keys import create_keys, create_passwords, write_keys
 
     keys = create_keys()
     try:
+        for name, values in create_passwords(owner_url).items():
+            keys[name] = keys.get(name, {}) | values
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--owner-url") from None
+    try:
         write_keys(folder, keys)
     except FileExistsError as error:
-        fail(f"{error} exists, and keys that may be in use are never overwritten: choose another --folder")
+        fail(
+            f"{error} exists, and keys that may be in use are never overwritten",
+            code="exists",
+            remedy="Choose another --folder.",
+        )
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+        fail(f"{error.filename}: {error.strerror}", remedy="Choose another --folder.")
+    if as_json:
+        files = [str(folder / f"{process}.env") for process in keys]
+        echo_json({"files": files, "signer": keys["bridge"]["ZIPCAST_SIGNERS"]})
+        return
     for process in keys:
-        out.print(folder / f"{process}.env")
+        out.print(str(folder / f"{process}.env"))
     out.print(
-        f"signer: {keys['bridge']['ZIPCAST_SIGNERS']}  (give it to miners and validators: they trust it)"
+        f"signer: {keys['bridge']['ZIPCAST_SIGNERS']}  (publish it, so that miners and validators trust it)"
     )
     out.print("Keep a copy of schedulers.env where only you can read it: its key signs every epoch.")

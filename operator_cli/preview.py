@@ -1,7 +1,8 @@
 """Shows the operator what the next epoch assigns: `zipcast epoch preview`.
 
-The command sends no request. It reads the scheduler's settings, including the secret for the seeds, and the
-scheduler's database. It reveals nothing that the owner of both could not compute anyway.
+The command sends no request. It reads the scheduler's settings, including the secret for the seeds, and its
+database. It reveals nothing that someone with these secrets could not compute anyway. Before an epoch is
+drawn, no one can know its zipcodes, so the command shows only when the draw takes place.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from operator_cli.config import EnvFiles, read_env_files
+from operator_cli.config import EnvFiles, read_settings
 from operator_cli.database import database_faults
 from zipcast.cli.console import fail, out
 
@@ -41,11 +42,9 @@ def _preview(env_files: list[Path] | None) -> "Preview":
     from schedulers.epochs.seed_secrets import UnknownSecretError
     from schedulers.epochs.target_override import NothingImportedError
     from schedulers.settings import SchedulerSettings
-    from service.settings import load
     from zipcast.selection.model import PoolTooSmallError
 
-    read_env_files(env_files)
-    settings = load(SchedulerSettings)
+    settings = read_settings(SchedulerSettings, env_files)
     try:
         # Log lines must not mix with the output of the command.
         with database_faults(), redirect_stdout(sys.stderr):
@@ -69,25 +68,34 @@ async def _ask(settings: "SchedulerSettings") -> "Preview":
 
 def _document(shown: "Preview") -> str:
     document = {
-        "prepared": shown.is_prepared,
+        "prepared": shown.message is not None,
+        "epochId": shown.epoch_id,
+        "targetListings": shown.target_listings,
+        "drawnAt": None if shown.drawn_at is None else shown.drawn_at.isoformat(),
         "relaxedCooldown": shown.relaxed_cooldown,
         "relaxedAgeDays": shown.relaxed_age_days,
-        "message": json.loads(shown.message.to_bytes()),
+        "message": None if shown.message is None else json.loads(shown.message.to_bytes()),
     }
     return json.dumps(document) + "\n"
 
 
 def _show(shown: "Preview") -> None:
     message = shown.message
+    if message is None:
+        line = (
+            f"{shown.epoch_id}: {shown.target_listings} listings, drawn at {shown.drawn_at}. "
+            "Its zipcodes cannot be known before."
+        )
+        out.print(line, soft_wrap=True)
+        return
     table = Table("zipcode", "state", "tier", "listings", "city", box=None, pad_edge=False)
     for one in message.zipcodes:
         table.add_row(one.zipcode, one.state, str(one.market_tier), str(one.expected_listings), one.city)
     out.print(table)
     total = message.metadata.total_expected_listings
-    kind = "prepared" if shown.is_prepared else "not prepared yet: a dry run with the data of now"
     relaxed = f"; cooldown relaxed for {len(shown.relaxed_cooldown)}" if shown.relaxed_cooldown else ""
     if shown.relaxed_age_days:
         relaxed += f"; data up to {shown.relaxed_age_days} days older than the limit"
-    line = f"{message.epoch_id}: {len(message.zipcodes)} zipcodes, {total} listings ({kind}{relaxed})"
+    line = f"{message.epoch_id}: {len(message.zipcodes)} zipcodes, {total} listings (prepared{relaxed})"
     out.print(line, soft_wrap=True)
     out.print("Keep this secret until the epoch starts.", style="dim")

@@ -9,65 +9,80 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from operator_cli.config import EnvFiles, read_env_files
-from zipcast.cli.console import fail, out
+from operator_cli.config import EnvFiles, read_settings
+from zipcast.cli.console import echo_json, fail, out
+from zipcast.cli.errors import Status as ExitStatus
 from zipcast.clock import SystemClock
 from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
 
 if TYPE_CHECKING:
     from service.object_store_settings import ObjectStoreSettings
 
-s3_app = typer.Typer(
-    no_args_is_help=True,
-    help="Check the object store and revoke access to it, with the responder's settings.",
-)
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+HotkeysArgument = Annotated[
+    list[str], typer.Argument(metavar="HOTKEY...", show_default=False, help="SS58 addresses.")
+]
 
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
-@s3_app.command("check")
-def check(env_file: EnvFiles = None) -> None:
+def check(env_file: EnvFiles = None, as_json: JsonOption = False) -> None:
     """Test everything that Zipcast needs from the object store, and explain how to fix what fails.
 
     Exit status 1 if anything fails."""
-    settings = _settings(env_file)
-    if asyncio.run(_check(settings)):
-        raise typer.Exit(1)
+    findings = asyncio.run(_check(_settings(env_file), show=not as_json))
+    if as_json:
+        echo_json({"checks": findings})
+    if any(one["status"] == "failed" for one in findings):
+        raise typer.Exit(ExitStatus.FAILED)
 
 
-async def _check(settings: "ObjectStoreSettings") -> int:
+async def _check(settings: "ObjectStoreSettings", *, show: bool) -> list[dict[str, str | None]]:
     import httpx
 
-    from storage.objects.checks import Status, check_object_store
+    from storage.objects.checks import check_object_store
 
     buckets = settings.s3_bucket, settings.s3_validator_bucket
-    failed = 0
+    found: list[dict[str, str | None]] = []
     try:
         async for finding in check_object_store(settings.object_store, *buckets, _nobody(), SystemClock()):
+            found.append(
+                {
+                    "status": str(finding.status),
+                    "subject": finding.subject,
+                    "message": finding.message,
+                    "remedy": finding.fix or None,
+                }
+            )
+            if not show:
+                continue
             mark = Text(f"{finding.status:8}", _COLOURS[finding.status])
-            out.print(mark, f"{finding.subject}: {finding.told}", soft_wrap=True)
+            out.print(mark, f"{finding.subject}: {finding.message}", soft_wrap=True)
             if finding.fix:
                 out.print(f"         → {finding.fix}", soft_wrap=True)
-            failed += finding.status is Status.FAILED
     except httpx.HTTPError as error:
-        fail(f"the object store does not reply ({type(error).__name__}): check S3_ENDPOINT_URL")
-    return failed
+        fail(
+            f"the object store does not reply ({type(error).__name__})",
+            ExitStatus.UNAVAILABLE,
+            code="object_store",
+            remedy="Check S3_ENDPOINT_URL.",
+        )
+    return found
 
 
-@s3_app.command("revoke")
-def revoke(hotkeys: list[str], env_file: EnvFiles = None) -> None:
-    """Stop these hotkeys from writing and from using their sessions at once, whatever was issued to them."""
+def revoke(hotkeys: HotkeysArgument, env_file: EnvFiles = None, as_json: JsonOption = False) -> None:
+    """Immediately stop these hotkeys from writing and from using any session that was issued to them."""
     named = _parsed(hotkeys)
-    _change_revoked(_settings(env_file), lambda revoked: revoked | named)
+    _change_revoked(_settings(env_file), lambda revoked: revoked | named, as_json)
 
 
-@s3_app.command("restore")
-def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
+def restore(hotkeys: HotkeysArgument, env_file: EnvFiles = None, as_json: JsonOption = False) -> None:
     """Undo the revocation of these hotkeys."""
     named = _parsed(hotkeys)
     unknown: set[Hotkey] = set()
@@ -76,25 +91,32 @@ def restore(hotkeys: list[str], env_file: EnvFiles = None) -> None:
         unknown.update(named - revoked)
         return revoked - named
 
-    _change_revoked(_settings(env_file), without)
+    _change_revoked(_settings(env_file), without, as_json)
     if unknown:
-        fail(f"these hotkeys are not revoked: {', '.join(sorted(unknown))}")
+        fail(
+            f"these hotkeys are not revoked: {', '.join(sorted(unknown))}",
+            remedy="`zipcast s3 revoked` lists those that are.",
+        )
 
 
-@s3_app.command("revoked")
-def revoked(env_file: EnvFiles = None) -> None:
+def revoked(env_file: EnvFiles = None, as_json: JsonOption = False) -> None:
     """List the revoked hotkeys, one per line."""
     with _provider_faults():
         from storage.objects.bucket_policies import BucketPolicies
 
         settings = _settings(env_file)
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
-        for hotkey in sorted(policies.revoked()):
-            out.print(hotkey)
+        hotkeys = sorted(policies.revoked())
+    if as_json:
+        echo_json({"revoked": hotkeys})
+        return
+    for hotkey in hotkeys:
+        out.print(hotkey)
 
 
-@s3_app.command("revoke-sessions")
-def revoke_sessions() -> None:
+def revoke_sessions(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as always.")] = True,
+) -> None:
     """Print an inline policy for `aws iam put-role-policy` that ends every session issued until now."""
     from storage.objects.revocation import older_sessions_policy
 
@@ -102,23 +124,26 @@ def revoke_sessions() -> None:
 
 
 def _change_revoked(
-    settings: "ObjectStoreSettings", whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]]
+    settings: "ObjectStoreSettings",
+    whom: Callable[[frozenset[Hotkey]], frozenset[Hotkey]],
+    as_json: bool,
 ) -> None:
     with _provider_faults():
         from storage.objects.bucket_policies import BucketPolicies
 
         policies = BucketPolicies(settings.object_store, settings.s3_bucket, settings.s3_validator_bucket)
         denied = policies.change(whom)
+    if as_json:
+        echo_json({"revoked": sorted(denied)})
+        return
     out.print(f"{len(denied)} hotkeys are now revoked in both buckets")
     out.print("Restart the responders: they cache sessions for up to two hours.")
 
 
 def _settings(env_file: list[Path] | None) -> "ObjectStoreSettings":
     from service.object_store_settings import ObjectStoreSettings
-    from service.settings import load
 
-    read_env_files(env_file)
-    return load(ObjectStoreSettings)
+    return read_settings(ObjectStoreSettings, env_file)
 
 
 def _parsed(hotkeys: list[str]) -> frozenset[Hotkey]:
@@ -129,7 +154,7 @@ def _parsed(hotkeys: list[str]) -> frozenset[Hotkey]:
 
 
 def _nobody() -> Hotkey:
-    """Return a hotkey whose key nobody has."""
+    """Return a hotkey whose private key does not exist."""
     return parse_hotkey(Keypair.create_from_mnemonic(Keypair.generate_mnemonic()).ss58_address)
 
 

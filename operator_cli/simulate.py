@@ -23,7 +23,7 @@ from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, SelectionSettings
 from zipcast.selection.simulation import COVERAGE_DAYS, SimulatedEpoch, Summary, simulate, summarise
 
-# The day does not matter, because a run depends only on its seed.
+# The simulation begins on this day. The day does not matter, because a run depends only on its seed.
 START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH_SECONDS = 4 * 3600
 
@@ -32,7 +32,9 @@ def simulate_epochs(
     epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Number of epochs.")] = 500,
     zipcodes: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Zipcodes, CSV or JSON. Default: the sample."),
+        typer.Option(
+            exists=True, dir_okay=False, help="File of zipcodes, CSV or JSON. Default: the sample data."
+        ),
     ] = None,
     changes: Annotated[
         list[str] | None,
@@ -113,11 +115,12 @@ def read_pool(zipcodes: Path | None) -> list[Candidate]:
         from storage.database.candidates import as_candidate
         from storage.zipcode_files.file import ZipcodeFile
         from storage.zipcode_files.row_rules import ImportFileError, Rejection, RowRules, check_rows
+    path = zipcodes or SAMPLE_ZIPCODES
     try:
-        with ZipcodeFile(zipcodes or SAMPLE_ZIPCODES) as file:
+        with ZipcodeFile(path) as file:
             rows = list(check_rows(file.rows(), RowRules(datetime.now(UTC))))
     except ImportFileError as error:
-        fail(f"{zipcodes}: {error}")
+        fail(f"{path}: {error}")
     accepted = [as_candidate(row) for row in rows if not isinstance(row, Rejection)]
     if len(accepted) < len(rows):
         err.print(f"{len(rows) - len(accepted)} rows were rejected; `zipcast import --dry-run` lists them")

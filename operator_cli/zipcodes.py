@@ -3,19 +3,19 @@
 This module owns options and output; `storage` does the work.
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
 from operator_cli.database import DatabaseOption, chosen_database, run_on_database
-from zipcast.cli.console import echo, err, fail
+from zipcast.cli.console import echo, echo_json, err, fail
+from zipcast.cli.errors import Status
 from zipcast.cli.session import DEFAULT_READY, ReadyOption
 
 if TYPE_CHECKING:
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
     from storage.database.zipcode_activity import ActivityChange
     from storage.database.zipcode_versions import StoredZipcode, Version
-    from storage.zipcode_files.importing import ImportReport
+    from storage.zipcode_files.importing import FileCheck, ImportOptions, ImportReport
+    from storage.zipcode_files.row_rules import Rejection
 
-zipcodes_app = typer.Typer(no_args_is_help=True, help="List zipcodes, and activate or deactivate them.")
-imports_app = typer.Typer(no_args_is_help=True, help="Show the versions of the zipcode data.")
 
-REJECTED_STATUS = 3
+REJECTED_STATUS = Status.REFUSED
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ReasonOption = Annotated[str, typer.Option(help="Stored with the new version.")]
-ZipcodesArgument = Annotated[list[str], typer.Argument(metavar="ZIPCODE...", show_default=False)]
+ZipcodesArgument = Annotated[
+    list[str], typer.Argument(metavar="ZIPCODE...", show_default=False, help="Five digits each.")
+]
 
 
 def import_file(
@@ -43,8 +44,11 @@ def import_file(
         Literal["csv", "json"] | None,
         typer.Option("--format", help="Default: json for *.json, otherwise csv."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the file by the rules, without a database.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the file without changing anything.")
+        bool, typer.Option("--dry-run", help="Show what an import would change, and change nothing.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any row is rejected.")] = False,
     mapping: Annotated[
@@ -81,6 +85,9 @@ def import_file(
         strict=strict,
         max_data_age=timedelta(days=max_age_days),
     )
+    if check:
+        _check(file, options, as_json)
+        return
     url = chosen_database(database_url, ready)
 
     async def work(engine: "AsyncEngine") -> ImportReport:
@@ -92,20 +99,52 @@ def import_file(
             report = run_on_database(url, work)
     except NothingAcceptedError as error:
         _show_report(ImportReport(None, 0, 0, 0, error.rejected), as_json)
-        fail("nothing was changed: every row was rejected", REJECTED_STATUS)
+        _end_rejected("nothing was changed: every row was rejected", as_json)
     except ImportFileError as error:
-        fail(str(error))
+        fail(f"{file}: {error}", code="file")
     _show_report(report, as_json)
     if report.too_old and not as_json:
-        typer.echo(
-            f"{report.too_old} rows are older than {max_age_days} days; epochs prefer newer data", err=True
+        err.print(
+            f"{report.too_old} rows are older than {max_age_days} days; epochs prefer newer data",
+            soft_wrap=True,
         )
     if strict and report.rejected:
-        fail("nothing was changed: --strict, and some rows were rejected", REJECTED_STATUS)
+        _end_rejected("nothing was changed: --strict, and some rows were rejected", as_json)
     if dry_run:
         err.print("nothing was changed: --dry-run")
     if report.rejected:
         raise typer.Exit(REJECTED_STATUS)
+
+
+def _check(file: Path, options: "ImportOptions", as_json: bool) -> None:
+    from storage.zipcode_files.importing import check_file
+    from storage.zipcode_files.row_rules import ImportFileError
+
+    try:
+        with _progress_bar(file) as advance:
+            checked = check_file(file, now=datetime.now(UTC), options=options, progress=advance)
+    except ImportFileError as error:
+        fail(f"{file}: {error}", code="file")
+    if as_json:
+        echo_json(checked.as_json())
+    else:
+        _show_rejected(checked.rejected)
+        old = f", {checked.too_old} of them older than {options.max_data_age.days} days"
+        echo(
+            f"{checked.accepted} rows accepted{old if checked.too_old else ''}, "
+            f"{len(checked.rejected)} rejected"
+        )
+        _show_derived(checked)
+    if checked.rejected or not checked.accepted:
+        raise typer.Exit(REJECTED_STATUS)
+
+
+def _end_rejected(message: str, as_json: bool) -> NoReturn:
+    """End the command after its report. With --json, the report is the object on standard output."""
+    if as_json:
+        err.print(message, soft_wrap=True)
+        raise typer.Exit(REJECTED_STATUS)
+    fail(message, REJECTED_STATUS, code="rejected")
 
 
 def _mapping(given: list[str]) -> dict[str, str]:
@@ -134,26 +173,32 @@ def _progress_bar(file: Path) -> Iterator[Callable[[int], None]]:
 
 def _show_report(report: "ImportReport", as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(report.as_json()))
+        echo_json(report.as_json())
         return
-    for rejection in report.rejected:
-        echo(f"{rejection.place}: {rejection.field} {rejection.rule}", to_stderr=True)
+    _show_rejected(report.rejected)
     title = "no version" if report.import_id is None else f"version {report.import_id}"
-    lines = [
+    echo(
         f"{title}: {report.added} added, {report.changed} changed, "
         f"{report.unchanged} unchanged, {len(report.rejected)} rejected"
-    ]
+    )
+    _show_derived(report)
+
+
+def _show_rejected(rejected: "Iterable[Rejection]") -> None:
+    for rejection in rejected:
+        echo(f"{rejection.place}: {rejection.field} {rejection.rule}", to_stderr=True)
+
+
+def _show_derived(report: "ImportReport | FileCheck") -> None:
     if report.restored:
-        lines.append(f"leading zeros restored: {report.restored}")
+        echo(f"leading zeros restored: {report.restored}")
     if report.tiers_derived:
-        lines.append(
+        echo(
             f"market tier derived from the home value: {report.tiers_derived}, "
             f"set to STANDARD because there is none: {report.tiers_defaulted}"
         )
-    echo("\n".join(lines))
 
 
-@zipcodes_app.command("list")
 def list_zipcodes(
     state: Annotated[str | None, typer.Option(help="Two letters, such as PA.")] = None,
     inactive: Annotated[bool, typer.Option("--inactive", help="List deactivated zipcodes instead.")] = False,
@@ -172,12 +217,11 @@ def list_zipcodes(
 
     found = run_on_database(chosen_database(database_url, ready), work)
     if as_json:
-        typer.echo(json.dumps([stored.as_json() for stored in found]))
+        echo_json([stored.as_json() for stored in found])
         return
     echo("\n".join(map(_line, found)) or "none")
 
 
-@zipcodes_app.command("show")
 def show_zipcode(
     zipcode: Annotated[str, typer.Argument(show_default=False)],
     as_json: JsonOption = False,
@@ -193,11 +237,11 @@ def show_zipcode(
 
     revisions = run_on_database(chosen_database(database_url, ready), work) if _is_zipcode(zipcode) else []
     if not revisions:
-        fail(f"never imported: {zipcode!a}")
+        fail(f"never imported: {zipcode!a}", code="not_found", remedy="See `zipcast zipcodes list`.")
     newest, _ = revisions[0]
     if as_json:
         history = [{**stored.as_json(), "version": version.as_json()} for stored, version in revisions]
-        typer.echo(json.dumps({**newest.as_json(), "revisions": history}))
+        echo_json({**newest.as_json(), "revisions": history})
         return
     for name, value in newest.as_json().items():
         echo(f"{name:<21} {'' if value is None else value}")
@@ -205,29 +249,29 @@ def show_zipcode(
         echo(f"\n{_version_line(version)}\n  {_line(stored)}")
 
 
-@zipcodes_app.command("deactivate")
 def deactivate(
     zipcodes: ZipcodesArgument,
     reason: ReasonOption = "",
+    as_json: JsonOption = False,
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """Remove zipcodes from the pool, from the next epoch whose inputs are not committed yet."""
-    _set_active(chosen_database(database_url, ready), zipcodes, False, reason)
+    _set_active(chosen_database(database_url, ready), zipcodes, False, reason, as_json)
 
 
-@zipcodes_app.command("activate")
 def activate(
     zipcodes: ZipcodesArgument,
     reason: ReasonOption = "",
+    as_json: JsonOption = False,
     database_url: DatabaseOption = None,
     ready: ReadyOption = DEFAULT_READY,
 ) -> None:
     """Return deactivated zipcodes to the pool, from the next epoch whose inputs are not committed yet."""
-    _set_active(chosen_database(database_url, ready), zipcodes, True, reason)
+    _set_active(chosen_database(database_url, ready), zipcodes, True, reason, as_json)
 
 
-def _set_active(url: str, zipcodes: list[str], active: bool, reason: str) -> None:
+def _set_active(url: str, zipcodes: list[str], active: bool, reason: str, as_json: bool) -> None:
     from storage.database.zipcode_activity import UnknownZipcodesError, UnusableReasonError, set_active
 
     async def work(engine: "AsyncEngine") -> "ActivityChange":
@@ -237,12 +281,20 @@ def _set_active(url: str, zipcodes: list[str], active: bool, reason: str) -> Non
         change = run_on_database(url, work)
     except (UnknownZipcodesError, UnusableReasonError) as error:
         fail(f"nothing was changed: {error}")
+    if as_json:
+        echo_json(
+            {
+                "version": change.import_id,
+                "changed": list(change.changed),
+                "unchanged": list(change.unchanged),
+            }
+        )
+        return
     title = "no new version" if change.import_id is None else f"version {change.import_id}"
     done = "activated" if active else "deactivated"
-    typer.echo(f"{title}: {len(change.changed)} {done}, {len(change.unchanged)} unchanged")
+    echo(f"{title}: {len(change.changed)} {done}, {len(change.unchanged)} unchanged")
 
 
-@imports_app.command("list")
 def list_imports(
     as_json: JsonOption = False, database_url: DatabaseOption = None, ready: ReadyOption = DEFAULT_READY
 ) -> None:
@@ -255,12 +307,11 @@ def list_imports(
 
     versions = run_on_database(chosen_database(database_url, ready), work)
     if as_json:
-        typer.echo(json.dumps([version.as_json() for version in versions]))
+        echo_json([version.as_json() for version in versions])
         return
     echo("\n".join(map(_version_line, versions)) or "none")
 
 
-@imports_app.command("show")
 def show_import(
     import_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, show_default=False)],
     as_json: Annotated[
@@ -280,16 +331,16 @@ def show_import(
     try:
         version, rows = run_on_database(chosen_database(database_url, ready), work)
     except zipcode_versions.VersionTrimmedError as error:
-        fail(str(error))
+        fail(str(error), code="trimmed")
     if version is None:
-        fail(f"there is no version {import_id}")
+        fail(f"there is no version {import_id}", code="not_found", remedy="See `zipcast imports list`.")
     active = [stored for stored in rows if stored.active]
     by_state = Counter(sorted(stored.state for stored in active))
     by_tier = Counter(sorted(stored.market_tier for stored in active))
     if as_json:
         counts = {"active": len(active), "inactive": len(rows) - len(active)}
         groups = {"byState": by_state, "byTier": by_tier, "zipcodes": [stored.as_json() for stored in rows]}
-        typer.echo(json.dumps({**version.as_json(), **counts, **groups}))
+        echo_json({**version.as_json(), **counts, **groups})
         return
     echo(f"{_version_line(version)}\n{len(active)} active, {len(rows) - len(active)} inactive")
     for counter in (by_state, by_tier):

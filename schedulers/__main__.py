@@ -5,6 +5,7 @@ import sys
 from schedulers.admin.actions import AdminActions
 from schedulers.admin.queue import AdminQueue
 from schedulers.data_age import DataWatch
+from schedulers.epochs.beacon import Beacon, FallbackRounds
 from schedulers.epochs.fault_points import NO_FAULTS, FaultPoints
 from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.start_gate import StartGate
@@ -15,24 +16,24 @@ from schedulers.settings import SchedulerSettings
 from schedulers.signals import Signals
 from schedulers.stream.epoch_stream import EpochStream
 from schedulers.stream.publisher import Publisher
+from schedulers.stream.sealed_stream import SealedStream
 from schedulers.wiring import make_preparer
 from service import database_rights, lifecycle, logs, nats_connection
 from service.lifecycle import Lifecycle
 from service.settings import load
 from storage.database.engine import open_engine
 from zipcast.clock import SystemClock
-from zipcast.protocol.envelope import Trust
-from zipcast.protocol.hotkeys import parse_hotkey
 
 log = logs.logger()
 
 
 async def serve(settings: SchedulerSettings, life: Lifecycle, faults: FaultPoints = NO_FAULTS) -> None:
-    """Run until the process is told to stop. `faults` is for tests."""
+    """Run until the process gets a signal to stop. `faults` is for tests."""
     clock = SystemClock()
-    metrics = SchedulerMetrics(life.vitals.registry)
-    database = open_engine(settings.database_url.get_secret_value(), application_name="zipcast-schedulers")
-    life.vitals.metrics.count_errors_of(database)
+    metrics = SchedulerMetrics(life.process_status.registry)
+    url, size = settings.database_url.get_secret_value(), settings.schedulers_database_connections
+    database = open_engine(url, application_name="zipcast-schedulers", pool_size=size)
+    life.process_status.metrics.watch_database(database)
     refusal = await database_rights.unfit(database, reader_of=None)
     if refusal is not None:
         life.fail(refusal)
@@ -41,24 +42,29 @@ async def serve(settings: SchedulerSettings, life: Lifecycle, faults: FaultPoint
         settings.nats_url, user="schedulers", seed=settings.schedulers_nats_seed, life=life
     )
     jetstream = connection.jetstream(timeout=2)
-    preparer = make_preparer(settings, database, metrics, faults)
-    signer = parse_hotkey(preparer.signer.ss58_address)
-    trust = Trust(frozenset({signer}), settings.bt_network, settings.net_uid)
-    publisher = Publisher(preparer, EpochStream(jetstream), trust, metrics, faults)
+    trust = settings.own_trust
+    seals = SealedStream(jetstream, trust, settings.nats_replicas)
+    beacon = Beacon(database, settings.relays(metrics.relay_failed), clock, connection, seals, trust)
+    preparer = make_preparer(settings, database, metrics, faults, beacon)
+    stream = EpochStream(jetstream, settings.nats_replicas)
+    publisher = Publisher(preparer, stream, trust, metrics, faults)
     gate = StartGate(database, clock, metrics)
-    engine = EpochEngine(preparer, publisher, gate, clock, metrics, faults, failing=life.vitals.failing)
-    registry = registry_reader(settings, jetstream, database, clock, life.vitals.failing)
+    engine = EpochEngine(
+        preparer, publisher, gate, clock, metrics, faults, failing=life.process_status.failing
+    )
+    registry = registry_reader(settings, jetstream, database, clock, life.process_status.failing)
     system = await nats_connection.connect(
         settings.nats_url, user="schedulers-sys", seed=settings.schedulers_sys_nats_seed, life=life
     )
     queue = AdminQueue(database, AdminActions(preparer, system), clock, metrics)
     life.spawn(engine.run(), "epochs")
     life.spawn(engine.opening.run(), "opening")
+    life.spawn_beside(FallbackRounds(beacon, life.process_status.failing).run, "fallback_round")
     life.spawn_beside(queue.run, "admin_commands")
     life.spawn_beside(registry.run, "registry")
-    housekeeping = Housekeeping(database, clock, settings.retention, metrics, life.vitals.failing)
+    housekeeping = Housekeeping(database, clock, settings.retention, metrics, life.process_status.failing)
     life.spawn_beside(housekeeping.run, "housekeeping")
-    life.spawn_beside(DataWatch(database, clock, metrics, life.vitals).run, "zipcode_data")
+    life.spawn_beside(DataWatch(database, clock, metrics, life.process_status).run, "zipcode_data")
     signals = Signals(database, clock, settings.calendar.epoch_seconds, settings.signals)
     life.spawn_beside(signals.run, "signals")
     for step in (engine.caught_up, registry.settled):

@@ -8,7 +8,7 @@ from schedulers.metrics import SchedulerMetrics
 from service import logs
 from service.polling import Outage, poll
 from service.probes import Finding
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
 from storage.database.data_age import read_data_now
 from storage.database.engine import DATABASE_ERRORS
 from zipcast.clock import Clock
@@ -23,12 +23,12 @@ PART = "zipcode_data"
 
 @dataclass(slots=True)
 class DataWatch:
-    """Watches the age of the zipcode data. Without `vitals`, it does not report health."""
+    """Watches the age of the zipcode data. Without `process_status`, it does not report health."""
 
     database: AsyncEngine
     clock: Clock
     metrics: SchedulerMetrics = field(default_factory=SchedulerMetrics)
-    vitals: Vitals | None = None
+    process_status: ProcessStatus | None = None
     _warned_at: float = field(default=float("-inf"))
 
     async def run(self) -> None:
@@ -44,9 +44,9 @@ class DataWatch:
             return
         self.metrics.data(found)
         fault = found.fault()
-        if self.vitals is not None:
+        if self.process_status is not None:
             status = HealthStatus.OK if fault is None else HealthStatus.DEGRADED
-            self.vitals.show(PART, Finding(status, fault, note=found.note()))
+            self.process_status.show(PART, Finding(status, fault, note=found.note()))
         if fault is None:
             self._warned_at = float("-inf")
         elif self.clock.monotonic() >= self._warned_at + WARNED_EVERY_SECONDS:

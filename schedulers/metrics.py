@@ -6,7 +6,11 @@ from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service import logs
 from storage.database.data_age import DataNow
+from zipcast.client.relays import RelayFailure
+
+log = logs.logger()
 
 # The buckets cover a normal publication (milliseconds), a restart (seconds) and an outage (up to an hour).
 _LATENESS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3600)
@@ -19,6 +23,18 @@ class SchedulerMetrics:
         registry = registry or CollectorRegistry()
         self.prepared = Counter(
             "zipcast_epochs_prepared", "Epochs that this replica prepared.", registry=registry
+        )
+        self.drawn = Counter(
+            "zipcast_epochs_drawn",
+            "Epochs that this replica drew, by the round that it used: round, fallback or none.",
+            ["beacon"],
+            registry=registry,
+        )
+        self.relay_failures = Counter(
+            "zipcast_beacon_relay_failures",
+            "Unusable replies of the beacon's relays, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.published = Counter(
             "zipcast_epochs_published",
@@ -104,7 +120,13 @@ class SchedulerMetrics:
         self._data_epochs.set(outlook.epochs_left)
         self._data_relaxed.set(found.relaxed_age_days)
 
+    def relay_failed(self, address: str, failure: RelayFailure) -> None:
+        """Count and log an unusable reply of a relay."""
+        self.relay_failures.labels(str(failure)).inc()
+        log.warning("beacon_relay_failed", relay=address, reason=str(failure))
+
     def clock_offset(self, offset: timedelta) -> None:
+        """Report PostgreSQL's clock minus this machine's."""
         self._clock_offset.set(offset.total_seconds())
 
     def in_stream(self, start_at: datetime) -> None:
@@ -112,5 +134,6 @@ class SchedulerMetrics:
         self.newest_start.set(start_at.timestamp())
 
     def marked_published(self, late: timedelta) -> None:
+        """Count a published epoch. `late` is the time from its start to its place in the stream."""
         self.published.inc()
         self.lateness.observe(max(0.0, late.total_seconds()))

@@ -50,7 +50,7 @@ class Housekeeping:
         audited_before = self.clock.now() - self.retention.audit
         await self._drop("audit", lambda one: retention.drop_audit(one, audited_before))
         await self._archive()
-        # This comes last, because it fails while another transaction reads the table.
+        # Drop the days of issuances last, because this fails while another transaction reads the table.
         async with self.database.begin() as connection:
             gone = await retention.drop_issuance_days(connection, audited_before)
         self.metrics.rows_dropped.labels("issuance_days").inc(gone)

@@ -26,7 +26,7 @@ class RuleSettings(BaseModel):
         default=10,
         ge=0,
         le=50,
-        description="largest difference between total and target, in percent of the target",
+        description="largest allowed difference between total and target, in percent of the target",
     )
     cooldown_hours: int = Field(
         default=24,

@@ -10,10 +10,18 @@ from pydantic import Field, SecretStr, model_validator
 from schedulers.epochs.seed_secrets import Secrets
 from schedulers.rule_settings import RuleSettings
 from schedulers.signal_rules import LOOKED_BACK, SignalSettings
-from service.settings import DatabaseSettings, EpochLengthSettings, InternalPort, ServiceSettings
+from service.settings import (
+    BeaconSettings,
+    DatabaseSettings,
+    EpochLengthSettings,
+    InternalPort,
+    PoolSize,
+    ReplicaSettings,
+)
 from storage.database.retention import Retention
 from zipcast.protocol.calendar import EpochCalendar
-from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+from zipcast.protocol.envelope import Trust
+from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, Signer, parse_hotkey
 from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import SelectionSettings
 
@@ -21,9 +29,10 @@ _SECRET_PAIR = re.compile(r"^[A-Za-z0-9_-]{1,32}:.{32,}$")
 _SEED_HEX = re.compile(r"[0-9A-Fa-f]{64}")
 
 
-class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLengthSettings):
+class SchedulerSettings(RuleSettings, BeaconSettings, ReplicaSettings, DatabaseSettings, EpochLengthSettings):
     own_prefix: ClassVar[str | None] = "SCHEDULERS_"
     internal_port: InternalPort = 9101
+    schedulers_database_connections: PoolSize = 10
 
     schedulers_nats_seed: SecretStr = Field(description="nkey seed of the NATS user SCHEDULERS")
     schedulers_sys_nats_seed: SecretStr = Field(
@@ -32,8 +41,8 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     schedulers_signer_seed: SecretStr = Field(description="sr25519 seed that signs epochs, 64 hex digits")
     schedulers_next_signer: str | None = Field(
         default=None,
-        description="SS58 address that will sign later epochs; set it 7 days ahead, each message announces "
-        "it",
+        description="SS58 address that will sign later epochs; set it 7 days before the change, so that each "
+        "message announces it",
     )
     zipcode_secret_key: SecretStr = Field(
         min_length=32, description="secret from which every epoch's seed is derived"
@@ -48,7 +57,7 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
     )
     schedulers_registry_file: Path | None = Field(
         default=None,
-        description="JSON list of neurons, used instead of the chain in development or in an emergency",
+        description="file with a JSON list of neurons, instead of the chain, in development or an emergency",
     )
     bt_chain_endpoints: str = Field(
         default="",
@@ -102,7 +111,11 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         description="signal: at least this share of zipcodes reported with exactly the published count",
     )
     signal_exact_epochs: int = Field(
-        default=3, ge=2, le=LOOKED_BACK, description="signal: this many of six epochs with half of that share"
+        default=3,
+        ge=2,
+        le=LOOKED_BACK,
+        description="signal: at least half of the zipcodes reported with exactly the published count, in at "
+        "least this many of the last six epochs",
     )
 
     @model_validator(mode="after")
@@ -128,6 +141,18 @@ class SchedulerSettings(RuleSettings, ServiceSettings, DatabaseSettings, EpochLe
         if not all(_SECRET_PAIR.fullmatch(pair) for pair in pairs):
             raise ValueError("ZIPCODE_PREVIOUS_SECRETS must be id:secret pairs of 32 characters or more")
         return {name: key.encode() for name, _, key in (pair.partition(":") for pair in pairs)}
+
+    @property
+    def signer(self) -> Signer:
+        seed = bytes.fromhex(self.schedulers_signer_seed.get_secret_value())
+        signer: Signer = Keypair.create_from_seed(seed)
+        return signer
+
+    @property
+    def own_trust(self) -> Trust:
+        """Return the trust that accepts only this scheduler's own messages."""
+        signer = parse_hotkey(self.signer.ss58_address)
+        return Trust(frozenset({signer}), self.bt_network, self.net_uid)
 
     @property
     def next_signer(self) -> Hotkey | None:
@@ -177,4 +202,4 @@ def _require_address(stated: str) -> None:
     try:
         parse_hotkey(stated)
     except MalformedHotkeyError as error:
-        raise ValueError(f"SCHEDULERS_NEXT_SIGNER {error}") from None
+        raise ValueError(f"SCHEDULERS_NEXT_SIGNER: {error}") from None

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 NONCE_FAILURES, IMPLAUSIBLE_SPEED, EXACT_TARGET = "nonce_failures", "implausible_speed", "exact_target"
-# The smallest numbers of zipcodes to judge by. Fewer could match by chance.
+# The smallest numbers of zipcodes by which a miner is judged. Fewer zipcodes could match by chance.
 MIN_EXACT = 5
 MIN_REPEATED = 2
 MIN_COMPARED = 3

@@ -23,7 +23,8 @@ from zipcast.protocol.calendar import EpochInterval, preparation_lead
 
 log = logs.logger()
 
-# After this many failures with an epoch, its other signals are stored without those of uploads.
+# Computing the signals of an epoch's uploads is attempted this many times. After that, the other signals of
+# the epoch are stored without them.
 MAX_UPLOAD_ATTEMPTS = 3
 
 
@@ -92,7 +93,8 @@ class Signals:
         for facts in await signals.miner_facts(connection, epoch_ids):
             by_miner[facts.hotkey][facts.epoch_id] = facts
         for reports in by_miner.values():
-            # The history is sorted newest first. Skip miners that did not report on this epoch.
+            # `epoch_ids`, and so the history, begins with the newest epoch. Skip miners that did not report
+            # on the newest one.
             history = [reports[epoch_id] for epoch_id in epoch_ids if epoch_id in reports]
             if history[0].epoch_id == interval.epoch_id:
                 found += self._of_reports(interval, history)

@@ -2,11 +2,11 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from schedulers.epochs.beacon import BeaconSide, NoBeacon
 from schedulers.epochs.fault_points import NO_FAULTS, FaultPoints
 from schedulers.epochs.preparation import Preparer
 from schedulers.metrics import SchedulerMetrics
 from schedulers.settings import SchedulerSettings
-from zipcast.protocol.hotkeys import Keypair
 
 
 def make_preparer(
@@ -14,7 +14,9 @@ def make_preparer(
     database: AsyncEngine,
     metrics: SchedulerMetrics | None = None,
     faults: FaultPoints = NO_FAULTS,
+    beacon: BeaconSide | None = None,
 ) -> Preparer:
+    """Return the preparer of epochs that the settings describe. Without `beacon`, it draws no epoch."""
     return Preparer(
         database=database,
         network=settings.bt_network,
@@ -22,9 +24,10 @@ def make_preparer(
         calendar=settings.calendar,
         settings=settings.selection,
         secrets=settings.secrets,
-        signer=Keypair.create_from_seed(bytes.fromhex(settings.schedulers_signer_seed.get_secret_value())),
+        signer=settings.signer,
         metrics=metrics or SchedulerMetrics(),
         honeypots=settings.honeypots,
         next_signer=settings.next_signer,
         faults=faults,
+        beacon=beacon or NoBeacon(),
     )

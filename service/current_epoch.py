@@ -4,8 +4,10 @@ kept.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from nats.aio.msg import Msg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -22,12 +24,18 @@ log = logs.logger()
 
 CHECK_SECONDS = 0.5
 MAX_AGE = 86_400.0
-# How long a request at an epoch's start waits for the new epoch to arrive.
+# Around an epoch's start, a request waits at most this long for the new epoch to arrive.
 BOUNDARY_SECONDS = 1.0
+# How long, and how often, the database is read for an epoch that has just been published.
+OPENING_SECONDS, OPENING_READS = 2.0, 20
+
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
 class CurrentEpoch:
+    """The running epoch, and the epoch before it."""
+
     trust: Trust
     clock: Clock
     database: AsyncEngine
@@ -53,19 +61,43 @@ class CurrentEpoch:
         return found
 
     def running_or_none(self) -> VerifiedEpoch | None:
+        """Return the epoch that contains the present time, or None."""
         now = self.clock.now()
         for held in (self._newest, self._previous):
             if held is not None and held.message.epoch_start <= now < held.message.epoch_end:
                 return held
         return None
 
-    def has_heard_of(self, epoch_id: str) -> bool:
+    def has_received(self, epoch_id: str) -> bool:
         """Return whether the epoch is one of the two newest that were received, and has started."""
         now = self.clock.now()
         return any(
             held is not None and held.message.epoch_id == epoch_id and held.message.epoch_start <= now
             for held in (self._newest, self._previous)
         )
+
+    async def when_stored(self, epoch_id: str, read: Callable[[], Awaitable[Result]]) -> Result:
+        """Return the result of `read`, which reads the epoch from the database. An epoch is published while
+        the database still opens its row. If `read` does not find an epoch that was received, read again for
+        two seconds.
+
+        Raises the errors of `read`, and ServiceError(SERVICE_UNAVAILABLE) if the row stays closed."""
+        for _ in range(OPENING_READS):
+            try:
+                return await read()
+            except ServiceError as error:
+                if error.code is not ErrorCode.EPOCH_NOT_FOUND or not self.has_received(epoch_id):
+                    raise
+            await self.clock.sleep(OPENING_SECONDS / OPENING_READS)
+        raise ServiceError(
+            ErrorCode.SERVICE_UNAVAILABLE,
+            "The epoch has just started and is not ready yet.",
+            retry_after_seconds=1,
+        )
+
+    def has_reached(self, epoch_id: str) -> bool:
+        """Return whether this epoch or a later one was received."""
+        return self._newest is not None and self._newest.message.epoch_id >= epoch_id
 
     async def awaited(self) -> VerifiedEpoch:
         """Return the running epoch. In the first second after an epoch's end, wait for the next one, so that
@@ -103,7 +135,7 @@ class CurrentEpoch:
             news, self._news = self._news, asyncio.Event()
             news.set()
 
-    async def hear(self, message: Msg) -> None:
+    async def receive(self, message: Msg) -> None:
         """Receive a message of the epoch subject."""
         try:
             self.offer(UnverifiedEnvelope.from_headers(message.headers, message.data))

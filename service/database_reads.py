@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from service.tracing import TRACER
 from storage.database.engine import DATABASE_ERRORS, DRIVER_ERRORS
 from storage.database.epochs import StoredEpoch
 from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
@@ -28,7 +29,7 @@ async def record_of(
     """Open a transaction, limited to this many seconds, and commit it at the end of the block.
 
     Raises ServiceError(SERVICE_UNAVAILABLE)."""
-    with in_our_words():
+    with in_our_words(), TRACER.start_as_current_span("database read"):
         async with asyncio.timeout(patience_seconds), database.begin() as connection:
             yield connection
 

@@ -8,6 +8,7 @@ process needs. nats-server gets only public keys.
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 from nacl.public import PrivateKey
 from nacl.signing import SigningKey
@@ -26,6 +27,7 @@ SERVICE_USERS = {
     "CALLOUT_SYS": "callout",
     "BRIDGE": "bridge",
     "BRIDGE_FOLLOW": "bridge",
+    "OPERATOR": "operator",
 }
 
 
@@ -33,7 +35,7 @@ def create_keys() -> dict[str, dict[str, str]]:
     """Return new keys as {process: {variable: value}}. The entry `nats` has the public keys for
     nats-server."""
     keys: dict[str, dict[str, str]] = {
-        name: {} for name in ("nats", "schedulers", "responder", "callout", "bridge")
+        name: {} for name in ("nats", "schedulers", "responder", "callout", "bridge", "operator")
     }
     for user, process in SERVICE_USERS.items():
         seed = encode_seed(Kind.USER, bytes(SigningKey.generate()))
@@ -61,6 +63,35 @@ def _add_signer_and_secret(keys: dict[str, dict[str, str]]) -> None:
     }
     for process in ("responder", "bridge"):
         keys[process]["ZIPCAST_SIGNERS"] = signer
+
+
+def create_passwords(owner_url: str) -> dict[str, dict[str, str]]:
+    """Return new passwords as {file: {variable: value}}: logins of PostgreSQL, Valkey and Grafana.
+
+    Each process gets the URL of the database with its own login. `owner_url` is the database owner's URL; if
+    it has no password, the owner gets one too. Raises ValueError if it is not a URL of PostgreSQL."""
+    owner = urlsplit(owner_url)
+    if owner.scheme not in ("postgresql", "postgres") or owner.hostname is None or owner.username is None:
+        raise ValueError("must be postgresql://OWNER@HOST/DATABASE")
+    owner_password = unquote(owner.password or "") or secrets.token_hex(24)
+    passwords = {login: secrets.token_hex(24) for login in ("schedulers", "responder", "bridge")}
+    valkey = secrets.token_hex(24)
+    place = owner.netloc.rpartition("@")[2]
+
+    def url(login: str, password: str) -> str:
+        return owner._replace(netloc=f"{login}:{quote(password, safe='')}@{place}").geturl()
+
+    found = {login: {"DATABASE_URL": url(login, password)} for login, password in passwords.items()}
+    for process in ("responder", "bridge"):
+        found[process]["REDIS_URL"] = f"redis://:{valkey}@valkey:6379/0"
+    return {
+        **found,
+        "owner": {"DATABASE_URL": url(owner.username, owner_password)},
+        "postgres": {"POSTGRES_PASSWORD": owner_password}
+        | {f"PASSWORD_{login.upper()}": password for login, password in passwords.items()},
+        "valkey": {"VALKEY_PASSWORD": valkey},
+        "grafana": {"GRAFANA_PASSWORD": secrets.token_hex(12)},
+    }
 
 
 def write_keys(folder: Path, keys: Mapping[str, Mapping[str, str]]) -> None:

@@ -5,10 +5,12 @@ This module decides when a pool is shown and how large a page is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from service.current_epoch import CurrentEpoch
 from service.database_reads import epoch_start, record_of, require_detail
 from service.paging import PAGE_BYTES, page_of, wire_bytes
 from storage.database import epoch_pools, epochs
@@ -20,8 +22,8 @@ from zipcast.protocol.messages.pools import (
     EpochPoolRequest,
     PoolDetail,
     PoolRow,
-    ToldHoneypot,
-    ToldSignal,
+    ShownHoneypot,
+    ShownSignal,
 )
 from zipcast.selection.model import Candidate
 
@@ -32,6 +34,7 @@ SIGNAL_BYTES = 80_000
 @dataclass(frozen=True, slots=True)
 class EpochPools:
     database: AsyncEngine
+    current: CurrentEpoch
 
     async def page(self, request: EpochPoolRequest) -> EpochPoolReply:
         """Return one page of a pool.
@@ -39,6 +42,9 @@ class EpochPools:
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | NOT_YET_REVEALED | ARCHIVED |
         SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", request.epoch_id)
+        return await self.current.when_stored(request.epoch_id, partial(self._page, request))
+
+    async def _page(self, request: EpochPoolRequest) -> EpochPoolReply:
         async with record_of(self.database) as connection:
             return await _page(connection, request)
 
@@ -63,20 +69,22 @@ async def _page(connection: AsyncConnection, request: EpochPoolRequest) -> Epoch
 
 
 async def _detail(connection: AsyncConnection, epoch_id: str, revealed: RevealedPool) -> PoolDetail:
-    told = revealed.revelation
+    revelation = revealed.revelation
     signals = [
-        ToldSignal.model_validate(one, from_attributes=True)
+        ShownSignal.model_validate(one, from_attributes=True)
         for one in await epoch_pools.read_signals(connection, epoch_id)
     ]
-    # Take as many signals as fit on the first page, besides its other parts.
+    # The first page has as many signals as fit beside its other parts.
     shown = page_of(signals, wire_bytes, SIGNAL_BYTES, at_least=0)
     relaxed = await epoch_pools.read_relaxed(connection, epoch_id)
     return PoolDetail(
         inputs=revealed.stored_inputs.decode(),
-        seed=told.seed,
+        seed=revelation.seed,
         relaxed_age_days=relaxed.age_days,
         relaxed_cooldown=relaxed.cooldown,
-        honeypots=tuple(ToldHoneypot.model_validate(one, from_attributes=True) for one in told.honeypots),
+        honeypots=tuple(
+            ShownHoneypot.model_validate(one, from_attributes=True) for one in revelation.honeypots
+        ),
         signals=tuple(shown),
         signals_left_out=len(signals) - len(shown),
     )

@@ -8,10 +8,12 @@ may not read reports before that time. `zipcast.verification.consensus` computes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from service.current_epoch import CurrentEpoch
 from service.database_reads import epoch_start, record_of, require_detail
 from service.paging import page_of, wire_bytes
 from service.registry import RegistryView
@@ -21,7 +23,7 @@ from storage.database.registry import snapshot_as_of
 from storage.database.results import RecordedResult, own_results, revealed_results
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import first_fault
-from zipcast.protocol.messages.pools import ToldSignal
+from zipcast.protocol.messages.pools import ShownSignal
 from zipcast.protocol.messages.registry import RegisteredNeuron
 from zipcast.protocol.messages.results import (
     Consensus,
@@ -29,13 +31,13 @@ from zipcast.protocol.messages.results import (
     ConsensusReply,
     ConsensusRequest,
     Coverage,
-    ToldReport,
+    ShownReport,
     TopMiner,
 )
 from zipcast.verification import consensus
 from zipcast.verification.consensus import Agreed, Report
 
-Item = ToldReport | ToldSignal
+Item = ShownReport | ShownSignal
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class EpochResultsReader:
 
     database: AsyncEngine
     registry: RegistryView
+    current: CurrentEpoch
     shows_own: bool
 
     async def page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
@@ -53,11 +56,14 @@ class EpochResultsReader:
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED | ARCHIVED |
         SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", request.epoch_id)
+        return await self.current.when_stored(request.epoch_id, partial(self._page, hotkey, request))
+
+    async def _page(self, hotkey: str, request: ConsensusRequest) -> ConsensusReply:
         async with record_of(self.database) as connection:
             end_at = await _ended(connection, request.epoch_id)
             if not await honeypots.is_revealed(connection, request.epoch_id):
                 own = await own_results(connection, request.epoch_id, hotkey) if self.shows_own else []
-                return _page(request, None, [_told(one, own, None) for one in own], revealed=False)
+                return _page(request, None, [_shown(one, own, None) for one in own], revealed=False)
             return await self._revealed(connection, request, end_at)
 
     async def _revealed(
@@ -69,10 +75,10 @@ class EpochResultsReader:
         found = [replace(one, alpha_stake_rao=stakes.get(one.hotkey, 0)) for one in found]
         counted = [one for one in found if not one.is_late]
         covered = await read_covered(connection, request.epoch_id, [one.id for one in counted])
-        summary, told = summary_of(found, self._coverage(counted, covered, neurons))
+        summary, shown = summary_of(found, self._coverage(counted, covered, neurons))
         signals = await honeypots.signals(connection, request.epoch_id)
-        items: list[Item] = [*told]
-        items += [ToldSignal.model_validate(one, from_attributes=True) for one in signals]
+        items: list[Item] = [*shown]
+        items += [ShownSignal.model_validate(one, from_attributes=True) for one in signals]
         return _page(request, summary, items, revealed=True)
 
     async def _neurons_at(self, connection: AsyncConnection, end_at: datetime) -> Sequence[RegisteredNeuron]:
@@ -111,7 +117,7 @@ def consensus_request(asked: Mapping[str, object]) -> ConsensusRequest:
         raise first_fault(error) from None
 
 
-def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Consensus, list[ToldReport]]:
+def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Consensus, list[ShownReport]]:
     """Return the consensus of these reports, and each report as it is shown. Late reports are shown but do
     not count."""
     agreed = consensus.agree(_report(one) for one in found if not one.is_late)
@@ -121,7 +127,7 @@ def summary_of(found: Sequence[RecordedResult], coverage: Coverage) -> tuple[Con
         outliers=agreed.outliers,
         coverage=coverage,
     )
-    return summary, [_told(one, found, agreed) for one in found]
+    return summary, [_shown(one, found, agreed) for one in found]
 
 
 async def _ended(connection: AsyncConnection, epoch_id: str) -> datetime:
@@ -135,11 +141,11 @@ def _report(one: RecordedResult) -> Report:
     return Report(one.hotkey, one.alpha_stake_rao, tuple(miner["hotkey"] for miner in one.top_3_miners))
 
 
-def _told(one: RecordedResult, found: Sequence[RecordedResult], agreed: Agreed | None) -> ToldReport:
+def _shown(one: RecordedResult, found: Sequence[RecordedResult], agreed: Agreed | None) -> ShownReport:
     """Return the report as it is shown. `found` has the reports of all validators."""
     counted = not one.is_late
     newest = max((other for other in found if other.hotkey == one.hotkey), key=lambda other: other.earlier)
-    return ToldReport(
+    return ShownReport(
         hotkey=one.hotkey,
         result_id=str(one.id),
         alpha_stake_rao=one.alpha_stake_rao,
@@ -170,7 +176,7 @@ def _page(
         epoch_id=request.epoch_id,
         revealed=revealed,
         consensus=summary if request.offset == 0 else None,
-        reports=tuple(item for item in shown if isinstance(item, ToldReport)),
-        signals=tuple(item for item in shown if isinstance(item, ToldSignal)),
+        reports=tuple(item for item in shown if isinstance(item, ShownReport)),
+        signals=tuple(item for item in shown if isinstance(item, ShownSignal)),
         next_offset=ends_at if ends_at < len(items) else None,
     )

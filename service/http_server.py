@@ -17,13 +17,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import error_body
 
-# How long running requests may take when the process stops.
+# Running requests may continue for this long when the process stops.
 GRACE_SECONDS = 1
-# The time limit from the start of a connection, or the first byte of a request, to its last byte. uvicorn has
-# none.
+# The time limit for receiving a request, from the start of the connection or the first byte of the request to
+# its last byte. uvicorn itself has no such limit.
 ARRIVAL_SECONDS = 10.0
-# Idle connections are kept longer than httpx (5 s) and aiohttp (15 s) keep them, because a request that is
-# sent just when the server closes the connection gets no reply.
+# Idle connections are kept for this long, which is longer than httpx (5 s) and aiohttp (15 s) keep them, so
+# that the client closes first. A request that is sent just when the server closes the connection gets no
+# reply.
 KEEP_ALIVE_SECONDS = 20
 MAX_HEAD_BYTES = 16 * 1024
 """The largest size of a request's head, in bytes. h11 checks this only while the head is incomplete."""

@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from service.http_server import Server
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
 from zipcast.protocol.messages.health import HealthStatus
 
-# The text format of Prometheus that `prometheus_client.generate_latest` writes.
+# The content type of what `prometheus_client.generate_latest` writes.
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 _UNCACHED = {"Cache-Control": "no-store"}
 _GUARDED = {
-    "Content-Security-Policy": "default-src 'self'; img-src data:; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
 }
 
@@ -31,37 +31,39 @@ def bind(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family)
 
 
-async def serve(listener: socket.socket, vitals: Vitals) -> None:
+async def serve(listener: socket.socket, process_status: ProcessStatus) -> None:
     """Serve until cancelled."""
-    await Server(application(vitals)).serve(sockets=[listener])
+    await Server(application(process_status)).serve(sockets=[listener])
 
 
-def application(vitals: Vitals) -> Starlette:
+def application(process_status: ProcessStatus) -> Starlette:
     async def metrics(_: Request) -> Response:
-        return Response(vitals.exposition(), headers=_UNCACHED | {"Content-Type": EXPOSITION})
+        return Response(process_status.exposition(), headers=_UNCACHED | {"Content-Type": EXPOSITION})
 
     async def health(_: Request) -> Response:
         """Reply with the process's health, with status 200 even if a connection is down, since the process
         still works as far as it can."""
-        told = vitals.health()
-        status = 503 if told.status is HealthStatus.UNHEALTHY else 200
-        return Response(told.to_bytes(), status, _UNCACHED, "application/json")
+        health = process_status.health()
+        status = 503 if health.status is HealthStatus.UNHEALTHY else 200
+        return Response(health.to_bytes(), status, _UNCACHED, "application/json")
 
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers=_UNCACHED)
 
     async def page(request: Request) -> Response:
-        make = vitals.pages.get(request.path_params["name"])
+        make = process_status.pages.get(request.path_params["path"])
         if make is None:
             return JSONResponse({"error": "not_found"}, 404, headers=_UNCACHED)
-        body, media_type = await make()
-        return Response(body, headers=_UNCACHED | _GUARDED, media_type=media_type)
+        reply = await make(request)
+        for name, value in (_UNCACHED | _GUARDED).items():
+            reply.headers.setdefault(name, value)
+        return reply
 
     return Starlette(
         routes=[
             Route("/metrics", metrics),
             Route("/health", health),
             Route("/health/live", live),
-            Route("/{name}", page),
+            Route("/{path:path}", page),
         ]
     )

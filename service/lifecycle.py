@@ -15,8 +15,8 @@ from typing import Any
 
 from prometheus_client import disable_created_metrics
 
-from service import internal_listener, logs
-from service.process_status import Vitals
+from service import internal_listener, logs, tracing
+from service.process_status import ProcessStatus
 from service.settings import ServiceSettings
 from zipcast.clock import SystemClock
 
@@ -26,35 +26,40 @@ GRACE_SECONDS = 2.0
 CANCEL_SECONDS = 0.2
 CANCEL_AGAIN_SECONDS = 0.5
 BEGIN_AGAIN_SECONDS = 5.0
-# A task that has not failed for this long is no longer shown as failing.
+# A task is no longer shown as failing if it has not failed for this long.
 WELL_AGAIN_SECONDS = 600.0
 
 
 class Lifecycle:
     """The life of a process. Its main function receives this object, reports with it that it is ready, and
-    learns from it when to stop. `vitals` collects what the process shows on its internal listener."""
+    learns from it when to stop. `process_status` collects what the process shows on its internal listener."""
 
-    def __init__(self, ready_file: Path | None, vitals: Vitals | None = None) -> None:
-        self.vitals = vitals or Vitals("unnamed", SystemClock())
+    def __init__(self, ready_file: Path | None, process_status: ProcessStatus | None = None) -> None:
+        self.process_status = process_status or ProcessStatus("unnamed", SystemClock())
         self._ready_file = ready_file
         self._stop = asyncio.Event()
+        self.started = asyncio.Event()
+        """Set when the process is ready for the first time."""
         self.failure: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     def ready(self) -> None:
+        """Report that the process is ready, unless it is stopping."""
         if self.stopping:
             return
-        # Objects that are loaded by now live until the process ends. Exclude them from garbage collection,
-        # because each collection would pause the process for 100 ms or more, and no epoch could be published
-        # and no request served meanwhile.
+        # Exclude all objects that exist now from garbage collection, because they live until the process
+        # ends. Each collection of them would pause the process for 100 ms or more. In such a pause, no epoch
+        # is published and no request is served.
         gc.collect()
         gc.freeze()
-        self.vitals.serving = True
+        self.process_status.serving = True
+        self.started.set()
         log.info("ready")
         if self._ready_file is not None:
             self._ready_file.touch()
 
     def stop(self) -> None:
+        """Make the process stop."""
         self._stop.set()
 
     def fail(self, reason: str) -> None:
@@ -64,16 +69,18 @@ class Lifecycle:
 
     @property
     def stopping(self) -> bool:
+        """Return whether the process is stopping."""
         return self._stop.is_set()
 
     async def until(self, event: asyncio.Event) -> None:
-        """Wait until the event is set or the process is told to stop."""
+        """Wait until the event is set or the process gets a signal to stop."""
         waits = [asyncio.create_task(waiter.wait()) for waiter in (event, self._stop)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in waits:
             task.cancel()
 
     async def wait(self) -> None:
+        """Wait until the process is stopping."""
         await self._stop.wait()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "asyncio.Task[None]":
@@ -104,10 +111,10 @@ class Lifecycle:
                 await make()
             except Exception as error:
                 log.error("task_failed", task=name, exc_info=error)
-                self.vitals.failing[name] = type(error).__name__
+                self.process_status.failing[name] = type(error).__name__
                 if well_again is not None:
                     well_again.cancel()
-                well_again = loop.call_later(WELL_AGAIN_SECONDS, self.vitals.failing.pop, name, None)
+                well_again = loop.call_later(WELL_AGAIN_SECONDS, self.process_status.failing.pop, name, None)
             await asyncio.sleep(BEGIN_AGAIN_SECONDS)
 
     async def end_tasks(self) -> None:
@@ -115,7 +122,8 @@ class Lifecycle:
         await end(self._tasks)
 
     def withdraw(self) -> None:
-        self.vitals.serving = False
+        """Report that the process is no longer ready."""
+        self.process_status.serving = False
         if self._ready_file is not None:
             self._ready_file.unlink(missing_ok=True)
 
@@ -145,23 +153,24 @@ def run(
         address = f"{settings.internal_host}:{settings.internal_port}"
         sys.stderr.write(f"INTERNAL_PORT: cannot listen on {address}: {error.strerror}\n")
         return 2
-    # These metrics would add a second line for every counter, and nothing here reads them.
+    # Leave out the creation times of counters: they would add a second line for each counter, and nothing
+    # here reads them.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-    vitals = Vitals(name, SystemClock())
-    logs.configure(name, settings.log_level, vitals.tally)
-    with listener:
-        return asyncio.run(_run(settings, listener, vitals, main, grace_seconds))
+    process_status = ProcessStatus(name, SystemClock())
+    logs.configure(name, settings.log_level, process_status.log_counts)
+    with listener, tracing.sending(name, settings):
+        return asyncio.run(_run(settings, listener, process_status, main, grace_seconds))
 
 
 async def _run(
     settings: ServiceSettings,
     listener: socket.socket,
-    vitals: Vitals,
+    process_status: ProcessStatus,
     main: Callable[[Lifecycle], Awaitable[None]],
     grace_seconds: float,
 ) -> int:
-    life = Lifecycle(settings.ready_file, vitals)
-    life.spawn(internal_listener.serve(listener, vitals), "internal_listener")
+    life = Lifecycle(settings.ready_file, process_status)
+    life.spawn(internal_listener.serve(listener, process_status), "internal_listener")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, life.stop)
@@ -174,7 +183,7 @@ async def _run(
         # `main` may still be starting, for example waiting for a server, so give it some time to end.
         await asyncio.wait({work}, timeout=grace_seconds)
         stop.cancel()
-        # Cancel repeatedly, because a library that is connecting may swallow a cancellation.
+        # Cancel until `main` has ended, because a library that is connecting may swallow a cancellation.
         while not work.done():
             work.cancel()
             await asyncio.wait({work}, timeout=CANCEL_SECONDS)

@@ -19,7 +19,8 @@ from structlog.typing import EventDict, Processor
 from service.correlation import follow_epochs
 from service.token_buckets import Buckets, Rate
 
-# The limit of lines per action and level: enough for all miners of a subnet at an epoch's start.
+# At most this many lines per action and level are logged: enough for all miners of a subnet at an epoch's
+# start.
 LINES = Rate(burst=2000, per_second=100)
 
 
@@ -45,12 +46,12 @@ class LineSampler:
         return self._buckets.take((record.name, record.levelname), self._monotonic())
 
 
-def configure(process: str, level: str, tally: Processor) -> None:
-    """Set up logging. Call it once per process, before the first log line. `tally` is called with every line
-    and must not change it."""
+def configure(process: str, level: str, log_counts: Processor) -> None:
+    """Set up logging. Call it once per process, before the first log line. `log_counts` is called with
+    every line and must not change it."""
 
     def name_process(_: object, __: str, event: EventDict) -> EventDict:
-        # This is not bound to the context, because threads of libraries do not have the context.
+        # Do not bind the name to the context, because threads of libraries do not have the context.
         return {**event, "process": process}
 
     shared: list[Processor] = [
@@ -59,7 +60,7 @@ def configure(process: str, level: str, tally: Processor) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         follow_epochs,
-        tally,
+        log_counts,
         structlog.processors.format_exc_info,
     ]
     rendering: list[Processor] = [
@@ -69,7 +70,8 @@ def configure(process: str, level: str, tally: Processor) -> None:
     ]
     sampler = LineSampler()
     structlog.configure(
-        # Write directly to the stream. Using `logging` would take twice as long for every request.
+        # Write directly to the stream, because lines through `logging` would take twice as much time for
+        # every request.
         processors=[*shared[:-1], sampler, shared[-1], *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.WriteLoggerFactory(sys.stdout),
@@ -93,7 +95,7 @@ def _name_library(_: object, __: str, event: EventDict) -> EventDict:
     return {**event, "event": "library", "logger": record.name, "message": event["event"]}
 
 
-# Made once, because `json.dumps` with a `default` would make an encoder for each line.
+# The encoder is made once, because `json.dumps` with a `default` would make one for each line.
 _ENCODER = json.JSONEncoder(default=repr)
 
 

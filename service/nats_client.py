@@ -23,9 +23,10 @@ from zipcast.client.nats_client import MAX_MESSAGE_BYTES, EncryptedClient
 log = logs.logger()
 
 _LINE_END = b"\r\n"
-# nats.conf allows lines of 4 KB. If more bytes arrive without a line end, the server is faulty.
+# The longest line in bytes. nats.conf allows lines of 4 KB, so if more bytes arrive without a line end, the
+# server is faulty.
 MAX_LINE_BYTES = 65_536
-# The number of messages read before other tasks get a turn; they take about half a millisecond.
+# This many messages are read before other tasks get a turn. Reading them takes about half a millisecond.
 MESSAGES_IN_A_ROW = 64
 MAX_MUTED = 10_000
 
@@ -128,7 +129,7 @@ class HardenedClient(EncryptedClient):
         try:
             await super()._process_msg(*message)
         except (ValueError, IndexError) as error:
-            # Send no reply, because the reply subject may be malformed too.
+            # Do not reply with an error, because the reply subject may be malformed too.
             log.warning("message_undecodable", error=type(error).__name__)
             return False
         return True

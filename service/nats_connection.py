@@ -30,7 +30,7 @@ class Watcher:
         log.warning("nats_disconnected", user=self.user)
 
     async def on_reconnect(self) -> None:
-        self.life.vitals.metrics.nats_reconnects.labels(self.user).inc()
+        self.life.process_status.metrics.nats_reconnects.labels(self.user).inc()
         log.info("nats_reconnected", user=self.user)
 
     async def on_close(self) -> None:
@@ -51,7 +51,7 @@ class Link:
     async def open(self) -> None:
         """Connect as this user of `nats.conf`. Wait if no server is available yet."""
         watcher = Watcher(self.user, self.life)
-        self.life.vitals.watch(self.user, self.connection)
+        self.life.process_status.watch(self.user, self.connection)
         await self.connection.connect(
             servers=self.url.split(","),
             name=f"zipcast-{self.user}",  # shown by nats-server's monitoring

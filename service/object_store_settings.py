@@ -25,6 +25,10 @@ class ObjectStoreSettings(EnvironmentSettings):
         pattern=r"^https?://",
         description="URL of an S3-compatible provider; leave empty for AWS",
     )
+    s3_takes_forms: bool = Field(
+        default=True,
+        description="whether the store takes uploads by form (POST); set it to false for Backblaze B2",
+    )
     s3_role_arn: str | None = Field(
         default=None, description="role that upload sessions assume; leave empty if the provider has no STS"
     )
@@ -48,5 +52,6 @@ class ObjectStoreSettings(EnvironmentSettings):
             access_key_id=self.aws_access_key_id,
             secret_access_key=self.aws_secret_access_key,
             role_arn=self.s3_role_arn,
+            takes_forms=self.s3_takes_forms,
             deadline_seconds=self.s3_deadline_seconds,
         )

@@ -6,7 +6,8 @@ Pure. The returned reasons never contain the value.
 
 import re
 
-# The local stack's secret begins with this, so that copies of it are recognised.
+# The prefix of the local stack's secret. Production refuses secrets with it, so that no copy of that secret
+# is used.
 LOCAL_MARK = "development-"
 _PLACEHOLDER = re.compile(r"development|change.?me|example|placeholder|your[-_ ]|default|password", re.I)
 # Published secrets: the seeds of //Alice, //Bob, //Charlie, //Dave, //Eve and //Ferdie, and the access key in
@@ -22,7 +23,8 @@ _PUBLISHED = frozenset(
         "akiaiosfodnn7example",
     }
 )
-# In hex, 32 random bytes have at least this many different characters, except in one of millions of cases.
+# The smallest number of different characters in a secret. 32 random bytes in hex have fewer only in one of
+# millions of cases.
 MIN_CHARACTERS = 8
 
 

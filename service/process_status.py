@@ -15,6 +15,8 @@ import prometheus_client
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
+from starlette.requests import Request
+from starlette.responses import Response
 from structlog.typing import EventDict
 
 from service.metrics import ProcessMetrics
@@ -28,12 +30,11 @@ _ERRORS = frozenset({"error", "critical"})
 _PROBLEMS = _ERRORS | {"warning"}
 _TYPE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
-Page = Callable[[], Awaitable[tuple[bytes, str]]]
-"""Returns the body of a page and its media type."""
+Page = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(slots=True)
-class Tally:
+class LogCounts:
     """A structlog processor that counts lines and does not change them. It must run before exceptions are
     formatted as text."""
 
@@ -54,16 +55,16 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Vitals:
+class ProcessStatus:
     process: str
     clock: Clock
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     metrics: ProcessMetrics = field(init=False)
-    tally: Tally = field(init=False)
+    log_counts: LogCounts = field(init=False)
     serving: bool = field(default=False)
     """Whether the process is ready and not stopping."""
     pages: dict[str, Page] = field(default_factory=dict)
-    """Additional pages of this process's internal listener, by name."""
+    """Additional pages of this process's internal listener, by path without the first slash."""
     failing: dict[str, str] = field(default_factory=dict)
     """Tasks that fail and are retried, with the type of the error. A task is removed when it succeeds."""
     parts: dict[str, ServiceHealth] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class Vitals:
 
     def __post_init__(self) -> None:
         self.metrics = ProcessMetrics(self.registry)
-        self.tally = Tally(self.metrics.log_lines, self.clock)
+        self.log_counts = LogCounts(self.metrics.log_lines, self.clock)
         self._started = self.clock.monotonic()
 
     def watch(self, user: str, connection: Client) -> None:
@@ -100,8 +101,8 @@ class Vitals:
             status=self._status(),
             uptime=self.uptime_seconds,
             counts=self._counts(),
-            problems=dict(self.tally.problems),
-            last_error=self.tally.last_error,
+            problems=dict(self.log_counts.problems),
+            last_error=self.log_counts.last_error,
             connections={user: _state(connection) for user, connection in self._connections.items()},
             failing=dict(self.failing),
             parts=dict(self.parts),

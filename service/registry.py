@@ -128,7 +128,8 @@ class RegistryFollower:
         self._clock = clock
         self._recall = recall
         self._seen = b""
-        # ValueError means that the bytes are invalid, or the parts are being replaced.
+        # Errors of one reading. ValueError means that the bytes are invalid, or that the parts are just being
+        # replaced.
         self._outage = Outage(log, "registry_unread", (KeyNotFoundError, NatsError, ValueError))
 
     async def run(self) -> None:

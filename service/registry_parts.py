@@ -15,7 +15,8 @@ from zipcast.protocol.messages.base import WireModel
 from zipcast.protocol.messages.registry import RegistrySnapshot
 from zipcast.protocol.subjects import REGISTRY_KEY
 
-# nats.conf allows 256 KB per message. A neuron takes about 85 bytes, because its two keys do not compress.
+# The largest size of a part of the registry. nats.conf allows 256 KB per message. A neuron takes about 85
+# bytes, because its two keys cannot be compressed.
 PART_BYTES = 200_000
 
 

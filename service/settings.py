@@ -8,10 +8,10 @@ A variable is named like its field, in capitals. Errors never contain a value, b
 import difflib
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NoReturn, Self, TypeVar
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -19,6 +19,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.placeholder_values import objection
 from storage.database.engine import driver_arguments
+from zipcast.client.http import is_loopback
+from zipcast.client.relays import RelayFailure, Relays, ignore_failure, listed, relay_addresses
+from zipcast.protocol.beacon import chain_of
 from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 
@@ -42,15 +45,30 @@ InternalPort = Annotated[
 ]
 
 
+PoolSize = Annotated[
+    int,
+    Field(
+        ge=2,
+        le=100,
+        description="largest number of connections to PostgreSQL that a replica opens",
+    ),
+]
+
+
 class ServiceSettings(EnvironmentSettings):
     """Settings of all processes."""
+
+    secrets_file: Path | None = Field(
+        default=None,
+        description="file with more variables, one NAME=value per line, such as the secrets of this process; "
+        "variables of the environment take precedence",
+    )
 
     nats_url: str = Field(
         description="NATS servers, comma-separated", examples=["nats://127.0.0.1:4222"], min_length=1
     )
-    bt_network: str = Field(
+    bt_network: Literal["finney", "test", "local"] = Field(
         default="finney",
-        pattern=r"^[a-z0-9-]{1,32}$",
         description="Bittensor network: finney, test or local",
     )
     net_uid: int = Field(default=46, ge=0, le=65535, description="netuid of the subnet")
@@ -63,6 +81,12 @@ class ServiceSettings(EnvironmentSettings):
         "unsafe values",
         examples=["development"],
     )
+    traces_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector that receives traces, OTLP over HTTP; empty: none are sent",
+    )
+    traces_share: float = Field(default=0.1, gt=0, le=1, description="share of the traces that is sent")
     ready_file: Path | None = Field(default=None, description="file that exists while the process is ready")
     internal_host: str = Field(
         default="127.0.0.1", description="address of the internal listener; must not be public"
@@ -76,6 +100,12 @@ class ServiceSettings(EnvironmentSettings):
             for name, secret in self._secrets():
                 if (reason := objection(secret)) is not None:
                     raise ValueError(f"{name} {reason}; ZIPCAST_ENVIRONMENT=production refuses it")
+            for url in self.nats_url.split(","):
+                if urlsplit(url.strip()).scheme in {"nats", "ws"} and not is_loopback(url.strip()):
+                    raise ValueError(
+                        "NATS_URL is unencrypted and leads to another host: use tls://; "
+                        "ZIPCAST_ENVIRONMENT=production refuses it"
+                    )
         return self
 
     def _secrets(self) -> Iterator[tuple[str, str]]:
@@ -86,6 +116,38 @@ class ServiceSettings(EnvironmentSettings):
                 secret = urlsplit(text).password if field == "database_url" else text
                 if secret is not None:
                     yield field.upper(), secret
+
+
+class BeaconSettings(ServiceSettings):
+    """Settings of processes that fetch rounds of the beacon."""
+
+    beacon_relays: str = Field(
+        default="",
+        description="HTTP relays of drand's quicknet, comma-separated; empty: the public relays. On the "
+        "network `local`: relays of the local beacon, on this machine only; empty: none",
+    )
+
+    @model_validator(mode="after")
+    def _check_relays(self) -> Self:
+        try:
+            relay_addresses(listed(self.beacon_relays), chain_of(self.bt_network))
+        except ValueError as error:
+            raise ValueError(f"BEACON_RELAYS with BT_NETWORK={self.bt_network}: {error}") from None
+        return self
+
+    def relays(self, on_failure: Callable[[str, RelayFailure], None] = ignore_failure) -> Relays:
+        """Return the relays of the network's beacon."""
+        chain = chain_of(self.bt_network)
+        return Relays(relay_addresses(listed(self.beacon_relays), chain), chain, on_failure=on_failure)
+
+
+class ReplicaSettings(EnvironmentSettings):
+    nats_replicas: int = Field(
+        default=1,
+        ge=1,
+        le=5,
+        description="servers of the NATS cluster that store each stream; applies when a stream is created",
+    )
 
 
 class DatabaseSettings(EnvironmentSettings):
@@ -187,7 +249,9 @@ class LimitSettings(EpochLengthSettings):
         "alone",
     )
     daily_limit_per_miner: int = Field(
-        default=20, ge=1, description="folder accesses per miner and day; separately, as many s3.miner-upload"
+        default=20,
+        ge=1,
+        description="folder accesses per miner and day; s3.miner-upload has the same limit of its own",
     )
     daily_limit_per_validator: int = Field(
         default=10_000,
@@ -200,15 +264,15 @@ class LimitSettings(EpochLengthSettings):
     limit_current_per_minute: int = Field(
         default=10,
         ge=1,
-        description="`current` per hotkey and minute; separately, as many openings of epochs/stream",
+        description="`current` per hotkey and minute; opening epochs/stream has the same limit of its own",
     )
     limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` per validator and hour")
     limit_pool_per_hour: int = Field(default=1000, ge=1, description="pages of pools per validator and hour")
     limit_status_per_hour: int = Field(
         default=60,
         ge=1,
-        description="status reports per hotkey and hour; separately, as many epoch.get and as many "
-        "auth.legacy",
+        description="status reports per hotkey and hour; epoch.get, miner.uploads and auth.legacy each have "
+        "the same limit of their own",
     )
     limit_results_per_hour: int = Field(default=20, ge=1, description="reports per validator and hour")
     limit_consensus_per_hour: int = Field(
@@ -217,7 +281,7 @@ class LimitSettings(EpochLengthSettings):
     limit_stats_per_minute: int = Field(default=30, ge=1, description="`stats` per address and minute")
     limit_upload_per_hour: int = Field(default=5, ge=1, description="upload accesses per validator and hour")
     limit_address_per_minute: int = Field(
-        default=1000, ge=1, description="requests per minute and address (IPv6: /64), over NATS per hotkey"
+        default=1000, ge=1, description="requests per minute and address (IPv6: /64); over NATS, per hotkey"
     )
 
     @field_validator("redis_url")
@@ -230,7 +294,7 @@ class LimitSettings(EpochLengthSettings):
 
 
 class AccessSettings(
-    ServiceSettings,
+    BeaconSettings,
     DatabaseSettings,
     SignerSettings,
     ValidatorSettings,
@@ -244,15 +308,44 @@ class AccessSettings(
 Settings = TypeVar("Settings", bound=EnvironmentSettings)
 
 
-def load(settings_class: type[Settings]) -> Settings:
-    """Return the process's settings. If they are invalid, print one line that names the variable and the
-    rule, and exit with status 2."""
+class SettingsError(Exception):
+    """Settings are invalid. The message names the variable and the rule, but no value."""
+
+
+def read(settings_class: type[Settings]) -> Settings:
+    """Return the process's settings. Raises SettingsError."""
+    _read_secrets_file()
     if (slip := unknown_name(settings_class, os.environ)) is not None:
-        _refuse(slip)
+        raise SettingsError(slip)
     try:
         return settings_class()
     except ValidationError as error:
-        _refuse(first_rule(error))
+        raise SettingsError(first_rule(error)) from None
+
+
+def load(settings_class: type[Settings]) -> Settings:
+    """Return the process's settings. If they are invalid, print one line and exit with status 2."""
+    try:
+        return read(settings_class)
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+
+
+def _read_secrets_file() -> None:
+    """Add the variables of SECRETS_FILE to the environment, except those that it already has."""
+    if not (name := os.environ.get("SECRETS_FILE")):
+        return
+    try:
+        lines = Path(name).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise SettingsError(f"SECRETS_FILE: cannot read {name}: {reason}") from None
+    for line in lines:
+        if line.strip() and not line.startswith("#"):
+            variable, _, value = line.partition("=")
+            if not os.environ.get(variable.strip()):  # an empty variable counts as unset
+                os.environ[variable.strip()] = value.strip()
 
 
 def unknown_name(settings_class: type[EnvironmentSettings], names: Iterable[str]) -> str | None:
@@ -275,8 +368,3 @@ def first_rule(error: ValidationError) -> str:
     if first["type"] == "missing":
         rule = "must be set"
     return f"{name}: {rule}" if name else rule  # rules about several fields name them in their text
-
-
-def _refuse(line: str) -> NoReturn:
-    sys.stderr.write(f"{line}\n")
-    raise SystemExit(2)

@@ -18,7 +18,8 @@ from zipcast.protocol.subjects import LIST_CONNECTIONS, kick
 
 ACCOUNT = "APP"
 PAGE = 1000
-# Pages overlap a little, because connections that end in the meantime shift the others.
+# Each page of connections begins this many before the end of the last one, because connections that end in
+# the meantime move the following ones forward.
 OVERLAP = 50
 TIMEOUT_SECONDS = 1.0
 

@@ -1,68 +1,100 @@
-"""The SDK of Zipcast: it delivers verified epochs as they start, and sends the requests of miners and
+"""The SDK of Zipcast: it receives and verifies epochs as they start, and sends the requests of miners and
 validators.
+
+    async with zipcast.connect("tls://nats.example.org:4222", wallet="my-wallet", ...) as zc:
+        async for epoch in zc.epochs():
+            ...
 
 These are the public names. Each is imported when it is first used, so that `import zipcast` is fast. The
 folders: `protocol` (what clients and service agree on), `selection` (which zipcodes an epoch assigns),
-`verification` (checking what was published), `client` (this SDK) and `cli` (the command). Nothing here
-imports the service.
+`verification` (checking what was published), `client` (this SDK) and `cli` (the command). `errors` shows the
+tree of errors, `legacy` has the methods of the subnet's older client, and `testing` has a fake service for
+your tests. Nothing here imports the service.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zipcast.client.client import ZipcastClient
-    from zipcast.client.connection import CertificateError, InsecureServerError, RefusedError
-    from zipcast.client.received_epochs import ReceivedEpoch
-    from zipcast.client.signed_requests import ConnectionLostError
-    from zipcast.client.transfers import (
+    from zipcast.client.async_client import Zipcast, connect
+    from zipcast.client.epoch import Epoch
+    from zipcast.client.files import Upload, UploadedFile
+    from zipcast.client.sync_client import SyncZipcast, connect_sync
+    from zipcast.client.wallets import load_hotkey
+    from zipcast.errors import (
+        CertificateError,
+        ClosedError,
+        DamagedFileError,
+        EnvelopeError,
+        EquivocationError,
+        ErrorCode,
+        NotRegisteredError,
+        RefusedError,
+        ServiceError,
+        SettingsError,
         TooLargeError,
         TooLateError,
-        UploadError,
-        download,
-        post_file,
-        reported_file,
+        TooSmallError,
+        TransferError,
+        UnavailableError,
+        WalletError,
+        WrongHostNameError,
+        WrongNetuidError,
+        WrongNetworkError,
+        WrongSignerError,
+        ZipcastError,
     )
-    from zipcast.client.wallets import WalletError, load_hotkey
-    from zipcast.protocol.envelope import EnvelopeError, Trust, VerifiedEpoch
-    from zipcast.protocol.errors import ErrorCode, ServiceError
-    from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
+    from zipcast.protocol.envelope import Trust, VerifiedEpoch
+    from zipcast.protocol.hotkeys import Hotkey, Keypair, MalformedHotkeyError, parse_hotkey
     from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
-    from zipcast.protocol.messages.results import AuditRow, ResultsRequest, TopMiner
-    from zipcast.protocol.messages.status import StatusRequest
+    from zipcast.protocol.messages.results import AuditRow, EpochResults, ResultsReply
+    from zipcast.protocol.messages.status import StatusReply, ZipcodeProgress
 
 _MODULES = {
-    "zipcast.client.client": ("ZipcastClient",),
-    "zipcast.client.connection": (
-        "CertificateError",
-        "InsecureServerError",
-        "RefusedError",
+    "zipcast.client.async_client": (
+        "Zipcast",
+        "connect",
     ),
-    "zipcast.client.received_epochs": ("ReceivedEpoch",),
-    "zipcast.client.signed_requests": ("ConnectionLostError",),
-    "zipcast.client.transfers": (
+    "zipcast.client.sync_client": (
+        "SyncZipcast",
+        "connect_sync",
+    ),
+    "zipcast.client.epoch": ("Epoch",),
+    "zipcast.client.files": (
+        "Upload",
+        "UploadedFile",
+    ),
+    "zipcast.client.wallets": ("load_hotkey",),
+    "zipcast.errors": (
+        "CertificateError",
+        "ClosedError",
+        "DamagedFileError",
+        "EnvelopeError",
+        "EquivocationError",
+        "ErrorCode",
+        "NotRegisteredError",
+        "RefusedError",
+        "ServiceError",
+        "SettingsError",
         "TooLargeError",
         "TooLateError",
-        "UploadError",
-        "download",
-        "post_file",
-        "reported_file",
-    ),
-    "zipcast.client.wallets": (
+        "TooSmallError",
+        "TransferError",
+        "UnavailableError",
         "WalletError",
-        "load_hotkey",
+        "WrongHostNameError",
+        "WrongNetuidError",
+        "WrongNetworkError",
+        "WrongSignerError",
+        "ZipcastError",
     ),
     "zipcast.protocol.envelope": (
-        "EnvelopeError",
         "Trust",
         "VerifiedEpoch",
     ),
-    "zipcast.protocol.errors": (
-        "ErrorCode",
-        "ServiceError",
-    ),
     "zipcast.protocol.hotkeys": (
         "Hotkey",
+        "Keypair",
         "MalformedHotkeyError",
         "parse_hotkey",
     ),
@@ -72,10 +104,13 @@ _MODULES = {
     ),
     "zipcast.protocol.messages.results": (
         "AuditRow",
-        "ResultsRequest",
-        "TopMiner",
+        "EpochResults",
+        "ResultsReply",
     ),
-    "zipcast.protocol.messages.status": ("StatusRequest",),
+    "zipcast.protocol.messages.status": (
+        "StatusReply",
+        "ZipcodeProgress",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -83,31 +118,45 @@ __all__ = [
     "AssignedZipcode",
     "AuditRow",
     "CertificateError",
-    "ConnectionLostError",
+    "ClosedError",
+    "DamagedFileError",
     "EnvelopeError",
+    "Epoch",
     "EpochMessage",
+    "EpochResults",
+    "EquivocationError",
     "ErrorCode",
     "Hotkey",
-    "InsecureServerError",
+    "Keypair",
     "MalformedHotkeyError",
-    "ReceivedEpoch",
+    "NotRegisteredError",
     "RefusedError",
-    "ResultsRequest",
+    "ResultsReply",
     "ServiceError",
-    "StatusRequest",
+    "SettingsError",
+    "StatusReply",
+    "SyncZipcast",
     "TooLargeError",
     "TooLateError",
-    "TopMiner",
+    "TooSmallError",
+    "TransferError",
     "Trust",
-    "UploadError",
+    "UnavailableError",
+    "Upload",
+    "UploadedFile",
     "VerifiedEpoch",
     "WalletError",
-    "ZipcastClient",
-    "download",
+    "WrongHostNameError",
+    "WrongNetuidError",
+    "WrongNetworkError",
+    "WrongSignerError",
+    "Zipcast",
+    "ZipcastError",
+    "ZipcodeProgress",
+    "connect",
+    "connect_sync",
     "load_hotkey",
     "parse_hotkey",
-    "post_file",
-    "reported_file",
 ]
 
 

@@ -26,22 +26,23 @@ from service.token_buckets import Buckets, Rate
 from zipcast.clock import Clock, SystemClock
 from zipcast.protocol.subjects import AUTH_CALLOUT, CALLOUT_QUEUE
 
-# nats-server waits 1.9 s for the callout, so the callout must wait less.
+# The time limit for storing a used password. nats-server waits 1.9 s for the callout's reply, so this must be
+# shorter.
 SPEND_SECONDS = 0.5
 FOLLOW_SECONDS = 2
 
 
 async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
-    """Answer nats-server's connection requests until the process is told to stop."""
+    """Answer nats-server's connection requests until the process gets a signal to stop."""
     clock = SystemClock()
     registry = RegistryView(settings.bt_network, settings.net_uid, settings.validator_min_stake)
-    RegistryMetrics(life.vitals.registry, registry, clock)
+    RegistryMetrics(life.process_status.registry, registry, clock)
     follow, system, connection = await _connect(settings, life)
     follower = RegistryFollower(follow.jetstream(timeout=FOLLOW_SECONDS), registry, clock)
     await follower.poll()
     connections = Connections(settings.callout_connections_per_hotkey, settings.admins)
-    metrics = CalloutMetrics(life.vitals.registry)
-    metrics.measure(life.vitals.registry, connections)
+    metrics = CalloutMetrics(life.process_status.registry)
+    metrics.measure(life.process_status.registry, connections)
     account = SystemAccount(system)
     reconciler = Reconciler(account, connections, registry, clock, metrics)
     watch = _flood_watch(settings, clock)
@@ -51,7 +52,7 @@ async def serve(settings: CalloutSettings, life: Lifecycle) -> None:
         connections.ended(connection.place)
         control.ended(connection)
 
-    spent = SpentPasswords(follow.jetstream(timeout=SPEND_SECONDS))
+    spent = SpentPasswords(follow.jetstream(timeout=SPEND_SECONDS), settings.nats_replicas)
     callout = Callout(
         connection=connection,
         exchange=_exchange(settings),

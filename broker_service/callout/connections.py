@@ -14,7 +14,8 @@ from service.registry import RegistryView
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.verbs import ADMIN_VERBS, MINER_VERBS, VALIDATOR_VERBS, Verb
 
-# A granted connection appears in the list only after its client has read the reply, at most 1.9 s later.
+# A granted connection is kept for this long although nats-server does not list it yet. nats-server lists it
+# when the client has read the reply, at most 1.9 s later.
 SETTLING = timedelta(seconds=3)
 
 

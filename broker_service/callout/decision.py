@@ -31,6 +31,7 @@ class RefusedError(Exception):
 
     @property
     def kind(self) -> str:
+        """Return the reason without variable parts, as a label of metrics."""
         return str(self)
 
 
@@ -55,6 +56,7 @@ class Granted:
 
     @property
     def permissions(self) -> Permissions:
+        """Return the permissions of the hotkey's role."""
         return permissions(self.hotkey, self.role)
 
 
@@ -70,8 +72,8 @@ class Decider:
     seconds_kept_out: Callable[[Hotkey], float] = lambda _: 0.0
     """Returns for how many seconds the hotkey is still blocked; 0 if it is not."""
     require_unspent: Callable[[Hotkey, int], None] = lambda _, __: None
-    """Raises ProofError if the hotkey's password of that time was used before, as far as this replica
-    knows."""
+    """Checks the hotkey's password of that time. Raises ProofError if it was used before, as far as this
+    replica knows."""
 
     def decide(self, request: ConnectRequest, now_unix: int) -> Granted:
         """Decide about a connection. The registry is checked before any cryptography. Raises RefusedError."""
@@ -138,12 +140,15 @@ class Decider:
 
 
 def permissions(hotkey: Hotkey, role: Role) -> Permissions:
-    """Return the permissions of a role: the epoch subject, the hotkey's own request subjects, and its own
-    inbox."""
+    """Return the permissions of a role: the subjects of epochs, drafts and sealed epochs, the hotkey's own
+    request subjects, and its own inbox."""
     publish = {subjects.request(hotkey, verb) for verb in role.verbs}
     return Permissions(
         publish=tuple(sorted(publish)),
-        subscribe=(subjects.EPOCH, f"{subjects.inbox_prefix(hotkey)}.>"),
+        subscribe=(
+            *(subjects.EPOCH, subjects.DRAFT, subjects.SEALED),
+            f"{subjects.inbox_prefix(hotkey)}.>",
+        ),
     )
 
 

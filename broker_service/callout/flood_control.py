@@ -1,4 +1,4 @@
-"""Closes the connections of hotkeys that send too much, once a second, and blocks these hotkeys for some
+"""Once a second, closes the connections of hotkeys that send too much, and blocks these hotkeys for some
 time.
 
 `flood_detection` decides which hotkeys send too much.

@@ -85,7 +85,8 @@ class FloodWatch:
         elif unknown_before:
             return False
         else:
-            # On the first sight of a connection, allow as much traffic as was allowed since its start.
+            # When a connection is seen for the first time, subtract the traffic that it was allowed since its
+            # start.
             messages = max(0, traffic.messages - int(self.messages.per_second * age_seconds))
             size = max(0, traffic.bytes - int(self.bytes.per_second * age_seconds))
         within = self._messages.take(traffic.hotkey, now, messages) and self._bytes.take(

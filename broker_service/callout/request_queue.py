@@ -32,12 +32,13 @@ from zipcast.clock import Clock
 
 log = logs.logger()
 
-# nats-server waits 1.9 s for a reply (nats.conf), so older requests need none.
+# The age in seconds from which a request is dropped. nats-server waits only 1.9 s for a reply (nats.conf).
 STALE_SECONDS = 1.7
-# The same limit by the server's clock, which has whole seconds and may differ from the local clock.
+# The age in seconds from which a request counts as old by the time that nats-server states. That time is in
+# whole seconds, and the server's clock may differ from the local clock.
 OLD_SECONDS = 3.0
 MAX_WAITING = 2048
-# The number of used passwords that may be written to the bucket at the same time; each takes some
+# At most this many used passwords are written to the bucket at the same time. Each write takes some
 # milliseconds.
 MAX_SPENDING = 64
 
@@ -134,7 +135,8 @@ class Callout:
             self.metrics.limited(limit)
             self.refusals.note(f"limit of {limit}", opened.client_host)
             return None
-        # Do not drop the request: if the clocks differ, every request looks old, but all must be answered.
+        # Do not drop an old request, only handle it later: if the clocks differ, every request looks old, but
+        # all must be answered.
         if self.clock.now().timestamp() - opened.issued_at > OLD_SECONDS:
             self._waiting.set_back(Question(question.arrived, question.message, opened))
             return None

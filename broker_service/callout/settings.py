@@ -1,14 +1,15 @@
 """Defines the settings of the callout process."""
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from access.source_addresses import Network, parse_networks
-from service.settings import AdminSettings, InternalPort, ServiceSettings, ValidatorSettings
+from service.settings import AdminSettings, InternalPort, ReplicaSettings, ServiceSettings, ValidatorSettings
+from zipcast.protocol.signed_texts import LOOPBACK_AUDIENCE
 
 
-class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
+class CalloutSettings(ServiceSettings, ReplicaSettings, ValidatorSettings, AdminSettings):
     own_prefix: ClassVar[str | None] = "CALLOUT_"
     internal_port: InternalPort = 9103
 
@@ -21,7 +22,7 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
     callout_xkey_seed: SecretStr = Field(description="curve seed that decrypts nats-server's requests")
     callout_audiences: str = Field(
         description="host names of this NATS that clients verify, comma-separated; `loopback` for 127.0.0.1",
-        pattern=r"^[A-Za-z0-9.-]+(,[A-Za-z0-9.-]+)*$",
+        pattern=r"^[A-Za-z0-9.-]+(, ?[A-Za-z0-9.-]+)*$",
         examples=["loopback"],
     )
     callout_connections_per_hotkey: int = Field(
@@ -34,14 +35,16 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         default=20, gt=0, description="connection attempts processed per second and address (IPv6: /64)"
     )
     callout_address_burst: int = Field(
-        default=200, ge=1, description="attempts at once, for many miners that reconnect from one address"
+        default=200,
+        ge=1,
+        description="connection attempts at once per address, for many miners that reconnect",
     )
     callout_failures_per_second: float = Field(
         default=2,
         gt=0,
         description="false proofs per second and address; beyond that, the address's attempts are ignored",
     )
-    callout_failure_burst: int = Field(default=20, ge=1, description="false proofs at once")
+    callout_failure_burst: int = Field(default=20, ge=1, description="false proofs at once per address")
 
     callout_trusted_proxies: str = Field(
         default="",
@@ -51,7 +54,7 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         default=200, gt=0, description="connection attempts processed per second and trusted proxy"
     )
     callout_proxy_burst: int = Field(
-        default=2000, ge=1, description="attempts at once, for all clients of a proxy that reconnect"
+        default=2000, ge=1, description="connection attempts at once per trusted proxy, for all its clients"
     )
     callout_hotkey_per_second: float = Field(
         default=5, gt=0, description="connections granted per second and hotkey, from all addresses"
@@ -66,7 +69,8 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
     callout_flood_burst_seconds: float = Field(
         default=20,
         ge=1,
-        description="seconds of both rates that a hotkey may send at once; if it sends more, it is blocked",
+        description="a hotkey may send at once what both rates allow in this many seconds; if it sends "
+        "more, it is blocked",
     )
     callout_kept_out_seconds: float = Field(
         default=300, gt=0, description="seconds for which a blocked hotkey cannot connect"
@@ -78,10 +82,21 @@ class CalloutSettings(ServiceSettings, ValidatorSettings, AdminSettings):
         parse_networks(value)
         return value
 
+    @model_validator(mode="after")
+    def _refuse_loopback(self) -> Self:
+        """In production, clients on other hosts verify a name. With `loopback`, a proof for a service on this
+        machine would also be accepted from them."""
+        if self.zipcast_environment == "production" and LOOPBACK_AUDIENCE in self.audiences:
+            raise ValueError(
+                "CALLOUT_AUDIENCES contains loopback: name the hosts in the certificate of NATS; "
+                "ZIPCAST_ENVIRONMENT=production refuses it"
+            )
+        return self
+
     @property
     def trusted_proxies(self) -> tuple[Network, ...]:
         return parse_networks(self.callout_trusted_proxies)
 
     @property
     def audiences(self) -> tuple[str, ...]:
-        return tuple(self.callout_audiences.split(","))
+        return tuple(name.strip() for name in self.callout_audiences.split(","))

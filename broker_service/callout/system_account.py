@@ -27,26 +27,26 @@ from zipcast.protocol.subjects import DISCONNECTIONS
 log = logs.logger()
 
 
-class _Told(BaseModel):
+class _ServerMessage(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class _Server(_Told):
+class _Server(_ServerMessage):
     id: str
 
 
-class _Client(_Told):
+class _Client(_ServerMessage):
     id: int
     start: datetime | None = None
     user: str = ""
 
 
-class _Sent(_Told):
+class _Sent(_ServerMessage):
     msgs: int = 0
     bytes: int = 0
 
 
-class _Disconnection(_Told):
+class _Disconnection(_ServerMessage):
     server: _Server
     client: _Client
     sent: _Sent = _Sent()
@@ -79,15 +79,15 @@ class SystemAccount:
     async def follow_ends(self, ended: Callable[[Ended], None]) -> None:
         """Call `ended` for each connection of the account that ends, from now on."""
 
-        async def hear(message: Msg) -> None:
+        async def receive(message: Msg) -> None:
             try:
-                told = _Disconnection.model_validate_json(message.data)
+                ended_connection = _Disconnection.model_validate_json(message.data)
             except ValidationError as error:
                 log.error("disconnection_unreadable", error=type(error).__name__)
                 return
-            ended(_ended(told))
+            ended(_ended(ended_connection))
 
-        await self._connection.subscribe(DISCONNECTIONS, cb=hear)
+        await self._connection.subscribe(DISCONNECTIONS, cb=receive)
 
     async def hotkey_connections(self) -> list[Connection]:
         """Return the connections of all hotkeys on every server, without those of service users. Raises
@@ -115,10 +115,10 @@ def _of_hotkeys(listing: Iterable[ClientConnection]) -> list[Active]:
     return found
 
 
-def _ended(told: _Disconnection) -> Ended:
-    place = Place(told.server.id, told.client.id)
-    parsed = parse_connection_user(told.client.user)
+def _ended(ended_connection: _Disconnection) -> Ended:
+    place = Place(ended_connection.server.id, ended_connection.client.id)
+    parsed = parse_connection_user(ended_connection.client.user)
     if parsed is None:
-        return Ended(place, None, told.client.start)
-    traffic = Traffic(place, parsed[0], told.sent.msgs, told.sent.bytes)
-    return Ended(place, traffic, told.client.start)
+        return Ended(place, None, ended_connection.client.start)
+    traffic = Traffic(place, parsed[0], ended_connection.sent.msgs, ended_connection.sent.bytes)
+    return Ended(place, traffic, ended_connection.client.start)

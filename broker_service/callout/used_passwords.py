@@ -19,8 +19,8 @@ from zipcast.protocol.subjects import SPENT_BUCKET, spent_password
 
 log = logs.logger()
 
-# A password is valid from one window before its time to one window after it. The third window allows for
-# clocks that differ.
+# A used password is stored for this long. A password is valid from one window before its time to one window
+# after it. The third window allows for clocks that differ.
 KEPT_SECONDS = 3 * PASSWORD_WINDOW_SECONDS
 MAX_REMEMBERED = 32_768
 """The number of passwords kept in memory: all that 256 hotkeys can sign for two windows. The bucket also
@@ -32,8 +32,8 @@ _WRONG_LAST_SEQUENCE = 10071
 class SpentPasswords:
     """The used passwords. `jetstream` must have a shorter timeout than nats-server's for the callout."""
 
-    def __init__(self, jetstream: JetStreamContext) -> None:
-        self._jetstream = jetstream
+    def __init__(self, jetstream: JetStreamContext, replicas: int = 1) -> None:
+        self._jetstream, self._replicas = jetstream, replicas
         self._remembered: dict[tuple[Hotkey, int], None] = {}
 
     def require_unspent(self, hotkey: Hotkey, at_unix: int) -> None:
@@ -87,6 +87,7 @@ class SpentPasswords:
                 discard=DiscardPolicy.NEW,
                 storage=StorageType.FILE,
                 deny_delete=True,
+                num_replicas=self._replicas,
             )
         )
 

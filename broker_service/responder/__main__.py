@@ -6,6 +6,7 @@ the registry and the epochs and receives no requests.
 
 import sys
 
+import asyncpg
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
@@ -24,6 +25,7 @@ from broker_service.responder.metrics import ResponderMetrics
 from broker_service.responder.middleware import Gate, decode
 from broker_service.responder.presigned_lists import Lister
 from broker_service.responder.reported_files import FileChecker
+from broker_service.responder.service_info import ServiceInfo
 from broker_service.responder.settings import ResponderSettings
 from broker_service.responder.status_reports import Reports
 from broker_service.responder.sts_sessions import Sessions
@@ -36,6 +38,7 @@ from service.epoch_results import EpochResultsReader
 from service.lifecycle import Lifecycle
 from service.nats_client import HardenedClient
 from service.nats_connection import Link
+from service.process_status import ProcessStatus
 from service.settings import load
 from storage.database import submissions
 from storage.database.engine import open_pool
@@ -45,25 +48,22 @@ from storage.objects.store import ObjectStore
 log = logs.logger()
 
 USER = "responder"
-# With these pools, two replicas use fewer than the 40 connections that deploy/logins.sql allows for the
-# login. Grants and status reports each use one connection of the second pool at a time.
-POOL_SIZE, WRITER_POOL_SIZE = 16, 3
 
 
 async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
-    """Answer requests until the process is told to stop."""
-    vitals = life.vitals
-    metrics = ResponderMetrics(vitals.registry)
-    access = AccessSetup.of(settings, USER, life, pool_size=POOL_SIZE)
+    """Answer requests until the process gets a signal to stop."""
+    process_status = life.process_status
+    metrics = ResponderMetrics(process_status.registry)
+    access = AccessSetup.of(settings, USER, life, pool_size=settings.responder_database_connections)
     if not await access.has_safe_rights():
         return
     clock, database, current = access.clock, access.database, access.current
     store = ObjectStore(settings.object_store, on_error=metrics.object_store_errors.inc)
     object_reader = ObjectReader(settings.object_store, on_error=metrics.object_store_errors.inc)
     record = Record(database, current)
-    url = settings.database_url.get_secret_value()
-    pool = await open_pool(url, application_name=f"zipcast-{USER}", size=WRITER_POOL_SIZE)
-    writer, reports = IssuanceWriter(pool), Batches(pool, submissions.store)
+    pool = await _writer_pool(settings, process_status)
+    writer = IssuanceWriter(pool, metrics.batch_rows.labels("issuances").observe)
+    reports = Batches(pool, submissions.store, metrics.batch_rows.labels("reports").observe)
     client = HardenedClient()
     intake = HotkeyIntake(client, settings.limit_address_per_minute, clock, metrics, access.refusals)
     gate = Gate(access.pipeline, writer, access.refusals, metrics, intake)
@@ -77,8 +77,9 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
         seed=settings.responder_follow_nats_seed,
         life=life,
     )
-    await access.hear(follow)
-    await access.follow(follow)
+    await access.follow_epochs(follow)
+    sealed = await access.follow(follow)
+    await ServiceInfo(follow, metrics, clock).answer()
     life.spawn_beside(sealer.run, "sealing")
     life.spawn_beside(ChangeWatch(store, database, clock, settings.s3_bucket).run, "changes")
     for name, work in (("issuances", writer.run()), ("reports", reports.run()), ("intake", intake.run())):
@@ -88,14 +89,14 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     handlers.register(broker, current, issuer, reader)
     handlers.register_lists(broker, Lister(store, record, clock, settings.s3_bucket))
     handlers.register_reports(broker, Reports(record, reports, clock, metrics), record)
-    handlers.register_pools(broker, EpochPools(database))
+    handlers.register_epochs(broker, EpochPools(database, current), sealed)
     handlers.register_choices(broker, record, access.opted_out, clock)
     files = FileChecker(object_reader, clock, settings.most_hashed_bytes, metrics)
     desk = ResultsDesk(record, files, access.registry, clock, settings.s3_validator_bucket, metrics)
-    results = EpochResultsReader(database, access.registry, shows_own=True)
+    results = EpochResultsReader(database, access.registry, current, shows_own=True)
     handlers.register_results(broker, desk, results)
     register_admin(broker, AdminDesk(database, clock))
-    handlers.register_health(broker, bucket_probes(store, settings, clock), vitals)
+    handlers.register_health(broker, bucket_probes(store, settings, clock), process_status)
     await broker.start()
     # Wait until nats-server has FastStream's subscriptions, because clients send requests as soon as we are
     # ready.
@@ -107,9 +108,16 @@ async def serve(settings: ResponderSettings, life: Lifecycle) -> None:
     await follow.close()
     await access.close()
     await pool.close()
-    store.close()
-    object_reader.close()
-    reader.close()
+    for one in (store, object_reader, reader):
+        one.close()
+
+
+async def _writer_pool(settings: ResponderSettings, process_status: ProcessStatus) -> asyncpg.Pool:
+    """Return the pool for grants and status reports, which each use one connection at a time."""
+    url, size = settings.database_url.get_secret_value(), settings.responder_writer_connections
+    pool = await open_pool(url, application_name=f"zipcast-{USER}", size=size)
+    process_status.metrics.watch_pool("writer", pool)
+    return pool
 
 
 class Broker(NatsBroker):

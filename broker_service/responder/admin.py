@@ -36,13 +36,15 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class AdminDesk:
+    """Stores admins' commands in the database and reads their outcomes."""
+
     database: AsyncEngine
     clock: Clock
 
     async def command(self, verb: Verb, admission: Admission, body: WireModel) -> AdminCommandReply:
         """Queue the command. The reply has the outcome if it comes within three seconds.
 
-        Raises ServiceError(SERVICE_UNAVAILABLE)."""
+        Raises ServiceError(EPOCH_SEALED | SERVICE_UNAVAILABLE)."""
         command_id, caller = command_id_of(admission), admission.caller
 
         async def queue(connection: AsyncConnection) -> None:
@@ -62,6 +64,9 @@ class AdminDesk:
         while found.state == "queued" and self.clock.monotonic() < give_up_at:
             await self.clock.sleep(LOOK_SECONDS)
             found = await self._find(command_id)
+        refused = found.outcome or {}
+        if refused.get("error") == ErrorCode.EPOCH_SEALED:
+            raise ServiceError(ErrorCode.EPOCH_SEALED, str(refused["reason"]))
         return _reply(found)
 
     async def get(self, body: CommandsGetRequest) -> AdminCommandReply:

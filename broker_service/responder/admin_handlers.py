@@ -17,7 +17,7 @@ from zipcast.protocol.messages.admin import (
 from zipcast.protocol.subjects import RESPONDER_QUEUE, bridge_request, requests
 from zipcast.protocol.verbs import COMMANDS, Verb
 
-# The number of requests handled at once: more than one, because each may wait some seconds for its outcome.
+# This many requests are handled at once: more than one, because each may wait some seconds for its outcome.
 AT_ONCE = 4
 
 

@@ -12,16 +12,22 @@ import asyncpg
 
 from service import logs
 from service.database_reads import TIMEOUT_SECONDS, unavailable
+from service.tracing import TRACER
 from storage.database.engine import CLOSED_ERRORS, DRIVER_ERRORS, refuses_row
 
 log = logs.logger()
 
 MAX_BATCH = 64
-# How long a batch waits for a row that another transaction has locked. Afterwards each row is written alone
-# and hardly waits at all, so that many locked rows do not add up to a long wait.
+# A batch waits this long for a row that another transaction has locked. If the batch fails because of this
+# limit, its rows are written one by one with the shorter limit, so that many locked rows do not add up to a
+# long wait.
 LOCK_TIMEOUT, LOCK_TIMEOUT_ALONE = timedelta(milliseconds=100), timedelta(milliseconds=1)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def unmeasured(_: float) -> None:
+    """Measure nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +40,27 @@ class _Waiting(Generic[Item, Result]):
 class Batches(Generic[Item, Result]):
     """Writes items, one batch at a time. `write` returns a result for each item of a batch, in the same
     order. Its last argument is how long it may wait for a row that another transaction has locked. It may
-    raise DRIVER_ERRORS and may be called twice for the same batch. `run` must be running."""
+    raise DRIVER_ERRORS and may be called twice for the same batch. `measure` gets the size of each batch.
+    `run` must be running."""
 
     pool: asyncpg.Pool
     write: Callable[[asyncpg.Connection, Sequence[Item], timedelta], Awaitable[Sequence[Result]]]
+    measure: Callable[[float], None] = field(default=unmeasured)
     _queue: "asyncio.Queue[_Waiting[Item, Result]]" = field(default_factory=asyncio.Queue)
 
     async def run(self) -> None:
         """Write batches until cancelled."""
         while True:
             batch = [await self._queue.get()]
-            # Wait for requests that are about to arrive. One statement and one flush of replies for all of
-            # them takes a fifth less processor time than several.
+            # Let requests that are about to arrive join the batch. One statement and one flush of replies for
+            # all of them take a fifth less processor time than several.
             waiting = -1
             while waiting < self._queue.qsize() < MAX_BATCH:
                 waiting = self._queue.qsize()
                 await asyncio.sleep(0)
             while len(batch) < MAX_BATCH and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
+            self.measure(len(batch))
             await self._answer(batch)
 
     async def put(self, item: Item) -> Result:
@@ -62,8 +71,9 @@ class Batches(Generic[Item, Result]):
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(_Waiting(item, answer))
         try:
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                return await answer
+            with TRACER.start_as_current_span("database write"):
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    return await answer
         except TimeoutError:
             raise unavailable() from None
 

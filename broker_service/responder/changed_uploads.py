@@ -28,10 +28,10 @@ from zipcast.protocol.hotkeys import is_hotkey, parse_hotkey
 
 log = logs.logger()
 
-# The number of keys that are read from a manifest at once, and the number of names that are reported per
-# miner.
+# This many keys of a manifest are read at once.
 PAGE_ROWS = 1_000
-MAX_TOLD = 3
+# The largest number of names of changed files that are reported per miner.
+MAX_NAMES = 3
 MAX_NAME = 80
 # The time limit for one miner in one attempt.
 CHANGES_TIMEOUT_SECONDS = 120.0
@@ -44,7 +44,7 @@ class ChangeWatch:
     clock: Clock
     bucket: str
     _failures: Counter[str] = field(default_factory=Counter)
-    # One miner at a time, because this is not urgent.
+    # Check one miner at a time, because the checks are not urgent.
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run(self) -> None:
@@ -65,7 +65,8 @@ class ChangeWatch:
             due = await manifests.unchecked(connection)
         if not due:
             return False
-        # Of epochs with equally many failures, take the first one, which is the oldest.
+        # Take the epoch with the fewest failures; of several, `min` returns the first one, which is the
+        # oldest.
         epoch_id = min(due, key=self._failures.__getitem__)
         self._failures[epoch_id] += 1
         await self._check(epoch_id, self._failures[epoch_id])
@@ -137,5 +138,5 @@ def changed(
             last_at = max(filter(None, (last_at, None if now is None else now.last_modified)), default=None)
     if not names:
         return None
-    told = None if last_at is None else f"{last_at:%Y-%m-%dT%H:%M:%SZ}"
-    return {"objects": len(names), "names": names[:MAX_TOLD], "lastChangedAt": told}
+    last_change = None if last_at is None else f"{last_at:%Y-%m-%dT%H:%M:%SZ}"
+    return {"objects": len(names), "names": names[:MAX_NAMES], "lastChangedAt": last_change}

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,10 +13,7 @@ from storage.database import epochs, manifests, opt_outs, results
 from storage.database.epochs import StoredEpoch
 from storage.database.manifests import SealedObject
 from storage.database.results import NewResult, RecordedResult
-from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
-
-OPENING_SECONDS, OPENING_LOOKS = 2.0, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +22,18 @@ class Record:
     shows them."""
 
     database: AsyncEngine
-    current: CurrentEpoch | None = None
+    current: CurrentEpoch
 
     async def started(self, epoch_id: str) -> StoredEpoch:
         """Return the epoch if it has started. An epoch that has not started is treated as unknown.
 
         Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | SERVICE_UNAVAILABLE)."""
         epoch_start("epochId", epoch_id)
-        stored = await self._started(epoch_id)
-        if stored is None and self.current is not None and self.current.has_heard_of(epoch_id):
-            # The epoch is published while its row is being updated, so very fast clients must wait a moment.
-            for _ in range(OPENING_LOOKS):
-                await self.current.clock.sleep(OPENING_SECONDS / OPENING_LOOKS)
-                stored = await self._started(epoch_id)
-                if stored is not None:
-                    return stored
-            raise ServiceError(
-                ErrorCode.SERVICE_UNAVAILABLE,
-                "The epoch has just started and is not ready yet.",
-                retry_after_seconds=1,
-            )
-        return require_started(stored)
+        return await self.current.when_stored(epoch_id, partial(self._started, epoch_id))
 
-    async def _started(self, epoch_id: str) -> StoredEpoch | None:
+    async def _started(self, epoch_id: str) -> StoredEpoch:
         async with record_of(self.database) as connection:
-            return await epochs.started_epoch(connection, epoch_id)
+            return require_started(await epochs.started_epoch(connection, epoch_id))
 
     async def is_sealed(self, epoch_id: str) -> bool:
         """Return whether the epoch's manifest is written. Raises ServiceError(SERVICE_UNAVAILABLE)."""

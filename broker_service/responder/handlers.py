@@ -16,7 +16,8 @@ from service.current_epoch import CurrentEpoch
 from service.epoch_pools import EpochPools
 from service.epoch_results import EpochResultsReader
 from service.probes import Probes
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
+from service.sealed_epochs import SealedEpochs
 from zipcast.clock import Clock
 from zipcast.protocol.messages.access import (
     LegacyChoiceReply,
@@ -25,11 +26,14 @@ from zipcast.protocol.messages.access import (
     MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
+    MinerUploadsReply,
+    MinerUploadsRequest,
     ValidatorReadReply,
     ValidatorReadRequest,
     ValidatorUploadReply,
     ValidatorUploadRequest,
 )
+from zipcast.protocol.messages.epochs import SealedEpochReply
 from zipcast.protocol.messages.health import HealthReply
 from zipcast.protocol.messages.legacy import (
     FolderAccessReply,
@@ -55,21 +59,27 @@ def register(broker: NatsBroker, current: CurrentEpoch, issuer: Issuer, reader: 
         return NatsResponse(envelope.payload, headers=envelope.headers())
 
     @broker.subscriber(requests(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_MINER_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def miner_upload(body: MinerUploadRequest) -> MinerUploadReply:
-        return await issuer.miner_upload(this_request(), body.epoch_id)
+        return await issuer.miner_upload(this_request(), body)
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_UPLOAD), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_upload(body: ValidatorUploadRequest) -> ValidatorUploadReply:
-        return await issuer.validator_upload(this_request(), body.epoch_id, with_checksum=body.with_checksum)
+        return await issuer.validator_upload(this_request(), body)
 
     @broker.subscriber(bridge_request(Verb.S3_FOLDER_ACCESS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def folder_access(body: FolderAccessRequest) -> FolderAccessReply:
         return await issuer.folder_access(this_request())
 
     @broker.subscriber(requests(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
+    @broker.subscriber(bridge_request(Verb.S3_VALIDATOR_READ), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def validator_read(body: ValidatorReadRequest) -> ValidatorReadReply:
         return await reader.objects(this_request(), body)
+
+    @broker.subscriber(requests(Verb.MINER_UPLOADS), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
+    async def miner_uploads(body: MinerUploadsRequest) -> MinerUploadsReply:
+        return await reader.own_uploads(this_request().caller.hotkey, body)
 
 
 def register_lists(broker: NatsBroker, lister: Lister) -> None:
@@ -120,12 +130,16 @@ def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResult
         return await results.page(request.caller.hotkey, body)
 
 
-def register_pools(broker: NatsBroker, pools: EpochPools) -> None:
-    """Subscribe to requests for pools."""
+def register_epochs(broker: NatsBroker, pools: EpochPools, sealed: SealedEpochs) -> None:
+    """Subscribe to requests for pools, and for the next epoch, sealed."""
 
     @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:
         return await pools.page(body)
+
+    @broker.subscriber(requests(Verb.EPOCH_SEALED), RESPONDER_QUEUE)
+    async def epoch_sealed() -> SealedEpochReply:
+        return sealed.reply()
 
 
 def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOuts, clock: Clock) -> None:
@@ -140,10 +154,10 @@ def register_choices(broker: NatsBroker, record: Record, opted_out: LegacyOptOut
         return LegacyChoiceReply(hotkey=request.caller.hotkey, accepted=body.accepted)
 
 
-def register_health(broker: NatsBroker, probes: Probes, vitals: Vitals) -> None:
+def register_health(broker: NatsBroker, probes: Probes, process_status: ProcessStatus) -> None:
     """Subscribe to the bridge's health requests about the object store and this process."""
 
     @broker.subscriber(BRIDGE_HEALTH, RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def health() -> HealthReply:
         """Return the health of the two buckets, as seen from here, and of this process."""
-        return HealthReply(services=await probes.services(), process=vitals.health())
+        return HealthReply(services=await probes.services(), process=process_status.health())

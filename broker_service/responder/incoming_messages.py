@@ -38,7 +38,7 @@ from zipcast.protocol.messages.base import (
 
 log = logs.logger()
 
-# The number of requests of one verb that are handled at once, enough even if the object store is slow.
+# At most this many requests of one verb are handled at once. This is enough even if the object store is slow.
 MAX_AT_ONCE = 32
 MAX_AT_ONCE_OF_ONE = 8
 MAX_WAITING = 4096

@@ -5,7 +5,7 @@ and with its time, so a repetition gets the same bytes and no reply needs to be 
 share a statement and its commit (`batches`).
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ import asyncpg
 
 from access.rate_limits import Quota
 from access.requests import Admission, Caller, Proof
-from broker_service.responder.batches import Batches
+from broker_service.responder.batches import Batches, unmeasured
 from broker_service.responder.sts_sessions import SessionScope
 from service import logs
 from service.database_reads import in_our_words
@@ -53,10 +53,11 @@ class IssuanceWriter:
     """Writes and reads the rows of requests. `run` must be running."""
 
     pool: asyncpg.Pool
+    measure: Callable[[float], None] = field(default=unmeasured)
     _batches: Batches[NewIssuance, Row | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._batches = Batches(self.pool, _write)
+        self._batches = Batches(self.pool, _write, self.measure)
 
     async def run(self) -> None:
         """Write rows until cancelled. The unique key prevents duplicate rows."""
@@ -91,8 +92,8 @@ async def _write(
     first = {one.request: one for one in reversed(new)}
     written = await issuances.write(connection, list(first.values()), lock_timeout)
     rest = [request for request in first if request not in written]
-    # A second statement is needed, because the first cannot see what another replica committed in the
-    # meantime.
+    # Search in a second statement, because the first does not see rows that another replica commits while it
+    # runs.
     found = written | (await issuances.find(connection, rest) if rest else {})
     return [
         Row(found[one.request], one.request in written and first[one.request] is one)
@@ -113,14 +114,17 @@ class ProvenRequest:
 
     @property
     def caller(self) -> Caller:
+        """Return the sender with its role."""
         return self.admission.caller
 
     @property
     def proof(self) -> Proof:
+        """Return the verified signature of the request."""
         return self.admission.proof
 
     @property
     def quota(self) -> Quota:
+        """Return the limits against which the request is charged."""
         return self.admission.quota
 
     @asynccontextmanager
@@ -152,7 +156,8 @@ class ProvenRequest:
         try:
             charged = await self.quota.charge()
         except ServiceError:
-            # The request may be a repetition of the last one within the limit, which another replica handled.
+            # The hotkey has reached its limit. But this request may repeat one that another replica granted
+            # within the limit.
             granted = await self.writer.find(request)
             if granted is None or granted.outcome is not None:
                 raise
@@ -166,7 +171,7 @@ class ProvenRequest:
                 self.quota.refund()
         if row is None:
             raise _deadline_passed()
-        # Another replica, or this one before a restart, has already granted and charged it.
+        # Another replica, or this one before a restart, has already granted and charged this request.
         if charged and not row.is_new and row.granted.outcome is None:
             self.quota.take_back()
             charged = False
@@ -200,8 +205,8 @@ class ProvenRequest:
             )
         ends_at = terms.ends_at or granted.issued_at + (terms.lifetime or timedelta(0))
         granted = replace(granted, expires_at=min(granted.expires_at, ends_at))
-        # Other access cannot have ended, because it lasts an hour or longer, and requests are accepted for
-        # minutes.
+        # Only access with a deadline can have ended: access without one lasts an hour or longer, and a
+        # request is accepted only for minutes.
         if granted.expires_at <= self.clock.now():
             raise _deadline_passed()
         return granted

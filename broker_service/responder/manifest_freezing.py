@@ -10,6 +10,7 @@ number of replicas may try; the first one writes the whole manifest in one trans
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -35,16 +36,17 @@ log = logs.logger()
 
 LOOK_SECONDS = 1.0
 MAX_PAUSE_SECONDS = 60.0
-# A subnet has 256 hotkeys, and a page lists up to 1,000 folders.
+# The largest number of pages when hotkeys' folders are listed. A page lists up to 1,000 folders; a subnet has
+# 256 hotkeys.
 MAX_FOLDER_PAGES = 100
-# Half of the store's threads, so that requests can be served while a manifest is made.
+# This many miners are listed at once: half of the store's threads, so that requests can be served meanwhile.
 AT_ONCE = 4
-# The largest number of objects in one epoch, for all miners together. If there are more, the miners with the
-# most objects are cut first. PostgreSQL can write 10,000 rows per second.
+# The largest number of objects in an epoch's manifest, of all miners together. If there are more, the lists
+# of the miners with the most objects are cut first. PostgreSQL can write 10,000 rows per second.
 MAX_OF_AN_EPOCH = 200_000
 WRITING_SECONDS = 300.0
-# The time limit for one miner in one attempt, for each folder that names the epoch and for all others
-# together.
+# The time limits of one attempt for one miner: for each folder that names the epoch, and for the search of
+# all other folders.
 FOLDER_TIMEOUT_SECONDS = 60.0
 SWEEP_TIMEOUT_SECONDS = 30.0
 
@@ -90,9 +92,18 @@ class Sealer:
         found = await self._uploads(interval, attempt)
         async with record_of(self.database, WRITING_SECONDS) as connection:
             sealed = await manifests.seal(connection, interval.epoch_id, found)
+            reporting = await manifests.reporting_miners(connection, interval.epoch_id)
         if sealed:
-            self.metrics.sealed_epochs.inc()
+            self.metrics.manifests_written.inc()
+            self._count(interval.epoch_id, found, reporting)
             log.info("uploads_sealed", epoch_id=interval.epoch_id, objects=len(found))
+
+    def _count(self, epoch_id: str, found: Sequence[SealedObject], reporting: AbstractSet[str]) -> None:
+        """Count the uploads, and log the miners that uploaded without a status report."""
+        for hotkey, uploads in Counter(one.hotkey for one in found).items():
+            self.metrics.uploads_sealed.labels("yes" if hotkey in reporting else "no").inc(uploads)
+            if hotkey not in reporting:
+                log.info("uploads_unreported", epoch_id=epoch_id, hotkey=hotkey, uploads=uploads)
 
     async def _uploads(self, interval: EpochInterval, attempt: int) -> list[SealedObject]:
         hotkeys = [named for folder in await self._folders() if (named := _owner(folder)) is not None]

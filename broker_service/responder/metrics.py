@@ -1,4 +1,6 @@
-"""Defines the metrics of the responder. Labels have verbs, sources and error codes, never a hotkey."""
+"""Defines the metrics of the responder. Labels contain verbs, sources and error codes, but never a hotkey."""
+
+from collections import Counter as Counts
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -31,11 +33,24 @@ class ResponderMetrics:
         )
         self.object_store_errors = Counter(
             "zipcast_object_store_errors",
-            "Calls that the object store or STS refused or did not answer in time.",
+            "Calls that the object store or STS refused or did not reply to in time.",
             registry=registry,
         )
-        self.sealed_epochs = Counter(
-            "zipcast_sealed_epochs",
+        self.batch_rows = Histogram(
+            "zipcast_batch_rows",
+            "Rows that one statement and its commit wrote, by kind: issuances or reports.",
+            ["kind"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.uploads_sealed = Counter(
+            "zipcast_uploads_sealed",
+            "Uploads that manifests list, by whether a status report of their miner names the epoch.",
+            ["reported"],
+            registry=registry,
+        )
+        self.manifests_written = Counter(
+            "zipcast_manifests_written",
             "Epochs whose manifest of uploads this replica wrote.",
             registry=registry,
         )
@@ -62,6 +77,21 @@ class ResponderMetrics:
             ["by"],
             registry=registry,
         )
+
+    def of_verb(self, verb: str) -> tuple[int, int, float]:
+        """Return the requests of a verb since the start, how many failed, and their seconds together."""
+        counts: Counts[bool] = Counts()
+        for metric in self._requests.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total") and sample.labels["verb"] == verb:
+                    counts[sample.labels["result"] == ANSWERED] += round(sample.value)
+        (durations,) = self._duration.collect()
+        seconds = sum(
+            sample.value
+            for sample in durations.samples
+            if sample.name.endswith("_sum") and sample.labels["verb"] == verb
+        )
+        return counts.total(), counts[False], seconds
 
     def request(self, verb: str, door: str, result: str, seconds: float) -> None:
         """Count a request. `result` is ANSWERED or an error code."""

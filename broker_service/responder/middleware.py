@@ -24,8 +24,9 @@ from broker_service.responder.current_request import answering
 from broker_service.responder.incoming_messages import HotkeyIntake
 from broker_service.responder.issuance import IssuanceWriter, ProvenRequest
 from broker_service.responder.metrics import ANSWERED, ResponderMetrics
-from service import logs
+from service import logs, tracing
 from service.correlation import correlated, correlation_id
+from service.tracing import TRACER
 from zipcast.clock import Clock
 from zipcast.protocol import subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -80,7 +81,12 @@ class Gate:
         # FastStream repeats the sender's correlation id in the reply. An id of 250 KB would make the reply
         # larger than nats-server accepts, and nats-server would close the connection.
         message.correlation_id = request_id
-        with correlated(request_id):
+        subject = message.raw_message.subject
+        bridged = subject.startswith(subjects.BRIDGE_REQUEST_PREFIX)
+        trace = tracing.extract(message.headers) if bridged else None
+        # The subject ends in one of our verbs, because FastStream subscribes to no others.
+        span = TRACER.start_as_current_span(f"handle {_verb_text(message)}", context=trace)
+        with correlated(request_id), span:
             try:
                 return await self._reply(call_next, message, request_id)
             except _HostileReplyError:
@@ -119,7 +125,8 @@ class Gate:
             note_admin_request(verb, caller.hotkey, caller.source, ACCEPTED)
             return reply
         if refused.code is ErrorCode.NONCE_MISMATCH and _arrival(message, request_id).is_legacy:
-            # A legacy text does not cover the nonce, so an eavesdropper may have replaced it.
+            # A legacy signature does not cover the nonce. An eavesdropper may have replaced the nonce, so do
+            # not blame the hotkey.
             sender = replace(sender, hotkey=None)
         self._measure(message, refused.code, began)
         log.info("request_refused", verb=verb, error=refused.code)
@@ -149,7 +156,7 @@ class Gate:
         inbox = subjects.BRIDGE_INBOX if arrival.owner is None else subjects.inbox_prefix(arrival.owner)
         if not subjects.reply_is_own(message.raw_message.reply, inbox):
             raise _HostileReplyError
-        # A request for access is charged when its row is written.
+        # A request for credentials is charged later, when its row is written.
         return await self._pipeline.admit(arrival, charge=not VERBS[arrival.verb].mints)
 
     def _refusal(self, error: ServiceError, request_id: str) -> NatsResponse:

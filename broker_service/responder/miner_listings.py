@@ -21,12 +21,12 @@ log = logs.logger()
 
 Result = TypeVar("Result")
 
-# The number of attempts to list one miner, and the pause after each. Together they take more than a minute,
-# so that no miner loses uploads in a short outage. The store may still be working on a request that failed,
-# so no other request is sent during the pause.
+# Listing one miner is attempted this many times, with this pause after each attempt. All attempts together
+# take more than a minute, so that no miner loses uploads in a short outage. During the pause no request is
+# sent, because the store may still be working on the one that failed.
 MAX_ATTEMPTS, REST_SECONDS = 4, 20.0
-# If more than half of the miners fail, the store itself may be at fault. Then they are cut only after this
-# many attempts to list all miners ended in the same way.
+# If the lists of more than half of the miners stay incomplete, the store itself may be at fault. Then
+# incomplete lists are accepted only after this many attempts to list all miners.
 MAX_FAIL_ATTEMPTS = 3
 
 

@@ -5,14 +5,15 @@ from datetime import datetime
 from storage.objects.credential_policies import Scope
 from storage.objects.store import Marker, ObjectStore, ObjectVersion
 
-# The limit of versions per miner and epoch, in key order, to protect the database from millions of them.
+# At most this many objects of a miner and epoch are listed, in the order of their keys. Without a limit, a
+# miner could fill the database with millions of objects.
 MAX_OBJECTS = 10_000
 MAX_PAGES = 100
-# S3's limit. Some stores accept longer keys, which PostgreSQL cannot index; one such key would make writing
-# the whole manifest fail.
+# The longest key that is listed, which is S3's limit. Some stores accept longer keys, but PostgreSQL cannot
+# index them, and one of them would make writing the whole manifest fail.
 MAX_KEY_BYTES = 1_024
 
-# The chosen version of each key. The flag tells whether the result is complete.
+# The listed version of each key, and whether the list is complete.
 Listed = tuple[dict[str, ObjectVersion], bool]
 
 

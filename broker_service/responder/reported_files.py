@@ -25,11 +25,11 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.results import ReportedFile
 
-# The time limit, counted from a report's arrival. The bridge waits eight seconds for the reply, and the
-# database needs some of them.
+# The time limit for checking files, counted from the report's arrival. The bridge waits eight seconds for the
+# reply, and the database needs some of this time.
 TIMEOUT_SECONDS = 6.0
 REMEMBERED_HASHES = 1_000
-# How far a validator's clock may be ahead.
+# A validator's clock may be ahead by this much.
 AHEAD = timedelta(minutes=5)
 TIMESTAMP = "validation-timestamp"
 _STAMP = re.compile(
@@ -103,8 +103,8 @@ class FileChecker:
         self._require_few_bytes([found for _, found in unproven])
         hashings = [self._hashing(found) for _, found in unproven]
         if hashings:
-            # Wait for all together, no longer than the caller waits. Unfinished readings continue without the
-            # caller.
+            # Wait for all files together, but no longer than the caller waits. If the time is up, the reading
+            # of files continues without the caller, so that a repeated report finds the hashes.
             await asyncio.wait(hashings, timeout=self._left(ends_at))
         for (file, _), hashing in zip(unproven, hashings, strict=True):
             if not hashing.done():
@@ -162,7 +162,7 @@ def metadata_fault(
     metadata: Mapping[str, str], hotkey: Hotkey, interval: EpochInterval, now: datetime
 ) -> str | None:
     """Return what is wrong with an upload's metadata, or None."""
-    # The timestamp need not match; any plausible time is accepted.
+    # Every value must match exactly, except the timestamp: any plausible time is accepted.
     for name, required in required_metadata(hotkey, interval.epoch_id, now).items():
         value = metadata.get(name)
         if value is None:

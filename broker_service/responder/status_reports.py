@@ -31,8 +31,8 @@ class Reports:
         message = await self._message(report.epoch_id)
         now = self.clock.now()
         if report.nonce != message.nonce:
-            # A legacy text does not cover the nonce. If an eavesdropper sends a copy with a wrong nonce, that
-            # must not count as a mistake of the signer.
+            # A legacy signature does not cover the nonce, so an eavesdropper can send a copy of the report
+            # with a wrong nonce. Such a copy must not count as a mistake of the signer.
             if await self._standing(report.epoch_id, caller, proof) is Standing.NEWEST:
                 raise ServiceError(ErrorCode.NONCE_MISMATCH, "The nonce is not the nonce of that epoch.")
             raise _reused()
@@ -61,7 +61,7 @@ class Reports:
         if compared.standing is Standing.NEWEST:
             self.metrics.miner_reports.labels(report.status, str(is_late).lower()).inc()
         return StatusReply(
-            message=_told(compared),
+            message=_message(compared),
             epoch_id=report.epoch_id,
             status=report.status,
             timestamp=now,
@@ -112,7 +112,7 @@ def _reused() -> ServiceError:
     )
 
 
-def _told(compared: Comparison) -> str:
+def _message(compared: Comparison) -> str:
     if compared.standing is Standing.SUPERSEDED:
         return "A report signed later is stored already."
     return "Recorded, after the deadline." if compared.is_late else "Recorded."

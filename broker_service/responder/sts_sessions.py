@@ -1,5 +1,5 @@
-"""Makes STS sessions for validators and caches them by hotkey, epoch and purpose until half their life is
-over.
+"""Makes STS sessions for validators and miners, and caches them by hotkey, epoch and purpose until half their
+life is over.
 
 Returning a cached session saves a call to STS and gives no additional access, because it is for the same
 hotkey and prefix. The cache is in the memory of one replica. Sessions are revoked at the provider
@@ -19,8 +19,6 @@ from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.access import S3Credentials
 
 LIFETIME = timedelta(hours=4)
-# Sessions are made shorter than the role allows by this margin, because the local clock may be behind the
-# database's.
 LIFETIME_SECONDS = int(LIFETIME.total_seconds())
 Purpose = Literal["upload", "read"]
 
@@ -53,19 +51,19 @@ class _Held:
 class Sessions:
     store: ObjectStore
     clock: Clock
-    _held: dict[tuple[Hotkey, str, Purpose], _Held] = field(default_factory=dict)
+    _held: dict[tuple[Hotkey, str, Purpose, str], _Held] = field(default_factory=dict)
 
     async def credentials(
         self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> S3Credentials | None:
-        """Return credentials for the scope, which follows from hotkey, epoch and purpose, or None if the
-        provider has no STS. They end at `ends_at` or earlier; but if the hotkey has sent another request
+        """Return credentials for the scope, which follows from hotkey, epoch, purpose and bucket, or None if
+        the provider has no STS. They end at `ends_at` or earlier; but if the hotkey has sent another request
         since, they may be those of the later request.
 
         Raises ServiceError(CREDENTIALS_UNAVAILABLE)."""
         try:
-            # Requests for the same session wait for the same task. Cancelling one request must not cancel the
-            # task.
+            # Several requests for the same session wait for one task. `shield` keeps the task running if one
+            # of the requests is cancelled.
             session = await asyncio.shield(self._asked(hotkey, epoch_id, purpose, scope, ends_at))
         except ObjectStoreUnavailableError:
             raise store_down() from None
@@ -85,7 +83,7 @@ class Sessions:
     def _asked(
         self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> "asyncio.Task[SessionCredentials | None]":
-        now, key = self.clock.now(), (hotkey, epoch_id, purpose)
+        now, key = self.clock.now(), (hotkey, epoch_id, purpose, scope.bucket)
         held = self._held.get(key)
         if held is None or not held.is_fresh(now):
             name = credential_policies.session_name(hotkey)

@@ -12,18 +12,23 @@ from broker_service.responder.issuance import ProvenRequest, Terms
 from broker_service.responder.sts_sessions import LIFETIME as SESSION_LIFETIME
 from broker_service.responder.sts_sessions import Sessions, SessionScope
 from service.current_epoch import CurrentEpoch
-from storage.database.issuances import LIST_WITH_UPLOAD
+from storage.database.issuances import LIST_WITH_UPLOAD, Granted
 from storage.objects import credential_policies
 from storage.objects.credential_policies import MAX_UPLOAD_BYTES, MIN_UPLOAD_BYTES, Scope
-from storage.objects.store import ObjectStore
+from storage.objects.store import MIN_SESSION_SECONDS, ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
 from zipcast.protocol.messages.access import (
+    FileToUpload,
     MinerUploadReply,
+    MinerUploadRequest,
+    S3Credentials,
     UploadGuidelines,
+    UploadMethod,
     ValidatorUploadMetadata,
     ValidatorUploadReply,
+    ValidatorUploadRequest,
 )
 from zipcast.protocol.messages.legacy import FolderAccessReply, StructureInfo
 
@@ -40,6 +45,15 @@ _GRANTED_WITHOUT_STS = (
 
 
 @dataclass(frozen=True, slots=True)
+class _Upload:
+    """A signed form, or a signed URL for one file with the headers `fields`."""
+
+    method: UploadMethod
+    url: str
+    fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Issuer:
     """Issues access to the two buckets."""
 
@@ -51,28 +65,86 @@ class Issuer:
     miner_bucket: str
     validator_bucket: str
 
-    async def miner_upload(self, request: ProvenRequest, epoch_id: str | None) -> MinerUploadReply:
-        """Return a form for `data/hotkey=…/epoch=…/` that is valid until the epoch's deadline.
+    async def miner_upload(self, request: ProvenRequest, asked: MinerUploadRequest) -> MinerUploadReply:
+        """Return a form for `data/hotkey=…/epoch=…/` that is valid until the epoch's deadline. If requested,
+        also return credentials, which end at the deadline too.
 
-        Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN), and the
-        errors of `granted`."""
-        epoch_id, deadline = await self._deadline(epoch_id)
+        Raises ServiceError(NO_CURRENT_EPOCH | MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | EPOCH_NOT_OPEN |
+        MALFORMED_REQUEST | CREDENTIALS_UNAVAILABLE), and the errors of `granted`."""
+        self._require_file(asked.file, MIN_UPLOAD_BYTES)
+        epoch_id, deadline = await self._deadline(asked.epoch_id)
         if deadline - self.clock.now() < timedelta(seconds=1):
             raise ServiceError(ErrorCode.EPOCH_NOT_OPEN, "The epoch's submission deadline has passed.")
         scope = credential_policies.miner_scope(self.miner_bucket, request.caller.hotkey, epoch_id)
         async with request.granted(Terms(scope, epoch_id, ends_at=deadline)) as granted:
-            form = self.store.post_form(scope, {}, granted.issued_at, granted.seconds)
+            access = self._upload(scope, {}, granted, asked.file)
+            session = None
+            if asked.with_credentials:
+                session = await self._session(request, epoch_id, scope, granted)
             return MinerUploadReply(
                 epoch_id=epoch_id,
                 bucket=scope.bucket,
                 prefix=scope.prefix,
-                url=form.url,
-                fields=form.fields,
+                method=access.method,
+                url=access.url,
+                fields=access.fields,
+                s3_credentials=session,
                 expires_at=granted.expires_at,
                 min_bytes=MIN_UPLOAD_BYTES,
                 max_bytes=MAX_UPLOAD_BYTES,
                 list_url=self.store.list_url(scope, granted.issued_at, LIST_URL_SECONDS),
             )
+
+    def _require_file(self, file: FileToUpload | None, least_bytes: int) -> None:
+        """Check the file that the request names, unless the store takes forms. Raises
+        ServiceError(MALFORMED_REQUEST)."""
+        if self.store.takes_forms:
+            return
+        if file is None:
+            raise ServiceError(
+                ErrorCode.MALFORMED_REQUEST,
+                "file: this object store takes no forms, so name the file to upload and its size.",
+            )
+        if not least_bytes <= file.size_bytes <= MAX_UPLOAD_BYTES:
+            raise ServiceError(
+                ErrorCode.MALFORMED_REQUEST,
+                f"file.sizeBytes: must be {least_bytes} to {MAX_UPLOAD_BYTES}.",
+            )
+
+    def _upload(
+        self,
+        scope: Scope,
+        metadata: dict[str, str],
+        granted: Granted,
+        file: FileToUpload | None,
+        *,
+        with_checksum: bool = False,
+        least_bytes: int = MIN_UPLOAD_BYTES,
+    ) -> _Upload:
+        """Sign a form, or a URL for one file if the store takes no forms."""
+        if self.store.takes_forms or file is None:
+            form = self.store.post_form(
+                scope,
+                metadata,
+                granted.issued_at,
+                granted.seconds,
+                with_checksum=with_checksum,
+                least_bytes=least_bytes,
+            )
+            return _Upload("POST", form.url, form.fields)
+        put = self.store.presigned_put(scope, file, metadata, granted.issued_at, granted.seconds)
+        return _Upload("PUT", put.url, put.headers)
+
+    async def _session(
+        self, request: ProvenRequest, epoch_id: str, scope: Scope, granted: Granted
+    ) -> S3Credentials | None:
+        """Return credentials for the scope that end with the grant, or None if the provider has no STS or
+        makes no session that is so short."""
+        if granted.expires_at - self.clock.now() < timedelta(seconds=MIN_SESSION_SECONDS):
+            return None
+        opened = SessionScope(scope.bucket, scope.prefix, credential_policies.upload_session_policy(scope))
+        hotkey = request.caller.hotkey
+        return await self.sessions.credentials(hotkey, epoch_id, "upload", opened, granted.expires_at)
 
     def _runs(self, epoch_id: str) -> bool:
         """Return whether the epoch in memory is this one and runs, so that the database need not be
@@ -93,6 +165,11 @@ class Issuer:
         """Return a form for the whole folder `data/hotkey=…/`, valid for 24 h, as legacy clients expect.
 
         Raises the errors of `granted`."""
+        if not self.store.takes_forms:
+            raise ServiceError(
+                ErrorCode.CREDENTIALS_UNAVAILABLE,
+                "This object store takes no forms. Use s3.miner-upload, whose request names the file.",
+            )
         scope = credential_policies.miner_folder_scope(self.miner_bucket, request.caller.hotkey)
         async with request.granted(Terms(scope, None, lifetime=FOLDER_LIFETIME)) as granted:
             form = self.store.post_form(scope, {}, granted.issued_at, granted.seconds)
@@ -111,35 +188,34 @@ class Issuer:
             )
 
     async def validator_upload(
-        self, request: ProvenRequest, epoch_id: str, *, with_checksum: bool = False
+        self, request: ProvenRequest, asked: ValidatorUploadRequest
     ) -> ValidatorUploadReply:
         """Return a form and, if the provider has STS, credentials for `validators/…/epoch=…/`, valid for 4 h.
 
-        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | CREDENTIALS_UNAVAILABLE), and the errors of
-        `granted`."""
+        Raises ServiceError(MALFORMED_EPOCH_ID | EPOCH_NOT_FOUND | MALFORMED_REQUEST |
+        CREDENTIALS_UNAVAILABLE), and the errors of `granted`."""
+        # A validator's file may have only a few bytes; the minimum size is a rule for miners.
+        self._require_file(asked.file, MIN_VALIDATOR_BYTES)
+        epoch_id, hotkey = asked.epoch_id, request.caller.hotkey
         if not self._runs(epoch_id):
             await self.record.started(epoch_id)
-        hotkey = request.caller.hotkey
         scope = credential_policies.validator_scope(self.validator_bucket, hotkey, epoch_id)
         async with request.granted(Terms(scope, epoch_id, lifetime=VALIDATOR_LIFETIME)) as granted:
             metadata = required_metadata(hotkey, epoch_id, granted.issued_at)
-            # A validator's file may have only a few bytes; the minimum size is a rule for miners.
-            form = self.store.post_form(
+            access = self._upload(
                 scope,
                 metadata,
-                granted.issued_at,
-                granted.seconds,
-                with_checksum=with_checksum,
+                granted,
+                asked.file,
+                with_checksum=asked.with_checksum,
                 least_bytes=MIN_VALIDATOR_BYTES,
             )
-            opened = SessionScope(
-                scope.bucket, scope.prefix, credential_policies.upload_session_policy(scope)
-            )
-            session = await self.sessions.credentials(hotkey, epoch_id, "upload", opened, granted.expires_at)
+            session = await self._session(request, epoch_id, scope, granted)
             return ValidatorUploadReply(
                 message=_GRANTED if session is not None else _GRANTED_WITHOUT_STS,
-                upload_url=form.url,
-                fields=form.fields,
+                method=access.method,
+                upload_url=access.url,
+                fields=access.fields,
                 s3_credentials=session,
                 upload_guidelines=_guidelines(scope, metadata),
                 metadata=ValidatorUploadMetadata(

@@ -1,4 +1,5 @@
-"""Lets validators read miners' uploads of ended epochs, in exactly the versions of the manifest.
+"""Lets validators read miners' uploads of ended epochs, in exactly the versions of the manifest, and shows
+miners their own.
 
 The manifest comes from the database, so validators can read it even while the object store is unavailable.
 Signing the URLs of a page takes 25 ms of processor time. One thread does that, while the event loop answers
@@ -24,7 +25,14 @@ from storage.objects.store import ObjectStore
 from zipcast.clock import Clock
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
-from zipcast.protocol.messages.access import ReadableObject, ValidatorReadReply, ValidatorReadRequest
+from zipcast.protocol.messages.access import (
+    CountedUpload,
+    MinerUploadsReply,
+    MinerUploadsRequest,
+    ReadableObject,
+    ValidatorReadReply,
+    ValidatorReadRequest,
+)
 
 LIFETIME = timedelta(hours=1)
 PAGE_SIZE = 500
@@ -32,6 +40,8 @@ PAGE_SIZE = 500
 
 @dataclass(frozen=True, slots=True)
 class Reader:
+    """Returns pages of manifests with presigned URLs."""
+
     store: ObjectStore
     record: Record
     sessions: Sessions
@@ -43,6 +53,7 @@ class Reader:
     """A single thread, because more threads would compete with the event loop."""
 
     def close(self) -> None:
+        """Stop the signing thread. Waiting work is cancelled."""
         self._signing.shutdown(wait=False, cancel_futures=True)
 
     async def objects(self, proven: ProvenRequest, request: ValidatorReadRequest) -> ValidatorReadReply:
@@ -78,6 +89,21 @@ class Reader:
                 ),
             )
 
+    async def own_uploads(self, miner: Hotkey, request: MinerUploadsRequest) -> MinerUploadsReply:
+        """Return one page of this miner's own uploads in the manifest.
+
+        Raises ServiceError(MALFORMED_EPOCH_ID | MALFORMED_REQUEST | EPOCH_NOT_FOUND | EPOCH_NOT_ENDED)."""
+        after = None if request.page_token is None else parse_token(request.page_token)
+        await self._require_sealed(request.epoch_id)
+        found = await self.record.sealed_objects(request.epoch_id, miner, after, PAGE_SIZE)
+        page = page_of(map(_counted, found), wire_bytes)
+        more = len(page) < len(found) or len(found) == PAGE_SIZE
+        return MinerUploadsReply(
+            epoch_id=request.epoch_id,
+            objects=tuple(page),
+            next_page_token=make_token(found[len(page) - 1]) if more else None,
+        )
+
     async def _require_sealed(self, epoch_id: str) -> None:
         end_at = (await self.record.started(epoch_id)).interval.end_at
         if self.clock.now() < end_at:
@@ -104,6 +130,16 @@ class Reader:
             version_id=one.version_id,
             url=self.store.get_url(self.miner_bucket, one.object_key, one.version_id, at, seconds),
         )
+
+
+def _counted(one: SealedObject) -> CountedUpload:
+    return CountedUpload(
+        key=one.object_key,
+        size=one.size_bytes,
+        etag=one.etag,
+        last_modified=one.stored_at,
+        version_id=one.version_id,
+    )
 
 
 def make_token(last: SealedObject) -> str:

@@ -1,7 +1,7 @@
 """Checks validators' reports, and stores each with its audit rows in one transaction.
 
-This module checks that reports on the epoch are accepted; `reported_files` checks the files. A repeated
-report gets the first reply without any new check.
+This module checks that the epoch has ended and can still be reported on; `reported_files` checks the files.
+A repeated report gets the first reply; its files are not checked again.
 """
 
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsRep
         )
     same = written.body_sha256 == proof.body_sha256
     return ResultsReply(
-        message=_told(written, same=same),
+        message=_message(written, same=same),
         result_id=str(written.id),
         epoch_id=epoch_id,
         received_at=written.received_at,
@@ -108,7 +108,7 @@ def reply_of(epoch_id: str, written: RecordedResult, proof: Proof) -> ResultsRep
     )
 
 
-def _told(written: RecordedResult, *, same: bool) -> str:
+def _message(written: RecordedResult, *, same: bool) -> str:
     if not same:
         return "A report that was signed later is already stored."
     if written.is_late:

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schedulers.epochs import plan
-from schedulers.epochs.preparation import EpochNotPendingError, Preparer, RegenerationDiffersError
+from schedulers.epochs.preparation import Preparer
 from schedulers.epochs.target_override import TargetUnreachableError, require_reachable
 from service.system_account import ClientConnection, ListingError, client_connections, kick_connection
-from storage.database import epoch_changes, epoch_inputs, epochs
+from storage.database import epoch_changes, epoch_inputs, epochs, pending_epochs
 from storage.database.admin_commands import Command
 from zipcast.protocol.calendar import EpochInterval, MalformedEpochIdError, parse_epoch_id
+from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.hotkeys import Hotkey, MalformedHotkeyError, parse_hotkey
 from zipcast.protocol.messages.admin import (
     CONNECTIONS_PER_PAGE,
@@ -38,7 +39,12 @@ from zipcast.protocol.verbs import COMMANDS
 
 
 class CommandRefusedError(Exception):
-    """The command cannot be carried out. The message states the reason."""
+    """The command cannot be carried out. The message states the reason; `code` is set if a client may want to
+    distinguish it."""
+
+    def __init__(self, reason: str, code: ErrorCode | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class AdminActions:
             case EpochGenerateRequest() as request:
                 return await self._generate(request)
             case EpochRegenerateRequest() as request:
-                return await self._regenerate(request)
+                return await self._regenerate(connection, request)
             case TargetOverrideRequest() as request:
                 return await self._override(connection, request)
             case ConnectionsListRequest() as request:
@@ -81,19 +87,19 @@ class AdminActions:
             return EpochOutcome(epoch_id=wanted, changed=False)
         if wanted != chosen.epoch_id:
             raise CommandRefusedError(f"only epoch {chosen.epoch_id} can be generated now")
-        await self.preparer.prepare(chosen)
-        return EpochOutcome(epoch_id=chosen.epoch_id, changed=True)
+        is_drafted = await self.preparer.is_drafted(chosen)
+        await self.preparer.draft(chosen)
+        # Draw now if the beacon round is already known. Otherwise do not wait: the epoch loop draws later.
+        await self.preparer.draw(chosen)
+        return EpochOutcome(epoch_id=chosen.epoch_id, changed=not is_drafted)
 
-    async def _regenerate(self, request: EpochRegenerateRequest) -> EpochOutcome:
-        try:
-            await self.preparer.regenerate(request.epoch_id)
-        except EpochNotPendingError as error:
-            raise CommandRefusedError(str(error)) from None
-        except RegenerationDiffersError:
+    async def _regenerate(self, connection: AsyncConnection, request: EpochRegenerateRequest) -> EpochOutcome:
+        """Refuse. An epoch is sealed as soon as it is drawn, and subscribers can open what was sealed."""
+        if await pending_epochs.pending_epoch(connection, request.epoch_id) is not None:
             raise CommandRefusedError(
-                f"{request.epoch_id} was not changed: its committed inputs would now lead to another epoch"
-            ) from None
-        return EpochOutcome(epoch_id=request.epoch_id, changed=True)
+                f"{request.epoch_id} is drawn and sealed, so it cannot be changed", ErrorCode.EPOCH_SEALED
+            )
+        raise CommandRefusedError(f"{request.epoch_id} is not drawn yet, or has started")
 
     async def _override(self, connection: AsyncConnection, request: TargetOverrideRequest) -> OverrideOutcome:
         """Store another target for the epoch. It is used when the service commits to the epoch's inputs."""

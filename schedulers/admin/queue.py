@@ -26,12 +26,15 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.25
 TOO_OLD = timedelta(minutes=10)
-# The time limit of one command. It is shorter than a transaction may stay idle (storage.database.engine).
+# The time limit of one command. It must be shorter than the time that a transaction may stay idle
+# (storage.database.engine).
 COMMAND_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class AdminQueue:
+    """The commands of admins that wait in the database."""
+
     database: AsyncEngine
     actions: AdminActions
     clock: Clock
@@ -43,6 +46,7 @@ class AdminQueue:
         await poll(self.work_off, self.clock, LOOK_SECONDS, outage)
 
     async def work_off(self) -> None:
+        """Carry out all commands that wait now."""
         while await self.work_off_one():
             continue
 
@@ -77,7 +81,7 @@ class AdminQueue:
             async with asyncio.timeout(COMMAND_SECONDS), connection.begin_nested():
                 return await self.actions.execute(connection, command)
         except CommandRefusedError as error:
-            return FailedOutcome(reason=str(error))
+            return FailedOutcome(reason=str(error), error=error.code)
         except Exception as error:  # store an outcome, and log the fault
             log.exception("admin_command_failed", command=command.command, error=type(error).__name__)
             return FailedOutcome(reason=f"{type(error).__name__}: see the scheduler's log")

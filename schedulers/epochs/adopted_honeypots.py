@@ -10,9 +10,10 @@ from schedulers.epochs.preparation import Preparer
 from schedulers.epochs.seed_secrets import UnknownSecretError
 from schedulers.epochs.zipcode_choice import ChosenEpoch, choose_epoch
 from service import logs
-from storage.database import epoch_inputs
+from storage.database import epoch_drafts
 from storage.database.honeypots import store_honeypots
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
+from zipcast.selection import seeds
 from zipcast.selection.committed_inputs import SelectionInputs
 from zipcast.selection.model import PoolTooSmallError
 
@@ -22,7 +23,7 @@ log = logs.logger()
 async def record_honeypots(preparer: Preparer, connection: AsyncConnection, message: EpochMessage) -> None:
     """Store the honeypots in the transaction that adopts `message`. If this database leads to other zipcodes,
     store none and log that."""
-    stored = await epoch_inputs.committed_inputs(connection, message.epoch_id)
+    stored = await epoch_drafts.effective_inputs(connection, message.epoch_id)
     inputs = None if stored is None else SelectionInputs.from_bytes(stored)
     chosen = None if inputs is None else await _chosen(preparer, connection, inputs, message)
     if chosen is None or AssignedZipcode.all_of(chosen.choice.zipcodes) != message.zipcodes:
@@ -36,6 +37,7 @@ async def _chosen(
 ) -> ChosenEpoch | None:
     try:
         seed = preparer.seed(message.epoch_id, inputs.secret_id)
-        return await choose_epoch(connection, inputs, seed, message.epoch_start)
+        draw_seed = seeds.derive_draw_seed(seed, message.used_round())
+        return await choose_epoch(connection, inputs, draw_seed, message.epoch_start)
     except (PoolTooSmallError, UnknownSecretError):
         return None

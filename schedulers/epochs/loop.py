@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from schedulers.epochs import plan
 from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
-from schedulers.epochs.missed import record_missed
+from schedulers.epochs.missed import gap_before, record_missed
 from schedulers.epochs.opening import Opening
-from schedulers.epochs.preparation import EpochEndedError, Preparer
+from schedulers.epochs.preparation import EpochEndedError, Preparer, SealedEpochLostError
 from schedulers.epochs.start_gate import StartGate, alarm, sleep_until
 from schedulers.metrics import SchedulerMetrics
 from schedulers.stream.publisher import Publisher
@@ -23,18 +23,22 @@ from service.correlation import concerning_epoch
 from storage.database import epoch_changes, epochs
 from storage.database.epochs import StoredEpoch, Timeline
 from zipcast.clock import Clock
+from zipcast.protocol.beacon import drafting_time
 from zipcast.protocol.calendar import EpochInterval, preparation_lead
 
 log = logs.logger()
 
 RETRY_SECONDS = 0.25
 MAX_RETRY_SECONDS = 1.0
-# If a step takes longer, it is waiting for a server that is gone. It is then cancelled, logged and repeated.
+# The time limit of a step. A step that takes longer is waiting for a server that is gone; it is cancelled,
+# logged and repeated.
 STEP_SECONDS = 15.0
 
 
 @dataclass(slots=True)
 class EpochEngine:
+    """The scheduler's loop over the epochs of one subnet."""
+
     preparer: Preparer
     publisher: Publisher
     gate: StartGate
@@ -82,25 +86,28 @@ class EpochEngine:
         """Publish epochs that are due, complete ended ones, prepare the running one, and return the next
         epoch."""
         calendar = self.preparer.calendar
-        async with asyncio.timeout(STEP_SECONDS):
-            await self._open()
-            while True:
-                running = await self._bring_up_to_date()
+        await self._open()
+        while True:
+            running = await self._bring_up_to_date()
+            async with asyncio.timeout(STEP_SECONDS):
                 timeline = await self._timeline()
-                # An epoch may have started in the meantime. Then there is more to do.
-                if plan.running_interval(calendar, timeline) == running:
-                    if running is not None:
-                        self.metrics.in_stream(running.start_at)
-                    return plan.next_interval(calendar, timeline)
+            # If another epoch has started in the meantime, repeat these steps for it.
+            if plan.running_interval(calendar, timeline) == running:
+                if running is not None:
+                    self.metrics.in_stream(running.start_at)
+                return plan.next_interval(calendar, timeline)
 
     async def _open(self) -> None:
         """Make database and stream agree before new epochs are prepared. While the stream is unavailable,
         epochs that are due are still prepared, because readers of the database see them."""
-        await self.opening.open_started(self.clock.now())
+        async with asyncio.timeout(STEP_SECONDS):
+            await self.opening.open_started(self.clock.now())
         try:
-            await self.publisher.open()
+            async with asyncio.timeout(STEP_SECONDS):
+                await self.publisher.open()
         except (nats.errors.Error, OSError):
-            await self._prepare_what_is_due()
+            async with asyncio.timeout(STEP_SECONDS):
+                await self._prepare_what_is_due()
             raise
 
     async def _prepare_what_is_due(self) -> None:
@@ -109,26 +116,62 @@ class EpochEngine:
         timeline = await self._timeline()
         running = plan.running_interval(calendar, timeline)
         if running is not None and timeline.running is None:
-            await self._prepare(running)
+            await self._prepare_if_due(running, timeline)
             await self.opening.open_started(self.clock.now())
             timeline = await self._timeline()
         following = plan.next_interval(calendar, timeline)
         if timeline.now >= following.start_at - preparation_lead(calendar.epoch_seconds):
-            await self._prepare(following)
+            await self._prepare_if_due(following, timeline)
+
+    async def _prepare_if_due(self, interval: EpochInterval, timeline: Timeline) -> None:
+        """Prepare an epoch without waiting for its round of the beacon, because the stream may come back in
+        the meantime and epochs that are due must be published."""
+        try:
+            await self.preparer.prepare_if_due(interval, timeline.now)
+        except EpochEndedError:
+            log.error("epoch_ended_unprepared", epoch_id=interval.epoch_id)
 
     async def _bring_up_to_date(self) -> EpochInterval | None:
         """Do one pass over the epochs in the database. Return the epoch that was running at its beginning, if
         any."""
-        timeline = await self._timeline()
-        # Publish prepared epochs first, so that they do not wait for an epoch that cannot be prepared.
-        await self._publish_due(timeline)
-        running = plan.running_interval(self.preparer.calendar, timeline)
-        if running is not None:
-            self.metrics.missed.inc(await record_missed(self.database, self.preparer, running))
-        if running is not None and timeline.running is None:
-            await self._prepare(running)
+        async with asyncio.timeout(STEP_SECONDS):
+            timeline = await self._timeline()
+            # Publish prepared epochs first, so that they do not wait for an epoch that cannot be prepared.
             await self._publish_due(timeline)
+            running = plan.running_interval(self.preparer.calendar, timeline)
+        if running is not None:
+            await self._publish_sealed(running, timeline)
+            async with asyncio.timeout(STEP_SECONDS):
+                self.metrics.missed.inc(await record_missed(self.database, self.preparer, running))
+        if running is not None and timeline.running is None and self._can_be_drawn(running, timeline):
+            await self._prepare(running)
+            async with asyncio.timeout(STEP_SECONDS):
+                await self._publish_due(timeline)
         return running
+
+    async def _publish_sealed(self, running: EpochInterval, timeline: Timeline) -> None:
+        """Publish the running epoch and those before it, if the database lacks them but subscribers could
+        open them, because such epochs are not missed. An epoch that cannot be opened is missed."""
+        async with asyncio.timeout(STEP_SECONDS), self.database.connect() as connection:
+            gap = await gap_before(connection, self.preparer.calendar, running)
+        if timeline.running is None:
+            gap.insert(0, running)
+        for interval in reversed(gap):
+            sealed = await self.preparer.beacon.sealed(interval.epoch_id)
+            if sealed is None:
+                continue
+            try:
+                stored = await self.preparer.as_sealed(interval, sealed)
+            except SealedEpochLostError:
+                continue
+            await self.publisher.publish(stored)
+            await self.publisher.open()
+
+    def _can_be_drawn(self, running: EpochInterval, timeline: Timeline) -> bool:
+        """Return whether an epoch that is drafted now can be drawn before its end. If not, the next epoch is
+        prepared instead, so that it is not late too."""
+        length = running.end_at - running.start_at
+        return running.end_at - timeline.now > drafting_time(self.preparer.chain, length)
 
     async def next_epoch(self, following: EpochInterval) -> None:
         """Prepare the next epoch ahead of its start, and publish it at that instant."""
@@ -139,7 +182,6 @@ class EpochEngine:
             if stored is None:
                 return
             offset = await self.gate.near(following.start_at)
-            stored = await self.publisher.in_force(stored)
             await self.gate.open(following.start_at, offset)
             async with asyncio.timeout(STEP_SECONDS):
                 await self.publisher.publish(stored)
@@ -147,8 +189,7 @@ class EpochEngine:
     async def _prepare(self, interval: EpochInterval) -> StoredEpoch | None:
         """Prepare an epoch. Return None if it has ended in the meantime, so that it is missed."""
         try:
-            async with asyncio.timeout(STEP_SECONDS):
-                return await self.preparer.prepare(interval)
+            return await self.preparer.prepare(interval)
         except EpochEndedError:
             log.error("epoch_ended_unprepared", epoch_id=interval.epoch_id)
             return None
@@ -168,9 +209,9 @@ class EpochEngine:
             log.info("epoch_completed", epoch_id=epoch_id)
 
     async def _timeline(self) -> Timeline:
-        """Return the rows of epochs, and the time of the clock that is behind, because an epoch starts only
-        when both clocks have reached its start."""
+        """Return the epochs around the present, by PostgreSQL's clock or this machine's, whichever is behind,
+        because an epoch starts only when both clocks have reached its start."""
         async with self.database.connect() as connection:
-            record_now, offset = await self.gate.ask(connection)
+            database_time, offset = await self.gate.ask(connection)
             alarm(offset)
-            return await epochs.timeline(connection, min(record_now, self.clock.now()))
+            return await epochs.timeline(connection, min(database_time, self.clock.now()))

@@ -16,9 +16,9 @@ from zipcast.selection import seeds
 
 log = logs.logger()
 
-# The largest number of missed epochs that are stored for one gap, newest first. With four-hour epochs, this
-# covers 83 days. The oldest missed epoch is stored in addition, because the service committed to its seed and
-# anyone can check this.
+# After a gap, at most this many missed epochs are stored, the newest ones; with four-hour epochs, these are
+# 83 days. The oldest missed epoch is stored too, because the service committed to its seed, and anyone can
+# check that it was revealed.
 MAX_MISSED = 500
 
 
@@ -38,19 +38,30 @@ async def record_missed_before(
 ) -> int:
     """Store the missed epochs between `interval` and the row before it, in the caller's transaction and under
     its lock. Return how many were stored."""
-    end = await epochs.newest_end(connection, interval.start_at)
-    if end is None:
+    gap = await gap_before(connection, preparer.calendar, interval)
+    if not gap:
         return 0
-    earlier = takewhile(lambda one: one.start_at >= end, back_from(preparer.calendar, interval))
-    gap = list(islice(earlier, MAX_MISSED))
-    if len(gap) == MAX_MISSED and (promised := preparer.calendar.first_from(end)) != gap[-1]:
-        gap.append(promised)
     recorded_at = await epochs.database_now(connection)
     rows = [await _missed(connection, preparer, one) for one in gap]
     await epoch_changes.record_missed(connection, rows, recorded_at)
     for one in reversed(gap):
         log.error("epoch_missed", epoch_id=one.epoch_id)
     return len(gap)
+
+
+async def gap_before(
+    connection: AsyncConnection, calendar: EpochCalendar, interval: EpochInterval
+) -> list[EpochInterval]:
+    """Return the epochs between `interval` and the row before it, newest first: the newest MAX_MISSED, and
+    the oldest."""
+    end = await epochs.newest_end(connection, interval.start_at)
+    if end is None:
+        return []
+    earlier = takewhile(lambda one: one.start_at >= end, back_from(calendar, interval))
+    gap = list(islice(earlier, MAX_MISSED))
+    if len(gap) == MAX_MISSED and (promised := calendar.first_from(end)) != gap[-1]:
+        gap.append(promised)
+    return gap
 
 
 def back_from(calendar: EpochCalendar, running: EpochInterval) -> Iterator[EpochInterval]:
@@ -65,7 +76,8 @@ async def _missed(connection: AsyncConnection, preparer: Preparer, interval: Epo
     committed = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
     secret_id = preparer.secrets.current
     if committed is not None:
-        # Read nothing else of the inputs, because a newer version of the program may have written them.
+        # Read only this field of the inputs, because a newer version of the program may have written the
+        # others.
         secret_id = json.loads(committed)["secretId"]
     seed = preparer.seed(interval.epoch_id, secret_id)
     return MissedEpoch(interval, seed, seeds.seed_commitment(seed), secret_id)

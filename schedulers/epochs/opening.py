@@ -24,7 +24,7 @@ log = logs.logger()
 
 LOOK_SECONDS = 0.5
 STEP_SECONDS = 15.0
-# Only another scheduler can hold these locks, while it opens the same epoch.
+# Opening waits this long for locks. Only another scheduler can hold them, while it opens the same epoch.
 LOCK_WAIT = timedelta(seconds=5)
 
 

@@ -1,28 +1,40 @@
-"""Prepares an epoch in one transaction, from the committed inputs to the signed message. This module defines
-the order of the steps. The rules are in the pure modules `zipcast.selection.select`,
-`zipcast.selection.seeds` and `zipcast.protocol.envelope`.
+"""Prepares epochs in two steps: a draft, and a draw as soon as the epoch's round of the beacon is known.
+
+The draft commits the epoch and the next one to their inputs (`schedulers.epochs.drafts`). The draw mixes the
+beacon into the seed, selects the zipcodes, and signs the message, in one transaction. The rules are in the
+pure packages `zipcast.selection` and `zipcast.protocol`.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from schedulers.epochs.beacon import BeaconSide, NoBeacon
+from schedulers.epochs.drafts import DraftedEpoch, Drafter
 from schedulers.epochs.fault_points import NO_FAULTS, FaultPoint, FaultPoints
 from schedulers.epochs.seed_secrets import Secrets
-from schedulers.epochs.target_override import MAX_PAYLOAD_BYTES, import_in_force, settings_of
-from schedulers.epochs.zipcode_choice import ChosenEpoch, choose_epoch, publish_import
+from schedulers.epochs.target_override import MAX_PAYLOAD_BYTES
+from schedulers.epochs.zipcode_choice import ChosenEpoch, choose_epoch
 from schedulers.metrics import SchedulerMetrics
 from service import logs
-from storage.database import epoch_changes, epoch_inputs, epochs, pending_epochs, published_zipcodes
+from storage.database import epoch_changes, epoch_drafts, epochs, pending_epochs
 from storage.database.epoch_changes import Preparation
 from storage.database.epochs import StoredEpoch
 from zipcast.protocol import envelope
+from zipcast.protocol.beacon import BeaconRound, Chain, chain_of
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval
 from zipcast.protocol.hotkeys import Hotkey, Signer
-from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata
+from zipcast.protocol.messages.epochs import (
+    AssignedZipcode,
+    BeaconKind,
+    EpochBeacon,
+    EpochMessage,
+    EpochMetadata,
+    Proof,
+)
+from zipcast.protocol.sealing import SealedEpoch, seal_epoch
 from zipcast.selection import seeds
 from zipcast.selection.committed_inputs import SelectionInputs
 from zipcast.selection.honeypots import Choice, HoneypotSettings
@@ -30,9 +42,9 @@ from zipcast.selection.model import SelectionSettings
 
 log = logs.logger()
 
-# An epoch that starts within this time is not changed, because schedulers read the message that they will
-# publish up to two seconds before its start.
-REGENERATION_MARGIN = timedelta(seconds=3)
+# The time limit of a step. A step that takes longer is waiting for a server that is gone; it is cancelled,
+# logged and repeated.
+STEP_TIMEOUT_SECONDS = 15.0
 
 
 class EpochEndedError(Exception):
@@ -43,12 +55,8 @@ class EpochsOverlapError(Exception):
     """An epoch of another length overlaps this one."""
 
 
-class EpochNotPendingError(Exception):
-    """The epoch is not prepared, or it has started or is about to start."""
-
-
-class RegenerationDiffersError(Exception):
-    """The epoch would now differ from the prepared one, because its inputs were changed."""
+class SealedEpochLostError(Exception):
+    """Subscribers have a sealed epoch that the database lacks, and it could not be opened."""
 
 
 class MessageTooLargeError(Exception):
@@ -81,74 +89,178 @@ class Preparer:
     honeypots: HoneypotSettings = field(default_factory=HoneypotSettings)
     next_signer: Hotkey | None = None
     faults: FaultPoints = NO_FAULTS
+    beacon: BeaconSide = field(default_factory=NoBeacon)
+
+    @property
+    def chain(self) -> Chain:
+        """Return the beacon's chain for this network."""
+        return chain_of(self.network)
+
+    @property
+    def drafter(self) -> Drafter:
+        """Return the part that commits epochs to their inputs."""
+        return Drafter(
+            network=self.network,
+            netuid=self.netuid,
+            calendar=self.calendar,
+            settings=self.settings,
+            honeypots=self.honeypots,
+            secrets=self.secrets,
+            signer=self.signer,
+            metrics=self.metrics,
+            faults=self.faults,
+        )
+
+    def seed(self, epoch_id: str, secret_id: str) -> bytes:
+        """Return the epoch's seed, which is secret until the epoch has ended. Raises UnknownSecretError."""
+        return self.drafter.seed(epoch_id, secret_id)
 
     async def prepare(self, interval: EpochInterval) -> StoredEpoch:
-        """Prepare the epoch, unless it is prepared already, and return it.
+        """Draft the epoch, wait for its round of the beacon, draw it, and send it sealed. Return the prepared
+        epoch, which may have been there already. If subscribers have another sealed epoch, return the epoch
+        that it contains, as soon as it can be opened.
+
+        Raises the errors of `draft` and `draw`, nats.errors.Error, and SealedEpochLostError."""
+        sealed = await self.beacon.sealed(interval.epoch_id)
+        if sealed is None:
+            stored = await self._draw_when_possible(interval)
+            own = await self._own_seal(interval.epoch_id)
+            sealed = None if own is None else await self.beacon.send_sealed(interval.epoch_id, own)
+            if sealed is None:
+                return stored
+        return await self.as_sealed(interval, sealed)
+
+    async def _draw_when_possible(self, interval: EpochInterval) -> StoredEpoch:
+        while True:
+            drafted = await self.draft(interval)
+            if isinstance(drafted, StoredEpoch):
+                return drafted
+            await self.beacon.obtain(drafted.inputs.beacon.draw_round, drafted.decide_at)
+            drawn = await self.draw(interval)
+            if drawn is not None:
+                return drawn
+            # It is not time to draw yet, because PostgreSQL's clock decides, and it is behind this machine's
+            # clock.
+            await self.beacon.pause()
+
+    async def _own_seal(self, epoch_id: str) -> Proof | None:
+        """Return the sealed epoch of the database, or None if the epoch was opened already."""
+        async with asyncio.timeout(STEP_TIMEOUT_SECONDS), self.database.connect() as connection:
+            pending = await pending_epochs.pending_epoch(connection, epoch_id)
+        return None if pending is None else pending.prepared.sealed
+
+    async def as_sealed(self, interval: EpochInterval, sealed: SealedEpoch) -> StoredEpoch:
+        """Return the epoch with the message that subscribers can open. If the database has another epoch that
+        has not started, discard it. Raises SealedEpochLostError."""
+        async with asyncio.timeout(STEP_TIMEOUT_SECONDS), self.database.begin() as connection:
+            await epoch_changes.lock_preparation(connection)
+            pending = await pending_epochs.pending_epoch(connection, interval.epoch_id)
+            found = await epochs.prepared_epoch(connection, interval.epoch_id)
+            if found is not None and (pending is None or pending.prepared.sealed == sealed.proof):
+                return found
+            if pending is not None:
+                await pending_epochs.discard(connection, interval.epoch_id)
+        log.error("database_lacked_sealed_epoch", epoch_id=interval.epoch_id)
+        envelope = await self.beacon.opened(sealed, interval.end_at)
+        if envelope is None:
+            raise SealedEpochLostError(interval.epoch_id)
+        return StoredEpoch(interval, "pending", envelope, None)
+
+    async def prepare_if_due(self, interval: EpochInterval, now: datetime) -> None:
+        """Draft the epoch, and draw it if its round is known already. Do not wait for the round. Raises the
+        errors of `draft` and `draw`."""
+        drafted = await self.draft(interval)
+        if isinstance(drafted, DraftedEpoch):
+            await self.beacon.obtain(drafted.inputs.beacon.draw_round, now)
+            await self.draw(interval)
+
+    async def draft(self, interval: EpochInterval) -> StoredEpoch | DraftedEpoch:
+        """Commit the epoch, unless that was done before, and send its draft unless its round is known by now.
+        Return the drafted epoch, or the prepared epoch if there is one.
 
         Raises EpochEndedError, EpochsOverlapError, NothingImportedError, PoolTooSmallError,
-        UnknownSecretError, MessageTooLargeError."""
-        async with self.database.begin() as connection:
+        UnknownSecretError."""
+        async with asyncio.timeout(STEP_TIMEOUT_SECONDS), self.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
-            found = await epochs.prepared_epoch(connection, interval.epoch_id)
+            found = await self._prepared(connection, interval)
             if found is not None:
                 return found
-            if await epochs.database_now(connection) >= interval.end_at:
-                raise EpochEndedError(interval.epoch_id)
-            if await epochs.overlaps_an_epoch(connection, interval):
-                raise EpochsOverlapError(interval.epoch_id)
-            self.faults.reached(FaultPoint.BEFORE_PREPARE)
-            prepared = await self.build(connection, interval)
+            drafted = await self.drafter.commit(connection, interval)
+            instant = self.chain.instant(drafted.inputs.beacon.draw_round)
+            is_early = not drafted.is_promised and await epochs.database_now(connection) < instant
+        if is_early and drafted.draft is not None and await self.beacon.send(drafted.draft):
+            async with asyncio.timeout(STEP_TIMEOUT_SECONDS), self.database.begin() as connection:
+                await epoch_drafts.mark_sent(connection, interval.epoch_id, instant)
+        return drafted
+
+    async def draw(self, interval: EpochInterval) -> StoredEpoch | None:
+        """Draw a drafted epoch, sign it and store it. Return the prepared epoch, which may have been there
+        already, or None if its round may still be published.
+
+        Raises EpochEndedError, EpochsOverlapError, PoolTooSmallError, UnknownSecretError and
+        MessageTooLargeError."""
+        async with asyncio.timeout(STEP_TIMEOUT_SECONDS), self.database.begin() as connection:
+            await epoch_changes.lock_preparation(connection)
+            found = await self._prepared(connection, interval)
+            if found is not None:
+                return found
+            drafted = await self.drafter.stored(connection, interval)
+            if drafted is None:
+                return None
+            beacon = await self.drafter.usable_round(connection, drafted)
+            if beacon is None and await epochs.database_now(connection) < drafted.decide_at:
+                return None
+            prepared = await self.build(connection, drafted, beacon)
             await pending_epochs.insert_prepared(connection, prepared)
             self.faults.reached(FaultPoint.BEFORE_PREPARE_COMMIT)
         self.faults.reached(FaultPoint.AFTER_PREPARE_COMMIT)
         self.metrics.prepared.inc()
-        log.info(
-            "epoch_prepared", epoch_id=interval.epoch_id
-        )  # nothing else about the epoch may be logged before its start
+        self._report_beacon(interval, prepared.message.beacon_kind)
+        # Nothing else about the epoch may be logged before its start.
+        log.info("epoch_prepared", epoch_id=interval.epoch_id)
         return StoredEpoch(interval, "pending", prepared.envelope, None)
 
-    async def regenerate(self, epoch_id: str) -> None:
-        """Select and sign again an epoch that has not started, from its committed inputs. The same inputs and
-        seed give the same epoch. Only the signature, the time of issue, and the link to the previous epoch
-        may change.
+    def _report_beacon(self, interval: EpochInterval, kind: BeaconKind) -> None:
+        self.metrics.drawn.labels(kind).inc()
+        if kind == "none":
+            log.error("epoch_without_beacon", epoch_id=interval.epoch_id)
+        elif kind == "fallback":
+            log.warning("epoch_with_fallback_round", epoch_id=interval.epoch_id)
 
-        Raises EpochNotPendingError, RegenerationDiffersError, UnknownSecretError."""
-        async with self.database.begin() as connection:
-            await epoch_changes.lock_preparation(connection)
-            found = await pending_epochs.pending_epoch(connection, epoch_id)
-            if found is None:
-                raise EpochNotPendingError(f"{epoch_id} is not prepared, or has started")
-            latest = found.interval.start_at - REGENERATION_MARGIN
-            if await epochs.database_now(connection) >= latest:
-                raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
-            prepared = await self.build(connection, found.interval)
-            if _without_links(found.prepared.message) != _without_links(prepared.message):
-                raise RegenerationDiffersError(epoch_id)
-            # Check again, because building took some time, and a published message must not be replaced.
-            earlier = (*found.prepared.replaced, found.prepared.envelope)
-            if not await pending_epochs.replace_prepared(
-                connection, replace(prepared, replaced=earlier), latest
-            ):
-                raise EpochNotPendingError(f"{epoch_id} starts now, or has started")
-        log.info("epoch_regenerated", epoch_id=epoch_id)
+    async def _prepared(self, connection: AsyncConnection, interval: EpochInterval) -> StoredEpoch | None:
+        found = await epochs.prepared_epoch(connection, interval.epoch_id)
+        if found is not None:
+            return found
+        if await epochs.database_now(connection) >= interval.end_at:
+            raise EpochEndedError(interval.epoch_id)
+        if await epochs.overlaps_an_epoch(connection, interval):
+            raise EpochsOverlapError(interval.epoch_id)
+        return None
 
-    async def build(self, connection: AsyncConnection, interval: EpochInterval) -> Preparation:
-        """Build the epoch as it would be prepared now. Only its inputs are written to the database. The
-        caller must hold the lock for preparing epochs."""
+    async def is_drafted(self, interval: EpochInterval) -> bool:
+        """Return whether the epoch is drafted already."""
+        async with self.database.connect() as connection:
+            return await self.drafter.stored(connection, interval) is not None
+
+    async def build(
+        self, connection: AsyncConnection, drafted: DraftedEpoch, beacon: BeaconRound | None
+    ) -> Preparation:
+        """Build the epoch as it is drawn with `beacon`, and write nothing. The caller must hold the lock for
+        preparing epochs."""
         now = await epochs.database_now(connection)
-        inputs = await self._inputs(connection, interval, now)
-        chosen = await self._choose(connection, interval, inputs)
+        interval, inputs = drafted.interval, drafted.inputs
+        draw_seed = seeds.derive_draw_seed(self.seed(interval.epoch_id, inputs.secret_id), beacon)
+        chosen = await self._choose(connection, interval, inputs, draw_seed)
         choice = chosen.choice
-        following = await self._commit_following(connection, interval, inputs, now)
-        link = await self._link(connection, interval, following)
-        message = self._message(interval, choice, inputs, link, now)
-        sealed = envelope.seal(message, self.signer)
-        if len(sealed.payload) > MAX_PAYLOAD_BYTES:
+        link = await self._link(connection, interval, drafted.following)
+        message = self._message(drafted, choice, link, now, draw_seed, beacon)
+        signed = envelope.seal(message, self.signer)
+        if len(signed.payload) > MAX_PAYLOAD_BYTES:
             raise MessageTooLargeError(
-                f"the message has {len(sealed.payload)} bytes, more than {MAX_PAYLOAD_BYTES}"
+                f"the message has {len(signed.payload)} bytes, more than {MAX_PAYLOAD_BYTES}"
             )
         return Preparation(
-            envelope=sealed,
+            envelope=signed,
             message=message,
             seed=self.seed(interval.epoch_id, inputs.secret_id),
             secret_id=inputs.secret_id,
@@ -157,6 +269,7 @@ class Preparer:
             relaxed_age_days=choice.selection.relaxed_age_days,
             prepared_at=now,
             honeypots=chosen.drawn,
+            sealed=seal_epoch(message, signed, self.signer),
         )
 
     async def _link(
@@ -168,65 +281,17 @@ class Preparer:
         previous_id, revealed = None, None
         if previous is not None:
             previous_id = previous.epoch_id
-            # A constraint of the table prevents overlaps, so the previous epoch has ended when this one
-            # starts.
+            # The previous epoch's seed may be part of this message. The message becomes public when this
+            # epoch starts. A constraint of the table prevents overlaps, so the previous epoch has ended
+            # by then.
             revealed = await epochs.seed_of(connection, previous_id)
         return ChainLink(previous_id, revealed, commitment, seeds.inputs_hash(following))
 
-    def seed(self, epoch_id: str, secret_id: str) -> bytes:
-        """Return the epoch's seed, which is secret until the epoch has ended. Raises UnknownSecretError."""
-        return seeds.derive_seed(self.secrets.key(secret_id), self.network, self.netuid, epoch_id)
-
-    def _salt(self, epoch_id: str, secret_id: str) -> str:
-        return seeds.derive_salt(self.secrets.key(secret_id), self.network, self.netuid, epoch_id).hex()
-
-    async def _inputs(
-        self, connection: AsyncConnection, interval: EpochInterval, now: datetime
-    ) -> SelectionInputs:
-        """Return the inputs committed in the previous message, or new inputs if there is no previous
-        message."""
-        stored = await epoch_inputs.committed_inputs(connection, interval.epoch_id)
-        if stored is None:
-            drafted = await self.draft_inputs(connection, interval, self.secrets.current, ())
-            stored = await epoch_inputs.commit_inputs(connection, interval.epoch_id, drafted.to_bytes(), now)
-        return SelectionInputs.from_bytes(stored)
-
-    async def _commit_following(
-        self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs, now: datetime
-    ) -> bytes:
-        following = self.calendar.first_from(interval.end_at)
-        drafted = await self.draft_inputs(connection, following, self.secrets.current, (inputs.epoch_id,))
-        return await epoch_inputs.commit_inputs(connection, following.epoch_id, drafted.to_bytes(), now)
-
-    async def draft_inputs(
-        self, connection: AsyncConnection, interval: EpochInterval, secret_id: str, including: Sequence[str]
-    ) -> SelectionInputs:
-        """Return the inputs to which the epoch would be committed now. Its history also has the epochs
-        `including`."""
-        import_id = await import_in_force(connection)
-        keys = seeds.ImportKeys(self.secrets.key(secret_id), self.network, self.netuid, import_id)
-        await publish_import(connection, import_id, self.settings, self.honeypots, keys)
-        zipcodes = await published_zipcodes.load(connection, import_id, {})
-        self.metrics.honeypots_opened.set(await published_zipcodes.opened_share(connection, import_id))
-        start = interval.start_at
-        history = await epochs.assigned_epoch_ids(connection, start - self.settings.cooldown, start)
-        return SelectionInputs(
-            epoch_id=interval.epoch_id,
-            import_id=import_id,
-            secret_id=secret_id,
-            history_epoch_ids=tuple(sorted({*history, *including})),
-            settings=await settings_of(connection, self.settings, interval.epoch_id),
-            honeypots=self.honeypots,
-            salt=self._salt(interval.epoch_id, secret_id),
-            zipcodes_sha256=await asyncio.to_thread(seeds.zipcodes_hash, zipcodes),
-        )
-
     async def _choose(
-        self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs
+        self, connection: AsyncConnection, interval: EpochInterval, inputs: SelectionInputs, draw_seed: bytes
     ) -> ChosenEpoch:
-        seed = self.seed(interval.epoch_id, inputs.secret_id)
-        chosen = await choose_epoch(connection, inputs, seed, interval.start_at)
-        # The zipcodes of a future epoch, and even their number, must not be logged.
+        chosen = await choose_epoch(connection, inputs, draw_seed, interval.start_at)
+        # Log only the epoch id: the zipcodes of a future epoch, and even their number, must stay secret.
         if chosen.choice.selection.relaxed_age_days:
             log.warning("data_age_relaxed", epoch_id=interval.epoch_id)
         if chosen.choice.selection.relaxed_cooldown:
@@ -235,16 +300,17 @@ class Preparer:
 
     def _message(
         self,
-        interval: EpochInterval,
+        drafted: DraftedEpoch,
         choice: Choice,
-        inputs: SelectionInputs,
         link: ChainLink,
         issued_at: datetime,
+        draw_seed: bytes,
+        beacon: BeaconRound | None,
     ) -> EpochMessage:
-        # Sort by zipcode, because the order of the draw would reveal weights.
+        interval, inputs = drafted.interval, drafted.inputs
+        # These are ordered by zipcode, because the order of the draw would reveal weights.
         chosen = choice.zipcodes
-        seed = self.seed(interval.epoch_id, inputs.secret_id)
-        commitment = seeds.seed_commitment(seed)
+        commitment = seeds.seed_commitment(self.seed(interval.epoch_id, inputs.secret_id))
         picked = seeds.selected_zipcodes_hash((c.zipcode, c.expected_listings) for c in chosen)
         start = int(interval.start_at.timestamp())
         return EpochMessage(
@@ -253,7 +319,7 @@ class Preparer:
             epoch_id=interval.epoch_id,
             epoch_start=interval.start_at,
             epoch_end=interval.end_at,
-            nonce=seeds.derive_nonce(seed, interval.epoch_id, start, picked),
+            nonce=seeds.derive_nonce(draw_seed, interval.epoch_id, start, picked),
             target_listings=inputs.settings.target_listings,
             tolerance_percent=inputs.settings.tolerance_percent,
             submission_deadline=interval.end_at,
@@ -270,18 +336,8 @@ class Preparer:
             next_inputs_hash=link.next_inputs_hash,
             revealed_seed=link.revealed_seed,
             candidate_pool_hash=seeds.candidate_pool_hash(choice.selection.pool),
+            beacon=None if beacon is None else EpochBeacon.of(beacon),
+            draft=drafted.draft,
             next_signer=self.next_signer,
             issued_at=issued_at,
         )
-
-
-def _without_links(message: EpochMessage) -> EpochMessage:
-    """Return the message without the parts that may change when it is made again: the time of issue, the link
-    to the previous epoch, and the next signer."""
-    epoch = {
-        "issued_at": message.epoch_start,
-        "previous_epoch_id": None,
-        "revealed_seed": None,
-        "next_signer": None,
-    }
-    return message.model_copy(update=epoch)

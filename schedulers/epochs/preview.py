@@ -4,6 +4,7 @@ No service calls this module, so pending epochs are never sent over a network.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from schedulers.epochs import plan
 from schedulers.epochs.preparation import Preparer
@@ -14,29 +15,32 @@ from zipcast.protocol.messages.epochs import EpochMessage
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The next epoch. If `is_prepared`, it is stored and will be published like this; otherwise it is the
-    result of a dry run. `relaxed_cooldown` lists the zipcodes that were admitted during their cooldown.
-    `relaxed_age_days` is the number of days by which the age limit was exceeded."""
+    """The next epoch. If it is drawn, `message` will be published like this; otherwise `message` is None, and
+    the draw takes place at `drawn_at`. `relaxed_cooldown` are the zipcodes that were admitted during their
+    cooldown. `relaxed_age_days` is the number of days by which the age limit was exceeded."""
 
-    message: EpochMessage
-    is_prepared: bool
-    relaxed_cooldown: tuple[str, ...]
-    relaxed_age_days: int
+    epoch_id: str
+    target_listings: int
+    drawn_at: datetime | None
+    message: EpochMessage | None
+    relaxed_cooldown: tuple[str, ...] = ()
+    relaxed_age_days: int = 0
 
 
 async def preview_next(preparer: Preparer) -> Preview:
-    """Return the next epoch. If it is not prepared, prepare it under the usual lock, in a transaction that is
-    rolled back. Raises the errors of preparing."""
+    """Return the next epoch. If it is not drawn, draft it under the usual lock, in a transaction that is
+    rolled back. Raises the errors of drafting."""
     async with preparer.database.connect() as connection:
         await epoch_changes.lock_preparation(connection)
         timeline = await epochs.timeline(connection, await epochs.database_now(connection))
         interval = plan.next_interval(preparer.calendar, timeline)
         found = await pending_epoch(connection, interval.epoch_id)
         if found is not None:
-            prepared = found.prepared
-            return Preview(
-                prepared.message, True, tuple(prepared.relaxed_cooldown), prepared.relaxed_age_days
-            )
-        prepared = await preparer.build(connection, interval)
+            prepared, message = found.prepared, found.prepared.message
+            cooldown = tuple(prepared.relaxed_cooldown)
+            target = message.target_listings
+            return Preview(interval.epoch_id, target, None, message, cooldown, prepared.relaxed_age_days)
+        inputs = (await preparer.drafter.commit(connection, interval)).inputs
         await connection.rollback()
-    return Preview(prepared.message, False, tuple(prepared.relaxed_cooldown), prepared.relaxed_age_days)
+    drawn_at = preparer.chain.instant(inputs.beacon.draw_round)
+    return Preview(interval.epoch_id, inputs.settings.target_listings, drawn_at, None)

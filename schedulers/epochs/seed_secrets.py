@@ -1,4 +1,4 @@
-"""Keeps the secrets for seeds and salts by id, so that they can be rotated."""
+"""Stores the secrets for seeds by id, so that they can be rotated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Waits for an epoch's start exactly: never too early, and correctly even if the wall clock is adjusted.
 
 An epoch starts when two clocks have reached its start: this machine's, and PostgreSQL's, which all replicas
-share.
+share. `loop` waits here before it publishes, and `opening` before it shows the epoch in the database.
 """
 
 import asyncio
@@ -17,20 +17,21 @@ from zipcast.clock import Clock
 
 log = logs.logger()
 
-# The wall clock is read at least this often, so that an adjustment is noticed.
+# While waiting, the wall clock is read at least this often, so that an adjustment of it is noticed.
 MAX_NAP_SECONDS = 10.0
-# If PostgreSQL's clock is behind the local clock, it is read at least this often.
+# If PostgreSQL's clock is behind the local clock, PostgreSQL's clock is read at least this often.
 MAX_WAIT_SECONDS = 60.0
-# If less time than this is left, one exact sleep on the monotonic clock follows.
+# The last part of a wait: if no more than this is left, one exact sleep on the monotonic clock follows.
 FINAL_SECONDS = 0.5
 TOLERATED_OFFSET = timedelta(milliseconds=250)
-# How much longer a replica with a wrong clock waits, so that others can publish first.
+# A replica with a wrong clock waits this much longer, so that others can publish first.
 STAND_BACK_SECONDS = 2.0
-# How long before the start PostgreSQL's clock is read.
+# PostgreSQL's clock is read this long before an epoch's start.
 NEAR = timedelta(seconds=1)
-# How long before the start PostgreSQL's clock is read once more, so that the last reading is recent.
+# PostgreSQL's clock is read once more this long before an epoch's start, so that the last reading is recent.
 LAST_QUESTION = timedelta(seconds=0.25)
-# The time limit of reading PostgreSQL's clock; after it, an estimate from an earlier reading is used.
+# The time limits of the two readings of PostgreSQL's clock. If the limit is exceeded, the time is estimated
+# from an earlier reading.
 QUESTION_SECONDS, LAST_QUESTION_SECONDS = 1.0, 0.2
 # The largest fraction by which the rates of PostgreSQL's clock and the local clock may differ: ten times the
 # usual difference.
@@ -51,32 +52,32 @@ class _Answer:
     """A reading of PostgreSQL's clock, taken at some moment between the query and its answer. Both are in
     monotonic seconds."""
 
-    told: datetime
+    stated: datetime
     asked: float
     arrived: float
 
     def least(self, monotonic: float) -> datetime:
         """Return a time that PostgreSQL's clock has certainly reached by then."""
-        return self.told + timedelta(seconds=(monotonic - self.arrived) * (1 - MAX_DRIFT))
+        return self.stated + timedelta(seconds=(monotonic - self.arrived) * (1 - MAX_DRIFT))
 
     def most(self, monotonic: float) -> datetime:
         """Return a time that PostgreSQL's clock has certainly not passed by then."""
-        return self.told + timedelta(seconds=(monotonic - self.asked) * (1 + MAX_DRIFT))
+        return self.stated + timedelta(seconds=(monotonic - self.asked) * (1 + MAX_DRIFT))
 
 
 @dataclass(slots=True)
-class RecordClock:
+class DatabaseClock:
     """The time of PostgreSQL's clock, estimated from its most useful reading."""
 
     clock: Clock
     _best: _Answer | None = field(default=None, init=False)
 
-    def note(self, told: datetime, asked: float) -> None:
+    def note(self, stated: datetime, asked: float) -> None:
         """Store a reading that has just arrived. A reading that took long is ignored if an earlier one is
         more exact, unless the new one shows that the clock was set back."""
-        answer, best = _Answer(told, asked, self.clock.monotonic()), self._best
-        if best is not None and told < best.least(answer.arrived):
-            was_set_back = asked >= best.arrived and told < best.least(asked)
+        answer, best = _Answer(stated, asked, self.clock.monotonic()), self._best
+        if best is not None and stated < best.least(answer.arrived):
+            was_set_back = asked >= best.arrived and stated < best.least(asked)
             if not was_set_back:
                 return
         self._best = answer
@@ -107,7 +108,7 @@ class StartGate:
         self._database = database
         self._clock = clock
         self._metrics = metrics or SchedulerMetrics()
-        self._record = RecordClock(clock)
+        self._record = DatabaseClock(clock)
         self._questions: set[asyncio.Task[None]] = set()
 
     async def ask(self, connection: AsyncConnection) -> tuple[datetime, timedelta]:
@@ -118,7 +119,7 @@ class StartGate:
         return self._estimate()
 
     def _estimate(self) -> tuple[datetime, timedelta]:
-        """Return the values of `ask`, estimated from the readings so far. Raises TimeoutError if PostgreSQL's
+        """Return what `ask` returns, estimated from the readings so far. Raises TimeoutError if PostgreSQL's
         clock was never read."""
         reached, offset = self._record.at_least(), self._record.offset()
         if reached is None or offset is None:
@@ -143,7 +144,8 @@ class StartGate:
             reached, offset = self._estimate()
             if start_at - reached <= 2 * NEAR:
                 return offset
-            # The local clock is ahead, so PostgreSQL's clock decides.
+            # The local clock is far ahead of PostgreSQL's clock, which decides when the epoch starts. Wait
+            # longer.
             if not is_alarmed:
                 is_alarmed = alarm(offset)
             far = (start_at - reached - NEAR).total_seconds()
@@ -173,7 +175,7 @@ class StartGate:
         if done and question.exception() is None:
             return
         if self._record.at_least() is not None:
-            log.warning("record_clock_estimated")
+            log.warning("database_clock_estimated")
         elif done:
             question.result()
 
@@ -184,7 +186,7 @@ class StartGate:
     def _forget(self, question: asyncio.Task[None]) -> None:
         self._questions.discard(question)
         if not question.cancelled() and question.exception() is not None:
-            log.debug("record_clock_unread", error=type(question.exception()).__name__)
+            log.debug("database_clock_unread", error=type(question.exception()).__name__)
 
 
 def alarm(offset: timedelta) -> bool:

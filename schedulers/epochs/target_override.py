@@ -20,8 +20,9 @@ from zipcast.selection.select import select
 log = logs.logger()
 
 _ANY_SEED = bytes(32)
-# nats.conf allows 256 KB per message, including headers.
-MAX_PAYLOAD_BYTES = 200_000
+# The largest size of an epoch message, so that it fits into `sealing.MAX_PADDED_BYTES` together with its
+# signature and padding.
+MAX_PAYLOAD_BYTES = 170_000
 REST_OF_MESSAGE_BYTES = 4_000
 """The size in bytes that is reserved for the parts of a message besides its zipcodes."""
 

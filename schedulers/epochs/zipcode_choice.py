@@ -16,11 +16,14 @@ from storage.database import epochs, published_zipcodes
 from storage.database.candidates import load_real_candidates
 from storage.database.honeypots import DrawnHoneypot
 from storage.database.pending_epochs import assigned_while_pending
-from zipcast.selection import seeds
+from zipcast.selection import fitting, seeds
 from zipcast.selection.committed_inputs import SelectionInputs
 from zipcast.selection.false_counts import PublishedPool, publish
 from zipcast.selection.honeypots import Choice, HoneypotSettings
 from zipcast.selection.model import SelectionSettings
+
+_ANY_SEED = bytes(32)
+_CHECKED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +35,17 @@ class ChosenEpoch:
 
 
 async def choose_epoch(
-    connection: AsyncConnection, inputs: SelectionInputs, seed: bytes, start_at: datetime
+    connection: AsyncConnection, inputs: SelectionInputs, draw_seed: bytes, start_at: datetime
 ) -> ChosenEpoch:
-    """Choose the zipcodes of an epoch. The result is the same at any time after the previous epoch was
-    prepared. Raises PoolTooSmallError."""
+    """Choose the zipcodes of an epoch. The result is the same at any time after the previous epoch was drawn.
+    Raises PoolTooSmallError."""
     recent = await epochs.last_assigned(connection, inputs.history_epoch_ids)
     recent |= await assigned_while_pending(connection, inputs.history_epoch_ids)
     candidates = [one for one, _ in await published_zipcodes.load(connection, inputs.import_id, recent)]
     secret = await published_zipcodes.secret_counts(connection, inputs.import_id)
     real_listings = {zipcode: one.real_listings for zipcode, one in secret.items()}
     # In a thread, because 42,000 candidates take a fifth of a second.
-    choice = await asyncio.to_thread(inputs.choose, candidates, real_listings, seed, start_at)
+    choice = await asyncio.to_thread(inputs.choose, candidates, real_listings, draw_seed, start_at)
     drawn = [
         DrawnHoneypot(
             one.zipcode,
@@ -56,6 +59,22 @@ async def choose_epoch(
         for one in honeypots
     ]
     return ChosenEpoch(choice, tuple(drawn))
+
+
+async def require_enough(connection: AsyncConnection, inputs: SelectionInputs, start_at: datetime) -> None:
+    """Check that the pool can fill the epoch with any draw seed. Raises PoolTooSmallError.
+
+    Usually, the check reads only a few zipcodes, because age limit and cooldown are relaxed if necessary."""
+    totals, last = fitting.band(inputs.settings), ""
+    while rows := await published_zipcodes.load(
+        connection, inputs.import_id, {}, after=last, limit=_CHECKED_AT_ONCE
+    ):
+        totals = fitting.completable(totals, filter(inputs.settings.may_be_drawn, (one for one, _ in rows)))
+        if totals & 1:
+            return
+        last = rows[-1][0].zipcode
+    # No draw can fill the epoch. Raise the error that says how many zipcodes there are of each kind.
+    await choose_epoch(connection, inputs, _ANY_SEED, start_at)
 
 
 async def publish_import(

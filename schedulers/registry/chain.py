@@ -28,12 +28,12 @@ START_TIMEOUT_SECONDS = 60.0
 """The time limit for importing the SDK. It usually takes a second."""
 MAX_ANSWER_BYTES = 4 * 1024**2
 """The largest size of a reply, in bytes. It is enough for 15,000 neurons; a subnet has 256."""
-# The variables that the process inherits. None of our settings is among them, because the process decodes
-# data from unknown nodes.
+# The environment variables that are passed on to the process that reads the chain. None of our settings is
+# among them, because that process decodes data from unknown nodes.
 _PASSED_ON = re.compile(
     r"PATH|HOME|LANG|LC_.*|TMPDIR|PYTHON.*|VIRTUAL_ENV|SSL_CERT_.*|(?i:\w+_proxy)|BITTENSOR_.*|BTCLI_.*"
 )
-# The chain's block numbers have 32 bits.
+# Block numbers of the chain have 32 bits, so they are smaller than this.
 MAX_BLOCK = 2**32
 
 

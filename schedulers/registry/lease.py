@@ -20,8 +20,8 @@ CHECK_SECONDS = 5.0
 
 @dataclass(slots=True)
 class ReaderTurn:
-    """The lease to read. If the published snapshot is older than `stale_after`, apparently no replica
-    reads."""
+    """The lease that lets one replica read the chain. While PostgreSQL is unavailable, a replica without the
+    lease reads only if the published snapshot is older than `stale_after`."""
 
     lock: Lease
     clock: Clock

@@ -34,6 +34,7 @@ class RegistryPublisher:
     network: str
     netuid: int
     kept_for: timedelta = timedelta(days=30)
+    replicas: int = 1
     held: RegistrySnapshot | None = field(default=None, init=False)
     _revision: int = field(default=0, init=False)
     _head: bytes = field(default=b"", init=False)
@@ -123,5 +124,5 @@ class RegistryPublisher:
         try:
             return await self.jetstream.key_value(REGISTRY_BUCKET)
         except BucketNotFoundError:
-            config = KeyValueConfig(bucket=REGISTRY_BUCKET, history=1, direct=True)
+            config = KeyValueConfig(bucket=REGISTRY_BUCKET, history=1, direct=True, replicas=self.replicas)
             return await self.jetstream.create_key_value(config)

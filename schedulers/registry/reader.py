@@ -26,10 +26,11 @@ POLL_SECONDS = 0.5
 STEP_SECONDS = 15.0
 CLOSE_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 5.0
-# The time after which an unchanged file is published again, so that the snapshot's age shows when the file
-# was last read.
+# An unchanged registry file is published again after this time, so that the age of the snapshot shows when
+# the file was last read.
 REPUBLISH_AFTER = timedelta(minutes=5)
-# A local chain makes four blocks per second, other chains one block in twelve seconds.
+# The shortest time between two blocks: a local chain makes four blocks per second. Other chains make one
+# block in twelve seconds.
 MIN_BLOCK_SECONDS = 0.25
 MAX_BLOCKS_AHEAD = 300
 # If the newest block is older than this, the chain or the node has stopped.
@@ -97,7 +98,7 @@ class RegistryReader:
         if not await self.turn.is_ours(None if held is None else held.taken_at):
             await self.source.close()
             self._previous = None
-            # Another replica's snapshot is as good as our own.
+            # This replica is ready if there is a snapshot of another replica, which is as good as its own.
             if held is not None or not self.source.certain:
                 self.settled.set()
             return
@@ -122,7 +123,8 @@ class RegistryReader:
         if held is None or block is None:
             return
         if block > held.block_number:
-            # If it were accepted, all readings of honest nodes would be older until they reach that block.
+            # A false block number that is too high must not be accepted: all readings of honest nodes would
+            # look older until the chain reaches that block.
             waited = max(0.0, (self.clock.now() - held.taken_at).total_seconds())
             if block - held.block_number > MAX_BLOCKS_AHEAD + waited / MIN_BLOCK_SECONDS:
                 raise RegistryUnreadableError(

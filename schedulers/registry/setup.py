@@ -28,6 +28,7 @@ def registry_reader(
     clock: Clock,
     failing: dict[str, str],
 ) -> RegistryReader:
+    """Return the reader of the registry that the settings describe."""
     source, pace = _source(settings)
     lock = Lease(database, f"registry-reader:{settings.bt_network}:{settings.net_uid}", uuid4().hex)
     stale_after = timedelta(seconds=settings.registry_read_seconds + settings.registry_deadline_seconds)
@@ -39,6 +40,7 @@ def registry_reader(
             settings.bt_network,
             settings.net_uid,
             timedelta(days=settings.registry_retention_days),
+            replicas=settings.nats_replicas,
         ),
         turn=ReaderTurn(lock, clock, stale_after),
         clock=clock,

@@ -22,6 +22,7 @@ from service import logs
 from storage.database import epoch_changes, epoch_inputs, epoch_publications, epochs, pending_epochs
 from storage.database.epoch_changes import Preparation
 from storage.database.epoch_publications import Row
+from zipcast.protocol.beacon import chain_of, promised_rounds
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, verify
 from zipcast.protocol.messages.epochs import EpochMessage
@@ -76,7 +77,7 @@ class Adoption:
     async def _adopt(self, recorded: Recorded, following: Recorded | None) -> None:
         async with self.preparer.database.begin() as connection:
             await epoch_changes.lock_preparation(connection)
-            # Subscribers already have the epoch from the stream, so it may be opened in any case.
+            # Open the epoch whatever the database says, because subscribers already have it from the stream.
             await pending_epochs.open_epoch(connection, recorded.epoch_id)
             row = await epoch_publications.row_of(connection, recorded.epoch_id)
             if row is not None and row.message_sha256 == epoch_changes.message_sha256(recorded.envelope):
@@ -90,7 +91,7 @@ class Adoption:
             kept = await self._keep_promise(connection, message, is_newest=following is None)
             self.faults.reached(FaultPoint.BEFORE_ADOPT_COMMIT)
         self.faults.reached(FaultPoint.AFTER_ADOPT)
-        what = "record_lacked_epoch" if row is None else "record_differed_from_stream"
+        what = "database_lacked_epoch" if row is None else "database_differed_from_stream"
         log.error(what, epoch_id=recorded.epoch_id, next_inputs_kept=kept)
 
     def _verified(self, envelope: UnverifiedEnvelope) -> EpochMessage | None:
@@ -123,7 +124,7 @@ class Adoption:
             prepared_at=message.issued_at,
         )
         await epoch_changes.restore_published(connection, lost, recorded.stored_at, recorded.sequence)
-        # The database also lost the rows of epochs that were missed before this one.
+        # With the epoch, the database has lost the rows of epochs that were missed before it.
         interval = EpochInterval(message.epoch_start, message.epoch_end)
         await record_missed_before(connection, self.preparer, interval)
 
@@ -158,7 +159,11 @@ class Adoption:
         secret_id = self._secret_behind(following.epoch_id, message.next_seed_commitment)
         if secret_id is None:
             return False
-        drafted = await self.preparer.draft_inputs(connection, following, secret_id, (message.epoch_id,))
+        interval = EpochInterval(message.epoch_start, message.epoch_end)
+        rounds = promised_rounds(chain_of(self.trust.network), following, interval)
+        drafted = await self.preparer.drafter.new_inputs(
+            connection, following, secret_id, (message.epoch_id,), rounds
+        )
         inputs = drafted.to_bytes()
         is_kept = seeds.inputs_hash(inputs) == message.next_inputs_hash
         if is_kept or is_newest:

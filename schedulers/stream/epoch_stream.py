@@ -26,11 +26,11 @@ log = logs.logger()
 
 PUBLISH_TIMEOUT_SECONDS = 2.0
 STREAM_DAYS = 30
-# The header with the original publication time of a restored epoch. Only the scheduler may write to the
-# stream.
+# A restored epoch has its original publication time in this header. The header can be trusted, because only
+# the scheduler may write to the stream.
 HEADER_PUBLISHED_AT = "Zipcast-Published-At"
 _MESSAGE_ID = "Nats-Msg-Id"
-# JetStream error codes: wrong last message id, wrong last sequence.
+# JetStream's error codes for a wrong last message id and a wrong last sequence.
 _EXPECTATION_REFUSED = frozenset({10070, 10071})
 _NAME_IN_USE = 10058
 
@@ -60,12 +60,15 @@ class StreamState:
 
     @property
     def is_open(self) -> bool:
+        """Return whether the stream accepts new epochs and sends them to subscribers."""
         return self.config.subjects == [EPOCH_INGEST] and self.config.republish is not None
 
 
 class EpochStream:
-    def __init__(self, jetstream: JetStreamContext) -> None:
-        self._jetstream = jetstream
+    """The stream. `replicas` is the number of servers that store it, from its creation on."""
+
+    def __init__(self, jetstream: JetStreamContext, replicas: int = 1) -> None:
+        self._jetstream, self._replicas = jetstream, replicas
 
     async def state(self) -> StreamState | None:
         """Return the state of the stream, or None if there is no stream."""
@@ -78,7 +81,7 @@ class EpochStream:
     async def create_closed(self, first_sequence: int) -> None:
         """Create the stream, unless another replica has just done so. Its messages cannot be deleted or
         purged."""
-        config = replace(_closed(_config()), first_seq=first_sequence)
+        config = replace(_closed(_config()), first_seq=first_sequence, num_replicas=self._replicas)
         try:
             await self._jetstream.add_stream(config)
         except BadRequestError as error:
@@ -88,9 +91,11 @@ class EpochStream:
             log.info("stream_created", stream=EPOCH_STREAM, first_sequence=first_sequence)
 
     async def close(self, state: StreamState) -> None:
+        """Close the stream, so that it accepts only old epochs and sends none to subscribers."""
         await self._jetstream.update_stream(_closed(state.config))
 
     async def open(self, state: StreamState) -> None:
+        """Open the stream for new epochs."""
         await self._jetstream.update_stream(_opened(state.config))
 
     async def last(self) -> Recorded | None:
@@ -101,6 +106,7 @@ class EpochStream:
             return None
 
     async def at(self, sequence: int) -> Recorded:
+        """Return the message with this sequence number. Raises nats.errors.Error if there is none."""
         return await self._read(await self._jetstream.get_msg(EPOCH_STREAM, sequence))
 
     async def before(self, sequence: int) -> Recorded | None:
@@ -111,12 +117,15 @@ class EpochStream:
             return None
 
     async def publish(self, envelope: UnverifiedEnvelope, *, after: Recorded | None) -> Recorded | None:
-        """Publish an epoch after the message `after`. Return None if the stream did not accept it as new,
-        because another replica published first, or because the stream's last message is not `after`.
+        """Publish an epoch after the message `after`, or as the first one if it is None. Return None if the
+        stream did not accept it as new, because another replica published first, or because the stream's last
+        message is not `after`.
 
         Raises nats.errors.Error if the server is unavailable or the stream is closed."""
         headers = envelope.headers() | {_MESSAGE_ID: envelope.epoch_id}
-        if after is not None:
+        if after is None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = "0"
+        else:
             headers["Nats-Expected-Last-Msg-Id"] = after.message_id
         sequence = await self._send(EPOCH_INGEST, envelope.payload, headers)
         return None if sequence is None else await self.at(sequence)

@@ -2,12 +2,11 @@
 in the row.
 
 A crash between these steps is repaired by repeating them: the stream ignores a message that it has, and the
-mark changes a row only once. Publishing waits for no lock and no reply of PostgreSQL, because `in_force` has
-read the message shortly before. At the same time, `opening` opens the epoch's rows for the other processes.
-If database and stream differ, `adoption` and `rebuild` repair them.
+mark changes a row only once. Publishing waits for no lock and no reply of PostgreSQL. At the same time,
+`opening` opens the epoch's rows for the other processes. If database and stream differ, `adoption` and
+`rebuild` repair them.
 """
 
-import asyncio
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -20,7 +19,6 @@ from schedulers.stream.epoch_stream import EpochStream, Recorded
 from schedulers.stream.rebuild import Rebuild
 from service import logs
 from storage.database import epoch_changes, epochs
-from storage.database.engine import DATABASE_ERRORS
 from storage.database.epochs import StoredEpoch
 from storage.database.locks import limit_waiting
 from storage.database.pending_epochs import open_epoch
@@ -28,8 +26,6 @@ from zipcast.protocol.envelope import Trust
 
 log = logs.logger()
 
-# The time limit of the last query for the message. If it passes, the message in memory is published.
-LOOK_SECONDS = 0.5
 LOCK_WAIT = timedelta(seconds=5)
 
 
@@ -52,7 +48,6 @@ class Publisher:
         self._adoption = Adoption(preparer, stream, trust, faults)
         self._last: Recorded | None = None
         self._compared = False
-        self._looks: set[asyncio.Task[StoredEpoch | None]] = set()
 
     async def open(self) -> None:
         """Make sure that the stream exists and is complete, read its newest message, and copy its epochs to
@@ -62,7 +57,8 @@ class Publisher:
         rebuilt = await self._rebuild.ensure_whole()
         self._last = await self._stream.last()
         thoroughly = rebuilt or not self._compared
-        # Try this only once, because epochs must not wait for a comparison that takes too long.
+        # Compare thoroughly only once, even if that fails, because epochs must not wait for a comparison that
+        # takes too long.
         self._compared = True
         if self._last is not None:
             await self._adoption.reconcile(self._last, thoroughly=thoroughly)
@@ -91,38 +87,21 @@ class Publisher:
             return
         await self._mark(stored, recorded)
 
-    async def in_force(self, stored: StoredEpoch) -> StoredEpoch:
-        """Return the epoch as PostgreSQL has it now, because an admin may have had it signed again. This is
-        called when the start is so near that signing again is no longer possible (`REGENERATION_MARGIN`).
-
-        A query that hangs is abandoned and not cancelled, because cancelling it would wait for the server
-        again."""
-        look = asyncio.create_task(self._look(stored.epoch_id))
-        self._looks.add(look)
-        look.add_done_callback(self._looks.discard)
-        done, _ = await asyncio.wait({look}, timeout=LOOK_SECONDS)
-        return (look.result() if done else None) or stored
-
-    async def _look(self, epoch_id: str) -> StoredEpoch | None:
-        try:
-            async with self._database.begin() as connection:
-                await limit_waiting(connection, timedelta(seconds=LOOK_SECONDS))
-                # Wait for an admin's command that is signing the epoch again at this moment.
-                await epoch_changes.lock_preparation(connection)
-                return await epochs.prepared_epoch(connection, epoch_id)
-        except DATABASE_ERRORS as error:
-            log.warning("record_unread", epoch_id=epoch_id, error=type(error).__name__)
-            return None
-
     async def _settle(self, stored: StoredEpoch) -> Recorded | None:
         """Find the stream's message of this epoch, after the stream did not accept ours as new. Return None
         if the stream has newer epochs but not this one, because an old epoch is never sent after a newer
         one."""
-        self._last = newest = await self._stream.last()
-        if newest is None or newest.epoch_id < stored.epoch_id:
+        newest = await self._stream.last()
+        while newest is None or newest.epoch_id < stored.epoch_id:
             # The stream's newest message was not the expected one, so publish after the actual newest one.
-            taken = await self._stream.publish(stored.envelope, after=newest)
-            return taken or await self._find(stored.epoch_id, await self._stream.last())
+            # Meanwhile, another replica may have published an older epoch; then try again.
+            recorded = await self._stream.publish(stored.envelope, after=newest)
+            if recorded is not None:
+                return recorded
+            expected, newest = newest, await self._stream.last()
+            if newest == expected:
+                break  # the stream has lost this epoch's message, but remembers its id
+        self._last = newest
         return await self._find(stored.epoch_id, newest)
 
     async def _find(self, epoch_id: str, newest: Recorded | None) -> Recorded | None:

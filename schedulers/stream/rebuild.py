@@ -19,7 +19,7 @@ from storage.database.epoch_publications import Publication
 log = logs.logger()
 
 KEPT = timedelta(days=STREAM_DAYS)
-# The largest number of epochs that are restored. 30 days have 180 epochs of four hours.
+# At most this many epochs are restored. There are 180 epochs of four hours in 30 days.
 MAX_PUT_BACK = 200
 
 
@@ -43,7 +43,8 @@ class Rebuild:
         return done_something
 
     async def _is_whole(self) -> bool:
-        # Read the database first, because an epoch is marked there only after the stream has it.
+        # Read the database before the stream: an epoch is marked in the database only after the stream has
+        # it.
         async with self.database.connect() as connection:
             newest = await epoch_publications.newest_published(connection, KEPT)
         state = await self.stream.state()
@@ -64,7 +65,7 @@ class Rebuild:
             self.faults.reached(FaultPoint.REBUILD_BEGUN)
             return None
         if state.is_open:
-            log.error("stream_behind_record", last_sequence=state.last_sequence)
+            log.error("stream_behind_database", last_sequence=state.last_sequence)
             await self.stream.close(state)
             self.faults.reached(FaultPoint.REBUILD_BEGUN)
         return await self.stream.state()

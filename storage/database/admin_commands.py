@@ -126,7 +126,8 @@ async def overridden_target(connection: AsyncConnection, epoch_id: str, command:
     query = (
         select(AdminCommand.outcome["targetListings"].as_integer())
         .where(
-            # This must be written exactly as in the index; otherwise PostgreSQL does not use the index.
+            # Write the command as a literal, exactly as in the index; otherwise PostgreSQL does not use the
+            # index.
             AdminCommand.command == bindparam("command", command, literal_execute=True),
             AdminCommand.state == "done",
             literal_column(EPOCH_OF_OUTCOME) == epoch_id,

@@ -20,12 +20,12 @@ from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-# The errors of connecting and of statements through SQLAlchemy. For a connection that the server has just
-# closed, asyncpg raises InternalClientError, and SQLAlchemy does not convert it.
+# The errors of connecting, and of statements through SQLAlchemy. If the server has just closed the
+# connection, asyncpg raises InternalClientError, which SQLAlchemy does not convert.
 DATABASE_ERRORS = (SQLAlchemyError, asyncpg.InternalClientError, OSError)
 _FailedConnect: Any = AsyncAdapt_asyncpg_dbapi.OperationalError  # the library has no types for it
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-# The errors of a connection that the server has closed.
+# The errors that show that the server has closed the connection.
 CLOSED_ERRORS = (
     *(asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError),
     *(asyncpg.InterfaceError, asyncpg.InternalClientError, ConnectionError),
@@ -33,14 +33,14 @@ CLOSED_ERRORS = (
 CONNECT_SECONDS = STATEMENT_SECONDS = 5
 
 _SCHEME = re.compile(r"^postgres(ql)?(\+[a-z0-9]+)?://")
-# The parameters of https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS that the
-# driver supports.
+# The connection parameters that the driver supports, of those listed at
+# https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS.
 _UNDERSTOOD = {
     *("host", "port", "dbname", "user", "password", "passfile", "options", "target_session_attrs"),
     *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
     *("ssl_min_protocol_version", "ssl_max_protocol_version"),
 }
-# Parameters that have no effect here, or that this module sets itself.
+# Parameters that are ignored, because they have no effect here or because this module sets them itself.
 _LEFT_OUT = {
     *("application_name", "channel_binding", "client_encoding", "connect_timeout", "gssencmode"),
     *("keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
@@ -108,8 +108,8 @@ def open_engine(database_url: str, *, application_name: str, pool_size: int = 10
         "postgresql+asyncpg://",
         async_creator=partial(_connect, arguments, application_name),
         pool_size=pool_size,
-        # A connection beyond the pool would be closed after one use, and connecting takes longer than waiting
-        # for a free one.
+        # Open no connections beyond the pool: each would be closed after one use, and connecting takes longer
+        # than waiting for a free connection.
         max_overflow=0,
         pool_timeout=5,
         pool_pre_ping=True,
@@ -165,8 +165,9 @@ async def _connect(arguments: dict[str, Any], application_name: str) -> asyncpg.
 
 def refuses_row(error: Exception) -> bool:
     """Return whether the row itself caused the error, so that writing it again would fail again."""
-    # Invalid data, a broken constraint, or a missing right, by the first two characters of the code:
-    # https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg itself refuses some data.
+    # The first two characters of the code mean invalid data (22), a broken constraint (23) or a missing right
+    # (42): https://www.postgresql.org/docs/current/errcodes-appendix.html. asyncpg itself raises DataError
+    # for some data.
     cause = getattr(error, "orig", error)
     state = str(getattr(cause, "sqlstate", None) or "")
     return state[:2] in {"22", "23", "42"} or any(

@@ -20,6 +20,7 @@ from storage.database.tables import Epoch, EpochAssignment, EpochMessage
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
+from zipcast.protocol.messages.epochs import Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,8 @@ class Preparation:
     prepared_at: datetime
     relaxed_age_days: int = 0
     honeypots: Sequence[DrawnHoneypot] = ()
-    replaced: Sequence[UnverifiedEnvelope] = ()
-    """Earlier messages that were signed for the epoch, which are stored too."""
+    sealed: Proof | None = None
+    """The sealed epoch for subscribers. It is None if the epoch was only in the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class MissedEpoch:
 
 
 def message_sha256(envelope: UnverifiedEnvelope) -> str:
+    """Return the SHA-256 of the signed bytes, in hex."""
     return hashlib.sha256(envelope.payload).hexdigest()
 
 
@@ -65,8 +67,7 @@ async def insert_opened(connection: AsyncConnection, prepared: Preparation) -> N
     can see the epoch."""
     await connection.execute(insert(Epoch).values(**_columns(prepared), status="pending"))
     await insert_assignments(connection, prepared.message)
-    for envelope in (*prepared.replaced, prepared.envelope):
-        await insert_message(connection, envelope, prepared.prepared_at)
+    await insert_message(connection, prepared.envelope, prepared.prepared_at)
 
 
 async def restore_published(
@@ -78,7 +79,8 @@ async def restore_published(
         "published_at": published_at,
         "stream_sequence": stream_sequence,
     }
-    # Do not update the key, because that would wait for transactions that have just referred to the row.
+    # Do not update the columns of the key, because the update would wait for transactions that have just
+    # referred to the row.
     changed = {name: value for name, value in columns.items() if name not in {"epoch_id", "start_at"}}
     restored = upsert(Epoch).values(**columns)
     await connection.execute(
@@ -105,6 +107,7 @@ def _columns(prepared: Preparation) -> dict[str, object]:
         "seed_commitment": message.seed_commitment,
         "secret_id": prepared.secret_id,
         "candidate_pool_hash": message.candidate_pool_hash,
+        "beacon": message.beacon_kind,
         "relaxed_cooldown": list(prepared.relaxed_cooldown),
         "relaxed_age_days": prepared.relaxed_age_days,
         "import_id": prepared.import_id,
@@ -114,6 +117,7 @@ def _columns(prepared: Preparation) -> dict[str, object]:
 
 
 async def insert_assignments(connection: AsyncConnection, message: WireEpoch) -> None:
+    """Insert one row per zipcode of the message, in the message's order."""
     await connection.execute(
         insert(EpochAssignment),
         [
@@ -131,6 +135,7 @@ async def insert_assignments(connection: AsyncConnection, message: WireEpoch) ->
 async def insert_message(
     connection: AsyncConnection, envelope: UnverifiedEnvelope, stored_at: datetime
 ) -> None:
+    """Insert the signed bytes of an epoch, unless they are already stored."""
     await connection.execute(
         upsert(EpochMessage)
         .values(
@@ -160,6 +165,7 @@ async def adopt_message(
             nonce=message.nonce,
             total_expected_listings=message.metadata.total_expected_listings,
             candidate_pool_hash=message.candidate_pool_hash,
+            beacon=message.beacon_kind,
         )
     )
     await connection.execute(delete(EpochAssignment).where(EpochAssignment.epoch_id == envelope.epoch_id))
@@ -184,7 +190,7 @@ async def give_up(connection: AsyncConnection, epoch_id: str) -> None:
     given_up = await connection.execute(
         update(Epoch)
         .where(Epoch.epoch_id == epoch_id, Epoch.status == "pending")
-        .values(status="missed", message_sha256=None)
+        .values(status="missed", message_sha256=None, beacon=None)
     )
     if given_up.rowcount:
         await connection.execute(delete(EpochAssignment).where(EpochAssignment.epoch_id == epoch_id))

@@ -1,5 +1,6 @@
 """Reads epochs that have ended, with everything that is public about them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,13 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database.tables import SCHEMA, Epoch, EpochMessage
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.messages.epochs import BeaconKind
 
-# A view that the migrations make. Readers may not see the column with seeds, because it also has secret ones.
+# A view of the revealed seeds, made by the migrations. Readers may not see the column of the table, because
+# it also has seeds that are still secret.
 REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text), schema=SCHEMA)
 
 _IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
 _MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)
-# The stream keeps epochs for the same number of days.
+# Epochs of this many days are read for server-sent events. The NATS stream keeps epochs equally long.
 STREAM_KEPT = timedelta(days=30)
 
 
@@ -31,6 +34,29 @@ class PastEpoch:
     seed: str | None
     seed_commitment: str
     envelope: UnverifiedEnvelope | None
+    beacon: BeaconKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EpochTiming:
+    """When an ended epoch ran and was published, without its message. `status` is the status in its row."""
+
+    interval: EpochInterval
+    status: str
+    published_at: datetime | None
+    beacon: BeaconKind | None
+
+
+async def ended_timings(connection: AsyncConnection, limit: int) -> list[EpochTiming]:
+    """Return the newest `limit` ended epochs, newest first."""
+    query = (
+        select(Epoch.start_at, Epoch.end_at, Epoch.status, Epoch.published_at, Epoch.beacon)
+        .where(Epoch.end_at <= func.clock_timestamp())
+        .order_by(Epoch.start_at.desc())
+        .limit(limit)
+    )
+    rows: Sequence[Any] = (await connection.execute(query)).all()
+    return [EpochTiming(EpochInterval(start, end), *others) for start, end, *others in rows]
 
 
 async def ended_epochs(connection: AsyncConnection, before: datetime | None, limit: int) -> list[PastEpoch]:
@@ -82,6 +108,7 @@ def _ended() -> Select[Any]:
             Epoch.published_at,
             REVEALED.c.seed,
             Epoch.seed_commitment,
+            Epoch.beacon,
             *_MESSAGE,
         )
         .outerjoin(EpochMessage, _IN_FORCE)
@@ -95,4 +122,6 @@ def _past(row: Any) -> PastEpoch:
     if row.payload is not None:
         envelope = UnverifiedEnvelope(bytes(row.payload), row.signer, row.signature, row.epoch_id)
     interval = EpochInterval(row.start_at, row.end_at)
-    return PastEpoch(interval, row.status, row.published_at, row.seed, row.seed_commitment, envelope)
+    return PastEpoch(
+        interval, row.status, row.published_at, row.seed, row.seed_commitment, envelope, row.beacon
+    )

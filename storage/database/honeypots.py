@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Text, bindparam, func, select, text
+from sqlalchemy import Text, bindparam, delete, func, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -21,8 +21,8 @@ from storage.database.history import REVEALED
 from storage.database.tables import EpochHoneypots, MinerSignal
 
 HONEYPOT_HIT = "honeypot_hit"
-# Rows are padded to this size, which is enough for a dozen honeypots, so that it does not reveal their
-# number.
+# Rows are padded to this size, so that the size of a row does not reveal how many honeypots it has. It is
+# enough for a dozen honeypots.
 STEP_CHARACTERS = 4_096
 
 
@@ -76,6 +76,11 @@ async def store_honeypots(
             set_={"content": store.excluded.content, "compared_at": None},
         )
     )
+
+
+async def discard_honeypots(connection: AsyncConnection, epoch_id: str) -> None:
+    """Delete the honeypots of an epoch that has not started."""
+    await connection.execute(delete(EpochHoneypots).where(EpochHoneypots.epoch_id == epoch_id))
 
 
 def _opened(content: list[dict[str, Any]]) -> tuple[OpenedHoneypot, ...]:

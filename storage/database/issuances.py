@@ -84,8 +84,8 @@ class Granted:
         return int((self.expires_at - self.issued_at).total_seconds())
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock. A row that another
-# transaction has written and not committed is waited for.
+# The rows are written in the order of their keys, so that two replicas that write the same rows do not
+# deadlock. If another transaction has written a row and not yet committed it, this statement waits.
 _INSERT = """
 with instant as materialized (
     select date_trunc('second', clock_timestamp()) as now, set_config('lock_timeout', $14, true) as patience

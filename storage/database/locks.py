@@ -14,10 +14,12 @@ from storage.database.engine import DATABASE_ERRORS
 from storage.database.tables import SchedulerLock
 
 ANSWER_SECONDS = 3.0
-# The holder renews the lease every five seconds. If the holder disappears, the next replica waits this long.
+# A lease lasts this long. Its holder renews it every five seconds; if the holder disappears, the next replica
+# can take it after this time.
 LEASE = timedelta(seconds=15)
 
-# This is a single statement that is committed at once, so that a frozen holder does not keep a row locked.
+# Take or renew the lease in a single statement that is committed at once, so that a holder that freezes does
+# not keep a row locked.
 _TAKE = text(
     """
     insert into zipcast.scheduler_locks as lock (name, holder, until)

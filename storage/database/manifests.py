@@ -12,11 +12,11 @@ from sqlalchemy import exists, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from storage.database.tables import Epoch, MinerSignal, UploadManifest, UploadSeal
+from storage.database.tables import Epoch, MinerSignal, MinerSubmission, UploadManifest, UploadSeal
 from zipcast.protocol.calendar import EpochInterval
 
-# If an epoch has no manifest by then, it never gets one, because its uploads may have been deleted from the
-# bucket.
+# An epoch that has no manifest this long after its end never gets one, because its uploads may have been
+# deleted from the bucket.
 LOOK_BACK = timedelta(days=30)
 BATCH_ROWS = 1_000
 MAX_DUE = 500
@@ -59,7 +59,7 @@ async def unsealed(connection: AsyncConnection, settled_for: timedelta) -> list[
 async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[SealedObject]) -> bool:
     """Write the epoch's whole manifest. Return False if another replica did so first. This may wait, so the
     caller must set a time limit."""
-    # Another replica may be writing the same manifest, and this statement then waits for its row.
+    # Do not limit this statement, because it waits for another replica that is writing the same manifest.
     await connection.execute(text("set local statement_timeout = 0"))
     now = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
     seal_it = upsert(UploadSeal).values(epoch_id=epoch_id, sealed_at=now).on_conflict_do_nothing()
@@ -74,7 +74,14 @@ async def seal(connection: AsyncConnection, epoch_id: str, found: Sequence[Seale
     return True
 
 
+async def reporting_miners(connection: AsyncConnection, epoch_id: str) -> frozenset[str]:
+    """Return the hotkeys that have a stored status report on this epoch."""
+    query = select(MinerSubmission.hotkey).where(MinerSubmission.epoch_id == epoch_id)
+    return frozenset((await connection.execute(query)).scalars())
+
+
 async def is_sealed(connection: AsyncConnection, epoch_id: str) -> bool:
+    """Return whether the manifest of the epoch was written."""
     query = select(UploadSeal.sealed_at).where(UploadSeal.epoch_id == epoch_id)
     return (await connection.execute(query)).scalar() is not None
 
@@ -115,6 +122,7 @@ async def unchecked(connection: AsyncConnection) -> list[str]:
 
 
 async def sealed_hotkeys(connection: AsyncConnection, epoch_id: str) -> list[str]:
+    """Return the hotkeys with uploads in the manifest of the epoch, sorted."""
     query = select(UploadManifest.hotkey).where(UploadManifest.epoch_id == epoch_id).distinct()
     return sorted((await connection.execute(query)).scalars())
 

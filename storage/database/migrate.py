@@ -13,11 +13,25 @@ from sqlalchemy.exc import DBAPIError
 from storage.database.engine import open_engine
 from storage.database.tables import SCHEMA, SEARCH_PATH
 
+PROCESS_ROLES = ("zipcast_schedulers", "zipcast_responder", "zipcast_bridge")
+# This query returns the login if a role is missing that the login cannot create; otherwise it returns no row.
+_LOGIN_WITHOUT_RIGHT = """
+select rolname from pg_catalog.pg_roles
+where rolname = current_user and not rolcreaterole and not rolsuper
+  and exists (
+    select from unnest(cast(:roles as text[])) as needed(name)
+    where name not in (select rolname from pg_catalog.pg_roles)
+  )
+"""
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
 class ForeignSchemaError(Exception):
     """The schema belongs to another login, which could change all tables in it."""
+
+
+class MissingRightError(Exception):
+    """The login has no right to create the roles of the processes, and they do not exist yet."""
 
 
 def alembic_config(connection: Connection | None = None) -> Config:
@@ -33,7 +47,7 @@ def migrate(database_url: str, revision: str = "head", *, down: bool = False) ->
     granted within 5 s, the migration fails rather than block the service; try again when the other
     transaction has ended.
 
-    Raises ForeignSchemaError."""
+    Raises ForeignSchemaError and MissingRightError."""
     asyncio.run(_migrate(database_url, command.downgrade if down else command.upgrade, revision))
 
 
@@ -60,6 +74,13 @@ def _run(connection: Connection, run: Callable[[Config, str], None], revision: s
 def _make_schema(connection: Connection) -> None:
     """Create the schema, and the table that is locked while migrating, on which no other login has any
     right."""
+    with connection.begin():
+        login = connection.execute(text(_LOGIN_WITHOUT_RIGHT), {"roles": list(PROCESS_ROLES)}).scalar()
+    if login is not None:
+        raise MissingRightError(
+            f"the login {login} has no right to create roles. As a superuser, run: "
+            f'alter role "{login}" createrole'
+        )
     for attempt in ("first", "second"):
         try:
             with connection.begin():

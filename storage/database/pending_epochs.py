@@ -9,17 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Row, Select, delete, func, insert, select, update
+from sqlalchemy import Row, Select, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database.epoch_changes import Preparation, insert_opened
-from storage.database.honeypots import store_honeypots
+from storage.database.honeypots import discard_honeypots, store_honeypots
 from storage.database.tables import PendingEpoch
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.epochs import EpochMessage as WireEpoch
+from zipcast.protocol.messages.epochs import Proof
 
-# Rows are padded to a multiple of this size. A usual epoch takes less than half of it.
+# Rows are padded to a multiple of this size, which hides the size of the epoch. A usual epoch takes less than
+# half of it.
 STEP_BYTES = 65_536
 
 
@@ -46,15 +48,11 @@ async def insert_prepared(connection: AsyncConnection, prepared: Preparation) ->
     await store_honeypots(connection, message.epoch_id, prepared.honeypots)
 
 
-async def replace_prepared(connection: AsyncConnection, prepared: Preparation, before: datetime) -> bool:
-    """Replace the stored epoch by one that was signed again. Return False if the stored one is already open,
-    or if PostgreSQL's clock has reached `before`."""
-    replaced = await connection.execute(
-        update(PendingEpoch)
-        .where(PendingEpoch.epoch_id == prepared.message.epoch_id, func.clock_timestamp() < before)
-        .values(content=_content(prepared))
-    )
-    return replaced.rowcount == 1
+async def discard(connection: AsyncConnection, epoch_id: str) -> None:
+    """Delete a pending epoch with its honeypots, in the caller's transaction, because subscribers have
+    another one."""
+    await connection.execute(delete(PendingEpoch).where(PendingEpoch.epoch_id == epoch_id))
+    await discard_honeypots(connection, epoch_id)
 
 
 async def pending_epoch(connection: AsyncConnection, epoch_id: str) -> Pending | None:
@@ -125,7 +123,7 @@ def _content(prepared: Preparation) -> bytes:
     content = json.dumps(
         {
             **_signed(prepared.envelope),
-            "replaced": [_signed(one) for one in prepared.replaced],
+            "sealed": None if prepared.sealed is None else prepared.sealed.model_dump(),
             "seed": None if prepared.seed is None else prepared.seed.hex(),
             "secretId": prepared.secret_id,
             "importId": prepared.import_id,
@@ -162,6 +160,6 @@ def _read(row: Row[str, datetime, datetime, bytes]) -> Pending:
         relaxed_cooldown=tuple(stored["relaxedCooldown"]),
         relaxed_age_days=stored["relaxedAgeDays"],
         prepared_at=datetime.fromisoformat(stored["preparedAt"]),
-        replaced=tuple(_envelope(epoch_id, one) for one in stored["replaced"]),
+        sealed=None if stored["sealed"] is None else Proof.model_validate(stored["sealed"]),
     )
     return Pending(epoch_id, EpochInterval(start_at, end_at), prepared)

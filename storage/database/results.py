@@ -189,7 +189,7 @@ async def _write(connection: AsyncConnection, new: NewResult) -> None:
 
 
 _OWN = tuple(name for name in RecordedResult.__dataclass_fields__ if name not in {"audit_rows", "earlier"})
-# In the order of the tables' columns. The SQL functions return the same columns in this order.
+# The columns in the order of the tables. The SQL functions return them in the same order.
 _STORED = tuple(ValidatorResult.__table__.c.keys())
 _AUDIT_COLUMNS = tuple(column(one.name, one.type) for one in ValidationAudit.__table__.c)
 

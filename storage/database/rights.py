@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from storage.database.engine import driver_of
 from storage.database.tables import SCHEMA, SEARCH_PATH
 
-# With another search path, objects of a foreign schema could be used instead of ours, or instead of
-# PostgreSQL's operators and functions. With another time zone, days would begin at another hour.
+# The settings that every login must have. With another search path, a foreign schema could replace our
+# objects, or PostgreSQL's operators and functions. With another time zone, days would begin at another hour.
 OPERATOR_SETTINGS = {"search_path": SEARCH_PATH, "TimeZone": "UTC"}
 SESSION_SETTINGS = OPERATOR_SETTINGS | {
     "statement_timeout": "10s",

@@ -18,12 +18,13 @@ from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.verbs import Verb
 
-# Refusals are not kept for longer than this.
+# Signals are computed only for epochs that ended within this time, because refused requests are not kept for
+# longer.
 LOOK_BACK = timedelta(days=30)
 # If an epoch has no manifest this long after its end, its signals are computed without uploads.
 MAX_SEAL_WAIT = timedelta(days=1)
 MAX_DUE = 500
-# Only a miner's largest files of an epoch, and only the end of each key, are searched for zipcodes, because
+# To find zipcodes, only a miner's largest files of an epoch are searched, and only the end of each key:
 # searching many long keys with numbers could take minutes.
 MAX_SEARCHED_FILES = 2_000
 MAX_SEARCHED_CHARACTERS = 128
@@ -99,8 +100,8 @@ async def epochs_until(connection: AsyncConnection, start_at: datetime, count: i
 MAX_REPORTS = 20_000
 """The largest number of rows that are read, in the order of their arrival; miners send fewer. Without this
 limit, millions of rows written with the responder's login could delay the epochs."""
-# If one report names a zipcode twice, the larger count is taken. A report of completion without a count
-# counts as the whole epoch.
+# If a report names a zipcode twice, the larger count is taken. A report of completion without a count counts
+# as if all listings of the epoch were reported.
 _FACTS = text(
     """
     select report.epoch_id, report.hotkey, report.first_completed_at,
@@ -147,8 +148,9 @@ async def nonce_refusals(connection: AsyncConnection, interval: EpochInterval) -
     return [NonceRefusals(str(hotkey), int(count), int(left)) for hotkey, count, left in rows]
 
 
-# A file counts for a zipcode if the end of its key, apart from the hotkey, names only this zipcode of the
-# epoch. A number at the beginning of this part does not count if its first digits are cut off.
+# A file counts for a zipcode if that is the only zipcode of the epoch that the end of the file's key names.
+# The hotkey in the key is ignored. A number with which that end begins is ignored too, because its first
+# digits may be cut off.
 _UPLOADS = text(
     """
     select named.zipcode, sum(file.size_bytes)::bigint as bytes from (

@@ -66,8 +66,9 @@ class Comparison:
     is_late: bool
 
 
-# Ordered by key, so that two replicas that write the same rows do not deadlock. A report with smaller counts
-# replaces the one before it, but the larger counts are kept.
+# The rows are written in the order of their keys, so that two replicas that write the same rows do not
+# deadlock. A later report replaces the earlier one even if its counts are smaller, but the larger counts are
+# kept.
 STORE = """
 with patience as materialized (select set_config('lock_timeout', $16, true) as lock)
 insert into zipcast.miner_submissions as stored (epoch_id, hotkey, status, reported_at, received_at, is_late,

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from storage.database.tables import Zipcode, ZipcodeImport, ZipcodeRevision
 from storage.zipcode_files.importing import lock_versions
 
-# A change of active zipcodes is stored with a source that begins with this. File names have no slash, so no
-# file has such a name.
+# The prefix of the source name under which a change of active zipcodes is stored. A file name has no slash,
+# so no imported file can have such a source name.
 SOURCE_PREFIX = "zipcodes/"
 MAX_REASON_LENGTH = 200
 

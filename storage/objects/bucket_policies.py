@@ -25,7 +25,7 @@ class BucketPolicies:
 
     def __init__(self, config: ObjectStoreConfig, miner_bucket: str, validator_bucket: str) -> None:
         self._s3: S3Client = client(config)
-        # The part of the keys before the hotkey, for each bucket.
+        # The part of a key that precedes the hotkey, for each bucket.
         self._folders = {miner_bucket: "data/hotkey=", validator_bucket: "validators/"}
 
     def revoked(self) -> frozenset[Hotkey]:
@@ -59,11 +59,11 @@ class BucketPolicies:
             if policy is None:
                 self._s3.delete_bucket_policy(Bucket=bucket)
             else:
-                # By itself, boto3 sends another checksum, which some stores do not accept instead of
-                # Content-MD5.
+                # State Content-MD5. By default, boto3 sends another checksum, which some stores do not accept
+                # instead.
                 digest = hashlib.md5(policy.encode(), usedforsecurity=False).digest()
                 md5 = base64.b64encode(digest).decode()
-                # The type stubs lack this parameter.
+                # The type stubs of boto3 lack the parameter ContentMD5.
                 self._s3.put_bucket_policy(Bucket=bucket, Policy=policy, ContentMD5=md5)  # type: ignore[call-arg]
         except (ClientError, BotoCoreError) as error:
             raise BucketPolicyError(

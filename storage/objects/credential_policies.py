@@ -6,8 +6,10 @@ again here, because an unescaped `*`, `?` or `${` would give more access. A sess
 2,048 characters (AWS), and one PUT or POST at most 5 GB (S3).
 """
 
+import base64
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zipcast.protocol.calendar import parse_epoch_id
@@ -22,6 +24,16 @@ _LISTED = re.compile(r"^data/(?:hotkey=[A-Za-z0-9]+/)?$")
 _PREFIX = re.compile(r"^(?:data|validators)/[A-Za-z0-9=/-]+/$")
 
 Condition = list[str | int] | dict[str, str]
+
+
+PolicyCondition = dict[str, dict[str, str]]
+# Uploads that validators could not read: encrypted with a key of the client, or archived. AWS enforces these
+# conditions; other stores may not know them.
+_UNREADABLE: tuple[PolicyCondition, ...] = (
+    {"Null": {"s3:x-amz-server-side-encryption-customer-algorithm": "false"}},
+    {"Null": {"s3:x-amz-server-side-encryption-aws-kms-key-id": "false"}},
+    {"StringNotEqualsIfExists": {"s3:x-amz-storage-class": "STANDARD"}},
+)
 
 
 class PolicyError(ValueError):
@@ -112,17 +124,23 @@ def validator_scope(bucket: str, hotkey: Hotkey, epoch_id: str) -> Scope:
 
 
 def upload_session_policy(scope: Scope) -> str:
-    """Return the inline session policy of a validator's credentials, which can write, read and list this
+    """Return the inline session policy of credentials for uploads, which can write, read and list this
     prefix.
 
     Raises PolicyError if it exceeds AWS's limit of 2,048 characters."""
     objects = ["s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-    return _session_policy(scope.bucket, f"{scope.prefix}*", objects, ["s3:ListBucket"])
+    return _session_policy(scope.bucket, f"{scope.prefix}*", objects, ["s3:ListBucket"], _UNREADABLE)
 
 
-def _session_policy(bucket: str, pattern: str, objects: list[str], lists: list[str]) -> str:
+def _session_policy(
+    bucket: str,
+    pattern: str,
+    objects: list[str],
+    lists: list[str],
+    denied: Sequence[PolicyCondition] = (),
+) -> str:
     """Return a policy that allows the actions `objects` on keys that match `pattern`, and the actions `lists`
-    for prefixes that match it."""
+    for prefixes that match it. Uploads under one of the conditions `denied` are refused."""
     arn = f"arn:aws:s3:::{bucket}"
     condition = {"StringLike": {"s3:prefix": pattern}}
     policy = {
@@ -130,6 +148,10 @@ def _session_policy(bucket: str, pattern: str, objects: list[str], lists: list[s
         "Statement": [
             {"Effect": "Allow", "Action": objects, "Resource": f"{arn}/{pattern}"},
             {"Effect": "Allow", "Action": lists, "Resource": arn, "Condition": condition},
+            *(
+                {"Effect": "Deny", "Action": "s3:PutObject", "Resource": f"{arn}/*", "Condition": refused}
+                for refused in denied
+            ),
         ],
     }
     document = json.dumps(policy, separators=(",", ":"))
@@ -188,3 +210,13 @@ def upload_form(
         conditions.append(["starts-with", f"${CHECKSUM_FIELD}", ""])
     conditions.append(["content-length-range", least_bytes, MAX_UPLOAD_BYTES])
     return fields, conditions
+
+
+def upload_headers(metadata: dict[str, str], size_bytes: int, sha256: str | None) -> dict[str, str]:
+    """Return the headers of a presigned upload of one file, for stores that take no forms. The signature
+    covers them, so only a file of this size, and with this SHA-256 (hex), is accepted."""
+    headers = {"content-length": str(size_bytes)}
+    headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+    if sha256 is not None:
+        headers[CHECKSUM_FIELD] = base64.b64encode(bytes.fromhex(sha256)).decode()
+    return headers

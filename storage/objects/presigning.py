@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr
@@ -21,8 +22,9 @@ from pydantic import SecretStr
 from storage.objects.credential_policies import Condition
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
-# The number of characters of a timestamp that name its day.
+# A timestamp begins with its day, in this many characters.
 _DAY = len("20261122")
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +36,34 @@ class Signer:
     secret_access_key: SecretStr
     region: str
 
-    def url(self, address: str, query: Mapping[str, str], at: datetime, lifetime_seconds: int) -> str:
-        """Return a presigned GET URL with these parameters, valid from `at` for 1 to 604,800 seconds."""
+    def url(
+        self,
+        address: str,
+        query: Mapping[str, str],
+        at: datetime,
+        lifetime_seconds: int,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] = _NO_HEADERS,
+    ) -> str:
+        """Return a presigned URL with these parameters, valid from `at` for 1 to 604,800 seconds. The request
+        must have exactly these `headers`, whose names are in lower case."""
         stamp = _stamp(at)
         scope = self._scope(stamp)
         parts = urlsplit(address)
+        lines = sorted({"host": parts.netloc, **headers}.items())
+        names = ";".join(name for name, _ in lines)
         signed = {
             **query,
             "X-Amz-Algorithm": _ALGORITHM,
             "X-Amz-Credential": f"{self.access_key_id}/{scope}",
             "X-Amz-Date": stamp,
             "X-Amz-Expires": str(lifetime_seconds),
-            "X-Amz-SignedHeaders": "host",
+            "X-Amz-SignedHeaders": names,
         }
         encoded = "&".join(sorted(f"{_quoted(name)}={_quoted(value)}" for name, value in signed.items()))
-        request = f"GET\n{parts.path}\n{encoded}\nhost:{parts.netloc}\n\nhost\nUNSIGNED-PAYLOAD"
+        signed_headers = "".join(f"{name}:{value}\n" for name, value in lines)
+        request = f"{method}\n{parts.path}\n{encoded}\n{signed_headers}\n{names}\nUNSIGNED-PAYLOAD"
         digest = hashlib.sha256(request.encode()).hexdigest()
         signature = self._sign(f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}", stamp)
         return f"{address}?{encoded}&X-Amz-Signature={signature}"
@@ -103,7 +118,7 @@ def _stamp(at: datetime) -> str:
     return f"{at:%Y%m%dT%H%M%SZ}"
 
 
-# Cached, because most names and values are the same in each URL.
+# Results are cached, because most names and values are the same in each URL.
 @lru_cache(1024)
 def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")

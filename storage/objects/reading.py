@@ -20,11 +20,13 @@ from storage.objects.store import STORE_FAULTS, ObjectStoreConfig, ObjectStoreUn
 
 Result = TypeVar("Result")
 
-# Their sum must not exceed the number of the client's connections.
+# The numbers of threads that read the heads of files, and that hash files. Together they must not exceed the
+# number of the client's connections.
 LOOK_THREADS = 6
 HASH_THREADS = 2
 CHUNK_BYTES = 1024**2
-# Longer than a working store takes for the largest amount that is hashed at once.
+# The time limit of hashing a file. This is longer than a working store takes for the largest amount that is
+# hashed at once.
 HASH_SECONDS = 120.0
 _FULL_OBJECT = {None, "FULL_OBJECT"}
 _GONE = {"404", "NoSuchKey", "NotFound", "NoSuchVersion"}
@@ -66,14 +68,14 @@ class ObjectReader:
 
         def head() -> FoundObject | None:
             try:
-                told = self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+                head = self._s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
                 if error.response.get("Error", {}).get("Code") in _GONE:
                     return None
                 raise
-            return _found(bucket, key, told)
+            return _found(bucket, key, head)
 
-        # The time limit does not include waiting for a free thread.
+        # Wait for a free thread first, so that the time limit does not include this wait.
         async with self._looking:
             return await self._run(self._lookers, head, self._deadline_seconds)
 
@@ -83,7 +85,8 @@ class ObjectReader:
         return await self._run(self._hashers, lambda: self._hashed(found), HASH_SECONDS * 2)
 
     def _hashed(self, found: FoundObject) -> str:
-        # Without versions, the ETag shows whether it is still the same object.
+        # Read exactly the object that was found. If the bucket keeps no versions, the ETag shows whether the
+        # object was replaced.
         exactly = {"IfMatch": found.etag} if found.version_id is None else {"VersionId": found.version_id}
         body = self._files.get_object(Bucket=found.bucket, Key=found.key, **exactly)["Body"]
         digest, ends_at = hashlib.sha256(), time.monotonic() + HASH_SECONDS
@@ -108,16 +111,16 @@ class ObjectReader:
             raise ObjectStoreUnavailableError(type(error).__name__) from error
 
 
-def _found(bucket: str, key: str, told: Mapping[str, Any]) -> FoundObject:
-    version_id = told.get("VersionId")
+def _found(bucket: str, key: str, head: Mapping[str, Any]) -> FoundObject:
+    version_id = head.get("VersionId")
     return FoundObject(
         bucket=bucket,
         key=key,
         version_id=None if version_id in {None, "null"} else version_id,
-        etag=told["ETag"],
-        size=told["ContentLength"],
-        metadata={name.lower(): value for name, value in told.get("Metadata", {}).items()},
-        sha256=_full_sha256(told.get("ChecksumSHA256"), told.get("ChecksumType")),
+        etag=head["ETag"],
+        size=head["ContentLength"],
+        metadata={name.lower(): value for name, value in head.get("Metadata", {}).items()},
+        sha256=_full_sha256(head.get("ChecksumSHA256"), head.get("ChecksumType")),
     )
 
 

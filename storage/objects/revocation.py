@@ -14,7 +14,7 @@ from storage.objects.credential_policies import session_name
 from zipcast.protocol.hotkeys import Hotkey, parse_hotkey
 
 _WRITES, _SESSIONS = "ZipcastRevokedWrites", "ZipcastRevokedSessions"
-# A bucket policy may have at most 20 KB (AWS).
+# The largest size of a bucket policy on AWS, in bytes.
 BUCKET_POLICY_LIMIT = 20 * 1024
 
 

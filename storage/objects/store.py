@@ -17,27 +17,31 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
+from opentelemetry import trace
 from pydantic import SecretStr
 from urllib3.exceptions import HTTPError
 
 from storage.objects import credential_policies
-from storage.objects.answers import bound_answers
 from storage.objects.credential_policies import Folder, Listing, Scope
 from storage.objects.presigning import Signer, address_of
+from zipcast.client.bounded_answers import bound_answers
 from zipcast.client.http import is_loopback
+from zipcast.protocol.messages.access import FileToUpload
 
 if TYPE_CHECKING:
     from types_boto3_s3.client import S3Client
     from types_boto3_sts.client import STSClient
 
 Result = TypeVar("Result")
+_TRACER = trace.get_tracer("zipcast")
 
 PAGE_SIZE = 500
-# Sessions of AssumeRole last 15 minutes to 12 hours (AWS STS).
+# The shortest session that AWS STS gives: a session of AssumeRole lasts 15 minutes to 12 hours.
 MIN_SESSION_SECONDS = 900
 
-# The errors of a failed call. ResponseParserError and KeyError: something other than the store answered, such
-# as a proxy with its own error page. HTTPError: an error was sent instead of a file and exceeded the limits.
+# The errors of a failed call. ResponseParserError and KeyError mean that something other than the store
+# answered, such as a proxy with its own error page. HTTPError means that an error was sent instead of a file
+# and exceeded the limits.
 STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, KeyError, TimeoutError)
 
 
@@ -49,7 +53,7 @@ class ObjectStoreUnavailableError(Exception):
 @dataclass(frozen=True, slots=True)
 class ObjectStoreConfig:
     """The configuration of an object store. `endpoint_url` is None for AWS, and `role_arn` is None without
-    STS."""
+    STS. Without `takes_forms`, the store refuses uploads by POST, as Backblaze B2 does."""
 
     endpoint_url: str | None
     region: str
@@ -58,12 +62,21 @@ class ObjectStoreConfig:
     role_arn: str | None
     deadline_seconds: float = 5.0
     threads: int = 8
+    takes_forms: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class PostForm:
     url: str
     fields: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedPut:
+    """A URL that takes one file, with exactly these headers."""
+
+    url: str
+    headers: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,10 @@ class ObjectStore:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
+    def takes_forms(self) -> bool:
+        return self._config.takes_forms
+
+    @property
     def has_sts(self) -> bool:
         """Return whether the provider has STS, which is needed for sessions."""
         return self._sts is not None
@@ -151,6 +168,20 @@ class ObjectStore:
         key = scope.prefix + "${filename}"
         signed = self._signer.form(scope.bucket, key, fields, conditions, at, lifetime_seconds)
         return PostForm(self.address(scope.bucket), signed)
+
+    def presigned_put(
+        self,
+        scope: Scope,
+        file: FileToUpload,
+        metadata: dict[str, str],
+        at: datetime,
+        lifetime_seconds: int,
+    ) -> PresignedPut:
+        """Return a presigned PUT URL for one file below `scope`, valid from `at` on."""
+        headers = credential_policies.upload_headers(metadata, file.size_bytes, file.sha256)
+        address = address_of(self.address(scope.bucket), scope.prefix + file.name)
+        url = self._signer.url(address, {}, at, lifetime_seconds, method="PUT", headers=headers)
+        return PresignedPut(url, headers)
 
     def list_url(
         self, scope: Scope | Listing, at: datetime, lifetime_seconds: int, start_after: str | None = None
@@ -253,8 +284,9 @@ class ObjectStore:
     async def _run(self, call: Callable[[], Result]) -> Result:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(self._config.deadline_seconds):
-                return await loop.run_in_executor(self._threads, call)
+            with _TRACER.start_as_current_span("object store"):
+                async with asyncio.timeout(self._config.deadline_seconds):
+                    return await loop.run_in_executor(self._threads, call)
         except STORE_FAULTS as error:
             self._on_error()
             raise ObjectStoreUnavailableError(type(error).__name__) from error
@@ -274,7 +306,7 @@ def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloa
     key, secret = config.access_key_id, config.secret_access_key
     if session is not None:
         key, secret = session.access_key, session.secret_key
-    # All attempts together end at the time limit, so that no thread runs longer than its caller waits.
+    # Divide the time limit among the attempts, so that no thread runs longer than its caller waits.
     timeout_seconds = config.deadline_seconds / (2 * attempts)
     client = boto3.client(  # type: ignore[call-overload]
         service,
@@ -290,8 +322,8 @@ def open_client(  # type: ignore[no-untyped-def]  # noqa: ANN201 - boto3 overloa
             retries={"total_max_attempts": attempts},
             max_pool_connections=config.threads,
             proxies={} if is_loopback(config.endpoint_url or "") else None,
-            # On AWS, use the host of the region. The global host may redirect, and forms do not follow
-            # redirects.
+            # On AWS, use the host of the region. The global host may reply with a redirect, which uploads by
+            # form do not follow.
             s3={"addressing_style": "path"}
             if config.endpoint_url
             else {"addressing_style": "virtual", "us_east_1_regional_endpoint": "regional"},

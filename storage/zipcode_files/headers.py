@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-# The headers of each column: first Zipcast's own, then those of spreadsheets, Zillow, Redfin and the Census
-# Bureau.
+# The accepted headers of each column: first Zipcast's own, then those of spreadsheets, Zillow, Redfin and the
+# Census Bureau.
 NAMES: Mapping[str, tuple[str, ...]] = {
     "zipcode": ("zipcode", "zip", "zip5", "postalcode", "postcode", "zcta", "zcta5", "regionname"),
     "state": ("state", "statecode", "stateabbr", "stateabbreviation", "st", "stateid", "statename"),

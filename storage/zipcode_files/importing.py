@@ -32,9 +32,9 @@ from zipcast.selection.model import SelectionSettings
 BATCH_ROWS = 2_000
 
 ZIPCODES = Zipcode.__table__.c
-# The columns that a file contains, in the order in which rows are copied.
+# The columns that a file can contain, in the order in which rows are copied.
 STATED = tuple(field.name for field in fields(ZipcodeRow) if field.name in ZIPCODES)
-# The columns that no file contains, which an import does not change.
+# The columns that a file never contains. An import does not change them.
 KEPT = ("active",)
 INCOMING = Table(
     "incoming_zipcodes",
@@ -64,7 +64,7 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """The result of an import or a dry run, as numbers of rows. `import_id` is the new version, or None if
+    """The row counts of an import or a dry run. `import_id` is the new version, or None if
     nothing was changed.
 
     A row whose only difference is an empty last_scraped counts as unchanged. `tiers_derived` counts rows
@@ -100,6 +100,34 @@ class ImportReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """The result of checking a file without a database. The counts are those of `ImportReport`."""
+
+    accepted: int
+    rejected: tuple[Rejection, ...]
+    restored: int
+    tiers_derived: int
+    tiers_defaulted: int
+    too_old: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts, and every rejected row with the rule that it broke."""
+        report = ImportReport(
+            None,
+            0,
+            0,
+            0,
+            self.rejected,
+            self.restored,
+            self.tiers_derived,
+            self.tiers_defaulted,
+            self.too_old,
+        ).as_json()
+        absent = ("version", "added", "changed", "unchanged")
+        return {"accepted": self.accepted} | {name: report[name] for name in report if name not in absent}
+
+
 class NothingAcceptedError(ImportFileError):
     """The file has rows, but all of them were rejected."""
 
@@ -123,6 +151,12 @@ class _Received:
     too_old: int = 0
     rejected: list[Rejection] = field(default_factory=list)
 
+    def take(self, outcome: ZipcodeRow | Rejection) -> None:
+        if isinstance(outcome, Rejection):
+            self.rejected.append(outcome)
+        else:
+            self.count(outcome)
+
     def count(self, row: ZipcodeRow) -> None:
         self.rows += 1
         self.restored += row.zeros_restored
@@ -133,6 +167,31 @@ class _Received:
 
 def ignore(_: int) -> None:
     """Ignore the progress."""
+
+
+def check_file(
+    path: Path,
+    *,
+    now: datetime,
+    options: ImportOptions | None = None,
+    progress: Callable[[int], None] = ignore,
+) -> FileCheck:
+    """Check a file by the rules of an import, without a database. This blocks. Raises ImportFileError if the
+    file cannot be read or is broken."""
+    options = options or ImportOptions()
+    received = _Received(now - options.max_data_age)
+    with ZipcodeFile(path, options.file_format, options.mapping) as file:
+        for outcome in check_rows(file.rows(), RowRules(now, options.restore_leading_zeros)):
+            received.take(outcome)
+            progress(file.bytes_read)
+    return FileCheck(
+        received.rows,
+        tuple(received.rejected),
+        received.restored,
+        received.tiers_derived,
+        received.tiers_defaulted,
+        received.too_old,
+    )
 
 
 async def import_zipcodes(
@@ -204,10 +263,8 @@ async def _receive(
     async def accepted() -> AsyncIterator[tuple[Any, ...]]:
         while batch := await asyncio.to_thread(lambda: tuple(islice(outcomes, BATCH_ROWS))):
             for outcome in batch:
-                if isinstance(outcome, Rejection):
-                    received.rejected.append(outcome)
-                else:
-                    received.count(outcome)
+                received.take(outcome)
+                if not isinstance(outcome, Rejection):
                     yield _INCOMING_VALUES(outcome)
             progress(file.bytes_read)
 

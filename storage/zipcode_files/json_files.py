@@ -13,11 +13,11 @@ from storage.zipcode_files.headers import NO_MAPPING, HeaderError, matched
 from storage.zipcode_files.row_rules import COLUMNS, ImportFileError, RawRow, Rejection
 
 LIST_KEY = "zipcodes"
-# The document is kept in memory. This limit is twenty times the size that all zipcodes of the United States
-# need.
+# The largest length of a file, because the whole document is kept in memory. All zipcodes of the United
+# States need a twentieth of it.
 MAX_CHARACTERS = 200_000_000
-# The size of a cache for keys. The entries of a file usually have the same keys; a file with different keys
-# in every entry must not fill the memory.
+# The columns are cached for at most this many different sets of keys. Usually all entries of a file have the
+# same keys; the limit keeps a file whose entries all differ from filling the memory.
 MAX_SHAPES = 100
 _MAY_BE_NUMBERS = frozenset(
     {"zipcode", "population", "median_home_value", "recently_sold_listings", "base_weight"}

@@ -27,8 +27,8 @@ COLUMNS = (
     "last_scraped",
 )
 REQUIRED_COLUMNS = ("zipcode", "state", "recently_sold_listings")
-# All areas with zipcodes: states, the federal district, territories, freely associated states and military
-# mail.
+# The codes of all areas with zipcodes: states, the federal district, territories, freely associated states
+# and military mail.
 STATES = frozenset(
     re.findall(
         "[A-Z]{2}",
@@ -47,9 +47,9 @@ CLOCK_TOLERANCE = timedelta(seconds=60)
 
 _ZIPCODE = re.compile(r"[0-9]{5}")
 _SHORT_ZIPCODE = re.compile(r"[0-9]{3,4}")
-# If a value is missing, pandas writes a column of integers as floats.
+# A zipcode such as `2134.0`: pandas writes a column of integers as floats if a value is missing.
 _FLOAT_ZIPCODE = re.compile(r"([0-9]{3,5})\.0+")
-# 1310, 1,310 or 1'310 (also with no-break spaces), each with an optional fraction.
+# The accepted numbers: 1310, 1,310 or 1'310 (also with no-break spaces), each with an optional fraction.
 _NUMBER = re.compile(r"([0-9]{1,18}|[0-9]{1,3}(?:[,' \u00a0\u202f][0-9]{3}){1,5})(?:\.([0-9]{1,18}))?")
 _WEIGHT = re.compile(r"[0-9]{1,7}(\.[0-9]{1,12})?")
 MIN_BASE_WEIGHT, MAX_BASE_WEIGHT = 1e-6, 1e6
@@ -57,8 +57,8 @@ _TIMESTAMP = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?"
 )
-# Characters that could affect a terminal or log: control and formatting characters, line and paragraph
-# separators. Also halves of surrogate pairs, which JSON can contain.
+# Categories of characters that could affect a terminal or log: control and formatting characters, line and
+# paragraph separators, and halves of surrogate pairs, which JSON can contain.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 

@@ -2,36 +2,38 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
 
 import httpx
-import typer
 
+from zipcast.cli.session import Service
 from zipcast.client.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_sync_client
-from zipcast.client.local_stack import NotReadyError, Ready
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.messages.history import EndedEpochsReply
 
 TIMEOUT_SECONDS = 10.0
 WHOLE_ANSWER_SECONDS = 120.0
-"""The longest time in seconds from the head of a reply to its end, even if bytes keep coming."""
+"""The longest time in seconds from the head of a reply to its end, even if more data keeps arriving."""
 MAX_ANSWER_BYTES = 8 * 2**20
 """The largest size of a reply after decompression, in bytes. Parsing JSON may take thirty times as much
 memory."""
 MAX_EPOCH_BYTES = 384 * 1024
-"""The largest size of one epoch on a page, in bytes. NATS carries at most 256 KB, and escaping in JSON adds
-to that."""
+"""The largest size of one epoch on a page, in bytes. A message of NATS has at most 256 KB, and escaping in
+JSON makes it longer."""
 MAX_REFUSAL_BYTES = 64 * 1024
-HttpOption = Annotated[str | None, typer.Option("--http", help="URL of the bridge.")]
 
 
-def address_of(http: str | None, ready: Path) -> str:
-    """Return the address of the bridge. Raises NotReadyError."""
-    try:
-        return http or Ready.read(ready).http
-    except NotReadyError as error:
-        raise NotReadyError(f"{error}, or pass --http") from None
+class UnreachableError(OSError):
+    """The bridge does not reply."""
+
+
+def address_of(http: str | None, ready: Path, profile: str | None = None) -> str:
+    """Return the address of the bridge, without a slash at its end. Raises NotReadyError, ProfileError, and
+    typer.BadParameter if it is unknown."""
+    if http is not None:
+        return http.rstrip("/")
+    service = Service.find(ready, profile)
+    return service.needed(None, service.http, "--http").rstrip("/")
 
 
 def get_page(address: str, limit: int, before: str | None = None) -> EndedEpochsReply:
@@ -67,7 +69,7 @@ def get(
             served = answer.status_code == httpx.codes.OK
             content = _content(answer, max_bytes if served else MAX_REFUSAL_BYTES)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise OSError(f"{address} does not answer: {type(error).__name__}") from None
+        raise UnreachableError(f"{address} does not reply: {type(error).__name__}") from None
     except (AnswerTooLargeError, AnswerEncodingError) as error:
         raise OSError(f"{address}{target} cannot be read: {error}") from None
     if served:
@@ -78,6 +80,7 @@ def get(
         refused = ServiceError(
             ErrorCode.INTERNAL, f"the bridge replied with HTTP status {answer.status_code}"
         )
+    refused.request_id = answer.headers.get("X-Request-Id")
     raise refused
 
 

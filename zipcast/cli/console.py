@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zipcast.cli.errors import CommandError, Status
+
 MAX_PIPED_WIDTH = 1_000
 
 
@@ -51,10 +53,9 @@ def _escaped(character: str) -> str:
     return f"\\u{ord(character):04x}" if character.isascii() else json.dumps(character)[1:-1]
 
 
-def fail(message: str, status: int = 1) -> NoReturn:
-    """Print one red line on stderr and exit with `status`."""
-    err.print(" ".join(message.split("\n")), style="red", soft_wrap=True)
-    raise typer.Exit(status)
+def fail(message: str, status: int = Status.FAILED, *, code: str = "failed", remedy: str = "") -> NoReturn:
+    """End the command with one line on stderr, or with one JSON object if it was called with --json."""
+    raise CommandError(message, status, code=code, remedy=remedy)
 
 
 def show_table(table: Table) -> None:

@@ -1,7 +1,7 @@
 """Reads ended epochs from the bridge, from NATS, or from a file made by `zipcast epoch export`.
 
-It reads everything that the caller may see; with a validator's wallet, this includes pools. It verifies
-nothing; `zipcast.verification.epochs` does that.
+This module reads everything that the caller may see; with a validator's wallet, this includes pools. It
+verifies nothing, because `zipcast.verification.epochs` does.
 """
 
 import sys
@@ -14,24 +14,26 @@ from typing import Annotated, Protocol
 import typer
 from pydantic import ValidationError
 
-from zipcast.cli.bridge_requests import HttpOption, address_of, get, get_page
+from zipcast.cli.bridge_requests import address_of, get, get_page
 from zipcast.cli.console import echo
 from zipcast.cli.session import (
     DEFAULT_READY,
     HotkeyOption,
+    HttpOption,
     NatsOption,
     NetuidOption,
     NetworkOption,
+    PasswordFileOption,
+    ProfileOption,
     ReadyOption,
+    Service,
     SignerOption,
     WalletOption,
     WalletsOption,
-    chosen_wallet,
+    load_keypair,
     resolve,
-    trust_of,
 )
 from zipcast.client.client import ZipcastClient
-from zipcast.client.wallets import load_hotkey
 from zipcast.protocol import btauth
 from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -57,7 +59,7 @@ MAX_HISTORY_BYTES = 2**30
 """The largest size of all pages together as JSON, in bytes. It is enough for about ten years of epochs."""
 MAX_POOL_BYTES = 256 * 2**20
 """The largest size of all replies about one epoch as JSON, in bytes. 42,000 zipcodes take 10 MB."""
-# These errors mean that this caller cannot see the epoch's pool, or cannot see it yet.
+# If the service replies with one of these errors, the epoch's pool is not available, or not yet.
 _NO_POOL = {ErrorCode.NOT_YET_REVEALED, ErrorCode.ARCHIVED, ErrorCode.EPOCH_NOT_FOUND}
 _NO_VALIDATOR = {ErrorCode.VALIDATOR_REQUIRED, ErrorCode.NOT_REGISTERED}
 
@@ -78,6 +80,7 @@ class Sourced:
     most: int | None
 
     async def epochs(self, epoch_id: str | None) -> list[ExportedEpoch]:
+        """Return the epochs from the source."""
         return await self.source.epochs(epoch_id, self.most)
 
 
@@ -85,6 +88,7 @@ def sourced(
     source: FromOption = "http",
     http: HttpOption = None,
     ready: ReadyOption = DEFAULT_READY,
+    profile: ProfileOption = None,
     nats: NatsOption = None,
     signers: SignerOption = None,
     network: NetworkOption = None,
@@ -92,28 +96,36 @@ def sourced(
     wallet_path: WalletsOption = None,
     wallet: WalletOption = None,
     hotkey: HotkeyOption = "default",
+    password_file: PasswordFileOption = None,
     most: MostOption = None,
 ) -> Sourced:
     """Return the source that the options describe. Over HTTP, a wallet is used only if an option names it.
 
     Raises NotReadyError and WalletError."""
-    trust = trust_of(ready, signers, network, netuid)
+    service = Service.find(ready, profile)
+    trust = service.trust(signers, network, netuid)
     if source == "nats":
-        session = resolve(ready, nats, signers, network, netuid, wallet_path, wallet, hotkey)
+        session = resolve(
+            ready, profile, nats, signers, network, netuid, wallet_path, wallet, hotkey, password_file
+        )
         return Sourced(NatsSource(session.client()), trust, most)
     if source != "http":
         return Sourced(FileSource(Path(source)), trust, most)
-    signer = None if wallet is None else load_hotkey(*chosen_wallet(ready, wallet_path, wallet), hotkey)
-    return Sourced(HttpSource(address_of(http, ready), signer, trust), trust, most)
+    signer: Signer | None = None
+    if wallet is not None:
+        signer = load_keypair(*service.wallet(wallet_path, wallet), hotkey, password_file)
+    return Sourced(HttpSource(address_of(http, ready, profile), signer, trust), trust, most)
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
+    """Reads epochs from a file."""
+
     path: Path
 
     async def epochs(self, epoch_id: str | None, most: int | None) -> list[ExportedEpoch]:
-        """Return epochs from the file. Even if `epoch_id` is given, return all epochs of the file, because
-        checking one epoch needs the epochs from which its pool comes. Raises ValueError and OSError."""
+        """Return the epochs of the file. If `epoch_id` is given, return all epochs too, because checking one
+        epoch needs the epochs from which its pool comes. Raises ValueError and OSError."""
         try:
             held = ExportedEpochs.model_validate_json(self.path.read_bytes()).epochs
         except ValidationError:
@@ -161,8 +173,8 @@ class HttpSource:
             return found
 
     def _one(self, epoch_id: str) -> EndedEpoch:
-        told = EndedEpochReply.model_validate_json(get(self.address, f"/api/v1/epochs/{epoch_id}"))
-        return EndedEpoch.model_validate(told.model_dump(exclude={"success"}))
+        reply = EndedEpochReply.model_validate_json(get(self.address, f"/api/v1/epochs/{epoch_id}"))
+        return EndedEpoch.model_validate(reply.model_dump(exclude={"success"}))
 
     def _pool(self, epoch: EndedEpoch) -> EpochPool | None:
         if self.validator is None or epoch.proof is None:
@@ -211,6 +223,8 @@ def _signature(signer: Signer, target: str, receiver: str) -> dict[str, str]:
 
 @dataclass(slots=True)
 class NatsSource:
+    """Reads epochs over NATS."""
+
     client: ZipcastClient
     _asks_for_pools: bool = True
 
@@ -240,7 +254,7 @@ class NatsSource:
             yield await self._exported(envelope, message.revealed_seed)
             earlier = EpochMessage.model_validate_json(envelope.payload)
             if earlier.epoch_start >= message.epoch_start:
-                raise ValueError(f"{earlier.epoch_id} is no epoch before {message.epoch_id}")
+                raise ValueError(f"{earlier.epoch_id} is not before {message.epoch_id}")
             message = earlier
             most -= 1
 
@@ -255,6 +269,7 @@ class NatsSource:
             late_seconds=None,  # the message does not state this value
             seed=seed,
             seed_commitment=message.seed_commitment,
+            beacon=message.beacon_kind,
             proof=proof,
             pool=await self._pool(envelope.epoch_id),
         )
@@ -276,7 +291,7 @@ class NatsSource:
 
 
 def _note(text: str) -> None:
-    """Print what could not be read, and why. Everything else is still checked."""
+    """Print a note about data that could not be read, and the reason. Everything else is still checked."""
     echo(text, to_stderr=True)
 
 

@@ -1,15 +1,13 @@
-"""The client of the SDK: it receives epochs as they start, and sends the requests of a miner or validator.
+"""Receives epochs over NATS as they start, and sends the requests of a miner or validator.
 
-    async with ZipcastClient(servers, wallet.hotkey, trust) as client:
-        async for received in client.epochs():
-            grant = await client.miner_upload()
-
-This module decides when to request the running epoch, so that none is missed, and when the client ends.
-`requests` has the requests, `signed_requests` signs them and reads errors, `reconnection` reconnects, and
-`received_epochs` decides which epochs to accept.
+Programs use `Zipcast` of `async_client`, which is built on this client. This module decides when to request
+the running epoch, so that no epoch is missed, and when the client ends. `requests` defines the requests,
+`signed_requests` signs them and reads errors, `reconnection` reconnects, `received_epochs` decides which
+epochs to accept, and `sealed_epochs` opens sealed epochs whose message does not arrive.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -20,24 +18,44 @@ import nats.errors
 from nats.aio.client import Callback, Client
 from nats.aio.msg import Msg
 
-from zipcast.client.connection import Server, close, connect
+from zipcast.client.connection import HotkeyRefusedError, Server, close, connect
 from zipcast.client.received_epochs import Arrivals, ReceivedEpoch, Via
-from zipcast.client.reconnection import ConnectionKeeper
+from zipcast.client.reconnection import Reconnection
+from zipcast.client.relays import Relays, relay_addresses
 from zipcast.client.requests import Requests
+from zipcast.client.sealed_epochs import SealedEpochs
+from zipcast.client.service_time import ServiceTime
 from zipcast.client.signed_requests import ConnectionLostError, Requester
 from zipcast.clock import Clock, SystemClock
+from zipcast.errors import NotRegisteredError
 from zipcast.protocol import subjects
-from zipcast.protocol.envelope import EnvelopeError, Trust, UnverifiedEnvelope, VerifiedEpoch
-from zipcast.protocol.errors import ServiceError
+from zipcast.protocol.beacon import chain_of
+from zipcast.protocol.envelope import (
+    EnvelopeError,
+    EquivocationError,
+    Trust,
+    UnverifiedEnvelope,
+    VerifiedEpoch,
+    WrongNetuidError,
+    WrongNetworkError,
+    WrongSignerError,
+)
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, Signer
-from zipcast.protocol.messages.base import HEADER_STORED_AT
+from zipcast.protocol.messages.base import HEADER_STORED_AT, EmptyRequest
+from zipcast.protocol.messages.epochs import SealedEpochReply
 from zipcast.protocol.verbs import Verb
+
+log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.2
 MAX_PAUSE_SECONDS = 5.0
+MAX_DISTRUSTED_REPLIES = 3
+"""The client ends after this many replies in a row from a signer, network or netuid that is not trusted.
+Otherwise, it would wait for ever."""
 PUSH_GRACE_SECONDS = 5.0
-"""How long after an epoch's end the client waits until the next epoch is pushed. After that, it requests the
-epoch."""
+"""The time in seconds after an epoch's end in which the next epoch should be pushed. After that, the client
+requests it."""
 SUBSCRIBE_TIMEOUT_SECONDS = 5
 
 __all__ = ["ReceivedEpoch", "ZipcastClient"]
@@ -47,37 +65,70 @@ class ZipcastClient(Requests):
     """The connection of one hotkey. `trust` names the accepted signers, network and netuid."""
 
     def __init__(
-        self, servers: Sequence[str], signer: Signer, trust: Trust, *, clock: Clock | None = None
+        self,
+        servers: Sequence[str],
+        signer: Signer,
+        trust: Trust,
+        *,
+        relays: Sequence[str] = (),
+        clock: Clock | None = None,
+        time: ServiceTime | None = None,
     ) -> None:
-        """Prepare a client. Raises ValueError for a malformed server address, and MalformedHotkeyError."""
+        """Prepare a client. `relays` are addresses of relays of the beacon, besides drand's public ones.
+        Raises ValueError for a malformed address of a server or relay, and MalformedHotkeyError."""
         self._signer = signer
         self._trust = trust
         self._clock = clock or SystemClock()
         self._arrivals = Arrivals(trust)
-        self._requester = Requester(signer, trust.signers, self._clock, self._connected)
+        self._requester = Requester(signer, trust.signers, self._clock, self._connected, time)
         parsed = [Server.parse(url) for url in servers]
-        self._keeper = ConnectionKeeper(parsed, self._dial, self._on_lost, self._clock)
+        self._reconnection = Reconnection(parsed, self._dial, self._on_lost, self._clock)
+        chain = chain_of(trust.network)
+        self._sealed = SealedEpochs(
+            trust,
+            Relays(relay_addresses(relays, chain), chain),
+            self._clock,
+            # Use the later of the local time and the service's time, because one of them may be wrong. Being
+            # too early does no harm: the epoch can be opened only with the beacon's round.
+            lambda: max(self._clock.now(), self._requester.now()),
+            self._has_reached,
+            # State the opening time as publication time, so that an epoch that is opened only after its end
+            # is skipped, as if it were published then.
+            lambda envelope: self.offer(envelope, "seal", self._clock.now()),
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._unusable: BaseException | None = nats.errors.ConnectionClosedError()
-        self._news = asyncio.Event()
+        self._reconnected = asyncio.Event()
+        self._distrusted = 0
         self._informed_on = 0
         """The number of the connection on which an epoch was last received."""
         self.connections = 0
         """The number of connections made so far: 1 if none was lost."""
+        self.equivocations = 0
+        """The number of messages that differ from another message of the same epoch."""
         self.refused_messages = 0
-        """The number of epoch messages that failed verification and were ignored, except replies to
-        `current`."""
+        """The number of messages that failed verification and were ignored, except replies to `current`."""
         self.unanswered_questions = 0
         """The number of times that the client itself requested the running epoch and did not get it."""
 
     async def __aenter__(self) -> Self:
         """Connect and subscribe, but do not wait for the running epoch. Raises nats.errors.Error and
         OSError."""
-        await self._keeper.open()
-        self._unusable = None
-        self._start(self._keeper.run(), "zipcast-connection")
-        self._start(self._stay_informed(), "zipcast-running-epoch")
+        await self._reconnection.open()
+        self.start()
         return self
+
+    def start(self, *, reconnect: bool = True) -> None:
+        """Keep connecting in the background. `__aenter__` calls this after it has connected. Call it
+        directly, instead of entering the client, if epochs can arrive in another way until NATS is connected.
+        Without `reconnect`, the client never connects, and receives only epochs that are passed to `offer`
+        and `receive_sealed`."""
+        self._unusable = None
+        self._start(self._sealed.run(), "zipcast-sealed-epochs")
+        if not reconnect:
+            return
+        self._start(self._reconnection.run(), "zipcast-connection")
+        self._start(self._stay_informed(), "zipcast-running-epoch")
 
     async def __aexit__(
         self,
@@ -85,17 +136,18 @@ class ZipcastClient(Requests):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end_with(nats.errors.ConnectionClosedError())
+        self.end_with(nats.errors.ConnectionClosedError())
         for task in self._tasks:
             await _end(task)
         self._tasks.clear()
-        await self._keeper.close()
+        await self._reconnection.close()
 
     async def epochs(self) -> AsyncIterator[ReceivedEpoch]:
         """Yield the running epoch, then every later one as it starts, each once and in order. An epoch that
         was published only after its end, because of an outage, is skipped.
 
-        Raises the error that ended the client: nats.errors.ConnectionClosedError if it was closed."""
+        Raises the error that ended the client: nats.errors.ConnectionClosedError if it was closed,
+        NotRegisteredError if the service refuses a hotkey that it accepted before."""
         while True:
             while (received := self._arrivals.take()) is not None:
                 yield received
@@ -106,11 +158,59 @@ class ZipcastClient(Requests):
 
     async def current(self) -> VerifiedEpoch:
         """Return the running epoch. Raises ServiceError, EnvelopeError and nats.errors.Error."""
-        return self._accept(await self._requester.ask(Verb.EPOCH_CURRENT, b"{}"), "request")
+        answer = await self._requester.ask(Verb.EPOCH_CURRENT, b"{}")
+        return self.offer(UnverifiedEnvelope.from_headers(answer.headers, answer.data), "request")
+
+    def offer(
+        self, envelope: UnverifiedEnvelope, via: Via, published_at: datetime | None = None
+    ) -> VerifiedEpoch:
+        """Verify an envelope, however it arrived, and keep its epoch. Raises EnvelopeError."""
+        epoch = self._arrivals.accept(
+            envelope,
+            via,
+            now=self._requester.now(),
+            received_at=self._clock.now(),
+            published_at=published_at,
+        )
+        self._requester.prefer(Hotkey(epoch.envelope.signer))
+        self._informed_on = self.connections
+        self._distrusted = 0
+        return epoch
+
+    def receive_sealed(self, document: bytes) -> None:
+        """Keep a sealed epoch, however it arrived. If it does not verify, it is counted and ignored."""
+        try:
+            self._arrivals.announce(self._sealed.receive(document))
+        except EnvelopeError as error:
+            self._note_refused(error)
+
+    def _note_refused(self, error: EnvelopeError) -> None:
+        self.refused_messages += 1
+        if isinstance(error, EquivocationError):
+            self.equivocations += 1
+            log.error("The service contradicts itself: %s", error)
+
+    def _has_reached(self, epoch_id: str) -> bool:
+        newest = self._arrivals.newest
+        return newest is not None and newest.message.epoch_id >= epoch_id
+
+    @property
+    def newest(self) -> VerifiedEpoch | None:
+        """Return the newest epoch that was received, or None."""
+        return self._arrivals.newest
+
+    @property
+    def is_connected(self) -> bool:
+        """Return whether a connection is open."""
+        return self._reconnection.is_connected
+
+    def service_time(self) -> datetime:
+        """Return the service's time if it is known, otherwise the local time."""
+        return self._requester.now()
 
     @property
     def is_informed(self) -> bool:
-        """Return whether the running epoch is known. If it is, the client has nothing to request."""
+        """Return whether the running epoch is known, so that it need not be requested."""
         return self._informed_for_seconds() > 0
 
     async def _dial(self, server: Server, on_close: Callback) -> Client:
@@ -126,12 +226,13 @@ class ZipcastClient(Requests):
         )
         try:
             await connection.subscribe(subjects.EPOCH, cb=self._on_epoch)
+            await connection.subscribe(subjects.SEALED, cb=self._on_sealed)
             await connection.flush(timeout=SUBSCRIBE_TIMEOUT_SECONDS)
         except BaseException:
             await close(connection)
             raise
         self.connections += 1
-        self._news.set()
+        self._reconnected.set()
         return connection
 
     def _on_lost(self) -> None:
@@ -140,40 +241,32 @@ class ZipcastClient(Requests):
     async def _connected(self) -> Client:
         if self._unusable is not None:
             raise self._unusable
-        return await self._keeper.connected()
+        return await self._reconnection.connected()
 
     async def _on_epoch(self, message: Msg) -> None:
         try:
-            self._accept(message, "push")
-        except EnvelopeError:
-            self.refused_messages += 1
-        else:
-            self._news.set()
+            self.offer(
+                UnverifiedEnvelope.from_headers(message.headers, message.data), "push", _published_at(message)
+            )
+        except EnvelopeError as error:
+            self._note_refused(error)
 
-    def _accept(self, message: Msg, via: Via) -> VerifiedEpoch:
-        """Verify a message and keep its epoch. Raises EnvelopeError."""
-        envelope = UnverifiedEnvelope.from_headers(message.headers, message.data)
-        epoch = self._arrivals.accept(
-            envelope,
-            via,
-            now=self._requester.now(),
-            received_at=self._clock.now(),
-            published_at=_published_at(message),
-        )
-        self._requester.prefer(Hotkey(epoch.envelope.signer))
-        self._informed_on = self.connections
-        return epoch
+    async def _on_sealed(self, message: Msg) -> None:
+        self.receive_sealed(message.data)
 
     async def _stay_informed(self) -> None:
         """Request the running epoch whenever it is not known: after reconnecting, since an epoch may have
         started in between, and when the known epoch has ended and no other was pushed."""
         pause, asked_on = FIRST_PAUSE_SECONDS, 0
         while True:
-            self._news.clear()
+            self._reconnected.clear()
             if self._informed_for_seconds() <= 0:
-                if asked_on != self.connections:
+                is_new = asked_on != self.connections
+                if is_new:
                     pause, asked_on = FIRST_PAUSE_SECONDS, self.connections
                 await self._ask_for_running()
+                if is_new:
+                    await self._ask_for_sealed()
             seconds = self._informed_for_seconds()
             if seconds > 0:
                 pause = FIRST_PAUSE_SECONDS
@@ -181,11 +274,11 @@ class ZipcastClient(Requests):
                 seconds, pause = pause, min(pause * 2, MAX_PAUSE_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._news.wait()
+                    await self._reconnected.wait()
 
     def _informed_for_seconds(self) -> float:
-        """Return the number of seconds for which no request is needed, which end shortly after the newest
-        epoch."""
+        """Return the number of seconds until the running epoch must be requested, which is shortly after the
+        end of the newest epoch. Return 0 or less if it must be requested now."""
         newest = self._arrivals.newest
         if newest is None or self._informed_on != self.connections:
             return 0
@@ -196,11 +289,34 @@ class ZipcastClient(Requests):
         succeed."""
         try:
             await self.current()
-        except EnvelopeError:
-            self.refused_messages += 1
+        except EnvelopeError as error:
+            self._note_refused(error)
             self.unanswered_questions += 1
+            self._note_distrust(error)
+        except ServiceError as error:
+            self.unanswered_questions += 1
+            self._note_distrust(error)
+        except (nats.errors.Error, OSError):
+            self.unanswered_questions += 1
+
+    async def _ask_for_sealed(self) -> None:
+        """Request the sealed epoch once, in case it was sent before this connection was made. If the service
+        has none, it sends the next one without a request."""
+        try:
+            reply = await self._requester.call(Verb.EPOCH_SEALED, EmptyRequest(), SealedEpochReply)
         except (ServiceError, nats.errors.Error, OSError):
-            self.unanswered_questions += 1
+            return
+        self.receive_sealed(reply.sealed.to_bytes())
+
+    def _note_distrust(self, error: ServiceError | EnvelopeError) -> None:
+        """End the client if the service is repeatedly not the one that the settings name."""
+        wrong = isinstance(error, WrongSignerError | WrongNetworkError | WrongNetuidError)
+        if not wrong and error.code is not ErrorCode.WRONG_RECEIVER:
+            self._distrusted = 0
+            return
+        self._distrusted += 1
+        if self._distrusted == MAX_DISTRUSTED_REPLIES:
+            self.end_with(error)
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -211,9 +327,18 @@ class ZipcastClient(Requests):
         """End the client when one of its tasks ends, because without that task the client would miss epochs
         silently."""
         if not task.cancelled() and (failure := task.exception()) is not None and self._unusable is None:
-            self._end_with(failure)
+            refused = isinstance(failure, HotkeyRefusedError) and self.connections > 0
+            self.end_with(self._no_longer_registered() if refused else failure)
 
-    def _end_with(self, failure: BaseException) -> None:
+    def _no_longer_registered(self) -> NotRegisteredError:
+        trust = self._trust
+        return NotRegisteredError(
+            f"The service accepted hotkey {self._signer.ss58_address} before and now refuses it. It is not "
+            f"registered on subnet {trust.netuid} of network {trust.network} any longer, or it sent too much "
+            "and is blocked for some minutes."
+        )
+
+    def end_with(self, failure: BaseException) -> None:
         """End the client: from now on, `epochs` and every request raise `failure`."""
         self._unusable = failure
         self._requester.interrupt(failure)
@@ -221,8 +346,8 @@ class ZipcastClient(Requests):
 
 
 def _published_at(message: Msg) -> datetime | None:
-    """Return when nats-server stored the pushed message, by nats-server's clock, because the local clock may
-    be wrong."""
+    """Return the time at which nats-server stored the pushed message, or None if the message does not state
+    it. It is the time of nats-server's clock, because the local clock may be wrong."""
     try:
         stated = datetime.fromisoformat((message.headers or {})[HEADER_STORED_AT])
     except (KeyError, ValueError):

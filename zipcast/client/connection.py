@@ -21,11 +21,16 @@ from zipcast.protocol.subjects import inbox_prefix
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 1.0
-# If a refusal takes longer, the callout did not reply in time, and nats-server refused on its own.
+# A faster refusal comes from the callout. If it takes longer, the callout did not reply in time, and
+# nats-server refused on its own.
 REFUSAL_SECONDS = 1.0
+# The error codes of a certificate for another name or address: X509_V_ERR_HOSTNAME_MISMATCH and
+# X509_V_ERR_IP_ADDRESS_MISMATCH of OpenSSL.
+_NAME_MISMATCHES = frozenset({62, 64})
 _PLAIN, _ENCRYPTED = frozenset({"nats", "ws"}), frozenset({"tls", "wss"})
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
-# With these intervals, the client notices within a minute that a connection has silently died.
+# With a ping every 20 s and two pings without reply, the client notices within a minute that a connection has
+# silently died.
 _PING_SECONDS, _UNANSWERED_PINGS = 20, 2
 
 
@@ -34,10 +39,10 @@ class InsecureServerError(ValueError):
 
 
 class StrangeServerError(nats.errors.Error):
-    """The server wants a signature over a text that is not a nonce of nats-server."""
+    """The server does not speak NATS, or wants a signature over a text that is not a nonce of nats-server."""
 
 
-class RefusedError(nats.errors.AuthorizationError):
+class HotkeyRefusedError(nats.errors.AuthorizationError):
     """The server refused this hotkey. It does not say why, so the message names the possible causes."""
 
     def __init__(self, server: "Server", hotkey: str, network: str, netuid: int) -> None:
@@ -53,8 +58,11 @@ class RefusedError(nats.errors.AuthorizationError):
         return self._message
 
 
-class CertificateError(nats.errors.Error):
-    """The client refused the server's certificate. The message names the server and the reason."""
+class CertificateRefusedError(nats.errors.Error):
+    """The client refused the server's certificate. The message names the server and the reason.
+    `is_for_other_name` is true if the certificate belongs to another host name."""
+
+    is_for_other_name = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +99,8 @@ async def connect(
     """Return a connected client, or raise within CONNECT_TIMEOUT_SECONDS. A lost connection is not replaced.
     If nats-server refuses only because the callout did not reply in time, try again.
 
-    Raises nats.errors.Error and OSError, among them RefusedError if the server refuses the hotkey,
-    nats.errors.NoServersError if nothing listens there, CertificateError, StrangeServerError and
+    Raises nats.errors.Error and OSError, among them HotkeyRefusedError if the server refuses the hotkey,
+    nats.errors.NoServersError if nothing listens there, CertificateRefusedError, StrangeServerError and
     UnencryptedServerError."""
     loop = asyncio.get_running_loop()
     began = attempt_at = loop.time()
@@ -100,7 +108,7 @@ async def connect(
         try:
             async with asyncio.timeout_at(began + CONNECT_TIMEOUT_SECONDS):
                 return await _connect(server, signer, network, netuid, on_error, on_close)
-        except RefusedError:
+        except HotkeyRefusedError:
             refused_after, attempt_at = loop.time() - attempt_at, loop.time()
             if refused_after < REFUSAL_SECONDS or attempt_at - began > CONNECT_TIMEOUT_SECONDS / 2:
                 raise
@@ -126,7 +134,7 @@ async def _connect(
         try:
             text = connection_text(network, netuid, server.audience, hotkey, nonce)
         except (ValueError, TypeError):
-            raise StrangeServerError("the server wants a signature over a text that is no nonce") from None
+            raise StrangeServerError("the server wants a signature over a text that is not a nonce") from None
         return base64.b64encode(bytes(signer.sign(text)))
 
     refused_certificate: ssl.CertificateError | None = None
@@ -148,10 +156,10 @@ async def _connect(
             signature_cb=prove,
             inbox_prefix=inbox_prefix(hotkey),
             tls=ssl.create_default_context() if urlsplit(server.url).scheme in _ENCRYPTED else None,
-            # The first attempt must fail fast, but nats-py would retry bad credentials for minutes. If the
-            # connection is lost later, the caller makes a new client.
+            # Do not let nats-py reconnect: it would retry bad credentials for minutes, but the first attempt
+            # must fail fast. If the connection is lost later, the caller makes a new client.
             allow_reconnect=False,
-            # Without this, nats-py would try for two minutes if nothing listens.
+            # Try once: by default, nats-py would try for two minutes if nothing listens.
             max_reconnect_attempts=1,
             reconnect_time_wait=0,
             connect_timeout=3,
@@ -168,10 +176,13 @@ async def _connect(
             # nats-py raises many kinds of errors on hostile input; the caller must try the next server.
             raise StrangeServerError(f"{server.url} does not speak NATS: {type(error).__name__}") from error
         if isinstance(error, nats.errors.Error) and "authorization violation" in str(error).lower():
-            raise RefusedError(server, hotkey, network, netuid) from error
+            raise HotkeyRefusedError(server, hotkey, network, netuid) from error
         if refused_certificate is not None:
             reason = getattr(refused_certificate, "verify_message", None) or str(refused_certificate)
-            raise CertificateError(f"the certificate of {server.url} was refused: {reason}") from error
+            refusal = CertificateRefusedError(f"the certificate of {server.url} was refused: {reason}")
+            code = getattr(refused_certificate, "verify_code", None)
+            refusal.is_for_other_name = code in _NAME_MISMATCHES
+            raise refusal from error
         raise
     if not client.is_connected:
         await close(client)
@@ -181,8 +192,8 @@ async def _connect(
 
 
 async def close(client: Client) -> None:
-    """Close the connection, but do not wait for ever: after a failed TLS handshake, nats-py waits for the end
-    of a stream that has already ended. By then the socket is closed."""
+    """Close the connection, but wait only for a short time: after a failed TLS handshake, nats-py waits for
+    ever for the end of a stream that has already ended. The socket is closed by then."""
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await client.close()

@@ -14,11 +14,13 @@ from zipcast.client.private_files import write_private
 
 
 class NotReadyError(Exception):
-    """There is no valid `ready.json`. The message says which command to run."""
+    """There is no valid `ready.json`. The message names the command that makes one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyObjectStore:
+    """The endpoint and the buckets of the local object store."""
+
     endpoint: str
     miner_bucket: str
     validator_bucket: str
@@ -46,6 +48,10 @@ class Ready:
     admin_wallets: str = ""
     websocket: str = ""
     """URL of NATS over WebSocket."""
+    dashboard: str = ""
+    """URL of the NATS dashboard."""
+    beacon: str = ""
+    """URL of the relay of the local beacon."""
 
     @classmethod
     def read(cls, path: Path) -> "Ready":
@@ -56,7 +62,7 @@ class Ready:
             return cls(**{**known, "s3": ReadyObjectStore(**written["s3"])})
         except FileNotFoundError:
             raise NotReadyError(f"{path} does not exist: start the stack with `zipcast up`") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise NotReadyError(
                 f"{path} does not describe a running stack: run `zipcast up` again"
             ) from error

@@ -11,9 +11,9 @@ import nats.errors
 from nats.aio.client import Client
 from nats.protocol.parser import Parser
 
-# In bytes: four times the largest message that nats.conf allows.
+# The largest message that is accepted, in bytes: four times as large as nats.conf allows.
 MAX_MESSAGE_BYTES = 1 << 20
-# The largest number of buffered bytes: a whole message, and the bytes that follow it in the same read.
+# The largest number of buffered bytes: those of a whole message, and those that follow it in the same read.
 MAX_BUFFER_BYTES = MAX_MESSAGE_BYTES + (1 << 16)
 
 
@@ -32,7 +32,7 @@ class BoundedParser(Parser):
             raise nats.errors.ProtocolError("nats: a message that is too large")
 
 
-# The fields of a server's INFO that nats-py uses without looking at their kind.
+# The fields of a server's INFO that nats-py uses without checking their type.
 _INFO_KINDS = {"max_payload": int, "client_id": int, "headers": bool, "tls_required": bool, "client_ip": str}
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import nats.errors
 from nats.aio.client import Callback, Client
 
-from zipcast.client.connection import CertificateError, RefusedError, Server, close
+from zipcast.client.connection import CertificateRefusedError, HotkeyRefusedError, Server, close
 from zipcast.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,9 @@ class _Link:
     since: float
 
 
-class ConnectionKeeper:
-    """Keeps a connection to one of the servers. `dial` makes a connection, which calls back when it is
-    closed; `on_lost` is called when a connection was lost."""
+class Reconnection:
+    """Keeps a connection to one of the servers. `dial` makes a connection, and gets a function that the
+    connection calls when it is closed. `on_lost` is called when a connection was lost."""
 
     def __init__(
         self, servers: Sequence[Server], dial: Dial, on_lost: Callable[[], None], clock: Clock
@@ -57,6 +57,11 @@ class ConnectionKeeper:
         return self._link.client
 
     @property
+    def is_connected(self) -> bool:
+        """Return whether a connection is open."""
+        return self._link is not None and not self._link.lost.is_set()
+
+    @property
     def connection(self) -> Client:
         """Return the open connection. Raises nats.errors.ConnectionClosedError if there is none."""
         if self._link is None or self._link.lost.is_set():
@@ -66,8 +71,8 @@ class ConnectionKeeper:
     async def open(self) -> None:
         """Connect to the first server that accepts the hotkey.
 
-        Raises nats.errors.Error and OSError. If several servers failed, a RefusedError or CertificateError
-        takes precedence; otherwise the last error is raised."""
+        Raises nats.errors.Error and OSError. If several servers failed, a HotkeyRefusedError or
+        CertificateRefusedError takes precedence; otherwise the last error is raised."""
         failures: list[Exception] = [nats.errors.NoServersError()]
         for server in self._servers:
             try:
@@ -78,16 +83,16 @@ class ConnectionKeeper:
                 self._linked.set()
                 self._refused_since, self._last_warning = None, ""
                 return
-        refused = all(isinstance(one, RefusedError) for one in failures[1:])
+        refused = all(isinstance(one, HotkeyRefusedError) for one in failures[1:])
         self._refused_since = (self._refused_since or self._clock.monotonic()) if refused else None
-        telling = [one for one in failures if isinstance(one, RefusedError | CertificateError)]
+        telling = [one for one in failures if isinstance(one, HotkeyRefusedError | CertificateRefusedError)]
         raise (telling or failures)[-1]
 
     async def run(self) -> None:
         """Replace each lost connection.
 
-        Raises RefusedError if every server has refused the hotkey for REFUSED_TIMEOUT_SECONDS. Any other
-        error is a defect of this program."""
+        Raises HotkeyRefusedError if every server has refused the hotkey for REFUSED_TIMEOUT_SECONDS. Any
+        other error is a defect of this program."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             link = self._link
@@ -103,6 +108,7 @@ class ConnectionKeeper:
             await self.close()
 
     async def close(self) -> None:
+        """Close the connection, if there is one."""
         link, self._link = self._link, None
         if link is not None:
             await close(link.client)

@@ -1,4 +1,4 @@
-"""Provides the requests of miners and validators over NATS as methods. The methods need no state of a client.
+"""Provides the requests of miners and validators as methods, which a subclass sends over NATS or HTTP.
 
 This module knows the request and reply of each verb, and reads long replies page by page.
 """
@@ -6,10 +6,13 @@ This module knows the request and reply of each verb, and reads long replies pag
 from zipcast.client.signed_requests import Requester
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.access import (
+    FileToUpload,
     MinerListReply,
     MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
+    MinerUploadsReply,
+    MinerUploadsRequest,
     ValidatorReadReply,
     ValidatorReadRequest,
     ValidatorUploadReply,
@@ -32,21 +35,36 @@ class Requests:
 
     _requester: Requester
 
-    async def miner_upload(self, epoch_id: str | None = None) -> MinerUploadReply:
-        """Request upload access to this miner's folder of one epoch. Raises ServiceError and
-        nats.errors.Error."""
-        request = MinerUploadRequest(epoch_id=epoch_id)
+    async def miner_upload(
+        self,
+        epoch_id: str | None = None,
+        *,
+        file: FileToUpload | None = None,
+        with_credentials: bool = False,
+    ) -> MinerUploadReply:
+        """Request upload access to this miner's folder of one epoch. Name the `file` in case the object store
+        takes no forms. Raises ServiceError and nats.errors.Error."""
+        request = MinerUploadRequest(epoch_id=epoch_id, file=file, with_credentials=with_credentials)
         return await self._requester.call(Verb.S3_MINER_UPLOAD, request, MinerUploadReply)
+
+    async def miner_uploads(self, epoch_id: str, page_token: str | None = None) -> MinerUploadsReply:
+        """Return one page of this miner's own uploads that count for an ended epoch. Raises ServiceError
+        (EPOCH_NOT_ENDED until they are listed) and nats.errors.Error."""
+        request = MinerUploadsRequest(epoch_id=epoch_id, page_token=page_token)
+        return await self._requester.call(Verb.MINER_UPLOADS, request, MinerUploadsReply)
 
     async def report_status(self, report: StatusRequest) -> StatusReply:
         """Report this miner's progress in an epoch. The last report counts. Raises ServiceError and
         nats.errors.Error."""
         return await self._requester.call(Verb.MINER_STATUS, report, StatusReply)
 
-    async def validator_upload(self, epoch_id: str, *, with_checksum: bool = False) -> ValidatorUploadReply:
+    async def validator_upload(
+        self, epoch_id: str, *, with_checksum: bool = False, file: FileToUpload | None = None
+    ) -> ValidatorUploadReply:
         """Request upload access to this validator's folder of one epoch. With `with_checksum`, the form must
-        be posted with the file's SHA-256. Raises ServiceError and nats.errors.Error."""
-        request = ValidatorUploadRequest(epoch_id=epoch_id, with_checksum=with_checksum)
+        be posted with the file's SHA-256. Name the `file` in case the object store takes no forms. Raises
+        ServiceError and nats.errors.Error."""
+        request = ValidatorUploadRequest(epoch_id=epoch_id, with_checksum=with_checksum, file=file)
         return await self._requester.call(Verb.S3_VALIDATOR_UPLOAD, request, ValidatorUploadReply)
 
     async def report_results(self, report: ResultsRequest) -> ResultsReply:
@@ -56,9 +74,9 @@ class Requests:
         return await self._requester.call(Verb.VALIDATOR_RESULTS, report, ResultsReply)
 
     async def results(self, epoch_id: str) -> EpochResults:
-        """Return the validators' reports on a revealed epoch and their consensus; before it is revealed, only
-        this validator's own report. Raises ServiceError, nats.errors.Error, and ValueError if the pages do
-        not end."""
+        """Return the validators' reports on a revealed epoch and their consensus. Before the epoch is
+        revealed, return only this validator's own report. Raises ServiceError, nats.errors.Error, and
+        ValueError if the pages do not end."""
         pages: list[ConsensusReply] = []
         offset: int | None = 0
         while offset is not None:
@@ -94,7 +112,7 @@ class Requests:
         return await self._requester.call(Verb.S3_MINER_LIST, request, MinerListReply)
 
     async def epoch(self, epoch_id: str) -> UnverifiedEnvelope:
-        """Return an epoch that has started, as it was published and without verifying it. Raises
+        """Return an epoch that has started, as it was published. The epoch is not verified. Raises
         ServiceError, EnvelopeError and nats.errors.Error."""
         request = EpochGetRequest(epoch_id=epoch_id)
         message = await self._requester.ask(Verb.EPOCH_GET, request.to_bytes())

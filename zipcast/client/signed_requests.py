@@ -1,37 +1,54 @@
 """Signs and sends the requests of one hotkey, and returns the reply or raises its error.
 
-This module decides to which signer a request is addressed, corrects the time if the local clock is wrong, and
-ends requests early when their failure is already known. It does not own the connection.
+This module decides to which signer a request is addressed, signs again if the service states another time
+(`service_time`), and ends requests early when their failure is already known. It does not own the connection.
 """
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TypeVar
+from datetime import datetime
+from typing import Protocol, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
+from zipcast.client.service_time import ServiceTime
 from zipcast.clock import Clock
 from zipcast.protocol import btauth, subjects
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey, Signer, parse_hotkey
-from zipcast.protocol.messages.base import HEADER_ERROR, WireModel, parse_error, stated_server_time
+from zipcast.protocol.messages.base import (
+    HEADER_ERROR,
+    HEADER_REQUEST_ID,
+    WireModel,
+    parse_error,
+    stated_server_time,
+)
 from zipcast.protocol.verbs import Verb
 
 REQUEST_TIMEOUT_SECONDS = 10.0
+AGAIN_SECONDS = 3.0
+"""The time in seconds after which an unanswered request is sent again, unchanged, because the responder that
+received it may have died. The service answers a repeated request like the first one."""
 RETRY_PAUSE_SECONDS = 0.1
-MAX_CLOCK_OFFSET = timedelta(hours=1)
-"""The largest correction of the local clock by the service's time. That time is not signed, and a hostile
-server could otherwise obtain a request signed for the far future and use it then."""
 
 _PUBLISH_DENIED = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 Reply = TypeVar("Reply", bound=WireModel)
+
+
+class Answer(Protocol):
+    """A reply to a request: its headers, and its body or the body of an error."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def headers(self) -> dict[str, str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ class Requester:
         receivers: frozenset[Hotkey],
         clock: Clock,
         connection: Callable[[], Awaitable[Client]],
+        time: ServiceTime | None = None,
     ) -> None:
         """Prepare for requests. Raises ValueError if there is no receiver, and MalformedHotkeyError."""
         if not receivers:
@@ -70,13 +88,12 @@ class Requester:
         self._receivers = sorted(receivers)
         self._clock = clock
         self._connection = connection
-        self._offset = timedelta(0)
+        self._time = time or ServiceTime(clock)
         self._interruptions: dict[asyncio.Future[Msg], str] = {}
 
     def now(self) -> datetime:
-        """Return the service's time if it is known, otherwise the local time. They differ by at most
-        MAX_CLOCK_OFFSET."""
-        return self._clock.now() + self._offset
+        """Return the service's time if it is known, otherwise the local time."""
+        return self._time.now()
 
     def prefer(self, receiver: Hotkey) -> None:
         """Address requests to that signer first."""
@@ -90,12 +107,12 @@ class Requester:
         except ValidationError as error:
             raise ServiceError(ErrorCode.INTERNAL, "The service sent an unreadable reply.") from error
 
-    async def ask(self, verb: Verb, body: bytes) -> Msg:
+    async def ask(self, verb: Verb, body: bytes) -> Answer:
         """Return the reply to a request. Address it to one trusted signer after the other until the service
         accepts it, since during a change of the signer a client cannot know which one the service uses.
 
         Raises ServiceError and nats.errors.Error."""
-        subject = subjects.request(self._hotkey, verb)
+        subject, body = self._target(verb, body)
         *others, last = self._receivers
         for receiver in others:
             try:
@@ -105,20 +122,26 @@ class Requester:
                     raise
         return await self._ask_signer(last, subject, body)
 
-    async def _ask_signer(self, receiver: Hotkey, subject: str, body: bytes) -> Msg:
+    def _target(self, verb: Verb, body: bytes) -> tuple[str, bytes]:
+        """Return the subject of a request, and its body. Over HTTP, the subject is method, path and query."""
+        return subjects.request(self._hotkey, verb), body
+
+    async def _ask_signer(self, receiver: Hotkey, subject: str, body: bytes) -> Answer:
         reply = await self._send(receiver, subject, body)
         refusal = refusal_of(reply)
         if refusal is not None and refusal.server_time is not None:
-            # The local clock is wrong, and the service stated its time, so sign once more with that time.
-            self._offset = _followed(refusal.server_time - self._clock.now())
+            # This machine's time is wrong, and the service has stated its own, so sign once more with that
+            # time.
+            self._time.follow(refusal.server_time)
             reply = await self._send(receiver, subject, body)
             refusal = refusal_of(reply)
         if refusal is not None:
             raise refusal.error
+        self._time.confirm()
         self.prefer(receiver)
         return reply
 
-    async def _send(self, receiver: Hotkey, subject: str, body: bytes) -> Msg:
+    async def _send(self, receiver: Hotkey, subject: str, body: bytes) -> Answer:
         """Send the request until there is a reply. If the connection is lost, sign and send it again on the
         next connection. That is harmless: a report counts once, and credentials are only issued again.
 
@@ -142,15 +165,34 @@ class Requester:
                 connection = await self._connection()
         except TimeoutError:
             raise nats.errors.ConnectionClosedError from None
-        nonce_ns = int(self.now().timestamp() * 1_000_000_000)
-        headers = btauth.sign(
-            self._signer, method="NATS", path=subject, body=body, receiver=receiver, nonce_ns=nonce_ns
-        )
+        headers = self._signed("NATS", subject, body, receiver)
         left = max(0.1, timeout_seconds - (self._clock.monotonic() - began))
+        first = min(AGAIN_SECONDS, left)
         try:
-            return await connection.request(subject, body, timeout=left, headers=headers)
+            try:
+                return await connection.request(subject, body, timeout=first, headers=headers)
+            except nats.errors.TimeoutError:
+                if left <= first:
+                    raise
+                return await connection.request(subject, body, timeout=left - first, headers=headers)
         except nats.errors.ConnectionClosedError:
             raise ConnectionLostError from None
+
+    def _adapt(self, refusal: Refusal) -> None:
+        """Take over the service's time if the refusal states it, and address the next request to another
+        signer if this one is wrong. Raises ServiceError(STALE_REQUEST) if the local clock differs too
+        much."""
+        if refusal.server_time is not None:
+            self._time.follow(refusal.server_time)
+        if refusal.error.code is ErrorCode.WRONG_RECEIVER:
+            self._receivers.append(self._receivers.pop(0))
+
+    def _signed(self, method: str, path: str, body: bytes, receiver: Hotkey) -> dict[str, str]:
+        """Return the headers that prove the hotkey for one request."""
+        nonce_ns = int(self.now().timestamp() * 1_000_000_000)
+        return btauth.sign(
+            self._signer, method=method, path=path, body=body, receiver=receiver, nonce_ns=nonce_ns
+        )
 
     async def _reply_or_interruption(self, request: asyncio.Future[Msg], subject: str) -> Msg:
         """Return the reply, or raise the error that `interrupt` reports, for which the request would
@@ -184,26 +226,15 @@ class Requester:
             self.interrupt(ServiceError(code, f"This request needs {needed}."), subject)
 
 
-def _followed(offset: timedelta) -> timedelta:
-    """Return the offset if it is within MAX_CLOCK_OFFSET. Raises ServiceError(STALE_REQUEST)."""
-    if abs(offset) > MAX_CLOCK_OFFSET:
-        raise ServiceError(
-            ErrorCode.STALE_REQUEST,
-            f"This machine's clock differs by {abs(offset)} from the service's time. Set the clock, then "
-            "try again.",
-        )
-    return offset
-
-
-def refusal_of(reply: Msg) -> Refusal | None:
+def refusal_of(reply: Answer) -> Refusal | None:
     """Return the error that a reply states, INTERNAL if it is unreadable, or None. `server_time` is set only
     if the error is about the time."""
     if HEADER_ERROR not in (reply.headers or {}):
         return None
     try:
         error = parse_error(reply.data)
+        error.request_id = (reply.headers or {}).get(HEADER_REQUEST_ID)
         stale = error.code is ErrorCode.STALE_REQUEST
-        refusal = Refusal(error, stated_server_time(reply.data) if stale else None)
+        return Refusal(error, stated_server_time(reply.data) if stale else None)
     except (ValueError, TypeError, AttributeError, ArithmeticError, OSError, RecursionError):
         return _UNREADABLE
-    return refusal if isinstance(error.retry_after_seconds, int | None) else _UNREADABLE

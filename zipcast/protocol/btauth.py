@@ -33,7 +33,8 @@ HEADER_NONCE = "X-Bittensor-Nonce"
 HEADER_CRYPTO = "X-Bittensor-Crypto"
 HEADER_SIGNATURE = "X-Bittensor-Signature"
 
-# The time window of bittensor.http_auth: DEFAULT_MAX_AGE and DEFAULT_ALLOWED_SKEW.
+# The time of a request may be this far in the past and in the future: DEFAULT_MAX_AGE and
+# DEFAULT_ALLOWED_SKEW of bittensor.http_auth.
 MAX_AGE_NS = 10 * 10**9
 MAX_AHEAD_NS = 2 * 10**9
 

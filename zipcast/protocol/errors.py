@@ -28,10 +28,13 @@ class ErrorCode(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     LENGTH_REQUIRED = "length_required"
     NO_CURRENT_EPOCH = "no_current_epoch"
+    NO_SEALED_EPOCH = "no_sealed_epoch"
     EPOCH_NOT_FOUND = "epoch_not_found"
     ARCHIVED = "archived"
     NONCE_MISMATCH = "nonce_mismatch"
     EPOCH_NOT_OPEN = "epoch_not_open"
+    EPOCH_SEALED = "epoch_sealed"
+    ROUND_NOT_PUBLISHED = "round_not_published"
     EPOCH_NOT_ENDED = "epoch_not_ended"
     NOT_YET_REVEALED = "not_yet_revealed"
     FILE_MISMATCH = "file_mismatch"
@@ -49,7 +52,7 @@ class ErrorCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ErrorMeaning:
-    """What a code means and what to do. `status` is the HTTP status, also sent as `code`; replies with
+    """The meaning of a code, and the remedy. `status` is the HTTP status, also sent as `code`; replies with
     `retryable` errors carry `retryAfter`."""
 
     status: int
@@ -124,6 +127,11 @@ ERRORS = MappingProxyType(
         ErrorCode.NO_CURRENT_EPOCH: ErrorMeaning(
             404, "No epoch is running now.", "Wait for the next epoch, which is pushed to connected clients."
         ),
+        ErrorCode.NO_SEALED_EPOCH: ErrorMeaning(
+            404,
+            "No epoch is sealed now.",
+            "Ask again in the last minute before the next epoch, or wait for its start.",
+        ),
         ErrorCode.EPOCH_NOT_FOUND: ErrorMeaning(
             404, "No epoch with that id has started.", "Use the id of an epoch that you received."
         ),
@@ -139,6 +147,16 @@ ERRORS = MappingProxyType(
         ),
         ErrorCode.EPOCH_NOT_OPEN: ErrorMeaning(
             409, "The epoch's submission deadline has passed.", "Upload for the running epoch."
+        ),
+        ErrorCode.EPOCH_SEALED: ErrorMeaning(
+            409,
+            "The epoch is drawn and sealed, so it cannot be changed.",
+            "Change a later epoch.",
+        ),
+        ErrorCode.ROUND_NOT_PUBLISHED: ErrorMeaning(
+            404,
+            "The round is not published yet, or no relay has it.",
+            "Ask again after the round's instant.",
         ),
         ErrorCode.EPOCH_NOT_ENDED: ErrorMeaning(
             409,
@@ -205,13 +223,34 @@ ERRORS = MappingProxyType(
 )
 
 
-class ServiceError(Exception):
+class ZipcastError(Exception):
+    """The root of all errors that the SDK raises; `zipcast.errors` draws the whole tree.
+
+    `code` is for programs, `message` says what happened, and `remedy` says what to do. `request_id` is the id
+    under which the service logged the request, or None. `retry_after` is the number of seconds after which
+    another attempt may succeed, or None if it would fail again."""
+
+    code: str = "error"
+    remedy: str = "Read the message."
+
+    def __init__(
+        self, message: str, *, request_id: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.request_id = request_id
+        self.retry_after = retry_after
+
+
+class ServiceError(ZipcastError):
     """An error reply to a client. `retry_after_seconds` is set only for retryable codes."""
 
+    code: ErrorCode
+
     def __init__(self, code: ErrorCode, message: str, *, retry_after_seconds: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
         meaning = ERRORS[code]
-        self.status = meaning.status
         self.retry_after_seconds = (retry_after_seconds or 1) if meaning.retryable else None
+        super().__init__(message, retry_after=self.retry_after_seconds)
+        self.code = code
+        self.remedy = meaning.remedy
+        self.status = meaning.status

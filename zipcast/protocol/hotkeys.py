@@ -14,7 +14,7 @@ from bittensor_core import verify as _verify
 Hotkey = NewType("Hotkey", str)
 """A parsed SS58 address with prefix 42: 47-48 characters of base58, checksum verified."""
 
-# Prefix 42 with a 32-byte key is always 47 or 48 base58 characters and begins with 5.
+# The SS58 address of a 32-byte key with prefix 42 always has 47 or 48 base58 characters and begins with 5.
 _SS58 = re.compile(r"^5[1-9A-HJ-NP-Za-km-z]{46,47}$")
 _SIGNATURE_HEX = re.compile(r"^(?:0x)?([0-9a-f]{128})$")
 _ZERO_KEY = bytes(32)
@@ -61,7 +61,7 @@ def parse_hotkey(text: str) -> Hotkey:
     try:
         key = bytes(ss58_decode(text))
     except ValueError:
-        raise MalformedHotkeyError("the SS58 checksum is wrong") from None
+        raise MalformedHotkeyError("has a wrong SS58 checksum") from None
     if key == _ZERO_KEY or ss58_encode(key, 42) != text:
         raise MalformedHotkeyError("is not the address of a usable public key with prefix 42")
     return Hotkey(text)

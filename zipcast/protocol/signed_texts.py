@@ -43,19 +43,21 @@ def connection_at_text(network: str, netuid: int, audience: str, hotkey: str, un
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How far a legacy timestamp may lie in the past and in the future, in seconds."""
+    """The range of a legacy timestamp: its largest distance from the present time in the past and in the
+    future, in seconds."""
 
     past_seconds: int
     future_seconds: int
 
 
-# The accepted clock differences of docs/http-contract.md, "Conventions".
+# A timestamp may be this far in the past and in the future: docs/http-contract.md, "Conventions".
 GET_WINDOW = Window(past_seconds=300, future_seconds=60)
 API_WINDOW = Window(past_seconds=300, future_seconds=300)
 
 
 CURRENT_COMMITMENT = "zipcode:assignment:current:{timestamp}"
 STREAM_COMMITMENT = "zipcode:stream:{timestamp}"
+SEALED_COMMITMENT = "zipcode:sealed:{timestamp}"
 VALIDATOR_UPLOAD_COMMITMENT = "s3:validator:upload:{timestamp}"
 FOLDER_ACCESS_COMMITMENT = "s3:data:access:{coldkey}:{hotkey}:{timestamp}"
 VALIDATION_COMMITMENT = "zipcode:validation:{epoch_id}:{timestamp}"

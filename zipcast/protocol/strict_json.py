@@ -72,7 +72,7 @@ def _no_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
     twins = _twins()
     for name in result.keys() & twins.keys():
         twin = twins[name]
-        # Compare as text, since 1 == True == 1.0 in Python.
+        # Compare the values as JSON text, because 1 == True == 1.0 in Python.
         if twin in result and json.dumps(result[name]) != json.dumps(result[twin]):
             raise _RefusedError("a key occurs in two spellings with different values")
     return result

@@ -16,6 +16,12 @@ EPOCH_REBUILD = "zipcast.ingest.rebuild"
 """The subject for restoring epochs to a stream that lost them. nats-server does not republish messages from
 it."""
 EPOCH = "zipcast.v1.epoch"
+DRAFT = "zipcast.v1.draft"
+"""Signed drafts of epochs that no message promised, sent before the epoch's round is published."""
+SEALED_STREAM = "SEALED"
+SEALED_INGEST = "zipcast.ingest.sealed"
+SEALED = "zipcast.v1.sealed"
+"""Sealed epochs, sent when they are drawn. A sealed epoch cannot be opened before its start."""
 REGISTRY_BUCKET = "registry"
 REGISTRY_KEY = "snapshot"
 SPENT_BUCKET = "spent_passwords"
@@ -26,6 +32,8 @@ LIST_CONNECTIONS = "$SYS.REQ.SERVER.PING.CONNZ"
 """The subject for requesting the connections of all servers of a cluster."""
 DISCONNECTIONS = "$SYS.ACCOUNT.APP.DISCONNECT"
 BRIDGE_INBOX = "_INBOX.bridge"
+SERVICE_INFO = "$SRV"
+"""The prefix of subjects on which services describe themselves (NATS ADR-32)."""
 
 _REPLY = re.compile(r"[!-~]{1,255}")
 _REQUEST_PREFIX = "zipcast.v1"
@@ -43,6 +51,7 @@ class RequestSubject:
 
 
 def request(hotkey: Hotkey, verb: Verb) -> str:
+    """Return the subject on which a hotkey sends requests of this verb."""
     return f"{_prefix(verb)}.{hotkey}.{verb}"
 
 
@@ -56,6 +65,7 @@ def _prefix(verb: Verb) -> str:
 
 
 def bridge_request(verb: Verb) -> str:
+    """Return the subject on which the bridge forwards requests of this verb."""
     return f"{BRIDGE_REQUEST_PREFIX}{verb}"
 
 
@@ -66,9 +76,21 @@ def parse_bridge_request(subject: str) -> Verb:
     return Verb(subject.removeprefix(BRIDGE_REQUEST_PREFIX))
 
 
+def sealed_ingest(epoch_id: str) -> str:
+    """Return the subject on which the scheduler stores a sealed epoch, one per epoch."""
+    return f"{SEALED_INGEST}.{epoch_id}"
+
+
 def kick(server_id: str) -> str:
     """Return the subject for requests that close a connection of this server."""
     return f"$SYS.REQ.SERVER.{server_id}.KICK"
+
+
+def service_questions(kind: str, name: str, instance: str) -> tuple[str, str, str]:
+    """Return the subjects of one kind of question (PING, INFO or STATS) to all services, to those of this
+    name, and to one instance."""
+    every = f"{SERVICE_INFO}.{kind}"
+    return every, f"{every}.{name}", f"{every}.{name}.{instance}"
 
 
 def spent_password(hotkey: Hotkey, at_unix: int) -> str:
@@ -83,7 +105,8 @@ def inbox_prefix(hotkey: Hotkey) -> str:
 
 
 def service_inbox_prefix(user: str) -> str:
-    """Return the prefix of the inboxes of a service user, named as in `nats.conf`."""
+    """Return the inbox prefix of a service. `user` is the service's name in the inboxes of `nats.conf`, such
+    as `responder`."""
     return f"_INBOX.{user}"
 
 

@@ -2,7 +2,8 @@
 
 `VERBS` has one entry per verb. Subjects, permissions, limits, checks, `/commitment-formats`, `/rate-limits`,
 OpenAPI and AsyncAPI are derived from these entries. To add a verb, add an entry here, a handler in
-`broker_service.responder.handlers`, and a test.
+`broker_service.responder.handlers` (for admins, `admin_handlers`), and a test. CONTRIBUTING.md lists all
+files.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ from zipcast.protocol.messages.access import (
     MinerListRequest,
     MinerUploadReply,
     MinerUploadRequest,
+    MinerUploadsReply,
+    MinerUploadsRequest,
     ValidatorReadReply,
     ValidatorReadRequest,
     ValidatorUploadReply,
@@ -33,7 +36,7 @@ from zipcast.protocol.messages.assignments import (
     RevealedEpochReply,
 )
 from zipcast.protocol.messages.base import EmptyRequest, WireModel
-from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.epochs import EpochMessage, SealedEpochReply
 from zipcast.protocol.messages.legacy import (
     FolderAccessReply,
     FolderAccessRequest,
@@ -52,6 +55,7 @@ from zipcast.protocol.signed_texts import (
     GET_WINDOW,
     MINER_ACCESS_COMMITMENT,
     MINER_STATUS_COMMITMENT,
+    SEALED_COMMITMENT,
     STATUS_COMMITMENT,
     STREAM_COMMITMENT,
     VALIDATION_COMMITMENT,
@@ -68,6 +72,7 @@ class Verb(StrEnum):
     EPOCH_GET = "epoch.get"
     EPOCH_POOL = "epoch.pool"
     EPOCH_STREAM = "epoch.stream"
+    EPOCH_SEALED = "epoch.sealed"
     EPOCH_VALIDATION = "epoch.validation"
     S3_MINER_UPLOAD = "s3.miner-upload"
     S3_VALIDATOR_UPLOAD = "s3.validator-upload"
@@ -77,6 +82,7 @@ class Verb(StrEnum):
     S3_VALIDATOR_ACCESS = "s3.validator-access"
     S3_MINER_ACCESS = "s3.miner-access"
     MINER_STATUS = "miner.status"
+    MINER_UPLOADS = "miner.uploads"
     VALIDATOR_RESULTS = "validator.results"
     VALIDATOR_CONSENSUS = "validator.consensus"
     AUTH_LEGACY = "auth.legacy"
@@ -151,6 +157,7 @@ class VerbSpec:
 
     @property
     def is_forwarded(self) -> bool:
+        """Return whether the bridge forwards requests of this verb to the responder."""
         return self.http is not None and self.http.is_forwarded
 
     @property
@@ -183,7 +190,7 @@ OF_AN_EPOCH = frozenset({E.MALFORMED_EPOCH_ID, E.EPOCH_NOT_FOUND, E.SERVICE_UNAV
 _MINUTE, _HOUR, _DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 _OF_MINERS = "daily_limit_per_miner"
 _READING = Limit("validator-read", "daily_limit_per_validator", _DAY)
-# Large reports must fit into a NATS message, which has at most 256 KB including headers.
+# The largest sizes of reports, which must fit into a NATS message of at most 256 KB including headers.
 _STATUS_BYTES, _RESULTS_BYTES = 160 * 1024, 240 * 1024
 _API = "/api/v1"
 _ASSIGNMENTS = f"{_API}/zipcode-assignments"
@@ -223,6 +230,18 @@ _EPOCHS = {
         commitments=(STREAM_COMMITMENT,),
         limit=Limit("stream", "limit_current_per_minute", _MINUTE),
     ),
+    Verb.EPOCH_SEALED: VerbSpec(
+        title="The next epoch, sealed",
+        text="Returns the newest sealed epoch that has not ended. It can be opened from its start on, with "
+        "its round of drand's beacon.",
+        who=Asker.HOTKEY,
+        request=EmptyRequest,
+        reply=SealedEpochReply,
+        http=HttpEndpoint("GET", f"{_API}/epochs/sealed", is_forwarded=False),
+        commitments=(SEALED_COMMITMENT,),
+        limit=Limit("sealed", "limit_current_per_minute", _MINUTE),
+        own_errors=frozenset({E.NO_SEALED_EPOCH}),
+    ),
     Verb.EPOCH_VALIDATION: VerbSpec(
         title="One epoch, for validators",
         text="Returns an epoch that has started, for validators. One epoch after its end, the reply has "
@@ -255,6 +274,7 @@ _UPLOADS = {
         who=Asker.HOTKEY,
         request=MinerUploadRequest,
         reply=MinerUploadReply,
+        http=HttpEndpoint("POST", f"{_API}/s3-access/miner-upload"),
         mints=True,
         limit=Limit("miner-upload", _OF_MINERS, _DAY),
         own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE, E.NO_CURRENT_EPOCH, E.EPOCH_NOT_OPEN},
@@ -299,6 +319,7 @@ _READS = {
         who=Asker.VALIDATOR,
         request=ValidatorReadRequest,
         reply=ValidatorReadReply,
+        http=HttpEndpoint("POST", f"{_API}/s3-access/validator-read"),
         mints=True,
         limit=_READING,
         own_errors=OF_AN_EPOCH | {E.CREDENTIALS_UNAVAILABLE, E.EPOCH_NOT_ENDED, E.ARCHIVED},
@@ -352,6 +373,15 @@ _REPORTS = {
         limit=Limit("status", "limit_status_per_hour", _HOUR),
         max_body_bytes=_STATUS_BYTES,
         own_errors=OF_AN_EPOCH | {E.ARCHIVED, E.NONCE_MISMATCH, E.REQUEST_REUSED},
+    ),
+    Verb.MINER_UPLOADS: VerbSpec(
+        title="The caller's uploads that count for an ended epoch",
+        text="Returns one page of the caller's own uploads in the manifest of an ended epoch.",
+        who=Asker.HOTKEY,
+        request=MinerUploadsRequest,
+        reply=MinerUploadsReply,
+        limit=Limit("miner-uploads", "limit_status_per_hour", _HOUR),
+        own_errors=OF_AN_EPOCH | {E.EPOCH_NOT_ENDED, E.ARCHIVED},
     ),
     Verb.VALIDATOR_RESULTS: VerbSpec(
         title="Report a validator's results",
@@ -422,9 +452,10 @@ _ADMIN = {
     ),
     Verb.EPOCH_REGENERATE: _admin(
         Verb.EPOCH_REGENERATE,
-        "Select and sign again an epoch that has not started, from its committed inputs.",
+        "Select and sign an epoch again. This is always refused, because a drawn epoch is sealed.",
         admin.EpochRegenerateRequest,
         *_QUEUED,
+        E.EPOCH_SEALED,
     ),
     Verb.TARGET_OVERRIDE: _admin(
         Verb.TARGET_OVERRIDE,
@@ -471,7 +502,7 @@ VALIDATOR_VERBS = _over_nats(Asker.HOTKEY, Asker.VALIDATOR)
 ADMIN_VERBS = _over_nats(Asker.ADMIN)
 """Verbs of admins. Their subjects have a separate prefix."""
 
-# The verb of each admin command that a scheduler carries out, and the other way round.
+# The verb of each admin command that a scheduler carries out; COMMANDS is the reverse.
 VERB_OF: Mapping[type[AdminCommand], Verb] = MappingProxyType(
     {spec.request: verb for verb, spec in VERBS.items() if spec.request in get_args(AdminCommand)}  # type: ignore[misc]
 )

@@ -1,8 +1,8 @@
 """Reads and writes the inputs of an epoch's selection, and chooses the zipcodes from them.
 
-The inputs are the import version, history, settings, salt and secret id. The SHA-256 of this document is
-published one epoch ahead as `nextInputsHash`. Changes made after that affect only later epochs. The document
-is stored as the exact bytes that were hashed.
+The inputs are the import version, history, settings, beacon rounds and secret id. The SHA-256 of this
+document is published one epoch ahead as `nextInputsHash`. Changes made after that affect only later epochs.
+The document is stored as the exact bytes that were hashed.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 
-from zipcast.selection import seeds
+from zipcast.protocol.beacon import BeaconRounds
 from zipcast.selection.honeypots import Choice, HoneypotSettings, choose
 from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 
@@ -23,8 +23,7 @@ ALGORITHM_VERSION = "zipcast-selection/1"
 class SelectionInputs:
     """The inputs of one selection. `history_epoch_ids` names the epochs whose zipcodes are in cooldown.
     `zipcodes_sha256` is the hash of the published part of the import's active zipcodes. Raises ValueError
-    unless `zipcodes_sha256` and `salt` are 64 hex digits, and for an algorithm version that this program does
-    not know."""
+    unless it is 64 hex digits, and for an algorithm version that this program does not know."""
 
     epoch_id: str
     import_id: int
@@ -32,22 +31,21 @@ class SelectionInputs:
     history_epoch_ids: tuple[str, ...]
     settings: SelectionSettings
     honeypots: HoneypotSettings
-    salt: str
+    beacon: BeaconRounds
     zipcodes_sha256: str
     algorithm_version: str = field(default=ALGORITHM_VERSION)
 
     def __post_init__(self) -> None:
         if self.algorithm_version != ALGORITHM_VERSION:
             raise ValueError(f"this program does not know algorithm version {self.algorithm_version!r}")
-        for field_name in ("salt", "zipcodes_sha256"):
-            if not _HEX.fullmatch(getattr(self, field_name)):
-                raise ValueError(f"{field_name} must be 64 lower-case hex digits")
+        if not _HEX.fullmatch(self.zipcodes_sha256):
+            raise ValueError("zipcodes_sha256 must be 64 lower-case hex digits")
 
     def choose(
         self,
         candidates: Iterable[Candidate],
         real_listings: Mapping[str, int],
-        seed: bytes,
+        draw_seed: bytes,
         start_at: datetime,
     ) -> Choice:
         """Choose the epoch's zipcodes from those of the import, which have their published counts.
@@ -56,7 +54,7 @@ class SelectionInputs:
             candidates,
             real_listings,
             self.settings,
-            seeds.draw_key(seed, bytes.fromhex(self.salt)),
+            draw_seed,
             start_at,
             probability=self.honeypots.probability,
         )
@@ -71,14 +69,14 @@ class SelectionInputs:
             "historyEpochIds": self.history_epoch_ids,
             "settings": _settings_document(self.settings),
             "honeypots": asdict(self.honeypots),
-            "salt": self.salt,
+            "beacon": _beacon_document(self.beacon),
             "zipcodesSha256": self.zipcodes_sha256,
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "SelectionInputs":
-        """Read a document of `to_bytes`. Raises KeyError, TypeError and ValueError."""
+        """Read a document that `to_bytes` made. Raises KeyError, TypeError and ValueError."""
         document = json.loads(stored)
         return cls(
             epoch_id=document["epochId"],
@@ -87,14 +85,14 @@ class SelectionInputs:
             history_epoch_ids=_texts(document["historyEpochIds"]),
             settings=_settings_from(document["settings"]),
             honeypots=HoneypotSettings(**document["honeypots"]),
-            salt=document["salt"],
+            beacon=_beacon_from(document["beacon"]),
             zipcodes_sha256=document["zipcodesSha256"],
             algorithm_version=document["algorithmVersion"],
         )
 
 
 def settings_of(stored: bytes) -> SelectionSettings:
-    """Read only the settings; the salt may be missing. Raises KeyError, TypeError and ValueError."""
+    """Read only the settings. Raises KeyError, TypeError and ValueError."""
     return _settings_from(json.loads(stored)["settings"])
 
 
@@ -102,6 +100,27 @@ def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise TypeError("historyEpochIds in stored inputs must be a list of texts")
     return tuple(value)
+
+
+def _beacon_document(rounds: BeaconRounds) -> dict[str, object]:
+    return {
+        "chain": rounds.chain,
+        "round": rounds.draw_round,
+        "fallbackRound": rounds.fallback_round,
+        "leadMilliseconds": rounds.lead // timedelta(milliseconds=1),
+        "rounding": rounds.rounding,
+    }
+
+
+def _beacon_from(document: dict[str, object]) -> BeaconRounds:
+    fallback = document["fallbackRound"]
+    return BeaconRounds(
+        str(document["chain"]),
+        _integer(document["round"]),
+        None if fallback is None else _integer(fallback),
+        timedelta(milliseconds=_integer(document["leadMilliseconds"])),
+        str(document["rounding"]),
+    )
 
 
 def _settings_document(settings: SelectionSettings) -> dict[str, object]:
@@ -122,7 +141,7 @@ def _settings_from(document: dict[str, object]) -> SelectionSettings:
 
 def _integer(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError("a duration in stored inputs must be a whole number of seconds")
+        raise TypeError("a duration or round in stored inputs must be a whole number")
     return value
 
 

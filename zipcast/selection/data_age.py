@@ -50,7 +50,7 @@ class DataOutlook:
         return None
 
     def note(self, now: datetime) -> str:
-        """Return the numbers in one line."""
+        """Return a one-line summary of the outlook."""
         age = "none" if self.newest_at is None else f"{max(0, (now - self.newest_at).days)} days old"
         return (
             f"{self.zipcodes} eligible zipcodes, {self.too_old} of them with old data; newest data: {age}; "
@@ -77,7 +77,8 @@ def outlook(
     total = sum(one.listings for one in groups)
     needed = min((1 + resting) * settings.highest_total, total)
     sums = list(accumulate(one.listings for one in newest_first))
-    # When this group becomes too old, the newer groups are not enough.
+    # Find the first group at which the newer data is enough. When this group becomes too old, the groups that
+    # are newer than it are not enough.
     place = bisect_left(sums, needed)
     until = newest_first[place].last_scraped_at + settings.max_data_age if total else None
     if until is not None and until < now:

@@ -12,16 +12,15 @@ from zipcast.selection.model import Candidate, PoolTooSmallError, SelectionSetti
 
 DAY = timedelta(days=1)
 
-# If old data is admitted, the pool must have this many times the target, so that the choice stays
+# Old data is admitted until the listings of the pool are this many times the target, so that the choice stays
 # unpredictable.
 RELAXED_POOL_TARGETS = 3
 
 
 def hideable(eligible: Sequence[Candidate], settings: SelectionSettings) -> list[Candidate]:
     """Return the zipcodes that have no more listings than a honeypot may have."""
-    return [
-        candidate for candidate in eligible if candidate.expected_listings <= settings.most_false_listings
-    ]
+    most = settings.most_false_listings
+    return [candidate for candidate in eligible if candidate.expected_listings <= most]
 
 
 def days_too_old(candidate: Candidate, settings: SelectionSettings, at: datetime) -> int:
@@ -45,6 +44,8 @@ class SortedCandidates:
 def sort_candidates(
     candidates: Iterable[Candidate], settings: SelectionSettings, start_at: datetime
 ) -> SortedCandidates:
+    """Sort the candidates that may be drawn into the groups of SortedCandidates; leave out the others. Raises
+    ValueError if a zipcode occurs twice."""
     candidates = tuple(candidates)
     if len({candidate.zipcode for candidate in candidates}) < len(candidates):
         raise ValueError("candidates must not name a zipcode twice")

@@ -18,10 +18,11 @@ from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import Candidate, SelectionSettings
 from zipcast.selection.ranking import state_shares, weights
 
-# A false count is copied from a real zipcode and changed by up to this fraction, since an equal count would
-# show which zipcode it was copied from.
+# A false count is copied from a real zipcode and changed by up to 1 / 50 of its value. An equal count would
+# show from which zipcode it was copied.
 DEVIATION_DIVISOR = 50
-# A honeypot's count changes like that of one of this many real zipcodes of the nearest size.
+# From one import to the next, a honeypot's count changes like that of a real zipcode, chosen from this many
+# with similar counts.
 NEIGHBOURS = 25
 
 Kind = tuple[str, str, bool, bool]

@@ -23,7 +23,7 @@ class _Taken:
     ) -> None:
         self.candidates: list[Candidate] = []
         self.total = 0
-        # This is computed once, because it is needed for each zipcode.
+        # The limits are computed once, because they are needed for each zipcode.
         self._lowest, self._highest = settings.lowest_total, settings.highest_total
         self._most_room = settings.most_false_listings
         self._ranking, self._honeypots = ranking, honeypots

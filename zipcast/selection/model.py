@@ -93,7 +93,8 @@ class SelectionSettings:
         in_range = 1 <= self.target_listings <= MAX_TARGET_LISTINGS
         yield "target_listings", f"be 1 to {MAX_TARGET_LISTINGS}", in_range
         yield "tolerance_percent", "be between 0 and 99", 0 <= self.tolerance_percent <= 99
-        # A single listing without population would have weight 0, because ln 1 = 0.
+        # The minimum is 2: a zipcode with a single listing and no population would have weight 0, because ln
+        # 1 = 0.
         at_most_max = 2 <= self.min_zipcode_listings <= self.max_zipcode_listings
         yield "min_zipcode_listings", "be between 2 and max_zipcode_listings", at_most_max
         yield "cooldown", "not be negative", self.cooldown >= timedelta(0)

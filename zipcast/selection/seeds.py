@@ -1,4 +1,4 @@
-"""Derives seed, salt, commitments and nonce. With them, anyone can check that an epoch was not manipulated.
+"""Derives seeds, commitments and nonce, by which anyone can check that an epoch was not manipulated.
 
 The rules are in docs/protocol.md, "Seed, commitments, nonce". Every hash is SHA-256 in lower-case hex. This
 module does not decide where the secret is kept or when a seed is revealed; signatures are in envelope.py.
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from zipcast.protocol.beacon import BeaconRound
 from zipcast.selection.model import Candidate
 
 MIN_SECRET_BYTES = 32
@@ -17,16 +18,21 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def derive_seed(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
-    """Return the 32-byte seed of an epoch. It cannot be predicted without the secret.
+    """Return the 32-byte secret seed of an epoch. It cannot be predicted without the secret. Its commitment
+    is published one epoch ahead, and the seed itself after the epoch.
 
     Raises ValueError for a secret of less than 32 bytes; the error's message never shows the secret."""
     return _derived(secret, f"seed:{network}:{netuid}:{epoch_id}")
 
 
-def derive_salt(secret: bytes, network: str, netuid: int, epoch_id: str) -> bytes:
-    """Return the 32-byte salt of an epoch's draws, which is part of the committed inputs. Raises ValueError
-    like `derive_seed`."""
-    return _derived(secret, f"salt:{network}:{netuid}:{epoch_id}")
+def derive_draw_seed(seed: bytes, beacon: BeaconRound | None) -> bytes:
+    """Return the 32-byte seed of an epoch's draws and nonce. It mixes the secret seed with the beacon, which
+    no one could know when the secret seed was committed. Without a beacon, the operator can compute this seed
+    in advance."""
+    if beacon is None:
+        return hmac.digest(seed, b"no beacon", "sha256")
+    mixed = beacon.chain.encode() + beacon.round_number.to_bytes(8, "big") + beacon.signature
+    return hmac.digest(seed, mixed, "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +54,6 @@ class ImportKeys:
         return _derived(self.secret, f"commitment:{self.network}:{self.netuid}:{self.import_id}:{zipcode}")
 
 
-def draw_key(seed: bytes, salt: bytes) -> bytes:
-    """Return the 32-byte key of an epoch's draws. It can be used to repeat discarded draws, which contain
-    many honeypots. Therefore it depends not only on the seed, which becomes public after the epoch, but also
-    on the salt, which only validators get, with the pool."""
-    return hmac.digest(seed, salt, "sha256")
-
-
 def seed_commitment(seed: bytes) -> str:
     """Return the hash of a seed that is published one epoch ahead."""
     return hashlib.sha256(seed).hexdigest()
@@ -65,15 +64,15 @@ def selected_zipcodes_hash(pairs: Iterable[tuple[str, int]]) -> str:
     return _hash_of_sorted_lines(f"{zipcode}:{expected_listings}\n" for zipcode, expected_listings in pairs)
 
 
-def derive_nonce(seed: bytes, epoch_id: str, start_timestamp: int, selected_zipcodes_hash: str) -> str:
+def derive_nonce(draw_seed: bytes, epoch_id: str, start_timestamp: int, selected_zipcodes_hash: str) -> str:
     """Return the nonce of an epoch, 64 hex digits. `start_timestamp` is the epoch's start in whole Unix
     seconds.
 
-    The nonce binds the published zipcodes to the seed. No one without the secret can compute it before the
-    epoch is published.
+    The nonce binds the published zipcodes to the draw seed. No one without the secret can compute it before
+    the epoch is published.
     """
     text = f"nonce:{epoch_id}:{start_timestamp}:{selected_zipcodes_hash}"
-    return hmac.digest(seed, text.encode(), "sha256").hex()
+    return hmac.digest(draw_seed, text.encode(), "sha256").hex()
 
 
 def candidate_pool_hash(pool: Iterable[Candidate]) -> str:

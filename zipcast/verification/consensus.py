@@ -16,7 +16,7 @@ MIN_FOR_OUTLIERS = 3
 APART = Fraction(1, 3)
 TOGETHER = Fraction(1, 2)
 DIGITS = 6
-# The longer of two rankings gives 3, 5 or 6 points, so overlaps are multiples of 1/30.
+# All overlaps are multiples of 1/30, because the longer of two rankings gives 3, 5 or 6 points.
 _PARTS = 30
 
 
@@ -67,8 +67,8 @@ def agree(reports: Iterable[Report]) -> Agreed:
     whole = sum(one.weight * one.whole for one in beside.values()) // 2
     return Agreed(
         top=tuple((miner, _rounded(share)) for miner, share in supported[: len(POINTS)]),
-        agreement=_told(_share(shared, whole)),
-        closeness={validator: _told(one.closeness) for validator, one in beside.items()},
+        agreement=_rounded_or_none(_share(shared, whole)),
+        closeness={validator: _rounded_or_none(one.closeness) for validator, one in beside.items()},
         outliers=tuple(
             validator
             for validator, one in beside.items()
@@ -124,7 +124,7 @@ def _beside(reports: Sequence[Report], weights: Mapping[str, int]) -> dict[str, 
         if one != other:
             shared[other] += parts * held[one]
     whole = sum(held.values())
-    # Subtract each validator's overlap with itself, which is 1.
+    # Leave out each validator's overlap with itself, which is 1.
     return {
         one.validator: _Beside(own := weights[one.validator], shared[one.top] - _PARTS * own, whole - own)
         for one in reports
@@ -147,7 +147,7 @@ def _share(shared: int, whole: int) -> Fraction | None:
     return Fraction(shared, whole * _PARTS) if whole else None
 
 
-def _told(share: Fraction | None) -> float | None:
+def _rounded_or_none(share: Fraction | None) -> float | None:
     return None if share is None else _rounded(share)
 
 

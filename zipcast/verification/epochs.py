@@ -1,7 +1,7 @@
 """Verifies epochs that have ended, with the data that the caller may see. Pure.
 
-This module has the checks that everyone can make: signature, order, counts, seed, nonce, the chain of seeds,
-and whether the seed matches the commitment of the previous epoch. `pools` has further checks for
+This module has the checks that everyone can make: signature, order, counts, beacon, seed, nonce, the chain of
+seeds, and whether the seed matches the commitment of the previous epoch. `pools` has further checks for
 validators. Findings also list the checks that could not be made.
 """
 
@@ -15,18 +15,19 @@ from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.messages.pools import EpochPool
 from zipcast.selection import seeds
 from zipcast.selection.model import tolerance_band
+from zipcast.verification.beacon import verify_beacon
 from zipcast.verification.pools import POOL_CHECKS, Known, verify_pool
 
 _SEED = re.compile(r"[0-9a-f]{64}")
-PUBLIC_CHECKS = ("signature", "order", "counts", "seed", "nonce", "chain", "promise")
+PUBLIC_CHECKS = ("signature", "order", "counts", "beacon", "seed", "nonce", "chain", "promise")
 CHECKS = (*PUBLIC_CHECKS, *POOL_CHECKS)
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The data about one epoch. `envelope` is None if the epoch was missed. `seed` (hex) is None if it is not
-    revealed. `pool` is None if the caller is not a validator. `published` tells whether, according to the
-    source, there was a message."""
+    revealed. `pool` is None if the caller is not a validator. `published` is whether there was a message,
+    according to the source."""
 
     epoch_id: str
     envelope: UnverifiedEnvelope | None
@@ -37,11 +38,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of verifying one epoch. `faults` is empty if all checks in `checked` passed."""
+    """The result of verifying one epoch. `faults` is empty if all checks in `checked` passed. `weak` lists
+    the choices that the operator could make although the checks passed. If `unproven`, the operator could
+    choose the draw itself, so that the checks prove nothing about the choice of zipcodes."""
 
     epoch_id: str
     checked: tuple[str, ...]
     faults: tuple[str, ...]
+    weak: tuple[str, ...] = ()
+    unproven: bool = False
 
 
 def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
@@ -67,7 +72,7 @@ def verify_epochs(evidence: Iterable[Evidence], trust: Trust) -> list[Finding]:
             findings.append(Finding(one.epoch_id, ("signature",), (f"signature: {error}",)))
             before, between = None, []
             continue
-        findings.append(_finding(one, epoch, before, between, known))
+        findings.append(_finding(one, epoch, before, between, known, trust))
         known[epoch.message.epoch_id] = epoch.message, one.pool
         before, between = epoch, []
     return findings
@@ -79,6 +84,7 @@ def _finding(
     before: VerifiedEpoch | None,
     between: Sequence[Evidence],
     known: Known,
+    trust: Trust,
 ) -> Finding:
     checked, faults = ["signature", "order", "counts"], _count_faults(epoch.message)
     if one.epoch_id != epoch.message.epoch_id:
@@ -86,6 +92,9 @@ def _finding(
     zipcodes = [assigned.zipcode for assigned in epoch.message.zipcodes]
     if zipcodes != sorted(set(zipcodes)):
         faults.append("order: the zipcodes are not sorted, or occur twice")
+    drawn = verify_beacon(epoch.message, None if before is None else before.message, trust)
+    checked += drawn.checks
+    faults += drawn.faults
     seed = one.seed if one.pool is None else one.pool.detail.seed
     if seed is not None:
         checked += ["seed", "nonce"]
@@ -101,19 +110,20 @@ def _finding(
         if kept is False:
             faults.append("promise: the previous epoch committed to another seed")
     if one.pool is not None:
-        of_pool = verify_pool(epoch.message, one.pool, known)
+        of_pool = verify_pool(epoch.message, one.pool, known, drawn.draft)
         checked += of_pool.checks
         faults += of_pool.faults
-    return Finding(one.epoch_id, tuple(checked), tuple(faults))
+    unproven = epoch.message.beacon is None
+    return Finding(one.epoch_id, tuple(checked), tuple(faults), tuple(drawn.weak), unproven)
 
 
 def _count_faults(message: EpochMessage) -> list[str]:
     """Check that the message's metadata and target match its zipcodes."""
-    told, total = message.metadata, sum(one.expected_listings for one in message.zipcodes)
+    metadata, total = message.metadata, sum(one.expected_listings for one in message.zipcodes)
     faults = []
-    if (told.zipcode_count, told.total_expected_listings) != (len(message.zipcodes), total):
+    if (metadata.zipcode_count, metadata.total_expected_listings) != (len(message.zipcodes), total):
         faults.append("counts: the metadata states other counts of zipcodes or listings")
-    if told.seed_commitment != message.seed_commitment:
+    if metadata.seed_commitment != message.seed_commitment:
         faults.append("counts: the metadata has another seed commitment")
     lowest, highest = tolerance_band(message.target_listings, message.tolerance_percent)
     if not lowest <= total <= highest:
@@ -130,8 +140,9 @@ def _seed_faults(epoch: VerifiedEpoch, seed_hex: str) -> list[str]:
         faults.append("seed: the seed does not match its commitment")
     picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in message.zipcodes)
     start = int(message.epoch_start.timestamp())
-    if seeds.derive_nonce(seed, message.epoch_id, start, picked) != message.nonce:
-        faults.append("nonce: the nonce does not follow from seed, start and zipcodes")
+    draw_seed = seeds.derive_draw_seed(seed, message.used_round())
+    if seeds.derive_nonce(draw_seed, message.epoch_id, start, picked) != message.nonce:
+        faults.append("nonce: the nonce does not follow from seed, beacon, start and zipcodes")
     return faults
 
 

@@ -1,16 +1,17 @@
 """Verifies, for validators, that the rules and the pool of a revealed epoch lead to exactly its zipcodes.
 Pure.
 
-This module checks committed inputs, history, pool, selection and honeypots. `verification` has the checks
-that need no pool.
+This module checks committed inputs, history, pool, selection and honeypots. `zipcast.verification.epochs` has
+the checks that need no pool.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from zipcast.protocol.calendar import parse_epoch_id
-from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
+from zipcast.protocol.beacon import BeaconRounds, chain_of, promised_rounds
+from zipcast.protocol.calendar import EpochInterval, parse_epoch_id
+from zipcast.protocol.messages.epochs import AssignedZipcode, EpochBeacon, EpochDraft, EpochMessage
 from zipcast.protocol.messages.pools import EpochPool
 from zipcast.selection import seeds
 from zipcast.selection.committed_inputs import SelectionInputs
@@ -18,7 +19,7 @@ from zipcast.selection.honeypots import Choice, Honeypot, commitment
 from zipcast.selection.model import Candidate, PoolTooSmallError
 
 POOL_CHECKS = ("inputs", "history", "pool", "selection", "honeypots")
-# Other epochs that were verified, with their pools, by epoch id.
+# Verified epochs other than the one being checked, by id, each with its pool if that is known.
 Known = Mapping[str, tuple[EpochMessage, EpochPool | None]]
 
 
@@ -31,6 +32,7 @@ class Checked:
         self.faults: list[str] = []
 
     def note(self, check: str, holds: bool, fault: str) -> bool:
+        """Note that the check was made, and its fault unless it holds. Return `holds`."""
         if check not in self.checks:
             self.checks.append(check)
         if not holds:
@@ -38,26 +40,33 @@ class Checked:
         return holds
 
 
-def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked:
+def verify_pool(message: EpochMessage, pool: EpochPool, known: Known, draft: EpochDraft | None) -> Checked:
     """Check a pool against its epoch. `known` has other verified epochs, by id. The check of inputs needs the
-    previous epoch, and the check of history needs the epochs that the inputs name; without them, these checks
-    are left out."""
+    draft of the epoch or the previous epoch, and the check of history needs the epochs that the inputs name;
+    without them, these checks are left out."""
     checked = Checked()
     stated = pool.detail.inputs.encode()
-    before = known.get(message.previous_epoch_id or "")
-    if before is not None and before[0].epoch_end == message.epoch_start:
-        promised = before[0].next_inputs_hash
-        same = hashlib.sha256(stated).hexdigest() == promised
+    before, _ = known.get(message.previous_epoch_id or "", (None, None))
+    if before is not None and before.epoch_end != message.epoch_start:
+        before = None
+    if draft is not None:
+        checked.note("inputs", seeds.inputs_hash(stated) == draft.inputs_hash, "they differ from the draft")
+    elif before is not None:
+        same = seeds.inputs_hash(stated) == before.next_inputs_hash
         checked.note("inputs", same, "they differ from the commitment in the previous message")
     try:
         inputs = SelectionInputs.from_bytes(stated)
+        if draft is not None and before is not None:
+            same = seeds.inputs_hash(_as_promised(inputs, message, before)) == before.next_inputs_hash
+            checked.note("inputs", same, "the draft changes more of the promised inputs than the round")
         candidates = [row.candidate() for row in pool.candidates]
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         checked.note("pool", False, f"it cannot be read ({type(error).__name__})")
         return checked
     _check_inputs(checked, message, inputs)
     if checked.faults:
-        # A choice from other inputs proves nothing and could take unlimited memory and time.
+        # Do not repeat the choice: with other inputs it would prove nothing, and could take unlimited memory
+        # and time.
         return checked
     rows = zip(candidates, (row.commitment for row in pool.candidates), strict=True)
     if inputs.zipcodes_sha256 != seeds.zipcodes_hash(rows):
@@ -65,6 +74,14 @@ def verify_pool(message: EpochMessage, pool: EpochPool, known: Known) -> Checked
     _check_history(checked, message, candidates, inputs, known)
     _check_choice(checked, message, pool, inputs, candidates)
     return checked
+
+
+def _as_promised(inputs: SelectionInputs, message: EpochMessage, before: EpochMessage) -> bytes:
+    """Return the inputs of a draft with the rounds to which the previous message committed."""
+    interval = EpochInterval(message.epoch_start, message.epoch_end)
+    previous = EpochInterval(before.epoch_start, before.epoch_end)
+    rounds = promised_rounds(chain_of(message.network), interval, previous)
+    return replace(inputs, beacon=rounds).to_bytes()
 
 
 def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInputs) -> None:
@@ -83,8 +100,16 @@ def _check_inputs(checked: Checked, message: EpochMessage, inputs: SelectionInpu
         settings.target_listings,
         settings.tolerance_percent,
     )
-    if stated != committed:
+    if stated != committed or not _is_committed(message.beacon, inputs.beacon):
         checked.note("inputs", False, "the message differs from them")
+
+
+def _is_committed(used: EpochBeacon | None, rounds: BeaconRounds) -> bool:
+    """Return whether the round is one of those that the inputs allow; an epoch may have none."""
+    if used is None:
+        return True
+    expected = rounds.fallback_round if used.fallback else rounds.draw_round
+    return (used.chain, used.round) == (rounds.chain, expected)
 
 
 def _check_history(
@@ -141,8 +166,8 @@ def _check_choice(
     detail = pool.detail
     real_listings = {one.zipcode: one.real_listings for one in detail.honeypots}
     try:
-        seed = bytes.fromhex(detail.seed)
-        choice = inputs.choose(candidates, real_listings, seed, message.epoch_start)
+        draw_seed = seeds.derive_draw_seed(bytes.fromhex(detail.seed), message.used_round())
+        choice = inputs.choose(candidates, real_listings, draw_seed, message.epoch_start)
     except (PoolTooSmallError, ValueError, TypeError) as error:
         checked.note("pool", False, f"no zipcodes can be selected from it ({type(error).__name__})")
         return
@@ -153,12 +178,12 @@ def _check_choice(
     relaxed = (choice.selection.relaxed_age_days, choice.selection.relaxed_cooldown)
     same = relaxed == (detail.relaxed_age_days, detail.relaxed_cooldown)
     checked.note("selection", same, "the age limit or the cooldown was relaxed in another way")
-    checked.note("honeypots", _told(pool) == _drawn(choice), "pool and seed lead to other honeypots")
+    checked.note("honeypots", _named(pool) == _drawn(choice), "pool and seed lead to other honeypots")
     checked.note("honeypots", _opens(pool), "a real count differs from its commitment")
     checked.note("honeypots", _in_tolerance(choice, inputs), "a total lies outside the tolerance")
 
 
-def _told(pool: EpochPool) -> set[tuple[Honeypot, bool]]:
+def _named(pool: EpochPool) -> set[tuple[Honeypot, bool]]:
     return {
         (Honeypot(one.zipcode, one.real_listings, one.published_listings), one.discarded)
         for one in pool.detail.honeypots

@@ -8,7 +8,7 @@ drop table zipcast.validation_audit, zipcast.validator_results, zipcast.upload_s
     zipcast.zipcodes, zipcast.zipcode_revisions, zipcast.epochs, zipcast.retired_honeypots,
     zipcast.zipcode_honeypots, zipcast.published_zipcodes, zipcast.zipcode_imports, zipcast.scheduler_locks,
     zipcast.request_refusals, zipcast.report_locks, zipcast.registry_snapshots, zipcast.pending_epochs,
-    zipcast.legacy_opt_outs, zipcast.epoch_inputs, zipcast.epoch_honeypots, zipcast.credential_issuances,
+    zipcast.legacy_opt_outs, zipcast.epoch_inputs, zipcast.epoch_honeypots, zipcast.epoch_drafts, zipcast.beacon_rounds, zipcast.credential_issuances,
     zipcast.admin_commands;
 
 drop function zipcast.add_issuance_days(), zipcast.drop_issuance_days(timestamptz),

@@ -64,16 +64,13 @@ $$;
 revoke all on function zipcast.next_epoch_is_prepared() from public;
 grant execute on function zipcast.next_epoch_is_prepared() to zipcast_schedulers, zipcast_responder, zipcast_bridge;
 
--- The inputs contain the salt. With the seed, the draw can be repeated, which would reveal the honeypots too early.
+-- The inputs of a draft replace the promised ones.
 create function zipcast.started_inputs(id text) returns bytea
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    if zipcast.epoch_is_revealed(id) then
-        return (select inputs from zipcast.epoch_inputs where epoch_id = id);
-    end if;
     if exists (select from zipcast.epochs where epoch_id = $1 and start_at <= now()) then
-        return (select convert_to((convert_from(inputs, 'UTF8')::jsonb - 'salt')::text, 'UTF8')
-                from zipcast.epoch_inputs where epoch_id = id);
+        return coalesce((select inputs from zipcast.epoch_drafts where epoch_id = id),
+                        (select inputs from zipcast.epoch_inputs where epoch_id = id));
     end if;
     return null;
 end $$;

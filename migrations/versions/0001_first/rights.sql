@@ -13,13 +13,16 @@ grant select on zipcast.published_zipcodes, zipcast.zipcode_imports, zipcast.epo
 
 -- The scheduler. Only it may read real counts, because comparing them with published ones reveals honeypots.
 grant select on zipcast.zipcodes, zipcast.zipcode_revisions, zipcast.zipcode_honeypots, zipcast.retired_honeypots,
-    zipcast.epochs, zipcast.pending_epochs, zipcast.epoch_inputs, zipcast.epoch_honeypots, zipcast.scheduler_locks,
+    zipcast.epochs, zipcast.pending_epochs, zipcast.epoch_inputs, zipcast.epoch_drafts, zipcast.beacon_rounds,
+    zipcast.epoch_honeypots, zipcast.scheduler_locks,
     zipcast.credential_issuances, zipcast.request_refusals, zipcast.admin_commands
     to zipcast_schedulers;
 grant insert, update on zipcast.epochs, zipcast.admin_commands, zipcast.scheduler_locks to zipcast_schedulers;
 grant insert, update, delete on zipcast.pending_epochs, zipcast.epoch_honeypots to zipcast_schedulers;
 grant insert, delete on zipcast.epoch_assignments, zipcast.registry_snapshots to zipcast_schedulers;
-grant insert on zipcast.epoch_messages, zipcast.epoch_inputs, zipcast.miner_signals, zipcast.published_zipcodes,
+grant update (sent_at) on zipcast.epoch_drafts to zipcast_schedulers;
+grant insert on zipcast.epoch_messages, zipcast.epoch_inputs, zipcast.epoch_drafts, zipcast.beacon_rounds,
+    zipcast.miner_signals, zipcast.published_zipcodes,
     zipcast.zipcode_honeypots, zipcast.retired_honeypots
     to zipcast_schedulers;
 grant delete on zipcast.request_refusals to zipcast_schedulers;
@@ -51,7 +54,7 @@ grant select (zipcode, state, market_tier, active) on zipcast.zipcodes to zipcas
 -- Responder and bridge: every column of `epochs` except the seed. They cannot choose the numbers that PostgreSQL
 -- assigns, because numbers used beforehand would make the inserts of others fail.
 grant select (epoch_id, start_at, end_at, status, target_listings, tolerance_percent, total_expected_listings,
-    algorithm_version, nonce, seed_commitment, secret_id, candidate_pool_hash, relaxed_cooldown, relaxed_age_days,
+    algorithm_version, nonce, seed_commitment, secret_id, candidate_pool_hash, beacon, relaxed_cooldown, relaxed_age_days,
     import_id, message_sha256, prepared_at, published_at, stream_sequence, completed_at, signals_computed_at)
     on zipcast.epochs to zipcast_responder, zipcast_bridge;
 grant insert (refused_at, process, verb, error, hotkey, source, request_id, suppressed)

@@ -6,6 +6,8 @@ declare
     process text;
 begin
     foreach process in array array['schedulers', 'responder', 'bridge'] loop
+        -- A login without the right to create roles can use existing ones.
+        continue when exists (select from pg_catalog.pg_roles where rolname = 'zipcast_' || process);
         begin
             execute format('create role %I nologin', 'zipcast_' || process);
         exception when duplicate_object or unique_violation then null;

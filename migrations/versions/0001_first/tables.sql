@@ -60,6 +60,25 @@ create table zipcast.credential_issuances (
 create index ix_credential_issuances_hotkey_issued_at on zipcast.credential_issuances (hotkey, issued_at);
 create index ix_credential_issuances_issued_at on zipcast.credential_issuances (issued_at);
 
+create table zipcast.beacon_rounds (
+    chain text not null,
+    round bigint not null,
+    signature text not null,
+    stored_at timestamptz not null,
+    constraint pk_beacon_rounds primary key (chain, round),
+    constraint ck_beacon_rounds_signature check (signature ~ '^[0-9a-f]{96}$')
+);
+
+create table zipcast.epoch_drafts (
+    epoch_id text not null,
+    inputs bytea not null,
+    payload bytea not null,
+    signer text not null,
+    signature text not null,
+    sent_at timestamptz,
+    constraint pk_epoch_drafts primary key (epoch_id)
+);
+
 create table zipcast.epoch_honeypots (
     epoch_id text not null,
     content text not null,
@@ -204,6 +223,7 @@ create table zipcast.epochs (
     seed_commitment text not null,
     secret_id text not null,
     candidate_pool_hash text,
+    beacon text,
     relaxed_cooldown text[] not null default '{}',
     relaxed_age_days integer not null default 0,
     import_id bigint,
@@ -215,6 +235,7 @@ create table zipcast.epochs (
     signals_computed_at timestamptz,
     constraint pk_epochs primary key (epoch_id),
     constraint ex_epochs_overlap exclude using gist (tstzrange(start_at, end_at) with &&),
+    constraint ck_epochs_beacon check (beacon in ('round', 'fallback', 'none')),
     constraint ck_epochs_message check ((status = 'missed') = (message_sha256 is null)),
     constraint ck_epochs_published check (published_at is not null or status in ('pending', 'missed')),
     constraint ck_epochs_status check (status in ('pending', 'active', 'completed', 'archived', 'missed')),

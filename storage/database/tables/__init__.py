@@ -7,8 +7,10 @@ states what it loads.
 
 from storage.database.tables.base import SCHEMA, SEARCH_PATH, SHA256_RULE, ZIPCODE_RULE, Base
 from storage.database.tables.epochs import (
+    BeaconRound,
     Epoch,
     EpochAssignment,
+    EpochDraft,
     EpochHoneypots,
     EpochInputs,
     EpochMessage,
@@ -42,9 +44,11 @@ __all__ = [
     "ZIPCODE_RULE",
     "AdminCommand",
     "Base",
+    "BeaconRound",
     "CredentialIssuance",
     "Epoch",
     "EpochAssignment",
+    "EpochDraft",
     "EpochHoneypots",
     "EpochInputs",
     "EpochMessage",

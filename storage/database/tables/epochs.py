@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from storage.database.tables.base import SHA256_RULE, ZIPCODE_RULE, Base
 
-# The condition of an index, and of the queries that use it.
+# The condition of the index `ix_epochs_in_detail`, and of the queries that use it.
 IN_DETAIL = "status in ('pending', 'active', 'completed')"
 
 
@@ -51,6 +51,8 @@ class Epoch(Base):
     seed_commitment: Mapped[str]
     secret_id: Mapped[str]
     candidate_pool_hash: Mapped[str | None]
+    beacon: Mapped[str | None]
+    """The kind of the round used for the draw: `round`, `fallback` or `none`; null for missed epochs."""
     relaxed_cooldown: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     relaxed_age_days: Mapped[int] = mapped_column(server_default=text("0"))
     import_id: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("zipcode_imports.id"))
@@ -68,6 +70,7 @@ class Epoch(Base):
         # A published epoch has everything that readers need; a missed epoch has no message.
         CheckConstraint("(status = 'missed') = (message_sha256 is null)", name="message"),
         CheckConstraint("published_at is not null or status in ('pending', 'missed')", name="published"),
+        CheckConstraint("beacon in ('round', 'fallback', 'none')", name="beacon"),
         Index(None, "end_at"),
         Index("ix_epochs_unfinished", "start_at", postgresql_where=text("status in ('pending', 'active')")),
         # For queries of the few epochs that are not archived, among years of archived ones.
@@ -134,3 +137,27 @@ class EpochInputs(Base):
     inputs_sha256: Mapped[str]
     committed_at: Mapped[datetime]
     __table_args__ = (CheckConstraint("inputs_sha256 = encode(sha256(inputs), 'hex')", name="inputs_hash"),)
+
+
+class EpochDraft(Base):
+    """The signed commitment to an epoch that no message promised. `sent_at` is null unless the draft was sent
+    before its round was published."""
+
+    __tablename__ = "epoch_drafts"
+    epoch_id: Mapped[str] = mapped_column(primary_key=True)
+    inputs: Mapped[bytes]
+    payload: Mapped[bytes]
+    signer: Mapped[str]
+    signature: Mapped[str]
+    sent_at: Mapped[datetime | None]
+
+
+class BeaconRound(Base):
+    """A verified signature of the beacon. Rows are never changed."""
+
+    __tablename__ = "beacon_rounds"
+    chain: Mapped[str] = mapped_column(primary_key=True)
+    round: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    signature: Mapped[str]
+    stored_at: Mapped[datetime]
+    __table_args__ = (CheckConstraint("signature ~ '^[0-9a-f]{96}$'", name="signature"),)

@@ -21,8 +21,9 @@ from zipcast.protocol.hotkeys import Hotkey
 
 __all__ = ["Finding", "Status", "check_object_store"]
 
-# AWS accepts a clock that is 15 minutes off, but deadlines need closer clocks. The store states whole
-# seconds.
+# The largest difference between the clocks of this machine and the store: above the first limit the check
+# fails, above the second it warns. AWS itself accepts 15 minutes, but deadlines need closer clocks. The store
+# states its time in whole seconds.
 MAX_SKEW, TOLERABLE_SKEW = timedelta(seconds=60), timedelta(seconds=2)
 
 
@@ -58,8 +59,8 @@ async def _clocks(store: ObjectStore, http: httpx.AsyncClient, bucket: str, cloc
     if stated is None or stated.tzinfo is None:
         return Finding("clocks", Status.WARNING, "the store does not state its time")
     skew = abs(clock.now() - stated)
-    told = f"{skew.total_seconds():.0f} s apart, in whole seconds"
+    message = f"{skew.total_seconds():.0f} s apart, in whole seconds"
     if skew <= TOLERABLE_SKEW:
-        return Finding("clocks", Status.OK, told)
+        return Finding("clocks", Status.OK, message)
     status = Status.FAILED if skew > MAX_SKEW else Status.WARNING
-    return Finding("clocks", status, told, "synchronise this machine's clock with NTP")
+    return Finding("clocks", status, message, "synchronise this machine's clock with NTP")

@@ -80,9 +80,9 @@ async def check_sessions(
     """Check that a validator's session lasts long enough and can write and read only below `scope`, and that
     a session for reading can read the epoch's uploads and write nothing."""
     if config.role_arn is None:
-        told = "S3_ROLE_ARN is not set, so validators get only forms"
+        message = "S3_ROLE_ARN is not set, so validators get only forms"
         yield Finding(
-            "sessions", Status.WARNING, told, "ignore this if the provider has no STS, such as Spaces"
+            "sessions", Status.WARNING, message, "ignore this if the provider has no STS, such as Spaces"
         )
         return
     policy, name = credential_policies.upload_session_policy(scope), credential_policies.session_name(probe)
@@ -98,8 +98,8 @@ async def check_sessions(
     left = session.expires_at - clock.now()
     lasts = left > SESSION - timedelta(minutes=5)
     fix = "" if lasts else "set the role's MaxSessionDuration to 14400"
-    told = f"they last {left.total_seconds() / 3600:.1f} h"
-    yield Finding("sessions", Status.OK if lasts else Status.FAILED, told, fix)
+    message = f"they last {left.total_seconds() / 3600:.1f} h"
+    yield Finding("sessions", Status.OK if lasts else Status.FAILED, message, fix)
     s3 = client(config, session)
     key, other = scope.prefix + PROBE, scope.prefix.replace(PROBE_EPOCH, _OTHER_EPOCH) + PROBE
     inside, _ = await attempt(lambda: s3.put_object(Bucket=scope.bucket, Key=key, Body=CONTENT))

@@ -37,27 +37,27 @@ async def _versioning(config: ObjectStoreConfig, bucket: str) -> Finding:
     code, answer = await attempt(lambda: client(config).get_bucket_versioning(Bucket=bucket))
     if answer.get("Status") == "Enabled":
         return Finding(subject, Status.OK, "every version is kept")
-    told = "it is off" if code is None else f"the store says {code}"
+    message = "it is off" if code is None else f"the store says {code}"
     fix = "put deploy/s3/versioning.json, so that files overwritten after a deadline are not lost"
-    return Finding(subject, Status.FAILED, told, fix)
+    return Finding(subject, Status.FAILED, message, fix)
 
 
 async def _public_access_block(config: ObjectStoreConfig, bucket: str) -> Finding:
     subject = f"{bucket}: public access block"
     code, answer = await attempt(lambda: client(config).get_public_access_block(Bucket=bucket))
     if code in UNKNOWN_TO_PROVIDER:
-        told = "this provider has none; public access is tested below"
-        return Finding(subject, Status.WARNING, told, "never make the bucket public")
+        message = "this provider has none; public access is tested below"
+        return Finding(subject, Status.WARNING, message, "never make the bucket public")
     if code == "AccessDenied":
-        told = "the signing user may not read it; public access is tested below"
+        message = "the signing user may not read it; public access is tested below"
         return Finding(
-            subject, Status.WARNING, told, "to check it, allow the user s3:GetBucketPublicAccessBlock"
+            subject, Status.WARNING, message, "to check it, allow the user s3:GetBucketPublicAccessBlock"
         )
     blocks = answer.get("PublicAccessBlockConfiguration", {})
     if len(blocks) == 4 and all(blocks.values()):
         return Finding(subject, Status.OK, "all four settings are on")
-    told = "not all four settings are on" if code is None else f"the store says {code}"
-    return Finding(subject, Status.FAILED, told, "put deploy/s3/public-access-block.json")
+    message = "not all four settings are on" if code is None else f"the store says {code}"
+    return Finding(subject, Status.FAILED, message, "put deploy/s3/public-access-block.json")
 
 
 async def _ownership(config: ObjectStoreConfig, bucket: str) -> Finding:
@@ -67,8 +67,8 @@ async def _ownership(config: ObjectStoreConfig, bucket: str) -> Finding:
     code, answer = await attempt(lambda: client(config).get_bucket_ownership_controls(Bucket=bucket))
     rules = answer.get("OwnershipControls", {}).get("Rules", [])
     if any(rule["ObjectOwnership"] == "BucketOwnerEnforced" for rule in rules):
-        told = "BucketOwnerEnforced makes every form fail (AccessControlListNotSupported)"
-        return Finding(subject, Status.FAILED, told, "put deploy/s3/ownership.json")
+        message = "BucketOwnerEnforced makes every form fail (AccessControlListNotSupported)"
+        return Finding(subject, Status.FAILED, message, "put deploy/s3/ownership.json")
     if code is None or code in {*UNKNOWN_TO_PROVIDER, "OwnershipControlsNotFoundError"}:
         return Finding(subject, Status.OK, "ACLs are accepted")
     return Finding(subject, Status.WARNING, f"the store says {code}; a form is tested below")
@@ -80,5 +80,5 @@ async def _anonymous(store: ObjectStore, http: httpx.AsyncClient, bucket: str) -
     answer = await http.get(address, params={"list-type": "2"})
     if answer.status_code in {401, 403}:
         return Finding(subject, Status.OK, "an unsigned list is refused")
-    told = f"the reply to an unsigned list has status {answer.status_code}"
-    return Finding(subject, Status.FAILED, told, "remove the policy or ACL that makes it public")
+    message = f"the reply to an unsigned list has status {answer.status_code}"
+    return Finding(subject, Status.FAILED, message, "remove the policy or ACL that makes it public")

@@ -25,7 +25,7 @@ UNKNOWN_TO_PROVIDER = frozenset({"NotImplemented", "MethodNotAllowed", "Unsuppor
 _XML_ERROR = re.compile(r"<(Code|Message)>([^<]*)</")
 MAX_ERROR_CHARACTERS, MAX_WORDS = 10_000, 300
 
-# Error codes of refusals because of the rights of keys or sessions, or the conditions of forms.
+# The error codes that mean a refusal: the key or session lacks a right, or a form's conditions are not met.
 REFUSALS = frozenset({"AccessDenied", "Forbidden", "403", "EntityTooSmall", "InvalidPolicyDocument"})
 
 
@@ -41,7 +41,7 @@ class Finding:
 
     subject: str
     status: Status
-    told: str
+    message: str
     fix: str = ""
 
 

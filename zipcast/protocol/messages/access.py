@@ -1,10 +1,12 @@
 """Wire models of requests for S3 access, and of their replies."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     StrictBool,
+    StrictInt,
     StringConstraints,
 )
 
@@ -14,23 +16,86 @@ from zipcast.protocol.messages.base import (
     ExpiryTime,
     HotkeyText,
     KeyPrefix,
+    Sha256Hex,
     Success,
     WireModel,
     WireTime,
 )
 
+MAX_FILE_NAME_BYTES = 512
+
+UploadMethod = Literal["POST", "PUT"]
 FormFields = Annotated[
     dict[str, str],
-    Field(description="Form fields. Post them unchanged, before the file; `key` ends in `${filename}`."),
+    Field(
+        description="Form fields. Post them unchanged, before the file; `key` ends in `${filename}`. If "
+        "`method` is PUT, these are the headers of the upload instead."
+    ),
+]
+Method = Annotated[
+    UploadMethod,
+    Field(
+        description="POST: `url` takes the form `fields`. PUT: the object store takes no forms, and `url` "
+        "takes only the file that the request named, with the headers `fields`. Left out if it is POST."
+    ),
 ]
 
 
+def _is_post(method: UploadMethod) -> bool:
+    return method == "POST"
+
+
+def _relative(name: str) -> str:
+    """Check that a name is a path below a folder that every store and client reads the same way."""
+    if len(name.encode()) > MAX_FILE_NAME_BYTES:
+        raise ValueError(f"must have at most {MAX_FILE_NAME_BYTES} bytes")
+    if not name.isprintable():
+        raise ValueError("must not contain control characters")
+    if any(part in {"", ".", ".."} for part in name.split("/")):
+        raise ValueError("must be a relative path without empty parts, `.` and `..`")
+    return name
+
+
+class FileToUpload(WireModel):
+    """A file for which upload access is requested. An object store that takes forms needs no such
+    description, and ignores it."""
+
+    name: Annotated[str, StringConstraints(max_length=MAX_FILE_NAME_BYTES), AfterValidator(_relative)] = (
+        Field(description="Name below the folder; may contain folders.", examples=["19103/listings.parquet"])
+    )
+    size_bytes: StrictInt = Field(ge=0, description="Exact size of the file, bytes.", examples=[4096])
+    sha256: Sha256Hex | None = Field(
+        default=None, description="SHA-256 of the file, which the store verifies and keeps; for validators."
+    )
+
+
 class MinerUploadRequest(WireModel):
-    """Request upload access for one epoch, by default the running one."""
+    """Request upload access for one epoch, by default the running one. Name the `file`, in case the object
+    store takes no forms. With `with_credentials`, the reply has temporary credentials if the store has STS
+    and the deadline is far enough away; with them, a large file can be uploaded in parts."""
 
     epoch_id: EpochId | None = Field(
         default=None, description="Start of the epoch, UTC, as YYYY-MM-DDTHH-MM-SS; ids sort by time."
     )
+    file: FileToUpload | None = Field(
+        default=None, description="The file to upload; needed only if the object store takes no forms."
+    )
+    with_credentials: StrictBool = Field(
+        default=False, description="Whether to return credentials with which a file is uploaded in parts."
+    )
+
+
+class S3Credentials(WireModel):
+    """Temporary credentials that give access only to `prefix` in `bucket`, until `expiry`."""
+
+    access_key: str = Field(description="Access key id.")
+    secret_key: str = Field(description="Secret key.", examples=["secret"])
+    session_token: str = Field(description="Session token, to be sent with every request.")
+    bucket: BucketName
+    region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
+    endpoint: str | None = Field(description="URL of the object store; null for AWS.")
+    prefix: KeyPrefix
+    expiry: ExpiryTime
 
 
 class MinerUploadReply(WireModel):
@@ -40,8 +105,14 @@ class MinerUploadReply(WireModel):
     epoch_id: EpochId
     bucket: BucketName
     prefix: KeyPrefix
+    method: Method = Field(default="POST", exclude_if=_is_post)
     url: str = Field(description="URL to post the form to.", examples=["https://s3.example.org/miners"])
     fields: FormFields
+    s3_credentials: S3Credentials | None = Field(
+        default=None,
+        description="Temporary credentials; null if they were not requested, there is no STS, or the "
+        "deadline is too near.",
+    )
     expires_at: ExpiryTime
     min_bytes: int = Field(description="Minimum size of a file, bytes.", examples=[1024])
     max_bytes: int = Field(description="Maximum size of a file, bytes.", examples=[5368709120])
@@ -58,19 +129,9 @@ class ValidatorUploadRequest(WireModel):
         default=False,
         description="Whether the form requires the file's SHA-256, which the store verifies and keeps.",
     )
-
-
-class S3Credentials(WireModel):
-    """Temporary credentials that give access only to `prefix` in `bucket`, until `expiry`."""
-
-    access_key: str = Field(description="Access key id.")
-    secret_key: str = Field(description="Secret key.", examples=["secret"])
-    session_token: str = Field(description="Session token, to be sent with every request.")
-    bucket: BucketName
-    region: str = Field(description="Region of the bucket.", examples=["us-east-1"])
-    endpoint: str | None = Field(description="URL of the object store; null for AWS.")
-    prefix: KeyPrefix
-    expiry: ExpiryTime
+    file: FileToUpload | None = Field(
+        default=None, description="The file to upload; needed only if the object store takes no forms."
+    )
 
 
 class UploadGuidelines(WireModel):
@@ -94,7 +155,10 @@ class ValidatorUploadReply(WireModel):
     """A form for a validator's folder. `fields` contains every required value and can be posted unchanged."""
 
     success: Success = True
-    message: str = Field(description="One sentence for a person.", examples=["Upload access granted."])
+    message: str = Field(
+        description="The result as one readable sentence.", examples=["Upload access granted."]
+    )
+    method: Method = Field(default="POST", exclude_if=_is_post)
     upload_url: str = Field(description="URL to post the form to; the store replies 204 on success.")
     fields: FormFields
     s3_credentials: S3Credentials | None = Field(
@@ -161,6 +225,38 @@ class ValidatorReadReply(WireModel):
     s3_credentials: S3Credentials | None = Field(
         default=None,
         description="Temporary credentials; null if they were not requested or there is no STS.",
+    )
+
+
+class MinerUploadsRequest(WireModel):
+    """Request one page of the caller's own uploads that count for an ended epoch. `page_token` is the
+    `next_page_token` of the previous page."""
+
+    epoch_id: EpochId
+    page_token: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
+        default=None, description="`nextPageToken` of the previous page."
+    )
+
+
+class CountedUpload(WireModel):
+    """One object of the caller in the epoch's manifest."""
+
+    key: str = Field(description="Key of the object.")
+    size: int = Field(description="Bytes.", examples=[4096])
+    etag: str = Field(description="ETag of the object, without quotes.")
+    last_modified: WireTime = Field(description="When it was stored, UTC.")
+    version_id: str | None = Field(description="Version of the object; null without bucket versioning.")
+
+
+class MinerUploadsReply(WireModel):
+    """One page of the caller's uploads in the manifest of an ended epoch. Objects that are not in it do not
+    count."""
+
+    success: Success = True
+    epoch_id: EpochId
+    objects: tuple[CountedUpload, ...] = Field(description="Uploads that count, in the manifest's order.")
+    next_page_token: str | None = Field(
+        description="Pass it as `pageToken` for the next page; null on the last."
     )
 
 

@@ -1,6 +1,6 @@
 """Wire models of admin requests, of their states and their outcomes.
 
-Of an epoch that has not started, they contain nothing but the id.
+About an epoch that has not started, they contain only its id.
 """
 
 from typing import Annotated, Any, Literal
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StrictInt, StringConstraints
 
 from zipcast.protocol.calendar import parse_epoch_id
+from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.base import EpochId, HotkeyText, Success, WireModel, WireTime
 from zipcast.selection.model import MAX_TARGET_LISTINGS
@@ -33,7 +34,7 @@ NamedEpoch = Annotated[EpochId, AfterValidator(_checked_epoch_id)]
 
 
 class EpochRegenerateRequest(WireModel):
-    """Select and sign again an epoch that has not started, from the inputs it is committed to."""
+    """Select and sign an epoch again. This is refused, because an epoch is sealed when it is drawn."""
 
     epoch_id: NamedEpoch
 
@@ -88,14 +89,15 @@ class CommandsGetRequest(WireModel):
 
 
 class FailedOutcome(WireModel):
-    kind: Literal["failed"] = Field(default="failed", description="Which outcome this is.")
+    kind: Literal["failed"] = Field(default="failed", description="Kind of the outcome.")
     reason: str = Field(description="Why it failed.")
+    error: ErrorCode | None = Field(default=None, description="Code of the reason, if it has one.")
 
 
 class EpochOutcome(WireModel):
     """The outcome of preparing or signing an epoch. `changed` is false if there was nothing to do."""
 
-    kind: Literal["epoch"] = Field(default="epoch", description="Which outcome this is.")
+    kind: Literal["epoch"] = Field(default="epoch", description="Kind of the outcome.")
     epoch_id: EpochId
     changed: bool = Field(
         description="Whether the command changed anything; false if there was nothing to do."
@@ -103,7 +105,7 @@ class EpochOutcome(WireModel):
 
 
 class OverrideOutcome(WireModel):
-    kind: Literal["override"] = Field(default="override", description="Which outcome this is.")
+    kind: Literal["override"] = Field(default="override", description="Kind of the outcome.")
     epoch_id: EpochId
     target_listings: int = Field(description="Target for the sum of listings of the epoch's zipcodes.")
 
@@ -121,7 +123,7 @@ class ListedConnection(WireModel):
 class ConnectionsOutcome(WireModel):
     """One page of connections. `next_offset` is set if there is another page."""
 
-    kind: Literal["connections"] = Field(default="connections", description="Which outcome this is.")
+    kind: Literal["connections"] = Field(default="connections", description="Kind of the outcome.")
     total: int = Field(description="Number of connections on all pages.", examples=[501])
     connections: tuple[ListedConnection, ...] = Field(
         description="The connections of this page, oldest first."
@@ -132,7 +134,7 @@ class ConnectionsOutcome(WireModel):
 class KickOutcome(WireModel):
     """The number of connections that were closed. Their clients may connect again at once."""
 
-    kind: Literal["kick"] = Field(default="kick", description="Which outcome this is.")
+    kind: Literal["kick"] = Field(default="kick", description="Kind of the outcome.")
     hotkey: HotkeyText
     kicked: int = Field(description="Number of connections that were closed.", examples=[2])
 
@@ -150,7 +152,7 @@ class AdminCommandReply(WireModel):
     command_id: CommandId
     command: str = Field(description="Name of the command.", examples=["epoch.generate"])
     state: CommandState = Field(description="queued, done or failed.", examples=["done"])
-    requested_at: WireTime = Field(description="When it was asked, UTC.")
+    requested_at: WireTime = Field(description="When the command was requested, UTC.")
     finished_at: WireTime | None = Field(
         description="When it was done or failed, UTC; null while it is queued."
     )
@@ -165,7 +167,7 @@ class RecordedCommand(WireModel):
     command: str = Field(description="Name of the command.", examples=["target.override"])
     arguments: dict[str, Any] = Field(description="Arguments of the command.")
     state: CommandState = Field(description="queued, done or failed.", examples=["done"])
-    requested_at: WireTime = Field(description="When it was asked, UTC.")
+    requested_at: WireTime = Field(description="When the command was requested, UTC.")
     finished_at: WireTime | None = Field(
         description="When it was done or failed, UTC; null while it is queued."
     )

@@ -46,7 +46,8 @@ class EpochAssignmentReply(CurrentAssignmentReply):
 
 
 class RevealedEpochReply(EpochAssignmentReply):
-    """An epoch whose seed is revealed. The reply adds the seed and the honeypots."""
+    """An epoch whose seed is revealed. In addition to the fields of other epochs, the reply has the seed and
+    the honeypots."""
 
     honeypots: tuple[ZipcodeText, ...] = Field(description="Zipcodes that were published with false counts.")
     seed: Sha256Hex = Field(description="Seed that the epoch's commitment was made for, hex.")

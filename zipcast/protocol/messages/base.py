@@ -24,6 +24,8 @@ from pydantic.alias_generators import to_camel
 
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
+MAX_RETRY_AFTER_SECONDS = 86_400
+"""The longest pause that an error may ask for. The longest limit of the service is per day."""
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
 HEADER_STORED_AT = "Nats-Time-Stamp"  # set by nats-server on messages that a stream republishes
 HEADER_ERROR = "Zipcast-Error"
@@ -117,7 +119,7 @@ class ErrorReply(WireModel):
 
     success: Literal[False] = Field(description="Always false.")
     error: ErrorCode = Field(description="The code, for programs.", examples=["stale_request"])
-    message: str = Field(description="One sentence for a person.")
+    message: str = Field(description="The error in readable sentences.")
     code: int = Field(description="The HTTP status.", examples=[401])
     detail: str = Field(description="The same as `message`; legacy clients print it.")
     retry_after: int | None = Field(
@@ -155,14 +157,18 @@ def first_fault(error: ValidationError) -> ServiceError:
 
 
 def parse_error(body: bytes) -> ServiceError:
-    """Return the error in a reply's body; INTERNAL if its code is unknown."""
+    """Return the error in a reply's body; INTERNAL if its code is unknown. Raises ValueError,
+    AttributeError and RecursionError if the body is not that of an error."""
     stated = json.loads(body)
     code = stated.get("error")
     known = code in list(ErrorCode)  # `in` on a list, because the code may be an unhashable value
+    pause = stated.get("retryAfter")
+    if pause is not None and not (isinstance(pause, int) and 0 <= pause <= MAX_RETRY_AFTER_SECONDS):
+        raise ValueError("retryAfter is not a number of seconds")
     return ServiceError(
         ErrorCode(code) if known else ErrorCode.INTERNAL,
         str(stated.get("message", "")),
-        retry_after_seconds=stated.get("retryAfter"),
+        retry_after_seconds=pause,
     )
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field, StrictBool, StrictInt
 
-from zipcast.protocol.messages.base import EpochId, Sha256Hex, WireModel, WireTime, ZipcodeText
+from zipcast.protocol.beacon import MAX_ROUND, BeaconRound, parse_beacon_signature
+from zipcast.protocol.messages.base import EpochId, Sha256Hex, Success, WireModel, WireTime, ZipcodeText
 from zipcast.selection.model import Candidate, MarketTier
+
+BeaconKind = Literal["round", "fallback", "none"]
 
 
 class AssignedZipcode(WireModel):
@@ -37,16 +38,92 @@ class EpochMetadata(WireModel):
     zipcode_count: int = Field(ge=0, description="Number of zipcodes.", examples=[2])
     algorithm_version: str = Field(description="Version of the selection rules.")
     seed_commitment: Sha256Hex = Field(
-        description="SHA-256 of the epoch's seed, published before anybody could know it; hex."
+        description="SHA-256 of the epoch's secret seed, published before the epoch was drawn; hex."
     )
+
+
+class Proof(WireModel):
+    """The exact signed text that was published on NATS, its signer, and the signature in lower-case hex."""
+
+    payload: str = Field(description="The exact text that was signed: the epoch message or draft as JSON.")
+    signer: str = Field(description="Hotkey that signed, SS58.")
+    signature: str = Field(description="sr25519 signature over `payload`, lower-case hex.")
+
+
+class EpochBeacon(WireModel):
+    """The round of drand's beacon that gives an epoch its draw."""
+
+    chain: str = Field(description="Chain of the round: `quicknet`, or `local` on a local network.")
+    round: StrictInt = Field(ge=1, le=MAX_ROUND, description="Number of the round.", examples=[51000001])
+    signature: str = Field(pattern=r"^[0-9a-f]{96}$", description="Signature of the round, lower-case hex.")
+    fallback: StrictBool = Field(
+        description="True for the earlier round, which is used if the later one could not be fetched in time."
+    )
+
+    @classmethod
+    def of(cls, used: BeaconRound) -> "EpochBeacon":
+        return cls(
+            chain=used.chain,
+            round=used.round_number,
+            signature=used.signature.hex(),
+            fallback=used.is_fallback,
+        )
+
+    def used(self) -> BeaconRound:
+        """Return the round. This does not verify its signature."""
+        return BeaconRound(self.chain, self.round, parse_beacon_signature(self.signature), self.fallback)
+
+
+class EpochDraft(WireModel):
+    """The commitment to an epoch that the previous message did not commit to. It is signed and sent before
+    its round exists."""
+
+    version: Literal[1] = Field(default=1, description="Version of the draft's format.")
+    network: str = Field(description="Bittensor network.", examples=["test"])
+    netuid: int = Field(ge=0, description="Number of the subnet.", examples=[46])
+    epoch_id: EpochId
+    inputs_hash: Sha256Hex = Field(description="SHA-256 of the epoch's inputs, hex.")
+    seed_commitment: Sha256Hex = Field(description="SHA-256 of the epoch's secret seed, hex.")
+    chain: str = Field(description="Chain of the round: `quicknet`, or `local` on a local network.")
+    round: StrictInt = Field(ge=1, le=MAX_ROUND, description="Round for the epoch's draw.")
+    issued_at: WireTime = Field(description="When the draft was signed, UTC.")
+
+
+class EpochSeal(WireModel):
+    """The signed part of a sealed epoch: the epoch's message, encrypted to a round of the beacon."""
+
+    version: Literal[1] = Field(default=1, description="Version of the format of sealed epochs.")
+    network: str = Field(description="Bittensor network.", examples=["test"])
+    netuid: int = Field(ge=0, description="Number of the subnet.", examples=[46])
+    epoch_id: EpochId
+    chain: str = Field(description="Chain of the round: `quicknet`, or `local` on a local network.")
+    round: StrictInt = Field(
+        ge=1,
+        le=MAX_ROUND,
+        description="Round whose signature opens the epoch: the first from its start on.",
+    )
+    payload_sha256: Sha256Hex = Field(
+        description="SHA-256 of the epoch's message, hex, to notice if another message is published."
+    )
+    ciphertext: str = Field(
+        max_length=260_000, description="The message with its signer and signature, encrypted; base64."
+    )
+
+
+class SealedEpochReply(WireModel):
+    """The newest sealed epoch that has not ended."""
+
+    success: Success = True
+    epoch_id: EpochId
+    sealed: Proof = Field(description="The sealed epoch as it was sent on NATS.")
 
 
 class EpochMessage(WireModel):
     """The message that is signed and published at an epoch's start.
 
-    Times are UTC; `submission_deadline` is the epoch's end. `nonce` is derived from the epoch's seed. The
-    previous message contains the commitment to this seed (`next_seed_commitment`); the next message reveals
-    the seed (`revealed_seed`)."""
+    Times are UTC; `submission_deadline` is the epoch's end. The zipcodes and `nonce` are derived from the
+    epoch's secret seed and from `beacon`. The previous message contains the commitment to this seed
+    (`next_seed_commitment`); the next message reveals the seed (`revealed_seed`)."""
 
     version: Literal[1] = Field(default=1, description="Version of the message format.")
     network: str = Field(description="Bittensor network.", examples=["test"])
@@ -55,8 +132,8 @@ class EpochMessage(WireModel):
     epoch_start: WireTime = Field(description="First instant of the epoch, UTC.")
     epoch_end: WireTime = Field(description="First instant after the epoch, UTC.")
     nonce: Sha256Hex = Field(
-        description="Lower-case hex, derived from the epoch's seed. Reports repeat it to prove that the "
-        "epoch was received."
+        description="Lower-case hex, derived from the epoch's seed and beacon. Reports repeat it to prove "
+        "that the epoch was received."
     )
     target_listings: int = Field(gt=0, description="Target for the sum of the zipcodes' listings.")
     tolerance_percent: int = Field(
@@ -68,7 +145,7 @@ class EpochMessage(WireModel):
     metadata: EpochMetadata = Field(description="Sums and commitments of the epoch.")
     previous_epoch_id: EpochId | None = Field(description="Id of the previous epoch; null for the first.")
     seed_commitment: Sha256Hex = Field(
-        description="SHA-256 of the epoch's seed, published before anybody could know it; hex."
+        description="SHA-256 of the epoch's secret seed, published before the epoch was drawn; hex."
     )
     next_seed_commitment: Sha256Hex = Field(description="SHA-256 of the next epoch's seed, hex.")
     next_inputs_hash: Sha256Hex = Field(description="SHA-256 of the next epoch's inputs, hex.")
@@ -78,6 +155,13 @@ class EpochMessage(WireModel):
     candidate_pool_hash: Sha256Hex = Field(
         description="SHA-256 of the pool from which the zipcodes were drawn, hex."
     )
+    beacon: EpochBeacon | None = Field(
+        description="Round of drand's beacon for the epoch's draw; null if none could be fetched in time."
+    )
+    draft: Proof | None = Field(
+        default=None,
+        description="Signed draft of the epoch if the previous message did not commit to it; otherwise null.",
+    )
     next_signer: str | None = Field(
         default=None,
         description="Hotkey that will sign later epochs, announced at least 7 days ahead; null if no "
@@ -85,10 +169,13 @@ class EpochMessage(WireModel):
     )
     issued_at: WireTime = Field(description="When the message was signed, UTC.")
 
+    def used_round(self) -> BeaconRound | None:
+        """Return the round that the epoch was drawn with. Its signature is verified with the message."""
+        return None if self.beacon is None else self.beacon.used()
 
-class Proof(WireModel):
-    """The exact signed text that was published on NATS, its signer, and the signature in lower-case hex."""
-
-    payload: str = Field(description="The exact text that was signed: the epoch message as JSON.")
-    signer: str = Field(description="Hotkey that signed, SS58.")
-    signature: str = Field(description="sr25519 signature over `payload`, lower-case hex.")
+    @property
+    def beacon_kind(self) -> BeaconKind:
+        """Return the kind of round that the epoch was drawn with: `round`, `fallback` or `none`."""
+        if self.beacon is None:
+            return "none"
+        return "fallback" if self.beacon.fallback else "round"

@@ -6,7 +6,7 @@ from pydantic import FailFast, Field
 
 from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.messages.base import EpochId, Success, WireModel, WireTime
-from zipcast.protocol.messages.epochs import Proof
+from zipcast.protocol.messages.epochs import BeaconKind, Proof
 from zipcast.protocol.messages.pools import EpochPool
 
 
@@ -27,6 +27,10 @@ class EndedEpoch(WireModel):
     )
     seed: str | None = Field(description="Seed of the epoch, hex; null until it is revealed.")
     seed_commitment: str = Field(description="SHA-256 of the epoch's seed, published one epoch ahead; hex.")
+    beacon: BeaconKind | None = Field(
+        description="Beacon round of the epoch's draw: `round`, the earlier `fallback`, or `none`, with "
+        "which the operator could choose the draw; null if the epoch was missed."
+    )
     proof: Proof | None = Field(
         description="The signed text as it was published; null if the epoch was missed."
     )

@@ -27,7 +27,7 @@ class FolderAccessRequest(UnderscoredModel):
 
 
 class StructureInfo(UnderscoredModel):
-    """The layout of a folder: `folder_structure` is the pattern of a key, `example` one key."""
+    """The layout of a folder: `folder_structure` is the pattern of its keys, and `example` is one of them."""
 
     folder_structure: str = Field(description="Pattern of a key.")
     description: str = Field(description="Purpose of the folder.")

@@ -73,7 +73,7 @@ class PoolRow(NamedTuple):
         )
 
 
-class ToldHoneypot(WireModel):
+class ShownHoneypot(WireModel):
     """A honeypot that was drawn, with its real and its published listings. With `salt`, its commitment can be
     checked. If `discarded` is true, only a discarded draw contained it, and the epoch did not assign it."""
 
@@ -86,7 +86,7 @@ class ToldHoneypot(WireModel):
     )
 
 
-class ToldSignal(WireModel):
+class ShownSignal(WireModel):
     """A signal that a miner's behaviour deserves a closer look. `kind` names the rule; `details` are its
     facts."""
 
@@ -112,10 +112,10 @@ class PoolDetail(WireModel):
     relaxed_cooldown: tuple[ZipcodeText, ...] = Field(
         description="Zipcodes that took part during their cooldown, because there were too few others."
     )
-    honeypots: tuple[ToldHoneypot, ...] = Field(
+    honeypots: tuple[ShownHoneypot, ...] = Field(
         max_length=MAX_DRAWN_HONEYPOTS, description="Honeypots (zipcodes with false counts) that were drawn."
     )
-    signals: tuple[ToldSignal, ...] = Field(default=(), description="Signals about miners.")
+    signals: tuple[ShownSignal, ...] = Field(default=(), description="Signals about miners.")
     signals_left_out: int = Field(default=0, description="Number of signals that did not fit on this page.")
 
 

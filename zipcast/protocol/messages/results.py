@@ -18,7 +18,7 @@ from zipcast.protocol.messages.base import (
     WireTime,
     ZipcodeText,
 )
-from zipcast.protocol.messages.pools import ToldSignal
+from zipcast.protocol.messages.pools import ShownSignal
 from zipcast.protocol.messages.status import Listings, StatedTime
 
 MAX_TOP = 3
@@ -107,7 +107,7 @@ class ResultsRequest(WireModel):
 
     epoch_id: EpochId
     started_at: StatedTime | None = Field(
-        default=None, description="When the validation began; without a time zone, UTC."
+        default=None, description="When the validation began. A time without a time zone is read as UTC."
     )
     duration_seconds: Annotated[float, Field(ge=0, le=MAX_DURATION_SECONDS, allow_inf_nan=False)] = Field(
         description="Duration of the validation, seconds."
@@ -143,9 +143,9 @@ class ResultsRequest(WireModel):
 
 
 class CheckedFile(WireModel):
-    """A file as it was found. `version_id` is set if the bucket keeps versions. `checked_by` tells how the
-    SHA-256 was checked: with the one that the store kept at the upload, or by reading and hashing the
-    content."""
+    """A file as it was found. `version_id` is set if the bucket keeps versions. `checked_by` names the way in
+    which the SHA-256 was checked: by comparing it with the one that the store kept at the upload, or by
+    reading and hashing the content."""
 
     key: str = Field(description="Key of the object.")
     version_id: str | None = Field(description="Version of the object; null without bucket versioning.")
@@ -160,7 +160,7 @@ class ResultsReply(WireModel):
     after the epoch was revealed; it is kept but does not count."""
 
     success: Success = True
-    message: str = Field(description="One sentence for a person.", examples=["Recorded."])
+    message: str = Field(description="The result as one readable sentence.", examples=["Recorded."])
     result_id: str = Field(description="UUID of the report.")
     epoch_id: EpochId
     received_at: WireTime = Field(description="When the report was received, UTC.")
@@ -180,7 +180,7 @@ class ConsensusRequest(WireModel):
     offset: int = Field(default=0, ge=0, le=MAX_MINERS, description="Number of reports to skip.")
 
 
-class ToldReport(WireModel):
+class ShownReport(WireModel):
     """A validator's report. It is `in_force` if it is the validator's newest, and `counted` in the consensus
     if it is the newest that arrived in time. `agreement` with the other counted reports is from 0 to 1, or
     null if there are none."""
@@ -222,8 +222,8 @@ class ConsensusMiner(WireModel):
 
 
 class Coverage(WireModel):
-    """How much of the epoch the counted reports cover. `stake_share` is the share of all validators' stake, 0
-    to 1. The miners of an epoch are those that reported or uploaded."""
+    """The part of the epoch that the counted reports cover. `stake_share` is the share of all validators'
+    stake, 0 to 1. The miners of an epoch are those that reported or uploaded."""
 
     validators_reported: int = Field(description="Number of validators whose reports count.", examples=[2])
     validators: int = Field(description="Number of all validators.", examples=[3])
@@ -250,7 +250,7 @@ class Consensus(WireModel):
     outliers: tuple[str, ...] = Field(
         description="Validators whose reports differ from the others, while these agree."
     )
-    coverage: Coverage = Field(description="How much of the epoch the counted reports cover.")
+    coverage: Coverage = Field(description="The part of the epoch that the counted reports cover.")
 
 
 class ConsensusReply(WireModel):
@@ -261,15 +261,13 @@ class ConsensusReply(WireModel):
     success: Success = True
     epoch_id: EpochId
     revealed: bool = Field(
-        description="Whether the epoch is revealed; before that, validators see their own reports alone."
+        description="Whether the epoch is revealed; before that, a validator sees only its own reports."
     )
     consensus: Consensus | None = Field(
-        description="What the counted reports say together; on the first page only."
+        description="Consensus of the counted reports; only on the first page of a revealed epoch."
     )
-    reports: tuple[ToldReport, ...] = Field(description="Validators' reports.")
-    signals: tuple[ToldSignal, ...] = Field(
-        description="Findings about miners that a validator may look into."
-    )
+    reports: tuple[ShownReport, ...] = Field(description="Validators' reports.")
+    signals: tuple[ShownSignal, ...] = Field(description="Signals about miners that a validator may examine.")
     next_offset: int | None = Field(description="Pass it as `offset` for the next page; null on the last.")
 
     def following(self, offset: int) -> int | None:
@@ -287,15 +285,13 @@ class EpochResults(WireModel):
 
     epoch_id: EpochId
     revealed: bool = Field(
-        description="Whether the epoch is revealed; before that, validators see their own reports alone."
+        description="Whether the epoch is revealed; before that, a validator sees only its own reports."
     )
     consensus: Consensus | None = Field(
-        description="What the counted reports say together; on the first page only."
+        description="Consensus of the counted reports; null until the epoch is revealed."
     )
-    reports: tuple[ToldReport, ...] = Field(description="Validators' reports.")
-    signals: tuple[ToldSignal, ...] = Field(
-        description="Findings about miners that a validator may look into."
-    )
+    reports: tuple[ShownReport, ...] = Field(description="Validators' reports.")
+    signals: tuple[ShownSignal, ...] = Field(description="Signals about miners that a validator may examine.")
 
     @classmethod
     def of(cls, pages: list[ConsensusReply]) -> "EpochResults":

@@ -46,7 +46,7 @@ class ZipcodeProgress(WireModel):
     zipcode: ZipcodeText
     listings_scraped: Listings = Field(default=0, description="Listings collected so far.", examples=[1960])
     completed_at: StatedTime | None = Field(
-        default=None, description="When the zipcode was completed; without a time zone, UTC."
+        default=None, description="When the zipcode was completed. A time without a time zone is read as UTC."
     )
 
 
@@ -67,7 +67,7 @@ class StatusRequest(WireModel):
     ) = Field(default=None, description="Completed zipcodes.")
     s3_upload_complete: bool = Field(default=False, description="Whether the upload is complete.")
     s3_upload_timestamp: StatedTime | None = Field(
-        default=None, description="When the upload ended; without a time zone, UTC."
+        default=None, description="When the upload ended. A time without a time zone is read as UTC."
     )
 
 
@@ -75,7 +75,7 @@ class StatusReply(WireModel):
     """The receipt of a status report. `timestamp` is when it was received."""
 
     success: Success = True
-    message: str = Field(description="One sentence for a person.", examples=["Recorded."])
+    message: str = Field(description="The result as one readable sentence.", examples=["Recorded."])
     epoch_id: EpochId
     status: Status = Field(description="The miner's progress in this epoch.", examples=["COMPLETED"])
     timestamp: WireTime = Field(description="When the report was received, UTC.")
