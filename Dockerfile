@@ -1,5 +1,5 @@
 # One image for every process; docker-compose.yml names the command of each.
-FROM python:3.11-slim AS build
+FROM python:3.11.17-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /build
 COPY constraints-server.txt ./
@@ -21,7 +21,7 @@ COPY devstack ./devstack
 COPY operator_cli ./operator_cli
 RUN /venv/bin/pip install --no-deps . ./packaging/server && /venv/bin/pip uninstall --yes pip
 
-FROM python:3.11-slim
+FROM python:3.11.17-slim
 RUN groupadd --system --gid 10001 zipcast \
     && useradd --system --uid 10001 --gid zipcast --no-create-home --shell /usr/sbin/nologin zipcast
 COPY --from=build /venv /venv
