@@ -2,7 +2,11 @@
 per test. Hypothesis never judges by the clock, since machines differ."""
 
 import asyncio
+import atexit
+import os
+import shutil
 import ssl
+import tempfile
 from collections.abc import AsyncIterator
 
 import httpx
@@ -34,6 +38,16 @@ settings.register_profile("zipcast", deadline=None, suppress_health_check=[Healt
 settings.load_profile("zipcast")
 
 EPOCH_SECONDS = 5
+ZIPCAST_VARIABLES = {
+    f"ZIPCAST_{name}" for name in ("PROFILE", "SERVERS", "SIGNER", "SIGNERS", "NETWORK", "NETUID", "HTTP")
+}
+
+# Neither the profiles nor the wallet of the person who runs the tests may change them.
+for _name in [name for name in os.environ if name.startswith("BT_WALLET") or name in ZIPCAST_VARIABLES]:
+    del os.environ[_name]
+os.environ["ZIPCAST_DEBUG"] = "1"  # commands show the traceback of a defect, for which tests look
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="zipcast-no-profiles-")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
 class OverBoundaries(httpx.AsyncHTTPTransport):

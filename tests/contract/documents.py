@@ -19,6 +19,7 @@ from broker_service.responder.sts_sessions import Sessions
 from broker_service.responder.upload_access import Issuer
 from broker_service.responder.validator_reads import Reader
 from broker_service.responder.validator_results import reply_of
+from devstack.beacon_relay import stand_in_signature
 from http_bridge import formats_reply
 from http_bridge.current_reply import CurrentReply
 from http_bridge.epoch_reply import epoch_body
@@ -49,14 +50,17 @@ from tests.support.fakes import (
     neuron,
     snapshot,
 )
+from zipcast.protocol.beacon import QUICKNET, BeaconRounds
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.protocol.errors import ERRORS, ServiceError
 from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.access import (
+    FileToUpload,
     LegacyChoiceReply,
     LegacyChoiceRequest,
     MinerUploadRequest,
+    MinerUploadsRequest,
     ValidatorReadRequest,
     ValidatorUploadRequest,
 )
@@ -81,7 +85,14 @@ from zipcast.protocol.messages.admin import (
     TargetOverrideRequest,
 )
 from zipcast.protocol.messages.base import WireModel, error_body
-from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata, Proof
+from zipcast.protocol.messages.epochs import (
+    AssignedZipcode,
+    EpochBeacon,
+    EpochDraft,
+    EpochMessage,
+    EpochMetadata,
+    Proof,
+)
 from zipcast.protocol.messages.health import (
     HealthReply,
     HealthStatus,
@@ -101,8 +112,8 @@ from zipcast.protocol.messages.pools import (
     EpochPoolRequest,
     PoolDetail,
     PoolRow,
-    ToldHoneypot,
-    ToldSignal,
+    ShownHoneypot,
+    ShownSignal,
 )
 from zipcast.protocol.messages.results import (
     AuditRow,
@@ -114,6 +125,7 @@ from zipcast.protocol.messages.results import (
     ResultsRequest,
     TopMiner,
 )
+from zipcast.protocol.messages.service import ServiceDescription
 from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest, ZipcodeProgress
 from zipcast.selection.committed_inputs import ALGORITHM_VERSION, SelectionInputs
 from zipcast.selection.honeypots import HoneypotSettings
@@ -170,6 +182,21 @@ def epoch_message() -> EpochMessage:
         next_inputs_hash="04" * 32,
         revealed_seed="05" * 32,
         candidate_pool_hash="06" * 32,
+        beacon=EpochBeacon(chain=QUICKNET.name, round=1000, signature=stand_in_signature(0), fallback=False),
+        issued_at=START_AT - timedelta(minutes=5),
+    )
+
+
+def epoch_draft() -> EpochDraft:
+    message = epoch_message()
+    return EpochDraft(
+        network=message.network,
+        netuid=message.netuid,
+        epoch_id=message.epoch_id,
+        inputs_hash="07" * 32,
+        seed_commitment=message.seed_commitment,
+        chain=QUICKNET.name,
+        round=1000,
         issued_at=START_AT - timedelta(minutes=5),
     )
 
@@ -189,8 +216,8 @@ def asked_by(caller: Caller, at: datetime = MIDWAY) -> FakeRequest:
     return FakeRequest(caller, FakeClock(at))
 
 
-async def read_reply() -> WireModel:
-    uploaded = SealedObject(
+def sealed_object() -> SealedObject:
+    return SealedObject(
         hotkey=MINER_HOTKEY,
         object_key=f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/listings.json",
         version_id="v1",
@@ -198,9 +225,19 @@ async def read_reply() -> WireModel:
         etag="9e107d9d372bb6826bd81d3542a419d6",
         stored_at=START_AT + timedelta(hours=2),
     )
+
+
+def reader() -> Reader:
     store, clock = FakeObjectStore(), FakeClock(AFTERWARDS)
-    reader = Reader(store, FakeRecord([uploaded]), Sessions(store, clock), clock, "miners")
-    return await reader.objects(
+    return Reader(store, FakeRecord([sealed_object()]), Sessions(store, clock), clock, "miners")
+
+
+async def miner_uploads_reply() -> WireModel:
+    return await reader().own_uploads(parse_hotkey(MINER_HOTKEY), MinerUploadsRequest(epoch_id=EPOCH_ID))
+
+
+async def read_reply() -> WireModel:
+    return await reader().objects(
         asked_by(VALIDATOR, AFTERWARDS),
         ValidatorReadRequest(epoch_id=EPOCH_ID, miner_hotkey=MINER_HOTKEY, with_credentials=True),
     )
@@ -234,7 +271,7 @@ def pool_reply() -> EpochPoolReply:
     )
     inputs = SelectionInputs(
         *(EPOCH_ID, 7, "1", ("2026-11-22T00-00-00",), SelectionSettings(), HoneypotSettings()),
-        salt="07" * 32,
+        beacon=BeaconRounds("quicknet", 34172182, 34169812, timedelta(seconds=90), "down"),
         zipcodes_sha256="08" * 32,
     )
     details = {"late": False, "zipcodes": [{"zipcode": "07030", "reportedListings": 800, "threshold": 50}]}
@@ -246,7 +283,7 @@ def pool_reply() -> EpochPoolReply:
             relaxed_age_days=2,
             relaxed_cooldown=("19104",),
             honeypots=(
-                ToldHoneypot(
+                ShownHoneypot(
                     zipcode="07030",
                     real_listings=31,
                     published_listings=810,
@@ -255,7 +292,9 @@ def pool_reply() -> EpochPoolReply:
                 ),
             ),
             signals=(
-                ToldSignal(hotkey=MINER_HOTKEY, kind="honeypot_hit", details=details, computed_at=AFTERWARDS),
+                ShownSignal(
+                    hotkey=MINER_HOTKEY, kind="honeypot_hit", details=details, computed_at=AFTERWARDS
+                ),
             ),
         ),
         candidates=(PoolRow.of(one, "0a" * 32),),
@@ -273,6 +312,7 @@ def ended_epoch() -> EndedEpochReply:
         late_seconds=0.004,
         seed="05" * 32,
         seed_commitment=message.seed_commitment,
+        beacon=message.beacon_kind,
         proof=Proof(payload=message.to_bytes().decode(), signer=SIGNER_HOTKEY, signature=SIGNATURE),
     )
 
@@ -286,6 +326,7 @@ def ended_epochs() -> EndedEpochsReply:
 def requests() -> Iterable[tuple[str, WireModel]]:
     yield "request-miner-upload", MinerUploadRequest()
     yield "request-miner-upload-of-an-epoch", MinerUploadRequest(epoch_id=EPOCH_ID)
+    yield "request-miner-uploads", MinerUploadsRequest(epoch_id=EPOCH_ID)
     yield "request-validator-upload", ValidatorUploadRequest(epoch_id=EPOCH_ID)
     yield "request-epoch-get", EpochGetRequest(epoch_id=EPOCH_ID)
     yield "request-epoch-pool", EpochPoolRequest(epoch_id=EPOCH_ID, after="07030")
@@ -387,7 +428,7 @@ def consensus_reply() -> ConsensusReply:
         recorded_result(VALIDATOR_HOTKEY, one),
         recorded_result(STRANGER_HOTKEY, other, alpha_stake_rao=3_000 * RAO),
     ]
-    signal = ToldSignal(
+    signal = ShownSignal(
         hotkey=MINER_HOTKEY,
         kind="nonce_failures",
         details={"refusals": 3, "suppressed": 0},
@@ -528,17 +569,41 @@ def admin_replies() -> Iterable[tuple[str, WireModel]]:
     yield "admin-commands-reply", CommandsListReply(commands=(command,))
 
 
+def service_description() -> ServiceDescription:
+    return ServiceDescription(
+        network="finney",
+        netuid=46,
+        signers=(parse_hotkey(SIGNER_HOTKEY),),
+        servers=("tls://nats.example.org:4222",),
+        http="https://bridge.example.org",
+        documentation="https://docs.example.org",
+    )
+
+
 async def documents() -> AsyncIterator[tuple[str, bytes]]:
     """(name of the golden file, bytes as they travel)."""
     yield "epoch-message", epoch_message().to_bytes()
     first = epoch_message().model_copy(update={"previous_epoch_id": None, "revealed_seed": None})
     yield "epoch-message-first", first.to_bytes()
+    draft = epoch_draft()
+    yield "epoch-draft", draft.to_bytes()
+    signed = Proof(payload=draft.to_bytes().decode(), signer=SIGNER_HOTKEY, signature=SIGNATURE)
+    yield "epoch-message-drafted", first.model_copy(update={"draft": signed}).to_bytes()
     yield "current-reply", current_reply()
     store = FakeObjectStore()
-    yield "miner-upload-reply", (await issuer(store).miner_upload(asked_by(MINER), None)).to_bytes()
-    with_sts = await issuer(store).validator_upload(asked_by(VALIDATOR), EPOCH_ID)
+    by_form = await issuer(store).miner_upload(asked_by(MINER), MinerUploadRequest())
+    yield "miner-upload-reply", by_form.to_bytes()
+    put = issuer(FakeObjectStore(takes_forms=False))
+    file = FileToUpload(name="19103/listings.parquet", size_bytes=4096)
+    by_put = await put.miner_upload(asked_by(MINER), MinerUploadRequest(file=file))
+    yield "miner-upload-reply-put", by_put.to_bytes()
+    with_sts = await issuer(store).validator_upload(
+        asked_by(VALIDATOR), ValidatorUploadRequest(epoch_id=EPOCH_ID)
+    )
     yield "validator-upload-reply", with_sts.to_bytes()
-    without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(asked_by(VALIDATOR), EPOCH_ID)
+    without_sts = await issuer(FakeObjectStore(sts=False)).validator_upload(
+        asked_by(VALIDATOR), ValidatorUploadRequest(epoch_id=EPOCH_ID)
+    )
     yield "validator-upload-reply-without-sts", without_sts.to_bytes()
     yield "folder-access-reply", (await issuer(store).folder_access(asked_by(MINER))).to_bytes()
     lister = Lister(store, FakeRecord(), FakeClock(MIDWAY), "miners")
@@ -555,12 +620,14 @@ async def documents() -> AsyncIterator[tuple[str, bytes]]:
     yield "legacy-choice-reply", LegacyChoiceReply(hotkey=MINER_HOTKEY, accepted=False).to_bytes()
     yield "status-reply", status_reply().to_bytes()
     yield "rate-limits", rate_limits(Rules.of(LimitSettings())).to_bytes()
+    yield "miner-uploads-reply", (await miner_uploads_reply()).to_bytes()
     yield "validator-read-reply", (await read_reply()).to_bytes()
     neurons = [neuron(MINER_HOTKEY), neuron(VALIDATOR_HOTKEY, permit=True, rao=1_000 * RAO, uid=1)]
     yield "healthcheck-reply", healthcheck_reply().to_bytes()
     yield "health-reply", health_reply().to_bytes()
     yield "stats-reply", stats_reply().to_bytes()
     yield "commitment-formats", formats_reply.commitment_formats().to_bytes()
+    yield "service-description", service_description().to_bytes()
     yield "structure-info", formats_reply.structure_info().to_bytes()
     yield "registry-snapshot", snapshot(neurons).to_bytes()
     yield "errors", json.dumps(errors()).encode()

@@ -33,7 +33,7 @@ def test_the_responder_subscribes_to_every_verb_with_its_models() -> None:
     handlers.register_lists(broker, nothing)
     handlers.register_reports(broker, nothing, nothing)
     handlers.register_results(broker, nothing, nothing)
-    handlers.register_pools(broker, nothing)
+    handlers.register_epochs(broker, nothing, nothing)
     handlers.register_choices(broker, nothing, nothing, nothing)
     register_admin(broker, nothing)
     found = set()
@@ -58,10 +58,12 @@ def test_it_is_valid(told: dict[str, Any]) -> None:
 
 def test_every_subject_is_described_with_its_body_reply_and_errors(told: dict[str, Any]) -> None:
     verbs = VALIDATOR_VERBS | ADMIN_VERBS
-    assert set(told["operations"]) == {"epoch", *verbs}
+    assert set(told["operations"]) == {"epoch", "draft", "sealed", *verbs}
     addresses = {channel["address"] for channel in told["channels"].values() if channel["address"]}
     assert addresses == {
         subjects.EPOCH,
+        subjects.DRAFT,
+        subjects.SEALED,
         *(subjects.requests(verb).replace("*", "{hotkey}") for verb in verbs),
     }
     for verb in verbs:

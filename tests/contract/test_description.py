@@ -55,6 +55,10 @@ def told() -> dict[str, Any]:
     return application().openapi()
 
 
+def test_it_links_to_the_documentation_of_the_operator(told: dict[str, Any]):
+    assert told["externalDocs"]["url"] == "https://docs.example.org/"
+
+
 def operations(told: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for path, methods in told["paths"].items():
         for method, operation in methods.items():

@@ -16,7 +16,7 @@ from tests.contract.documents import documents, epoch_message, requests
 from tests.contract.golden import FOLDER, golden, readable
 from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.messages.access import MinerUploadReply, ValidatorReadReply, ValidatorUploadReply
-from zipcast.protocol.messages.epochs import EpochMessage
+from zipcast.protocol.messages.epochs import EpochDraft, EpochMessage
 from zipcast.protocol.messages.health import HealthReply
 from zipcast.protocol.messages.legacy import FolderAccessReply
 from zipcast.protocol.messages.pools import EpochPoolReply
@@ -26,6 +26,8 @@ from zipcast.protocol.messages.results import ConsensusReply, ResultsReply
 READERS = {
     "epoch-message": EpochMessage,
     "epoch-message-first": EpochMessage,
+    "epoch-message-drafted": EpochMessage,
+    "epoch-draft": EpochDraft,
     "miner-upload-reply": MinerUploadReply,
     "validator-upload-reply": ValidatorUploadReply,
     "validator-upload-reply-without-sts": ValidatorUploadReply,

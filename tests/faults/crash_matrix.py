@@ -16,14 +16,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from devstack.services import NETUID, NETWORK
+from devstack.options import DEFAULT_NETUID, LOCAL_NETWORK
 from tests.faults import invariants
 from tests.faults.crash_system import CrashSystem
-from tests.faults.evidence import read_record, read_stream
+from tests.faults.evidence import read_record, read_seals, read_stream
 from tests.faults.invariants import Broken
 from tests.faults.matrix import BEGIN, END, OTHER, VICTIM, Cell, Scene, all_cells, table
 from tests.faults.observations import Observations, Subscriber
 from tests.support.processes import wait_until
+from zipcast.protocol.beacon import LOCAL_CHAIN, drafting_time
 from zipcast.protocol.calendar import EpochCalendar, preparation_lead
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import parse_hotkey
@@ -32,7 +33,7 @@ SYSTEMS, EPOCH_SECONDS = 4, 6
 # Between two starts, so that the order is one.
 _BETWEEN_STARTS_SECONDS = 0.2
 _REACHED_SECONDS = 40
-_TRIES = 3
+_TRIES = 6
 # What a scheduler needs to prepare and publish an epoch while everything is up.
 CLEAR = timedelta(seconds=1.5)
 Tell = Callable[[str], None]
@@ -53,13 +54,15 @@ class Played:
 
     def is_fair(self, calendar: EpochCalendar) -> bool:
         """Whether each of its epochs can be demanded: everything was up for a while between its preparation
-        and the kill, or is up before its end; schedulers say so when they have caught up. On a machine that
-        is busy with other things it may not be so. The first epoch was out."""
+        and the kill, or is up so long before its end that it can be drafted and drawn; schedulers say so when
+        they have caught up. On a machine that is busy with other things it may not be so. The first epoch was
+        out."""
+        late = drafting_time(LOCAL_CHAIN, timedelta(seconds=calendar.epoch_seconds)) + CLEAR
         interval = calendar.after(calendar.starting(self.first_id))
         while interval.epoch_id <= self.last_id:
             prepared_at = interval.start_at - preparation_lead(calendar.epoch_seconds)
             before = min(self.killed_at, interval.end_at) - max(prepared_at, self.began_at)
-            if before < CLEAR and self.back_at >= interval.end_at:
+            if before < CLEAR and self.back_at >= interval.end_at - late:
                 return False
             interval = calendar.after(interval)
         return True
@@ -123,9 +126,10 @@ async def observe(system: CrashSystem) -> Observations:
     """Everything that clients, stream and database have of all epochs."""
     stream = await read_stream(system.servers)
     signer = parse_hotkey(system.servers.keys["bridge"]["ZIPCAST_SIGNERS"])
+    trust = Trust(frozenset({signer}), LOCAL_NETWORK, DEFAULT_NETUID)
     return Observations(
         calendar=system.calendar,
-        trust=Trust(frozenset({signer}), NETWORK, NETUID),
+        trust=trust,
         first_id=stream[0].envelope.epoch_id,
         last_id=stream[-1].envelope.epoch_id,
         subscribers=[listener.seen for listener in system.listeners],
@@ -133,6 +137,7 @@ async def observe(system: CrashSystem) -> Observations:
         answers=(),
         stream=stream,
         record=await read_record(system.database),
+        sealed=await read_seals(system.servers, trust, stream),
     )
 
 

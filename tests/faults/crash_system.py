@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from devstack import logins, nats_server, postgres, wallets
+from devstack.beacon_relay import beacon_relay_part
 from devstack.first_data import load_data
 from devstack.ports import chosen_ports
 from devstack.servers import Servers, ignore
@@ -146,7 +147,8 @@ class CrashSystem:
         record = postgres.postgres_part(state, ports)
         # A killed server keeps what it wrote without fsync too, and several of them share one disk here.
         quick = replace(record, argv=(*record.argv, "-c", "fsync=off"))
-        await servers.supervisor.start(nats_server.nats_part(state, ports), quick)
+        relay = beacon_relay_part(state, ports)
+        await servers.supervisor.start(nats_server.nats_part(state, ports), quick, relay)
         await postgres.create_database(servers.admin_url, postgres.DATABASE)
         await logins.ensure_logins(state, servers.admin_url)
         async with _MIGRATING:

@@ -25,7 +25,7 @@ from schedulers.epochs.start_gate import sleep_until
 from service.lifecycle import end
 from storage.database.engine import open_engine
 from tests.faults import invariants
-from tests.faults.evidence import read_record, read_stream
+from tests.faults.evidence import read_record, read_seals, read_stream
 from tests.faults.injection import Inflicted, Injector, two_schedulers
 from tests.faults.observations import Observations
 from tests.faults.plan import EPOCH_SECONDS, Fault, make_plan
@@ -134,16 +134,18 @@ async def _collect(stack: Stack, watchers: Watchers, start_at: datetime, epochs:
     last = CALENDAR.at(start_at + timedelta(seconds=(epochs - 1) * EPOCH_SECONDS))
     database = open_engine(stack.ready.postgres, application_name="fault-driver")
     try:
+        stream, trust = await read_stream(stack.servers), trust_of(stack.ready)
         return Observations(
             calendar=CALENDAR,
-            trust=trust_of(stack.ready),
+            trust=trust,
             first_id=CALENDAR.at(start_at).epoch_id,
             last_id=last.epoch_id,
             subscribers=[watcher.seen for watcher in watchers.nats],
             sdk=watchers.sdk.taken,
             answers=watchers.http.answers,
-            stream=await read_stream(stack.servers),
+            stream=stream,
             record=await read_record(database),
+            sealed=await read_seals(stack.servers, trust, stream),
         )
     finally:
         await database.dispose()

@@ -1,31 +1,57 @@
 """What record and stream hold at the end of a run, read as they lie there."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import nats
+from nats.js import JetStreamContext
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from devstack.beacon_relay import stand_in_signature
 from devstack.servers import Servers
 from schedulers.stream.epoch_stream import EpochStream
+from schedulers.stream.sealed_stream import SealedStream
 from storage.database.tables import Epoch, EpochMessage
 from tests.faults.observations import RecordRow, StreamEntry
-from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.envelope import Trust, UnverifiedEnvelope
+from zipcast.protocol.sealing import open_sealed
 from zipcast.protocol.subjects import service_inbox_prefix
 
 
 @asynccontextmanager
-async def open_stream(servers: Servers) -> AsyncIterator[EpochStream]:
-    """The stream as the service user `schedulers` sees it."""
+async def _jetstream(servers: Servers) -> AsyncIterator[JetStreamContext]:
+    """JetStream as the service user `schedulers` sees it."""
     seed = servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"]
     inbox = service_inbox_prefix("schedulers")
     connection = await nats.connect(servers.nats_url, nkeys_seed_str=seed, inbox_prefix=inbox)
     try:
-        yield EpochStream(connection.jetstream(timeout=2))
+        yield connection.jetstream(timeout=2)
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def open_stream(servers: Servers) -> AsyncIterator[EpochStream]:
+    """The stream of epochs."""
+    async with _jetstream(servers) as jetstream:
+        yield EpochStream(jetstream)
+
+
+async def read_seals(
+    servers: Servers, trust: Trust, stream: Sequence[StreamEntry]
+) -> list[UnverifiedEnvelope]:
+    """Return the content of the sealed epochs that belong to the stream's epochs."""
+    found: list[UnverifiedEnvelope] = []
+    async with _jetstream(servers) as jetstream:
+        seals = SealedStream(jetstream, trust)
+        for entry in stream:
+            sealed = await seals.held(entry.envelope.epoch_id)
+            if sealed is not None:
+                signature = stand_in_signature(sealed.round_number)
+                found.append(open_sealed(sealed, signature, trust).envelope)
+    return found
 
 
 async def read_stream(servers: Servers) -> list[StreamEntry]:

@@ -90,7 +90,7 @@ def nothing_comes_early(seen: Observations) -> Broken:
 
 
 def everybody_has_the_same(seen: Observations) -> Broken:
-    """Byte for byte: subscribers, stream, record and HTTP."""
+    """Compare byte for byte: subscribers, stream, database, HTTP and the content of sealed epochs."""
     in_force = {entry.envelope.epoch_id: entry.envelope for entry in seen.stream}
     for where, envelope in _everywhere(seen):
         held = in_force.get(envelope.epoch_id)
@@ -105,6 +105,7 @@ def everybody_has_the_same(seen: Observations) -> Broken:
 def _everywhere(seen: Observations) -> Iterator[tuple[str, UnverifiedEnvelope]]:
     yield from ((who, arrival.envelope) for who, arrival in _arrivals(seen))
     yield from (("HTTP", answer.envelope) for answer in seen.answers if answer.envelope is not None)
+    yield from (("the seal", envelope) for envelope in seen.sealed)
     yield from (("the record", row.in_force) for row in seen.record if row.in_force is not None)
 
 
@@ -154,8 +155,9 @@ def _link_faults(before: EpochMessage, after: EpochMessage) -> Broken:
         yield f"the seed revealed of {before.epoch_id} is not the one committed to"
     picked = seeds.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in before.zipcodes)
     start = int(before.epoch_start.timestamp())
-    if seeds.derive_nonce(seed, before.epoch_id, start, picked) != before.nonce:
-        yield f"the nonce of {before.epoch_id} does not follow from its seed"
+    draw_seed = seeds.derive_draw_seed(seed, before.used_round())
+    if seeds.derive_nonce(draw_seed, before.epoch_id, start, picked) != before.nonce:
+        yield f"the nonce of {before.epoch_id} does not follow from its seed and beacon"
 
 
 def http_fails_as_documented(seen: Observations) -> Broken:

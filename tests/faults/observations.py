@@ -91,6 +91,8 @@ class Observations:
     answers: Sequence[HttpAnswer]
     stream: Sequence[StreamEntry]
     record: Sequence[RecordRow]
+    sealed: Sequence[UnverifiedEnvelope] = ()
+    """The content of the sealed epochs that clients can open."""
 
     @property
     def epoch_ids(self) -> list[str]:

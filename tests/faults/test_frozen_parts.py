@@ -83,10 +83,10 @@ async def test_while_postgresql_hangs_the_next_epoch_comes_over_nats_and_is_on_r
     observer = Observer(victim.ready)
     await observer.watch("miner-1")
     server = victim.ready.pids["postgres"]
-    async with await psycopg.AsyncConnection.connect(victim.ready.postgres, autocommit=True) as record_now:
+    async with await psycopg.AsyncConnection.connect(victim.ready.postgres, autocommit=True) as database_time:
 
         async def prepared() -> bool:
-            found = await unopened(record_now, 0.3)
+            found = await unopened(database_time, 0.3)
             due.extend([found] if found is not None else [])
             return bool(due)
 

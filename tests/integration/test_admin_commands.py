@@ -18,26 +18,26 @@ from devstack.logins import login_url
 from devstack.servers import Servers
 from schedulers.admin.actions import AdminActions
 from schedulers.admin.queue import TOO_OLD, AdminQueue
-from schedulers.epochs.preparation import REGENERATION_MARGIN, Preparer
+from schedulers.epochs.preparation import Preparer
 from service.lifecycle import end
 from storage.database import admin_commands, epoch_inputs, epochs
 from storage.database.admin_commands import Command
 from storage.database.engine import open_engine
 from storage.database.epochs import StoredEpoch
-from storage.database.tables import AdminCommand, Epoch, PendingEpoch, PublishedZipcode
-from storage.database.tables import EpochMessage as EpochMessageRow
+from storage.database.tables import AdminCommand
 from tests.support.fakes import MINER_HOTKEY
 from tests.support.operator_view import until
 from tests.support.processes import wait_until
 from tests.support.scheduling import (
     CALENDAR,
     TRUST,
-    open_all,
     preparer,
+    running_epoch,
     upcoming,
 )
 from zipcast.clock import SystemClock
 from zipcast.protocol import envelope
+from zipcast.protocol.errors import ErrorCode
 from zipcast.protocol.messages.admin import EpochOutcome
 from zipcast.protocol.messages.base import WireModel
 from zipcast.protocol.messages.epochs import EpochMessage
@@ -91,7 +91,7 @@ async def stored_epoch(database: AsyncEngine, epoch_id: str) -> StoredEpoch:
 
 
 async def test_generating_makes_the_running_epoch_if_it_is_missing_then_the_next_one_and_no_other(database):
-    running = CALENDAR.at(datetime.now(UTC))
+    running = await running_epoch()
     following, later = CALENDAR.after(running), CALENDAR.after(CALENDAR.after(running))
     early = await done(database, Verb.EPOCH_GENERATE, epochId=following.epoch_id)
     assert early.state == "failed"
@@ -100,6 +100,7 @@ async def test_generating_makes_the_running_epoch_if_it_is_missing_then_the_next
     for interval, changed in expected:
         command = await done(database, Verb.EPOCH_GENERATE)
         assert command.outcome == {"kind": "epoch", "epochId": interval.epoch_id, "changed": changed}
+        await preparer(database).prepare(interval)  # the round is there
         assert (await message_of(database, interval.epoch_id)).epoch_start == interval.start_at
     named = await done(database, Verb.EPOCH_GENERATE, epochId=running.epoch_id)
     assert named.outcome == {"kind": "epoch", "epochId": running.epoch_id, "changed": False}
@@ -107,68 +108,20 @@ async def test_generating_makes_the_running_epoch_if_it_is_missing_then_the_next
     assert (refused.state, following.epoch_id in refused.outcome["reason"]) == ("failed", True)
 
 
-async def in_another_second(database: AsyncEngine, epoch_id: str) -> None:
-    """Messages state whole seconds."""
-    issued_at = (await message_of(database, epoch_id)).issued_at
-    await wait_until(lambda: datetime.now(UTC) >= issued_at + timedelta(seconds=1))
-
-
-async def test_regenerating_signs_the_same_epoch_anew(database):
-    (interval,) = upcoming(1)
-    before = await preparer(database).prepare(interval)
-    await in_another_second(database, interval.epoch_id)
-    command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
-    assert command.outcome == {"kind": "epoch", "epochId": interval.epoch_id, "changed": True}
-    after = await stored_epoch(database, interval.epoch_id)
-    old, new = json.loads(before.envelope.payload), json.loads(after.envelope.payload)
-    assert {name for name in old if old[name] != new[name]} == {"issuedAt"}
-    assert envelope.verify(after.envelope, TRUST)
-    await open_all(database)
-    async with database.connect() as connection:
-        # Nothing that was signed is ever lost.
-        assert (await connection.execute(select(func.count()).select_from(EpochMessageRow))).scalar() == 2
-
-
-@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(0), REGENERATION_MARGIN / 2])
-async def test_an_epoch_that_has_started_or_is_about_to_is_never_regenerated(database, ahead):
-    (interval,) = upcoming(1)
-    before = await preparer(database).prepare(interval)
-    async with database.begin() as connection:
-        await connection.execute(update(PendingEpoch).values(start_at=func.clock_timestamp() + ahead))
-    command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
-    assert command.state == "failed"
-    assert "start" in command.outcome["reason"]
-    assert (await stored_epoch(database, interval.epoch_id)).envelope == before.envelope
-
-
-async def test_a_published_epoch_and_one_that_is_not_prepared_are_not_regenerated(database):
+async def test_a_drawn_epoch_is_sealed_and_is_not_regenerated(database):
     first, second = upcoming(2)
-    await preparer(database).prepare(first)
-    await open_all(database)
-    async with database.begin() as connection:
-        now = func.clock_timestamp()
-        await connection.execute(update(Epoch).values(status="active", published_at=now, stream_sequence=1))
-    for interval in (first, second):
+    before = await preparer(database).prepare(first)
+    for interval, code in ((first, ErrorCode.EPOCH_SEALED), (second, None)):
         command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
         assert command.state == "failed"
-        assert "not prepared" in command.outcome["reason"]
-
-
-async def test_an_epoch_whose_data_was_tampered_with_stays_as_it_was(database):
-    (interval,) = upcoming(1)
-    before = await preparer(database).prepare(interval)
-    async with database.begin() as connection:
-        listings = PublishedZipcode.expected_listings + 1
-        await connection.execute(update(PublishedZipcode).values(expected_listings=listings))
-    command = await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id)
-    assert command.state == "failed"
-    assert (await stored_epoch(database, interval.epoch_id)).envelope == before.envelope
+        assert command.outcome["error"] == code
+        assert interval.epoch_id in command.outcome["reason"]
+    assert (await stored_epoch(database, first.epoch_id)).envelope == before.envelope
 
 
 async def test_an_override_acts_on_the_first_epoch_not_yet_committed_and_on_no_other(database):
-    running = CALENDAR.at(datetime.now(UTC))
-    await preparer(database).prepare(running)
-    first, second, third = upcoming(3)
+    before, first, second, third = upcoming(4)
+    await preparer(database).prepare(before)
     late = await done(database, Verb.TARGET_OVERRIDE, epochId=first.epoch_id, targetListings=4000)
     assert late.state == "failed"
     assert second.epoch_id in late.outcome["reason"]
@@ -231,10 +184,12 @@ async def test_an_override_that_the_zipcodes_no_longer_come_to_stops_no_epoch(da
 
 async def test_nothing_of_a_pending_epoch_shows_in_an_outcome_or_a_log(database, capsys):
     (interval,) = upcoming(1)
-    running = CALENDAR.at(datetime.now(UTC))
+    running = await running_epoch()
     await preparer(database).prepare(running)
+    generated = await done(database, Verb.EPOCH_GENERATE, epochId=interval.epoch_id)
+    await preparer(database).prepare(interval)
     commands = [
-        await done(database, Verb.EPOCH_GENERATE, epochId=interval.epoch_id),
+        generated,
         await done(database, Verb.EPOCH_REGENERATE, epochId=interval.epoch_id),
         await done(database, Verb.TARGET_OVERRIDE, epochId=interval.epoch_id, targetListings=4000),
     ]

@@ -266,4 +266,4 @@ async def test_the_commands_use_the_local_stacks_admin(stack: Stack, ready: Read
     assert outcome["kind"] == "failed"
     assert "2020-01-01T00-00-00" in str(outcome)
     as_miner = await invoke(stack, "kick", hotkey, "--wallet-path", ready.wallets, "--wallet", "miner-1")
-    assert (as_miner.exit_code, as_miner.stderr.startswith("admin_required")) == (1, True)
+    assert (as_miner.exit_code, as_miner.stderr.startswith("admin_required")) == (3, True)

@@ -24,7 +24,7 @@ from http_bridge.history import History
 from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.metrics import SchedulerMetrics
 from schedulers.retention import Housekeeping
-from storage.database import epoch_inputs, epochs, retention
+from storage.database import epoch_drafts, epochs, retention
 from storage.database.engine import open_engine
 from storage.database.retention import Retention
 from storage.database.tables import (
@@ -40,7 +40,8 @@ from storage.database.tables import (
 )
 from storage.database.zipcode_activity import set_active
 from storage.database.zipcode_versions import VersionTrimmedError, rebuild_version
-from tests.support.fakes import FakeClock
+from tests.support.current_epochs import current
+from tests.support.fakes import START_AT, FakeClock
 from tests.support.scheduling import (
     CALENDAR,
     TRUST,
@@ -122,9 +123,9 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
         message = EpochMessage.model_validate_json(shown.proof.payload)
         assert seeds.seed_commitment(bytes.fromhex(shown.seed)) == message.seed_commitment
         with pytest.raises(ServiceError) as refused:
-            await Assignments(bridge, SystemClock()).body(epoch_id)
+            await Assignments(bridge, SystemClock(), current(FakeClock(START_AT))).body(epoch_id)
         assert (refused.value.code, refused.value.status) == (ErrorCode.ARCHIVED, 410)
-    await Assignments(bridge, SystemClock()).body(kept[0])
+    await Assignments(bridge, SystemClock(), current(FakeClock(START_AT))).body(kept[0])
     await keeper.tidy()  # again: nothing is left to do
     assert await assigned(database) == ids[4:]
 
@@ -132,11 +133,12 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
 async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
     """As a validator would rebuild it: the pool that was hashed, and out of it the same zipcodes."""
     async with database.connect() as connection:
-        inputs = SelectionInputs.from_bytes(await epoch_inputs.committed_inputs(connection, epoch_id))
+        inputs = SelectionInputs.from_bytes(await epoch_drafts.effective_inputs(connection, epoch_id))
         stored = await epochs.prepared_epoch(connection, epoch_id)
         seed = bytes.fromhex(await epochs.seed_of(connection, epoch_id))
-        choice = (await choose_epoch(connection, inputs, seed, stored.interval.start_at)).choice
-    message = EpochMessage.model_validate_json(stored.envelope.payload)
+        message = EpochMessage.model_validate_json(stored.envelope.payload)
+        draw_seed = seeds.derive_draw_seed(seed, message.used_round())
+        choice = (await choose_epoch(connection, inputs, draw_seed, stored.interval.start_at)).choice
     assert seeds.candidate_pool_hash(choice.selection.pool) == message.candidate_pool_hash
     assert sorted(one.zipcode for one in choice.zipcodes) == [one.zipcode for one in message.zipcodes]
 
@@ -333,7 +335,7 @@ async def test_a_report_on_an_archived_epoch_is_refused(database, keeper, server
     engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="test")
     never_asked: Any = None  # it is refused before anything is written
     metrics = ResponderMetrics(CollectorRegistry())
-    reports = Reports(Record(engine), never_asked, SystemClock(), metrics)
+    reports = Reports(Record(engine, current(FakeClock(START_AT))), never_asked, SystemClock(), metrics)
     with pytest.raises(ServiceError) as refused:
         await reports.status(None, None, SimpleNamespace(epoch_id=epoch_id))  # type: ignore[arg-type]
     await engine.dispose()

@@ -15,6 +15,8 @@ from tests.support.fakes import MINER_HOTKEY, VALIDATOR_HOTKEY, hotkey_of, keypa
 from tests.support.processes import wait_until
 from zipcast.protocol.messages.registry import RegisteredNeuron
 
+pytestmark = pytest.mark.long
+
 COLDKEY = hotkey_of(keypair("Coldkey"))
 # Past 2**53: what a float would round.
 # A reading that is to succeed gets so long: the process that reads is niced.
@@ -221,7 +223,7 @@ async def test_a_hotkey_that_stands_twice_makes_the_answer_garbage(chain: StandI
 async def test_the_next_endpoint_is_used_while_the_first_is_dead_and_the_first_again(chain: StandInChain):
     async with StandInChain.running() as fallback:
         fallback.neurons, fallback.block = chain.neurons, 5000
-        source = registry(chain, fallback)
+        source = registry(chain, fallback, deadline_seconds=20)  # each refusal takes as long
         assert (await source.read()).block_number == 1000
         await chain.stop()
         await refusal(source)

@@ -17,7 +17,7 @@ from devstack.programs import wheel_program
 from tests.support.fakes import MINER, SIGNER_HOTKEY
 from tests.support.processes import wait_until
 from zipcast.client.client import ZipcastClient
-from zipcast.client.connection import CertificateError
+from zipcast.client.connection import CertificateRefusedError
 from zipcast.protocol.envelope import Trust
 
 TRUST = Trust(frozenset({SIGNER_HOTKEY}), "local", 46)
@@ -96,7 +96,9 @@ async def test_a_certificate_that_is_refused_is_one_error_in_time(
     certificates: Certificates, certificate: str, reason: str
 ):
     async with certificates.server(certificate) as port:
-        with pytest.raises(CertificateError, match=rf"tls://127\.0\.0\.1:{port} was refused: .*({reason})"):
+        with pytest.raises(
+            CertificateRefusedError, match=rf"tls://127\.0\.0\.1:{port} was refused: .*({reason})"
+        ):
             async with asyncio.timeout(60):
                 await client(port).__aenter__()
 
@@ -120,7 +122,7 @@ async def test_a_certificate_is_named_over_websocket_too(certificates: Certifica
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context) as server:
         url = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        with pytest.raises(CertificateError, match="certificate has expired"):
+        with pytest.raises(CertificateRefusedError, match="certificate has expired"):
             async with asyncio.timeout(60):
                 await ZipcastClient([url], MINER, TRUST).__aenter__()
 

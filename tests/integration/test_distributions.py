@@ -1,17 +1,19 @@
 """The two distributions: what each holds, and which commands there are with the clients' alone."""
 
+import re
 import subprocess
 import sys
-import sysconfig
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.support.distributions import built, other_packages
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 OPERATORS = (
     "up",
+    "down",
     "demo",
     "import",
     "migrate",
@@ -25,30 +27,11 @@ OPERATORS = (
 )
 
 
-def built(project: Path, folder: Path) -> zipfile.ZipFile:
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(folder),
-        str(project),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    return zipfile.ZipFile(wheel)
-
-
 @pytest.fixture(scope="module")
 def clients_alone(tmp_path_factory) -> Path:
     """A folder of packages: all that is installed here, but of ours only the wheel for miners and
     validators."""
-    folder = tmp_path_factory.mktemp("packages")
-    for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "zipcast" not in entry.name:
-            (folder / entry.name).symlink_to(entry)
+    folder = other_packages(tmp_path_factory.mktemp("packages"))
     with built(REPOSITORY, tmp_path_factory.mktemp("wheel")) as wheel:
         wheel.extractall(folder)
     return folder
@@ -74,7 +57,7 @@ def test_with_the_clients_wheel_alone_the_command_has_no_command_of_the_operator
         )
         return done.stdout
 
-    commands = {line.split()[1] for line in shown().splitlines() if line.startswith("│ ") and line[2] != " "}
+    commands = {line.split()[0] for line in shown().splitlines() if re.match(r"  [a-z0-9]+  ", line)}
     assert {"watch", "current", "upload", "epoch"} <= commands
     assert not commands & set(OPERATORS)
     assert "preview" not in shown("epoch")

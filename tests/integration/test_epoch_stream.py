@@ -41,6 +41,13 @@ def signed(ready: Ready, name: str, seconds_ago: int = 0) -> dict[str, str]:
 
 
 async def events(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
+    """Yield the events of epochs. Like a browser's `onmessage`, leave out those of another type."""
+    async for fields in typed_events(answer):
+        if "event" not in fields:
+            yield fields
+
+
+async def typed_events(answer: httpx.Response) -> AsyncIterator[dict[str, str]]:
     fields: dict[str, str] = {}
     async for line in answer.aiter_lines():
         if line:

@@ -21,6 +21,7 @@ from devstack.stack import Stack
 from tests.support.people import client
 from tests.support.processes import GENEROUS
 from zipcast.cli.app import app
+from zipcast.cli.errors import Status
 from zipcast.protocol import envelope
 from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.messages.epochs import EpochMessage
@@ -156,7 +157,9 @@ async def test_whatever_was_bent_is_found_out_from_every_source(bent: Stack, tmp
     straight = await run(bent, "verify", "--all", "--from", "nats")
     assert straight.exit_code == 0, straight.output
     assert (
-        straight.output.count("holds: signature, order, counts, seed, nonce, chain, promise, inputs, ")
+        straight.output.count(
+            "holds: signature, order, counts, beacon, seed, nonce, chain, promise, inputs, "
+        )
         >= EPOCHS - 2
     )
     assert "history, pool, selection, honeypots" in straight.output
@@ -172,14 +175,14 @@ async def test_whatever_was_bent_is_found_out_from_every_source(bent: Stack, tmp
     assert exported.exit_code == 0, exported.output
     for source in ("http", "nats", str(kept)):
         checked = await run(bent, "verify", "--all", "--from", source)
-        assert checked.exit_code == 1, checked.output
+        assert checked.exit_code == Status.NOT_VERIFIED, checked.output
         told = told_of(checked.output)
         for name, _, check in BENDS:
             faults = told[chosen[name]].partition("; not checked")[0]
             assert f"{check}: " in faults, (source, name, told[chosen[name]])
         assert told[epochs[1]].startswith("holds: "), checked.output
     one = await run(bent, "verify", chosen["nonce"], "--from", "nats")
-    assert one.exit_code == 1
+    assert one.exit_code == Status.NOT_VERIFIED
     assert "nonce: " in one.output
     fine = await run(bent, "verify", epochs[1], "--from", "nats")
     assert fine.exit_code == 0, fine.output

@@ -18,6 +18,7 @@ from storage.database.engine import open_engine
 from tests.faults.evidence import read_stream
 from tests.support.people import client
 from zipcast.cli.app import app
+from zipcast.cli.errors import Status
 from zipcast.client.local_stack import Ready
 from zipcast.clock import SystemClock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -144,7 +145,7 @@ async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found
     assert verified.exit_code == 0, verified.output
     assert (
         verified.output.count(
-            "holds: signature, order, counts, seed, nonce, chain, promise; not checked: inputs"
+            "holds: signature, order, counts, beacon, seed, nonce, chain, promise; not checked: inputs"
         )
         >= 2
     )
@@ -165,12 +166,12 @@ async def test_anybody_can_verify_all_of_it_and_a_file_that_was_changed_is_found
     )
     kept.write_text(json.dumps(document))
     found = await asyncio.to_thread(run, "verify", "--all", "--from", str(kept))
-    assert found.exit_code == 1
+    assert found.exit_code == Status.NOT_VERIFIED
     assert f"{bent['epochId']}  signature: the signature does not verify" in found.output
     one = await asyncio.to_thread(run, "verify", document["epochs"][0]["epochId"])
     assert one.exit_code == 0, one.output
     assert one.output.count("\n") == 1
-    assert "holds: signature, order, counts, seed, nonce, chain, promise" in one.output
+    assert "holds: signature, order, counts, beacon, seed, nonce, chain, promise" in one.output
     shown = await asyncio.to_thread(run, "show", document["epochs"][0]["epochId"])
     told = json.loads(shown.stdout)
     assert told["messageSha256"] == hashlib.sha256(told["proof"]["payload"].encode()).hexdigest()

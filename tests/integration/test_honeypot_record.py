@@ -14,7 +14,7 @@ from schedulers.epochs.zipcode_choice import choose_epoch
 from schedulers.signals import Signals
 from storage.database import honeypots
 from storage.database.engine import open_engine
-from storage.database.epoch_inputs import committed_inputs
+from storage.database.epoch_drafts import effective_inputs
 from storage.database.tables import EpochHoneypots
 from storage.zipcode_files.importing import import_zipcodes
 from tests.support.scheduling import TRUST, open_all, preparer, upcoming
@@ -24,6 +24,8 @@ from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage
 from zipcast.selection import seeds
 from zipcast.selection.committed_inputs import SelectionInputs
 from zipcast.selection.honeypots import HoneypotSettings
+
+pytestmark = pytest.mark.long
 
 OFTEN = HoneypotSettings(probability=1)
 
@@ -49,10 +51,11 @@ async def recorded(database, epoch_id: str) -> dict[str, tuple[int, int]]:
 async def rebuilt(database, message):
     """The choice again, from the record alone."""
     async with database.connect() as connection:
-        stored = await committed_inputs(connection, message.epoch_id)
+        stored = await effective_inputs(connection, message.epoch_id)
         inputs = SelectionInputs.from_bytes(stored)
         seed = preparer(database).seed(message.epoch_id, inputs.secret_id)
-        return await choose_epoch(connection, inputs, seed, message.epoch_start)
+        draw_seed = seeds.derive_draw_seed(seed, message.used_round())
+        return await choose_epoch(connection, inputs, draw_seed, message.epoch_start)
 
 
 async def test_an_epoch_is_rebuilt_from_the_database_after_more_imports_and_epochs(database, tmp_path):

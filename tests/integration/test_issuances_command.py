@@ -49,7 +49,9 @@ async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: s
     listing = issuance(MINER_HOTKEY, 2.4, 0.5)  # the form is over, its list address is not
     async with engine.begin() as connection:
         for one in (old, new, other, listing):
-            signed = {"signed_on": datetime.now(UTC).date(), "request_key": one.request_id}
+            # Access may be granted a day before or after the day in its signed text, but not two days.
+            signed_on = min(datetime.now(UTC).date(), one.issued_at.date() + timedelta(days=1))
+            signed = {"signed_on": signed_on, "request_key": one.request_id}
             row = asdict(one) | signed | {"body_sha256": "0" * 64}
             await connection.execute(insert(CredentialIssuance), [row])
     await engine.dispose()

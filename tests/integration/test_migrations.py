@@ -1,13 +1,15 @@
 """Migrations of a database in use: down and up again, and a held table stops them, not us."""
 
 import asyncio
+import re
 
 import psycopg
 import pytest
 import pytest_asyncio
 from sqlalchemy.exc import DBAPIError
 
-from storage.database.migrate import ForeignSchemaError, migrate
+from storage.database import migrate as migrations
+from storage.database.migrate import ForeignSchemaError, MissingRightError, migrate
 from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
 
 NEWEST = "0001"
@@ -106,3 +108,24 @@ async def test_a_schema_that_another_login_has_made_is_not_used(servers):
     with pytest.raises(ForeignSchemaError, match="belongs to another login"):
         await asyncio.to_thread(migrate, url)
     await servers.drop_database(url)
+
+
+async def test_an_owner_that_cannot_create_roles_is_named_before_anything_changes(servers, monkeypatch):
+    url = await servers.empty_database()
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as admin:
+        database = admin.info.dbname
+        await admin.execute("create role limited_owner login password 'limited'")
+        await admin.execute(f"alter database {database} owner to limited_owner")
+        limited = re.sub(r"//[^@]*@", "//limited_owner:limited@", url)
+        monkeypatch.setattr(migrations, "PROCESS_ROLES", ("zipcast_not_yet_created",))
+        with pytest.raises(MissingRightError, match='alter role "limited_owner" createrole'):
+            await asyncio.to_thread(migrate, limited)
+        found = await (await admin.execute("select 1 from pg_namespace where nspname = 'zipcast'")).fetchall()
+        assert found == []
+        # It can use roles that exist already.
+        monkeypatch.undo()
+        await asyncio.to_thread(migrate, limited)
+        assert await revisions(url) == {(NEWEST,)}
+    await servers.drop_database(url)
+    async with await psycopg.AsyncConnection.connect(servers.database_url, autocommit=True) as admin:
+        await admin.execute("drop role limited_owner")

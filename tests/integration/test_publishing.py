@@ -2,14 +2,15 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 
 from devstack.servers import Servers
 from devstack.state import State
-from storage.database import epoch_changes, epochs, pending_epochs
-from tests.support.processes import wait_until
+from schedulers.stream.epoch_stream import EpochStream, Recorded
+from schedulers.stream.publisher import Publisher
+from storage.database import epochs
+from storage.database.epochs import StoredEpoch
 from tests.support.scheduling import (
     CALENDAR,
     SIGNER,
@@ -22,6 +23,7 @@ from tests.support.scheduling import (
 )
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochInterval
+from zipcast.protocol.envelope import UnverifiedEnvelope
 
 _used: list[EpochInterval] = []
 
@@ -57,28 +59,6 @@ async def prepare_next(database):
     return await preparer(database).prepare(interval)
 
 
-async def test_what_is_published_is_what_was_made_anew_last(database, side):
-    stored = await prepare_next(database)
-    async with database.begin() as connection:
-        await epoch_changes.lock_preparation(connection)
-        looking = asyncio.create_task(side.publisher.in_force(stored))
-        pending = await pending_epochs.pending_epoch(connection, stored.epoch_id)
-        anew = envelope.seal(
-            pending.prepared.message.model_copy(update={"issued_at": datetime(2026, 1, 1, tzinfo=UTC)}),
-            SIGNER,
-        )
-        changed = replace(pending.prepared, envelope=anew)
-        assert await pending_epochs.replace_prepared(connection, changed, stored.interval.start_at)
-    assert (await looking).envelope == anew
-
-
-async def test_a_look_that_is_locked_out_leaves_the_message_as_it_was_read(database, side):
-    stored = await prepare_next(database)
-    async with database.begin() as connection:
-        await epoch_changes.lock_preparation(connection)
-        assert await side.publisher.in_force(stored) == stored
-
-
 async def test_publishing_again_and_from_several_replicas_leaves_one_message(own_servers, database, side):
     stored = await prepare_next(database)
     other = await StreamSide.connect(own_servers, database)
@@ -103,22 +83,6 @@ async def test_other_bytes_in_the_stream_win_and_are_adopted(database, side):
         in_force = await epochs.prepared_epoch(connection, stored.epoch_id)
     assert in_force is not None
     assert in_force.envelope == told
-
-
-async def test_what_was_made_anew_is_published_also_by_a_replica_that_holds_the_old_bytes(database, side):
-    old = await prepare_next(database)
-    issued_at = envelope.verify(old.envelope, TRUST).message.issued_at  # in whole seconds
-    await wait_until(lambda: datetime.now(UTC) - issued_at >= timedelta(seconds=1))
-    await preparer(database).regenerate(old.epoch_id)
-    async with database.connect() as connection:
-        new = await epochs.prepared_epoch(connection, old.epoch_id)
-    assert new is not None
-    assert new.envelope.payload != old.envelope.payload
-    await side.publisher.publish(await side.publisher.in_force(old))
-    recorded = await side.stream.last()
-    assert recorded is not None
-    assert recorded.envelope == new.envelope
-    assert (await statuses(database))[old.epoch_id] == "active"
 
 
 async def test_bytes_that_do_not_verify_are_never_adopted(database, side):
@@ -151,3 +115,34 @@ async def test_an_epoch_that_was_published_but_never_marked_is_found_behind_a_ne
     await side.publisher.publish(second)
     found = await statuses(database)
     assert [found[one.epoch_id] for one in (first, second)] == ["active", "active"]
+
+
+async def test_a_replica_that_last_saw_an_empty_stream_sends_no_old_epoch(database, side):
+    old, new = await prepare_next(database), await prepare_next(database)
+    recorded = await side.stream.publish(new.envelope, after=await side.stream.last())
+    assert recorded is not None
+    assert await side.stream.publish(old.envelope, after=None) is None
+    assert (await side.stream.last()) == recorded
+
+
+class OvertakenStream(EpochStream):
+    """A stream to which another replica publishes an epoch just before each of our requests."""
+
+    def __init__(self, stream: EpochStream, others: list[StoredEpoch]) -> None:
+        self._stream, self._others = stream, others
+
+    async def last(self) -> Recorded | None:
+        return await self._stream.last()
+
+    async def publish(self, envelope: UnverifiedEnvelope, *, after: Recorded | None) -> Recorded | None:
+        if self._others:
+            assert await self._stream.publish(self._others.pop(0).envelope, after=await self.last())
+        return await self._stream.publish(envelope, after=after)
+
+
+async def test_an_epoch_is_published_however_often_other_replicas_publish_older_ones_first(database, side):
+    *older, newest = [await prepare_next(database) for _ in range(4)]
+    publisher = Publisher(preparer(database), OvertakenStream(side.stream, older), TRUST)
+    await publisher.publish(newest)
+    assert (await statuses(database))[newest.epoch_id] == "active"
+    assert (await side.stream.last()).envelope == newest.envelope

@@ -17,11 +17,11 @@ from tests.support.results_side import CONTENT
 from zipcast.cli.app import app
 from zipcast.client.client import ZipcastClient
 from zipcast.client.local_stack import Ready
-from zipcast.client.transfers import post_file, reported_file
+from zipcast.client.transfers import post_file, sha256_of
 from zipcast.protocol import btauth
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.protocol.messages.results import ResultsRequest, TopMiner
+from zipcast.protocol.messages.results import ReportedFile, ResultsRequest, TopMiner
 
 RESULTS = "/api/v1/validation-results"
 
@@ -46,14 +46,15 @@ def signed(ready: Ready, signer: Keypair, method: str, target: str, body: bytes 
 async def uploaded(connected: ZipcastClient, epoch_id: str, file: Path) -> ResultsRequest:
     """A report on a file that is there."""
     grant = await connected.validator_upload(epoch_id, with_checksum=True)
-    key = await post_file(grant.upload_url, grant.fields, file.name, file, with_checksum=True)
+    sha256 = await sha256_of(file)
+    key = await post_file(grant.upload_url, grant.fields, file.name, file, sha256=sha256)
     return ResultsRequest(
         epoch_id=epoch_id,
         duration_seconds=1.5,
         miners_evaluated=2,
         top_miners=(),
         listings_validated=10,
-        files=(await reported_file(key, file),),
+        files=(ReportedFile(key=key, size_bytes=len(CONTENT), sha256=sha256),),
     )
 
 

@@ -122,7 +122,7 @@ async def test_a_right_to_read_that_is_missing_is_found(
     found = await findings(config, buckets)
     for subject in (f"{buckets[0]}: reading the uploaded file", "sessions for reading"):
         assert found[subject].status is Status.FAILED
-        assert what in found[subject].told
+        assert what in found[subject].message
         assert found[subject].fix
 
 
@@ -260,5 +260,5 @@ async def test_a_store_without_form_uploads_says_so_in_its_own_words() -> None:
         found = await findings(config, ("miners", "validators"))
     form = found["miners: a form"]
     assert form.status is Status.FAILED
-    assert form.told == "the store says NotImplemented: Presigned post requests are not yet implemented"
+    assert form.message == "the store says NotImplemented: Presigned post requests are not yet implemented"
     assert "POST" in form.fix

@@ -267,7 +267,7 @@ async def test_replicas_that_seal_at_once_write_one_manifest(
     replicas = [sealer(servers, store, database) for _ in range(4)]
     await asyncio.gather(*(of.seal_next() for of in replicas))
     assert await manifest(database, interval.epoch_id) == [(MINER_HOTKEY, key, version_id, 1)]
-    written = [of.metrics.sealed_epochs._value.get() for of in replicas]
+    written = [of.metrics.manifests_written._value.get() for of in replicas]
     assert sum(written) == 1
 
 
@@ -424,7 +424,7 @@ async def test_more_files_than_the_record_takes_are_cut_where_most_are_and_seale
     # As responders do: again, where the record did not answer a loop that was busy with 200,000 rows.
     async with asyncio.TaskGroup() as running:
         sealing = [running.create_task(of.run()) for of in replicas]
-        await wait_until(lambda: sum(of.metrics.sealed_epochs._value.get() for of in replicas), 200)
+        await wait_until(lambda: sum(of.metrics.manifests_written._value.get() for of in replicas), 200)
         for task in sealing:
             task.cancel()
     crowded.close()
@@ -432,7 +432,7 @@ async def test_more_files_than_the_record_takes_are_cut_where_most_are_and_seale
     async with database.connect() as connection:
         rows = (await connection.execute(query.group_by(UploadManifest.hotkey))).all()
     assert [count for _, count in rows] == [200_000 // 24] * 24
-    assert sum(of.metrics.sealed_epochs._value.get() for of in replicas) == 1
+    assert sum(of.metrics.manifests_written._value.get() for of in replicas) == 1
 
 
 async def test_uploads_under_way_are_waited_for(

@@ -22,7 +22,7 @@ from storage.database.epochs import StoredEpoch
 from storage.database.tables import Epoch
 from storage.zipcode_files.importing import import_zipcodes
 from tests.support.plain_nats import PlainNats
-from tests.support.scheduling import FIRST, SIGNER, TRUST, statuses
+from tests.support.scheduling import FIRST, SIGNER, TRUST, ReadyBeacon, statuses
 from tests.support.simulated_time import SimulatedClock
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection.model import SelectionSettings
@@ -78,7 +78,7 @@ async def database(database_url: str, clock: SimulatedClock):
 
 async def engine_on(database, clock, nats_server) -> EpochEngine:
     connection = await nats_server.connect()
-    of = Preparer(database, "local", 46, CALENDAR, SETTINGS, FIRST, SIGNER)
+    of = Preparer(database, "local", 46, CALENDAR, SETTINGS, FIRST, SIGNER, beacon=ReadyBeacon(database))
     publisher = Publisher(of, EpochStream(connection.jetstream(timeout=2)), TRUST)
     return EpochEngine(of, publisher, StartGate(database, clock), clock)
 

@@ -17,7 +17,7 @@ from service.lifecycle import end
 from tests.support.plain_nats import PlainNats
 from tests.support.processes import wait_until
 from tests.support.record_and_stream import held
-from tests.support.scheduling import FIRST, SIGNER, TRUST
+from tests.support.scheduling import FIRST, SIGNER, TRUST, ReadyBeacon
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.selection.model import SelectionSettings
@@ -49,7 +49,14 @@ async def replicas(database: AsyncEngine, nats_server: PlainNats, *skews: timede
     for skew in skews:
         clock = SkewedClock(skew)
         of = Preparer(
-            database, "local", 46, CALENDAR, SelectionSettings(cooldown=timedelta(0)), FIRST, SIGNER
+            database,
+            "local",
+            46,
+            CALENDAR,
+            SelectionSettings(cooldown=timedelta(0)),
+            FIRST,
+            SIGNER,
+            beacon=ReadyBeacon(database),
         )
         publisher = Publisher(of, EpochStream(connection.jetstream(timeout=2)), TRUST)
         engine = EpochEngine(of, publisher, StartGate(database, clock), clock)

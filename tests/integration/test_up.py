@@ -1,6 +1,7 @@
 """`zipcast up` from outside: what it leaves behind, by whatever way it ends."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -8,16 +9,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
 from devstack.programs import REPOSITORY
 from tests.support.processes import is_alive, wait_until, working_below
+from zipcast.cli.app import app
+from zipcast.cli.errors import Status
 from zipcast.client.local_stack import Ready
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
-PARTS = {"nats", "postgres", "object_store", "schedulers", "responder", "callout", "http_bridge"}
+SERVERS = {"nats", "postgres", "object_store", "beacon_relay"}
+PARTS = SERVERS | {"schedulers", "responder", "callout", "http_bridge"}
 
 
 class Running:
@@ -79,7 +84,7 @@ async def test_a_signal_to_the_parent_alone_stops_all_of_it(tmp_path, number):
     assert ready.http in output
     assert f"nats monitoring  {ready.monitoring}\n" in output
     assert all(url in output for url in ready.internal.values())
-    assert set(ready.internal) == PARTS - {"nats", "postgres", "object_store"}
+    assert set(ready.internal) == PARTS - SERVERS
 
 
 async def test_a_signal_during_the_start_leaves_nothing(tmp_path):
@@ -133,8 +138,24 @@ async def test_a_second_one_on_the_same_state_is_refused_in_one_line(tmp_path):
     second = await Running.start(tmp_path / "state")
     assert await asyncio.wait_for(second.process.wait(), 10) == 1
     assert (await second.output()).splitlines()[1:] == [
-        f"{first.state} is in use by another `zipcast up`",
+        f"{first.state} is in use by another `zipcast up`: stop it with `zipcast down`, or choose another "
+        "folder with --state",
     ]
     assert (first.state / "ready.json").exists()
     await first.end_with(signal.SIGINT)
     await first.output()
+
+
+async def test_down_stops_it_from_elsewhere_and_then_finds_nothing(tmp_path):
+    running = await Running.start(tmp_path / "state")
+    ready = await running.until_ready()
+    processes = everything_of(ready, running.state)
+    command = ["down", "--state", str(running.state), "--json"]
+    stopped = await asyncio.to_thread(CliRunner().invoke, app, command)
+    assert stopped.exit_code == Status.OK, stopped.output
+    assert json.loads(stopped.stdout) == {"stopped": running.process.pid}
+    assert await asyncio.wait_for(running.process.wait(), 10) == 0
+    assert [pid for pid in processes if is_alive(pid)] == []
+    await running.output()
+    again = await asyncio.to_thread(CliRunner().invoke, app, command)
+    assert (again.exit_code, json.loads(again.stdout)["code"]) == (Status.UNAVAILABLE, "not_running")

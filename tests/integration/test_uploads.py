@@ -14,7 +14,8 @@ from storage.database.tables import CredentialIssuance
 from tests.support.people import client, fresh_grant, keypair, read_sealed
 from tests.support.uploads import CONTENT, s3_client
 from zipcast.client.local_stack import Ready
-from zipcast.client.transfers import UploadError, fetch, post_file
+from zipcast.client.transfers import fetch, post_file
+from zipcast.errors import TransferError
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def test_a_miners_form_takes_no_key_outside_its_folder(ready: Ready, file:
     async with client(ready, "miner-2") as connected:
         grant = await fresh_grant(connected)
     for key in ("data/hotkey=somebody/x.csv", "validators/x.csv", "x.csv"):
-        with pytest.raises(UploadError) as caught:
+        with pytest.raises(TransferError) as caught:
             await post_file(grant.url, {**grant.fields, "key": key}, "x.csv", file)
         assert caught.value.status == 403
 
@@ -55,7 +56,7 @@ async def test_a_file_below_the_smallest_size_is_refused_with_the_reason(ready: 
     tiny.write_bytes(b"{}")
     async with client(ready, "miner-2") as connected:
         grant = await fresh_grant(connected)
-    with pytest.raises(UploadError, match="EntityTooSmall"):
+    with pytest.raises(TransferError, match="EntityTooSmall"):
         await post_file(grant.url, grant.fields, "tiny.json", tiny)
 
 

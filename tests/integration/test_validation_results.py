@@ -10,12 +10,16 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import func, insert, select
 
+from broker_service.responder.database import Record
 from devstack.servers import Servers
+from http_bridge.epoch_reply import Assignments
+from service.epoch_pools import EpochPools
 from service.epoch_results import EpochResultsReader
 from storage.database.registry import store_snapshot
 from storage.database.results import revealed_audit
 from storage.database.tables import MinerSignal, MinerSubmission, ValidationAudit, ValidatorResult
-from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY
+from tests.support.current_epochs import FIRST, MESSAGE, current
+from tests.support.fakes import MINER_HOTKEY, START_AT, STRANGER_HOTKEY, VALIDATOR_HOTKEY, FakeClock
 from tests.support.results_side import (
     CONTENT,
     OTHERS,
@@ -31,6 +35,7 @@ from tests.support.results_side import (
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Hotkey
+from zipcast.protocol.messages.pools import EpochPoolRequest
 from zipcast.protocol.messages.results import ConsensusReply, ConsensusRequest, EpochResults
 
 THIRD = OTHERS[1]
@@ -174,8 +179,25 @@ async def test_twins_of_one_request_at_two_replicas_are_one_report(side: Results
     assert len({reply.result_id for reply in replies}) == 1
 
 
+async def test_every_reader_waits_for_an_epoch_that_has_just_started(side: ResultsSide):
+    """The epoch was received from NATS; here, the database never opens its row."""
+    received, epoch_id = current(FakeClock(START_AT), FIRST), MESSAGE.epoch_id
+    readers = [
+        Record(side.owner, received).started(epoch_id),
+        EpochPools(side.owner, received).page(EpochPoolRequest(epoch_id=epoch_id)),
+        EpochResultsReader(side.owner, side.registry, received, shows_own=True).page(
+            VALIDATOR_HOTKEY, ConsensusRequest(epoch_id=epoch_id)
+        ),
+        Assignments(side.owner, FakeClock(START_AT), received).body(epoch_id),
+    ]
+    for reading in readers:
+        with pytest.raises(ServiceError) as refused:
+            await reading
+        assert refused.value.code is ErrorCode.SERVICE_UNAVAILABLE
+
+
 async def seen(side: ResultsSide, interval: EpochInterval, hotkey: Hotkey) -> EpochResults:
-    reader = EpochResultsReader(side.database, side.registry, shows_own=True)
+    reader = EpochResultsReader(side.database, side.registry, current(FakeClock(START_AT)), shows_own=True)
     pages: list[ConsensusReply] = []
     offset: int | None = 0
     while offset is not None:
@@ -325,7 +347,7 @@ async def test_more_signals_than_a_message_holds_come_page_by_page(side: Results
         await connection.execute(insert(MinerSignal), many)
     assert (await seen(side, interval, VALIDATOR_HOTKEY)).signals == ()
     await side.reveal(interval)
-    reader = EpochResultsReader(side.database, side.registry, shows_own=True)
+    reader = EpochResultsReader(side.database, side.registry, current(FakeClock(START_AT)), shows_own=True)
     first = await reader.page(VALIDATOR_HOTKEY, ConsensusRequest(epoch_id=interval.epoch_id))
     assert first.next_offset is not None
     assert len(first.to_bytes()) < 200_000

@@ -115,8 +115,9 @@ async def test_a_file_without_an_acceptable_row_fails_with_every_row_named(zipca
 
 
 async def test_a_broken_file_fails_with_one_line(zipcast, write):
-    result = await zipcast("import", write(GOOD + '19960,DE,1,"Lin'), status=1)
-    assert (result.stdout, result.stderr) == ("", "line 4: broken CSV: unexpected end of data\n")
+    path = write(GOOD + '19960,DE,1,"Lin')
+    result = await zipcast("import", path, status=1)
+    assert (result.stdout, result.stderr) == ("", f"{path}: line 4: broken CSV: unexpected end of data\n")
     assert await versions(zipcast) == 0
 
 
@@ -152,6 +153,19 @@ async def test_a_zipcode_is_shown_with_its_history(zipcast, write):
         "zipcodes/deactivate: flood",
         "zipcodes.csv",
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "counts"), [(GOOD, 0, (2, 0)), (FAULTY, 3, (2, 1)), (HEADER, 3, (0, 0))]
+)
+async def test_a_file_is_checked_without_a_database(write, content, status, counts, monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    arguments = ["import", write(content), "--check"]
+    plain = await asyncio.to_thread(CliRunner().invoke, app, arguments)
+    assert plain.exit_code == status, plain.output
+    report = json.loads((await asyncio.to_thread(CliRunner().invoke, app, [*arguments, "--json"])).stdout)
+    assert (report["accepted"], len(report["rejected"])) == counts
+    assert len(plain.stderr.splitlines()) == counts[1]
 
 
 @pytest.mark.parametrize("zipcode", ["19999", "1990", "x"])
@@ -208,11 +222,11 @@ async def test_a_rebuilt_version_can_be_imported_again(zipcast, write):
 )
 async def test_what_is_missing_is_one_line(zipcast, tmp_path, arguments):
     ready = str(tmp_path / "ready.json")
-    no_stack = await zipcast(*arguments, "--database-url", "", "--ready", ready, status=1)
+    no_stack = await zipcast(*arguments, "--database-url", "", "--ready", ready, status=4)
     assert f"{ready} does not exist" in no_stack.stderr
-    no_url = await zipcast(*arguments, "--database-url", "mysql://secret@host/db", status=1)
+    no_url = await zipcast(*arguments, "--database-url", "mysql://secret@host/db", status=2)
     assert no_url.stderr == "--database-url must start with postgresql://\n"
-    no_server = await zipcast(*arguments, "--database-url", "postgresql://x:secret@127.0.0.1:1/db", status=1)
+    no_server = await zipcast(*arguments, "--database-url", "postgresql://x:secret@127.0.0.1:1/db", status=4)
     assert no_server.stderr.startswith("the database failed: ")
     for result in (no_stack, no_url, no_server):
         assert "secret" not in result.stderr and result.stderr.count("\n") == 1
@@ -221,7 +235,7 @@ async def test_what_is_missing_is_one_line(zipcast, tmp_path, arguments):
 async def test_a_database_without_tables_asks_for_a_migration(zipcast, servers, write):
     admin = servers.admin_url
     result = await zipcast("import", write(GOOD), "--database-url", admin, status=1)
-    assert result.stderr == "the database has no tables yet: run `zipcast migrate`\n"
+    assert result.stderr == "the database has no tables yet. Run `zipcast migrate`.\n"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -1,4 +1,4 @@
-"""Selection a second time, written from docs/protocol.md alone: no line of it is zipcast's.
+"""Selection and the beacon's part in it, written again from docs/protocol.md alone: no line is zipcast's.
 
 Plain and slow on purpose. Takes and returns what the vectors of that page hold. Standard library only.
 """
@@ -82,6 +82,52 @@ def replay(
         "relaxedAgeDays": day,
         "relaxedCooldown": sorted(row["zipcode"] for row in relaxed),
     }
+
+
+# Beacon: which rounds, and what the draw is keyed by
+
+
+def rounds(network: str, start: str, previous_start: str, epoch_seconds: int) -> Row:
+    """The draw round, and the fallback in the epoch before, which ends at `start`."""
+    start_at, previous_at = datetime.fromisoformat(start), datetime.fromisoformat(previous_start)
+    ahead_ms = min(300_000, epoch_seconds * 1000 // 2)
+    lead_ms = min(90_000, ahead_ms * 3 // 5)
+    middle = previous_at + (start_at - previous_at) / 2
+    return {
+        "round": last_round(network, start_at - timedelta(milliseconds=lead_ms), 0),
+        "fallbackRound": last_round(network, middle, 2),
+        "leadMilliseconds": lead_ms,
+    }
+
+
+def last_round(network: str, instant: datetime, purpose: int) -> int:
+    milliseconds = (instant - datetime.fromisoformat("1970-01-01T00:00:00+00:00")) // timedelta(
+        milliseconds=1
+    )
+    if network == "local":
+        return 3 * milliseconds + purpose
+    return (milliseconds - 1692803367 * 1000) // 3000 + 1
+
+
+def signature_bytes(signature: str) -> bytes | None:
+    """The 48 bytes that are hashed; None for any text but 96 lower-case hex digits."""
+    if len(signature) != 96 or set(signature) - set("0123456789abcdef"):
+        return None
+    return bytes.fromhex(signature)
+
+
+def draw_seed(seed: str, beacon: Row | None) -> str:
+    if beacon is None:
+        return hmac.digest(bytes.fromhex(seed), b"no beacon", "sha256").hex()
+    signature = signature_bytes(beacon["signature"])
+    assert signature is not None
+    mixed = beacon["chain"].encode() + beacon["round"].to_bytes(8, "big") + signature
+    return hmac.digest(bytes.fromhex(seed), mixed, "sha256").hex()
+
+
+def nonce(draw_seed: str, epoch_id: str, start_timestamp: int, zipcodes_hash: str) -> str:
+    text = f"nonce:{epoch_id}:{start_timestamp}:{zipcodes_hash}"
+    return hmac.digest(bytes.fromhex(draw_seed), text.encode(), "sha256").hex()
 
 
 def choose(

@@ -7,7 +7,6 @@ scheduler goes through all its steps. What may not be taken is refused at once, 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -161,8 +160,6 @@ async def test_every_step_of_the_scheduler_goes_on_while_another_login_holds_all
             opened = await epochs.prepared_epoch(connection, first.epoch_id)
         await step("publishing", publisher.publish(opened))
         await step("preparing", of.prepare(second))
-        announcing = replace(of, next_signer=None)
-        await step("making anew", announcing.regenerate(second.epoch_id))
         opening = Opening(database, StartGate(database, SystemClock()), SystemClock())
         await step("opening what is due", opening.open_started(datetime.now(UTC)))
         async with database.connect() as connection:

@@ -94,7 +94,6 @@ async def work_of_the_scheduler(database: AsyncEngine) -> None:
     await of.prepare(first)
     await open_all(database)
     await of.prepare(second)
-    await of.regenerate(second.epoch_id)
     await record_missed(database, of, fourth)
     async with database.begin() as connection:
         await epoch_changes.mark_published(connection, first.epoch_id, first.start_at, 1)

@@ -22,7 +22,10 @@ from zipcast.selection.honeypots import HoneypotSettings
 
 READERS = ("responder", "http_bridge")
 # Tables that hold something of an epoch before it is opened or revealed.
-HIDDEN = ("pending_epochs", "epoch_inputs", "epoch_honeypots", "scheduler_locks")
+HIDDEN = (
+    *("pending_epochs", "epoch_inputs", "epoch_honeypots", "scheduler_locks"),
+    *("epoch_drafts", "beacon_rounds"),
+)
 # The number of false counts of an import is not secret: it follows from the settings.
 OF_AN_IMPORT = {
     *("zipcode_honeypots", "pk_zipcode_honeypots", "retired_honeypots", "pk_retired_honeypots"),

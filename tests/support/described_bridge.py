@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from access.rate_limits import Rules
 from http_bridge.app import Bridge, build
 from service.settings import LimitSettings
+from tests.contract.documents import service_description
 from tests.support.fakes import FakeClock
 
 NOW = 1_795_320_000
@@ -19,7 +20,8 @@ def application() -> FastAPI:
     parts = {
         "pipeline": SimpleNamespace(clock=FakeClock()),
         "limits": SimpleNamespace(rules=Rules.of(LimitSettings())),
-        "health": None,
+        **dict.fromkeys(("health", "statistics", "history", "page")),
+        "description": service_description(),
     }
     return build(cast(Bridge, SimpleNamespace(**parts)))
 

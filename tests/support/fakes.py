@@ -22,11 +22,12 @@ from storage.database.issuances import Granted
 from storage.database.manifests import SealedObject
 from storage.objects import credential_policies
 from storage.objects.credential_policies import Scope
-from storage.objects.store import PostForm, SessionCredentials
+from storage.objects.store import PostForm, PresignedPut, SessionCredentials
 from zipcast.clock import Clock
 from zipcast.protocol.calendar import EpochInterval, parse_epoch_id
 from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 from zipcast.protocol.hotkeys import Hotkey, Keypair, parse_hotkey
+from zipcast.protocol.messages.access import FileToUpload
 from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.messages.registry import RegisteredNeuron, RegistrySnapshot
 
@@ -168,8 +169,9 @@ class FakeObjectStore:
 
     region, endpoint_url = "us-east-1", None
 
-    def __init__(self, *, sts: bool = True) -> None:
+    def __init__(self, *, sts: bool = True, takes_forms: bool = True) -> None:
         self._sts = sts
+        self.takes_forms = takes_forms
 
     @property
     def has_sts(self) -> bool:
@@ -191,6 +193,18 @@ class FakeObjectStore:
         document = {"conditions": conditions, "at": at.isoformat(), "lifetime": lifetime_seconds}
         signed = {"key": scope.prefix + "${filename}", "policy": json.dumps(document)}
         return PostForm(f"https://s3.example.org/{scope.bucket}", fields | signed)
+
+    def presigned_put(
+        self,
+        scope: Scope,
+        file: FileToUpload,
+        metadata: dict[str, str],
+        at: datetime,
+        lifetime_seconds: int,
+    ) -> PresignedPut:
+        headers = credential_policies.upload_headers(metadata, file.size_bytes, file.sha256)
+        url = f"https://s3.example.org/{scope.bucket}/{scope.prefix}{file.name}?expires={lifetime_seconds}"
+        return PresignedPut(url, headers)
 
     def list_url(
         self, scope: Scope, at: datetime, lifetime_seconds: int, start_after: str | None = None

@@ -49,11 +49,11 @@ async def pending_epoch(record: psycopg.AsyncConnection, seconds_left: float) ->
         "nonce": found.nonce,
         "seed": found.seed,
         "candidate pool hash": found.message["candidatePoolHash"],
-        "message hash": found.message_sha256,
         "signature": found.signature,
     }
     secrets = {name: str(value).encode() for name, value in named.items()}
-    # The hashes of the inputs and of the seed are public, because the previous epoch commits to them.
+    # The hashes of the inputs and of the seed are public, because the previous epoch commits to them. The
+    # sealed epoch states the hash of the message, which nobody can guess because of its nonce.
     secrets["inputs"] = bytes(inputs)
     zipcodes = frozenset(zipcode.encode() for zipcode in found.zipcodes)
     rows = await (await record.execute("select zipcode from zipcodes")).fetchall()

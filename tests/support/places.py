@@ -24,7 +24,10 @@ from devstack.stack import Stack
 from tests.support.people import coldkey, keypair, raw_connection, signed_headers
 from zipcast.client.local_stack import Ready
 from zipcast.protocol import btauth, signed_texts, subjects
+from zipcast.protocol.beacon import chain_of
+from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.hotkeys import Keypair, parse_hotkey
+from zipcast.protocol.sealing import opening_round
 from zipcast.protocol.verbs import Verb
 
 Places = dict[str, bytes]
@@ -49,6 +52,8 @@ _SERVER_SUBJECTS = (
     f"$JS.API.STREAM.INFO.{subjects.EPOCH_STREAM}",
     f"$JS.API.STREAM.MSG.GET.{subjects.EPOCH_STREAM}",
     f"$JS.API.DIRECT.GET.{subjects.EPOCH_STREAM}",
+    f"$JS.API.STREAM.MSG.GET.{subjects.SEALED_STREAM}",
+    f"$JS.API.DIRECT.GET.{subjects.SEALED_STREAM}",
     f"$JS.API.DIRECT.GET.KV_{subjects.REGISTRY_BUCKET}",
 )
 _LAST = (b"", b'{"last_by_subj":">"}')
@@ -63,7 +68,8 @@ class Overheard:
         self._connection = connection
 
     async def listen(self, hotkey: str) -> None:
-        for subject in (subjects.EPOCH, f"_INBOX.{hotkey}.>", ">", "zipcast.>", "$KV.>", "$JS.>", "$SYS.>"):
+        own = (subjects.EPOCH, subjects.DRAFT, subjects.SEALED, f"_INBOX.{hotkey}.>")
+        for subject in (*own, ">", "zipcast.>", "$KV.>", "$JS.>", "$SYS.>"):
             await self._connection.subscribe(subject, cb=self._hear)
         await self._connection.flush()
 
@@ -154,6 +160,7 @@ def _named(ready: Ready, signer: Keypair, epoch_id: str) -> dict[str, str]:
         "coldkey": coldkey(ready, "miner-1"),
         "miner_hotkey": keypair(ready, "miner-1").ss58_address,
         "epoch_id": epoch_id,
+        "round_number": str(opening_round(chain_of(ready.network), parse_epoch_id(epoch_id))),
         "timestamp": str(int(time.time())),
     }
 

@@ -32,7 +32,17 @@ from storage.objects import credential_policies
 from storage.objects.credential_policies import Scope
 from storage.objects.reading import ObjectReader
 from storage.objects.store import ObjectStore, ObjectStoreConfig
-from tests.support.fakes import RAO, VALIDATOR_HOTKEY, hotkey_of, keypair, neuron, snapshot
+from tests.support.current_epochs import current
+from tests.support.fakes import (
+    RAO,
+    START_AT,
+    VALIDATOR_HOTKEY,
+    FakeClock,
+    hotkey_of,
+    keypair,
+    neuron,
+    snapshot,
+)
 from zipcast.clock import SystemClock
 from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.hotkeys import Hotkey
@@ -88,7 +98,14 @@ class ResultsSide:
     def desk(self, *, most_hashed_bytes: int = 2**28, reader: ObjectReader | None = None) -> ResultsDesk:
         metrics, clock = ResponderMetrics(CollectorRegistry()), SystemClock()
         files = FileChecker(reader or self.reader, clock, most_hashed_bytes, metrics)
-        return ResultsDesk(Record(self.database), files, self.registry, clock, self.bucket, metrics)
+        return ResultsDesk(
+            Record(self.database, current(FakeClock(START_AT))),
+            files,
+            self.registry,
+            clock,
+            self.bucket,
+            metrics,
+        )
 
     async def epoch(self, ends_in: timedelta = ENDED, length: timedelta = HOUR) -> EpochInterval:
         """Store an epoch with assignments. Its message is not a valid epoch message."""

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from devstack.errors import StackError
 from devstack.options import StackOptions
 from devstack.part import Part
 from devstack.services import Services
@@ -33,6 +34,7 @@ def open_stack(options: StackOptions, report: Report) -> AbstractAsyncContextMan
 
 
 if __name__ == "__main__":
-    sys.exit(
+    try:
         asyncio.run(run_up(StackOptions(state=Path(sys.argv[1])), open_console(), open_stack=open_stack))
-    )
+    except StackError as error:
+        sys.exit(str(error))

@@ -12,7 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from zipcast import Trust, ZipcastClient, download, load_hotkey, parse_hotkey
+from zipcast import Trust, load_hotkey, parse_hotkey
+from zipcast.client.client import ZipcastClient
+from zipcast.client.transfers import download
 
 READY = json.loads(Path(".devstack/ready.json").read_text())
 

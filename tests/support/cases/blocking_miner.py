@@ -12,7 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from zipcast import StatusRequest, Trust, ZipcastClient, load_hotkey, parse_hotkey, post_file
+from zipcast import Trust, load_hotkey, parse_hotkey
+from zipcast.client.client import ZipcastClient
+from zipcast.client.transfers import post_file
+from zipcast.protocol.messages.status import StatusRequest
 
 READY = json.loads(Path(".devstack/ready.json").read_text())
 

@@ -144,13 +144,16 @@ def test_a_grant_is_a_user_of_the_app_account_with_the_rights_of_its_role(
     user = read_token(answer["nats"]["jwt"])
     assert (user["aud"], user["sub"], user["name"]) == ("APP", USER_NKEY, hotkey)
     assert "exp" not in user  # nats-py stays closed for ever after one
-    verbs = ["auth.legacy", "epoch.current", "epoch.get", "miner.status", "s3.miner-upload"]
+    verbs = ["auth.legacy", "epoch.current", "epoch.get", "epoch.sealed", "miner.status", "miner.uploads"]
+    verbs.append("s3.miner-upload")
     if validator:
         verbs += ["epoch.pool", "s3.miner-list", "s3.validator-read", "s3.validator-upload"]
         verbs += ["validator.consensus", "validator.results"]
     verbs = sorted(verbs)
     assert user["nats"]["pub"] == {"allow": [f"zipcast.v1.{hotkey}.{verb}" for verb in verbs]}
-    assert user["nats"]["sub"] == {"allow": [subjects.EPOCH, f"_INBOX.{hotkey}.>"]}
+    assert user["nats"]["sub"] == {
+        "allow": [subjects.EPOCH, subjects.DRAFT, subjects.SEALED, f"_INBOX.{hotkey}.>"]
+    }
     assert (user["nats"]["type"], user["nats"]["version"]) == ("user", 2)
 
 

@@ -14,6 +14,7 @@ from tests.support.fakes import MINER_HOTKEY, STRANGER_HOTKEY
 from zipcast.protocol import subjects
 from zipcast.protocol.verbs import ADMIN_VERBS, Verb
 
+BROADCAST = {subjects.EPOCH, subjects.DRAFT, subjects.SEALED}
 TEXT = (Path(__file__).parents[3] / "nats.conf").read_text()
 _TOKEN = re.compile(r'#[^\n]*|"([^"]*)"|([{}\[\]])|[,:\s]+|([^\s{}\[\],:"]+)')
 
@@ -129,7 +130,10 @@ def test_the_responder_hears_no_replies_but_its_own() -> None:
 @pytest.mark.parametrize(
     "subject",
     [
+        subjects.DRAFT,
         subjects.EPOCH_INGEST,
+        subjects.sealed_ingest("2026-11-22T04-00-00"),
+        f"$JS.API.STREAM.CREATE.{subjects.SEALED_STREAM}",
         f"$KV.{subjects.REGISTRY_BUCKET}.{subjects.REGISTRY_KEY}",
         f"$JS.API.STREAM.CREATE.{subjects.EPOCH_STREAM}",
         f"$JS.API.STREAM.UPDATE.{subjects.EPOCH_STREAM}",
@@ -178,6 +182,7 @@ def test_no_answer_of_jetstream_can_reach_a_stream_of_epochs_or_a_client() -> No
         "FOLLOW": ["BRIDGE_FOLLOW", "RESPONDER_FOLLOW"],
         "SPENT": ["CALLOUT_FOLLOW"],
         "APP": [],
+        "OPERATOR": [],  # its requests come back to its own account
     }
 
 
@@ -254,7 +259,7 @@ def test_an_admins_rights_beyond_its_role_are_its_own_admin_subjects() -> None:
     granted = permissions(MINER_HOTKEY, Role.ADMIN)
     assert set(granted.publish) == {subjects.request(MINER_HOTKEY, verb) for verb in ADMIN_VERBS}
     assert all(covers(f"zipcast.admin.v1.{MINER_HOTKEY}.>", pattern) for pattern in granted.publish)
-    assert set(granted.subscribe) == {subjects.EPOCH, f"_INBOX.{MINER_HOTKEY}.>"}
+    assert set(granted.subscribe) == {*BROADCAST, f"_INBOX.{MINER_HOTKEY}.>"}
     for validator in (False, True):
         role = permissions(MINER_HOTKEY, Role.VALIDATOR if validator else Role.MINER)
         assert not [p for p in role.publish if meets(p, "zipcast.admin.>")]
@@ -282,7 +287,7 @@ def test_a_hotkeys_rights_touch_nothing_of_jetstream_of_services_or_of_others(va
     for pattern in granted.publish:
         assert not [f for f in foreign if meets(pattern, f)], pattern
         assert covers(f"zipcast.v1.{MINER_HOTKEY}.>", pattern)
-    assert set(granted.subscribe) == {subjects.EPOCH, f"_INBOX.{MINER_HOTKEY}.>"}
+    assert set(granted.subscribe) == {*BROADCAST, f"_INBOX.{MINER_HOTKEY}.>"}
 
 
 def test_a_log_file_of_its_own_is_bounded() -> None:

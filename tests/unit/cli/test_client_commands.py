@@ -10,8 +10,20 @@ from typer.testing import CliRunner, Result
 from zipcast.cli import console
 from zipcast.cli.app import app
 from zipcast.cli.console import open_console, show_table
+from zipcast.cli.errors import Status
 
-SHARED = ("ready", "nats", "signers", "network", "netuid", "wallet-path", "wallet", "hotkey")
+SHARED = (
+    "ready",
+    "profile",
+    "nats",
+    "signers",
+    "network",
+    "netuid",
+    "wallet-path",
+    "wallet",
+    "hotkey",
+    "password-file",
+)
 COMMANDS = ("watch", "current", "upload")
 ADMIN_COMMANDS = (
     ("epoch", "generate"),
@@ -46,7 +58,7 @@ def test_a_broken_ready_file_is_one_line(tmp_path, content: str):
     path = tmp_path / "ready.json"
     path.write_text(content)
     result = invoke("current", "--ready", str(path))
-    assert result.exit_code == 1
+    assert result.exit_code == Status.UNAVAILABLE
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"{path} ")
     assert "zipcast up" in line
@@ -60,16 +72,17 @@ def test_a_ready_file_with_a_field_of_another_kind_is_one_line(tmp_path):
         f'{{{fields}, {stores}, "nats": "", "signer": "", "netuid": 1, "network": "", "wallets": 7}}'
     )
     result = invoke("watch", "--ready", str(path))
-    assert result.exit_code == 1
+    assert result.exit_code == Status.UNAVAILABLE
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"{path} ")
     assert "zipcast up" in line
 
 
-def test_without_a_ready_file_the_missing_option_is_named(tmp_path):
-    result = invoke("watch", "--ready", str(tmp_path / "ready.json"))
-    assert result.exit_code == 2
-    assert "--wallet-path" in result.stderr
+def test_without_any_service_the_missing_option_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("watch")
+    assert result.exit_code == Status.USAGE
+    assert "--signers" in result.stderr
 
 
 def test_no_text_of_a_user_is_read_as_markup(capsys: pytest.CaptureFixture[str]):
@@ -85,6 +98,11 @@ def test_no_text_of_a_user_is_read_as_markup(capsys: pytest.CaptureFixture[str])
 
 
 def test_every_console_of_the_commands_prints_text_as_it_is():
-    folder = Path(console.__file__).parents[1]
-    sources = {path: path.read_text() for path in folder.rglob("*.py") if path != Path(console.__file__)}
-    assert [path for path, source in sources.items() if re.search(r"\bConsole\(", source)] == []
+    repository = Path(console.__file__).parents[2]
+    folders = ("zipcast", "operator_cli", "devstack", "storage", "service")
+    paths = [path for folder in folders for path in (repository / folder).rglob("*.py")]
+    sources = {path: path.read_text() for path in paths if path != Path(console.__file__)}
+    interprets = re.compile(
+        r"\bConsole\(|\bfrom rich import print\b|\brich\.print\b|from_markup\(|markup=True"
+    )
+    assert [path for path, source in sources.items() if interprets.search(source)] == []

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from zipcast.cli.app import app
+from zipcast.cli.errors import Status
 
 
 def end(*arguments: str) -> tuple[int, str]:
@@ -48,7 +49,7 @@ def test_hours_that_are_none(hours: str) -> None:
 
 def test_an_address_of_a_database_that_is_none() -> None:
     code, told = end("issuances", "--database-url", "postgresql://user:hidden@host:port/d")
-    assert code == 1
+    assert code == 2
     assert "--database-url must be a URL" in told
     assert "hidden" not in told
 
@@ -98,5 +99,5 @@ def test_something_that_is_no_bridge(other: str, command: tuple[str, ...], answe
 
 @pytest.mark.parametrize("command", [("next",), ("list",), ("show", "2026-01-01T00-00-00")])
 def test_no_bridge_at_all(tmp_path: Path, command: tuple[str, ...]) -> None:
-    assert end("epoch", *command, "--http", "http://127.0.0.1:1")[0] == 1
-    assert end("epoch", *command, "--ready", str(tmp_path / "absent.json"))[0] == 1
+    assert end("epoch", *command, "--http", "http://127.0.0.1:1")[0] == Status.UNAVAILABLE
+    assert end("epoch", *command, "--ready", str(tmp_path / "absent.json"))[0] == Status.UNAVAILABLE

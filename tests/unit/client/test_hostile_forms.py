@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from zipcast.client.transfers import UploadError, post_file
+from zipcast.client.transfers import post_file
+from zipcast.errors import TransferError
 
 NOWHERE = "http://127.0.0.1:99999/bucket"
 
@@ -29,5 +30,5 @@ def policy(expiration: object) -> str:
 async def test_a_form_that_makes_no_sense_is_an_upload_error(tmp_path: Path, fields: dict[str, str]) -> None:
     file = tmp_path / "listings.json"
     file.write_text("[]")
-    with pytest.raises(UploadError):
+    with pytest.raises(TransferError):
         await post_file(NOWHERE, fields, "listings.json", file)

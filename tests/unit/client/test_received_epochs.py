@@ -66,7 +66,7 @@ def test_the_first_one_may_have_ended_one_epoch_ago_and_no_longer(arrivals: Arri
 
 
 def test_one_that_does_not_verify_does_not_count_as_seen(arrivals: Arrivals):
-    with pytest.raises(EnvelopeError, match="not one of those pinned"):
+    with pytest.raises(EnvelopeError, match="the signer is not trusted"):
         accept(arrivals, sealed(5, MINER))
     accept(arrivals, sealed(0))
     assert taken(arrivals) == [sealed(0).epoch_id]
@@ -86,3 +86,11 @@ def test_a_clock_of_ours_that_is_ahead_keeps_no_epoch_back(arrivals: Arrivals):
         sealed(50), "push", now=ahead + 9 * LENGTH, received_at=ahead + 9 * LENGTH, published_at=ahead
     )
     assert taken(arrivals) == [sealed(49).epoch_id, sealed(50).epoch_id]
+
+
+def test_one_that_was_skipped_by_a_wrong_clock_is_handed_out_when_it_turns_out_to_run(arrivals: Arrivals):
+    ahead = START_AT + 3 * LENGTH
+    accept(arrivals, sealed(-1))
+    for via, published_at in (("seal", ahead), ("push", START_AT), ("request", None)):
+        arrivals.accept(sealed(0), via, now=ahead, received_at=ahead, published_at=published_at)
+    assert taken(arrivals) == [sealed(-1).epoch_id, sealed(0).epoch_id]

@@ -122,6 +122,8 @@ async def test_a_service_that_is_none_of_the_pinned_signers_is_an_error():
         {"error": "stale_request", "serverTime": []},
         {"error": "service_unavailable", "retryAfter": "soon"},
         {"error": "service_unavailable", "retryAfter": [1]},
+        {"error": "service_unavailable", "retryAfter": 10**400},
+        {"error": "service_unavailable", "retryAfter": -1},
     ],
 )
 async def test_an_error_reply_that_cannot_be_read_is_an_internal_error(body: object):
@@ -251,3 +253,31 @@ async def test_a_request_that_fails_while_its_call_is_cancelled_is_no_unseen_err
 def test_without_a_pinned_signer_there_is_no_client():
     with pytest.raises(ValueError, match="signer"):
         requester(never, frozenset())
+
+
+async def test_a_request_that_its_responder_took_to_the_grave_is_sent_again_unchanged():
+    sent: list[dict[str, str]] = []
+
+    async def dies_once(headers: dict[str, str]) -> Msg:
+        sent.append(headers)
+        if len(sent) == 1:
+            raise nats.errors.TimeoutError
+        return reply(b"{}")
+
+    asking, _ = requester(dies_once)
+    assert (await asking.ask(Verb.EPOCH_CURRENT, b"{}")).data == b"{}"
+    assert len(sent) == 2
+    assert sent[0] == sent[1]
+
+
+async def test_a_request_is_sent_twice_at_most_before_it_counts_as_unanswered():
+    sent: list[dict[str, str]] = []
+
+    async def dead(headers: dict[str, str]) -> Msg:
+        sent.append(headers)
+        raise nats.errors.TimeoutError
+
+    asking, _ = requester(dead)
+    with pytest.raises(nats.errors.TimeoutError):
+        await asking.ask(Verb.EPOCH_CURRENT, b"{}")
+    assert len(sent) == 2

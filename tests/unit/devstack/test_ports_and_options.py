@@ -29,7 +29,7 @@ def test_anything_else_is_not_an_epoch_length(text):
 
 @pytest.mark.parametrize("seconds", [0, 7, 86_401])
 def test_an_epoch_length_divides_the_day(seconds):
-    with pytest.raises(InvalidOptionError, match="does not divide a day"):
+    with pytest.raises(InvalidOptionError, match="divide a day into whole epochs, not"):
         StackOptions(epoch_seconds=seconds)
 
 
@@ -208,3 +208,15 @@ def test_keys_are_made_once_and_whole(tmp_path: Path):
     (state.keys / "nats.env").unlink()  # as if the first run had died before the last file
     state.ensure_keys()
     assert state.keys_of("callout") != first
+
+
+def test_a_network_that_does_not_exist_is_refused():
+    with pytest.raises(InvalidOptionError, match="--network must be one of local, test, finney, not 'main'"):
+        StackOptions(network="main")
+
+
+def test_on_another_network_there_is_no_registry_file(tmp_path: Path):
+    file = tmp_path / "registry.json"
+    file.write_text("[]")
+    with pytest.raises(InvalidOptionError, match="--registry: on --network test"):
+        StackOptions(network="test", registry=file)

@@ -44,6 +44,7 @@ def seed(number: int) -> bytes:
 
 def message(number: int, interval: EpochInterval) -> EpochMessage:
     base = epoch_message()
+    draw_seed = seeds.derive_draw_seed(seed(number), base.used_round())
     picked = seeds.selected_zipcodes_hash((z.zipcode, z.expected_listings) for z in base.zipcodes)
     start = int(interval.start_at.timestamp())
     return base.model_copy(
@@ -51,7 +52,7 @@ def message(number: int, interval: EpochInterval) -> EpochMessage:
             "epoch_id": interval.epoch_id,
             "epoch_start": interval.start_at,
             "epoch_end": interval.end_at,
-            "nonce": seeds.derive_nonce(seed(number), interval.epoch_id, start, picked),
+            "nonce": seeds.derive_nonce(draw_seed, interval.epoch_id, start, picked),
             "previous_epoch_id": CALENDAR.before(interval).epoch_id,
             "seed_commitment": seeds.seed_commitment(seed(number)),
             "next_seed_commitment": seeds.seed_commitment(seed(number + 1)),
@@ -180,6 +181,7 @@ DOCTORED: list[tuple[str, Doctor]] = [
     ("double: the SDK has 2026-11-22T04-00-15 2", lambda s: replace(s, sdk=(*s.sdk, s.sdk[-1]))),
     ("order: the SDK has 2026-11-22T04-00-03 after", lambda s: replace(s, sdk=s.sdk[::-1])),
     ("early: the SDK had", lambda s: replace(s, sdk=(replace(HEARD[1], at=EARLY), *HEARD[2:]))),
+    ("different: the seal has other bytes", lambda s: replace(s, sealed=(*ENVELOPES, ELSEWHERE))),
     ("different: the SDK has", lambda s: replace(s, sdk=(replace(HEARD[1], envelope=ELSEWHERE), *HEARD[2:]))),
     ("early: whole had", lambda s: with_heard(s, HEARD[0], replace(HEARD[1], at=EARLY), *HEARD[2:])),
     ("early: 2026-11-22T04-00-03 was stored", lambda s: with_entry(s, 1, stored_at=EARLY)),

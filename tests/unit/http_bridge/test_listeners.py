@@ -21,6 +21,7 @@ from zipcast.protocol.hotkeys import Hotkey
 class SilentFeed:
     closed = False
     newest = 0
+    sealed = b""
 
     async def after(self, since: int | None) -> AsyncIterator[object]:
         for nothing in ():

@@ -19,7 +19,7 @@ from http_bridge.metrics import BridgeMetrics
 from http_bridge.middleware import front
 from http_bridge.request_log import METHOD_SENT, Access
 from service.http_server import MAX_HEAD_BYTES
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
 from service.settings import LimitSettings
 from tests.contract.documents import epoch_message
 from tests.support.fakes import SIGNER_HOTKEY, FakeClock
@@ -53,7 +53,7 @@ def client_of(
 ) -> httpx.AsyncClient:
     clock = FakeClock()
     inner = front(application(clock), Limits.of(LimitSettings(**limits), clock), clock, origins)
-    app = Access(inner, BridgeMetrics(Vitals("http_bridge", clock).registry), clock)
+    app = Access(inner, BridgeMetrics(ProcessStatus("http_bridge", clock).registry), clock)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url)
 
 

@@ -15,7 +15,7 @@ from http_bridge import errors, request_log
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.middleware import front
 from http_bridge.request_log import Access, correlation_of
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
 from service.settings import LimitSettings
 from tests.support.fakes import FakeClock
 from zipcast.protocol.errors import ErrorCode, ServiceError
@@ -46,23 +46,25 @@ def application(clock: FakeClock) -> FastAPI:
 
 
 @pytest.fixture
-def vitals() -> Vitals:
-    return Vitals("http_bridge", FakeClock())
+def process_status() -> ProcessStatus:
+    return ProcessStatus("http_bridge", FakeClock())
 
 
 @pytest_asyncio.fixture
-async def http(vitals: Vitals, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+async def http(
+    process_status: ProcessStatus, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[httpx.AsyncClient]:
     for module in (request_log, errors):  # a logger that was used before keeps its configuration
         monkeypatch.setattr(module, "log", module.logs.logger())
     clock = FakeClock()
     inner = front(application(clock), Limits.of(LimitSettings(), clock), clock, ["https://app.example.org"])
-    app = Access(inner, BridgeMetrics(vitals.registry), clock)
+    app = Access(inner, BridgeMetrics(process_status.registry), clock)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://bridge") as http:
         yield http
 
 
-def counted(vitals: Vitals) -> list[str]:
-    exposed = vitals.exposition().decode().splitlines()
+def counted(process_status: ProcessStatus) -> list[str]:
+    exposed = process_status.exposition().decode().splitlines()
     return [line.partition("{")[2] for line in exposed if line.startswith("zipcast_http_requests_total{")]
 
 
@@ -103,13 +105,13 @@ async def test_each_request_is_one_line_without_its_query(http: httpx.AsyncClien
 
 
 async def test_requests_are_counted_by_pattern_and_result_so_that_strangers_add_no_label(
-    http: httpx.AsyncClient, vitals: Vitals
+    http: httpx.AsyncClient, process_status: ProcessStatus
 ) -> None:
     paths = ("/things/a", "/things/b", "/refused", "/nothing", "/x", "/faulty", "/gone")
     for path in paths:
         await http.get(path)
     await http.post("/things/a")
-    assert sorted(counted(vitals)) == [
+    assert sorted(counted(process_status)) == [
         'result="cut_off",route="/gone"} 1.0',
         'result="epoch_not_open",route="/refused"} 1.0',
         'result="internal_error",route="/faulty"} 1.0',

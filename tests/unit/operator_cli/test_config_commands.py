@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from operator_cli.config import settings_classes
+from operator_cli.config import misspelt, settings_classes
 from service.deployment_keys import read_keys
 from zipcast.cli.app import app
 
@@ -31,6 +31,17 @@ def keys(run, tmp_path: Path) -> Path:
 
 def test_the_example_is_what_the_classes_say(run) -> None:
     assert run("config", "example").stdout == EXAMPLE.read_text()
+
+
+@pytest.mark.parametrize("name", ["production", "testnet", "test"])
+def test_each_other_example_is_what_the_classes_say(run, name: str) -> None:
+    printed = run("config", "example", "--for", name).stdout
+    assert printed == (EXAMPLE.parent / f".env.{name}").read_text()
+    assert ("ZIPCAST_ENVIRONMENT=production" in printed) == (name != "test")
+
+
+def test_an_unknown_example_is_refused(run) -> None:
+    assert run("config", "example", "--for", "staging").exit_code == 2
 
 
 def test_every_variable_stands_in_the_example_once() -> None:
@@ -72,7 +83,19 @@ def test_an_unknown_process_is_named(run) -> None:
 
 def test_keys_are_readable_by_their_owner_alone_and_never_overwritten(run, keys: Path) -> None:
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in keys.iterdir()} == {
-        f"{name}.env": "0o600" for name in ("nats", "schedulers", "responder", "callout", "bridge")
+        f"{name}.env": "0o600"
+        for name in (
+            "nats",
+            "schedulers",
+            "responder",
+            "callout",
+            "bridge",
+            "operator",
+            "owner",
+            "postgres",
+            "valkey",
+            "grafana",
+        )
     }
     before = read_keys(keys)
     again = run("keys", "init", "--folder", str(keys))
@@ -86,3 +109,50 @@ def test_no_secret_is_printed_when_keys_are_made(run, tmp_path: Path) -> None:
     for process, values in read_keys(tmp_path / "fresh").items():
         for name, value in values.items():
             assert value not in printed or name == "ZIPCAST_SIGNERS", (process, name)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("TARGET_LISTNGS", "TARGET_LISTINGS"),
+        ("CALLOUT_AUDIENCE", "CALLOUT_AUDIENCES"),
+        ("LIMIT_UPLOADS_PER_HOUR", "LIMIT_UPLOAD_PER_HOUR"),
+        ("EPOCH_DURATION_HOUR", "EPOCH_DURATION_HOURS"),
+    ],
+)
+def test_a_misspelt_name_is_told_the_nearest(
+    run, tmp_path: Path, monkeypatch, written: str, meant: str
+) -> None:
+    monkeypatch.setenv(written, "")
+    monkeypatch.delenv(written)
+    file = tmp_path / "settings.env"
+    file.write_text(f"{written}=5\n")
+    refused = run("config", "check", "schedulers", "--env-file", str(file))
+    assert refused.exit_code == 2
+    assert f"did you mean {meant}?" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "HOME", "POSTGRES_PASSWORD", "AWS_PROFILE", "REDIS_HOST", "PORTS", "PS1"]
+)
+def test_variables_of_other_programs_are_no_misspelt_settings(name: str) -> None:
+    assert misspelt([name]) is None
+
+
+def test_each_login_gets_a_password_of_its_own_in_the_url_of_the_owner(run, tmp_path: Path) -> None:
+    url = "postgresql://doadmin:s%40cret@db.example.org:25060/defaultdb?sslmode=require"
+    assert run("keys", "init", "--folder", str(tmp_path / "keys"), "--owner-url", url).exit_code == 0
+    keys = read_keys(tmp_path / "keys")
+    assert keys["owner"]["DATABASE_URL"] == url
+    for login in ("schedulers", "responder", "bridge"):
+        password = keys["postgres"][f"PASSWORD_{login.upper()}"]
+        expected = url.replace("doadmin:s%40cret", f"{login}:{password}")
+        assert keys[login]["DATABASE_URL"] == expected
+    assert "DATABASE_URL" not in keys["callout"]
+
+
+def test_another_url_of_the_owner_is_refused(run, tmp_path: Path) -> None:
+    refused = run("keys", "init", "--folder", str(tmp_path / "keys"), "--owner-url", "mysql://a@b/c")
+    assert refused.exit_code == 2
+    assert not (tmp_path / "keys").exists()

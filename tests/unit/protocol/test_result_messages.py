@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, START_AT, STRANGER_HOTKEY, VALIDATOR_HOTKEY
 from zipcast.protocol.messages.base import WireModel
-from zipcast.protocol.messages.pools import ToldSignal
+from zipcast.protocol.messages.pools import ShownSignal
 from zipcast.protocol.messages.results import ConsensusReply, EpochResults, ResultsRequest
 from zipcast.protocol.messages.status import StatusRequest
 
@@ -113,7 +113,7 @@ def test_pages_of_an_epoch_become_one() -> None:
     first = ConsensusReply(
         epoch_id=EPOCH_ID, revealed=True, consensus=None, reports=(), signals=(), next_offset=1
     )
-    signal = ToldSignal(hotkey=MINER_HOTKEY, kind="honeypot_hit", details={}, computed_at=START_AT)
+    signal = ShownSignal(hotkey=MINER_HOTKEY, kind="honeypot_hit", details={}, computed_at=START_AT)
     last = first.model_copy(update={"next_offset": None, "signals": (signal,)})
     joined = EpochResults.of([first, last])
     assert (joined.revealed, joined.signals) == (True, (signal,))

@@ -1,17 +1,22 @@
 """While a step of the scheduler fails, its health says so; and an epoch that came too late is called that."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import OperationalError
 
-from http_bridge.history import _status
+from http_bridge.history import ended_status
+from schedulers.epochs import beacon, loop
 from schedulers.epochs.loop import EpochEngine
 from schedulers.epochs.opening import Opening
 from schedulers.metrics import SchedulerMetrics
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
+from storage.database.epochs import Timeline
 from storage.database.history import PastEpoch
 from tests.support.fakes import START_AT, FakeClock
 from zipcast.protocol.calendar import EpochInterval
@@ -35,7 +40,7 @@ async def run_until(running: "asyncio.Task[None]", done: asyncio.Event) -> None:
 
 async def test_health_is_degraded_from_a_failed_step_until_one_succeeds(monkeypatch: pytest.MonkeyPatch):
     clock = FakeClock(START_AT)
-    vitals = Vitals("schedulers", clock, CollectorRegistry(), serving=True)
+    process_status = ProcessStatus("schedulers", clock, CollectorRegistry(), serving=True)
     states: list[HealthStatus] = []
     done = asyncio.Event()
     outcomes = iter([OSError("disk"), OSError("disk"), None])
@@ -46,14 +51,14 @@ async def test_health_is_degraded_from_a_failed_step_until_one_succeeds(monkeypa
             done.set()
 
     async def catch_up(_: EpochEngine) -> EpochInterval:
-        note(vitals._status())
+        note(process_status._status())
         outcome = next(outcomes, None)
         if outcome is not None:
             raise outcome
         return INTERVAL
 
     async def next_epoch(_: EpochEngine, __: EpochInterval) -> None:
-        note(vitals._status())
+        note(process_status._status())
         await asyncio.Event().wait()
 
     monkeypatch.setattr(EpochEngine, "catch_up", catch_up)
@@ -64,23 +69,23 @@ async def test_health_is_degraded_from_a_failed_step_until_one_succeeds(monkeypa
         None,  # type: ignore[arg-type]
         clock,
         SchedulerMetrics(),
-        failing=vitals.failing,
+        failing=process_status.failing,
     )
     await run_until(asyncio.create_task(engine.run()), done)
     ok, degraded = HealthStatus.OK, HealthStatus.DEGRADED
     # Before the first step; after each failure; after the success.
     assert states == [ok, degraded, degraded, ok]
-    assert dict(vitals.failing) == {}
+    assert dict(process_status.failing) == {}
 
 
 async def test_opening_that_fails_is_named_with_the_error(monkeypatch: pytest.MonkeyPatch):
     clock = FakeClock(START_AT)
-    vitals = Vitals("schedulers", clock, CollectorRegistry(), serving=True)
+    process_status = ProcessStatus("schedulers", clock, CollectorRegistry(), serving=True)
     seen: list[dict[str, str]] = []
     done = asyncio.Event()
 
     async def step(_: Opening) -> None:
-        seen.append(dict(vitals.failing))
+        seen.append(dict(process_status.failing))
         if len(seen) == 4:
             done.set()
             await asyncio.Event().wait()
@@ -88,7 +93,7 @@ async def test_opening_that_fails_is_named_with_the_error(monkeypatch: pytest.Mo
             raise OperationalError("", {}, OSError("away"))
 
     monkeypatch.setattr(Opening, "step", step)
-    opening = Opening(None, None, clock, vitals.failing)  # type: ignore[arg-type]
+    opening = Opening(None, None, clock, process_status.failing)  # type: ignore[arg-type]
     await run_until(asyncio.create_task(opening.run()), done)
     failing = {"opening": "OperationalError"}
     assert seen[:4] == [{}, failing, failing, {}]
@@ -108,4 +113,24 @@ async def test_opening_that_fails_is_named_with_the_error(monkeypatch: pytest.Mo
 )
 def test_an_epoch_that_came_out_after_its_end_is_late_not_completed(published, status, envelope, told):
     published_at = None if published is None else START_AT + published
-    assert _status(PastEpoch(INTERVAL, status, published_at, None, "", envelope)) == told
+    assert ended_status(PastEpoch(INTERVAL, status, published_at, None, "", envelope)) == told
+
+
+class HangingDatabase:
+    """Accepts no connection and refuses none, like a server that was stopped."""
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield
+
+
+async def test_no_step_waits_for_ever_for_a_database_that_hangs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(loop, "STEP_SECONDS", 0.01)
+    monkeypatch.setattr(beacon, "DATABASE_TIMEOUT_SECONDS", 0.01)
+    preparer = SimpleNamespace(database=HangingDatabase())
+    engine = EpochEngine(preparer, None, None, FakeClock(START_AT))  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        await engine._publish_sealed(INTERVAL, Timeline(START_AT, None, None, None))
+    with pytest.raises(TimeoutError):
+        await beacon.FallbackRounds(preparer).step()  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from schedulers.epochs.start_gate import (
     LAST_QUESTION,
     MAX_NAP_SECONDS,
     STAND_BACK_SECONDS,
-    RecordClock,
+    DatabaseClock,
     StartGate,
     sleep_until,
 )
@@ -333,7 +333,7 @@ async def test_answers_that_come_late_make_no_epoch_early_or_late(
 
 def test_an_answer_to_an_earlier_question_takes_nothing_back() -> None:
     clock = FakeClock(START_AT)
-    record, asked = RecordClock(clock), clock.monotonic()
+    record, asked = DatabaseClock(clock), clock.monotonic()
     clock.elapsed += 5 * SECOND
     record.note(START_AT + 5 * SECOND, clock.monotonic())
     clock.elapsed += SECOND
@@ -343,7 +343,7 @@ def test_an_answer_to_an_earlier_question_takes_nothing_back() -> None:
 
 def test_a_clock_that_was_set_back_is_believed() -> None:
     clock = FakeClock(START_AT)
-    record = RecordClock(clock)
+    record = DatabaseClock(clock)
     record.note(START_AT, clock.monotonic())
     clock.elapsed += 5 * SECOND
     record.note(START_AT + 4 * SECOND, clock.monotonic())

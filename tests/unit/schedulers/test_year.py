@@ -7,9 +7,11 @@ from itertools import pairwise
 import pytest
 
 from schedulers.epochs import plan
+from schedulers.epochs.drafts import DraftedEpoch
 from schedulers.epochs.preparation import ChainLink, Preparer
 from schedulers.epochs.seed_secrets import Secrets
 from storage.database.epochs import Timeline
+from tests.support.beacons import local_rounds, stand_in
 from tests.support.fakes import SIGNER, SIGNER_HOTKEY
 from zipcast.protocol import envelope
 from zipcast.protocol.calendar import EpochCalendar, EpochInterval, preparation_lead
@@ -26,7 +28,7 @@ YEAR = timedelta(days=366)
 EPOCHS = 2196
 SETTINGS = SelectionSettings(target_listings=900, tolerance_percent=10, cooldown=timedelta(hours=24))
 SECRETS = Secrets("1", {"1": b"s" * 32})
-PREPARER = Preparer(None, "test", 46, CALENDAR, SETTINGS, SECRETS, SIGNER)  # type: ignore[arg-type]
+PREPARER = Preparer(None, "local", 46, CALENDAR, SETTINGS, SECRETS, SIGNER)  # type: ignore[arg-type]
 POOL = [
     (f"{15_000 + n}", 200 + 37 * n % 250, ("PA", "NJ", "NY")[n % 3], list(MarketTier)[n % 3])
     for n in range(40)
@@ -82,7 +84,7 @@ def inputs_of(interval: EpochInterval) -> SelectionInputs:
         (),
         SETTINGS,
         HoneypotSettings(),
-        PREPARER._salt(interval.epoch_id, "1"),
+        local_rounds(interval),
         "00" * 32,
     )
 
@@ -94,7 +96,10 @@ def year_of_messages() -> list[Evidence]:
     for interval in planned():
         assigned = {zipcode: one.start_at for one, zipcodes in recent for zipcode in zipcodes}
         pool = candidates(interval.start_at, assigned)
-        chosen = inputs_of(interval).choose(pool, {}, seed_of(interval), interval.start_at)
+        inputs = inputs_of(interval)
+        beacon = None if before is None else stand_in(inputs.beacon.draw_round)
+        draw_seed = seeds.derive_draw_seed(seed_of(interval), beacon)
+        chosen = inputs.choose(pool, {}, draw_seed, interval.start_at)
         assert not chosen.selection.relaxed_cooldown
         following = CALENDAR.after(interval)
         link = ChainLink(
@@ -103,7 +108,9 @@ def year_of_messages() -> list[Evidence]:
             seeds.seed_commitment(seed_of(following)),
             seeds.inputs_hash(inputs_of(following).to_bytes()),
         )
-        message = PREPARER._message(interval, chosen, inputs_of(interval), link, interval.start_at)
+        drafted = DraftedEpoch(interval, inputs, b"", None, before is not None, interval.start_at)
+        issued_at = interval.start_at - timedelta(seconds=90)
+        message = PREPARER._message(drafted, chosen, link, issued_at, draw_seed, beacon)
         evidence.append(Evidence(interval.epoch_id, envelope.seal(message, SIGNER), seed_of(interval).hex()))
         recent.append((interval, tuple(one.zipcode for one in chosen.zipcodes)))
         before = interval
@@ -114,9 +121,11 @@ def year_of_messages() -> list[Evidence]:
 def test_a_year_of_epochs_is_without_a_gap_within_tolerance_and_verified_from_end_to_end() -> None:
     evidence = year_of_messages()
     assert len(evidence) == EPOCHS
-    findings = verify_epochs(evidence, Trust(frozenset({SIGNER_HOTKEY}), "test", 46))
+    findings = verify_epochs(evidence, Trust(frozenset({SIGNER_HOTKEY}), "local", 46))
     assert [finding.faults for finding in findings if finding.faults] == []
-    expected = {"signature", "seed", "nonce", "chain", "promise"}
+    assert [finding.unproven for finding in findings] == [True, *[False] * (EPOCHS - 1)]
+    assert not any(finding.weak for finding in findings[1:])
+    expected = {"signature", "beacon", "seed", "nonce", "chain", "promise"}
     assert all(expected <= set(finding.checked) for finding in findings[1:])
 
 

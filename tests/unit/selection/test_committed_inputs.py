@@ -1,6 +1,7 @@
 """What an epoch is committed to: the same bytes, the same selection, for ever."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.fakes import EPOCH_ID
+from zipcast.protocol.beacon import BeaconRounds
 from zipcast.selection.committed_inputs import SelectionInputs
 from zipcast.selection.honeypots import HoneypotSettings
 from zipcast.selection.model import MarketTier, SelectionSettings
@@ -19,7 +21,7 @@ INPUTS = SelectionInputs(
     history_epoch_ids=("2026-11-21T20-00-00", "2026-11-22T00-00-00"),
     settings=SelectionSettings(),
     honeypots=HoneypotSettings(),
-    salt="5a" * 32,
+    beacon=BeaconRounds("quicknet", 34295085, 34292715, timedelta(seconds=90), "down"),
     zipcodes_sha256="6b" * 32,
 )
 STORED = (
@@ -31,7 +33,8 @@ STORED = (
     b'"tier_weights":[["PREMIUM",1.5],["STANDARD",1.0],["EMERGING",0.8]],'
     b'"selection_randomness":0.25,"geographic_spread_factor":0.15,"strict_priorities":false},'
     b'"honeypots":{"probability":0.3,"threshold":50},'
-    b'"salt":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",'
+    b'"beacon":{"chain":"quicknet","round":34295085,"fallbackRound":34292715,"leadMilliseconds":90000,'
+    b'"rounding":"down"},'
     b'"zipcodesSha256":"6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b"}'
 )
 
@@ -67,15 +70,13 @@ def test_stored_inputs_read_back_as_what_was_committed_to() -> None:
 @pytest.mark.parametrize(
     "stored",
     [
-        STORED.replace(b"5a5a5a5a", b"5A5A5A5A"),
-        STORED.replace(b"5a5a5a5a", b""),
         STORED.replace(b"6b6b6b6b", b"6b6b6b"),
         STORED.replace(b"selection/1", b"selection/2"),
     ],
-    ids=["salt in capitals", "salt too short", "hash too short", "unknown version"],
+    ids=["hash too short", "unknown version"],
 )
 def test_inputs_that_do_not_fit_are_refused(stored: bytes) -> None:
-    with pytest.raises(ValueError, match=r"zipcast-selection/|^(salt|zipcodes_sha256) must"):
+    with pytest.raises(ValueError, match=r"zipcast-selection/|^zipcodes_sha256 must"):
         SelectionInputs.from_bytes(stored)
 
 
@@ -83,9 +84,8 @@ def test_inputs_that_do_not_fit_are_refused(stored: bytes) -> None:
 @given(selection_settings, st.integers(1, 2**63 - 1))
 def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, import_id: int) -> None:
     honeypots = HoneypotSettings(chosen.selection_randomness, import_id % 99 + 1)
-    inputs = SelectionInputs(
-        EPOCH_ID, import_id, "1", (), chosen, honeypots, salt="0f" * 32, zipcodes_sha256="1e" * 32
-    )
+    rounds = BeaconRounds("local", import_id, None, timedelta(milliseconds=import_id % 99), "up")
+    inputs = SelectionInputs(EPOCH_ID, import_id, "1", (), chosen, honeypots, rounds, "1e" * 32)
     read = SelectionInputs.from_bytes(inputs.to_bytes())
     assert read == inputs
     assert read.to_bytes() == inputs.to_bytes()
@@ -101,7 +101,11 @@ def test_any_settings_survive_the_round_trip_exactly(chosen: SelectionSettings, 
         {"settings": SelectionSettings(tolerance_percent=9)},
         {"honeypots": HoneypotSettings(threshold=49)},
         {"honeypots": HoneypotSettings(probability=0.25)},
-        {"salt": "5b" * 32},
+        {"beacon": replace(INPUTS.beacon, chain="local")},
+        {"beacon": replace(INPUTS.beacon, draw_round=34295086)},
+        {"beacon": replace(INPUTS.beacon, fallback_round=None)},
+        {"beacon": replace(INPUTS.beacon, lead=timedelta(seconds=91))},
+        {"beacon": replace(INPUTS.beacon, rounding="up")},
         {"zipcodes_sha256": "6c" * 32},
     ],
     ids=lambda change: next(iter(change)),
@@ -143,7 +147,7 @@ def test_stored_settings_that_break_a_rule_are_refused(
 
 
 @pytest.mark.parametrize(
-    "part", ["epochId", "importId", "secretId", "historyEpochIds", "algorithmVersion", "salt"]
+    "part", ["epochId", "importId", "secretId", "historyEpochIds", "algorithmVersion", "beacon"]
 )
 def test_a_missing_part_is_named(part: str) -> None:
     document = json.loads(STORED)

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.golden_vectors import vectors
+from zipcast.protocol.beacon import BeaconRound, parse_beacon_signature
 from zipcast.selection.honeypots import commitment
 from zipcast.selection.model import Candidate, MarketTier
 from zipcast.selection.seeds import (
     ImportKeys,
     candidate_pool_hash,
+    derive_draw_seed,
     derive_nonce,
-    derive_salt,
     derive_seed,
-    draw_key,
     inputs_hash,
     seed_commitment,
     selected_zipcodes_hash,
@@ -55,11 +55,29 @@ def test_the_documented_seed_and_commitment_hold() -> None:
     assert seed_commitment(seed) == VECTORS["seedCommitment"]
 
 
-def test_the_documented_salt_and_draw_key_hold() -> None:
-    salt = derive_salt(bytes.fromhex(VECTORS["secret"]), "finney", 46, VECTORS["epochId"])
-    assert salt.hex() == VECTORS["salt"]
-    assert draw_key(bytes.fromhex(VECTORS["seed"]), salt).hex() == VECTORS["drawKey"]
-    assert derive_salt(SECRET, "finney", 46, "2026-11-22T08-00-00") != salt
+BEACON = BeaconRound(
+    VECTORS["beacon"]["chain"],
+    VECTORS["beacon"]["round"],
+    parse_beacon_signature(VECTORS["beacon"]["signature"]),
+    VECTORS["beacon"]["fallback"],
+)
+
+
+def test_the_documented_draw_seeds_hold() -> None:
+    seed = bytes.fromhex(VECTORS["seed"])
+    assert derive_draw_seed(seed, BEACON).hex() == VECTORS["drawSeed"]
+    assert derive_draw_seed(seed, None).hex() == VECTORS["drawSeedWithoutBeacon"]
+
+
+def test_a_draw_seed_depends_on_chain_round_and_signature_and_not_on_the_kind_of_round() -> None:
+    others = [
+        replace(BEACON, chain="local"),
+        replace(BEACON, round_number=BEACON.round_number + 1),
+        replace(BEACON, signature=bytes(48)),
+        None,
+    ]
+    assert len({derive_draw_seed(SEED, one) for one in (BEACON, *others)}) == 5
+    assert derive_draw_seed(SEED, replace(BEACON, is_fallback=True)) == derive_draw_seed(SEED, BEACON)
 
 
 def committed(one: Candidate) -> tuple[Candidate, str]:
@@ -96,17 +114,18 @@ def test_the_documented_hashes_and_nonce_hold() -> None:
     assert selected == VECTORS["selectedZipcodesHash"]
     assert candidate_pool_hash(POOL) == VECTORS["candidatePoolHash"]
     assert inputs_hash(VECTORS["inputs"].encode()) == VECTORS["inputsHash"]
-    seed = bytes.fromhex(VECTORS["seed"])
-    assert derive_nonce(seed, VECTORS["epochId"], VECTORS["startTimestamp"], selected) == VECTORS["nonce"]
+    draw_seed = bytes.fromhex(VECTORS["drawSeed"])
+    assert (
+        derive_nonce(draw_seed, VECTORS["epochId"], VECTORS["startTimestamp"], selected) == VECTORS["nonce"]
+    )
 
 
 @pytest.mark.parametrize("length", [0, 16, 31])
 def test_a_short_secret_is_refused_without_being_shown(length: int) -> None:
     secret = b"hunter2-hunter2-hunter2-hunter2"[:length]
-    for derive in (derive_seed, derive_salt):
-        with pytest.raises(ValueError, match="at least 32 bytes") as refusal:
-            derive(secret, "finney", 46, "2026-11-22T04-00-00")
-        assert "hunter" not in str(refusal.value)
+    with pytest.raises(ValueError, match="at least 32 bytes") as refusal:
+        derive_seed(secret, "finney", 46, "2026-11-22T04-00-00")
+    assert "hunter" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

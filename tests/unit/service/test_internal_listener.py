@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from service import internal_listener
-from service.process_status import Vitals
+from service.process_status import ProcessStatus
 from tests.support.fakes import FakeClock
 
 
@@ -18,13 +18,13 @@ class Connection:
 
 
 @pytest.fixture
-def vitals() -> Vitals:
-    return Vitals("callout", FakeClock())
+def process_status() -> ProcessStatus:
+    return ProcessStatus("callout", FakeClock())
 
 
 @pytest_asyncio.fixture
-async def http(vitals: Vitals) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(internal_listener.application(vitals))
+async def http(process_status: ProcessStatus) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(internal_listener.application(process_status))
     async with httpx.AsyncClient(transport=transport, base_url="http://internal") as http:
         yield http
 
@@ -35,19 +35,19 @@ async def told(http: httpx.AsyncClient) -> tuple[int, str, dict[str, str]]:
 
 
 async def test_a_process_is_well_once_ready_and_degraded_without_nats(
-    http: httpx.AsyncClient, vitals: Vitals
+    http: httpx.AsyncClient, process_status: ProcessStatus
 ) -> None:
     connection = Connection()
-    vitals.watch("callout", connection)  # type: ignore[arg-type]
+    process_status.watch("callout", connection)  # type: ignore[arg-type]
     assert await told(http) == (503, "unhealthy", {"callout": "connecting"})
-    connection.is_connected = vitals.serving = True
+    connection.is_connected = process_status.serving = True
     assert await told(http) == (200, "ok", {"callout": "connected"})
     assert 'zipcast_nats_connected{user="callout"} 1.0' in (await http.get("/metrics")).text
     connection.is_connected, connection.is_reconnecting = False, True
     assert await told(http) == (200, "degraded", {"callout": "reconnecting"})
     connection.is_closed = True
     assert await told(http) == (200, "degraded", {"callout": "closed"})
-    vitals.serving = False
+    process_status.serving = False
     assert (await told(http))[:2] == (503, "unhealthy")
     assert (await http.get("/health/live")).status_code == 200
 

@@ -39,7 +39,7 @@ async def test_work_that_the_process_can_do_without_is_begun_again(monkeypatch: 
     for _ in range(3):
         await begun.acquire()
     assert life.failure is None
-    assert life.vitals.failing == {"signals": "ZeroDivisionError"}
+    assert life.process_status.failing == {"signals": "ZeroDivisionError"}
     await life.end_tasks()
 
 

@@ -1,5 +1,6 @@
 """What all settings share: slips and unsafe values are refused, by name and without the value."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,9 @@ UNSAFE = [
     (ResponderSettings, "S3_ENDPOINT_URL", "http://10.0.0.7:9000"),
     (CalloutSettings, "CALLOUT_ISSUER_SEED", "change-me"),
     (BridgeSettings, "DATABASE_URL", "postgresql://z:password@127.0.0.1/z"),
+    (BridgeSettings, "NATS_URL", "tls://nats.zipcast.io,nats://10.0.0.7:4222"),
+    (CalloutSettings, "NATS_URL", "ws://nats.zipcast.io"),
+    (CalloutSettings, "CALLOUT_AUDIENCES", "nats.zipcast.io,loopback"),
 ]
 
 
@@ -234,3 +238,25 @@ def test_a_state_of_an_earlier_version_gets_the_keys_it_lacks_and_keeps_the_othe
     assert after["callout"].keys() == before["callout"].keys()
     assert after["schedulers"] == before["schedulers"]
     assert after["responder"] == before["responder"]
+
+
+def test_a_file_adds_variables_and_the_environment_wins(process, monkeypatch, tmp_path: Path) -> None:
+    names = dict(LEAST[process])
+    monkeypatch.setattr(os, "environ", {"NATS_URL": "nats://127.0.0.1:1"})
+    file = tmp_path / "secrets.env"
+    file.write_text("# keys\n" + "".join(f"{name}={value}\n" for name, value in names.items()))
+    os.environ["SECRETS_FILE"] = str(file)
+    settings = load(process)
+    assert settings.nats_url == "nats://127.0.0.1:1"  # type: ignore[attr-defined]
+    assert {name.lower() for name in names} <= settings.model_fields_set
+
+
+def test_a_file_of_secrets_that_is_missing_is_named(process, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("SECRETS_FILE", "/nowhere/secrets.env")
+    assert refusal(process, capsys).startswith("SECRETS_FILE: cannot read /nowhere/secrets.env")
+
+
+@pytest.mark.parametrize("network", ["finny", "Finney", "mainnet"])
+def test_an_unknown_network_is_refused(process, monkeypatch, capsys, network) -> None:
+    monkeypatch.setenv("BT_NETWORK", network)
+    assert refusal(process, capsys).startswith("BT_NETWORK: ")

@@ -147,8 +147,9 @@ def test_no_text_widens_a_scope(rest: str) -> None:
 
 
 def test_a_session_policy_opens_exactly_one_prefix_of_one_bucket() -> None:
-    objects, listing = statements(Scope("validators", PREFIX))
+    objects, listing, *denied = statements(Scope("validators", PREFIX))
     assert objects["Effect"] == listing["Effect"] == "Allow"
+    assert {statement["Effect"] for statement in denied} == {"Deny"}
     assert objects["Resource"] == f"arn:aws:s3:::validators/{PREFIX}*"
     assert set(objects["Action"]) == {
         *("s3:PutObject", "s3:GetObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")

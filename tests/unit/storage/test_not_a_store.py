@@ -13,6 +13,8 @@ from storage.objects.reading import LOOK_THREADS, FoundObject, ObjectReader
 from storage.objects.store import ObjectStore, ObjectStoreConfig, ObjectStoreUnavailableError
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY
 
+pytestmark = pytest.mark.long
+
 SCOPE = credential_policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID)
 
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from storage.objects.credential_policies import Listing, Scope, upload_form
 from storage.objects.store import ObjectStore, ObjectStoreConfig, open_client
 from tests.support.fakes import MINER_HOTKEY
+from zipcast.protocol.messages.access import FileToUpload
 
 SCOPE = Scope("uploads", f"data/hotkey={MINER_HOTKEY}/epoch=2026-11-22T04-00-00/")
 TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2099, 1, 1)).map(  # noqa: DTZ001
@@ -33,6 +34,9 @@ KEYS = st.text(
     # No folder begins with this, and botocore would normalise it.
     lambda key: key[0] not in "/."
 )
+
+WORDS = st.from_regex(r"[A-Za-z0-9]+(?: [A-Za-z0-9:.-]+)*", fullmatch=True)
+HASHES = st.binary(min_size=32, max_size=32)
 
 
 @contextmanager
@@ -77,6 +81,20 @@ def test_a_list_is_addressed_as_botocore_does(store, client, at, after, folders)
         expected = client.generate_presigned_url("list_objects_v2", params, 60)
         found = store.list_url(listing, at, 60, after)
     assert taken_apart(found) == taken_apart(expected)
+
+
+@pytest.mark.parametrize(("store", "client"), STORES)
+@settings(max_examples=30)
+@given(at=TIMES, name=KEYS, value=WORDS, size=st.integers(0, 5 * 1024**3), sha256=st.none() | HASHES)
+def test_an_upload_is_addressed_as_botocore_does(store, client, at, name, value, size, sha256):
+    file = FileToUpload.model_construct(name=name, size_bytes=size, sha256=sha256 and sha256.hex())
+    params = {"Bucket": "uploads", "Key": SCOPE.prefix + name, "ContentLength": size}
+    params |= {"Metadata": {"note": value}}
+    params |= {} if sha256 is None else {"ChecksumSHA256": base64.b64encode(sha256).decode()}
+    with at_that_time(at):
+        expected = client.generate_presigned_url("put_object", params, 60)
+        found = store.presigned_put(SCOPE, file, {"note": value}, at, 60)
+    assert taken_apart(found.url) == taken_apart(expected)
 
 
 @pytest.mark.parametrize(("store", "client"), STORES)

@@ -12,7 +12,7 @@ from botocore.validate import ParamValidator
 
 from schedulers.settings import SchedulerSettings
 from storage.objects import credential_policies
-from tests.support.fakes import EPOCH_ID, VALIDATOR_HOTKEY
+from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "s3"
@@ -64,6 +64,8 @@ def test_the_lifecycle_is_a_month_then_cold_and_a_year_in_all() -> None:
 
 def grants(policy: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for statement in policy["Statement"]:
+        if statement["Effect"] == "Deny":
+            continue
         assert statement["Effect"] == "Allow"
         actions, resources = statement["Action"], statement["Resource"]
         for action in [actions] if isinstance(actions, str) else actions:
@@ -80,6 +82,9 @@ def matches(pattern: str, resource: str) -> bool:
     [
         credential_policies.upload_session_policy(
             credential_policies.validator_scope(VALIDATORS, VALIDATOR_HOTKEY, EPOCH_ID)
+        ),
+        credential_policies.upload_session_policy(
+            credential_policies.miner_scope(MINERS, MINER_HOTKEY, EPOCH_ID)
         ),
         credential_policies.reading_session_policy(MINERS, EPOCH_ID),
     ],

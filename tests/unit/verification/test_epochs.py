@@ -2,15 +2,25 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from tests.support.signed_epochs import TRUST, message, name, seed_of, signed
+from devstack.beacon_relay import stand_in_signature
+from tests.support.beacons import local_rounds, stand_in
+from tests.support.fakes import START_AT
+from tests.support.golden_vectors import vectors
+from tests.support.signed_epochs import LENGTH, SIGNER, TRUST, drafted, message, name, seed_of, signed
+from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.hotkeys import Keypair
-from zipcast.protocol.messages.epochs import EpochMessage
-from zipcast.verification.epochs import PUBLIC_CHECKS, Evidence, verify_epochs
+from zipcast.protocol.messages.epochs import EpochBeacon, EpochMessage
+from zipcast.selection import seeds
+from zipcast.verification.beacon import DRAFT_WEAK, FALLBACK_WEAK, NO_BEACON
+from zipcast.verification.epochs import PUBLIC_CHECKS, Evidence, Finding, verify_epochs
 
 OTHER = Keypair.create_from_uri("//Other")
+PAGE = vectors("Beacon")
 
 
 def faults(evidence: list[Evidence]) -> dict[str, tuple[str, ...]]:
@@ -132,3 +142,103 @@ def test_only_the_promised_epoch_says_whether_a_promise_was_kept() -> None:
     assert (finding.checked, finding.faults) == (PUBLIC_CHECKS, ())
     broken = replace(promised, seed=seed_of(9).hex())
     assert name(4) in faults([signed(CHAIN[0]), broken, *later, after])
+
+
+def with_beacon(of: EpochMessage, **changes: object) -> EpochMessage:
+    """Return the message drawn with another round, as a dishonest operator could draw it."""
+    assert of.beacon is not None
+    number = changes.pop("round", of.beacon.round)
+    assert isinstance(number, int)
+    beacon = EpochBeacon.of(stand_in(number)).model_copy(update=changes)
+    return redrawn(of, beacon)
+
+
+def redrawn(of: EpochMessage, beacon: EpochBeacon | None) -> EpochMessage:
+    seed = seed_of(round((of.epoch_start - START_AT) / LENGTH))
+    draw_seed = seeds.derive_draw_seed(seed, None if beacon is None else beacon.used())
+    picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in of.zipcodes)
+    nonce = seeds.derive_nonce(draw_seed, of.epoch_id, int(of.epoch_start.timestamp()), picked)
+    return of.model_copy(update={"beacon": beacon, "nonce": nonce})
+
+
+def last_finding(of: EpochMessage, before: EpochMessage = CHAIN[2]) -> Finding:
+    return verify_epochs([signed(before), signed(of)], TRUST)[-1]
+
+
+INTERVAL = EpochInterval(CHAIN[3].epoch_start, CHAIN[3].epoch_end)
+ROUNDS = local_rounds(INTERVAL)
+
+
+def test_the_fallback_is_weak_and_no_beacon_proves_nothing() -> None:
+    assert ROUNDS.fallback_round is not None
+    fallback = last_finding(with_beacon(CHAIN[3], round=ROUNDS.fallback_round, fallback=True))
+    assert (fallback.faults, fallback.weak, fallback.unproven) == ((), (FALLBACK_WEAK,), False)
+    none = last_finding(redrawn(CHAIN[3], None))
+    assert (none.faults, none.weak, none.unproven) == ((), (NO_BEACON,), True)
+    assert "beacon" not in none.checked
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"round": ROUNDS.draw_round - 3}, "beacon: the round is not the promised one"),
+        ({"round": ROUNDS.draw_round + 3}, "beacon: the round is not the promised one"),
+        ({"round": ROUNDS.draw_round, "fallback": True}, "beacon: the round is not the promised one"),
+        ({"round": ROUNDS.fallback_round}, "beacon: the round is not the promised one"),
+        ({"round": ROUNDS.draw_round, "signature": stand_in_signature(1)}, "signature: the signature is not"),
+        ({"chain": "quicknet"}, "signature: the beacon's chain is not"),
+    ],
+)
+def test_another_round_than_the_promised_one_is_found(changes: dict[str, object], fault: str) -> None:
+    (found,) = last_finding(with_beacon(CHAIN[3], **changes)).faults
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize("signature", PAGE["malformed"])
+def test_another_spelling_of_the_signature_is_no_message(signature: str) -> None:
+    assert CHAIN[3].beacon is not None
+    bent = CHAIN[3].model_copy(update={"beacon": CHAIN[3].beacon.model_copy(update={"signature": signature})})
+    (fault,) = last_finding(bent).faults
+    assert fault == "signature: the signed payload is not an epoch message"
+
+
+def test_a_round_that_was_known_when_the_message_before_was_signed_is_found() -> None:
+    late = CHAIN[2].model_copy(update={"issued_at": CHAIN[3].epoch_start - timedelta(seconds=90)})
+    (found,) = last_finding(CHAIN[3], late).faults
+    assert found == "beacon: the round was known when the previous message was signed"
+
+
+def test_a_first_epoch_or_one_after_a_gap_needs_a_draft() -> None:
+    first = CHAIN[0].model_copy(update={"previous_epoch_id": None, "revealed_seed": None})
+    bare = message(3, missed_before=1).model_copy(update={"draft": None})
+    for finding in (verify_epochs([signed(first)], TRUST)[0], last_finding(bare, CHAIN[1])):
+        assert finding.faults == ("beacon: no message promised the round, and there is no draft",)
+    finding = verify_epochs([signed(drafted(first))], TRUST)[0]
+    assert (finding.faults, finding.weak) == ((), (DRAFT_WEAK,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"epoch_id": name(2)}, "beacon: the draft is of another epoch or seed"),
+        ({"seed_commitment": "07" * 32}, "beacon: the draft is of another epoch or seed"),
+        ({"round": ROUNDS.draw_round + 3}, "beacon: the draft promised another round"),
+        ({"issued_at": CHAIN[3].epoch_start - timedelta(seconds=90)}, "beacon: the round was known"),
+        ({"netuid": 47}, "beacon: the draft is of another network"),
+    ],
+)
+def test_a_draft_that_does_not_fit_is_found(changes: dict[str, object], fault: str) -> None:
+    honest = drafted(CHAIN[3]).draft
+    assert honest is not None
+    draft = envelope.verify_draft(honest, TRUST).model_copy(update=changes)
+    bent = CHAIN[3].model_copy(update={"draft": envelope.sign_draft(draft, SIGNER)})  # type: ignore[arg-type]
+    (found,) = last_finding(bent).faults
+    assert found.startswith(fault)
+
+
+def test_a_draft_of_a_stranger_is_found() -> None:
+    honest = drafted(CHAIN[3]).draft
+    assert honest is not None
+    draft = envelope.verify_draft(honest, TRUST)
+    bent = CHAIN[3].model_copy(update={"draft": envelope.sign_draft(draft, OTHER)})  # type: ignore[arg-type]
+    assert last_finding(bent).faults == ("beacon: the signer is not trusted",)

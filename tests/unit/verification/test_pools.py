@@ -6,15 +6,18 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tests.support.beacons import local_rounds
 from tests.support.candidates import START_AT, candidate
-from tests.support.signed_epochs import SIGNER, TRUST, message, name, seed_of, signed
+from tests.support.signed_epochs import LENGTH, SIGNER, TRUST, drafted, message, name, seed_of, signed
 from zipcast.protocol import envelope
+from zipcast.protocol.calendar import EpochInterval
 from zipcast.protocol.messages.epochs import AssignedZipcode, EpochMessage, EpochMetadata
-from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ToldHoneypot
+from zipcast.protocol.messages.pools import EpochPool, EpochPoolReply, PoolDetail, PoolRow, ShownHoneypot
 from zipcast.selection import seeds
 from zipcast.selection.committed_inputs import SelectionInputs
 from zipcast.selection.honeypots import Choice, HoneypotSettings, commitment
 from zipcast.selection.model import MAX_TARGET_LISTINGS, Candidate, SelectionSettings
+from zipcast.verification.beacon import DRAFT_WEAK
 from zipcast.verification.epochs import CHECKS, Evidence, Finding, verify_epochs
 
 SETTINGS = SelectionSettings(
@@ -28,7 +31,6 @@ POOL = [
 REAL = {one.zipcode: number for number, one in enumerate(POOL[50:])}
 SALT = bytes(32)
 COUNT = 3
-SALT_OF_DRAW = "5a" * 32
 
 
 def commitment_of(one: Candidate) -> str:
@@ -50,8 +52,16 @@ class Made:
 
 def inputs_of(number: int, **changes: object) -> SelectionInputs:
     earlier = tuple(name(one) for one in range(number))
-    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, SALT_OF_DRAW, ZIPCODES)
+    start = message(number).epoch_start
+    rounds = local_rounds(EpochInterval(start, start + LENGTH))
+    inputs = SelectionInputs(name(number), 1, "1", earlier, SETTINGS, HONEYPOTS, rounds, ZIPCODES)
     return replace(inputs, **changes)  # type: ignore[arg-type]
+
+
+def draw_seed_of(number: int) -> bytes:
+    beacon = message(number).beacon
+    assert beacon is not None
+    return seeds.derive_draw_seed(seed_of(number), beacon.used())
 
 
 def chain(zipcodes: Sequence[Candidate] = POOL, **changes: object) -> list[Made]:
@@ -61,7 +71,7 @@ def chain(zipcodes: Sequence[Candidate] = POOL, **changes: object) -> list[Made]
         start = message(number).epoch_start
         candidates = [replace(one, last_assigned_at=_assigned_at(made, one.zipcode)) for one in zipcodes]
         inputs = inputs_of(number, **changes)
-        choice = inputs.choose(candidates, REAL, seed_of(number), start)
+        choice = inputs.choose(candidates, REAL, draw_seed_of(number), start)
         following = inputs_of(number + 1, **changes).to_bytes()
         made.append(
             Made(
@@ -82,11 +92,11 @@ def _assigned_at(made: list[Made], zipcode: str) -> datetime | None:
 
 
 def _message(number: int, inputs: SelectionInputs, choice: Choice, following: bytes) -> EpochMessage:
-    base, seed = message(number), seed_of(number)
+    base, draw_seed = message(number), draw_seed_of(number)
     zipcodes = AssignedZipcode.all_of(choice.zipcodes)
     picked = seeds.selected_zipcodes_hash((one.zipcode, one.expected_listings) for one in zipcodes)
     start = int(base.epoch_start.timestamp())
-    return base.model_copy(
+    made = base.model_copy(
         update={
             "zipcodes": zipcodes,
             "target_listings": SETTINGS.target_listings,
@@ -97,13 +107,14 @@ def _message(number: int, inputs: SelectionInputs, choice: Choice, following: by
                 algorithm_version=inputs.algorithm_version,
                 seed_commitment=base.seed_commitment,
             ),
-            "nonce": seeds.derive_nonce(seed, base.epoch_id, start, picked),
+            "nonce": seeds.derive_nonce(draw_seed, base.epoch_id, start, picked),
             "next_inputs_hash": seeds.inputs_hash(following),
             "candidate_pool_hash": seeds.candidate_pool_hash(choice.selection.pool),
             "previous_epoch_id": base.previous_epoch_id if number else None,
             "revealed_seed": base.revealed_seed if number else None,
         }
     )
+    return made if number else drafted(made, seeds.inputs_hash(inputs.to_bytes()))
 
 
 def _pool(
@@ -123,13 +134,14 @@ def _pool(
     return EpochPool(detail=detail, candidates=rows)
 
 
-def _told(choice: Choice) -> Iterator[ToldHoneypot]:
+def _told(choice: Choice) -> Iterator[ShownHoneypot]:
     for discarded, honeypots in ((False, choice.honeypots), (True, choice.discarded)):
         for one in honeypots:
-            yield ToldHoneypot(**asdict(one), salt=SALT.hex(), discarded=discarded)
+            yield ShownHoneypot(**asdict(one), salt=SALT.hex(), discarded=discarded)
 
 
 CHAIN = chain()
+LAST = EpochInterval(message(COUNT - 1).epoch_start, message(COUNT - 1).epoch_end)
 
 
 def findings(made: list[Made]) -> list[Finding]:
@@ -164,14 +176,30 @@ def test_honest_epochs_hold_and_all_is_checked() -> None:
     found = findings(CHAIN)
     assert [one.faults for one in found] == [()] * COUNT
     assert set(found[-1].checked) == set(CHECKS)
-    assert "inputs" not in found[0].checked
+    assert [one.weak for one in found] == [(DRAFT_WEAK,), (), ()]
     assert any(not told.discarded for told in CHAIN[-1].pool.detail.honeypots)
     assert any(told.discarded for told in CHAIN[-1].pool.detail.honeypots)
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"beacon": replace(local_rounds(LAST), fallback_round=None, rounding="up")}, ()),
+        ({"secret_id": "2"}, ("inputs: the draft changes more of the promised inputs than the round",)),
+    ],
+)
+def test_a_draft_keeps_the_promised_inputs_except_for_the_rounds(
+    changes: dict[str, object], expected: tuple[str, ...]
+) -> None:
+    """Otherwise an operator could choose other inputs after the promise, and sign a draft of them."""
+    text = inputs_of(COUNT - 1, **changes).to_bytes()
+    late = drafted(CHAIN[-1].message, seeds.inputs_hash(text))
+    assert faults(bent(message=late, pool=detail(inputs=text.decode())(CHAIN[-1].pool))) == expected
+
+
 def test_without_a_pool_it_is_said_what_was_not_checked() -> None:
     (finding,) = verify_epochs([signed(CHAIN[0].message)], TRUST)
-    assert finding.checked == ("signature", "order", "counts", "seed", "nonce")
+    assert finding.checked == ("signature", "order", "counts", "beacon", "seed", "nonce")
 
 
 def row(number: int, **changes: object) -> Callable[[EpochPool], EpochPool]:

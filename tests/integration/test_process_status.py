@@ -34,13 +34,13 @@ async def test_a_nats_connection_that_was_lost_and_came_back_is_counted(own_serv
     connection = await nats_connection.connect(own_servers.nats_url, user="schedulers", seed=seed, life=life)
 
     def shown(name: str, count: int) -> bool:
-        return f'{name}{{user="schedulers"}} {count}.0' in life.vitals.exposition().decode()
+        return f'{name}{{user="schedulers"}} {count}.0' in life.process_status.exposition().decode()
 
     assert shown("zipcast_nats_connected", 1)
     assert shown("zipcast_nats_reconnects_total", 0)
     await own_servers.supervisor.take_down("nats")
     await wait_until(lambda: shown("zipcast_nats_connected", 0))
-    assert life.vitals.health().connections == {"schedulers": "reconnecting"}
+    assert life.process_status.health().connections == {"schedulers": "reconnecting"}
     await own_servers.supervisor.bring_up("nats")
     await wait_until(lambda: shown("zipcast_nats_reconnects_total", 1))
     assert shown("zipcast_nats_connected", 1)
@@ -50,12 +50,12 @@ async def test_a_nats_connection_that_was_lost_and_came_back_is_counted(own_serv
 
 async def failures_counted(url: str, statement: str) -> int:
     life, database = Lifecycle(None), open_engine(url, application_name="test")
-    life.vitals.metrics.count_errors_of(database)
+    life.process_status.metrics.watch_database(database)
     with pytest.raises(SQLAlchemyError):
         async with database.connect() as connection:
             await connection.execute(text(statement))
     await database.dispose()
-    return life.vitals.health().counts["database_errors"]
+    return life.process_status.health().counts["database_errors"]
 
 
 async def test_database_errors_are_counted_whether_it_is_away_or_refuses(database_url: str):
@@ -65,11 +65,11 @@ async def test_database_errors_are_counted_whether_it_is_away_or_refuses(databas
 
 async def test_what_works_is_no_error(database_url: str):
     life, database = Lifecycle(None), open_engine(database_url, application_name="test")
-    life.vitals.metrics.count_errors_of(database)
+    life.process_status.metrics.watch_database(database)
     async with database.connect() as connection:
         await connection.execute(select(1))
     await database.dispose()
-    assert life.vitals.health().counts["database_errors"] == 0
+    assert life.process_status.health().counts["database_errors"] == 0
 
 
 async def test_a_call_that_the_object_store_does_not_answer_is_counted():
