@@ -8,7 +8,7 @@ are requests in flight. The result is the responder's processor time per request
 these parts, since a busy machine changes both. The aim is at most 1 ms or 1.3 times the sum, and replies
 within 0.5 s to 256 requests at the same instant.
 
-It takes about SECONDS and ends with the results as one line of JSON.
+It takes about SECONDS.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from pydantic import SecretStr
 
+from bench.figures import Figure, print_figures
 from bench.http import cpu_seconds, resident_mebibytes
 from broker_service.responder.batches import LOCK_TIMEOUT
 from devstack.options import StackOptions
@@ -51,7 +52,8 @@ SECONDS = 90.0
 MINERS, IN_FLIGHT = 256, (1, 32, 100)
 EPOCH_SECONDS = 3600
 REQUESTS = {1: 200, 32: 600, 100: 600}
-# The number of requests of a verb that the responder handles at once, which limits the rows of a statement.
+# The responder handles at most this many requests of a verb at once, so a statement writes at most this many
+# rows.
 MAX_ROWS = 32
 SETTINGS = GENEROUS | {"TOTAL_DAILY_LIMIT": "100000000"}
 ECHO = """
@@ -278,7 +280,14 @@ def show(found: dict[str, object]) -> None:
         if not number:
             print(f"{'in flight':>10}" + "".join(f"{name:>11}" for name in figures))
         print(f"{in_flight:>10}" + "".join(f"{value:11.3f}" for value in figures.values()))
-    print(json.dumps(found))
+    figures = [Figure(f"{MINERS} at the same instant", found["burst_seconds"], "s", 0.5)]
+    for in_flight, level in found["in_flight"].items():
+        figures += [
+            Figure(f"{in_flight} in flight, mints per second", level["per_second"], "per s"),
+            Figure(f"{in_flight} in flight, CPU of the responder per mint", level["cpu_ms"], "ms", 1.0),
+            Figure(f"{in_flight} in flight, CPU compared with its parts", level["ratio"], "times", 1.3),
+        ]
+    print_figures(figures)
 
 
 async def main(seconds: float) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tests.support.floods import FLOODS, attacked_stack, honest_miners, watch_flood
 
-# 600 requests in each state, so that the 99th percentile does not depend on a single request.
+# Twelve rounds make 600 requests in each state, so that the 99th percentile does not depend on a single
+# request.
 ROUNDS = 12
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bench.figures import Figure, print_figures
 from bench.operations import OPERATIONS, Moment, Operation
 from bench.plans import Plan, explained
 from bench.years import ASSIGNED, fill
@@ -43,6 +44,7 @@ async def best_milliseconds(engine: AsyncEngine, operation: Operation, moment: M
 async def measure(servers: Servers, urls: Sequence[str], *, show_plans: bool) -> None:
     print(f"| query | process | {SMALL} epochs, ms | {LARGE:,} epochs, ms | ratio | whole table read |")
     print("|---|---|---|---|---|---|")
+    figures = []
     for operation in OPERATIONS:
         small, large = (
             open_engine(login_url(servers.state, url, operation.process), application_name="bench")
@@ -54,10 +56,14 @@ async def measure(servers: Servers, urls: Sequence[str], *, show_plans: bool) ->
         whole = ", ".join(sorted({table for plan in plans for table in plan.whole_tables})) or "–"
         asked = f"{operation.name} | {operation.process}"
         print(f"| {asked} | {spent:.2f} | {more:.2f} | {more / spent:.1f} | {whole} |")
+        figures.append(
+            Figure(f"{operation.name}, {LARGE:,} epochs compared with {SMALL}", more / spent, "times")
+        )
         if show_plans:
             show(plans)
         await small.dispose()
         await large.dispose()
+    print_figures(figures)
 
 
 def show(plans: Sequence[Plan]) -> None:

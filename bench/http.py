@@ -14,11 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from bench.figures import Figure, print_figures
 from devstack.options import StackOptions
 from devstack.ports import HOST
 from devstack.stack import Stack
@@ -31,7 +31,8 @@ CONNECTIONS = (1, 32, 100)
 EPOCH_SECONDS = 3600
 CURRENT = "/api/v1/zipcode-assignments/current"
 FOLDER = "/get-folder-access"
-# Timestamps may be up to 300 s in the past, so there are this many seconds to sign.
+# Each request needs a timestamp of its own, up to 300 s in the past. This uses 250 of these seconds, which
+# leaves time for the run.
 SIGNABLE = 250
 STATIC = """
 import asyncio, sys
@@ -117,16 +118,26 @@ async def measure(ready: Ready, static: str, static_pid: int, seconds: float) ->
         f" {'p50':>8} {'p95':>8} {'p99':>8}  statuses"
     )
     minting = iter(folder_requests(ready))
+    figures = []
     for connections in CONNECTIONS:
         plain = await load(static, static_pid, connections, seconds, [get("/static")])
         show(connections, "static", plain, plain)
         read = await load(ready.http, bridge, connections, seconds, current_requests(ready))
         show(connections, "current", read, plain)
-        # With 8 miners and 250 seconds to sign, the number of requests in one run is limited.
+        # Only a limited number of requests can be signed: one per second for 8 miners and 250 seconds.
         share = [next(minting) for _ in range(600)]
         minted = await load(ready.http, bridge, connections, min(seconds, 1.5), share)
         show(connections, "get-folder-access", minted, plain)
         print(f"{'':11} bridge: {resident_mebibytes(bridge):.0f} MiB resident")
+        at = f"{connections} connection{'s' * (connections > 1)}"
+        share_of_static = read["per_second"] / plain["per_second"]
+        figures += [
+            Figure(f"current, {at}, rate compared with static", share_of_static, "times", 0.6, is_rate=True),
+            Figure(f"folder access, {at}, rate", minted["per_second"], "per s"),
+            Figure(f"folder access, {at}, CPU of the bridge", minted["cpu"], "ms"),
+        ]
+    figures.append(Figure("current, 100 connections, 99th percentile", read["p99"], "ms", 200))
+    print_figures(figures)
 
 
 def show(connections: int, name: str, found: dict[str, float], plain: dict[str, float]) -> None:
@@ -165,6 +176,4 @@ def _body(ready: Ready) -> bytes:
 
 
 if __name__ == "__main__":
-    started = time.perf_counter()
     asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS))
-    print(f"{time.perf_counter() - started:.0f} s in all")

@@ -18,6 +18,7 @@ import psycopg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from bench.figures import Figure, print_figures
 from devstack.ports import chosen_ports
 from devstack.postgres import create_database, database_url, postgres_part
 from devstack.servers import ignore
@@ -94,9 +95,15 @@ async def measure(url: str, folder: Path) -> None:
         ("unchanged, CSV", as_csv, nothing),
         ("first import, JSON", as_json, empty),
     ]
+    figures = []
     for name, file, before in cases:
         spent = await best_seconds(importing(engine, file), before)
         print(f"{name}: {spent:.2f} s, {ROWS / spent:,.0f} rows/s, {spent / bare:.1f} bare COPYs")
+        figures += [
+            Figure(name, spent, "s", 10),
+            Figure(f"{name}, compared with one COPY", spent / bare, "times"),
+        ]
+    print_figures(figures)
     await engine.dispose()
 
 

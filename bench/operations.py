@@ -101,6 +101,7 @@ OPERATIONS = (
     Operation("newest admin commands", R, lambda c, m: admin_commands.newest(c, 50)),
     Operation("history, newest page", B, lambda c, m: history.ended_epochs(c, None, 20)),
     Operation("history, page half way", B, lambda c, m: history.ended_epochs(c, m.half_way, 20)),
+    Operation("timings of the last epochs", B, lambda c, m: history.ended_timings(c, 100)),
     Operation("history, one epoch", B, lambda c, m: history.ended_epoch(c, m.old)),
     Operation("stats", B, lambda c, m: statistics.read_statistics(c)),
     Operation("health", B, lambda c, m: epoch_health.epochs_now(c)),

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from bench.figures import Figure, print_figures
 from zipcast.selection.model import Candidate, MarketTier, SelectionSettings
 from zipcast.selection.select import select
 
@@ -89,18 +90,25 @@ def main() -> None:
     pairs = [(hashlib.sha256(b"%d" % n).digest(), f"{n:05d}") for n in range(CANDIDATES)]
     sort = cost(lambda: sorted(pairs))
     print(f"sort of {CANDIDATES:,} pairs: {sort.wall:.0f} ms, CPU {sort.cpu:.0f} ms")
+    figures = []
     for case in (ordinary, looking_ahead, all_cooling):
         candidates, settings = case()
 
         def work(candidates: list[Candidate] = candidates, settings: SelectionSettings = settings) -> object:
             return select(candidates, settings, SEED, START_AT)
 
-        spent = cost(work)
+        spent, peak, name = cost(work), peak_megabytes(work), case.__name__.replace("_", " ")
         print(
-            f"{case.__name__}: {spent.wall:.0f} ms, CPU {spent.cpu:.0f} ms, "
-            f"{spent.cpu / sort.cpu:.1f} sorts, peak {peak_megabytes(work):.0f} MB"
+            f"{name}: {spent.wall:.0f} ms, CPU {spent.cpu:.0f} ms, {spent.cpu / sort.cpu:.1f} sorts, "
+            f"peak {peak:.0f} MB"
         )
+        figures += [
+            Figure(f"{name}, CPU", spent.cpu, "ms", 250),
+            Figure(f"{name}, CPU compared with one sort", spent.cpu / sort.cpu, "times"),
+            Figure(f"{name}, peak of memory", peak, "MB", 100),
+        ]
     print(f"whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
+    print_figures(figures)
 
 
 if __name__ == "__main__":

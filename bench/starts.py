@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
+from bench.figures import Figure, print_figures
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.support.plain_nats import PlainNats
@@ -37,9 +38,10 @@ async def publications(folder: Path, seconds: float) -> list[float]:
     return took
 
 
-def show(name: str, milliseconds: list[float]) -> None:
-    p90 = quantiles(milliseconds, n=10)[-1]
-    print(f"{name:24} {len(milliseconds):5} times  median {median(milliseconds):6.1f} ms  p90 {p90:6.1f} ms")
+def show(name: str, milliseconds: list[float]) -> list[Figure]:
+    middle, p90 = median(milliseconds), quantiles(milliseconds, n=10)[-1]
+    print(f"{name:24} {len(milliseconds):5} times  median {middle:6.1f} ms  p90 {p90:6.1f} ms")
+    return [Figure(f"{name}, median", middle, "ms"), Figure(f"{name}, 90th percentile", p90, "ms")]
 
 
 async def main(seconds: float) -> None:
@@ -50,8 +52,8 @@ async def main(seconds: float) -> None:
         log = (Path(name) / "state" / "logs" / "schedulers.log").read_text()
     lines = [json.loads(line) for line in log.splitlines() if re.search(r'"epoch_published"', line)]
     # Leave out the first epoch, which was late because the system was starting.
-    show("start to stream", [line["milliseconds_after_start"] for line in lines[1:]])
-    show("one publication alone", published)
+    late = show("start to stream", [line["milliseconds_after_start"] for line in lines[1:]])
+    print_figures(late + show("one publication alone", published))
 
 
 if __name__ == "__main__":

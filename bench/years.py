@@ -16,7 +16,7 @@ from zipcast.selection.model import SelectionSettings
 
 ASSIGNED = 40
 ZIPCODES = 42_000
-# The audit trail is kept for a year.
+# Issuances are kept for a year, as audit trail.
 ISSUANCE_DAYS = 365
 
 FILL = """

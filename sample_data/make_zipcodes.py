@@ -37,10 +37,10 @@ COLUMNS = (
     "last_scraped",
 )
 
-# Counties that the package spells in two ways get one spelling.
+# The package spells some counties in two ways. Here all zipcodes of a county get one spelling.
 COUNTY_SPELLINGS = {"St Lawrence County": "St. Lawrence County", "Baltimore City": "Baltimore city"}
 
-# Region -> "STATE: counties", each county without its " County".
+# {region: "STATE: counties"}. Each county is written without " County" at its end.
 REGIONS = {
     "NEW_YORK_METRO": (
         "NY: New York, Kings, Queens, Bronx, Richmond, Nassau, Suffolk, Westchester, Rockland, Putnam",
@@ -72,7 +72,8 @@ REGIONS = {
     "JERSEY_SHORE": ("NJ: Atlantic, Cape May",),
 }
 
-# Distribution of listings: (share of zipcodes in millionths, listings), linear in between.
+# Points of the distribution of listings: (share of zipcodes in millionths, listings). Between two points it
+# is linear.
 METRO_LISTINGS = (
     (0, 4),
     (200_000, 50),
@@ -93,11 +94,12 @@ OTHER_LISTINGS = (
     (1_000_000, 4_200),
 )
 
-# Shares of PREMIUM and STANDARD zipcodes in a region, in millionths; the others are EMERGING.
+# Shares of PREMIUM and of STANDARD zipcodes in a kind of region, in millionths. The remaining zipcodes are
+# EMERGING.
 EXPENSIVE_TIERS = (400_000, 480_000)
 METRO_TIERS = (200_000, 550_000)
 OTHER_TIERS = (50_000, 400_000)
-# Home values of a tier: the smallest, and the difference to the largest.
+# Home values of each tier: the smallest value, and how much larger the largest may be.
 HOME_VALUES = {"PREMIUM": (400_000, 700_000), "STANDARD": (200_000, 200_000), "EMERGING": (70_000, 130_000)}
 EXPENSIVE_REGIONS = ("NEW_YORK_METRO", "WASHINGTON_METRO")
 
