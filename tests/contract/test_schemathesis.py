@@ -16,6 +16,7 @@ import pytest_asyncio
 from devstack.options import StackOptions
 from devstack.programs import REPOSITORY
 from devstack.stack import Stack
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.processes import GENEROUS
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
@@ -30,7 +31,7 @@ MORE = dict.fromkeys(("LIMIT_EPOCH_PER_HOUR", "LIMIT_STATUS_PER_HOUR", "LIMIT_PO
 async def patient(tmp_path: Path) -> AsyncIterator[Stack]:
     """Epochs longer than a run, and no limit in the way."""
     options = StackOptions(epoch_seconds=14_400, state=tmp_path / "state", settings=GENEROUS | MORE)
-    async with Stack.running(options) as stack:
+    async with amid_an_epoch(options) as stack:
         yield stack
 
 

@@ -17,6 +17,8 @@ from tests.faults.access import (
     minted_on_nats,
     restart,
 )
+from tests.support.long_epochs import amid_an_epoch
+from tests.support.processes import GENEROUS
 from tests.support.registry_side import scheduler_connection
 from zipcast.protocol.subjects import REGISTRY_BUCKET, REGISTRY_KEY
 
@@ -54,7 +56,9 @@ async def wait_for_refusals(stack: Stack, code: str | None) -> None:
 
 
 async def test_beyond_its_greatest_age_nothing_is_minted_by_it_and_assignments_go_on(tmp_path):
-    async with Stack.running(StackOptions(epoch_seconds=600, state=tmp_path / "state")) as stack:
+    async with amid_an_epoch(
+        StackOptions(epoch_seconds=14_400, state=tmp_path / "state", settings=GENEROUS)
+    ) as stack:
         supervisor = stack.servers.supervisor
         await supervisor.take_down("schedulers")
         await make_old(stack)

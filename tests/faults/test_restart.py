@@ -1,15 +1,13 @@
 """Stopping everything in the middle of an epoch and starting again on the same state."""
 
-from datetime import UTC, datetime, timedelta
-
 import httpx
 import pytest
 
 from devstack.options import StackOptions
 from devstack.stack import Stack
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.people import client
 
-MAX_RESTART = timedelta(minutes=2)
 pytestmark = pytest.mark.long
 
 
@@ -24,16 +22,10 @@ async def stream_messages(stack: Stack) -> int:
 
 async def test_a_restart_in_the_middle_of_an_epoch_publishes_what_is_due_exactly_once(tmp_path):
     options = StackOptions(epoch_seconds=14_400, state=tmp_path / "state")
-    async with Stack.running(options) as stack:
+    async with amid_an_epoch(options) as stack:
         signer = stack.ready.signer
         async with client(stack.ready, "miner-1") as connected:
             published = await connected.current()
-            if published.message.epoch_end - datetime.now(UTC) < MAX_RESTART:
-                # So that the restart surely lies within one epoch.
-                async for received in connected.epochs():
-                    published = received.epoch
-                    if received.via == "push":
-                        break
         count = await stream_messages(stack)
     async with Stack.running(options) as stack:
         assert stack.ready.signer == signer

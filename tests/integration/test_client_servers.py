@@ -14,6 +14,7 @@ import pytest_asyncio
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from service.nats_client import HardenedClient
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.people import client, keypair, quiet, trust_of
 from tests.support.processes import wait_until
 from zipcast.client.client import ZipcastClient
@@ -27,7 +28,7 @@ from zipcast.protocol.hotkeys import Keypair
 async def victim(tmp_path_factory) -> AsyncIterator[Stack]:
     """A stack to be harmed, whose next epoch is nearly always hours away."""
     options = StackOptions(epoch_seconds=14_400, state=tmp_path_factory.mktemp("victim") / "state")
-    async with Stack.running(options) as stack:
+    async with amid_an_epoch(options) as stack:
         yield stack
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from devstack.options import StackOptions
-from devstack.stack import Stack
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.people import client
 from tests.support.processes import GENEROUS, wait_until
 
@@ -25,7 +25,7 @@ async def test_two_hundred_at_once_are_all_answered_and_leave_nothing_open(tmp_p
     # Long epochs, so that no deadline falls into the test.
     options = StackOptions(epoch_seconds=3600, state=tmp_path / "state", settings=GENEROUS)
     names = [f"miner-{n}" for n in range(1, 9)] + ["validator-1", "validator-2"]
-    async with Stack.running(options) as stack, AsyncExitStack() as connected:
+    async with amid_an_epoch(options) as stack, AsyncExitStack() as connected:
         pid = stack.ready.pids["responder"]
         askers = [await connected.enter_async_context(client(stack.ready, name)) for name in names]
         epoch_id = (await askers[0].current()).message.epoch_id

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from service.http_server import ARRIVAL_SECONDS
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.malformed import chooser, http_case, nats_case
 from tests.support.operator_view import log_lines
 from tests.support.people import ask, coldkey, keypair, legacy, raw_connection, signed_headers
@@ -166,7 +167,7 @@ class NatsFuzzer:
 async def unlimited(tmp_path_factory) -> AsyncIterator[Stack]:
     """A stack without limits worth the name, whose epoch does not change meanwhile."""
     state = tmp_path_factory.mktemp("unlimited") / "state"
-    async with Stack.running(StackOptions(epoch_seconds=43_200, state=state, settings=GENEROUS)) as stack:
+    async with amid_an_epoch(StackOptions(epoch_seconds=43_200, state=state, settings=GENEROUS)) as stack:
         yield stack
 
 
@@ -215,7 +216,7 @@ async def test_twenty_five_thousand_malformed_requests_change_nothing(unlimited:
 async def limited(tmp_path_factory) -> AsyncIterator[Ready]:
     """A stack with the limits of production."""
     state = tmp_path_factory.mktemp("limited") / "state"
-    async with Stack.running(StackOptions(epoch_seconds=43_200, state=state)) as stack:
+    async with amid_an_epoch(StackOptions(epoch_seconds=43_200, state=state)) as stack:
         yield stack.ready
 
 

@@ -10,8 +10,8 @@ import pytest_asyncio
 
 from access.rate_limits import MAX_COPIES_PER_MINUTE, MAX_REPETITIONS
 from devstack.options import StackOptions
-from devstack.stack import Stack
 from tests.support.folder_access import PATH, asked
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.operator_view import until
 from tests.support.people import ask, keypair, legacy, raw_connection
 from zipcast.client.local_stack import Ready
@@ -32,7 +32,7 @@ async def strict(tmp_path_factory) -> AsyncIterator[Ready]:
     options = StackOptions(
         epoch_seconds=43_200, state=tmp_path_factory.mktemp("strict") / "state", settings=LIMITS
     )
-    async with Stack.running(options) as stack:
+    async with amid_an_epoch(options) as stack:
         yield stack.ready
 
 

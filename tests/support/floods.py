@@ -22,6 +22,7 @@ from devstack.state import State
 from devstack.wallets import ensure_all_wallets, ensure_registry
 from tests.support.flooder import Outcome, flooding
 from tests.support.folder_access import PATH, asked
+from tests.support.long_epochs import amid_an_epoch
 from tests.support.people import ask, keypair, legacy, raw_connection, signed_headers
 from tests.support.raw_nats import publication
 from zipcast.client.local_stack import Ready
@@ -53,7 +54,7 @@ async def attacked_stack(folder: Path) -> AsyncIterator[Stack]:
     state = State(folder / "state")
     register_flooders(state)
     options = StackOptions(epoch_seconds=43_200, state=state.root, settings=SETTINGS)
-    async with Stack.running(options) as stack:
+    async with amid_an_epoch(options) as stack:
         yield stack
 
 
