@@ -60,7 +60,10 @@ class Miner:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
-            await client.report_status(await client.current(), "IN_PROGRESS")
+            epoch = await client.current()
+            self.waits.append(loop.time() - began)
+            began = loop.time()
+            await client.report_status(epoch, "IN_PROGRESS")
             self.waits.append(loop.time() - began)
             await asyncio.sleep(0.2)
 
