@@ -42,6 +42,7 @@ BENCHMARKS = (
     Benchmark("selection", "Selection from 42,000 zipcodes"),
     Benchmark("import_zipcodes", "Import of 42,000 zipcodes"),
     Benchmark("history", "Queries with 60 epochs and with a million assignments"),
+    Benchmark("regions", "One epoch in several regions", ("100", "1000")),
     Benchmark("idle", "The idle system"),
 )
 
@@ -107,8 +108,8 @@ def _met(one: Figure) -> str:
 
 
 def plot(figures: Sequence[Figure]) -> str:
-    """Return an SVG picture with a bar for each figure that has an aim above 0. Its length is the figure's share of
-    its aim, so a bar that ends left of the line meets it."""
+    """Return an SVG picture with a bar for each figure that has an aim above 0. Its length is the figure's
+    share of its aim, so a bar that ends left of the line meets it."""
     with_aim = [one for one in figures if one.aim]
     height = 22 * len(with_aim) + 40
     bars = "".join(_bar(one, 22 * row + 30) for row, one in enumerate(with_aim))

@@ -1,9 +1,9 @@
 """Measures a storm of raw connections: `python -m bench.connects [CONNECTIONS]`.
 
 It runs the whole system on this machine, with two callouts and as many neurons as connections. All hotkeys
-open a connection at the same instant over a plain socket, prove themselves and wait for the first reply: first
-alone, then while strangers from another address open connections with false proofs without pause. The aim is
-1,000 connections within one second.
+open a connection at the same instant over a plain socket, prove themselves and wait for the first reply. They
+do so alone, and then while strangers from another address open connections with false proofs without pause.
+The aim is 1,000 connections within one second.
 """
 
 import asyncio

@@ -1,9 +1,10 @@
 """Measures each kind of request over NATS: `python -m bench.requests`.
 
-It runs the whole system on this machine. An ended epoch has 1,000 files. Then miners and validators send each
-kind of request with 1, 32, 100 and 200 of them in flight, and by turns a FastStream echo of the same reply
-gets as many. The result is the ratio of both rates. At last, miners mint with 200 requests in flight while two
-validators read the ended epoch without pause; the aim is a 99th percentile of 200 ms.
+It runs the whole system on this machine. An ended epoch has 1,000 files. Miners and validators send each
+kind of request with 1, 32, 100 and 200 of them in flight. By turns, a FastStream echo with replies of the
+same size gets as many requests. The result is the ratio of both rates. In the end, miners request upload
+forms, 200 at a time, while two validators read the ended epoch without pause; the aim is a 99th percentile of
+200 ms.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -173,11 +175,7 @@ async def main() -> None:
             for verb, (by_validator, body) in bodies(ended, keypair(ready, MINERS[0]).ss58_address).items():
                 who, text = validators if by_validator else miners, json.dumps(body).encode()
 
-                def sent(
-                    count: int, who: People = who, verb: Verb = verb, text: bytes = text
-                ) -> list[Request]:
-                    return who.requests(verb, text, count)
-
+                sent = partial(who.requests, verb, text)
                 figures += show(verb, await measure(ready, echo, echo_pid, sent))
             figures.append(await while_validators_read(ready, miners, validators, ended))
             memory = resident_mebibytes(ready.pids["responder"]) * 1.048576

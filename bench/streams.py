@@ -11,6 +11,7 @@ import tempfile
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +22,7 @@ from bench.reconnect import write_registry
 from devstack.options import StackOptions
 from devstack.stack import Stack
 from tests.support.people import legacy
-from tests.support.processes import GENEROUS
+from tests.support.processes import GENEROUS, wait_until
 from zipcast.client.local_stack import Ready
 from zipcast.protocol.calendar import EpochCalendar
 from zipcast.protocol.hotkeys import Keypair
@@ -30,7 +31,6 @@ from zipcast.protocol.signed_texts import STREAM_COMMITMENT
 LISTENERS, EPOCHS, EPOCH_SECONDS = 1_000, 3, 10
 AT_ONCE = 50
 MAX_EVENT_BYTES = 512 * 1024
-TIMEOUT_SECONDS = 60
 
 
 class Listener:
@@ -59,15 +59,17 @@ async def open_stream(ready: Ready, signer: Keypair, opened: AsyncExitStack) -> 
     return Listener(reader)
 
 
+def have_all(listeners: list[Listener], epoch_id: str) -> bool:
+    return all(epoch_id in one.arrivals for one in listeners)
+
+
 async def measure(ready: Ready, listeners: list[Listener]) -> list[Figure]:
     """Measure the next epochs that start."""
     calendar, bridge = EpochCalendar(EPOCH_SECONDS), ready.pids["http_bridge"]
     interval, late, whole = calendar.after(calendar.at(datetime.now(UTC))), [], []
     worked = cpu_seconds(bridge)
     for _ in range(EPOCHS):
-        async with asyncio.timeout(TIMEOUT_SECONDS):
-            while not all(interval.epoch_id in one.arrivals for one in listeners):
-                await asyncio.sleep(0.05)
+        await wait_until(partial(have_all, listeners, interval.epoch_id), every=0.1)
         delays = [
             (one.arrivals[interval.epoch_id] - interval.start_at).total_seconds() * 1000 for one in listeners
         ]
