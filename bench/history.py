@@ -57,7 +57,11 @@ async def measure(servers: Servers, urls: Sequence[str], *, show_plans: bool) ->
         asked = f"{operation.name} | {operation.process}"
         print(f"| {asked} | {spent:.2f} | {more:.2f} | {more / spent:.1f} | {whole} |")
         figures.append(
-            Figure(f"{operation.name}, {LARGE:,} epochs compared with {SMALL}", more / spent, "times")
+            Figure(
+                f"{operation.process}: {operation.name}, {LARGE:,} epochs compared with {SMALL}",
+                more / spent,
+                "times",
+            )
         )
         if show_plans:
             show(plans)

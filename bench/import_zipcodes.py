@@ -35,11 +35,17 @@ Work = Callable[[], Awaitable[object]]
 
 
 def synthetic(number: int) -> dict[str, str]:
-    values = (
-        *(f"{number:05}", STATES[number % 5], "Springfield", "Example County", str(number * 7 % 60_000)),
-        *(str(number * 37 % 900_000), str(number % 3_000), "", "", "2026-02-28T08:30:00Z"),
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+    values = {
+        "zipcode": f"{number:05}",
+        "state": STATES[number % 5],
+        "city": "Springfield",
+        "county": "Example County",
+        "population": str(number * 7 % 60_000),
+        "median_home_value": str(number * 37 % 900_000),
+        "recently_sold_listings": str(number % 3_000),
+        "last_scraped": "2026-02-28T08:30:00Z",
+    }
+    return dict.fromkeys(COLUMNS, "") | values
 
 
 def write_files(folder: Path) -> tuple[Path, Path]:

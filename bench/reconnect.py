@@ -9,6 +9,7 @@ callouts. The aim is 1,000 clients within 10 s on 2 cores.
 
 import asyncio
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -111,6 +112,7 @@ def report(took: list[float], spent: dict[str, float], own_before: float) -> Non
 
 
 async def main(count: int) -> None:
+    logging.getLogger("zipcast").setLevel(logging.ERROR)  # each client warns that it lost its connection
     pairs = [Keypair.create_from_uri(f"//bench//{number}") for number in range(count)]
     with tempfile.TemporaryDirectory(prefix="zipcast-bench-") as folder:
         registry = Path(folder) / "registry.json"

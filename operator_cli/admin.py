@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from operator_cli.admin_client import AdminClient
-from zipcast.cli.command import Work, with_options_of
+from zipcast.cli.command import Work, well_formed, with_options_of
 from zipcast.cli.console import echo_json, fail, out
 from zipcast.cli.errors import Status
 from zipcast.cli.session import Session, resolve
@@ -39,7 +39,7 @@ def admin_command(work: Work) -> Callable[..., None]:
     return with_options_of(resolve, work, admins=True)
 
 
-EpochArgument = Annotated[str, typer.Argument(metavar="EPOCH", show_default=False)]
+EpochArgument = Annotated[str, typer.Argument(callback=well_formed, metavar="EPOCH", show_default=False)]
 HotkeyArgument = Annotated[str, typer.Argument(metavar="HOTKEY", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 
@@ -47,7 +47,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the reply as JSO
 @admin_command
 async def generate(
     session: Session,
-    epoch: Annotated[str | None, typer.Argument(metavar="EPOCH", show_default=False)] = None,
+    epoch: Annotated[
+        str | None, typer.Argument(callback=well_formed, metavar="EPOCH", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prepare the running epoch now if it is missing, otherwise the next one."""

@@ -86,6 +86,8 @@ async def test_the_doctor_names_the_first_step_that_fails(run, options: tuple[st
     first = next(one for one in checks if one["state"] == "failed")
     assert first["name"] == failed
     assert first["message"]
+    names = [one["name"] for one in checks]
+    assert (names[-1] == "later steps") is ("upload" not in names)
     plain = await run("doctor", *options)
     assert plain.exit_code == Status.FAILED
     assert "Traceback" not in plain.output

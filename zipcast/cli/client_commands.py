@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from zipcast.cli.command import command, command_error
+from zipcast.cli.command import command, command_error, well_formed
 from zipcast.cli.console import echo_json, err, fail, out, show_table
 from zipcast.cli.errors import Status
 from zipcast.cli.session import Session
@@ -199,7 +199,9 @@ async def upload(
         ),
     ],
     validator: Annotated[bool, typer.Option("--validator", help="Upload to the validators' bucket.")] = False,
-    epoch: Annotated[str | None, typer.Option(help="Epoch id. Default: the running epoch.")] = None,
+    epoch: Annotated[
+        str | None, typer.Option(callback=well_formed, help="Epoch id. Default: the running epoch.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the object keys as JSON.")] = False,
 ) -> None:
     """Upload files to this hotkey's folder for one epoch. Each file keeps its name, without its path."""
@@ -270,7 +272,11 @@ async def uploads(
     session: Session,
     epoch: Annotated[
         str | None,
-        typer.Argument(show_default=False, help="An epoch that has ended. Default: the previous one."),
+        typer.Argument(
+            callback=well_formed,
+            show_default=False,
+            help="An epoch that has ended. Default: the previous one.",
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -307,7 +313,9 @@ async def uploads(
 @command
 async def download(
     session: Session,
-    epoch: Annotated[str, typer.Argument(help="An epoch that has ended.", show_default=False)],
+    epoch: Annotated[
+        str, typer.Argument(callback=well_formed, help="An epoch that has ended.", show_default=False)
+    ],
     miner: Annotated[str | None, typer.Option(help="Only this miner's files: its hotkey.")] = None,
     to: Annotated[
         Path, typer.Option(file_okay=False, help="Folder for the files, one subfolder per epoch and miner.")

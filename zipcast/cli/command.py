@@ -20,6 +20,7 @@ from zipcast.client.connection import CertificateRefusedError, HotkeyRefusedErro
 from zipcast.client.local_stack import NotReadyError
 from zipcast.client.profiles import ProfileError
 from zipcast.errors import TooLateError, TransferError, WalletError
+from zipcast.protocol.calendar import MalformedEpochIdError, parse_epoch_id
 from zipcast.protocol.envelope import EnvelopeError
 from zipcast.protocol.errors import ERRORS, ErrorCode, ServiceError
 from zipcast.protocol.messages.base import first_fault
@@ -53,6 +54,16 @@ def with_options_of(resolver: Callable[..., Any], work: Work, **fixed: Any) -> C
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in parameters}
     return run
+
+
+def well_formed(epoch_id: str | None) -> str | None:
+    """Return the epoch id that a user stated. Raises typer.BadParameter if it is malformed."""
+    if epoch_id is not None:
+        try:
+            parse_epoch_id(epoch_id)
+        except MalformedEpochIdError as error:
+            raise typer.BadParameter(str(error)) from None
+    return epoch_id
 
 
 @contextmanager
@@ -115,7 +126,7 @@ _OUTCOMES = (
         UnreachableError,
         Status.UNAVAILABLE,
         "no_reply",
-        f"Check the address and that the bridge runs; {ASK_DOCTOR}",
+        "Check the address and that the bridge runs.",
     ),
     _Outcome(WalletError, Status.USAGE, "wallet"),
     _Outcome(ProfileError, Status.USAGE, "profile"),

@@ -38,6 +38,8 @@ MAX_CLOCK_ERROR_SECONDS = 3.0
 seconds. A signature is valid for 10 seconds."""
 MAX_INFO_BYTES = 64 * 1024
 _PORTS = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
+_LAST_STEPS = ("key", "connection", "registered", "subscription", "epoch", "role", "upload")
+"""The steps that need those before them."""
 _COLOURS = {"ok": "green", "skipped": "yellow", "failed": "red"}
 _ERRORS = (
     ServiceError,
@@ -76,6 +78,11 @@ async def doctor(
 
     Exit status 1 if a check fails. Nothing is uploaded."""
     checks = await _examine(session, http or session.http, upload, show=not as_json)
+    skipped = _not_reached(checks, upload=upload)
+    if skipped is not None:
+        checks.append(skipped)
+        if not as_json:
+            _show(skipped)
     if as_json:
         echo_json(
             {
@@ -101,6 +108,15 @@ async def _examine(session: Session, http: str | None, upload: bool, *, show: bo
         if show:
             _show(check)
     return done
+
+
+def _not_reached(checks: list[Check], *, upload: bool) -> Check | None:
+    """Return one check that names the steps that were not tried, because an earlier step failed."""
+    tried = {one.name for one in checks}
+    names = [name for name in _LAST_STEPS if name not in tried and (upload or name != "upload")]
+    if not names:
+        return None
+    return Check("later steps", "skipped", f"{', '.join(names)}: they need the failed step")
 
 
 def _show(check: Check) -> None:

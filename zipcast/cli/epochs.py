@@ -10,13 +10,12 @@ from pydantic import AliasPath, BaseModel, Field
 from rich.table import Table
 
 from zipcast.cli.bridge_requests import address_of, get, get_page
-from zipcast.cli.command import reported, with_options_of
+from zipcast.cli.command import reported, well_formed, with_options_of
 from zipcast.cli.console import echo, echo_json, out, show_table
 from zipcast.cli.epoch_sources import Sourced, sourced
 from zipcast.cli.errors import Status
 from zipcast.cli.session import DEFAULT_READY, HttpOption, ProfileOption, ReadyOption
 from zipcast.client.private_files import write_private
-from zipcast.protocol.calendar import parse_epoch_id
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.messages.history import EndedEpochReply, ExportedEpoch, ExportedEpochs
 from zipcast.verification.epochs import CHECKS, Evidence, Finding, verify_epochs
@@ -45,7 +44,9 @@ def list_epochs(
 
 
 def show(
-    epoch_id: Annotated[str, typer.Argument(help="An epoch that has ended.", show_default=False)],
+    epoch_id: Annotated[
+        str, typer.Argument(callback=well_formed, help="An epoch that has ended.", show_default=False)
+    ],
     http: HttpOption = None,
     ready: ReadyOption = DEFAULT_READY,
     profile: ProfileOption = None,
@@ -53,7 +54,6 @@ def show(
 ) -> None:
     """Show one ended epoch as JSON: the signed text, its SHA-256, its proof and its seed."""
     with reported():
-        parse_epoch_id(epoch_id)
         answer = get(address_of(http, ready, profile), f"/api/v1/epochs/{epoch_id}")
         EndedEpochReply.model_validate_json(answer)
     document = json.loads(answer)
@@ -65,7 +65,8 @@ def show(
 async def verify(
     given: Sourced,
     epoch_id: Annotated[
-        str | None, typer.Argument(help="Id of the epoch to verify. Leave it out with --all.")
+        str | None,
+        typer.Argument(callback=well_formed, help="Id of the epoch to verify. Leave it out with --all."),
     ] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="All available epochs.")] = False,
     as_json: JsonOption = False,
@@ -95,7 +96,8 @@ async def export(
         Path, typer.Argument(dir_okay=False, help="The file to write; `epoch verify --from` reads it.")
     ],
     epoch_id: Annotated[
-        str | None, typer.Argument(help="Id of the epoch to export. Leave it out with --all.")
+        str | None,
+        typer.Argument(callback=well_formed, help="Id of the epoch to export. Leave it out with --all."),
     ] = None,
     all_epochs: Annotated[bool, typer.Option("--all", help="All available epochs.")] = False,
     as_json: JsonOption = False,
@@ -141,8 +143,6 @@ export_epochs_command = with_options_of(sourced, export)
 async def _gathered(given: Sourced, epoch_id: str | None, all_epochs: bool) -> list[ExportedEpoch]:
     if (epoch_id is None) is not all_epochs:
         raise typer.BadParameter("name an epoch, or pass --all")
-    if epoch_id is not None:
-        parse_epoch_id(epoch_id)
     epochs = await given.epochs(epoch_id)
     if not any(epoch_id in {None, one.epoch_id} for one in epochs):
         raise ValueError("no ended epoch was found; list them with `zipcast epoch list`")

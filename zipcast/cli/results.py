@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from zipcast.cli.client_commands import prepared_uploads, require_distinct_names, uploading
-from zipcast.cli.command import command
+from zipcast.cli.command import command, well_formed
 from zipcast.cli.console import echo_json, fail, out, show_table
 from zipcast.cli.errors import Status
 from zipcast.cli.session import Session
@@ -27,7 +27,7 @@ RAO_PER_ALPHA = 1_000_000_000
 @command
 async def results(
     session: Session,
-    epoch_id: Annotated[str, typer.Argument(help="An epoch that has ended.")],
+    epoch_id: Annotated[str, typer.Argument(callback=well_formed, help="An epoch that has ended.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the service's reply.")] = False,
 ) -> None:
     """Show validators' reports on an epoch, their consensus, and signals about miners.

@@ -57,6 +57,24 @@ def words(command: Command, folder: Path) -> list[str]:
     return split
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("uploads", "yesterday"),
+        ("download", "2026-13-01T00-00-00"),
+        ("results", "show", "2026-12-01"),
+        ("upload", "--epoch", "latest", __file__),
+        ("epoch", "show", "2026-12-01T00:00:00"),
+        ("epoch", "verify", "x"),
+        ("admin", "epoch", "generate", "x"),
+    ],
+)
+def test_a_malformed_epoch_id_is_found_before_any_service_is_needed(words: tuple[str, ...], folder: Path):
+    result = invoke(*words)
+    assert result.exit_code == Status.USAGE
+    assert "an epoch id" in result.output
+
+
 def test_commands_have_distinct_paths_and_their_groups_exist():
     paths = [command.path for command in all_commands()]
     assert len(paths) == len(set(paths))
