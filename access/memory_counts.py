@@ -29,7 +29,7 @@ class MemoryCounts:
         return ceil(hits[0] - now)
 
     def tidy(self, now: float) -> None:
-        """Forget requests that no longer count, at most once a minute, because there may be many
-        addresses."""
+        """Forget requests that no longer count. `refusal` calls this at most once a minute, so that addresses
+        that sent nothing for some time take no memory."""
         self._tidied_at = now
         self._hits = {key: hits for key, hits in self._hits.items() if hits and hits[-1] > now}

@@ -63,7 +63,8 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def all_back(clients: Sequence[ZipcastClient], connections: Sequence[int]) -> list[float]:
-    """Return when each client knew the running epoch from a new connection, to within 20 ms."""
+    """Wait until every client has the running epoch on a new connection. Return the times, earliest first, to
+    within 20 ms."""
     missing, at = dict(enumerate(clients)), []
     while missing:
         await asyncio.sleep(0.02)

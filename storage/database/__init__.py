@@ -1,2 +1,2 @@
-"""PostgreSQL: the engine, the tables, and one module per aggregate. Every SQL statement of Zipcast is
-here."""
+"""PostgreSQL: the engine, the tables, and one module per aggregate. Imports of zipcodes and
+`operator_cli.backup` have their own SQL statements."""

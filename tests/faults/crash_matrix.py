@@ -34,7 +34,7 @@ SYSTEMS, EPOCH_SECONDS = 4, 6
 _BETWEEN_STARTS_SECONDS = 0.2
 _REACHED_SECONDS = 40
 _TRIES = 6
-# What a scheduler needs to prepare and publish an epoch while everything is up.
+# The time that a scheduler needs to prepare and publish an epoch while everything is up.
 CLEAR = timedelta(seconds=1.5)
 Tell = Callable[[str], None]
 

@@ -230,7 +230,7 @@ class CrashSystem:
         return began_at
 
     async def until_marked(self, seconds_left: float = 0) -> None:
-        """The running epoch is published and marked, and has so much time left."""
+        """Wait until the running epoch is published and marked, and `seconds_left` seconds of it are left."""
         query = text(
             "select 1 from epochs where status = 'active' and start_at <= clock_timestamp() "
             f"and clock_timestamp() < end_at - interval '{seconds_left} seconds'"

@@ -134,7 +134,7 @@ async def test_an_override_acts_on_the_first_epoch_not_yet_committed_and_on_no_o
         await preparer(database).prepare(interval)
         targets.append((await message_of(database, interval.epoch_id)).target_listings)
     assert targets == [usual, 4000, usual]
-    # The message before it was a commitment to it.
+    # The previous epoch's message committed to this epoch's inputs.
     async with database.connect() as connection:
         inputs = await epoch_inputs.committed_inputs(connection, second.epoch_id)
     promise = (await message_of(database, first.epoch_id)).next_inputs_hash

@@ -47,7 +47,7 @@ async def test_current_answers_304_only_to_those_who_may_see_it(ready: Ready, ht
     seen = {"If-None-Match": etag}
     again = await http.get(CURRENT, params=query, headers=seen)
     stranger = await http.get(CURRENT, params=query | {"signature": "00" * 64}, headers=seen)
-    # A new epoch may have begun between the two requests; then it is another body, in full.
+    # A new epoch may have begun between the two requests. Then the reply is not 304 but the new epoch.
     assert again.status_code == 304 or again.headers["etag"] != etag
     assert stranger.status_code == 401
 

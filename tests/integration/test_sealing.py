@@ -402,7 +402,8 @@ async def test_a_store_that_goes_away_while_a_miners_listing_fails_cuts_nobody(
 ):
     interval, keys = await two_miners(servers, database_url)
     failing = FailingBelow(config(servers), prefixes_of(next(iter(keys)), interval.epoch_id))
-    failing.folders = 2  # the miners' folders, and the store's answer after the first failure
+    # Two listings of folders succeed: that of the miners, and the check of the store after a failure.
+    failing.folders = 2
     with pytest.raises(ObjectStoreUnavailableError):
         await sealer(servers, failing, database).seal_next()
     failing.close()

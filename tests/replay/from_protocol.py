@@ -1,6 +1,8 @@
-"""Selection and the beacon's part in it, written again from docs/protocol.md alone: no line is zipcast's.
+"""A second implementation of selection and its use of the beacon, written from docs/protocol.md alone,
+without code of zipcast.
 
-Plain and slow on purpose. Takes and returns what the vectors of that page hold. Standard library only.
+It is plain and slow on purpose, and uses only the standard library. Functions take and return the values
+of the test vectors on that page.
 """
 
 import hmac

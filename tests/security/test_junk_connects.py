@@ -24,7 +24,7 @@ async def flood(ready: Ready, named: str, stop: asyncio.Event) -> int:
             async with raw_nats(ready, "127.0.0.1") as raw:
                 assert b"PONG" not in await raw.connect_as(**offered)
         except (ConnectionError, TimeoutError, ValueError):
-            continue  # it was hung up on before it said a word
+            continue  # the server closed the connection before it was used
         count += 1
     return count
 

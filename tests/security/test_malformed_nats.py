@@ -44,7 +44,7 @@ async def unharmed(ready: Ready, stack: Stack, message: bytes) -> None:
         assert b"-ERR" not in await raw.said(message * 3)
     for _ in range(2):
         answer = await ask(ready, connection, victim, Verb.EPOCH_CURRENT, b"{}")
-        # A boundary may lie between: some milliseconds after it the next epoch is not there yet.
+        # An epoch may end between two requests. The next one may arrive some milliseconds later.
         assert b'"epochId"' in answer.data or b'"no_current_epoch"' in answer.data
     await connection.close()
     assert disconnects(stack) == lost

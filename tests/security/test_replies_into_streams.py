@@ -36,8 +36,9 @@ async def test_no_answer_of_jetstream_leaves_the_account_of_who_asked(stack: Sta
     scheduler = await nats_connection.connect(servers.nats_url, user="schedulers", seed=seed, life=life)
     life.stop()
     if user == "callout-follow":
-        await SpentPasswords(asker.jetstream(timeout=10)).spend(MINER_HOTKEY, 1)  # which makes the bucket
-    assert (await asker.request(subject, b"", timeout=10)).data  # who asks as meant is answered
+        await SpentPasswords(asker.jetstream(timeout=10)).spend(MINER_HOTKEY, 1)  # creates the bucket
+    # A request to the intended subject gets a reply.
+    assert (await asker.request(subject, b"", timeout=10)).data
     replies = (subjects.EPOCH_INGEST, subjects.EPOCH_REBUILD, REGISTRY_PART)
     for reply in replies:
         await asker.publish(subject, b"", reply=reply)

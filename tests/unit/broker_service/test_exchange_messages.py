@@ -143,7 +143,7 @@ def test_a_grant_is_a_user_of_the_app_account_with_the_rights_of_its_role(
     assert "error" not in answer["nats"]
     user = read_token(answer["nats"]["jwt"])
     assert (user["aud"], user["sub"], user["name"]) == ("APP", USER_NKEY, hotkey)
-    assert "exp" not in user  # nats-py stays closed for ever after one
+    assert "exp" not in user  # without an expiry: nats-py stays closed for ever after its user has expired
     verbs = ["auth.legacy", "epoch.current", "epoch.get", "epoch.sealed", "miner.status", "miner.uploads"]
     verbs.append("s3.miner-upload")
     if validator:

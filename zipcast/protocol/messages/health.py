@@ -46,7 +46,7 @@ class ProcessHealth(WireModel):
     process: str = Field(description="Name of the process.")
     status: HealthStatus = Field(description="ok, degraded or unhealthy.")
     uptime: float = Field(description="Seconds since the process started.")
-    counts: dict[str, int] = Field(description="What the process did since its start.")
+    counts: dict[str, int] = Field(description="Counters since the process started, by name.")
     problems: dict[str, int] = Field(description="Warnings and errors since its start, by action.")
     last_error: LastError | None = Field(description="The last error; kept after a recovery.")
     connections: dict[str, str] = Field(description="State of the NATS connections, by user.")
