@@ -1,5 +1,5 @@
-"""For all tests. Real servers, started once and only where a test asks for them, with a database of its own
-per test. Hypothesis never judges by the clock, since machines differ."""
+"""Fixtures for all tests. Real servers are started once, and only if a test uses them; each test gets a
+database of its own. Hypothesis does not fail tests for being slow, since machines differ."""
 
 import asyncio
 import atexit
@@ -24,7 +24,8 @@ from tests.support.people import keypair
 from tests.support.processes import GENEROUS
 from zipcast.client.local_stack import Ready
 
-# Of a failed step that a test provokes: with every variable of every frame it would take a minute to print.
+# Print short tracebacks of failures that tests provoke. With all variables of every frame, a traceback would
+# take a minute to print.
 structlog.configure(
     processors=[
         structlog.contextvars.merge_contextvars,
@@ -45,13 +46,14 @@ ZIPCAST_VARIABLES = {
 # Neither the profiles nor the wallet of the person who runs the tests may change them.
 for _name in [name for name in os.environ if name.startswith("BT_WALLET") or name in ZIPCAST_VARIABLES]:
     del os.environ[_name]
-os.environ["ZIPCAST_DEBUG"] = "1"  # commands show the traceback of a defect, for which tests look
+os.environ["ZIPCAST_DEBUG"] = "1"  # Commands show the traceback of a defect, and tests look for it.
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="zipcast-no-profiles-")
 atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
 class OverBoundaries(httpx.AsyncHTTPTransport):
-    """Asks again where an epoch has just ended and the next is some milliseconds away, as clients do."""
+    """Sends a request again if an epoch has just ended and the next one arrives some milliseconds later, as
+    clients do."""
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         for _ in range(20):
@@ -64,14 +66,14 @@ class OverBoundaries(httpx.AsyncHTTPTransport):
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def servers(tmp_path_factory) -> AsyncIterator[Servers]:
-    """For tests that do not harm them; one that kills servers starts its own."""
+    """Run servers for tests that do not harm them. A test that kills servers starts its own."""
     async with Servers.running(State(tmp_path_factory.mktemp("servers"))) as servers:
         yield servers
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database_url(servers: Servers) -> AsyncIterator[str]:
-    """A new database, migrated and empty, dropped after the test."""
+    """Yield the URL of a new database, migrated and empty, which is dropped after the test."""
     url = await servers.fresh_database()
     yield url
     await servers.drop_database(url)
@@ -79,7 +81,7 @@ async def database_url(servers: Servers) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
-    """The whole of Zipcast with short epochs, for tests that do not harm it."""
+    """Run the whole of Zipcast with short epochs, for tests that do not harm it."""
     options = StackOptions(
         epoch_seconds=EPOCH_SECONDS,
         state=tmp_path_factory.mktemp("stack") / "state",
@@ -91,7 +93,7 @@ async def stack(tmp_path_factory) -> AsyncIterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def current(ready: Ready, http: httpx.AsyncClient) -> dict:
-    """The running epoch as a miner sees it."""
+    """Return the running epoch as a miner receives it."""
     return (await http.get(CURRENT, params=current_query(keypair(ready, "miner-2")))).json()
 
 
@@ -102,7 +104,7 @@ def ready(stack: Stack) -> Ready:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(ready: Ready) -> AsyncIterator[httpx.AsyncClient]:
-    """Speaks to the bridge of the stack."""
+    """Yield an HTTP client of the stack's bridge."""
     plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without certificates, which take 45 ms to read
     async with httpx.AsyncClient(base_url=ready.http, transport=OverBoundaries(verify=plain)) as http:
         yield http

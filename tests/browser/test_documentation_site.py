@@ -1,5 +1,5 @@
-"""The documentation site: it builds without a warning and loads nothing from other hosts; all its links lead
-somewhere; every page fits a phone."""
+"""Tests the documentation site: it builds without a warning, loads nothing from other hosts, all its links
+lead somewhere, and every page fits a phone."""
 
 import asyncio
 import re
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.long
 
 ARTEFACTS = REPOSITORY / ".artefacts"
 WIDTHS = (390, 1280)
-# Attributes by which a browser loads something without being asked.
+# Attributes with which a page makes a browser load something.
 LOADING = {("script", "src"), ("img", "src"), ("source", "src"), ("iframe", "src"), ("link", "href")}
 SHOWN = ("index.html", "miner/index.html", "concepts/index.html", "reference/sdk/index.html")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
+    """Build the site once for all tests."""
     folder = tmp_path_factory.mktemp("documentation") / "site"
     command = [sys.executable, "-m", "documentation", str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -95,7 +95,7 @@ def test_nothing_is_loaded_from_other_hosts(pages: dict[Path, Links], site: Path
 def test_links_and_anchors_lead_somewhere(pages: dict[Path, Links], site: Path) -> None:
     broken = []
     for page, links in pages.items():
-        if page.name == "404.html":  # is shown at any address, so its links begin at the root
+        if page.name == "404.html":  # This page is shown at any address, so its links begin at the root.
             continue
         for link in links.links:
             address, anchor = urldefrag(link)
@@ -118,7 +118,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def address(site: Path) -> Iterator[str]:
-    """The site's URL on a server of its own."""
+    """Serve the site, and yield its URL."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -139,7 +139,8 @@ async def browser() -> AsyncIterator[Browser]:
 async def test_pages_fit_and_log_no_error(
     pages: dict[Path, Links], site: Path, address: str, browser: Browser, width: int
 ) -> None:
-    """On a desk, only the pages whose pictures are kept, because a narrow page is the harder one."""
+    """In the wide window, open only the pages whose pictures are kept, because a narrow page is the harder
+    case."""
     context = await browser.new_context(viewport={"width": width, "height": 900})
     page = await context.new_page()
     elsewhere, errors, wide = [], [], []

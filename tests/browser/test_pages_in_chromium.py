@@ -1,7 +1,7 @@
-"""The pages in a real browser: they render, fetch nothing from elsewhere, and log no error.
+"""Tests the bridge's pages in a real browser: they render, load nothing from other hosts, and log no error.
 
-Needs Debian's chromium and nodejs, which `make test-browser` installs; without them these tests fail. Each
-page's picture is kept in `.artefacts/`.
+Needs Debian's chromium and nodejs, which `make test-browser` installs; without them these tests fail. A
+picture of each page is stored in `.artefacts/`.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class Watched:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def shown(tmp_path_factory) -> AsyncIterator[Ready]:
-    """Its epochs are long enough to look at."""
+    """Run a stack whose epochs are long enough to look at the pages."""
     state = tmp_path_factory.mktemp("browser") / "state"
     settings = GENEROUS | {"NATS_DASHBOARD_URL": "https://dashboard.example.org/nats"}
     options = StackOptions(epoch_seconds=EPOCH_SECONDS, state=state, settings=settings)

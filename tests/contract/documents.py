@@ -1,8 +1,7 @@
-"""The documents of the contract, made by the code that makes them, from fixed values.
+"""Makes the documents of the contract from fixed values, with the code of the product.
 
-The values are invented, the keys are public development keys, and nothing here depends on the
-time, on chance or on a server. sr25519 signatures are randomised, so where a signature stands,
-a constant stands in for it.
+The values are invented, and the keys are public development keys. Nothing here depends on the time, on chance
+or on a server. sr25519 signatures are random, so a constant replaces each signature.
 """
 
 import json
@@ -244,7 +243,7 @@ async def read_reply() -> WireModel:
 
 
 def epoch_reply(now: datetime) -> bytes:
-    """`GET …/epoch/{id}`: while it runs, or with its seed."""
+    """Return the reply of `GET …/epoch/{id}`, for a running epoch or with its seed."""
     message = epoch_message()
     envelope = UnverifiedEnvelope(message.to_bytes(), SIGNER_HOTKEY, SIGNATURE, message.epoch_id)
     interval = EpochInterval(message.epoch_start, message.epoch_end)
@@ -255,7 +254,7 @@ def epoch_reply(now: datetime) -> bytes:
 
 
 def pool_reply() -> EpochPoolReply:
-    """The first of two pages."""
+    """Return the first of two pages."""
     one = Candidate(
         zipcode="07030",
         state="NJ",
@@ -318,7 +317,7 @@ def ended_epoch() -> EndedEpochReply:
 
 
 def ended_epochs() -> EndedEpochsReply:
-    """The first of several pages."""
+    """Return the first of several pages."""
     one = EndedEpoch.model_validate(ended_epoch().model_dump())
     return EndedEpochsReply(epochs=(one,), next_before=one.epoch_id)
 
@@ -384,7 +383,7 @@ def results_request() -> ResultsRequest:
 
 
 def results_reply() -> ResultsReply:
-    """As the desk makes it of what is on record."""
+    """Return the reply as the service makes it from the database."""
     request = results_request()
     (file,) = request.files
     found = {"key": file.key, "size_bytes": 4_096, "sha256": file.sha256}
@@ -422,7 +421,7 @@ def recorded_result(hotkey: str, request: ResultsRequest, **changed: Any) -> Rec
 
 
 def consensus_reply() -> ConsensusReply:
-    """Of two validators who see one miner alike; the first of two pages."""
+    """Return the first of two pages about two validators who rate one miner alike."""
     one, other = results_request(), results_request().model_copy(update={"top_miners": one_miner()})
     found = [
         recorded_result(VALIDATOR_HOTKEY, one),
@@ -463,7 +462,7 @@ def status_reply() -> StatusReply:
 
 
 def errors() -> dict[str, object]:
-    """One body for each code; retryable ones with a `retryAfter` of their own."""
+    """Return one error body for each code; retryable ones have a `retryAfter`."""
     return {
         str(code): error_body(
             ServiceError(code, meaning.meaning, retry_after_seconds=5),
@@ -531,7 +530,7 @@ def admin_requests() -> Iterable[tuple[str, WireModel]]:
 
 
 def admin_replies() -> Iterable[tuple[str, WireModel]]:
-    """One for each outcome."""
+    """Return one reply for each outcome."""
     connection = ListedConnection(
         hotkey=MINER_HOTKEY, address="192.0.2.7", since=START_AT, messages_in=3, messages_out=40
     )
@@ -581,7 +580,7 @@ def service_description() -> ServiceDescription:
 
 
 async def documents() -> AsyncIterator[tuple[str, bytes]]:
-    """(name of the golden file, bytes as they travel)."""
+    """Return (name of the golden file, bytes as they are sent) of each document."""
     yield "epoch-message", epoch_message().to_bytes()
     first = epoch_message().model_copy(update={"previous_epoch_id": None, "revealed_seed": None})
     yield "epoch-message-first", first.to_bytes()

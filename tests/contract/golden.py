@@ -1,7 +1,7 @@
-"""The committed files, and writing them anew: `python -m tests.contract.golden`.
+"""Reads and writes the golden files: `python -m tests.contract.golden` writes them.
 
-A file holds its document indented, for reading; key order is kept. Rewrite after a change that is
-meant, and read the difference: clients in the field will meet it.
+A golden file has its document with indentation, so that people can read it, and keeps the order of keys.
+Write the files again after an intended change, and read the difference, because clients depend on it.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Loaded by schemathesis: every second case is signed, so that what is judged is not the signature alone.
+"""Signs every second case of schemathesis, so that the cases do not only test the check of signatures.
 
-Owns who signs: an admin for admin requests, else a validator; `btauth/1` over the very bytes that are sent,
-or the legacy commitment where a GET carries one. A stream is never opened, since it does not end.
+Admin requests are signed by an admin, all others by a validator. They use `btauth/1` over the bytes that are
+sent, or the legacy commitment if a GET has one. Event streams are never opened, since they do not end.
 """
 
 import json
@@ -33,7 +33,7 @@ _HEADERS = (
 
 
 class Signed(AuthBase):
-    """Signs every second request; one that lacks a header on purpose, and a form, stay as they are."""
+    """Signs every second request. Requests that lack a header on purpose, and forms, stay unchanged."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         global _counted  # noqa: PLW0603 - schemathesis makes the object once
@@ -58,7 +58,7 @@ class Signed(AuthBase):
 
 @schemathesis.hook
 def before_call(ctx: Any, case: Any, kwargs: dict[str, Any]) -> None:
-    """Half of those that carry their identity in the query."""
+    """Sign half of the requests whose identity is in the query."""
     global _unsigned_on_purpose  # noqa: PLW0603 - there is one worker
     headers = case.meta.components.get(ParameterLocation.HEADER) if case.meta is not None else None
     _unsigned_on_purpose = headers is not None and headers.mode.is_negative
@@ -67,7 +67,7 @@ def before_call(ctx: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 
 def _sign_query(case: Any) -> None:
-    """Over what the case has put into its path. A case that breaks a rule of the identity stays as it is."""
+    """Sign the path of the case. A case that breaks a rule of the identity stays unchanged."""
     if case.meta is not None and case.meta.generation.mode.is_negative:
         return
     now = int(time.time())
@@ -87,7 +87,7 @@ _RUNNING = requests.get(ready.http + "/api/v1/zipcode-assignments/stats", timeou
 
 @schemathesis.hook
 def map_path_parameters(ctx: Any, path_parameters: dict[str, Any]) -> dict[str, Any]:
-    """Half the time an epoch that there is."""
+    """In half of the cases, use the id of an existing epoch."""
     if len(json.dumps(path_parameters)) % 2 and _RUNNING and ctx.operation is not None:
         return {**path_parameters, "epoch_id": _RUNNING["id"]}
     return path_parameters

@@ -1,4 +1,5 @@
-"""`/asyncapi.json` is valid and complete, and the responder subscribes to what it describes."""
+"""Tests that `/asyncapi.json` is valid and complete, and that the responder subscribes to what it
+describes."""
 
 import json
 from pathlib import Path
@@ -18,7 +19,7 @@ from zipcast.protocol.messages.base import EmptyRequest
 from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.protocol.verbs import ADMIN_VERBS, VALIDATOR_VERBS, VERBS, Verb
 
-# Of the AsyncAPI Initiative's @asyncapi/specs 6.11.1, Apache-2.0.
+# The schema is that of the AsyncAPI Initiative's @asyncapi/specs 6.11.1, Apache-2.0.
 SCHEMA = Path(__file__).parent / "asyncapi-3.0.0.schema.json"
 
 

@@ -1,4 +1,5 @@
-"""`/openapi.json` is complete, and what it shows is what it says; its guide's code does what it claims."""
+"""Tests that `/openapi.json` is complete, that its examples match its schemas, and that the code in its guide
+works."""
 
 import re
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def operations(told: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def contents(told: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every body, sent or answered, that is JSON or a form."""
+    """Yield the content of every body, of requests and replies, that is JSON or a form."""
     for name, operation in operations(told):
         bodies = {"request": operation.get("requestBody", {}), **operation["responses"]}
         for what, body in bodies.items():

@@ -1,6 +1,6 @@
-"""What travels is what the golden files say, key for key; those are read before they change.
+"""Tests that messages are the same as in the golden files, key for key.
 
-To rewrite them: `python -m tests.contract.golden`.
+To write the files again after an intended change: `python -m tests.contract.golden`.
 """
 
 import json
@@ -133,7 +133,7 @@ def strings(document: Any) -> list[str]:
 
 
 def is_time(text: str) -> bool:
-    """A date with a time of day; an epoch id, with its dashes, is none."""
+    """Return whether the text is a date with a time of day. An epoch id is not, because of its dashes."""
     try:
         TypeAdapter(datetime).validate_strings(text)
     except ValueError:

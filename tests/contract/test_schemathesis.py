@@ -1,6 +1,7 @@
-"""The running bridge against its own description: thousands of cases, made by schemathesis.
+"""Tests the running bridge against its own description, with thousands of cases made by schemathesis.
 
-Holds: no fault of ours, no status, header or body that is not described, nothing taken that is forbidden.
+No case may cause a fault of the service, or a reply that is not described. No forbidden request may be
+accepted.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ MORE = dict.fromkeys(("LIMIT_EPOCH_PER_HOUR", "LIMIT_STATUS_PER_HOUR", "LIMIT_PO
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def patient(tmp_path: Path) -> AsyncIterator[Stack]:
-    """Epochs longer than a run, and no limit in the way."""
+    """Run a stack whose epochs are longer than the test, and whose limits no case reaches."""
     options = StackOptions(epoch_seconds=14_400, state=tmp_path / "state", settings=GENEROUS | MORE)
     async with amid_an_epoch(options) as stack:
         yield stack

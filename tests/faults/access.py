@@ -26,14 +26,14 @@ async def _told(request: Awaitable[object]) -> str | None:
 
 
 async def restart(stack: Stack, *processes: str) -> None:
-    """All at once."""
+    """Restart these parts at the same time."""
     supervisor = stack.servers.supervisor
     await asyncio.gather(*(supervisor.take_down(process) for process in processes))
     await asyncio.gather(*(supervisor.bring_up(process) for process in processes))
 
 
 async def minted_on_nats(ready: Ready) -> Answers:
-    """By a miner and a validator who connect for it."""
+    """Request access as a miner and as a validator over new connections."""
     async with client(ready, "miner-1") as miner, client(ready, "validator-1") as validator:
         running = (await miner.current()).message.epoch_id
         read = await _told(validator.validator_read(running, keypair(ready, "miner-1").ss58_address))
@@ -68,6 +68,6 @@ async def current_on_http(ready: Ready) -> httpx.Response:
 
 
 async def current_on_nats(ready: Ready) -> None:
-    """By somebody who connects for it. Raises ServiceError."""
+    """Request the running epoch over a new connection. Raises ServiceError."""
     async with client(ready, "miner-4") as connected:
         await connected.current()

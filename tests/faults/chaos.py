@@ -1,8 +1,9 @@
-"""Records what each endpoint of a running stack replies while a part is down, part by part.
+"""Records the replies of each endpoint of a running stack while a part is down, part by part.
 
-`python -m tests.faults.chaos --write docs/reliability.md` takes each part down, asks every endpoint, brings
-it up and asks again until all is as before, with somebody asking for `current` and `stats` all the while.
-What came is the table of the page, which a test holds to the same run.
+`python -m tests.faults.chaos --write docs/reliability.md` takes each part down, sends a request to every
+endpoint, brings the part up, and repeats the requests until all replies are as before. Meanwhile a client
+requests `current` and `stats` all the time. The replies become the table of the page, and a test compares the
+table with a new run.
 """
 
 import argparse
@@ -29,18 +30,18 @@ EPOCH_SECONDS = 3600
 SETTLED_SECONDS = 40.0
 BEGIN, END = "<!-- chaos: begin -->", "<!-- chaos: end -->"
 Table = dict[str, dict[str, str]]
-"""By endpoint and part: what was answered; `all` is the part that is never gone."""
+"""The reply for each endpoint and each part that is down. With `all up`, no part is down."""
 ALL_UP = "all up"
 
 
 def endpoints(ready: Ready, epoch_id: str, nonce: str) -> dict[str, Callable[[], httpx.Request]]:
-    """Requests signed at the moment they are made."""
+    """Return a function for each endpoint that makes a request signed at that moment."""
     miner, validator = keypair(ready, "miner-1"), keypair(ready, "validator-1")
     owner = coldkey(ready, "miner-1")
     moments = count()
 
     def signed(signer, text: str, **more: object) -> dict[str, object]:  # type: ignore[no-untyped-def]
-        # A second of its own for each, so that none is a repetition of another.
+        # Each request has another second, so that none is a repetition of another.
         return {**legacy(signer, text, seconds_ago=next(moments) % 200), **more}
 
     def get(path: str, query: Mapping[str, object] | None = None) -> httpx.Request:
@@ -89,7 +90,7 @@ def endpoints(ready: Ready, epoch_id: str, nonce: str) -> dict[str, Callable[[],
 
 
 async def answered(http: httpx.AsyncClient, request: httpx.Request) -> str:
-    """`200`, or the status and its error; `/healthcheck` says how it is."""
+    """Return the status, and the error if there is one. For `/healthcheck`, return its status too."""
     answer = await http.send(request)
     told = answer.json()
     word = told.get("error") or (told.get("status") if request.url.path == "/healthcheck" else None)
@@ -125,7 +126,7 @@ async def play(stack: Stack, tell: Callable[[str], None]) -> tuple[Table, Counte
         asking = asyncio.create_task(load.run())
         for part in PARTS:
             await stack.servers.supervisor.take_down(part)
-            await asyncio.sleep(6)  # not synchronisation: health is cached for five seconds
+            await asyncio.sleep(6)  # This is not synchronisation: health is cached for five seconds.
             for name, make in asked.items():
                 table[name][part] = await answered(http, make())
             await stack.servers.supervisor.bring_up(part)

@@ -1,10 +1,11 @@
-"""The crash matrix: a scheduler kills itself at every step there is, alone and with others, and all come back
-in every order. What everybody saw is judged as after any run of the fault driver.
+"""Runs the crash matrix: a scheduler kills itself at each of its steps, alone or together with other parts,
+and all are started again in each order. Clients, stream and database are judged as after a run of the fault
+driver.
 
-    python -m tests.faults.crash_matrix [--write docs/reliability.md]
+python -m tests.faults.crash_matrix [--write docs/reliability.md]
 
-prints a line for each cell; exit status 1 when something broke. `--write` puts the table into the page.
-Owns the course of a run; the cells are `matrix`'s, the judgement is `invariants`'.
+It prints a line for each cell, and its exit status is 1 if something was broken. `--write` writes the table
+to the page. `matrix` defines the cells, and `invariants` the judgement.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import parse_hotkey
 
 SYSTEMS, EPOCH_SECONDS = 4, 6
-# Between two starts, so that the order is one.
+# The time between two starts, so that their order is certain.
 _BETWEEN_STARTS_SECONDS = 0.2
 _REACHED_SECONDS = 40
 _TRIES = 6
@@ -41,8 +42,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """A cell and the epochs that it may have harmed. From `began_at` on everything was up, but between
-    `killed_at` and `back_at`. `failure`: it did not come about."""
+    """A cell that was played, and the epochs that it may have harmed. Everything was up from `began_at` on,
+    except between `killed_at` and `back_at`. `failure` says why the cell could not be played."""
 
     cell: Cell
     first_id: str
@@ -53,10 +54,10 @@ class Played:
     failure: str = ""
 
     def is_fair(self, calendar: EpochCalendar) -> bool:
-        """Whether each of its epochs can be demanded: everything was up for a while between its preparation
-        and the kill, or is up so long before its end that it can be drafted and drawn; schedulers say so when
-        they have caught up. On a machine that is busy with other things it may not be so. The first epoch was
-        out."""
+        """Return whether every epoch of the cell can be expected to be published. Everything must have been
+        up for some time between the preparation and the kill, or must be up again so long before the end that
+        the epoch can be drafted and drawn. On a busy machine this may not be so. Schedulers say when they
+        have caught up."""
         late = drafting_time(LOCAL_CHAIN, timedelta(seconds=calendar.epoch_seconds)) + CLEAR
         interval = calendar.after(calendar.starting(self.first_id))
         while interval.epoch_id <= self.last_id:
@@ -69,7 +70,8 @@ class Played:
 
 
 async def play(system: CrashSystem, cell: Cell) -> Played:
-    """Kill, bring back, and wait until everything is up again; anew while the machine is too slow for it."""
+    """Kill, start again, and wait until everything is up. If the machine was too slow for the cell, try
+    again."""
     for _ in range(_TRIES):
         played = await _play_once(system, cell)
         if played.failure or cell.scene is Scene.GAP or played.is_fair(system.calendar):
@@ -111,7 +113,8 @@ async def _bury_and_raise(system: CrashSystem, cell: Cell) -> None:
 
 
 async def run_cells(system: CrashSystem, cells: Sequence[Cell], tell: Tell) -> list[Played]:
-    """One after the other, then two epochs more, so that the last cell's are completed."""
+    """Play the cells one after the other, then wait for two more epochs, so that the last cell's epochs are
+    completed."""
     played = []
     for cell in cells:
         done = await play(system, cell)
@@ -123,7 +126,7 @@ async def run_cells(system: CrashSystem, cells: Sequence[Cell], tell: Tell) -> l
 
 
 async def observe(system: CrashSystem) -> Observations:
-    """Everything that clients, stream and database have of all epochs."""
+    """Return everything that clients, stream and database have of all epochs."""
     stream = await read_stream(system.servers)
     signer = parse_hotkey(system.servers.keys["bridge"]["ZIPCAST_SIGNERS"])
     trust = Trust(frozenset({signer}), LOCAL_NETWORK, DEFAULT_NETUID)
@@ -142,7 +145,7 @@ async def observe(system: CrashSystem) -> Observations:
 
 
 def faults(whole: Observations, played: Played) -> Iterator[str]:
-    """What broke of the epochs of one cell."""
+    """Return what is broken in the epochs of one cell."""
     if played.failure:
         yield played.failure
     seen = replace(
@@ -168,7 +171,8 @@ def _within(subscriber: Subscriber, played: Played) -> Subscriber:
 
 
 def gap_is_recorded(seen: Observations) -> Broken:
-    """Each epoch has one row: missed, if the stream has not got it, and nothing invented of it."""
+    """Return the faults of the rows of a gap. Each epoch needs one row; if the stream lacks the epoch, the
+    row must say that it was missed, and must not contain anything invented."""
     held = {entry.envelope.epoch_id for entry in seen.judged_stream}
     rows = {row.epoch_id: row for row in seen.record}
     if all(epoch_id in held for epoch_id in seen.epoch_ids):
@@ -204,7 +208,7 @@ async def run_matrix(
     systems: int = SYSTEMS,
     epoch_seconds: int = EPOCH_SECONDS,
 ) -> dict[Cell, list[str]]:
-    """What broke in each cell, nothing where all held. Several systems share the work."""
+    """Return what is broken in each cell. Several systems share the work."""
     calendar = EpochCalendar(epoch_seconds)
 
     async def one(number: int) -> dict[Cell, list[str]]:
@@ -220,7 +224,7 @@ async def run_matrix(
 
 
 def page_with(page: str, lines: Sequence[str]) -> str:
-    """The page with the table between its two marks replaced."""
+    """Return the page with a new table between its two marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return "\n".join((before + BEGIN, "", *lines, "", END + after))

@@ -1,7 +1,7 @@
-"""What the crash matrix kills: nats-server, PostgreSQL, two schedulers, and who listens.
+"""Runs the system that the crash matrix kills: nats-server, PostgreSQL, two schedulers and a subscriber.
 
-Owns bringing each down and up, and what must happen before a scheduler comes to a step (`Scene`). A system
-has servers of its own, so that several run beside each other.
+This module brings each part down and up, and creates the situation in which a scheduler comes to a step
+(`Scene`). Each system has its own servers, so that several can run at the same time.
 """
 
 import asyncio
@@ -44,12 +44,13 @@ from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.subjects import service_inbox_prefix
 
 _LOST_EPOCHS = 2
-# Migrations have global state: one at a time in one process.
+# Migrations have global state, so only one may run at a time in a process.
 _MIGRATING = asyncio.Lock()
 
 
 class Listener:
-    """A subscriber by the bridge's key, which needs no callout; a new connection for each that is lost."""
+    """A subscriber that connects with the bridge's key, which needs no callout. A lost connection is replaced
+    by a new one."""
 
     def __init__(self, servers: Servers, name: str) -> None:
         self.name = name
@@ -112,7 +113,7 @@ class CrashSystem:
     @classmethod
     @asynccontextmanager
     async def running(cls, folder: Path, calendar: EpochCalendar) -> AsyncIterator["CrashSystem"]:
-        """Up inside, gone after."""
+        """Run a system while the context is entered."""
         state = State(folder)
         state.create()
         state.ensure_keys()
@@ -145,7 +146,7 @@ class CrashSystem:
         await asyncio.to_thread(wallets.ensure_all_wallets, state.wallets, state.admin_wallets)
         wallets.ensure_registry(state.registry, state.wallets)
         record = postgres.postgres_part(state, ports)
-        # A killed server keeps what it wrote without fsync too, and several of them share one disk here.
+        # A killed server keeps what it wrote even without fsync, and several of them share one disk here.
         quick = replace(record, argv=(*record.argv, "-c", "fsync=off"))
         relay = beacon_relay_part(state, ports)
         await servers.supervisor.start(nats_server.nats_part(state, ports), quick, relay)
@@ -183,7 +184,7 @@ class CrashSystem:
         )
 
     def kill(self, name: str) -> None:
-        """SIGKILL to all its processes."""
+        """Kill all processes of the part."""
         if name in self.schedulers:
             self.schedulers[name].kill()
             return
@@ -192,7 +193,7 @@ class CrashSystem:
                 os.kill(pid, signal.SIGKILL)
 
     async def settle(self, names: Sequence[str]) -> None:
-        """What was killed has ended, and is started by nobody but us."""
+        """Wait until the killed processes have ended, and keep the supervisor from starting them."""
         for name in names:
             if name in self.schedulers:
                 await self.schedulers[name].ended()
@@ -200,15 +201,15 @@ class CrashSystem:
                 await self.servers.supervisor.take_down(name)
 
     async def bring_up(self, name: str) -> None:
-        """A scheduler is not waited for: it may need a server that comes later."""
+        """Start a part. Do not wait for a scheduler, because it may need a server that is started later."""
         if name in self.schedulers:
             self.schedulers[name].start()
         else:
             await self.servers.supervisor.bring_up(name)
 
     async def play(self, scene: Scene, point: FaultPoint) -> datetime | None:
-        """Bring about what leads a scheduler to the step, arm it, and let both come upon it. When that began
-        to harm them, if it did."""
+        """Create the situation before the step, arm the fault point, and let both schedulers come to it.
+        Return the time from which this could harm epochs, or None."""
         if scene is Scene.EPOCH:
             self.armed.write_text(point)
             return None
@@ -218,7 +219,8 @@ class CrashSystem:
             self.kill(name)
         await self.settle(tuple(self.schedulers))
         if scene is Scene.GAP:
-            # Not synchronisation: the gap itself, longer than from an epoch's preparation to its end.
+            # This is not synchronisation but the gap itself, which is longer than from an epoch's preparation
+            # to its end.
             await asyncio.sleep(2.6 * self.calendar.epoch_seconds)
         elif scene is Scene.BACKUP:
             await self._forget_rows()
@@ -244,7 +246,7 @@ class CrashSystem:
                 await asyncio.sleep(0.05)
 
     async def _forget_rows(self) -> None:
-        """The newest epochs, published ones among them."""
+        """Delete the rows of the newest epochs, some of which are published."""
         since = datetime.now(UTC) - timedelta(seconds=_LOST_EPOCHS * self.calendar.epoch_seconds)
         first = self.calendar.at(since).epoch_id
         async with self.database.begin() as connection:

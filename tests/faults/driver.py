@@ -1,10 +1,10 @@
-"""The fault driver: a stack with epochs of 3 s, a seeded plan of faults, and an outside view of both.
+"""Runs a stack with epochs of 3 s, inflicts faults by a plan, and observes everything from outside.
 
-    python -m tests.faults.driver --seed N --epochs 100 --faults 40
+python -m tests.faults.driver --seed N --epochs 100 --faults 40
 
-prints the plan, what happened and the verdict; exit status 1 when an invariant broke. The same seed
-and numbers inflict the same faults at the same distances from the boundaries. Owns the course of a
-run; the faults are `plan`'s, the judgement is `invariants`'.
+It prints the plan, the faults and the verdict, and its exit status is 1 if an invariant was broken. The same
+seed and numbers inflict the same faults at the same distances from epochs' starts. `plan` chooses the faults,
+and `invariants` judges.
 """
 
 import argparse
@@ -47,7 +47,8 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`broken`: one sentence per breach of an invariant. `deaths`: what ended though nobody harmed it."""
+    """The result of a run. `broken` has one sentence for each violation of an invariant, `deaths` the parts
+    that ended without a fault."""
 
     seen: Observations
     inflicted: Sequence[Inflicted]
@@ -56,7 +57,7 @@ class Outcome:
 
 
 class Watchers:
-    """All who watch one stack, for as long as `watching` runs."""
+    """All observers of one stack, while `watching` runs."""
 
     def __init__(self, ready: Ready) -> None:
         self.nats = [NatsWatcher(ready, name) for name in NATS_WATCHERS]
@@ -108,7 +109,7 @@ async def drive(plan: Sequence[Fault], epochs: int, state: Path, tell: Tell) -> 
 
 
 def _not_running(stack: Stack) -> list[str]:
-    """What a run must not leave behind."""
+    """Return one sentence for each part that does not run at the end."""
     families = {part: family(pid) for part, pid in stack.ready.pids.items()}
     return [
         f"down: {part} does not run at the end"
@@ -118,7 +119,7 @@ def _not_running(stack: Stack) -> list[str]:
 
 
 class _Deaths:
-    """Hears of parts that ended. The driver's own faults are told by the injector."""
+    """Notes the parts that end by themselves. The injector reports the faults that it inflicts."""
 
     def __init__(self, tell: Tell) -> None:
         self.told: list[str] = []
@@ -152,7 +153,7 @@ async def _collect(stack: Stack, watchers: Watchers, start_at: datetime, epochs:
 
 
 def verdict(outcome: Outcome) -> list[str]:
-    """The figures, and every breach."""
+    """Return the figures and every violation as text."""
     lines = [*report(outcome.seen, outcome.inflicted), *outcome.deaths]
     breaches = [f"BROKEN  {sentence}" for sentence in outcome.broken]
     return [*lines, *breaches, f"{len(outcome.broken)} breaches" if breaches else "all invariants held"]
@@ -186,7 +187,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(line: str) -> None:
-    """At once, also where standard output is a file."""
+    """Print at once, also if standard output is a file."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

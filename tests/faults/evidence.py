@@ -1,4 +1,4 @@
-"""What record and stream hold at the end of a run, read as they lie there."""
+"""Reads what database and stream contain at the end of a run."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
@@ -22,7 +22,7 @@ from zipcast.protocol.subjects import service_inbox_prefix
 
 @asynccontextmanager
 async def _jetstream(servers: Servers) -> AsyncIterator[JetStreamContext]:
-    """JetStream as the service user `schedulers` sees it."""
+    """Return JetStream with the rights of the service user `schedulers`."""
     seed = servers.keys["schedulers"]["SCHEDULERS_NATS_SEED"]
     inbox = service_inbox_prefix("schedulers")
     connection = await nats.connect(servers.nats_url, nkeys_seed_str=seed, inbox_prefix=inbox)
@@ -34,7 +34,7 @@ async def _jetstream(servers: Servers) -> AsyncIterator[JetStreamContext]:
 
 @asynccontextmanager
 async def open_stream(servers: Servers) -> AsyncIterator[EpochStream]:
-    """The stream of epochs."""
+    """Return the stream of epochs."""
     async with _jetstream(servers) as jetstream:
         yield EpochStream(jetstream)
 
@@ -55,7 +55,7 @@ async def read_seals(
 
 
 async def read_stream(servers: Servers) -> list[StreamEntry]:
-    """All of it, oldest first."""
+    """Return all messages of the stream, oldest first."""
     found: list[StreamEntry] = []
     async with open_stream(servers) as stream:
         held = await stream.last()
@@ -66,7 +66,7 @@ async def read_stream(servers: Servers) -> list[StreamEntry]:
 
 
 async def read_record(database: AsyncEngine) -> list[RecordRow]:
-    """Every epoch, oldest first."""
+    """Return every epoch of the database, oldest first."""
     async with database.connect() as connection:
         messages = (await connection.execute(select(EpochMessage.__table__))).all()
         query = select(Epoch.epoch_id, Epoch.status, Epoch.stream_sequence, Epoch.message_sha256)

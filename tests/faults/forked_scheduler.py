@@ -1,7 +1,7 @@
-"""A scheduler process forked from one that has its modules loaded: up in a tenth of a second.
+"""Forks a scheduler from a process that has imported its modules, so that it starts in a tenth of a second.
 
-It is the whole process of `python -m schedulers`, but for two seconds of imports; it can be killed like any
-other, and it dies with whoever started it.
+It does all that `python -m schedulers` does, without two seconds of imports. It can be killed like any other
+process, and it ends with the process that started it.
 """
 
 import multiprocessing
@@ -22,7 +22,7 @@ _CONTEXT.set_forkserver_preload(["schedulers.__main__"])
 
 
 class ForkedScheduler:
-    """One replica; `start` runs it again after its end, with the same environment and a longer log."""
+    """One replica. `start` runs it again after its end, with the same environment, and continues its log."""
 
     def __init__(self, name: str, environment: Mapping[str, str], mark: Path, log: Path, armed: Path) -> None:
         self.name = name
@@ -54,7 +54,8 @@ class ForkedScheduler:
 
 
 def _die_with_the_driver() -> None:
-    """Its parent is the process it was forked from, which outlives the one that asked for it."""
+    """End with the driver. The parent is the process from which this one was forked, and that one outlives
+    the driver."""
     driver = multiprocessing.parent_process()
     if driver is not None:
         connection.wait([driver.sentinel])
@@ -62,7 +63,7 @@ def _die_with_the_driver() -> None:
 
 
 def _run(environment: Mapping[str, str], log: Path, armed: Path) -> None:
-    """In the child."""
+    """Run the scheduler, in the child."""
     threading.Thread(target=_die_with_the_driver, daemon=True).start()
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(written, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""Doing a plan's faults to a running stack, each at its instant, and undoing every one of them."""
+"""Inflicts the faults of a plan on a running stack, each at its time, and ends every one of them."""
 
 import asyncio
 import os
@@ -19,13 +19,13 @@ from zipcast.clock import Clock
 
 _STARTS = 3
 _LOOK_AGAIN_SECONDS = 0.1
-# Older faults are over, whatever they were.
+# Faults before these are over.
 _REMEMBERED = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Inflicted:
-    """A fault as it really went: `back_at` is when the part was ready again, or continued."""
+    """A fault as it happened. At `back_at`, the part was ready again or was continued."""
 
     fault: Fault
     at: datetime
@@ -33,7 +33,7 @@ class Inflicted:
 
 
 def two_schedulers(services: Services) -> tuple[Part, ...]:
-    """The parts of a stack with a second replica of the scheduler, as in production."""
+    """Return the parts of a stack with a second scheduler, as in production."""
     first, *others = services.parts()
     name = SCHEDULERS[1]
     mark, log = services.servers.state.run / f"{name}.ready", first.log.with_name(f"{name}.log")
@@ -52,7 +52,8 @@ def two_schedulers(services: Services) -> tuple[Part, ...]:
 
 
 class Injector:
-    """Harms the parts of `stack`. `tell` hears one line of each fault when it begins and ends."""
+    """Inflicts faults on the parts of `stack`. `tell` gets one line when a fault begins, and one when it
+    ends."""
 
     def __init__(self, stack: Stack, clock: Clock, tell: Callable[[str], None]) -> None:
         self.inflicted: list[Inflicted] = []
@@ -65,8 +66,8 @@ class Injector:
         self._logs = 0
 
     async def run(self, plan: Sequence[Fault], start_at: datetime) -> None:
-        """All of the plan; `start_at` is the start of its epoch 0. Everything is up when this returns,
-        and continued however it ends. Raises PartFailedError of a part that does not come back."""
+        """Inflict all faults of the plan. `start_at` is the start of its epoch 0. When this returns,
+        everything is up, and nothing is frozen. Raises PartFailedError if a part does not start again."""
         self._start_at = start_at
         async with asyncio.TaskGroup() as group:
             for fault in plan:
@@ -88,7 +89,7 @@ class Injector:
         self._tell(f"{done.back_at:%H:%M:%S.%f}  {fault.part} is back, after {_ms(done.back_at - at)} ms")
 
     async def _until_fair(self, fault: Fault) -> None:
-        """On a machine that keeps up with the plan this never waits."""
+        """Wait until the fault is fair. If the machine is fast enough for the plan, this does not wait."""
         if fault.part not in SETTLE_MS:
             return
         waited = False
@@ -114,7 +115,7 @@ class Injector:
     async def _freeze(self, fault: Fault) -> None:
         frozen: list[int] = []
         try:
-            # Parents first, so that none has children afterwards that were not stopped.
+            # Stop parents first, so that no new children appear afterwards.
             for pid in family(self._stack.ready.pids[fault.part]):
                 _send(pid, signal.SIGSTOP)
                 frozen.append(pid)
@@ -141,7 +142,7 @@ class Injector:
                     raise
 
     def _keep_log(self, name: str) -> None:
-        """A start begins a new log and keeps only the last one; what happened before counts here."""
+        """Rename the log of the part, because a start keeps only the last log, and all of them are needed."""
         log = next(part.log for part in self._stack.parts if part.name == name)
         self._logs += 1
         if log.exists():
@@ -152,7 +153,7 @@ def _send(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        return  # a server's worker that ended meanwhile
+        return  # this child of a server has ended meanwhile
 
 
 def _ms(length: timedelta) -> int:

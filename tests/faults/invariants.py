@@ -1,6 +1,7 @@
-"""What must hold whatever fails: pure functions from observations to the sentences that say what broke.
+"""Contains the invariants that must hold whatever fails: pure functions from observations to sentences about
+violations.
 
-Owns the judgement and nothing else. No rule here depends on how fast anything was.
+No rule depends on how fast anything was.
 """
 
 from collections import Counter
@@ -14,9 +15,9 @@ from zipcast.protocol.errors import ERRORS, ErrorCode
 from zipcast.protocol.messages.epochs import EpochMessage
 from zipcast.selection import seeds
 
-# A dying connection is noticed a little after the server behind it has gone.
+# A lost connection is noticed a little later than the loss of its server.
 _NOTICED_WITHIN = timedelta(seconds=2)
-# What `current` may answer while a part is down.
+# The errors with which `current` may reply while a part is down.
 _EXPECTED_ERRORS = frozenset(
     {ErrorCode.NO_CURRENT_EPOCH, ErrorCode.REGISTRY_UNAVAILABLE, ErrorCode.SERVICE_UNAVAILABLE}
 )
@@ -25,7 +26,7 @@ Broken = Iterator[str]
 
 
 def stream_is_whole(seen: Observations) -> Broken:
-    """The stream holds every epoch exactly once, in order."""
+    """The stream must have every epoch exactly once, in order."""
     held = [entry.envelope.epoch_id for entry in seen.judged_stream]
     for missing in sorted(set(seen.epoch_ids) - set(held)):
         yield f"missing: epoch {missing} is not in the stream"
@@ -33,7 +34,7 @@ def stream_is_whole(seen: Observations) -> Broken:
 
 
 def subscribers_miss_nothing(seen: Observations) -> Broken:
-    """Every subscriber that is connected when an epoch is published receives it."""
+    """Every subscriber that is connected when an epoch is published must receive it."""
     for subscriber in seen.subscribers:
         if not subscriber.sessions:
             yield f"missing: {subscriber.name} was never connected"
@@ -46,17 +47,18 @@ def subscribers_miss_nothing(seen: Observations) -> Broken:
 
 
 def _was_due(session: Session, entry: StreamEntry) -> bool:
-    """Whether what was stored then had to reach that connection."""
+    """Return whether the message had to reach that connection."""
     if entry.stored_at <= session.subscribed_at:
         return False
     if session.lost_at is None or entry.stored_at < session.lost_at - _NOTICED_WITHIN:
         return True
-    # It received a later one, so it was still connected.
+    # The connection received a later message, so it was still open.
     return any((arrival.sequence or 0) > entry.sequence for arrival in session.heard)
 
 
 def nothing_comes_twice(seen: Observations) -> Broken:
-    """Nobody is pushed an epoch twice, the SDK hands none out twice, and none comes after a newer one."""
+    """No subscriber may receive an epoch twice, the SDK must not return one twice, and no epoch may come
+    after a newer one."""
     for subscriber in seen.subscribers:
         yield from _repeated_or_turned(subscriber.name, [arrival.epoch_id for arrival in subscriber.heard])
     yield from _repeated_or_turned("the SDK", [arrival.epoch_id for arrival in seen.sdk])
@@ -72,7 +74,7 @@ def _repeated_or_turned(who: str, epoch_ids: Sequence[str]) -> Broken:
 
 
 def nothing_comes_early(seen: Observations) -> Broken:
-    """Nobody gets an epoch before its start; over HTTP none is shown after its end either."""
+    """Nobody may get an epoch before its start. Over HTTP, none may be shown after its end."""
     for who, arrival in _arrivals(seen):
         if arrival.at < seen.start_of(arrival.epoch_id):
             yield f"early: {who} had {arrival.epoch_id} at {arrival.at.isoformat()}"
@@ -90,12 +92,12 @@ def nothing_comes_early(seen: Observations) -> Broken:
 
 
 def everybody_has_the_same(seen: Observations) -> Broken:
-    """Compare byte for byte: subscribers, stream, database, HTTP and the content of sealed epochs."""
+    """Subscribers, stream, database, HTTP and sealed epochs must have the same bytes."""
     in_force = {entry.envelope.epoch_id: entry.envelope for entry in seen.stream}
     for where, envelope in _everywhere(seen):
         held = in_force.get(envelope.epoch_id)
         if held is None:
-            # The record holds the next epoch ahead of its start, and HTTP reads the record.
+            # The database has the next epoch before its start, and HTTP reads the database.
             if seen.is_judged(envelope.epoch_id):
                 yield f"different: {where} has {envelope.epoch_id}, the stream has not"
         elif held != envelope:
@@ -116,7 +118,8 @@ def _arrivals(seen: Observations) -> Iterator[tuple[str, Arrival]]:
 
 
 def record_is_whole(seen: Observations) -> Broken:
-    """One row and one signed message per epoch, active or completed in the end, at its stream position."""
+    """Each epoch must have one row and one signed message, must be active or completed in the end, and must
+    have the right sequence number."""
     rows = Counter(row.epoch_id for row in seen.record)
     for epoch_id in seen.epoch_ids:
         if rows[epoch_id] != 1:
@@ -134,7 +137,7 @@ def record_is_whole(seen: Observations) -> Broken:
 
 
 def chain_holds(seen: Observations) -> Broken:
-    """Signatures, commitments and revealed seeds, from each epoch to the next."""
+    """Signatures, commitments and revealed seeds must be right from each epoch to the next."""
     messages: list[EpochMessage] = []
     for entry in seen.judged_stream:
         try:
@@ -161,7 +164,8 @@ def _link_faults(before: EpochMessage, after: EpochMessage) -> Broken:
 
 
 def http_fails_as_documented(seen: Observations) -> Broken:
-    """No answer at all, an epoch, or an error of the table that fits `current`; never another one."""
+    """Each HTTP request must end without a reply, with an epoch, or with an error that is documented for
+    `current`."""
     expected = {(ERRORS[code].status, str(code)) for code in _EXPECTED_ERRORS}
     for answer in seen.answers:
         if answer.status not in {0, 200} and (answer.status, answer.error) not in expected:
@@ -183,5 +187,5 @@ INVARIANTS: tuple[Callable[[Observations], Broken], ...] = (
 
 
 def broken(seen: Observations) -> list[str]:
-    """Everything that does not hold, one sentence each; empty when all is well."""
+    """Return a sentence for each violation."""
     return [sentence for invariant in INVARIANTS for sentence in invariant(seen)]

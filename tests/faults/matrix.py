@@ -1,7 +1,9 @@
-"""The cells of the crash matrix: at which step, who dies with the scheduler that reached it, and in which
-order all come back. Pure, and so is the table that docs/reliability.md shows of them.
+"""Defines the cells of the crash matrix: the step at which a scheduler dies, the parts that die with it, and
+the order in which they are started again.
 
-    step (`FaultPoint`) x company in death x order of return
+step (`FaultPoint`) x parts that die together x order of starting
+
+All of this is pure, as is the table for docs/reliability.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,14 +14,14 @@ from schedulers.epochs.fault_points import FaultPoint
 
 FIRST, SECOND, NATS, POSTGRES = "schedulers", "schedulers_2", "nats", "postgres"
 VICTIM = "victim"
-"""Whichever scheduler reached the step."""
+"""The scheduler that came to the step first."""
 OTHER = "other"
 BEGIN, END = "<!-- crash matrix: begin -->", "<!-- crash matrix: end -->"
-"""Between these the page has the table."""
+"""The marks around the table of the page."""
 
 
 class Scene(StrEnum):
-    """What must have happened so that a scheduler comes to the step."""
+    """The situation before a scheduler comes to the step."""
 
     EPOCH = "every epoch"
     GAP = "both schedulers were away for more than an epoch"
@@ -41,7 +43,8 @@ SCENES: Mapping[FaultPoint, Scene] = {
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """`returning`: who was killed in the same moment, in the order in which they are started again."""
+    """The parts that are killed at the same moment. `returning` has them in the order in which they are
+    started again."""
 
     title: str
     returning: tuple[str, ...]
@@ -59,7 +62,7 @@ COMPANIES = (
     Company("all; schedulers back last", (POSTGRES, NATS, VICTIM, OTHER)),
     Company("all; schedulers back first", (OTHER, VICTIM, NATS, POSTGRES)),
 )
-# What takes a broken backup or disk to come about is killed less often: it is not a step of every epoch.
+# Steps that need a broken backup or disk are killed less often, because they are not part of every epoch.
 RARE = (ALONE, BOTH, COMPANIES[6])
 
 
@@ -85,7 +88,7 @@ def all_cells() -> list[Cell]:
 
 
 def table(results: Mapping[Cell, bool]) -> list[str]:
-    """Markdown. A row for each step, a column for each company."""
+    """Return the table as Markdown, with a row for each step and a column for each group of parts."""
     heads = [company.title for company in COMPANIES]
     rows = [_row(f"`{point}`", [_word(results, Cell(point, c)) for c in COMPANIES]) for point in FaultPoint]
     return [_row("killed at", heads), _row("---", ["---"] * len(heads)), *rows]

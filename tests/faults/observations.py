@@ -1,4 +1,4 @@
-"""What was seen from outside during a run of the fault driver. Plain data, judged by `invariants`."""
+"""Contains the observations of a run of the fault driver, as plain data that `invariants` judges."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One NATS connection: all that is stored after `subscribed_at` must reach it, until it is lost.
-    `lost_at` None: it was open at the end of the run."""
+    """One NATS connection. Everything that is stored after `subscribed_at` must reach it until `lost_at`,
+    which is None if the connection was open at the end of the run."""
 
     subscribed_at: datetime
     lost_at: datetime | None
@@ -48,7 +48,8 @@ class Subscriber:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """One GET of `current`. `status` 0: no answer at all. `error`: the stated code, or what failed."""
+    """The reply to one GET of `current`. Without a reply, `status` is 0. `error` is the error of the reply,
+    or the reason why there was none."""
 
     asked_at: datetime
     answered_at: datetime
@@ -59,7 +60,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StreamEntry:
-    """`stored_at` is nats-server's clock."""
+    """One message of the stream. `stored_at` is the time of nats-server's clock."""
 
     sequence: int
     stored_at: datetime
@@ -68,7 +69,7 @@ class StreamEntry:
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
-    """A row of `epochs`, all signed bytes stored for it, and those of them in force."""
+    """A row of `epochs`, with all signed messages stored for it, and those of them in force."""
 
     epoch_id: str
     status: str
@@ -79,8 +80,8 @@ class RecordRow:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """`first_id` to `last_id` are the epochs to be judged; more may have been seen around them. `sdk`: what
-    one client of the SDK handed out."""
+    """Everything that was observed. The epochs from `first_id` to `last_id` are judged, although more may
+    have been observed. `sdk` has what one client of the SDK returned."""
 
     calendar: EpochCalendar
     trust: Trust
@@ -96,7 +97,7 @@ class Observations:
 
     @property
     def epoch_ids(self) -> list[str]:
-        """Those that the calendar demands, in order."""
+        """The epochs that the calendar requires, in order."""
         interval, found = self.calendar.starting(self.first_id), []
         while interval.epoch_id <= self.last_id:
             found.append(interval.epoch_id)

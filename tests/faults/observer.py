@@ -1,4 +1,4 @@
-"""An outside observer: everything that reaches one subscriber on the epoch subject, as it came."""
+"""Observes an epoch subject from outside: every message that reaches one subscriber."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +15,8 @@ from zipcast.protocol.envelope import UnverifiedEnvelope, VerifiedEpoch
 
 @dataclass
 class Observer:
-    """Counts raw messages, not what the SDK lets through: a message sent twice is seen twice."""
+    """Counts raw messages, not only those that the SDK returns, so that a message which is sent twice is
+    counted twice."""
 
     ready: Ready
     heard: list[tuple[VerifiedEpoch, datetime]] = field(default_factory=list)
@@ -40,7 +41,7 @@ class Observer:
         return [epoch.message.epoch_id for epoch, _ in self.heard]
 
     def check(self) -> None:
-        """No epoch missing between the first and the last heard, none twice, none early."""
+        """Check that between the first and the last epoch none is missing, repeated or early."""
         calendar = EpochCalendar(self.ready.epoch_seconds)
         expected, interval = [], calendar.starting(self.epoch_ids[0])
         while interval.epoch_id <= self.epoch_ids[-1]:

@@ -1,18 +1,18 @@
 """Plans the faults of a run of the driver, as a pure function of the seed.
 
-Owns the rule by which a plan is fair. The system promises that an epoch is late but never lost as long
-as what publishes it comes back in time: an epoch is prepared half its length before its start, and one
-that nobody prepared until its end is rightly recorded as missed. So the rule is, for every epoch:
+A plan must be fair. The system promises that an epoch may be late but is never lost, as long as the parts
+that publish it come back in time. An epoch is prepared half its length before its start, and one that nobody
+could prepare until its end is rightly recorded as missed. Therefore the rule for every epoch is:
 
-    between its preparation and its end there is a stretch of `CLEAR_MS` in which PostgreSQL,
-    nats-server and a scheduler are all up and have had the time to get going again (`SETTLE_MS`).
+between its preparation and its end there is a period of `CLEAR_MS` in which PostgreSQL, nats-server and a
+scheduler are all up, and have had time to recover (`SETTLE_MS`).
 
-A plan is made fair, and stays so as it is carried out: where a machine is so busy that a part comes back
-later than is allowed for, faults that would now be unfair wait (`leaves_room`).
+A plan is fair when it is made, and remains fair while it is carried out: if a busy machine brings a part back
+later than planned, faults that would now be unfair wait (`leaves_room`).
 
-Whatever obeys it may overlap in any way. A scheduler that is down counts only while the other one is
-down too. A frozen one counts always: it may hold a row or the preparation lock, which PostgreSQL takes
-from it only after 30 s. What publishes no epochs may be away for two of them.
+Faults that obey this rule may overlap in any way. A scheduler that is down counts only while the other one is
+down too. A frozen scheduler always counts, because it may hold a row or the preparation lock, which
+PostgreSQL takes from it only after 30 s. Parts that publish no epochs may be away for two of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,13 +25,13 @@ EPOCH_SECONDS = 3
 EPOCH_MS = EPOCH_SECONDS * 1000
 LEAD_MS = EPOCH_MS // 2
 CLEAR_MS = 800
-# From being started or continued until it does its part again, on a busy machine: a scheduler has 1.5 s of
-# imports to do, PostgreSQL a recovery, and a client that lost a server tries again only every second.
+# The time that a part needs after its start or continuation until it works, on a busy machine: a scheduler
+# needs 1.5 s for imports, PostgreSQL recovers, and a client that lost a server tries again once a second.
 SETTLE_MS = {"postgres": 3000, "nats": 2200, "schedulers": 5000, "schedulers_2": 5000}
 FREEZE_SETTLE_MS = 700
-# One part is left alone for so long after each of its faults.
+# After each of its faults, a part has no other fault for this long.
 RESPITE_MS = 5000
-# The first epoch and the last ones see no fault: a run begins and ends with everything up.
+# The first epoch and the last ones have no faults, so that a run begins and ends with everything up.
 QUIET_EPOCHS_BEFORE, QUIET_EPOCHS_AFTER = 1, 2
 
 SCHEDULERS = ("schedulers", "schedulers_2")
@@ -52,7 +52,8 @@ class Harm(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """`offset_ms` into epoch number `epoch` (0 is the first observed), `part` is harmed for `lasts_ms`."""
+    """One fault. It begins `offset_ms` after the start of epoch number `epoch` (0 is the first observed one)
+    and lasts for `lasts_ms`."""
 
     epoch: int
     offset_ms: int
@@ -62,7 +63,7 @@ class Fault:
 
     @property
     def at_ms(self) -> int:
-        """Since the start of epoch 0."""
+        """Milliseconds since the start of epoch 0."""
         return self.epoch * EPOCH_MS + self.offset_ms
 
     @property
@@ -78,12 +79,12 @@ Span = tuple[int, int]
 
 
 class PlanTooDenseError(ValueError):
-    """So many faults do not fit into so few epochs by the rule of this module."""
+    """The rule of this module does not allow so many faults in so few epochs."""
 
 
 def make_plan(seed: int, epochs: int, faults: int, parts: Sequence[str] = PARTS) -> tuple[Fault, ...]:
-    """`faults` faults over `epochs` epochs, in order of time. Every part meets every harm before one meets
-    the same again, unless it finds no fair place. Raises PlanTooDenseError."""
+    """Return `faults` faults over `epochs` epochs, in order of time. Every part has every kind of fault
+    before one has the same again, unless there is no fair place for it. Raises PlanTooDenseError."""
     draw = Random(seed)  # noqa: S311 - replayable on purpose
     last_ms = (epochs - QUIET_EPOCHS_AFTER) * EPOCH_MS
     chosen: list[Fault] = []
@@ -100,7 +101,7 @@ def make_plan(seed: int, epochs: int, faults: int, parts: Sequence[str] = PARTS)
 
 
 def is_fair(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> bool:
-    """Whether every epoch can be demanded of a system that suffers these faults, by this module's rule."""
+    """Return whether the plan obeys this module's rule, so that no epoch may be lost."""
     if not _respited(faults):
         return False
     away = outages(faults, parts)
@@ -109,25 +110,25 @@ def is_fair(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> bool:
 
 
 def leaves_room(faults: Sequence[Fault], at_ms: int) -> bool:
-    """Whether the epoch of that instant and the next ones can be demanded of a system that suffers these."""
+    """Return whether the epoch of that time and the next ones may still not be lost with these faults."""
     away, epoch = outages(faults), at_ms // EPOCH_MS
     return all(_longest_clear(away, *_window(n)) >= CLEAR_MS for n in range(epoch, epoch + _LOOKED_AHEAD))
 
 
 def as_it_went(fault: Fault, began_ms: int, back_ms: int | None, now_ms: int) -> Fault:
-    """The fault at the instant it was inflicted, longer if the part took longer to come back than this module
-    allows; `back_ms` None: it is not back yet."""
+    """Return the fault as it happened. It is longer if the part came back later than this module allows. With
+    `back_ms` None, the part is not back yet."""
     settle_ms = SETTLE_MS.get(fault.part, 0)
     took_ms = (now_ms if back_ms is None else back_ms) - began_ms
     overdue = fault.harm is not Harm.FREEZE and took_ms > fault.lasts_ms + settle_ms
-    # Of one that is overdue and not back nothing is known but that it will need its time from now on.
+    # If a part is overdue and not back, it is only known that it needs its settling time from now on.
     spare_ms = 0 if back_ms is None else settle_ms
     lasts_ms = took_ms - spare_ms if overdue else fault.lasts_ms
     return replace(fault, epoch=began_ms // EPOCH_MS, offset_ms=began_ms % EPOCH_MS, lasts_ms=lasts_ms)
 
 
 def outages(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> list[Span]:
-    """When no epoch can be relied on to be prepared or published, in order."""
+    """Return the periods in which no epoch needs to be prepared or published, in order."""
     spans = [_settled(fault) for fault in faults if _stops_epochs_alone(fault)]
     down = [_down_spans(faults, part) for part in SCHEDULERS if part in parts]
     together = down[0] if down else []
@@ -139,7 +140,7 @@ def outages(faults: Sequence[Fault], parts: Sequence[str] = PARTS) -> list[Span]
 
 
 def _rounds(draw: Random, parts: Sequence[str]) -> Iterator[tuple[str, Harm]]:
-    """Every part with every harm in a random order, again and again."""
+    """Yield every part with every kind of fault in a random order, again and again."""
     while True:
         pairs = [(part, harm) for part in parts for harm in Harm]
         draw.shuffle(pairs)
@@ -151,7 +152,7 @@ def _place(
 ) -> Fault | None:
     for _ in range(_TRIES):
         at_ms, longest = _instant(draw, chosen, last_ms), _longest(part, harm)
-        # Half of them short: that leaves room for others close by.
+        # Half of the faults are short, which leaves room for others close to them.
         lasts_ms = draw.randint(_MIN_MS, draw.choice((longest, longest // 6)))
         fault = Fault(*divmod(at_ms, EPOCH_MS), part, harm, lasts_ms)
         inside = fault.epoch >= QUIET_EPOCHS_BEFORE and fault.end_ms <= last_ms
@@ -161,7 +162,7 @@ def _place(
 
 
 def _instant(draw: Random, chosen: Sequence[Fault], last_ms: int) -> int:
-    """Mostly where something happens: around a start, around a preparation, close to another fault."""
+    """Return a time for the fault, mostly near a start, a preparation or another fault."""
     kind, anywhere = draw.random(), draw.randrange(max(1, last_ms))
     start = anywhere // EPOCH_MS * EPOCH_MS
     if kind < 0.4:
@@ -174,7 +175,8 @@ def _instant(draw: Random, chosen: Sequence[Fault], last_ms: int) -> int:
 
 
 def _longest(part: str, harm: Harm) -> int:
-    """In milliseconds. What publishes epochs is mostly away for less than half of one."""
+    """Return the longest duration in milliseconds. Parts that publish epochs are mostly away for less than
+    half an epoch."""
     if part not in SETTLE_MS:
         return 2 * EPOCH_MS
     if harm is Harm.FREEZE or part not in SCHEDULERS:
@@ -201,12 +203,12 @@ def _respited(faults: Sequence[Fault]) -> bool:
 
 
 def _window(epoch: int) -> Span:
-    """From an epoch's preparation to its end."""
+    """Return the time from an epoch's preparation to its end."""
     return epoch * EPOCH_MS - LEAD_MS, (epoch + 1) * EPOCH_MS
 
 
 def _longest_clear(away: Sequence[Span], begin_ms: int, end_ms: int) -> int:
-    """The longest stretch of the window outside all of `away`, which is in order."""
+    """Return the longest period of the window outside all of `away`, which is in order."""
     longest, clear_from = 0, begin_ms
     for begin, end in away:
         if begin >= end_ms:

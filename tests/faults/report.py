@@ -1,4 +1,5 @@
-"""Figures of a run, in lines for a person: how late epochs were, and what the watchers met. No verdict."""
+"""Formats the figures of a run as lines for people: how late epochs were, and what observers received. It
+does not judge."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,12 @@ from tests.faults.injection import Inflicted
 from tests.faults.observations import Observations, StreamEntry, Subscriber
 from tests.faults.plan import LEAD_MS, SCHEDULERS, SETTLE_MS
 
-# How long a part may still be getting going after it is ready again.
+# After a part is ready again, it may still be recovering for this long.
 _AFTERMATH = timedelta(seconds=2)
 
 
 def report(seen: Observations, inflicted: Sequence[Inflicted]) -> Iterator[str]:
-    """Lateness is the stream's time of storing minus the start."""
+    """Return the lines. Lateness is the time at which the stream stored the epoch, minus its start."""
     yield f"epochs {seen.first_id} to {seen.last_id}: {len(seen.judged_stream)} published"
     groups: dict[str, list[float]] = {"undisturbed": [], "one scheduler out": [], "more out": []}
     for entry in seen.judged_stream:
@@ -30,7 +31,7 @@ def report(seen: Observations, inflicted: Sequence[Inflicted]) -> Iterator[str]:
 
 
 def _circumstance(seen: Observations, entry: StreamEntry, inflicted: Sequence[Inflicted]) -> str:
-    """What of the parts that publish was out between the epoch's preparation and its start."""
+    """Return which publishing parts were out between the epoch's preparation and its start."""
     start = seen.start_of(entry.envelope.epoch_id)
     begin = start - timedelta(milliseconds=LEAD_MS)
     out = {done.fault.part for done in inflicted if _overlaps(done, begin, start)} & set(SETTLE_MS)

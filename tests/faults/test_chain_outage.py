@@ -1,4 +1,4 @@
-"""A stack whose scheduler reads a chain, and what becomes of everyone when the chain is gone."""
+"""Tests a stack whose scheduler reads a chain, while the chain cannot be reached."""
 
 import asyncio
 import json
@@ -38,7 +38,8 @@ RAO_PER_ALPHA = 10**9
 
 
 def reading(chain: StandInChain, services: Services) -> tuple[Part, ...]:
-    """The stack's parts, with the wallets registered on that chain and the scheduler reading it."""
+    """Return the stack's parts, with the wallets registered on the stand-in chain, which the scheduler
+    reads."""
     chain.neurons = tuple(
         ChainNeuron(
             entry["hotkey"], entry["coldkey"], entry["validator_permit"], entry["alpha_stake"] * RAO_PER_ALPHA
@@ -58,7 +59,7 @@ def reading(chain: StandInChain, services: Services) -> tuple[Part, ...]:
 
 
 async def everyone_is_served(stack: Stack) -> bool:
-    """Connecting, assignments and minting, on both doors."""
+    """Return whether connections, epochs and credentials work over NATS and HTTP."""
     await current_on_nats(stack.ready)
     assert (await current_on_http(stack.ready)).status_code == 200
     on_http = await minted_on_http(stack.ready)
@@ -80,7 +81,7 @@ async def served_in_the_end(stack: Stack) -> None:
 
 
 async def leaves(chain: StandInChain, stack: Stack, name: str) -> None:
-    """That wallet is deregistered, and refused once the scheduler has read it."""
+    """Deregister the wallet on the chain, and wait until it is refused."""
     signer = keypair(stack.ready, name)
     chain.neurons = tuple(n for n in chain.neurons if n.hotkey != signer.ss58_address)
     async with asyncio.timeout(60):
@@ -122,7 +123,7 @@ async def test_while_the_chain_is_gone_everyone_who_could_work_still_can(
         StandInChain.running() as chain,
         Stack.running(options, make_parts=lambda services: reading(chain, services)) as stack,
     ):
-        # The validators' permits count from the second reading on.
+        # The validators' permits count after the second reading.
         await served_in_the_end(stack)
         await wait_until(lambda: chain.reads >= 5)
         assert (chain.opened, chain.held) == (1, 1)

@@ -1,4 +1,4 @@
-"""Outages under load, part by part: the page says what each endpoint answers, and this is what it answers."""
+"""Tests that endpoints reply during outages as docs/reliability.md says, part by part, under load."""
 
 from pathlib import Path
 

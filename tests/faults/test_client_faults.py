@@ -1,6 +1,6 @@
-"""An async and a sync client of the SDK receive epochs side by side, while servers, network and clocks fail.
+"""Tests an async and a sync client of the SDK side by side, while servers, network and clocks fail.
 
-The test runs each fault once. More epochs, by hand: `python -m tests.faults.test_client_faults --epochs 200`.
+The test inflicts each fault once. For more epochs: `python -m tests.faults.test_client_faults --epochs 200`.
 """
 
 import argparse

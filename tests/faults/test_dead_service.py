@@ -1,4 +1,5 @@
-"""All our processes and nats-server are killed before an epoch's start: clients open the sealed epoch."""
+"""Tests that clients open the sealed epoch if all our processes and nats-server are killed before its
+start."""
 
 import asyncio
 import logging
@@ -72,7 +73,7 @@ async def test_clients_have_the_epoch_while_the_whole_service_is_dead(victim: St
     ]
     await wait_until(lambda: all(received))
     following = CALENDAR.after(CALENDAR.at(datetime.now(UTC)))
-    if following.start_at - datetime.now(UTC) < 3 * BEFORE:  # not drawn yet, perhaps
+    if following.start_at - datetime.now(UTC) < 3 * BEFORE:  # the epoch may not be drawn yet
         following = CALENDAR.after(following)
     await sleep_until(SystemClock(), following.start_at - BEFORE)
     await kill(victim)

@@ -1,4 +1,5 @@
-"""The fault driver's runs. A failure names the plan's seed and the command that replays it."""
+"""Tests the stack with the fault driver. A failure names the seed of the plan, and the command that repeats
+it."""
 
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from tests.faults.driver import drive, replay, say, verdict
 from tests.faults.plan import make_plan
 
 LONG_SEED = 1
-# PostgreSQL, nats-server and a scheduler killed around one start.
+# In this plan, PostgreSQL, nats-server and a scheduler are killed around one start.
 SHORT_SEED = 48
 
 

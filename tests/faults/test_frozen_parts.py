@@ -1,4 +1,4 @@
-"""Parts that hang instead of dying: stopped with SIGSTOP for longer than epochs last, then continued."""
+"""Tests parts that hang: they are stopped with SIGSTOP for longer than epochs last, then continued."""
 
 import asyncio
 import os
@@ -48,7 +48,8 @@ async def test_epochs_that_passed_while_the_scheduler_was_frozen_are_missed_not_
     frozen = victim.ready.pids["schedulers"]
     os.kill(frozen, signal.SIGSTOP)
     heard = len(observer.heard)
-    await asyncio.sleep(10)  # not synchronisation: the freeze itself, longer than three epochs
+    # This is not synchronisation but the freeze itself, which is longer than three epochs.
+    await asyncio.sleep(10)
     os.kill(frozen, signal.SIGCONT)
     await wait_until(lambda: len(observer.heard) >= heard + 4)
     rows = await record(victim)
@@ -68,7 +69,8 @@ async def test_who_connects_while_the_callout_hangs_is_let_in_once_it_goes_on(vi
     connecting = [
         asyncio.create_task(raw_connection(victim.ready, keypair(victim.ready, name))) for name in names
     ]
-    await asyncio.sleep(3)  # not synchronisation: the freeze itself, longer than nats-server waits
+    # This is not synchronisation but the freeze itself, which is longer than nats-server waits.
+    await asyncio.sleep(3)
     assert not any(one.done() for one in connecting)
     os.kill(frozen, signal.SIGCONT)
     connections = await asyncio.gather(*connecting)
@@ -92,7 +94,8 @@ async def test_while_postgresql_hangs_the_next_epoch_comes_over_nats_and_is_on_r
 
         due: list[Unopened] = []
         await until(prepared)
-    # First the server, which then starts no more of them. It is resumed last: until then none can vanish.
+    # Freeze the server first, because it then starts no more processes. It is continued last, so that none
+    # can end before.
     os.kill(server, signal.SIGSTOP)
     pids = children(server)
     for pid in pids:
@@ -114,7 +117,7 @@ async def test_while_postgresql_hangs_the_next_epoch_comes_over_nats_and_is_on_r
 
 
 def children(pid: int) -> list[int]:
-    """The processes of the server: one for each session, and its own."""
+    """Return the processes of the server: its own, and one for each session."""
     listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(one) for one in listed]
 
@@ -132,7 +135,7 @@ async def test_while_the_object_store_hangs_each_validator_is_told_so_and_miners
                 *(validator.validator_read(ended, miner, with_credentials=True) for _ in range(6)),
                 return_exceptions=True,
             )
-            # The manifest is in the record: reading needs no answer from the store until the download.
+            # The manifest is in the database, so listing needs no reply of the object store.
             assert (await validator.validator_read(ended, miner)).miner_hotkey == miner
             assert (await connected.current()).message.network == victim.ready.network
         finally:
@@ -140,5 +143,5 @@ async def test_while_the_object_store_hangs_each_validator_is_told_so_and_miners
         refusals = [answer for answer in answers if isinstance(answer, ServiceError)]
         assert len(refusals) == len(answers)
         assert {refusal.code for refusal in refusals} == {ErrorCode.CREDENTIALS_UNAVAILABLE}
-        # No claim or thread is left behind that would stop the next one.
+        # No lock or thread is left that would block the next request.
         assert (await validator.validator_upload(ended)).s3_credentials is not None

@@ -1,6 +1,6 @@
-"""A disk that fills up and is freed again: health says so meanwhile, and then epochs return by themselves.
+"""Tests a disk that is full and is freed again: health reports it, and then epochs continue by themselves.
 
-Needs root, to mount a small disk of its own.
+Needs root, to mount a small disk.
 """
 
 import os
@@ -32,7 +32,7 @@ EPOCH_SECONDS = 6
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """A disk of its own at that folder."""
+    """Mount a small disk at that folder."""
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(folder)], check=True
@@ -44,7 +44,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 
 def fill(folder: Path) -> Path:
-    """Until nothing more fits."""
+    """Write until the disk is full."""
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file:
         size = 1 << 20

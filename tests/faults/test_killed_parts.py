@@ -1,5 +1,5 @@
-"""`kill -9` of each of our processes under a running stack: it comes back, no epoch is lost or
-published twice, and the others carry on."""
+"""Tests `kill -9` of each of our processes in a running stack: it is started again, no epoch is lost or
+published twice, and the others continue."""
 
 import os
 import signal
@@ -25,14 +25,14 @@ pytestmark = pytest.mark.long
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(tmp_path_factory):
-    """A stack to be harmed, with five-second epochs."""
+    """Run a stack with five-second epochs that the test may harm."""
     options = StackOptions(epoch_seconds=5, state=tmp_path_factory.mktemp("victim") / "state")
     async with Stack.running(options) as stack:
         yield stack
 
 
 async def still_works(stack: Stack, killed: str) -> None:
-    """What does not depend on the killed part is answered at once."""
+    """Check that requests which do not depend on the killed part are answered at once."""
     signer = keypair(stack.ready, "miner-8")
     if killed != "http_bridge":
         async with httpx.AsyncClient(base_url=stack.ready.http) as http:
@@ -60,7 +60,7 @@ async def test_a_killed_part_comes_back_and_no_epoch_is_lost_or_doubled(victim: 
         await observer.close()
     first, second = ([item[0].envelope for item in observer.heard[:3]] for observer in observers)
     assert first == second
-    # New clients are served again by the part that was killed.
+    # Check that new clients are served by the part that was killed.
     async with client(victim.ready, "miner-2") as connected:
         assert (await connected.current()).message.epoch_id >= observers[0].epoch_ids[-1]
 

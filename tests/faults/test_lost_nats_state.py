@@ -1,4 +1,4 @@
-"""nats-server loses everything it stored: the registry and the epochs go on."""
+"""Tests that registry and epochs continue if nats-server loses everything that it stored."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 
 
 async def refused_in_the_end(stack: Stack, signer: Keypair) -> None:
-    """The callout has read the registry without that hotkey within a few polls."""
+    """Wait until the callout has read the registry without that hotkey."""
     for _ in range(50):
         try:
             connection = await raw_connection(stack.ready, signer)

@@ -45,7 +45,7 @@ async def metagraph_health(stack: Stack) -> dict:
 
 
 async def wait_for_refusals(stack: Stack, code: str | None) -> None:
-    """Both doors follow the registry within a few polls."""
+    """Wait until NATS and HTTP refuse with these codes."""
     async with asyncio.timeout(60):
         while True:
             on_nats = set((await minted_on_nats(stack.ready)).values())
@@ -71,7 +71,7 @@ async def test_beyond_its_greatest_age_nothing_is_minted_by_it_and_assignments_g
         assert (await current_on_http(stack.ready)).status_code == 200
         health = await metagraph_health(stack)
         assert (health["status"], health["lastError"]) == ("degraded", "too old to issue credentials")
-        # Processes that start now go by the same snapshot.
+        # Processes that start now use the same snapshot.
         await restart(stack, *PROCESSES)
         await wait_for_refusals(stack, REFUSED)
         await supervisor.bring_up("schedulers")

@@ -1,4 +1,5 @@
-"""nats-server or PostgreSQL away over an epoch's start: late, never lost, and what runs stays readable."""
+"""Tests that an epoch is late but not lost if nats-server or PostgreSQL is away at its start, and that the
+running epoch stays readable."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -118,7 +119,7 @@ async def test_with_nats_away_over_the_start_it_is_readable_in_time_and_publishe
 
 @asynccontextmanager
 async def taking(stack: Stack, name: str) -> AsyncIterator[list[str]]:
-    """What one client of the SDK hands out, while it finds its way back by itself."""
+    """Yield the list of what one client of the SDK returns while it reconnects by itself."""
     taken: list[str] = []
 
     async def take() -> None:
@@ -147,9 +148,9 @@ async def test_an_outage_of_nats_over_two_starts_leaves_both_prepared_in_time_an
         for interval in (first, second):
             await until_completed(victim, interval)
         await wait_until(lambda: taken and taken[-1] > first.epoch_id, 4 * EPOCH_SECONDS)
-    # Whoever comes back is handed what runs, and not what has ended.
+    # A client that reconnects gets the running epoch, and no ended one.
     assert first.epoch_id not in taken
-    # Published after its own end, with its true start, and not called completed.
+    # This epoch was published after its own end. It has its true start, and is not called completed.
     assert await told_late_seconds(victim, first) >= EPOCH_SECONDS
     assert await stored_at(victim, first) < await stored_at(victim, second)
 

@@ -1,4 +1,4 @@
-"""Stopping everything in the middle of an epoch and starting again on the same state."""
+"""Tests that everything can be stopped in the middle of an epoch, and started again with the same state."""
 
 import httpx
 import pytest

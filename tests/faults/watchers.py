@@ -1,7 +1,7 @@
-"""Observes a stack from outside during faults: NATS subscribers, an HTTP poller, the SDK.
+"""Observes a stack from outside during faults: NATS subscribers, an HTTP poller and a client of the SDK.
 
-Owns keeping them watching: a lost connection is replaced by a new one, an unanswered question asked
-again. Judges nothing; `invariants` does.
+Lost connections are replaced, and requests without a reply are sent again. This module does not judge;
+`invariants` does.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.15
 
 
 class NatsWatcher:
-    """A participant on raw connections: what the SDK would filter out is seen here."""
+    """A participant on raw connections, which also sees messages that the SDK would ignore."""
 
     def __init__(self, ready: Ready, name: str) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class NatsWatcher:
         self.connected = asyncio.Event()
 
     async def run(self) -> None:
-        """One session after the other, until cancelled."""
+        """Connect again and again until cancelled."""
         while True:
             try:
                 await self._session()
@@ -48,7 +48,8 @@ class NatsWatcher:
         return Subscriber(self.name, tuple(self._sessions))
 
     async def _session(self) -> None:
-        """Raises nats.errors.Error, OSError, TimeoutError while there is no getting in."""
+        """Run one connection. Raises nats.errors.Error, OSError and TimeoutError while no connection is
+        possible."""
         heard: list[Arrival] = []
         asked: list[Arrival] = []
         lost = asyncio.Event()
@@ -75,7 +76,8 @@ class NatsWatcher:
             await connection.close()
 
     async def _ask_until_told(self, connection: Client, asked: list[Arrival], lost: asyncio.Event) -> None:
-        """The running epoch, which the push of it may have missed."""
+        """Request the running epoch until there is a reply, because its message may have come before the
+        subscription."""
         while not asked and not lost.is_set():
             try:
                 reply = await ask(self._ready, connection, self._signer, Verb.EPOCH_CURRENT, b"{}")
@@ -89,7 +91,7 @@ class NatsWatcher:
 
 
 def _arrival(message: Msg) -> Arrival:
-    """`Nats-Sequence` is what the stream's republishing adds."""
+    """Return the arrival. `Nats-Sequence` is the header that the stream adds when it sends a message on."""
     headers = message.headers or {}
     envelope = UnverifiedEnvelope.from_headers(headers, message.data)
     sequence = headers.get("Nats-Sequence")
@@ -97,7 +99,7 @@ def _arrival(message: Msg) -> Arrival:
 
 
 class SdkWatcher:
-    """A participant as the SDK makes one: takes what `epochs` hands out, on one client all along."""
+    """One client of the SDK, which iterates over `epochs` all the time."""
 
     def __init__(self, ready: Ready, name: str) -> None:
         self._ready = ready
@@ -105,14 +107,14 @@ class SdkWatcher:
         self.taken: list[Arrival] = []
 
     async def run(self) -> None:
-        """Until cancelled, or until the client ends for good, which it must not."""
+        """Receive until cancelled, or until the client ends for good, which must not happen."""
         async with client(self._ready, self._name) as connected:
             async for received in connected.epochs():
                 self.taken.append(Arrival(received.epoch.envelope, received.received_at, None))
 
 
 class HttpWatcher:
-    """Asks for the running epoch again and again, as a client that cannot use NATS does."""
+    """Requests the running epoch again and again, like a client that cannot use NATS."""
 
     def __init__(self, ready: Ready, name: str) -> None:
         self._ready = ready
@@ -120,7 +122,7 @@ class HttpWatcher:
         self.answers: list[HttpAnswer] = []
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Send requests until cancelled."""
         async with httpx.AsyncClient(base_url=self._ready.http, timeout=3, trust_env=False) as http:
             while True:
                 self.answers.append(await self._ask(http))
@@ -145,7 +147,7 @@ def _proof_of(reply: httpx.Response) -> UnverifiedEnvelope:
 
 
 def _stated_error(reply: httpx.Response) -> str:
-    """Empty where the body is not one of our errors."""
+    """Return the error of the body, or an empty text if the body is not one of our errors."""
     try:
         return str(reply.json()["error"])
     except (ValueError, KeyError, TypeError):
