@@ -1,4 +1,4 @@
-"""What several of these files begin with."""
+"""Fixtures that several of these files use."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from tests.support.scheduling import database_with_sample
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """With a part of the sample imported."""
+    """Return a database with a part of the sample imported."""
     database = await database_with_sample(database_url)
     yield database
     await database.dispose()
@@ -26,6 +26,6 @@ async def nats_server(tmp_path_factory) -> AsyncIterator[PlainNats]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stream(nats_server: PlainNats) -> EpochStream:
-    """An empty server's; whoever is connected stays so."""
+    """Return an empty stream on a new server state. Open connections stay open."""
     await nats_server.lose_everything()
     return EpochStream((await nats_server.connect()).jetstream(timeout=2))

@@ -1,4 +1,4 @@
-"""What schedulers do with admin commands, on real servers: once, and no more than is allowed."""
+"""Tests how schedulers execute admin commands, on real servers: each once, and within the limits."""
 
 import asyncio
 import hashlib
@@ -67,13 +67,13 @@ async def found(database: AsyncEngine, command_id: UUID) -> Command:
 
 
 def queue_of(database: AsyncEngine, by: Preparer | None = None) -> AdminQueue:
-    """Without a connection to nats-server, which commands about epochs do not need."""
+    """Return a queue without a connection to nats-server, which commands about epochs do not need."""
     actions = AdminActions(by or preparer(database), None)  # type: ignore[arg-type]
     return AdminQueue(database, actions, SystemClock())
 
 
 async def done(database: AsyncEngine, verb: Verb, **arguments: object) -> Command:
-    """The command after a scheduler has worked it off."""
+    """Return the command after a scheduler has executed it."""
     command_id = await ask(database, verb, **arguments)
     assert await queue_of(database).work_off_one()
     return await found(database, command_id)
@@ -100,7 +100,7 @@ async def test_generating_makes_the_running_epoch_if_it_is_missing_then_the_next
     for interval, changed in expected:
         command = await done(database, Verb.EPOCH_GENERATE)
         assert command.outcome == {"kind": "epoch", "epochId": interval.epoch_id, "changed": changed}
-        await preparer(database).prepare(interval)  # the round is there
+        await preparer(database).prepare(interval)  # the round is stored
         assert (await message_of(database, interval.epoch_id)).epoch_start == interval.start_at
     named = await done(database, Verb.EPOCH_GENERATE, epochId=running.epoch_id)
     assert named.outcome == {"kind": "epoch", "epochId": running.epoch_id, "changed": False}
@@ -125,7 +125,7 @@ async def test_an_override_acts_on_the_first_epoch_not_yet_committed_and_on_no_o
     late = await done(database, Verb.TARGET_OVERRIDE, epochId=first.epoch_id, targetListings=4000)
     assert late.state == "failed"
     assert second.epoch_id in late.outcome["reason"]
-    for target in (3000, 4000):  # the last word counts
+    for target in (3000, 4000):  # the last command counts
         command = await done(database, Verb.TARGET_OVERRIDE, epochId=second.epoch_id, targetListings=target)
         assert command.outcome == {"kind": "override", "epochId": second.epoch_id, "targetListings": target}
     usual = preparer(database).settings.target_listings
@@ -157,7 +157,7 @@ async def test_an_override_that_could_not_be_kept_is_refused(database, epoch_id,
 
 @pytest.mark.parametrize("target", [1, 999_999_999])
 async def test_an_override_that_the_zipcodes_no_longer_come_to_stops_no_epoch(database, target):
-    """Zipcodes may go after the command was done."""
+    """Zipcodes may be deactivated after the command was executed."""
     first, second = upcoming(2)
     async with database.begin() as connection:
         await connection.execute(
@@ -204,7 +204,7 @@ async def test_nothing_of_a_pending_epoch_shows_in_an_outcome_or_a_log(database,
 
 @dataclass
 class Counted:
-    """Actions that only note what was executed; the first ones wait until they are released."""
+    """Actions that only count their executions. The first ones wait until they are released."""
 
     executed: list[UUID] = field(default_factory=list)
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -217,7 +217,7 @@ class Counted:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def replicas(servers: Servers, database_url: str):
-    """Two schedulers' logins on one database, with one count of what they do."""
+    """Return two schedulers' queues on one database, with a common count of executions."""
     url = login_url(servers.state, database_url, "schedulers")
     engines = [open_engine(url, application_name=f"replica-{number}") for number in (1, 2)]
     counted = Counted()
@@ -235,7 +235,8 @@ async def test_two_replicas_execute_each_command_once(database, replicas):
     queues, counted = replicas
     asked = [await ask(database, Verb.EPOCH_GENERATE) for _ in range(20)]
     tasks = [asyncio.create_task(queue.run()) for queue in queues]
-    await wait_until(lambda: len(counted.executed) == 2)  # both are at one, neither at the other's
+    # Both schedulers execute one command, and nobody the other.
+    await wait_until(lambda: len(counted.executed) == 2)
     counted.released.set()
     await until(lambda: none_is_queued(database))
     await end(tasks)
@@ -252,7 +253,7 @@ async def test_a_command_whose_replica_died_over_it_is_left_to_the_next(database
     command_id = await ask(database, Verb.EPOCH_GENERATE)
     dying = asyncio.create_task(first.work_off_one())
     await wait_until(lambda: counted.executed)
-    assert not await second.work_off_one()  # it is being done
+    assert not await second.work_off_one()  # it is being executed
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     counted.released.set()
@@ -274,7 +275,7 @@ async def test_a_command_that_waited_for_too_long_is_not_executed(database, repl
 
 @pytest.mark.parametrize("value", ["1e3900", "[" * 1900 + "]" * 1900])
 async def test_a_command_that_cannot_be_decoded_is_failed_and_the_next_goes_on(database, value):
-    """As somebody with the responder's login could write it."""
+    """Somebody with the responder's login could write such a row."""
     command_id = await ask(database, Verb.TARGET_OVERRIDE)
     async with database.begin() as connection:
         statement = "update admin_commands set arguments = cast(:arguments as jsonb)"

@@ -1,4 +1,5 @@
-"""Admin requests on a running stack: both doors, who is refused, what is recorded, kicking."""
+"""Tests admin requests on a running stack, over NATS and HTTP: who is refused, what is stored, and
+kicking."""
 
 import asyncio
 import json
@@ -123,7 +124,7 @@ async def test_nobody_else_is_an_admin_over_nats(ready: Ready, name: str):
 
 
 async def test_a_validator_cannot_publish_what_an_admin_signed(ready: Ready):
-    """On the admin's own subject, with the admin's own signature: nats-server lets it not pass."""
+    """nats-server does not deliver a message on the admin's own subject, even with the admin's signature."""
     signer = admin_keypair(ready)
     connection = await raw_connection(ready, keypair(ready, "validator-1"))
     subject, body = subjects.request(parse_hotkey(signer.ss58_address), Verb.EPOCH_GENERATE), b"{}"
@@ -236,7 +237,7 @@ async def test_every_request_is_a_line_accepted_ones_are_rows_refused_ones_are_r
 
 
 async def invoke(stack: Stack, *arguments: str) -> Result:
-    """The command in a thread, as from a shell; `--ready` goes last."""
+    """Run the command in a thread, as from a shell. The option `--ready` comes last."""
     given = [*arguments, "--ready", str(stack.servers.state.ready)]
     env = {"COLUMNS": "200", "TERM": "dumb"}
     return await asyncio.to_thread(CliRunner().invoke, app, ["admin", *given], env=env)
@@ -255,7 +256,7 @@ async def test_the_commands_use_the_local_stacks_admin(stack: Stack, ready: Read
     malformed = await invoke(stack, "epoch", "regenerate", "yesterday")
     assert malformed.exit_code == 1
     assert malformed.stderr == "epoch_id: Value error, an epoch id has the form YYYY-MM-DDTHH-MM-SS.\n"
-    for _ in range(50):  # it may take longer than the reply waits for it
+    for _ in range(50):  # it may take longer than the request waits for the reply
         newest = json.loads((await invoke(stack, "commands", "--json")).stdout)["commands"][0]
         if newest["state"] != "queued":
             break

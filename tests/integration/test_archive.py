@@ -1,4 +1,5 @@
-"""Epochs past their retention: what of them goes, what stays, who may drop it. By the scheduler's login."""
+"""Tests epochs past their retention with the scheduler's login: what is deleted, what is kept, and who may
+delete it."""
 
 import asyncio
 from dataclasses import replace
@@ -64,7 +65,8 @@ COOLDOWN = timedelta(hours=3)
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def keeper(servers: Servers, database_url: str):
-    """Housekeeping as the scheduler's login, by a clock that stands still: a full hour may pass meanwhile."""
+    """Return housekeeping with the scheduler's login and a clock that stands still, because a full hour may
+    pass during a test."""
     engine = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
     yield Housekeeping(engine, FakeClock(datetime.now(UTC)), RETENTION, SchedulerMetrics())
     await engine.dispose()
@@ -83,7 +85,7 @@ def with_cooldown(database: AsyncEngine):
 
 
 def first_kept(now: datetime) -> datetime:
-    """The start of the oldest hourly epoch that is not 30 days past its end."""
+    """Return the start of the oldest hourly epoch that ended less than 30 days ago."""
     return CALENDAR.at(now - RETENTION.epochs).start_at
 
 
@@ -101,7 +103,7 @@ async def count(database: AsyncEngine, table: type) -> int:
 async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_stays(
     database, keeper, bridge, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(retention, "BATCH", 7)  # less than an epoch has: batches follow one another
+    monkeypatch.setattr(retention, "BATCH", 7)  # fewer than an epoch has, so that several batches are needed
     monkeypatch.setattr(retention, "EPOCHS_AT_ONCE", 2)
     before = first_kept(keeper.clock.now()) - timedelta(hours=6)
     ids = await completed_epochs(database, with_cooldown(database), before, 8)
@@ -110,7 +112,8 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
     found = await statuses(database)
     assert [found[epoch_id] for epoch_id in ids] == ["archived"] * 6 + ["completed"] * 2
     assert keeper.metrics.archived._value.get() == 6
-    # The oldest kept epoch rests what the two before it assigned: at exactly the cooldown one is free again.
+    # In the oldest kept epoch, the zipcodes of the two epochs before it are in cooldown. A zipcode is free
+    # again exactly after its cooldown.
     assert await assigned(database) == ids[4:]
     for epoch_id in kept:
         await same_pool_and_choice(database, epoch_id)
@@ -126,12 +129,12 @@ async def test_detail_goes_with_retention_and_what_kept_epochs_are_made_from_sta
             await Assignments(bridge, SystemClock(), current(FakeClock(START_AT))).body(epoch_id)
         assert (refused.value.code, refused.value.status) == (ErrorCode.ARCHIVED, 410)
     await Assignments(bridge, SystemClock(), current(FakeClock(START_AT))).body(kept[0])
-    await keeper.tidy()  # again: nothing is left to do
+    await keeper.tidy()  # the second run has nothing to do
     assert await assigned(database) == ids[4:]
 
 
 async def same_pool_and_choice(database: AsyncEngine, epoch_id: str) -> None:
-    """As a validator would rebuild it: the pool that was hashed, and out of it the same zipcodes."""
+    """Check, as a validator does, that the pool has the published hash and leads to the same zipcodes."""
     async with database.connect() as connection:
         inputs = SelectionInputs.from_bytes(await epoch_drafts.effective_inputs(connection, epoch_id))
         stored = await epochs.prepared_epoch(connection, epoch_id)
@@ -166,7 +169,7 @@ async def test_an_epoch_that_is_not_completed_is_not_archived_and_keeps_what_it_
 
 @pytest.mark.long
 async def test_preparing_goes_on_while_a_batch_is_being_dropped(database, keeper):
-    """The rows of a batch are locked, and nothing else."""
+    """Only the rows of a batch are locked."""
     await completed_epochs(database, with_cooldown(database), first_kept(datetime.now(UTC)) - DAY, 2)
     (interval,) = upcoming(1)
     async with keeper.database.begin() as connection:
@@ -227,7 +230,7 @@ def old_rows(epoch_id: str, ended: datetime) -> list[tuple[type, dict]]:
 
 
 async def add_day(connection: AsyncConnection, day: date) -> None:
-    """A partition of a day that is over, as one was made when it was to come."""
+    """Add the partition of a day in the past, as it was made before that day."""
     await connection.execute(
         text(
             f"create table if not exists credential_issuances_{day:%Y%m%d} partition of credential_issuances "
@@ -244,7 +247,7 @@ TABLES = (MinerSubmission, UploadManifest, ValidatorResult, ValidationAudit, Cre
     ("ago", "left"),
     [
         (2 * DAY, [1, 1, 1, 1, 1, 1]),
-        (40 * DAY, [0, 0, 1, 1, 1, 1]),  # detail goes, the trail stays
+        (40 * DAY, [0, 0, 1, 1, 1, 1]),  # details are deleted, the audit trail is kept
         (400 * DAY, [0, 0, 0, 0, 0, 0]),
     ],
 )
@@ -309,16 +312,16 @@ async def test_revisions_that_no_kept_epoch_is_made_from_go_and_the_version_says
     now = keeper.clock.now()
     maker = with_cooldown(database)
     first_kept_at = first_kept(now)
-    await completed_epochs(database, maker, first_kept_at - 3 * DAY, 1)  # of version 1, to be archived
+    await completed_epochs(database, maker, first_kept_at - 3 * DAY, 1)  # of version 1, which is archived
     second = await set_active(database, ["15001"], active=False, now=now, reason="two")
-    # Nothing committed it to version 1, so it is made from version 2.
+    # No inputs are committed to version 1, so it is made from version 2.
     (kept,) = await completed_epochs(database, maker, first_kept_at + timedelta(hours=5), 1)
     third = await set_active(database, ["15001"], active=True, now=now, reason="three")
     async with database.connect() as connection:
         whole = await rebuild_version(connection, second.import_id)
     revisions = await count(database, ZipcodeRevision)
     await keeper.tidy()
-    # One revision of 15001, version 1's, was superseded by version 2, the oldest that is needed.
+    # The revision of 15001 in version 1 was replaced in version 2, the oldest version that is needed.
     assert await count(database, ZipcodeRevision) == revisions - 1
     async with database.connect() as connection:
         assert await rebuild_version(connection, second.import_id) == whole

@@ -1,4 +1,5 @@
-"""`zipcast backup` and `zipcast restore`: the same signed epochs in an empty database, or a refusal."""
+"""Tests `zipcast backup` and `zipcast restore`: an empty database gets the same signed epochs, or restoring
+is refused."""
 
 import asyncio
 import json
@@ -22,7 +23,7 @@ async def run(*arguments: str) -> Result:
 
 @pytest.fixture
 def backed_up(stack: Stack, tmp_path: Path):
-    """A backup of the stack, with its keys."""
+    """Make a backup of the stack, with its keys."""
 
     async def make() -> Path:
         folder = tmp_path / "backup"

@@ -1,4 +1,5 @@
-"""Which round an epoch is drawn with, on real PostgreSQL: the promised one, the fallback, a draft's, none."""
+"""Tests with which round an epoch is drawn, on a real PostgreSQL: the promised one, the fallback, that of a
+draft, or none."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -33,15 +34,15 @@ SHORT = EpochCalendar(10)
 
 @dataclass(frozen=True, slots=True)
 class StoredRounds(NoBeacon):
-    """A replica whose relays are all down. It has the rounds that others store, and notes the drafts that it
-    sends."""
+    """A scheduler whose relays are all down. It uses the rounds that others store, and notes the drafts that
+    it sends."""
 
     database: AsyncEngine
     sent: list[Proof] = field(default_factory=list)
     reaches_nats: bool = True
 
     async def obtain(self, round_number: int, until: datetime) -> None:
-        """Wait for another replica, as long as one that has no relay waits."""
+        """Wait for another scheduler as long as one without relays does."""
         while datetime.now(UTC) < until:
             async with self.database.connect() as connection:
                 if await beacon_rounds.stored_round(connection, LOCAL_CHAIN.name, round_number) is not None:
@@ -58,7 +59,7 @@ class StoredRounds(NoBeacon):
 
 
 def following(calendar: EpochCalendar, count: int) -> list[EpochInterval]:
-    """The next epochs, of which the first starts at least half an epoch from now."""
+    """Return the next epochs. The first of them starts at least half an epoch from now."""
     interval = calendar.at(datetime.now(UTC) + timedelta(seconds=calendar.epoch_seconds * 3 // 2))
     found = [interval]
     while len(found) < count:
@@ -92,7 +93,7 @@ def finding(*stored: StoredEpoch) -> Finding:
 
 
 async def published(database: AsyncEngine, interval: EpochInterval, at: datetime) -> None:
-    """Mark the epoch as if it had been published at that time."""
+    """Mark the epoch as published at that time."""
     await open_all(database)
     async with database.begin() as connection:
         done = {"status": "active", "published_at": at, "stream_sequence": 1}

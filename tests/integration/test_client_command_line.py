@@ -1,4 +1,4 @@
-"""The commands of miners and validators against a running stack, as they are typed."""
+"""Tests the commands of miners and validators against a running stack."""
 
 import asyncio
 import json

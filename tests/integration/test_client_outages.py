@@ -1,4 +1,4 @@
-"""`zipcast watch` while what it watches goes away and comes back on the same address."""
+"""Tests `zipcast watch` while the service goes away and comes back at the same address."""
 
 import asyncio
 import sys
@@ -20,14 +20,14 @@ OUTAGE_SECONDS = 10
 
 @asynccontextmanager
 async def watching(ready: Path) -> AsyncIterator[list[str]]:
-    """The ids that the command prints, as it prints them."""
+    """Yield the ids that the command prints, while it prints them."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from zipcast.cli.app import main; main()", "watch", "--ready", str(ready)),
         cwd=REPOSITORY,
         env={"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": "error"},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,  # where it says that it cannot connect
+        stderr=asyncio.subprocess.DEVNULL,  # the command writes here that it cannot connect
     )
     printed: list[str] = []
     reading = asyncio.create_task(_read(process, printed))

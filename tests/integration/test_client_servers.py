@@ -1,4 +1,4 @@
-"""Servers that are no nats-server of ours, and a stack whose responder is away."""
+"""Tests servers that are not the service's nats-server, and a stack whose responder is away."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ from zipcast.protocol.hotkeys import Keypair
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(tmp_path_factory) -> AsyncIterator[Stack]:
-    """A stack to be harmed, whose next epoch is nearly always hours away."""
+    """Run a stack that tests may harm."""
     options = StackOptions(epoch_seconds=14_400, state=tmp_path_factory.mktemp("victim") / "state")
     async with amid_an_epoch(options) as stack:
         yield stack
@@ -34,7 +34,7 @@ async def victim(tmp_path_factory) -> AsyncIterator[Stack]:
 
 @asynccontextmanager
 async def server_saying(info: dict[str, object]) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Its address, and what each connection sent until it was closed."""
+    """Yield its address, and the list of what each connection sent until it was closed."""
     heard: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,14 +75,14 @@ async def test_a_server_whose_info_has_a_field_of_the_wrong_kind_is_left_for_the
 async def test_the_next_server_is_tried_at_once_where_nothing_listens(ready: Ready):
     async with server_saying({}) as (url, _):
         pass
-    # Well below the minutes for which nats-py would go on trying.
+    # Much less than the minutes for which nats-py would try again.
     async with asyncio.timeout(60):
         with pytest.raises(nats.errors.NoServersError):
             await ZipcastClient([url, url], Keypair.create_from_uri("//Alice"), trust_of(ready)).__aenter__()
 
 
 async def test_nobody_signs_for_a_tls_address_that_does_not_encrypt(ready: Ready):
-    """As where somebody on the way has taken TLS out of what the server says first."""
+    """This is what a client meets if somebody on the way has removed TLS from the server's first message."""
     info = {"auth_required": True, "nonce": "c29tZW5vbmNl", "headers": True}
     signer = Keypair.create_from_uri("//Alice")
     async with server_saying(info) as (url, heard):
@@ -104,7 +104,7 @@ async def test_nobody_signs_for_a_tls_address_that_does_not_encrypt(ready: Ready
     [b"MSG zipcast.v1.epoch 1 99999999999999\r\n", b"", b"HMSG zipcast.v1.epoch 1 99999999999999 9\r\n"],
 )
 async def test_a_message_or_line_without_end_is_not_waited_for(begun: bytes):
-    """What the server sends of it would be kept in memory."""
+    """The client would have to keep in memory all that the server sends."""
     info, endless = {"headers": True, "max_payload": 1 << 18}, b"x" * (2 * MAX_MESSAGE_BYTES)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -196,7 +196,7 @@ async def test_it_is_asked_for_again_on_a_new_connection(victim: Stack):
 
 @pytest.mark.long
 async def test_a_responder_that_says_it_is_ready_can_be_asked(victim: Stack):
-    """Its subscriptions have arrived at nats-server by then, and are not on their way."""
+    """When it says that it is ready, its subscriptions have reached nats-server."""
     supervisor, mark = victim.servers.supervisor, victim.servers.state.run / "responder.ready"
     async with client(victim.ready, "miner-1") as connected:
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Listing and kicking over the servers of a cluster, by way of any of them."""
+"""Tests listing and kicking connections on all servers of a cluster, through any of them."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 
 def node(state: State, ports: Ports, other: Ports) -> Part:
-    """One of two servers; a port that the devstack would give to a process carries the route."""
+    """Return one of two servers. Its route uses a port that the devstack would give to another process."""
     part = nats_part(state, ports)
     routes = f"nats://{HOST}:{ports.http},nats://{HOST}:{other.http}"
     cluster = ("--cluster_name", "zipcast", "--cluster", f"nats://{HOST}:{ports.http}", "--routes", routes)
@@ -40,7 +40,7 @@ def node(state: State, ports: Ports, other: Ports) -> Part:
 
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[tuple[dict[str, str], list[str]]]:
-    """The callout's keys, and the addresses of two servers that know each other."""
+    """Yield the callout's keys and the addresses of two servers that know each other."""
     states = [State(folder / name) for name in ("one", "other")]
     for state in states:
         state.create()
@@ -63,7 +63,7 @@ async def service(url: str, user: str, seed: str) -> Client:
 
 
 async def let_everybody_in(url: str, keys: dict[str, str]) -> Client:
-    """A callout that asks for no proof: what is tested is not it."""
+    """Run a callout that requires no proof, because these tests do not test the proof."""
     connection = await service(url, "callout", keys["CALLOUT_NATS_SEED"])
     exchange = Exchange(keys["CALLOUT_ISSUER_SEED"], keys["CALLOUT_XKEY_SEED"])
 
@@ -81,7 +81,7 @@ async def let_everybody_in(url: str, keys: dict[str, str]) -> Client:
 
 async def miner(url: str, hotkey: Hotkey) -> Client:
     async def quiet(*_: object) -> None:
-        """That it is kicked is what the test looks for."""
+        """Ignore the error: the test checks that the connection was closed."""
 
     client = Client()
     await client.connect(url, token=hotkey, allow_reconnect=False, error_cb=quiet)
@@ -92,7 +92,7 @@ async def test_connections_are_listed_and_kicked_on_every_server_by_way_of_one(t
     hotkeys = [parse_hotkey(Keypair.create_from_uri(f"//{n}").ss58_address) for n in range(7)]
     async with cluster(tmp_path) as (keys, urls):
         callout = await let_everybody_in(urls[0], keys)
-        # Two on one server, five on the other: their pages end at different times.
+        # Two connections are on one server and five on the other, so their pages end at different times.
         miners = [await miner(urls[number > 1], hotkey) for number, hotkey in enumerate(hotkeys)]
         system = await service(urls[0], "callout-sys", keys["CALLOUT_SYS_NATS_SEED"])
         account = SystemAccount(system, page=2)

@@ -22,7 +22,7 @@ OPENED = ["epochs", "epoch_assignments", "epoch_messages"]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def pending(database_url: str) -> str:
-    """A database whose only epoch will not start within the next hour; the id of it."""
+    """Return the id of the only epoch of the database, which does not start within the next hour."""
     engine = await database_with_sample(database_url)
     _, interval = upcoming(2)
     await preparer(engine).prepare(interval)
@@ -42,7 +42,7 @@ async def ask(url: str, query: str) -> list[tuple[object, ...]]:
 
 
 async def start_it(database_url: str) -> None:
-    """Open the epoch, and move it into the present: it started an hour ago."""
+    """Open the epoch, and move its start an hour into the past."""
     engine = open_engine(database_url, application_name="test")
     await open_all(engine)
     await engine.dispose()
@@ -172,7 +172,7 @@ async def test_what_a_process_does_not_need_it_may_not(url_of, process, statemen
 
 @pytest.mark.parametrize("time", ["4000-01-01 BC", "10000-01-01", "infinity", "-infinity"])
 async def test_no_time_that_python_cannot_hold_is_written_for_others_to_read(url_of, time: str):
-    """Whoever read such a row would fail, at each attempt."""
+    """Whoever read such a row would fail at each attempt."""
     statements = [
         f"insert into legacy_opt_outs values ('5X', '{time}', 'r')",
         "insert into request_refusals (refused_at, process, verb, error, source, request_id) "

@@ -1,4 +1,4 @@
-"""`make demo` as a newcomer runs it."""
+"""Tests `make demo`."""
 
 import subprocess
 import sys

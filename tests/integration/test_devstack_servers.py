@@ -1,4 +1,4 @@
-"""The real servers, as every other test and `zipcast up` get them."""
+"""Tests the real servers that all other tests and `zipcast up` use."""
 
 import asyncio
 import json
@@ -42,13 +42,13 @@ def revived() -> Revived:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def servers(tmp_path_factory, revived) -> AsyncIterator[Servers]:
-    """Of its own, since tests here kill them."""
+    """Run servers for these tests alone, because they kill them."""
     async with Servers.running(State(tmp_path_factory.mktemp("own-servers")), revived) as servers:
         yield servers
 
 
 def s3_client(servers: Servers, session: dict[str, str] | None = None) -> "S3Client":
-    """The responder's client, or one with the credentials of a session."""
+    """Return the responder's client, or one with the credentials of a session."""
     settings = servers.s3_environment
     return Session().client(
         "s3",

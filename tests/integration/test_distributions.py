@@ -1,4 +1,4 @@
-"""The two distributions: what each holds, and which commands there are with the clients' alone."""
+"""Tests the content of both distributions, and which commands exist with the clients' distribution alone."""
 
 import re
 import subprocess
@@ -29,8 +29,8 @@ OPERATORS = (
 
 @pytest.fixture(scope="module")
 def clients_alone(tmp_path_factory) -> Path:
-    """A folder of packages: all that is installed here, but of ours only the wheel for miners and
-    validators."""
+    """Return a folder with all installed packages, of which only the wheel for miners and validators is
+    ours."""
     folder = other_packages(tmp_path_factory.mktemp("packages"))
     with built(REPOSITORY, tmp_path_factory.mktemp("wheel")) as wheel:
         wheel.extractall(folder)
@@ -46,7 +46,7 @@ def test_the_clients_wheel_holds_nothing_of_the_service(clients_alone):
 def test_with_the_clients_wheel_alone_the_command_has_no_command_of_the_operator(clients_alone, tmp_path):
     def shown(*arguments: str) -> str:
         program = "from zipcast.cli.app import main; main()"
-        # Without `site`, the checkout's own packages are not found.
+        # Without `site`, Python does not find the checkout's packages.
         done = subprocess.run(
             [sys.executable, "-S", "-c", program, *arguments, "--help"],
             env={"PYTHONPATH": str(clients_alone), "COLUMNS": "200"},

@@ -1,4 +1,5 @@
-"""Each signed endpoint refuses its sender as its description says: status, headers and body of each error."""
+"""Tests that each signed endpoint refuses requests as its description says: status, headers and body of each
+error."""
 
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ STALE_SECONDS = 3_600
 
 
 def refusals(ready: Ready, method: str, path: str) -> Iterator[tuple[ErrorCode, dict[str, str], bytes]]:
-    """What is wrong, and the headers and body that have it."""
+    """Return, for each error, headers and a body that cause it."""
 
     def signed(signer: Keypair, receiver: str = ready.signer, ago: int = 0) -> dict[str, str]:
         nonce = time.time_ns() - ago * 10**9
@@ -96,7 +97,7 @@ async def test_a_miner_is_told_that_a_validator_is_required(
 async def test_a_legacy_commitment_is_refused_as_described(
     http: httpx.AsyncClient, ready: Ready, method: str, pattern: str
 ):
-    """Signed by the right hotkey, over another endpoint's text, or long ago."""
+    """The identity is signed by the right hotkey, but for the text of another endpoint, or long ago."""
     described = (await http.get("/openapi.json")).json()
     path, miner = pattern.replace("{epoch_id}", UNKNOWN_EPOCH), keypair(ready, "miner-1")
     own = {"epochId": UNKNOWN_EPOCH, "coldkey": miner.ss58_address, "miner_hotkey": miner.ss58_address}

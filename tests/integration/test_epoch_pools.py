@@ -27,8 +27,8 @@ EPOCHS = "/api/v1/epochs"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def revealed(stack: Stack) -> tuple[str, EpochPool]:
-    """An epoch that ran just now, once it is revealed, with its pool. The epoch before it promised its round:
-    the stack's first epochs have drafts, and are "weak" for `epoch verify`."""
+    """Return an epoch that ran a moment ago and is revealed, with its pool. The previous epoch promised its
+    round. The stack's first epochs have drafts, so `epoch verify` calls them "weak"."""
     async with client(stack.ready, "validator-1") as connected:
         epoch_id: str | None = None
         async for received in connected.epochs():

@@ -1,4 +1,4 @@
-"""`zipcast epoch publish`: a manual epoch while every scheduler is dead."""
+"""Tests `zipcast epoch publish`, which publishes a manual epoch while all schedulers are dead."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ async def test_an_epoch_is_published_while_every_scheduler_is_dead(tmp_path: Pat
             received_epochs = miner.epochs()
             last = (await anext(received_epochs)).epoch.message
             await stack.servers.supervisor.take_down("schedulers")
-            # Whatever was drawn before the kill starts by itself, so wait for an epoch that was not.
+            # Epochs that were drawn before the kill start by themselves, so wait for one that was not drawn.
             ids = {last.epoch_id}
             await wait_until(lambda: miner.service_time() >= last.epoch_end)
             status, told, log = await published(env_file)

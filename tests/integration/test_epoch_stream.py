@@ -1,4 +1,4 @@
-"""Epochs as server-sent events, against a running stack."""
+"""Tests epochs as server-sent events, against a running stack."""
 
 import asyncio
 import json
@@ -24,7 +24,8 @@ COMMITMENT = "zipcode:stream:{timestamp}"
 async def listening(
     ready: Ready, name: str, last_event_id: str | None = None, query: dict[str, str] | None = None
 ) -> AsyncIterator[AsyncIterator[dict[str, str]]]:
-    """The events of one listener, as they come. `query`: what was signed; nothing: it is signed now."""
+    """Yield the events of one stream as they come. `query` is a signed query; without it, a new one is
+    signed."""
     query = signed(ready, name) if query is None else query
     headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
     async with (
@@ -115,14 +116,15 @@ async def test_of_more_than_three_streams_of_a_hotkey_the_one_signed_first_ends(
         fresh = await opened(signed(ready, "miner-4"))
         async with asyncio.timeout(60):
             async for _ in streams[0]:
-                pass  # ends, as a whole reply
+                pass  # the reply ends completely
         older = await http.get(PATH, params=overheard[0])
         assert (older.status_code, older.json()["error"]) == (429, "rate_limited")
         async with listening(ready, "miner-5") as other:
             await anext(other)
         for stream in (*streams[1:], fresh):
             await anext(stream)
-    # A client that has hung up is noticed within seconds; then its text opens a stream again.
+    # The bridge notices within seconds that a client has disconnected. Then the same text opens a stream
+    # again.
     for _ in range(100):
         if await has_room(ready, overheard[0]):
             return

@@ -1,7 +1,8 @@
-"""`zipcast epoch verify` against a service that bends its own record: found out from every source.
+"""Tests that `zipcast epoch verify` finds every change that the service made to its own epochs afterwards,
+from every source.
 
-The bending is done in PostgreSQL with the service's own signing key, so that bridge and responder serve it in
-good faith: what an operator could do who regrets an epoch.
+The changes are made in PostgreSQL with the service's own signing key, so that bridge and responder serve them
+unsuspectingly. This is what an operator could do who regrets an epoch.
 """
 
 import asyncio
@@ -39,7 +40,7 @@ async def bent(tmp_path_factory) -> AsyncIterator[Stack]:
     some = folder / "zipcodes.csv"
     header, *rows = SAMPLE_ZIPCODES.read_text().splitlines()
     some.write_text("\n".join([header, *rows[::5]]))
-    # At that target an epoch in which no decoy fits is very rare.
+    # With this target, there is nearly always a honeypot that fits.
     settings = {**GENEROUS, "HONEYPOT_PROBABILITY": "1", "TARGET_LISTINGS": "10000"}
     options = StackOptions(epoch_seconds=4, zipcodes=some, state=folder / "state", settings=settings)
     async with Stack.running(options) as stack:
@@ -53,7 +54,7 @@ async def fetch(record: Record, query: str, *values: object) -> tuple[Any, ...]:
 
 
 def message_bent(change: Callable[[dict[str, Any]], None]) -> Bend:
-    """Another message in force, signed as the service signs."""
+    """Replace the message in force by another one with a valid signature."""
 
     async def bend(record: Record, epoch_id: str, signer: Keypair) -> None:
         query = """select payload from epoch_messages join epochs using (epoch_id, message_sha256)
@@ -101,7 +102,7 @@ def another_predecessor(told: dict[str, Any]) -> None:
     told["previousEpochId"] = "2020-01-01T00-00-00"
 
 
-# What is bent, and the check that finds it out. One epoch each.
+# Each change, and the check that finds it. Each is made to one epoch.
 BENDS: tuple[tuple[str, Bend, str], ...] = (
     ("pool", message_bent(replaced("candidatePoolHash")), "pool"),
     ("nonce", message_bent(replaced("nonce")), "nonce"),
@@ -128,7 +129,7 @@ BENDS: tuple[tuple[str, Bend, str], ...] = (
 
 
 async def revealed_epochs(stack: Stack) -> list[str]:
-    """Enough of them, oldest first."""
+    """Return enough revealed epochs, oldest first."""
     async with client(stack.ready, "miner-8") as connected:
         async for _ in connected.epochs():
             async with await psycopg.AsyncConnection.connect(stack.ready.postgres) as record:
@@ -147,7 +148,7 @@ async def run(stack: Stack, *arguments: str):
 
 
 def told_of(output: str) -> dict[str, str]:
-    """What the command says, by epoch."""
+    """Return what the command says about each epoch."""
     lines = [line.partition("  ") for line in output.splitlines()]
     return {epoch_id: verdict for epoch_id, _, verdict in lines}
 

@@ -1,4 +1,4 @@
-"""Epochs as subscribers of a running stack see them."""
+"""Tests epochs as subscribers of a running stack receive them."""
 
 import asyncio
 import hashlib
@@ -20,8 +20,8 @@ PARTICIPANTS = [f"miner-{number}" for number in range(1, 9)] + ["validator-1", "
 async def pushed(
     ready: Ready, name: str, count: int, first_ids: list[str], everybody_has_one: asyncio.Barrier
 ) -> list[ReceivedEpoch]:
-    """The first `count` epochs that are pushed to this participant, from the first epoch on that everybody
-    has."""
+    """Return the first `count` epochs that are pushed to this participant, beginning with the first epoch
+    that all participants have."""
     received: list[ReceivedEpoch] = []
     async with client(ready, name) as connected:
         async for epoch in connected.epochs():
@@ -40,7 +40,7 @@ async def pushed(
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def everybody(stack: Stack) -> list[list[ReceivedEpoch]]:
-    """Three successive epochs as each participant got them."""
+    """Return three successive epochs as each participant received them."""
     first_ids: list[str] = []
     barrier = asyncio.Barrier(len(PARTICIPANTS))
     return await asyncio.gather(*(pushed(stack.ready, name, 3, first_ids, barrier) for name in PARTICIPANTS))

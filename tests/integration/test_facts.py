@@ -1,4 +1,4 @@
-"""The public facts of the bridge hold for the bridge itself."""
+"""Tests that the public facts about the bridge are true."""
 
 import time
 
@@ -27,14 +27,14 @@ async def test_a_text_signed_by_the_published_format_is_accepted(ready: Ready, h
             "signature": signer.sign(text.encode()).hex(),
         }
         method, path = endpoint.format(**named).split()
-        if path.endswith("/stream"):  # its answer does not end
+        if path.endswith("/stream"):  # its reply does not end
             assert (await http.head(path, params=identity)).status_code == 200
             continue
         if method == "GET":
             answer = await http.get(path, params=identity)
         else:
             answer = await http.post(path, json=identity)
-        # A status report wants more than its identity: it is understood, which is what this is about.
+        # A status report needs more than an identity. The error shows that the identity was accepted.
         expected = {"validator_required"} if entry["validatorsOnly"] else {None, "malformed_request"}
         assert answer.json().get("error") in expected, (endpoint, answer.text)
 

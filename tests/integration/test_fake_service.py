@@ -1,4 +1,4 @@
-"""The service for users' tests, with both clients. It listens on this machine only."""
+"""Tests the fake service for users' tests, with both clients. It listens only on this machine."""
 
 import subprocess
 import sys

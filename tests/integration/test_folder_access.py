@@ -1,4 +1,4 @@
-"""`/get-folder-access` as legacy miners use it: a form for their whole folder and nothing else."""
+"""Tests `/get-folder-access` as legacy miners use it: a form for their whole folder and nothing else."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ CONTENT = b"listing,price\n" * 100
 
 
 async def upload(access: dict, path: str) -> httpx.Response:
-    """As clients in the field do: the form's own fields, with `key` set to folder + path."""
+    """Upload like the published clients: with the fields of the form, and `key` set to folder + path."""
     form = {**access["fields"], "key": access["folder"] + path}
     async with httpx.AsyncClient() as s3:
         return await s3.post(access["url"], data=form, files={"file": ("x", CONTENT)})

@@ -18,7 +18,7 @@ SERVICES = [
 
 
 async def well(http: httpx.AsyncClient) -> dict:
-    """The first answer that says ok: with epochs of seconds a step may come late on a busy machine."""
+    """Return the first reply that says ok. With epochs of seconds, a step may be late on a busy machine."""
     deadline = time.monotonic() + 20
     while True:
         answer = await http.get("/healthcheck")

@@ -1,4 +1,4 @@
-"""Forty clients of the SDK work in step; `python -m bench.herd` runs two hundred."""
+"""Tests forty clients of the SDK that work in step; `python -m bench.herd` runs two hundred."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The public history, and a stranger who verifies it."""
+"""Tests the public history, and verifies it as a stranger does."""
 
 import asyncio
 import hashlib
@@ -27,7 +27,7 @@ EPOCHS = "/api/v1/epochs"
 
 
 async def some_ended(ready: Ready, http: httpx.AsyncClient, count: int = 3) -> list[dict]:
-    """At least so many, waiting for epochs to pass if need be."""
+    """Wait until at least this many epochs have ended."""
     async with client(ready, "miner-8") as connected:
         async for _ in connected.epochs():
             epochs = (await http.get(EPOCHS)).json()["epochs"]
@@ -107,7 +107,7 @@ async def test_what_is_told_is_the_same_compressed_or_plain(
 
 
 async def test_however_many_strangers_read_others_find_a_connection(database_url: str):
-    """With the table of epochs locked, each read holds its connection."""
+    """While the table of epochs is locked, each read keeps its connection."""
     engine, other = (open_engine(database_url, application_name="test") for _ in range(2))
     public = PublicHistory(History(engine), ReadyReplies(SystemClock()))
     async with other.connect() as locking:

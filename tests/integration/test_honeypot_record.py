@@ -1,4 +1,5 @@
-"""Honeypots in real PostgreSQL: written with their epoch, rebuilt at any time, secret until revealed."""
+"""Tests honeypots in a real PostgreSQL: they are written with their epoch, can be selected again at any time,
+and are secret until revealed."""
 
 import json
 from dataclasses import replace
@@ -49,7 +50,7 @@ async def recorded(database, epoch_id: str) -> dict[str, tuple[int, int]]:
 
 
 async def rebuilt(database, message):
-    """The choice again, from the record alone."""
+    """Select the epoch again from the database alone."""
     async with database.connect() as connection:
         stored = await effective_inputs(connection, message.epoch_id)
         inputs = SelectionInputs.from_bytes(stored)
@@ -104,7 +105,7 @@ async def test_what_is_published_of_an_import_is_decided_once_and_changes_with_t
     )
     assert [one for one, _ in secret] == [old, new]
     assert secret[0][1] == secret[1][1] > 0
-    # What epochs can still be made of stays.
+    # Everything is kept from which epochs can still be made.
     assert await ask(database_url, "select drop_published_zipcodes(%s, 5000)", old) == [(0,)]
 
 
@@ -135,7 +136,7 @@ async def move(url: str, epoch_id: str, start: str, end: str) -> None:
 
 
 async def with_honeypots(database) -> EpochMessage:
-    """Prepare epochs until one has honeypots; all that were prepared are that one and those before it."""
+    """Prepare epochs until one has honeypots. Return that one and those before it."""
     of = hiding(database)
     for interval in upcoming(20):
         message = envelope.verify((await of.prepare(interval)).envelope, TRUST).message
@@ -217,7 +218,7 @@ async def test_an_epoch_is_not_revealed_before_a_longer_one_that_came_before_it(
 
 
 async def report(url: str, epoch_id: str, hotkey: str, counts: list[tuple[str, int]], late: bool = False):
-    """What each report claimed at most is kept, whatever a later one says."""
+    """Store a report. The largest number that each report claimed is kept, whatever later reports say."""
     claimed: dict[str, int] = {}
     for zipcode, count in counts:
         claimed[zipcode] = max(count, claimed.get(zipcode, 0))
@@ -245,7 +246,7 @@ async def test_who_reports_more_for_a_honeypot_than_its_threshold_is_flagged_onc
     await report(database_url, epoch_id, "honest", [(genuine, 700), (decoy, 50)])
     await report(database_url, epoch_id, "afterwards", [(decoy, 60)], late=True)
     await report(database_url, epoch_id, "nothing", [])
-    # As somebody with the responder's login could write it.
+    # Somebody with the responder's login could write such a row.
     for hotkey, claimed in (("text", "x"), ("list", [1]), ("null", None)):
         await report(database_url, epoch_id, hotkey, [])
         await ask(

@@ -19,13 +19,13 @@ from zipcast.cli.epoch_sources import HttpSource
 from zipcast.protocol.envelope import Trust
 from zipcast.protocol.hotkeys import Keypair
 
-# Headers, and the body as it is sent; for the request's path.
+# The headers and the body of the reply, by the request's path.
 Answer = Callable[[str], tuple[dict[str, str], bytes]]
 
 
 @contextmanager
 def hostile(answer: Answer, status: int = 200) -> Iterator[str]:
-    """A bridge that answers everything as `answer` says."""
+    """Run a bridge that replies to everything as `answer` says."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -40,7 +40,7 @@ def hostile(answer: Answer, status: int = 200) -> Iterator[str]:
                 self.close_connection = True  # the client has read enough
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         serving = Thread(target=server.serve_forever)

@@ -1,4 +1,4 @@
-"""Retention, with the scheduler's own rights."""
+"""Tests retention with the scheduler's rights."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The bridge as legacy clients and new ones use it, against a running stack."""
+"""Tests the bridge with the requests of legacy and new clients, against a running stack."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""`zipcast issuances` against a record with rows of its own."""
+"""Tests `zipcast issuances` against a database with known rows."""
 
 import asyncio
 import json
@@ -16,7 +16,8 @@ from zipcast.cli.app import app
 
 
 def issuance(hotkey: str, hours_ago: float, lasts_hours: float) -> Issuance:
-    """Every test asks within half an hour of making its rows: that is the least that a validity leaves."""
+    """Store an issuance. Each test runs the command within half an hour of this, which is the shortest
+    validity."""
     issued_at = datetime.now(UTC) - timedelta(hours=hours_ago)
     return Issuance(
         issued_at=issued_at,
@@ -34,7 +35,7 @@ def issuance(hotkey: str, hours_ago: float, lasts_hours: float) -> Issuance:
 
 
 async def listed(database_url: str, *arguments: str) -> list[str]:
-    """The request ids the command shows, in its order."""
+    """Return the ids of requests in the order of the command's output."""
     run = CliRunner().invoke
     command = ["issuances", "--database-url", database_url, "--json", *arguments]
     shown = await asyncio.to_thread(run, app, command)
@@ -46,7 +47,7 @@ async def test_an_operator_sees_who_was_issued_what_newest_first(database_url: s
     engine = open_engine(database_url, application_name="test")
     old, new = issuance(MINER_HOTKEY, 30, 24), issuance(MINER_HOTKEY, 1, 4)
     other = issuance(VALIDATOR_HOTKEY, 2, 4)
-    listing = issuance(MINER_HOTKEY, 2.4, 0.5)  # the form is over, its list address is not
+    listing = issuance(MINER_HOTKEY, 2.4, 0.5)  # the form has expired, the URL of its list has not
     async with engine.begin() as connection:
         for one in (old, new, other, listing):
             # Access may be granted a day before or after the day in its signed text, but not two days.

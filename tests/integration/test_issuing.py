@@ -1,4 +1,4 @@
-"""A signed request is granted access once, whichever door it comes by and however often it is sent."""
+"""Tests that a signed request is granted access once, over NATS or HTTP and however often it is sent."""
 
 import asyncio
 from contextlib import suppress
@@ -88,7 +88,7 @@ async def test_a_request_that_was_refused_may_be_sent_again(ready: Ready, http: 
     body["epochId"] = "2020-01-01T00-00-00"
     answers = [await http.post(UPLOAD, json=body) for _ in range(2)]
     assert [answer.json()["error"] for answer in answers] == ["epoch_not_found"] * 2
-    # Nothing was minted for that text, so that it is still good for something else.
+    # Nothing was issued for that text, so it can still be used for something else.
     body["epochId"] = await running(ready, http)
     assert (await http.post(UPLOAD, json=body)).status_code == 200
 
@@ -108,7 +108,7 @@ async def test_over_nats_a_nonce_mints_once_too(ready: Ready):
     connection = await raw_connection(ready, signer)
     subject, body = request(parse_hotkey(signer.ss58_address), Verb.S3_MINER_UPLOAD), b"{}"
     begun = await connection.subscribe(EPOCH)
-    await begun.next_msg(timeout=2 * ready.epoch_seconds)  # in an epoch's last second none is issued
+    await begun.next_msg(timeout=2 * ready.epoch_seconds)  # no access is issued in an epoch's last second
     headers = signed_headers(ready, signer, subject, body)
     answers = [await connection.request(subject, body, timeout=5, headers=headers) for _ in range(3)]
     assert b'"success":true' in answers[0].data
@@ -118,7 +118,7 @@ async def test_over_nats_a_nonce_mints_once_too(ready: Ready):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def writers(servers: Servers, database_url: str):
-    """Of two replicas."""
+    """Return the writers of two responders."""
     url = login_url(servers.state, database_url, "responder")
     replicas = [IssuanceWriter(await open_pool(url, application_name="test", size=2)) for _ in range(2)]
     tasks = [asyncio.create_task(replica.run()) for replica in replicas]
@@ -133,7 +133,7 @@ TERMS = Terms(SCOPE, None, lifetime=timedelta(hours=1))
 
 
 def quota_of(key: str = "btauth:1", **limits: int) -> Quota:
-    """A validator's, of a process that has counted nothing yet."""
+    """Return the quota of a validator in a process that has not counted anything yet."""
     counting = Limits.of(LimitSettings(**limits), SystemClock())
     return Quota(counting, Verb.S3_VALIDATOR_UPLOAD, MINER_HOTKEY, key)
 
@@ -188,7 +188,7 @@ async def test_every_replica_grants_what_the_first_one_did(writers, database_url
 
 
 async def test_many_at_once_share_statements_and_each_gets_its_own(writers, database_url):
-    """Twins among them, at both replicas, in another order each."""
+    """Some of the requests are twins, and both responders get all of them, each in another order."""
     keys = [f"btauth:{number % 150}" for number in range(300)]
     tasks = [grant(proven(writers[n % 2 if n < 150 else 1 - n % 2], key)) for n, key in enumerate(keys)]
     granted = await asyncio.gather(*tasks)
@@ -260,7 +260,7 @@ async def test_what_is_handed_out_at_last_is_charged(writers):
 
 
 async def test_a_row_that_says_more_than_was_asked_for_grants_no_more(writers, servers, database_url):
-    """As a thief of the responder's login could write it beforehand."""
+    """A thief of the responder's login could write such a row beforehand."""
     url = login_url(servers.state, database_url, "responder")
     forged = (
         "insert into credential_issuances (signed_on, hotkey, request_key, body_sha256, issued_at, "
@@ -283,7 +283,7 @@ async def test_repetitions_are_not_charged_also_where_the_quota_is_used_up(write
     for _ in range(3):
         for writer, quota in zip(writers, quotas, strict=True):
             assert await grant(proven(writer, quota=quota)) == first
-    # At the second replica nothing was charged; at the first one the hotkey has no more.
+    # The second responder charged nothing. At the first one, the hotkey has used up its quota.
     assert await refusal(proven(writers[0], "btauth:2", quota=quotas[0])) is ErrorCode.RATE_LIMITED
     assert await grant(proven(writers[1], "btauth:3", quota=quotas[1]))
     assert await refusal(proven(writers[1], "btauth:4", quota=quotas[1])) is ErrorCode.RATE_LIMITED
@@ -301,8 +301,8 @@ async def test_one_request_is_repeated_ten_times_at_most(writers):
 async def test_a_row_that_another_transaction_keeps_refuses_its_own_request_alone(
     writers, servers, database_url, kept: int
 ):
-    """As a thief of the responder's login could do it: rows of requests to come, never committed. Waiting for
-    one after the other would take longer than requests wait for an answer."""
+    """A thief of the responder's login could do this: insert rows of future requests and never commit them.
+    To wait for one after the other would take longer than requests wait for a reply."""
     engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="thief")
     async with engine.connect() as thief:
         await thief.execute(
@@ -323,7 +323,8 @@ async def test_a_row_that_another_transaction_keeps_refuses_its_own_request_alon
 
 
 async def test_copies_of_what_another_replica_granted_use_up_no_total(writers):
-    """A stranger who repeats an overheard request, or a hotkey that signs one nonce for several verbs."""
+    """This happens if a stranger repeats an overheard request, or a hotkey signs one nonce for several
+    verbs."""
     counting = Limits.of(LimitSettings(total_daily_limit=20), SystemClock())
     for key in ("btauth:1", "btauth:2"):
         await grant(proven(writers[0], key))
@@ -332,7 +333,7 @@ async def test_copies_of_what_another_replica_granted_use_up_no_total(writers):
             body = "0" * 64 if number % 2 else "1" * 64
             with suppress(ServiceError):
                 await grant(proven(writers[1], key, body, quota))
-    # Each of the two was charged once, and that is kept for the hotkey's own next requests.
+    # Each of the two was charged once, and the charges count for the hotkey's next requests.
     askers = [f"other-{number}" for number in range(18)] + [MINER_HOTKEY] * 2
     for number, asker in enumerate(askers):
         await Quota(counting, Verb.S3_MINER_UPLOAD, asker, f"own:{number}").charge()

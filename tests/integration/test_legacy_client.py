@@ -1,4 +1,4 @@
-"""`zipcast.legacy` against the real bridge: each method of the older client."""
+"""Tests each method of the older client in `zipcast.legacy` against the real bridge."""
 
 import asyncio
 from types import SimpleNamespace

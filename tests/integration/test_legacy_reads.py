@@ -1,4 +1,5 @@
-"""The remaining legacy endpoints as clients in the field use them: earlier epochs, status reports, lists."""
+"""Tests the other legacy endpoints as published clients use them: earlier epochs, status reports and
+lists."""
 
 import asyncio
 import json
@@ -137,7 +138,7 @@ async def test_reports_are_counted_in_public(ready: Ready, http: httpx.AsyncClie
     for name, status in (("miner-6", "COMPLETED"), ("miner-7", "FAILED")):
         assert (await http.post(STATUS, json=report(ready, current, name, status=status))).status_code == 200
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:  # the numbers are remembered for ten seconds
+    while time.monotonic() < deadline:  # the numbers are cached for ten seconds
         recent = (await http.get("/api/v1/zipcode-assignments/stats")).json()["recentPerformance"]
         counted = next((one for one in recent if one["epochId"] == current["epochId"]), None)
         if counted is not None and counted["minersParticipated"] >= 2:
@@ -198,7 +199,7 @@ async def test_a_validator_gets_lists_of_all_and_of_one_miner(ready: Ready, http
     assert told["prefix"] == f"data/hotkey={miner}/"
     listed = (await fetch(told["miner_url"])).decode()
     assert "<ListBucketResult" in listed
-    async with httpx.AsyncClient() as s3:  # the address opens that list and no other
+    async with httpx.AsyncClient() as s3:  # the URL opens that list and no other
         assert (await s3.get(told["miner_url"].replace(miner, signer.ss58_address))).status_code == 403
     engine = open_engine(ready.postgres, application_name="test")
     query = select(CredentialIssuance.kind, CredentialIssuance.prefix).where(

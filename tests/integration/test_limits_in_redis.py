@@ -1,4 +1,5 @@
-"""Counting in a real Valkey: together with other replicas, and alone while it is away."""
+"""Tests limits that are counted in a real Valkey together with other processes, and alone while it is
+away."""
 
 import asyncio
 from contextlib import suppress
@@ -18,7 +19,7 @@ from zipcast.protocol.verbs import Verb
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def redis(tmp_path: Path):
-    """Can be stopped, and started again on the same port."""
+    """Run a Valkey that can be stopped, and started again on the same port."""
     with chosen_ports(tmp_path / "ports.json") as ports:
         server = ValkeyServer(ports.http, HOST, save="", appendonly="no")
         await asyncio.to_thread(server.start)

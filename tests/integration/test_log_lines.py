@@ -1,4 +1,5 @@
-"""The logs of a running stack: JSON lines, one id through all processes, no signature."""
+"""Tests the logs of a running stack: they are JSON lines with one id through all processes, and without
+signatures."""
 
 import re
 

@@ -1,4 +1,5 @@
-"""`deploy/logins.sql` as an operator runs it: before or after the migrations, and again for new passwords."""
+"""Tests `deploy/logins.sql` as an operator runs it: before or after the migrations, and again for new
+passwords."""
 
 import asyncio
 import subprocess
@@ -50,7 +51,7 @@ async def test_each_login_has_the_rights_of_its_process_alone(servers: Servers, 
         assert await may(url, process, "second", "select epoch_id from epochs")
     assert not await may(url, "bridge", "second", "select * from credential_issuances")
     for process in PROCESSES:
-        # The search path that names the schema is part of the login.
+        # The login itself sets the search path to the schema.
         assert not await may(url, process, "second", "create temporary table mine (id int)")
         assert not await may(url, process, "second", "create schema mine")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):

@@ -1,4 +1,4 @@
-"""Two hundred credential requests at once: each is answered, and nothing is left open."""
+"""Tests two hundred requests for credentials at once: each gets a reply, and nothing is left open."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -22,7 +22,7 @@ def open_files(pid: int) -> int:
 
 
 async def test_two_hundred_at_once_are_all_answered_and_leave_nothing_open(tmp_path: Path):
-    # Long epochs, so that no deadline falls into the test.
+    # The epochs are long, so that no deadline falls into the test.
     options = StackOptions(epoch_seconds=3600, state=tmp_path / "state", settings=GENEROUS)
     names = [f"miner-{n}" for n in range(1, 9)] + ["validator-1", "validator-2"]
     async with amid_an_epoch(options) as stack, AsyncExitStack() as connected:
@@ -34,7 +34,7 @@ async def test_two_hundred_at_once_are_all_answered_and_leave_nothing_open(tmp_p
             answers = await asyncio.gather(*(one_of(askers, n, epoch_id) for n in range(AT_ONCE)))
             assert all(answers)
             settled.append(open_files(pid))
-        # Connections of the pools are kept, not piled up.
+        # Pools keep their connections, but not more and more of them.
         await wait_until(lambda: open_files(pid) <= settled[0] + 2)
 
 

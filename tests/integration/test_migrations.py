@@ -1,4 +1,5 @@
-"""Migrations of a database in use: down and up again, and a held table stops them, not us."""
+"""Tests migrations of a database in use, down and up again, and that a locked table stops only the
+migration."""
 
 import asyncio
 import re
@@ -13,7 +14,7 @@ from storage.database.migrate import ForeignSchemaError, MissingRightError, migr
 from tests.support.scheduling import database_with_sample, open_all, preparer, upcoming
 
 NEWEST = "0001"
-# Everything in our schema, with the rights on it.
+# Everything in our schema, with the rights to it.
 SHAPE = """
 select relkind::text, relname::text, relrowsecurity::text || coalesce(relacl::text, '') from pg_class
 where relnamespace = 'zipcast'::regnamespace
@@ -33,7 +34,7 @@ union all select 'schema', 'zipcast', nspacl::text from pg_namespace where nspna
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def used_database(database_url: str) -> str:
-    """A database with zipcodes, an epoch, and one that is pending."""
+    """Return a database with zipcodes, a running epoch and a pending one."""
     engine = await database_with_sample(database_url)
     first, second = upcoming(2)
     await preparer(engine).prepare(first)
@@ -122,7 +123,7 @@ async def test_an_owner_that_cannot_create_roles_is_named_before_anything_change
             await asyncio.to_thread(migrate, limited)
         found = await (await admin.execute("select 1 from pg_namespace where nspname = 'zipcast'")).fetchall()
         assert found == []
-        # It can use roles that exist already.
+        # The owner can use roles that exist already.
         monkeypatch.undo()
         await asyncio.to_thread(migrate, limited)
         assert await revisions(url) == {(NEWEST,)}

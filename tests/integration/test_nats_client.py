@@ -1,4 +1,4 @@
-"""The services' NATS client against a server that says what it cannot read."""
+"""Tests the services' NATS client against a server that sends what the client cannot read."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ INFO = b"INFO " + json.dumps({"server_id": "x", "max_payload": 1024, "headers": 
 
 
 async def test_a_reader_that_ended_is_a_lost_connection_that_comes_back():
-    """Otherwise it would look connected, and hear nothing, until two pings had gone unanswered."""
+    """Otherwise the client would look connected, and receive nothing, until two pings had no reply."""
     connections = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -23,7 +23,7 @@ async def test_a_reader_that_ended_is_a_lost_connection_that_comes_back():
         writer.close()
 
     async def quiet(*_: object) -> None:
-        """That it came back is what is looked at."""
+        """Ignore the error: the test checks that the connection comes back."""
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         client = HardenedClient()

@@ -1,5 +1,5 @@
-"""An older backup of PostgreSQL: what only the stream holds comes back into the record, as far as a signed
-message tells it."""
+"""Tests an older backup of PostgreSQL: epochs that only the stream still has come back into the database, as
+far as a signed message contains them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -154,5 +154,5 @@ async def test_what_was_missed_between_epochs_of_the_stream_is_missed_again(data
     await lose_rows(database, await of.prepare(first))
     await publisher(database, stream).open()
     after = await snapshot(database)
-    # Nothing precedes the first one now, and there is nothing that its gap could be filled from.
+    # No epoch precedes the first one now, so its gap cannot be filled.
     assert after["epochs"] == before["epochs"]

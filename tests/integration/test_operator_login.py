@@ -1,4 +1,4 @@
-"""The operator's NATS login: it sees servers, streams and endpoints, and can change nothing."""
+"""Tests the operator's NATS login: it sees servers, streams and endpoints, and can change nothing."""
 
 import json
 from collections.abc import AsyncIterator

@@ -134,7 +134,7 @@ def shown_of(pending: Unopened, text: str) -> set[str]:
 
 
 async def test_no_page_shows_a_pending_epoch(http: httpx.AsyncClient, ready: Ready):
-    """Everyone can compute the id of the next epoch, but what is in it is secret."""
+    """Everyone can compute the id of the next epoch, but its content is secret."""
     read: list[tuple[Unopened, list[str]]] = []
 
     async def read_while_pending() -> bool:

@@ -1,4 +1,5 @@
-"""Behind a connection pooler in transaction mode, where the next transaction may be in another session."""
+"""Tests the services behind a connection pooler in transaction mode, where the next transaction may use
+another session."""
 
 import asyncio
 import os
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.long
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def through_old_pooler(servers: Servers, database_url: str, tmp_path: Path) -> AsyncIterator[str]:
-    """The responder's URL through Debian's PgBouncer 1.18, which keeps no prepared statements."""
+    """Return the responder's URL through Debian's PgBouncer 1.18, which keeps no prepared statements."""
     url = login_url(servers.state, database_url, "responder")
     parts = urlsplit(url)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -37,7 +38,7 @@ async def through_old_pooler(servers: Servers, database_url: str, tmp_path: Path
     configuration.write_text("\n".join(settings) + "\n")
     program = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin")
     assert program is not None, "apt-get install pgbouncer"
-    for path in (tmp_path, *tmp_path.parents[:2]):  # it does not run as root
+    for path in (tmp_path, *tmp_path.parents[:2]):  # PgBouncer does not run as root
         path.chmod(0o755)
     as_nobody = ["-u", "nobody"] if os.geteuid() == 0 else []
     pooler = await asyncio.create_subprocess_exec(program, *as_nobody, str(configuration))

@@ -1,4 +1,5 @@
-"""Preparing epochs against real PostgreSQL: once, as promised, never after the fact."""
+"""Tests that epochs are prepared once and as promised, and never after their time, against a real
+PostgreSQL."""
 
 import asyncio
 from dataclasses import replace
@@ -101,7 +102,7 @@ async def test_two_epochs_never_overlap_in_the_record(database):
 
 
 class NoStream:
-    """Publishing is not what is tested here: what is due is left for later."""
+    """Publishes nothing, because these tests do not test publishing: due epochs are left for later."""
 
     async def open(self) -> None: ...
 
@@ -109,7 +110,7 @@ class NoStream:
 
 
 class SteppingClock(SystemClock):
-    """Each step makes the next readings that much later, as for a process that was frozen meanwhile."""
+    """A clock that each step moves forward, as for a process that was frozen meanwhile."""
 
     def __init__(self, *steps: timedelta) -> None:
         self.ahead, self._steps = timedelta(0), list(steps)
@@ -122,7 +123,8 @@ class SteppingClock(SystemClock):
 
 
 async def test_a_freeze_between_two_looks_at_the_clock_skips_no_epoch_and_hides_no_gap(database):
-    """The first look falls three epochs before the second, and PostgreSQL's clock is the present."""
+    """The first reading of the clock is three epochs before the second one. PostgreSQL's clock shows the
+    present."""
     running = await running_epoch()
     three_epochs = timedelta(seconds=3 * CALENDAR.epoch_seconds)
     interval = CALENDAR.at(running.start_at - three_epochs)
@@ -151,7 +153,7 @@ async def test_of_a_long_gap_the_newest_and_the_promised_are_recorded(database, 
 
 
 async def test_what_a_newer_program_committed_to_is_missed_and_stops_nothing_after_it(database):
-    """As after taking an upgrade back."""
+    """This happens if an upgrade is taken back."""
     first, second, third = upcoming(3)
     await preparer(database).prepare(first)
     async with database.begin() as connection:

@@ -1,4 +1,5 @@
-"""`zipcast epoch preview`: what preparing would give, nothing written, secrets needed."""
+"""Tests `zipcast epoch preview`: it shows what preparing would give, writes nothing, and needs the
+secrets."""
 
 import asyncio
 import json

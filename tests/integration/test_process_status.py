@@ -1,4 +1,4 @@
-"""What a process counts when a server it needs is away."""
+"""Tests the counts of a process while a server that it needs is away."""
 
 from collections.abc import AsyncIterator
 
@@ -22,7 +22,7 @@ NOWHERE = "127.0.0.1:9"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def own_servers(tmp_path) -> AsyncIterator[Servers]:
-    """Servers that a test may harm."""
+    """Run servers that a test may harm."""
     async with Servers.running(State(tmp_path)) as servers:
         yield servers
 

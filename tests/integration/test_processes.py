@@ -1,4 +1,5 @@
-"""Our processes as their supervisor sees them: stopping while they wait, refusing bad settings."""
+"""Tests our processes as their supervisor sees them: they stop while they wait, and refuse invalid
+settings."""
 
 import asyncio
 import json
@@ -109,7 +110,7 @@ async def test_in_production_a_login_that_may_see_the_future_stops_the_start(
 
 
 async def until_ready(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Lines up to the one that says so. The caller bounds the time."""
+    """Return the log lines until the process is ready. The caller limits the time."""
     async for line in stream:
         yield line
         if b'"action": "ready"' in line:

@@ -1,4 +1,5 @@
-"""`zipcast profile` with a bridge that describes itself, and with one that suddenly names another signer."""
+"""Tests `zipcast profile` with a bridge that describes itself, and with one that suddenly names another
+signer."""
 
 import asyncio
 import http.server
@@ -127,8 +128,8 @@ def test_nothing_is_stored_before_the_signer_is_confirmed(bridge: Bridge):
         (),
         (announcing(1, None),),
         (announcing(1, OLD),),
-        (announcing(1, NEW, signer=NEW),),  # only the new signer says so
-        (announcing(2, None), announcing(1, NEW)),  # the newest message withdraws it
+        (announcing(1, NEW, signer=NEW),),  # only the new signer announces itself
+        (announcing(2, None), announcing(1, NEW)),  # the newest message withdraws the announcement
     ],
 )
 def test_another_signer_is_refused_unless_a_trusted_one_announced_it(

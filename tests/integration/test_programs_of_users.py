@@ -1,4 +1,4 @@
-"""README's miner and validator and the programs in `examples/`, run as they are against the real stack."""
+"""Tests README's miner and validator and the programs in `examples/`, unchanged, against the real stack."""
 
 import asyncio
 import functools
@@ -94,7 +94,7 @@ async def counted_epoch(ready: Ready, miner: str) -> str:
 
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The variables of an environment into which the pages install the wheel."""
+    """Return the variables of an environment into which the pages install the wheel."""
     return newcomer_environment(tmp_path_factory.mktemp("newcomer"))
 
 
@@ -103,7 +103,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 async def test_who_follows_the_pages_has_a_running_miner_and_validator(
     ready: Ready, tmp_path: Path, newcomer: dict[str, str]
 ):
-    """The programs on these pages are README's."""
+    """The programs on these pages are those of the README."""
     miner = Reader.of(tmp_path / "miner", ready, "miner-1", newcomer)
     validator = Reader.of(tmp_path / "validator", ready, "validator-2", newcomer)
     hotkey = keypair(ready, "miner-1").ss58_address
@@ -156,8 +156,8 @@ async def test_who_follows_the_page_for_other_languages_has_a_miner_in_javascrip
 
 @pytest.mark.long  # a stack of its own
 async def test_who_follows_the_page_for_operators_has_a_running_system(tmp_path: Path):
-    """In a folder with everything of the checkout except its state. The environment is shared, so nothing may
-    be installed into it from there."""
+    """The test follows the page in a copy of the checkout without its state. Nothing may be installed from
+    there, because the environment is shared."""
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     for entry in ROOT.iterdir():

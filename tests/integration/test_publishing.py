@@ -1,4 +1,4 @@
-"""Record and stream against each other, on real servers: what is published is published once."""
+"""Tests database and stream together on real servers: each epoch is published once."""
 
 import asyncio
 from dataclasses import replace
@@ -53,7 +53,7 @@ async def side(own_servers: Servers, database):
 
 
 async def prepare_next(database):
-    """The next epoch in time, so that the one stream sees ids that only grow."""
+    """Prepare the next epoch. Ids only grow, because all epochs are in one stream."""
     interval = CALENDAR.after(_used[-1]) if _used else upcoming(1)[0]
     _used.append(interval)
     return await preparer(database).prepare(interval)
@@ -93,7 +93,7 @@ async def test_bytes_that_do_not_verify_are_never_adopted(database, side):
     async with database.connect() as connection:
         in_force = await epochs.prepared_epoch(connection, stored.epoch_id)
     assert in_force is not None
-    # The payload is the same; the signature in the record stays the one that verifies.
+    # The payload is the same, and the signature in the database stays the one that verifies.
     assert in_force.envelope == stored.envelope
     assert refused == [None]
 

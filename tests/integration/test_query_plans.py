@@ -1,6 +1,6 @@
-"""No question that a request or the scheduler's loop asks reads a table of epochs as a whole, after years.
+"""Tests that after years of epochs, no query of a request or of the scheduler's loop reads a whole table.
 
-Judged by PostgreSQL's plans, not by time: `bench.history` has the times. A new query needs a line in
+The test reads PostgreSQL's plans and does not measure time; `bench.history` does. A new query needs a line in
 `bench.operations`.
 """
 
@@ -19,15 +19,15 @@ from storage.database.tables import EpochAssignment
 pytestmark = pytest.mark.long
 
 EPOCHS = 5_000
-# They have one row per zipcode, and `stats` counts them, once in ten seconds for all clients.
+# These tables have one row per zipcode. `stats` counts them once in ten seconds for all clients.
 OF_ZIPCODES = {"zipcodes", "zipcode_revisions", "zipcode_imports", "published_zipcodes"}
-# One row, as a rule.
+# This table usually has one row.
 SMALL = {"pending_epochs"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def years(servers: Servers):
-    """A record with two years' epochs and 200,000 assignments."""
+    """Return a database with epochs of two years and 200,000 assignments."""
     url = await servers.fresh_database()
     await fill(url, EPOCHS)
     yield url

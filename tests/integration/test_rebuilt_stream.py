@@ -1,5 +1,5 @@
-"""A stream that lost what it held is filled again from the record; subscribers who are connected all along
-hear nothing twice."""
+"""Tests that a stream which lost its messages is filled again from the database, and that connected
+subscribers receive nothing twice."""
 
 import asyncio
 from dataclasses import replace
@@ -73,7 +73,7 @@ async def test_a_rebuilding_that_was_broken_off_is_finished_by_the_next(database
 
 
 async def purge(nats_server: PlainNats, stream: EpochStream) -> None:
-    """As somebody with all rights on the server can; ours has not."""
+    """Delete all messages, with rights that no user of ours has."""
     jetstream = (await nats_server.connect()).jetstream()
     await jetstream.purge_stream(EPOCH_STREAM)
 
@@ -97,7 +97,7 @@ async def test_a_purged_stream_is_filled_again_though_it_remembers_the_ids(datab
     await side.open()
     ids = [one.epoch_id for one in stored]
     assert [epoch_id for epoch_id, _ in await held(stream)] == ids
-    # The numbers are new ones; the record follows.
+    # The sequence numbers are new, and the database gets them.
     sequences = [row[12] for row in (await snapshot(database))["epochs"]]
     assert sequences == [sequence for _, sequence in await held(stream)]
     following = await of.prepare(CALENDAR.after(stored[-1].interval))

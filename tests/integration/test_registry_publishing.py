@@ -1,4 +1,5 @@
-"""Reading and publishing the registry on real servers: order, confirmation, outages, replicas."""
+"""Tests reading and publishing the registry on real servers: order, confirmation, outages and several
+schedulers."""
 
 import asyncio
 import random
@@ -48,7 +49,7 @@ async def own_servers(tmp_path_factory):
 async def database(own_servers: Servers):
     url = await own_servers.fresh_database()
     connection = await scheduler_connection(own_servers)
-    with suppress(NotFoundError):  # the first test finds no bucket, the others a deleted key
+    with suppress(NotFoundError):  # the first test has no bucket, the others a deleted key
         await (await connection.jetstream().key_value(REGISTRY_BUCKET)).delete(REGISTRY_KEY)
     await connection.close()
     database = open_engine(url, application_name="test")
@@ -130,7 +131,7 @@ async def test_a_node_that_asks_for_time_gets_it(own_servers, database):
     source = ScriptedSource(None, retry_after_seconds=60)
     async with replica(own_servers, database, source) as side:
         await side.step()
-        assert side.reader.settled.is_set()  # the epochs do not wait for the chain
+        assert side.reader.settled.is_set()  # epochs do not wait for the chain
         await side.after(59)
         assert source.readings == 1
         await side.after(1)
@@ -176,7 +177,7 @@ async def test_the_lock_is_taken_again_after_its_session_was_ended(own_servers, 
             await connection.execute(
                 text("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'")
             )
-        await side.after(READ)  # finds the session gone, and PostgreSQL there
+        await side.after(READ)  # the session is gone, but PostgreSQL is there
         await side.after(READ)
         assert side.reader.turn._known
         assert source.readings == 3
@@ -210,7 +211,7 @@ async def test_without_postgresql_the_registry_is_still_read_and_published(own_s
             await idle.step()
             assert (await side.in_kv()).block_number == 1002
             assert idle_source.readings == 0
-            # Nobody publishes any more: the other replica sees it by the snapshot's age.
+            # Nobody publishes any more. The other scheduler notices it by the age of the snapshot.
             await idle.after(READ + 121)
             assert (await idle.in_kv()).block_number == 1501
         finally:
@@ -220,7 +221,7 @@ async def test_without_postgresql_the_registry_is_still_read_and_published(own_s
 
 
 async def test_a_block_further_ahead_than_time_allows_is_not_believed(own_servers, database):
-    """It would be newer than whatever honest nodes say for years."""
+    """Otherwise it would be newer than what honest nodes report for years."""
     source, far = ScriptedSource(MANY), ScriptedSource(FEW, 4_000_000_000)
     clock = FakeClock()
     async with replica(own_servers, database, source, clock) as side:
@@ -260,7 +261,7 @@ async def test_garbage_in_kv_is_replaced(own_servers, database):
 
 
 def crowd_of(count: int) -> tuple[RegisteredNeuron, ...]:
-    """Neurons with keys that compress as little as real ones."""
+    """Return neurons whose keys compress as little as real ones."""
     letters = random.Random(1)  # noqa: S311
 
     def key() -> str:

@@ -1,4 +1,4 @@
-"""The trail of registry snapshots in PostgreSQL does not grow for ever."""
+"""Tests that the number of registry snapshots in PostgreSQL is limited."""
 
 from datetime import timedelta
 

@@ -1,5 +1,5 @@
-"""The files of a validator's report against the real object store: every way of uploading, every way of
-lying."""
+"""Tests the files of a validator's report against the real object store: every way of uploading, and every
+false statement."""
 
 import asyncio
 import socket
@@ -49,7 +49,7 @@ async def side(servers: Servers) -> AsyncIterator[ResultsSide]:
 
 
 async def session_client(side: ResultsSide, interval: EpochInterval) -> Any:
-    """Return session credentials for the validator's folder of that epoch."""
+    """Return a client with session credentials for the validator's folder of that epoch."""
     scope = side.scope(interval)
     name = credential_policies.session_name(VALIDATOR_HOTKEY)
     session = await side.store.session(credential_policies.upload_session_policy(scope), name, 3600)
@@ -120,7 +120,7 @@ async def test_every_way_of_uploading_is_proven_by_checksum_or_content(
 
 
 async def test_an_upload_in_parts_is_proven_by_its_content(side: ResultsSide):
-    """The store keeps a checksum of the parts' checksums, which says nothing of the whole."""
+    """The store has a checksum of the parts' checksums, which does not prove the whole content."""
     interval = await side.past()
     s3, key = await session_client(side, interval), side.scope(interval).prefix + "large.parquet"
 
@@ -145,7 +145,8 @@ async def test_an_upload_in_parts_is_proven_by_its_content(side: ResultsSide):
 
 
 async def refused(side: ResultsSide, interval: EpochInterval, *files: ReportedFile) -> str:
-    """The message, which names the file that was wrong; nothing is stored."""
+    """Check that the report is refused with a message that names the wrong file, and that nothing is
+    stored."""
     with pytest.raises(ServiceError) as caught:
         await side.report(a_report(interval, *files))
     assert (caught.value.code, caught.value.status) == (ErrorCode.FILE_MISMATCH, 422)
@@ -249,7 +250,7 @@ async def test_beyond_the_bound_a_checksum_is_required_and_suffices(side: Result
 
 
 class SlowReader(ObjectReader):
-    """Hashes when it is let."""
+    """Computes hashes only when the test allows it."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)

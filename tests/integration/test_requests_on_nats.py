@@ -1,4 +1,4 @@
-"""Requests over NATS, good and bad, against a running stack: each answered with its own code."""
+"""Tests valid and invalid requests over NATS, against a running stack: each gets its own error code."""
 
 import asyncio
 import json
@@ -96,7 +96,8 @@ async def test_a_stale_request_is_told_the_servers_time(ready: Ready):
 
 
 class SlowClock(SystemClock):
-    """Three quarters of an hour behind: further off than an hour, the service's time is not followed."""
+    """A clock that is three quarters of an hour late. If it were wrong by more than an hour, the client would
+    not follow the service's time."""
 
     def now(self) -> datetime:
         return super().now() - timedelta(minutes=45)
@@ -157,7 +158,7 @@ async def test_a_reply_subject_that_is_not_the_callers_own_gets_nothing(ready: R
     subject = subjects.request(parse_hotkey(attacker.ss58_address), Verb.EPOCH_CURRENT)
     headers = signed_headers(ready, attacker, subject, b"{}")
     await connection.publish(subject, b"{}", reply=reply, headers=headers)
-    # Answered after the hostile one, by the same responder: so that one has been dealt with.
+    # The same responder replied to this request after the hostile one, so it has handled the hostile one.
     answer = await ask(ready, connection, attacker, Verb.EPOCH_CURRENT, b"{}")
     await listener.flush()
     await asyncio.gather(connection.close(), listener.close())
@@ -166,7 +167,7 @@ async def test_a_reply_subject_that_is_not_the_callers_own_gets_nothing(ready: R
 
 
 async def test_a_huge_correlation_id_is_refused_and_costs_nobody_the_responder(ready: Ready):
-    """FastStream would repeat it in the reply, which nats-server would refuse together with us."""
+    """FastStream would copy the id into the reply, and nats-server would then close our connection."""
     responder = ready.pids["responder"]
     changed = {"headers": {"correlation_id": "x" * 250_000}}
     code = await refusal(ready, "miner-1", Verb.EPOCH_CURRENT, b"{}", **changed)

@@ -1,5 +1,4 @@
-"""A validator's report from upload to consensus, as validators send it: over NATS, over HTTP, and the
-command."""
+"""Tests a validator's report from the upload to the consensus, over NATS, over HTTP and with the command."""
 
 import asyncio
 import json
@@ -27,7 +26,7 @@ RESULTS = "/api/v1/validation-results"
 
 
 async def ended_epoch(connected: ZipcastClient) -> str:
-    """The one before the running one; in a stack that has just begun there is none yet."""
+    """Return the previous epoch. A stack that has just started has none yet."""
     async for received in connected.epochs():
         before = received.epoch.message.previous_epoch_id
         if before is not None:
@@ -44,7 +43,7 @@ def signed(ready: Ready, signer: Keypair, method: str, target: str, body: bytes 
 
 
 async def uploaded(connected: ZipcastClient, epoch_id: str, file: Path) -> ResultsRequest:
-    """A report on a file that is there."""
+    """Upload a file, and return a report on it."""
     grant = await connected.validator_upload(epoch_id, with_checksum=True)
     sha256 = await sha256_of(file)
     key = await post_file(grant.upload_url, grant.fields, file.name, file, sha256=sha256)
@@ -76,7 +75,7 @@ async def test_a_report_is_taken_at_either_door_and_a_wrong_one_at_neither(
         first = await connected.report_results(report)
         assert (first.in_force, first.superseded_reports) == (True, 0)
         assert [one.checked_by for one in first.files] == ["checksum"]
-        # Over HTTP in the other spelling, superseding it.
+        # Over HTTP, in the other spelling, it replaces the report.
         more = json.loads(report.to_bytes()) | {"top_miners": [{"hotkey": miner, "score": 1}]}
         body = json.dumps({k: v for k, v in more.items() if k != "topMiners"}).encode()
         headers = signed(ready, signer, "POST", RESULTS, body)
@@ -84,7 +83,7 @@ async def test_a_report_is_taken_at_either_door_and_a_wrong_one_at_neither(
         assert answer.status_code == 200, answer.text
         assert (answer.json()["inForce"], answer.json()["supersededReports"]) == (True, 1)
         assert (await http.post(RESULTS, content=body, headers=headers)).content == answer.content
-        # A file that is not there is named at both doors.
+        # Over both NATS and HTTP, the error names the file that does not exist.
         gone = report.files[0].model_copy(update={"key": report.files[0].key + ".old"})
         wrong = report.model_copy(update={"files": (gone,)})
         with pytest.raises(ServiceError, match="does not exist") as caught:

@@ -1,4 +1,4 @@
-"""`zipcast s3` on a real store: what is proven, what is found wanting, what is taken back."""
+"""Tests `zipcast s3` on a real store: what it proves, which faults it finds, and what it revokes."""
 
 import asyncio
 import json
@@ -41,11 +41,11 @@ def config(servers: Servers) -> ObjectStoreConfig:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def buckets(servers: Servers) -> AsyncIterator[tuple[str, str]]:
-    """The local ones, put back in order afterwards."""
+    """Return the local buckets. Afterwards they are restored."""
     s3 = admin_client(servers.state, servers.s3_environment["S3_ENDPOINT_URL"])
     yield MINER_BUCKET, VALIDATOR_BUCKET
     for bucket in (MINER_BUCKET, VALIDATOR_BUCKET):
-        with suppress(ClientError):  # where no test put one
+        with suppress(ClientError):  # where no test stored an object
             await asyncio.to_thread(s3.delete_bucket_policy, Bucket=bucket)
         status = {"Status": "Enabled"}
         await asyncio.to_thread(s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration=status)
@@ -113,7 +113,7 @@ async def test_a_public_bucket_is_found(
 async def test_a_right_to_read_that_is_missing_is_found(
     servers: Servers, config: ObjectStoreConfig, buckets: tuple[str, str], action: str, what: str
 ):
-    """What sealing and validators need; without it epochs would stay unsealed for ever."""
+    """Sealing and validators need this right. Without it, epochs would never be sealed."""
     s3 = admin_client(servers.state, config.endpoint_url or "")
     arn = f"arn:aws:s3:::{buckets[0]}"
     statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": [arn, f"{arn}/*"]}
@@ -163,7 +163,7 @@ async def test_a_clock_that_is_off_is_found(
 async def test_who_is_revoked_loses_form_and_session_at_once_and_gets_them_back(
     servers: Servers, config: ObjectStoreConfig, buckets: tuple[str, str]
 ):
-    """With issued credentials in hand, as a thief has them."""
+    """The test uses issued credentials, as a thief would."""
     operator = {**servers.s3_environment, **_operator_keys(servers)}
     store = ObjectStore(config)
     mine = policies.miner_scope(buckets[0], MINER_HOTKEY, EPOCH_ID)
@@ -220,7 +220,7 @@ async def test_the_command_shows_what_it_tried_and_fails_where_something_does(se
 
 @asynccontextmanager
 async def picky_store(mode: str) -> AsyncIterator[ObjectStoreConfig]:
-    """A store that differs from AWS: `md5` demands Content-MD5, `r2` takes no form uploads."""
+    """Run a store that differs from AWS: `md5` requires Content-MD5, `r2` accepts no form uploads."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The public client, with and without asyncio, against the real stack."""
+"""Tests the public client, with and without asyncio, against the real stack."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +98,7 @@ async def test_a_download_continues_where_it_stopped_and_is_checked(
         await wait_for_end(validator, epoch)
         upload = await anext(validator.uploads(epoch, miner=miner))
         whole, counts = tmp_path / "whole", []
-        # A presigned URL that is about to expire is renewed.
+        # A presigned URL that expires soon is renewed.
         await validator.download(replace(upload, expires_at=epoch.start_at), to=whole)
         assert whole.read_bytes() == CONTENT
         with pytest.raises(DamagedFileError):
@@ -109,7 +109,7 @@ async def test_a_download_continues_where_it_stopped_and_is_checked(
             )
         assert not (tmp_path / "other").exists()
         assert not (tmp_path / "longer").exists()
-        # The start of the file is there already, with other bytes: that shows that only the rest is read.
+        # The start of the file exists already, with other bytes. This shows that only the rest is read.
         part_of(tmp_path / "half", upload.etag).write_bytes(CONTENT[:400])
         await validator.download(upload, to=tmp_path / "half", progress=lambda *count: counts.append(count))
     assert (tmp_path / "half").read_bytes() == CONTENT

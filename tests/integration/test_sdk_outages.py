@@ -1,4 +1,5 @@
-"""The public client when the hotkey leaves, and when the responder restarts or stays away."""
+"""Tests the public client when its hotkey leaves the subnet, and when the responder restarts or stays
+away."""
 
 import asyncio
 import json
@@ -21,7 +22,7 @@ both_clients = pytest.mark.parametrize("kind", ["async", "sync"])
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def victim(tmp_path_factory) -> AsyncIterator[Stack]:
-    """A stack whose servers these tests stop."""
+    """Run a stack whose servers these tests stop."""
     options = StackOptions(
         epoch_seconds=5, state=tmp_path_factory.mktemp("victim") / "state", settings=GENEROUS
     )

@@ -1,4 +1,4 @@
-"""Sealed epochs between schedulers: one per epoch in the stream, whatever their databases contain."""
+"""Tests that schedulers agree on one sealed epoch, whatever their databases contain."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -60,7 +60,7 @@ class SealingBeacon(ReadyBeacon):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def seals(nats_server: PlainNats) -> SealedStream:
-    """An empty stream."""
+    """Return an empty stream."""
     await nats_server.lose_everything()
     return SealedStream((await nats_server.connect()).jetstream(timeout=2), TRUST)
 
@@ -121,7 +121,7 @@ async def test_of_two_different_sealed_epochs_the_first_counts_and_the_other_is_
 ):
     (interval,) = upcoming(1)
     first = await sealing(database, seals).prepare(interval)
-    other = await preparer(older_database).prepare(interval)  # drawn while NATS was away
+    other = await preparer(older_database).prepare(interval)  # it was drawn while NATS was away
     assert other.envelope != first.envelope
     second = await sealing(older_database, seals).prepare(interval)
     assert second.envelope == first.envelope
@@ -157,8 +157,8 @@ async def test_a_late_epoch_is_sealed_too_and_its_message_is_unchanged(database,
 async def test_a_sealed_epoch_that_the_database_lost_is_published_and_not_missed(
     database, seals, nats_server, is_running: bool
 ):
-    """The situation after a backup was restored: the database has the epoch before, and lacks the sealed
-    epoch."""
+    """This happens after a backup was restored: the database has the previous epoch, and lacks the sealed
+    one."""
     of = sealing(database, seals)
     running = await running_epoch()
     lost = running if is_running else of.calendar.before(running)

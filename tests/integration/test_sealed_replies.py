@@ -1,4 +1,4 @@
-"""How clients get a sealed epoch and its round: over HTTP, as an event, and over NATS."""
+"""Tests how clients get a sealed epoch and its round: over HTTP, as an event, and over NATS."""
 
 import httpx
 import pytest
@@ -32,7 +32,7 @@ async def sealed_over_http(ready: Ready, http: httpx.AsyncClient, name: str) -> 
 
 
 async def round_at_the_bridge(ready: Ready, sealed: SealedEpoch) -> str:
-    """Ask the bridge as a client does, until it has the round."""
+    """Request the round from the bridge until it has it, like a client."""
     relays = Relays((ready.http + BRIDGE_PATH,), LOCAL_CHAIN)
     found: list[bytes] = []
 

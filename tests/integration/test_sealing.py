@@ -1,4 +1,5 @@
-"""Sealing on real servers, with the responder's own rights: once, whole, and only what was in time."""
+"""Tests that the manifest of an ended epoch is written once and completely, with what was uploaded in time.
+Uses real servers and the responder's rights."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,14 +48,14 @@ INSTANTLY = timedelta(0)
 
 
 class SmallPages(ObjectStore):
-    """The real store with pages of three versions, so that one key's versions span pages."""
+    """The real store with pages of three versions, so that the versions of one key are on several pages."""
 
     async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 3) -> VersionPage:
         return await super().list_versions(scope, after, page_size)
 
 
 class FailingStore(SmallPages):
-    """Fails once it has listed one miner."""
+    """Fails after it has listed one miner."""
 
     listed = 0
 
@@ -66,7 +67,7 @@ class FailingStore(SmallPages):
 
 
 class FailingFor(SmallPages):
-    """Fails for one epoch, whoever uploaded for it."""
+    """Fails for all uploads of one epoch."""
 
     def __init__(self, config: ObjectStoreConfig, epoch_id: str) -> None:
         super().__init__(config)
@@ -79,8 +80,8 @@ class FailingFor(SmallPages):
 
 
 class FailingBelow(SmallPages):
-    """Fails for one miner's listings of these prefixes, the first `times`; and for folders after that many
-    calls, if `folders` says so."""
+    """Fails for one miner's listings of these prefixes, `times` times. If `folders` is set, it also fails for
+    listings of folders after that many."""
 
     def __init__(self, config: ObjectStoreConfig, prefixes: tuple[str, ...], times: int = 1_000) -> None:
         super().__init__(config)
@@ -103,7 +104,7 @@ class FailingBelow(SmallPages):
 
 
 class HurriedClock(SystemClock):
-    """Sleeps take that part of their time."""
+    """A clock whose sleeps take only this part of their time."""
 
     def __init__(self, part: float = 0) -> None:
         self._part = part
@@ -113,7 +114,7 @@ class HurriedClock(SystemClock):
 
 
 class Lines:
-    """Stands in for the log."""
+    """Replaces the log."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, object]] = []
@@ -125,7 +126,8 @@ class Lines:
 
 
 class CrowdedStore(ObjectStore):
-    """As if each of 24 miners had uploaded 10,000 files, which would take longer than all other tests."""
+    """A store in which each of 24 miners seems to have uploaded 10,000 files. Uploading them would take
+    longer than all other tests."""
 
     async def list_versions(self, scope: Scope, after: Marker | None, page_size: int = 1_000) -> VersionPage:
         if scope.prefix.count("hotkey=") > 1 or "/epoch=" not in scope.prefix:
@@ -151,7 +153,7 @@ async def store(servers: Servers) -> AsyncIterator[SmallPages]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(servers: Servers, database_url: str) -> AsyncIterator[AsyncEngine]:
-    """As the responder's login sees it."""
+    """Return the database with the responder's login."""
     engine = open_engine(login_url(servers.state, database_url, "responder"), application_name="test")
     yield engine
     await engine.dispose()
@@ -171,7 +173,7 @@ def sealer(
 async def an_epoch(
     database_url: str, *, ends_in: timedelta, starts_in: timedelta = timedelta(minutes=-1)
 ) -> EpochInterval:
-    """Of a length of its own."""
+    """Return an epoch of its own length."""
     now = datetime.now(UTC).replace(microsecond=0)
     interval = EpochInterval(now + starts_in, now + ends_in)
     owner = open_engine(database_url, application_name="test")
@@ -197,7 +199,7 @@ async def upload(servers: Servers, hotkey: str, epoch_id: str, name: str, body: 
 
 
 async def put(servers: Servers, key: str, body: bytes) -> tuple[str, str]:
-    """The key, and the id of the version that it has now."""
+    """Write an object, and return its key and the id of its version."""
     bucket = servers.s3_environment["S3_BUCKET"]
     stored = await asyncio.to_thread(client(servers).put_object, Bucket=bucket, Key=key, Body=body)
     return key, stored["VersionId"]
@@ -223,7 +225,7 @@ async def manifest(database: AsyncEngine, epoch_id: str) -> list[Any]:
 
 
 async def its_end(database_url: str, interval: EpochInterval) -> EpochInterval:
-    """Let the epoch end now, whenever that is, so that what was uploaded is in time on any machine."""
+    """End the epoch now, so that earlier uploads are in time on any machine."""
     end_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=2)
     owner = open_engine(database_url, application_name="test")
     async with owner.begin() as connection:
@@ -310,14 +312,15 @@ async def test_an_epoch_that_cannot_be_sealed_keeps_none_after_it_from_being_sea
 
 
 def prefixes_of(hotkey: str, epoch_id: str) -> tuple[str, str, str]:
-    """What is listed of a miner: the two folders that name the epoch, and all."""
+    """Return the prefixes that are listed for a miner: the two folders that name the epoch, and the whole
+    folder."""
     own = f"data/hotkey={hotkey}/"
     return f"{own}epoch={epoch_id}/", f"{own}{own}epoch={epoch_id}/", own
 
 
 async def two_miners(servers: Servers, database_url: str) -> tuple[EpochInterval, dict[str, set[str]]]:
-    """An epoch that has ended, and by miner the keys uploaded for it: one names it, the other does not. No
-    other test has uploads of these miners."""
+    """Return an ended epoch, and the uploaded keys of two miners: one key names the epoch, the other does
+    not. No other test has uploads of these miners."""
     interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     keys: dict[str, set[str]] = {}
     for hotkey in (Keypair.create_from_uri(f"//{uuid4().hex}").ss58_address for _ in range(2)):
@@ -341,7 +344,7 @@ async def sealed_keys(database: AsyncEngine, epoch_id: str, hotkey: str) -> set[
 async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_sealed(
     servers: Servers, database: AsyncEngine, database_url: str, monkeypatch, broken: slice, left: int
 ):
-    """As with very deep keys below its folder, or below the epoch's."""
+    """This happens with very deep keys below the miner's folder, or below that of the epoch."""
     interval, keys = await two_miners(servers, database_url)
     deep, other = keys
     failing = FailingBelow(config(servers), prefixes_of(deep, interval.epoch_id)[broken])
@@ -359,9 +362,9 @@ async def test_a_miner_whose_listing_always_fails_is_cut_and_the_others_are_seal
 async def test_keys_too_deep_for_the_store_to_list_keep_nobody_from_being_sealed(
     database: AsyncEngine, database_url: str, tmp_path: Path
 ):
-    """On the real store, which walks through every folder: 50 keys of 440 folders. A store of its own: every
-    other listing would be slow from then on."""
-    # Sealed while it still runs, so that no speed of uploading matters.
+    """The real store walks through every folder: 50 keys of 440 folders. The test has its own store, because
+    every later listing would be slow."""
+    # The epoch is sealed while it still runs, so that the speed of uploading does not matter.
     interval = await an_epoch(database_url, ends_in=timedelta(hours=1))
     deep, other = (Keypair.create_from_uri(f"//{name}").ss58_address for name in ("Deep", "Other"))
     named = {hotkey: f"data/hotkey={hotkey}/epoch={interval.epoch_id}/a.json" for hotkey in (deep, other)}
@@ -374,7 +377,7 @@ async def test_keys_too_deep_for_the_store_to_list_keep_nobody_from_being_sealed
     async with Servers.running(State(tmp_path / "state")) as own, asyncio.TaskGroup() as running:
         await asyncio.to_thread(put_all, client(own), own.s3_environment["S3_BUCKET"])
         store = ObjectStore(replace(config(own), deadline_seconds=20))
-        # As a responder does: with pauses, in which the store ends a listing that was given up, and again.
+        # Like a responder, pause between the attempts, in which the store ends abandoned listings.
         work = sealer(own, store, database, timedelta(hours=-2), HurriedClock(1 / 5))
         sealing = running.create_task(work.run())
         await until(lambda: is_sealed(database, interval.epoch_id), 200)
@@ -422,7 +425,7 @@ async def test_more_files_than_the_record_takes_are_cut_where_most_are_and_seale
     replicas = [sealer(servers, crowded, database) for _ in range(2)]
     async with database.connect(), database.connect():  # while the loop has time for it
         pass
-    # As responders do: again, where the record did not answer a loop that was busy with 200,000 rows.
+    # Like responders, try again if the database did not reply to a loop that was busy with 200,000 rows.
     async with asyncio.TaskGroup() as running:
         sealing = [running.create_task(of.run()) for of in replicas]
         await wait_until(lambda: sum(of.metrics.manifests_written._value.get() for of in replicas), 200)
@@ -448,12 +451,13 @@ async def test_uploads_under_way_are_waited_for(
 async def test_uploads_without_an_epoch_belong_to_the_epoch_in_which_they_were_stored(
     servers: Servers, database_url: str, database: AsyncEngine, store: SmallPages
 ):
-    """As the subnet's published client uploads: with its whole path repeated, or below folders of its own."""
+    """The subnet's published client uploads in this way: with its whole path repeated, or to folders of its
+    own."""
     hotkey = Keypair.create_from_uri("//Legacy").ss58_address
     folder = f"data/hotkey={hotkey}/"
     before = await put(servers, f"{folder}job_id=0/before.parquet", b"x" * 10)
     replaced = await put(servers, f"{folder}job_id=1/data.parquet", b"x" * 10)
-    await asyncio.sleep(1.1)  # the store dates objects in whole seconds
+    await asyncio.sleep(1.1)  # the store's times are in whole seconds
     interval = await an_epoch(database_url, starts_in=timedelta(0), ends_in=timedelta(hours=1))
     other = "2020-01-01T00-00-00"
     expected = [

@@ -1,4 +1,5 @@
-"""Signals in real PostgreSQL and with the real object store: computed once, when the epoch is revealed."""
+"""Tests signals in a real PostgreSQL and with the real object store: they are computed once, when the epoch
+is revealed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -50,7 +51,7 @@ async def side(servers: Servers, database_url: str) -> AsyncIterator[ResultsSide
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def signals(servers: Servers, database_url: str) -> AsyncIterator[Signals]:
-    """Two replicas would do no more: with the scheduler's rights."""
+    """Return the computation of signals with the scheduler's rights."""
     engine = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
     yield Signals(engine, SystemClock(), 3600)
     await engine.dispose()
@@ -83,7 +84,7 @@ async def report(
 async def sealed_epoch(
     side: ResultsSide, ends_in: timedelta = LONG_AGO, files: Mapping[str, Mapping[str, int]] | None = None
 ) -> EpochInterval:
-    """One whose manifest holds these files: sizes by hotkey and name."""
+    """Return an epoch whose manifest has these files: sizes by hotkey and name."""
     interval = await side.epoch(ends_in)
     await seal(side, interval, files)
     return interval
@@ -173,7 +174,7 @@ async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSid
     await report(side, secret, "exact", exactly)
     await report(side, interval, "honest", roughly)
     await report(side, interval, "fast", roughly, reported_at=early, received_at=early)
-    # A later report does not undo that it was said to be complete after twenty seconds.
+    # A later report does not change that the first one claimed completion after twenty seconds.
     await report(side, interval, "fast", roughly, listings_scraped=10)
     await report(side, interval, "unfinished", roughly, status="IN_PROGRESS", received_at=early)
     during, after = interval.start_at + timedelta(minutes=1), interval.end_at
@@ -204,7 +205,7 @@ async def test_what_is_worth_a_look_is_found_once_and_only_then(side: ResultsSid
     await report(side, interval, "afterwards", exactly)
     assert not await signals.look_next()
     assert await told(side, interval) == found
-    # Of the epoch that is not revealed nothing is known, and nothing was looked at.
+    # The epoch that is not revealed has no signals, and was not examined.
     assert await told(side, secret) == {}
     async with side.owner.connect() as connection:
         assert {one.hotkey for one in await honeypots.signals(connection, secret.epoch_id)} == set()
@@ -251,7 +252,7 @@ def watch(side: ResultsSide, servers: Servers) -> ChangeWatch:
 def put_upload(
     side: ResultsSide, servers: Servers, interval: EpochInterval, hotkey: str, name: str, body: bytes
 ):
-    """Blocking."""
+    """Upload an object. This blocks."""
     key = f"data/hotkey={hotkey}/epoch={interval.epoch_id}/{name}"
     side.s3.put_object(Bucket=servers.s3_environment["S3_BUCKET"], Key=key, Body=body)
 
@@ -267,7 +268,7 @@ async def test_an_upload_that_was_changed_after_the_deadline_is_told_of(side: Re
     sealer = Sealer(side.store, side.database, SystemClock(), bucket, timedelta(0), metrics)
     assert await sealer.seal_next()
     await asyncio.to_thread(put_upload, side, servers, interval, MINER_HOTKEY, "b.json", b"changed")
-    # A new file is no change of what counts.
+    # A new file is not a change of a file that counts.
     await asyncio.to_thread(put_upload, side, servers, interval, STRANGER_HOTKEY, "c.json", b"new")
     of = watch(side, servers)
     assert not await of.check_next()  # not revealed yet
@@ -345,7 +346,7 @@ async def test_signals_do_not_wait_for_a_manifest_for_more_than_a_day(side: Resu
 
 
 async def test_many_long_keys_full_of_zipcodes_silence_no_signal(side: ResultsSide, signals: Signals):
-    """As two miners could upload: 10,000 files each, whose keys name a zipcode 160 times."""
+    """Two miners could upload this: 10,000 files each, whose keys name a zipcode 160 times."""
     trap, *genuine = ZIPCODES
     files = {f"{zipcode}.json": EXPECTED * 100 for zipcode in genuine} | {f"{trap}.json": EXPECTED * 90}
     interval = await sealed_epoch(side, files={MINER_HOTKEY: files})
@@ -374,15 +375,16 @@ async def test_a_miners_largest_files_count_by_the_ends_of_their_keys(side: Resu
     limit, characters = signal_evidence.MAX_SEARCHED_FILES, signal_evidence.MAX_SEARCHED_CHARACTERS
     rest = characters - len(first)
     files = {
-        f"{first}/{'x' * (rest - 2)}": 4 * limit,  # the end begins with a slash and the zipcode
-        f"{second}/{'x' * (rest - 1)}": 4 * limit,  # it begins with the zipcode, perhaps of a longer number
+        f"{first}/{'x' * (rest - 2)}": 4 * limit,  # the end of the key begins with a slash and the zipcode
+        # It begins with the zipcode, perhaps as part of a longer number.
+        f"{second}/{'x' * (rest - 1)}": 4 * limit,
         f"9{third}/{'x' * (rest - 1)}": 4 * limit,
         **{f"{n}-{third}.json": n for n in range(1, limit)},
     }
     interval = await sealed_epoch(side, files={MINER_HOTKEY: files, STRANGER_HOTKEY: {"a.json": 1}})
     async with side.owner.connect() as connection:
         found = await signal_evidence.uploaded_bytes(connection, interval.epoch_id)
-    # All but the two smallest: there are two files more than are searched.
+    # All but the two smallest files, because there are two files more than the limit.
     assert found == {MINER_HOTKEY: {first: 4 * limit, third: sum(range(3, limit))}}
 
 
@@ -430,7 +432,7 @@ class FailingFor(ObjectStore):
 
 
 class HurriedClock(SystemClock):
-    """Sleeps take no time."""
+    """A clock whose sleeps take no time."""
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)

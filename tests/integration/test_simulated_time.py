@@ -1,5 +1,7 @@
-"""Simulated weeks of four-hour epochs through the real scheduler, PostgreSQL and nats-server, in seconds.
-A year of all that needs no server is in tests/unit/schedulers/test_year.py."""
+"""Tests simulated weeks of four-hour epochs with the real scheduler, PostgreSQL and nats-server, in seconds.
+
+tests/unit/schedulers/test_year.py simulates a year of everything that needs no server.
+"""
 
 import csv
 from datetime import UTC, datetime, timedelta
@@ -30,7 +32,7 @@ from zipcast.verification.epochs import Evidence, verify_epochs
 
 pytestmark = pytest.mark.long
 CALENDAR = EpochCalendar(4 * 3600)
-# With a 29th of February, and America's change to summer time.
+# These weeks have a 29th of February, and the change to summer time in America.
 BEGIN = datetime(2024, 2, 20, tzinfo=UTC)
 MONTH = timedelta(days=30)
 EPOCHS = 180
@@ -39,7 +41,7 @@ SETTINGS = SelectionSettings(target_listings=3000, tolerance_percent=10)
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory) -> Path:
-    """Every tenth zipcode of the sample."""
+    """Return every tenth zipcode of the sample."""
     path = tmp_path_factory.mktemp("pool") / "zipcodes.csv"
     with SAMPLE_ZIPCODES.open() as sample, path.open("w") as out:
         head, *rows = csv.reader(sample)
@@ -59,7 +61,7 @@ async def clock(database_url: str, pool: Path):
     database = open_engine(database_url, application_name="test")
 
     async def refresh(now: datetime) -> None:
-        """As an operator does: data of more than 30 days is not selected from."""
+        """Import the data again, as an operator does, because data older than 30 days is not selected."""
         await import_zipcodes(database, pool, now=now)
 
     await refresh(BEGIN)
@@ -84,7 +86,7 @@ async def engine_on(database, clock, nats_server) -> EpochEngine:
 
 
 async def chain_faults(database) -> list[str]:
-    """Of every epoch of the record: signature, seed, nonce, chain of commitments."""
+    """Return the faults of all epochs of the database: signature, seed, nonce and chain of commitments."""
     async with database.connect() as connection:
         rows = (await connection.execute(select(Epoch.epoch_id, Epoch.seed))).all()
         evidence = []
@@ -122,7 +124,7 @@ async def test_every_epoch_of_a_month_is_prepared_published_and_completed_in_its
 async def test_sixty_days_without_an_import_miss_no_epoch_and_it_is_said_before(
     database, clock, nats_server, pool
 ):
-    """The import is 30 days fresh; from day 23 on health warns, from day 30 on the epochs say it."""
+    """The data is fresh for 30 days. Health warns from day 23 on, and epochs say it from day 30 on."""
     clock.stop_duties()
     engine = await engine_on(database, clock, nats_server)
     told: dict[int, str | None] = {}
@@ -165,7 +167,7 @@ async def test_what_passed_while_the_machine_was_suspended_is_missed_and_what_wa
     await clock.run(engine.run(), BEGIN + timedelta(hours=23, minutes=58))
     prepared = CALENDAR.at(BEGIN + timedelta(hours=24))
     assert (await statuses(database))[prepared.epoch_id] == "pending"
-    clock.wall += timedelta(hours=11)  # over the whole of the prepared epoch, the next, and into the third
+    clock.wall += timedelta(hours=11)  # longer than the prepared epoch and the next one, until the third
     again = await engine_on(database, clock, nats_server)
     await clock.run(again.run(), BEGIN + timedelta(days=2))
     skipped = CALENDAR.after(prepared)
@@ -196,7 +198,7 @@ async def test_a_machine_whose_clock_is_set_wrong_publishes_nothing_early_and_no
 
 
 async def noting(engine: EpochEngine, clock: SimulatedClock, told_at: list[tuple[str, datetime]]) -> None:
-    """Run on, and note what PostgreSQL's clock showed whenever something was published."""
+    """Run on, and note PostgreSQL's time whenever something was published."""
     publish = engine.publisher.publish
 
     async def noted(stored: StoredEpoch) -> None:

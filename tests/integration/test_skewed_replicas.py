@@ -1,4 +1,4 @@
-"""Replicas whose machines' clocks are hours apart, over one PostgreSQL and one nats-server."""
+"""Tests schedulers whose machines' clocks differ by hours, with one PostgreSQL and one nats-server."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -36,14 +36,14 @@ class SkewedClock(SystemClock):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def nats_server(tmp_path):
-    """One for each test: what they publish has the same ids."""
+    """Run a server for each test, because their epochs have the same ids."""
     async with PlainNats.running(tmp_path / "nats") as server:
         yield server
 
 
 @asynccontextmanager
 async def replicas(database: AsyncEngine, nats_server: PlainNats, *skews: timedelta):
-    """Running schedulers with clocks off by so much, and the stream they write."""
+    """Run schedulers whose clocks are wrong by these times. Yield the stream that they write."""
     connection = await nats_server.connect()
     stream, tasks = EpochStream(connection.jetstream(timeout=2)), []
     for skew in skews:
@@ -68,7 +68,7 @@ async def replicas(database: AsyncEngine, nats_server: PlainNats, *skews: timede
 
 
 async def lateness(stream: EpochStream) -> list[timedelta]:
-    """Of each epoch, oldest first."""
+    """Return the lateness of each epoch, oldest first."""
     late = []
     for _, sequence in await held(stream):
         recorded = await stream.at(sequence)
@@ -98,7 +98,8 @@ async def test_a_replica_that_is_ahead_and_alone_is_late_never_early_and_alarms(
         await wait_until(lambda: len(hearer.heard) >= 3)
         late = await lateness(stream)
     assert min(late) >= timedelta(0)
-    # What is due when it comes to look goes out at once; what it waits for, two seconds after the start.
+    # An epoch that was due before the scheduler looked is published at once. An epoch that it waited for
+    # comes two seconds after the start.
     assert max(late) >= timedelta(seconds=2)
     assert "clock_offset" in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""`/stats` of a running stack: numbers of started epochs, and nothing that is secret."""
+"""Tests `/stats` of a running stack: it has numbers of started epochs, and no secret."""
 
 import httpx
 
@@ -18,7 +18,7 @@ async def test_stats_describe_the_running_epoch_and_the_pool(ready: Ready, http:
         answers: list[httpx.Response] = []
 
         async def is_on_record() -> bool:
-            """The message goes out while the record opens the epoch."""
+            """Wait until the row is open, because the message is sent while the database opens the row."""
             answers.append(await http.get(PATH))
             return bool(answers[-1].json()["recentPerformance"][0]["epochId"] == message.epoch_id)
 

@@ -1,4 +1,5 @@
-"""Status reports that come at once share a statement, and each is answered as if it had come alone."""
+"""Tests that concurrent status reports share a statement, and that each gets the reply that it would get
+alone."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Parts are kept running, reported when they die, and stopped in time."""
+"""Tests that parts are kept running, that their deaths are reported, and that they are stopped in time."""
 
 import asyncio
 import os
@@ -154,7 +154,7 @@ async def test_a_log_that_grows_too_large_is_begun_anew_and_written_on(
     kept = part.log.with_suffix(".log.1")
     await wait_until(kept.exists)
     await wait_until(lambda: kept.stat().st_size > 10_000 > part.log.stat().st_size > 0)
-    assert set(part.log.read_bytes()) == set(b"x\n")  # no hole where the old lines were
+    assert set(part.log.read_bytes()) == set(b"x\n")  # the old lines leave no hole
 
 
 async def test_a_part_that_runs_and_cannot_recover_is_started_again(
@@ -162,7 +162,7 @@ async def test_a_part_that_runs_and_cannot_recover_is_started_again(
 ):
     monkeypatch.setattr(kept_part, "_INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(kept_part, "_HOPELESS_SECONDS", 0.2)
-    looks = iter([False, True, False])  # once ill and well again: left alone
+    looks = iter([False, True, False])  # it failed once and works again, so it is left alone
     ill = True
 
     async def cannot_recover() -> bool:

@@ -1,4 +1,4 @@
-"""Traces follow a request from the bridge through the responder to PostgreSQL."""
+"""Tests that traces follow a request from the bridge through the responder to PostgreSQL."""
 
 import asyncio
 from collections import defaultdict
@@ -57,7 +57,7 @@ async def collector() -> AsyncIterator[Collector]:
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def traced(collector: Collector, tmp_path_factory) -> AsyncIterator[Stack]:
-    """The whole system, which sends every trace to the collector."""
+    """Run the whole system with all traces sent to the collector."""
     settings = {**GENEROUS, "TRACES_URL": collector.url, "TRACES_SHARE": "1"}
     options = StackOptions(state=tmp_path_factory.mktemp("traced") / "state", settings=settings)
     async with Stack.running(options) as stack:

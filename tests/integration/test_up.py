@@ -1,4 +1,4 @@
-"""`zipcast up` from outside: what it leaves behind, by whatever way it ends."""
+"""Tests `zipcast up` from outside: what remains after it ends, in whatever way it ends."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ PARTS = SERVERS | {"schedulers", "responder", "callout", "http_bridge"}
 
 
 class Running:
-    """`zipcast up` with stand-ins for our own processes, in a process of its own."""
+    """A running `zipcast up` in its own process, with stand-ins for our processes."""
 
     def __init__(self, process: asyncio.subprocess.Process, state: Path) -> None:
         self.process, self.state = process, state
@@ -49,7 +49,7 @@ class Running:
         return Ready.read(path)
 
     async def end_with(self, number: signal.Signals) -> None:
-        """Send the signal and wait for the end of the process, within a bound."""
+        """Send the signal, and wait for the end of the process for a limited time."""
         self.process.send_signal(number)
         await asyncio.wait_for(self.process.wait(), 20)
 
@@ -63,7 +63,7 @@ def everything_of(ready: Ready, state: Path) -> set[int]:
 
 
 def closed_folder(path: Path) -> Path:
-    """A state folder below one that only its owner may enter, as /root is."""
+    """Return a state folder below one that only its owner may enter, like /root."""
     closed = path / "closed"
     closed.mkdir(mode=0o700)
     return closed / "state"

@@ -1,4 +1,4 @@
-"""The local system with the hotkeys of a network's chain, for which a stand-in answers."""
+"""Tests the local system with the hotkeys of a network's chain, which a stand-in replaces."""
 
 from pathlib import Path
 

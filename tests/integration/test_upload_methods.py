@@ -1,4 +1,4 @@
-"""Uploads without a form, to the real object store: files by presigned PUT, and large ones in parts."""
+"""Tests uploads without a form, to the real object store: files by presigned PUT, and large ones in parts."""
 
 import asyncio
 import hashlib
@@ -156,7 +156,7 @@ async def test_a_store_that_is_not_there_may_be_tried_again(store: ObjectStore, 
 
 @asynccontextmanager
 async def hostile(reply: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
-    """An object store that begins a reply to every request and goes on as `reply` says."""
+    """Run an object store that begins a reply to every request, and continues it as `reply` says."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -196,7 +196,7 @@ async def test_a_hostile_store_neither_fills_the_memory_nor_holds_the_thread(
 
 
 def _busy() -> int:
-    """How many threads are inside of boto3."""
+    """Return how many threads run boto3."""
     frames = sys._current_frames().values()
     return sum("boto" in name for frame in frames for name in _files(frame))
 

@@ -1,4 +1,4 @@
-"""What was issued, tried against the object store: it opens its own folder and nothing else."""
+"""Tests issued credentials with the object store: they open their own folder and nothing else."""
 
 import asyncio
 from datetime import timedelta

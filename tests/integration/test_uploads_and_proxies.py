@@ -1,4 +1,4 @@
-"""Uploads and downloads by the SDK: proxy settings, limits, and what comes too late."""
+"""Tests uploads and downloads of the SDK: proxy settings, limits, and uploads after the deadline."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ Answer = Callable[[], bytes]
 
 @asynccontextmanager
 async def store(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """An object store that says what `answer` returns, to whatever request."""
+    """Run an object store that replies to every request with what `answer` returns."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -39,7 +39,7 @@ async def store(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncItera
 
 
 def hence(**time: float) -> datetime:
-    """That long from now. Every case leaves an hour, so that a slow machine changes no outcome."""
+    """Return this time from now. Every case leaves an hour, so that a slow machine changes no result."""
     return datetime.now(UTC) + timedelta(**time)
 
 
@@ -183,7 +183,7 @@ async def test_a_download_that_is_cut_leaves_nothing(tmp_path: Path):
 
 
 async def test_a_refusal_without_end_is_not_read_to_its_end(file: Path):
-    """A hostile store could otherwise fill the memory with what it answers."""
+    """Otherwise a hostile store could fill the memory with its reply."""
     sent = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,5 +1,5 @@
-"""Validators' reports on record: whole, one in force, the earlier ones kept; and what all of them say
-together."""
+"""Tests validators' reports in the database: complete, one in force, the earlier ones kept; and their
+consensus."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -94,7 +94,7 @@ async def test_an_audit_as_large_as_a_message_is_stored_whole(side: ResultsSide)
 
 
 async def test_the_same_request_gets_the_same_answer_and_no_second_row(side: ResultsSide):
-    """Also when its files have gone meanwhile, and when another has superseded it."""
+    """This also holds if the files have been deleted meanwhile, or another report has replaced this one."""
     interval = await side.epoch()
     one = file(side.scope(interval).prefix + "results.json")
     await asyncio.to_thread(side.put, one.key, CONTENT, metadata(interval))
@@ -133,7 +133,8 @@ async def test_a_second_report_supersedes_the_first_which_stays_in_the_trail(sid
 
 
 async def test_reports_that_no_longer_count_make_nothing_slower_to_read(side: ResultsSide):
-    """What everybody reads of an epoch counts the audits of one report in time and one late one of each."""
+    """The summary of an epoch counts, for each validator, the audits of one report in time and one late
+    report."""
     interval = await side.epoch()
     zipcodes = [audit_row(zipcode=zipcode) for zipcode in ("19101", "19102", "19103")]
     for number in (3, 2, 1):
@@ -146,7 +147,7 @@ async def test_reports_that_no_longer_count_make_nothing_slower_to_read(side: Re
 
 
 async def test_a_report_that_was_signed_earlier_supersedes_nothing(side: ResultsSide):
-    """What was overheard and repeated cannot undo what the validator said since."""
+    """An overheard and repeated report cannot replace what the validator reported later."""
     interval = await side.epoch()
     old, new = a_report(interval, miners_evaluated=1), a_report(interval, miners_evaluated=2)
     overheard = side.proof(old, seconds_ago=5)
@@ -228,7 +229,7 @@ async def took_part(side: ResultsSide, interval: EpochInterval, *hotkeys: str) -
 
 
 async def test_three_validators_agree_as_far_as_their_stake_does(side: ResultsSide):
-    """Nobody sees another's report while a report can still count."""
+    """Nobody sees another validator's report while reports can still count."""
     interval = await side.epoch()
     top = {VALIDATOR_HOTKEY: [MINER_HOTKEY], OTHERS[0]: [MINER_HOTKEY, STRANGER_HOTKEY], THIRD: [THIRD]}
     audit = [
@@ -248,7 +249,7 @@ async def test_three_validators_agree_as_far_as_their_stake_does(side: ResultsSi
     with pytest.raises(ServiceError):
         await seen(side, await side.epoch(timedelta(minutes=90)), THIRD)
     await side.reveal(interval)
-    # The one in force from then on came too late to count.
+    # The report in force afterwards came too late to count.
     late = await side.report(a_report(interval, top_miners=ranked([MINER_HOTKEY])), THIRD)
     assert (late.late, late.in_force) == (True, True)
     told = await seen(side, interval, THIRD)
@@ -287,7 +288,7 @@ async def test_coverage_is_of_those_who_were_validators_when_the_epoch_ended(sid
     await side.reveal(interval)
     told = await seen(side, interval, VALIDATOR_HOTKEY)
     assert told.consensus is not None
-    # The epoch was moved back to before both readings: so the oldest one is used.
+    # The epoch was moved to before both readings of the registry, so the oldest one is used.
     assert told.consensus.coverage.validators == 2
     assert told.consensus.coverage.stake_share == round(
         stake_of(VALIDATOR_HOTKEY) / sum(stake_of(one.hotkey) for one in two), 6

@@ -1,4 +1,4 @@
-"""What validators are given to read, tried against the object store: ended epochs, and nothing else."""
+"""Tests what validators can read with the object store: ended epochs, and nothing else."""
 
 import asyncio
 import re
@@ -64,7 +64,7 @@ async def test_reading_credentials_open_the_ended_epoch_of_every_miner_and_nothi
 
 
 async def thousand_and_five(stack: Stack, ready: Ready, folder: str) -> list[str]:
-    """The keys of as many uploads: a presigned list shows 1,000 at most."""
+    """Upload 1,005 objects, and return their keys. A presigned list has at most 1,000."""
     s3 = admin_client(stack.servers.state, ready.s3.endpoint)
     names = [f"{folder}{number:04}.json" for number in range(1_005)]
 
@@ -77,7 +77,8 @@ async def thousand_and_five(stack: Stack, ready: Ready, folder: str) -> list[str
 
 
 async def listed(next_page: Callable[[str | None], Awaitable[str]]) -> tuple[list[str], int]:
-    """All keys, page by page, and how many pages that took. `next_page`: the address after a key."""
+    """Return all keys, read page by page, and the number of pages. `next_page` returns the URL of the page
+    after a key."""
     found: list[str] = []
     pages, more = 0, True
     async with httpx.AsyncClient() as http:
@@ -138,7 +139,7 @@ async def test_a_legacy_client_reads_all_keys(stack: Stack, ready: Ready, http: 
 
 @pytest.mark.long
 async def test_what_is_changed_after_the_deadline_does_not_count(stack: Stack, ready: Ready, tmp_path: Path):
-    """The legacy form reaches every epoch's folder for a day: what it changes is another version."""
+    """The legacy form can write to the folders of all epochs for a day. What it changes is a new version."""
     file = tmp_path / "listings.csv"
     file.write_bytes(CONTENT)
     address = keypair(ready, "miner-5").ss58_address

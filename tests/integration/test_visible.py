@@ -1,4 +1,4 @@
-"""What an operator sees of a running stack: metrics, health, logs, connections, and no secrets."""
+"""Tests what an operator sees of a running stack: metrics, health, logs and connections, without secrets."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def internal(ready: Ready) -> AsyncIterator[Internal]:
-    """Speaks to the internal listener of each process."""
+    """Return HTTP clients of the internal listener of each process."""
     async with AsyncExitStack() as stack:
         yield {
             name: await stack.enter_async_context(httpx.AsyncClient(base_url=url))
@@ -105,7 +105,7 @@ async def test_requests_over_nats_and_connections_are_counted(ready: Ready, inte
     await ask(ready, connection, signer, verb, b"{}", seconds_ago=600)
     subject = subjects.request(parse_hotkey(signer.ss58_address), verb)
     headers = signed_headers(ready, signer, subject, b"{}")
-    for more in ({}, {"X-Large": "x" * 5000}):  # the reply subject is looked at before anything else
+    for more in ({}, {"X-Large": "x" * 5000}):  # the reply subject is checked before everything else
         await connection.publish(subject, b"{}", reply="_INBOX.bridge.x", headers=headers | more)
     await connection.flush()
     await connection.close()
@@ -173,7 +173,7 @@ async def test_every_connection_to_nats_has_a_name(ready: Ready):
 
 
 async def pending(connection: psycopg.AsyncConnection) -> tuple[str, set[str]] | None:
-    """An epoch that is prepared and has at least a second until its start, with all that is secret of it."""
+    """Return an epoch that is prepared and starts in at least a second, with all its secrets."""
     found = await unopened(connection, 1)
     return None if found is None else (found.epoch_id, {found.nonce, found.seed, *found.zipcodes})
 
@@ -198,8 +198,8 @@ def pages(internal: Internal, http: httpx.AsyncClient, stack: Stack) -> list[Cal
 async def test_nothing_of_an_epoch_that_has_not_started_is_shown(
     ready: Ready, stack: Stack, http: httpx.AsyncClient, internal: Internal
 ):
-    """With five-second epochs the next one is pending for two and a half seconds: each page is read until
-    that was while an epoch was pending."""
+    """With five-second epochs, the next one is pending for two and a half seconds. Each page is read until a
+    reading fell into this time."""
     left = pages(internal, http, stack)
     async with await psycopg.AsyncConnection.connect(ready.postgres, autocommit=True) as record:
         async with asyncio.timeout(120):
@@ -219,7 +219,7 @@ async def test_nothing_of_an_epoch_that_has_not_started_is_shown(
 
 
 def require_silence(secrets: set[str], shown: str, *, is_log: bool) -> None:
-    """Five digits may occur in a log by chance."""
+    """Five digits may be in a log by chance."""
     assert len(secrets) > 3
     for secret in secrets:
         if len(secret) == 64 or not is_log:

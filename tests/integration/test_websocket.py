@@ -1,4 +1,4 @@
-"""NATS over WebSocket: the same proof, the same rights, the same epochs."""
+"""Tests NATS over WebSocket: the same proof, rights and epochs as over TCP."""
 
 import nats.errors
 import pytest

@@ -1,4 +1,4 @@
-"""The operator's zipcode commands as typed: options, output, exit status."""
+"""Tests the operator's zipcode commands: options, output and exit status."""
 
 import asyncio
 import json
@@ -33,7 +33,8 @@ def write(tmp_path):
 
 @pytest.fixture
 def zipcast(database_url):
-    """Runs the command on a database of its own; the status is that of success unless said."""
+    """Return a function that runs the command on a new database and checks its exit status, which is 0 unless
+    another is stated."""
 
     async def zipcast(*arguments, status=0):
         environment = {"DATABASE_URL": database_url}

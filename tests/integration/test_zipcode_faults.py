@@ -1,4 +1,5 @@
-"""The whole country with a hundred planted faults: each is named, and the rest is in."""
+"""Tests the import of all zipcodes of the country with a hundred faults: each is named, and the other rows
+are imported."""
 
 import csv
 import json
@@ -21,7 +22,7 @@ TIME_RULE = "must be a date or an RFC 3339 time such as 2026-01-31T08:00:00Z"
 SHORT_RULE = (
     "must be five digits; to restore leading zeros that a spreadsheet removed, use --restore-leading-zeros"
 )
-# (field, value, rule): each is planted five times.
+# (field, value, rule). Each fault is planted five times.
 KINDS = [
     ("zipcode", "", "must be five digits"),
     ("zipcode", "501", SHORT_RULE),
@@ -48,7 +49,7 @@ ROW_RULES = {"csv": "has 12 fields where the header has 11", "json": "must be an
 
 
 def planted():
-    """{row number: (field, value, rule)}, from the second row to the last."""
+    """{row number: (field, value, rule)}, spread from the second row to the last."""
     return {ROWS - 1 - number * 420: KINDS[number % len(KINDS)] for number in range(FAULTS)}
 
 

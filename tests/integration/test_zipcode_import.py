@@ -1,4 +1,4 @@
-"""Imports into a real PostgreSQL: versions, counts, atomicity, and the pool as of a version."""
+"""Tests imports into a real PostgreSQL: versions, counts, atomicity, and the pool of a version."""
 
 import asyncio
 import hashlib
@@ -52,7 +52,7 @@ def counts(report):
 
 
 async def row_counts(engine):
-    """How many imports, zipcodes and revisions there are."""
+    """Return the numbers of imports, zipcodes and revisions."""
     async with engine.connect() as connection:
         tables = (ZipcodeImport, Zipcode, ZipcodeRevision)
         return tuple([await connection.scalar(select(func.count()).select_from(table)) for table in tables])

@@ -1,4 +1,5 @@
-"""Versions of the zipcode data on a real PostgreSQL: shown, rebuilt, and made by deactivation."""
+"""Tests versions of the zipcode data on a real PostgreSQL: they can be shown and rebuilt, and deactivating
+makes one."""
 
 import asyncio
 import json

@@ -1,4 +1,5 @@
-"""The alert rules and boards: each alert has a runbook and fires, each query names metrics that exist."""
+"""Tests the alert rules and boards: each alert has a runbook and can fire, and each query names metrics that
+exist."""
 
 import json
 import re
@@ -12,7 +13,7 @@ from operator_cli.metrics_page import PROCESSES, described
 from tests.support.alert_files import ALERTS, BOARDS, RECORDED, REPOSITORY, RULES, queries
 from tests.support.firing_alerts import FIRING, MINUTES
 
-# Of the exporter, from the names of its version in docker-compose.yml, and of Prometheus itself.
+# The exporter's metrics are those of its version in docker-compose.yml; the others are Prometheus's own.
 OTHERS = {
     *("gnatsd_healthz_status_value", "gnatsd_varz_connections", "gnatsd_varz_slow_consumers"),
     *("gnatsd_varz_mem", "gnatsd_varz_in_msgs", "gnatsd_varz_out_msgs", "gnatsd_varz_in_bytes"),

@@ -1,4 +1,5 @@
-"""Three nats-servers as compose.cluster.yml describes them: the loss of the server that leads the stream."""
+"""Tests three nats-servers as compose.cluster.yml describes them, with the loss of the leader of the
+stream."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

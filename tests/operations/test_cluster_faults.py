@@ -1,4 +1,5 @@
-"""Every part of the three-node cluster killed under load, and a rolling upgrade: `make soak`."""
+"""Tests the three-node cluster under load: every part is killed, and upgraded one after the other (`make
+soak`)."""
 
 import asyncio
 import os

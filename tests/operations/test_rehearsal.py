@@ -1,5 +1,5 @@
-"""A rehearsal of production without containers: a miner is served over NATS, WebSocket and HTTP, a renewed
-certificate is used, and Prometheus answers every query of the boards and alert rules."""
+"""Rehearses production without containers: a miner is served over NATS, WebSocket and HTTP, a renewed
+certificate is used, and Prometheus replies to every query of the boards and alert rules."""
 
 import asyncio
 import ssl
@@ -57,7 +57,7 @@ async def test_the_replicas_see_the_address_of_the_client_and_not_the_proxy_s(st
     context = ssl.create_default_context(cafile=str(stage.folder / "ca.pem"))
     async with httpx.AsyncClient(base_url=stage.https_url, verify=context) as http:
         await http.get("/api/v1/epochs", headers={"X-Forwarded-For": "203.0.113.9"})
-    # Caddy does not pass on what a client claims.
+    # Caddy does not pass on a client's own header.
     assert "203.0.113.9" not in (stage.folder / "bridge-1.log").read_text()
 
 
@@ -164,7 +164,8 @@ async def test_every_query_of_boards_and_rules_is_answered(prometheus: str) -> N
 
 
 def may_be_empty(query: str) -> bool:
-    """The exporter of nats-server is not here; nothing was refused or limited; no epoch had uploads."""
+    """Return whether the query may have no result here: there is no exporter of nats-server, nothing was
+    refused or limited, and no epoch had uploads."""
     words = (
         "gnatsd",
         "jetstream",

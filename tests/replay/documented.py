@@ -1,7 +1,7 @@
-"""The whole selections of docs/protocol.md: read from the page, and made for it.
+"""Reads the complete selections of docs/protocol.md from the page, and makes them for the page.
 
-`python -m tests.replay.documented` prints the block anew. Standard library and `zipcast.selection.select`
-only.
+`python -m tests.replay.documented` prints the block for the page. Uses only the standard library and
+`zipcast.selection.select`.
 """
 
 import json
@@ -26,7 +26,7 @@ def block() -> dict[str, Any]:
 
 
 def settings_of(document: Row) -> SelectionSettings:
-    """From the names and units of an epoch's stored inputs."""
+    """Return the settings, from the names and units in an epoch's stored inputs."""
     values = dict(document)
     for name in ("cooldown", "max_data_age"):
         values[name] = timedelta(seconds=values[name])
@@ -89,7 +89,7 @@ def selected(
     start: str,
     honeypots: list[str] | None = None,
 ) -> Row:
-    """What `zipcast.selection.select` says, in the words of the page."""
+    """Return the result of `zipcast.selection.select` in the words of the page."""
     start_at = datetime.fromisoformat(start)
     try:
         chosen = select(candidates, settings, bytes.fromhex(draw_key), start_at, honeypots=honeypots)
@@ -104,7 +104,7 @@ def selected(
 
 
 def faults() -> list[str]:
-    """Where the page, the second implementation and ours do not say the same."""
+    """Return the differences between the page, the second implementation and ours."""
     page = block()
     candidates = [candidate_of(row) for row in page["candidates"]]
     found = []
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def _rendered(page: Row) -> str:
-    """One line for each candidate and each zipcode of a pool."""
+    """Return one line for each candidate and each zipcode of a pool."""
     candidates = ",\n".join(f"    {json.dumps(row)}" for row in page["candidates"])
     lines = [f'  "{name}": {json.dumps(page[name])},' for name in ("drawKey", "start", "settings")]
     cases = ",\n".join(_rendered_case(case) for case in page["cases"])

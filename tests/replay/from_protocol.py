@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Ranked:
-    """One zipcode of the pool with its numbers of steps 2 and 3."""
+    """One zipcode of the pool with its numbers from steps 2 and 3."""
 
     row: Row
     weight: float
@@ -29,7 +29,7 @@ class Ranked:
     key: Decimal
 
     def numbers(self) -> Row:
-        """As the page writes them."""
+        """Return the numbers in the notation of the page."""
         return {
             "zipcode": self.row["zipcode"],
             "weight": f"{rounded(self.weight):.11e}",
@@ -45,7 +45,8 @@ def replay(
     start: str,
     honeypots: Sequence[str] | None = None,
 ) -> Row:
-    """Steps 1 to 6. `honeypots` None: none are to be hidden. `zipcodes` is None if there is no selection."""
+    """Do steps 1 to 6. With `honeypots` None, no honeypots are hidden. `zipcodes` is None if there is no
+    selection."""
     start_at = datetime.fromisoformat(start)
     key = bytes.fromhex(draw_key)
     usable = [row for row in candidates if may_be_drawn(row, settings)]
@@ -86,11 +87,12 @@ def replay(
     }
 
 
-# Beacon: which rounds, and what the draw is keyed by
+# Beacon: the rounds, and the key of the draw
 
 
 def rounds(network: str, start: str, previous_start: str, epoch_seconds: int) -> Row:
-    """The draw round, and the fallback in the epoch before, which ends at `start`."""
+    """Return the draw round, and the fallback, which falls into the previous epoch. That epoch ends at
+    `start`."""
     start_at, previous_at = datetime.fromisoformat(start), datetime.fromisoformat(previous_start)
     ahead_ms = min(300_000, epoch_seconds * 1000 // 2)
     lead_ms = min(90_000, ahead_ms * 3 // 5)
@@ -112,7 +114,7 @@ def last_round(network: str, instant: datetime, purpose: int) -> int:
 
 
 def signature_bytes(signature: str) -> bytes | None:
-    """The 48 bytes that are hashed; None for any text but 96 lower-case hex digits."""
+    """Return the 48 bytes that are hashed, or None if the text is not 96 lower-case hex digits."""
     if len(signature) != 96 or set(signature) - set("0123456789abcdef"):
         return None
     return bytes.fromhex(signature)
@@ -140,7 +142,8 @@ def choose(
     start: str,
     probability: float,
 ) -> Row:
-    """The attempts of "Honeypots", up to the one that counts. `honeypots` are the honeypots of that one."""
+    """Make the attempts of section "Honeypots" until one counts, and return it. `honeypots` are the honeypots
+    of that attempt."""
     lowest, highest = band(settings)
     published = {row["zipcode"]: row["expectedListings"] for row in candidates}
     discarded: set[str] = set()
@@ -193,7 +196,7 @@ def may_be_drawn(row: Row, settings: Row) -> bool:
 
 
 def days_too_old(row: Row, settings: Row, start_at: datetime) -> int:
-    """Rounded up."""
+    """Round up."""
     age = start_at - datetime.fromisoformat(row["lastScraped"])
     return -((timedelta(seconds=settings["max_data_age"]) - age) // DAY)
 
@@ -226,7 +229,7 @@ def shares_of(pool: Sequence[Ranked], settings: Row) -> dict[str, float]:
     priorities = dict(settings["state_priorities"])
     exponent = 1 - settings["geographic_spread_factor"]
     parts = {state: math.pow(1 / priorities[state], exponent) for state in {one.row["state"] for one in pool}}
-    # Fractions add exactly; float() rounds once.
+    # Fractions are added exactly, and float() rounds once.
     whole = float(sum(map(Fraction, parts.values())))
     return {state: float(rounded(part / whole)) for state, part in parts.items()}
 
@@ -323,7 +326,8 @@ def look_ahead(
     ordered: Sequence[Row], settings: Row, key: bytes, honeypots: Sequence[str] | None
 ) -> list[Row] | None:
     lowest, highest = band(settings)
-    later: list[set[int]] = [{0}]  # what those after a place can add, from the last up
+    # The total that the zipcodes after each place can add, from the last one up.
+    later: list[set[int]] = [{0}]
     for row in reversed(ordered):
         more = {extra + row["expectedListings"] for extra in later[-1]}
         later.append({extra for extra in later[-1] | more if extra <= highest})

@@ -1,7 +1,8 @@
-"""Selections that must never change by a byte: past epochs were drawn by them.
+"""Checks selections that must never change by a byte, because past epochs were drawn like this.
 
-`python -m tests.replay.golden` compares them under any Python with nothing installed; `make check-pythons`
-does so under each that it is given. Standard library and `zipcast.selection.select` only.
+`python -m tests.replay.golden` compares them under any Python without installed packages; `make
+check-pythons` runs it with each Python that it gets. Uses only the standard library and
+`zipcast.selection.select`.
 """
 
 import hashlib
@@ -35,7 +36,7 @@ CASES: dict[str, tuple[int, bool, dict[str, Any]]] = {
 
 
 def digests() -> dict[str, str]:
-    """By case: SHA-256 over all that a selection says, and over the ranks of its pool."""
+    """Return, for each case, the SHA-256 of the result of a selection and of the ranks of its pool."""
     return {
         f"{name}/{'hiding' if hiding else 'plain'}": _digest(name, hiding)
         for hiding in (False, True)
@@ -65,7 +66,7 @@ def _lines(selection: Selection, settings: SelectionSettings, seed: bytes) -> It
 
 
 def faults() -> list[str]:
-    """What differs from the golden file and from docs/protocol.md."""
+    """Return the differences from the golden file and from docs/protocol.md."""
     stored, found = json.loads(GOLDEN.read_text()), digests()
     differing = [f"golden: {name}" for name in {*stored, *found} if stored.get(name) != found.get(name)]
     return sorted(differing) + documented.faults()

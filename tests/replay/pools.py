@@ -1,4 +1,4 @@
-"""Pools of candidates made from a name, the same under every Python. Standard library only."""
+"""Makes pools of candidates from a name, the same with every Python. Uses only the standard library."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,8 @@ STATES = ("PA", "NJ", "NY", "DE", "MD", "TX")
 
 
 def pool(name: str, size: int, *, alike: bool = False) -> list[Candidate]:
-    """`alike`: one weight and state for all, so that only the draw decides."""
+    """Return a pool. With `alike`, all candidates have one weight and state, so that only the draw
+    decides."""
     return [_candidate(f"{name}:{number}", f"{number:05d}", alike) for number in range(size)]
 
 
