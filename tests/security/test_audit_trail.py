@@ -1,4 +1,4 @@
-"""What was refused is on record, also when it was a single request."""
+"""Tests that refused requests are stored, even single ones."""
 
 import httpx
 from sqlalchemy import select

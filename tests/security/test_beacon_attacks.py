@@ -1,4 +1,5 @@
-"""An operator who has the secret and the database, and may choose every commitment, cannot choose a draw.
+"""Tests that an operator who has the secret and the database, and may choose every commitment, cannot choose
+a draw.
 
 Signatures are arguments of the pure functions, so random bytes replace the signatures of future rounds.
 """
@@ -39,7 +40,8 @@ def drawn(seed: bytes, used: BeaconRound | None) -> set[str]:
 
 
 def secret_that_draws_the_wanted(epoch: int, expected: BeaconRound | None) -> bytes:
-    """As an operator tries secrets before committing: with a round that is known by then, or none."""
+    """Return a secret that draws the wanted zipcodes, or None. Try secrets as an operator could before
+    committing: with a round that is known by then, or with none."""
     for number in range(TRIES):
         secret = f"a secret to try for epoch {epoch:08d}, number {number:08d}".encode()
         seed = seeds.derive_seed(secret, "finney", 46, f"epoch {epoch}")
@@ -56,11 +58,12 @@ def test_choosing_secrets_before_committing_gives_nothing_better_than_chance() -
     hits = 0
     for epoch in range(EPOCHS):
         seed = secret_that_draws_the_wanted(epoch, known)
-        assert drawn(seed, known) >= WANTED  # what the operator counted on
+        assert drawn(seed, known) >= WANTED  # the operator counted on this
         hits += drawn(seed, beacon(1000 + epoch)) >= WANTED
     expected = EPOCHS * chance
     assert hits <= expected + 4 * (expected * (1 - chance)) ** 0.5 + 1
-    # Without a beacon it would have been all of them, which is why nothing of it is called proven.
+    # Without a beacon, all attempts would have succeeded. Therefore epochs without a beacon are never called
+    # proven.
     seed = secret_that_draws_the_wanted(0, None)
     assert drawn(seed, None) >= WANTED
 
@@ -76,4 +79,4 @@ def test_a_thousand_beacons_draw_in_proportion_to_weight_with_nothing_else_varyi
     expected = [1000 * weight / sum(weighed) for weight in weighed]
     counted = [first[one.zipcode] for one in pool]
     chi_square = sum((found - mean) ** 2 / mean for found, mean in zip(counted, expected, strict=True))
-    assert chi_square < 22.46  # six degrees of freedom: one in a thousand honest draws exceeds it
+    assert chi_square < 22.46  # six degrees of freedom: one in a thousand honest draws exceeds this

@@ -45,7 +45,7 @@ async def drafted(servers: Servers):
 
 
 async def run(url: str, statement: str) -> list[tuple[object, ...]]:
-    """Run the statement and undo it."""
+    """Run the statement, and undo it."""
     async with await psycopg.AsyncConnection.connect(url) as connection:
         cursor = await connection.execute(statement.encode())
         found = await cursor.fetchall() if cursor.description else []

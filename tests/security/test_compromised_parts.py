@@ -1,4 +1,4 @@
-"""What an intruder in one process has, and does not have, for it."""
+"""Tests which secrets and rights an intruder in one process has, and which it lacks."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from zipcast.protocol import subjects
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
 
-# By process: parts of the names of secrets that only other processes have.
+# For each process, parts of the names of secrets that only other processes have.
 FOREIGN = {
     "callout": ["AWS_", "S3_", "DATABASE_URL", "SEAL", "SCHEDULERS_", "RESPONDER_", "BRIDGE_"],
     "http_bridge": ["AWS_", "S3_", "SEAL", "SCHEDULERS_", "RESPONDER_", "CALLOUT_"],
@@ -31,7 +31,7 @@ def test_a_process_holds_no_key_of_another(ready: Ready, process: str):
     environment = Path(f"/proc/{ready.pids[process]}/environ").read_bytes().decode().split("\0")
     names = [line.partition("=")[0] for line in environment if line]
     assert "NATS_URL" in names
-    # Variables that the tests give to every process, such as limits, open nothing.
+    # Variables that the tests set for every process, such as limits, give access to nothing.
     own = [name for name in names if name not in GENEROUS]
     assert not [name for name in own for part in FOREIGN[process] if name.startswith(part) or part in name]
 

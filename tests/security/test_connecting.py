@@ -1,4 +1,4 @@
-"""Nobody connects to NATS but as a registered hotkey that proved itself to this very server."""
+"""Tests that only a registered hotkey connects to NATS, and only with a proof for this server."""
 
 import base64
 import time
@@ -24,7 +24,8 @@ async def offer(ready: Ready, **offered: object) -> bytes:
 
 
 async def nonce_signed(ready: Ready, named: str, signer: Keypair, **changed: object) -> bytes:
-    """A CONNECT as `named` whose text `signer` signed; `changed` parts of the text."""
+    """Return a CONNECT that names the hotkey of `named` and is signed by `signer`. `changed` replaces parts
+    of the signed text."""
     async with raw_nats(ready) as raw:
         given = {
             "network": ready.network,
@@ -48,7 +49,8 @@ def password_at(ready: Ready, signer: Keypair, at: int, audience: str = "loopbac
 
 
 async def test_the_right_proof_is_let_in(ready: Ready):
-    """So that the refusals below are for what is wrong in each, not for a mistake in all."""
+    """This shows that the refusals in the other tests are due to what is wrong in each, and not to a common
+    mistake."""
     miner = keypair(ready, "miner-2")
     assert b"PONG" in await nonce_signed(ready, miner.ss58_address, miner)
     assert b"PONG" in await offer(ready, **password(ready, miner))
@@ -83,7 +85,7 @@ async def test_a_hotkey_that_is_not_registered_is_refused(ready: Ready):
 
 
 async def test_a_stolen_token_is_worth_nothing(ready: Ready):
-    """The token is a public address; the signature with it holds for one connection."""
+    """The token is a public address, and the signature with it is valid for one connection."""
     miner = keypair(ready, "miner-2")
     async with raw_nats(ready) as watched, raw_nats(ready) as thief:
         stolen = watched.proof(ready, miner)
@@ -95,7 +97,7 @@ async def test_a_stolen_token_is_worth_nothing(ready: Ready):
 
 
 async def test_a_bare_nonce_is_no_proof(ready: Ready):
-    """What any nats-server could have had signed."""
+    """Any nats-server could make a client sign this."""
     miner = keypair(ready, "miner-2")
     async with raw_nats(ready) as raw:
         bare = base64.b64encode(miner.sign(str(raw.info["nonce"]).encode())).decode()
@@ -134,7 +136,7 @@ async def test_the_zero_key_is_nobodys(ready: Ready):
 
 
 async def test_an_ed25519_key_of_the_same_seed_is_refused(ready: Ready):
-    """Signed with the other scheme: the address is registered, the signature is not sr25519's."""
+    """The address is registered, but the signature is of another scheme than sr25519."""
     ed25519 = Keypair.create_from_uri("//Alice", CRYPTO_ED25519)
     for named in (keypair(ready, "miner-2").ss58_address, ed25519.ss58_address):
         assert REFUSED in await nonce_signed(ready, named, ed25519)

@@ -50,7 +50,8 @@ async def test_a_flood_is_nobody_elses_trouble(attacked: Stack, honest: Honest, 
         assert outcome.kicked
         assert outcome.refused
         back = [at for at in outcome.let_in if at > outcome.kicked[0]]
-        assert back[0] - outcome.kicked[0] > KEPT_OUT_SECONDS - 3  # it was seen before it noticed
+        # It was seen before it noticed that its connection was closed.
+        assert back[0] - outcome.kicked[0] > KEPT_OUT_SECONDS - 3
 
 
 async def test_false_proofs_through_a_trusted_proxy_keep_no_honest_hotkey_out(attacked: Stack):
@@ -80,6 +81,6 @@ async def test_false_proofs_through_a_trusted_proxy_keep_no_honest_hotkey_out(at
 
 
 def losses(stack: Stack) -> int:
-    """How often the responder lost its connection, or was started."""
+    """Return how often the responder lost its connection, or was started."""
     actions = [line["action"] for line in log_lines(stack, "responder")]
     return sum(action in {"nats_disconnected", "nats_reader_ended", "starting"} for action in actions)

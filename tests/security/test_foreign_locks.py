@@ -1,7 +1,8 @@
-"""No login holds up the work of another process, whatever it locks and however many connections it opens.
+"""Tests that no login can delay the work of another process, whatever it locks and however many connections
+it opens.
 
-Each login takes every lock that PostgreSQL lets it take, and keeps it in an open transaction, while the
-scheduler goes through all its steps. What may not be taken is refused at once, so that nothing here waits.
+Each login takes every lock that PostgreSQL allows, and keeps it in an open transaction, while the scheduler
+does all its steps. Locks that are not allowed are refused at once, so nothing here waits.
 """
 
 import asyncio
@@ -41,7 +42,7 @@ from tests.support.scheduling import (
 )
 from zipcast.clock import SystemClock
 
-# What used to be locked by number, and some others.
+# The advisory locks of earlier versions, and some others.
 ADVISORY = (94722781, 94722782, 62643378, 7378587, 94726337, 9472278, 1)
 MODES = (
     "access share",
@@ -53,13 +54,13 @@ MODES = (
     "access exclusive",
 )
 STRENGTHS = ("key share", "share", "no key update", "update")
-# A step that waits for a lock takes longer; one on a busy machine does not.
+# A step that waits for a lock takes longer than this; a step on a busy machine does not.
 STEP_SECONDS = 25.0
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def database(servers: Servers, database_url: str):
-    """As the scheduler's login, with zipcodes imported and one epoch open."""
+    """Return the database with the scheduler's login, with zipcodes imported and one epoch open."""
     owner = await database_with_sample(database_url)
     await owner.dispose()
     engine = open_engine(login_url(servers.state, database_url, "schedulers"), application_name="test")
@@ -72,14 +73,14 @@ async def database(servers: Servers, database_url: str):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def stream(tmp_path) -> AsyncIterator[EpochStream]:
-    """An empty one."""
+    """Return an empty stream."""
     async with PlainNats.running(tmp_path) as server:
         yield EpochStream((await server.connect()).jetstream(timeout=2))
 
 
 @asynccontextmanager
 async def everything_locked(url: str, process: str) -> AsyncIterator[set[str]]:
-    """Hold all that this login may lock, in one open transaction."""
+    """Hold all locks that this login may take, in one open transaction."""
     held: set[str] = set()
     async with AsyncExitStack() as transactions, await psycopg.AsyncConnection.connect(url) as asking:
         query = (
@@ -108,7 +109,7 @@ async def everything_locked(url: str, process: str) -> AsyncIterator[set[str]]:
             for strength in STRENGTHS:
                 await try_to(f"select from {table} for {strength}")
         if process == "responder":
-            # A row that refers to an epoch keeps that epoch's key from being changed or deleted.
+            # While a row refers to an epoch, that epoch's key cannot be changed or deleted.
             await try_to(
                 "insert into miner_submissions (epoch_id, hotkey, status, reported_at, received_at, is_late, "
                 "s3_upload_complete, request_id, body_sha256) "
@@ -124,7 +125,8 @@ async def everything_locked(url: str, process: str) -> AsyncIterator[set[str]]:
 @pytest.mark.parametrize("process", ROLES)
 async def test_what_a_login_may_lock_is_its_own(servers: Servers, database, database_url: str, process: str):
     async with everything_locked(login_url(servers.state, database_url, process), process) as held:
-        assert any("advisory" in statement for statement in held)  # needs no right: nothing depends on one
+        # This lock needs no right, but nothing depends on it.
+        assert any("advisory" in statement for statement in held)
         strong = {one for one in held if one.startswith("lock table") and "access share" not in one}
     if process == "http_bridge":
         assert {one for one in strong if "request_refusals" not in one} == set()
@@ -141,7 +143,7 @@ async def test_every_step_of_the_scheduler_goes_on_while_another_login_holds_all
     of = preparer(database)
     first, second, third, _, fifth = upcoming(5)
     owner = open_engine(database_url, application_name="test")
-    async with owner.begin() as connection:  # a day that housekeeping has to make
+    async with owner.begin() as connection:  # a day whose partition housekeeping has to make
         to_come = (datetime.now(UTC) + timedelta(days=7)).strftime("%Y%m%d")
         await connection.execute(text(f"drop table credential_issuances_{to_come}"))
     async with everything_locked(login_url(servers.state, database_url, process), process) as held:

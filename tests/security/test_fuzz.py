@@ -1,5 +1,5 @@
-"""Fifty thousand malformed requests at both doors: no fault of ours, no hang, no growth in memory, and
-good requests answered throughout.
+"""Sends fifty thousand malformed requests over NATS and HTTP. There must be no fault of the service, no hang
+and no growth of memory, and good requests must get replies all the time.
 
 Each case is made from SEED and its number (`malformed.py`), which a failure names.
 """
@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 SEED = 1
 OVER_NATS, OVER_HTTP = 17_000, 8_000
 WARM_UP = 5_000
-# What a process may grow by after its warm-up: about what its pools and histograms take.
+# The growth of a process that is allowed after its warm-up, about the size of its pools and histograms.
 GROWTH_BYTES = 48 * 1024**2
 AT_ONCE, HTTP_AT_ONCE = 100, 48
 TIMEOUT_SECONDS = 20
@@ -49,7 +49,7 @@ OURS = ("schedulers", "responder", "callout", "http_bridge", "nats")
 
 
 def resident(ready: Ready) -> dict[str, int]:
-    """Bytes in memory of each process."""
+    """Return the bytes in memory of each process."""
     found = {}
     for name in OURS:
         status = Path(f"/proc/{ready.pids[name]}/status").read_text()
@@ -59,7 +59,7 @@ def resident(ready: Ready) -> dict[str, int]:
 
 
 class Fuzzer:
-    """Throws cases at a stack as one of its miners."""
+    """Sends cases to a stack as one of its miners."""
 
     def __init__(self, ready: Ready) -> None:
         self.ready = ready
@@ -81,7 +81,7 @@ class Fuzzer:
         )
 
     def good(self) -> dict[str, object]:
-        """A body that would be granted."""
+        """Return a body that would be accepted."""
         commitment = f"s3:data:access:{self.coldkey}:{self.attacker.ss58_address}:{{timestamp}}"
         return {"coldkey": self.coldkey, **legacy(self.attacker, commitment)}
 
@@ -93,7 +93,7 @@ class Fuzzer:
         self.asked_well += 1
 
     async def throw_http(self, first: int, count: int) -> None:
-        """That many, HTTP_AT_ONCE at a time."""
+        """Send this many cases, HTTP_AT_ONCE at a time."""
         numbers = iter(range(first, first + count))
 
         async def work() -> None:
@@ -117,7 +117,7 @@ class Fuzzer:
                 while part := await reader.read(65536):
                     heard += part
         except ConnectionError:
-            pass  # hung up on before all was read
+            pass  # the bridge closed the connection before it read everything
         except TimeoutError:
             pytest.fail(f"no end: HTTP case {SEED}:{number} {data[:200]!r}")
         faults = [status for status in statuses(bytes(heard)) if status >= 500]
@@ -125,7 +125,7 @@ class Fuzzer:
 
 
 class NatsFuzzer:
-    """Sends over one connection byte by byte, and listens on another."""
+    """Sends cases over one connection as raw bytes, and receives replies on another."""
 
     def __init__(self, fuzzer: Fuzzer, listening) -> None:
         self.fuzzer, self.listening = fuzzer, listening
@@ -141,7 +141,7 @@ class NatsFuzzer:
         self.answers[int(message.subject.split(".")[3])] = (message.headers or {}).get(HEADER_ERROR, "")
 
     async def throw(self, first: int, count: int) -> None:
-        """In batches; each is answered before the next is sent."""
+        """Send the cases in batches. Each batch must have its replies before the next one is sent."""
         async with proven(self.fuzzer.ready, self.fuzzer.attacker) as raw:
             for start in range(first, first + count, AT_ONCE):
                 await self._batch(raw, range(start, min(start + AT_ONCE, first + count)))
@@ -149,7 +149,7 @@ class NatsFuzzer:
     async def _batch(self, raw: RawNats, numbers: range) -> None:
         self.answers.clear()
         expected = set()
-        data = bytearray(b"PONG\r\n")  # to a PING of the server's, of which there may have been one
+        data = bytearray(b"PONG\r\n")  # a PONG to a PING of the server, which may have sent one
         for number in numbers:
             inbox = f"_INBOX.{self.hotkey}.fuzz.{number}"
             case = nats_case(chooser(SEED, number), self.subjects, inbox, self.fuzzer.signed_for_nats)
@@ -165,7 +165,7 @@ class NatsFuzzer:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def unlimited(tmp_path_factory) -> AsyncIterator[Stack]:
-    """A stack without limits worth the name, whose epoch does not change meanwhile."""
+    """Run a stack with very high limits, whose epoch does not end during the test."""
     state = tmp_path_factory.mktemp("unlimited") / "state"
     async with amid_an_epoch(StackOptions(epoch_seconds=43_200, state=state, settings=GENEROUS)) as stack:
         yield stack
@@ -194,7 +194,7 @@ async def test_twenty_five_thousand_malformed_requests_change_nothing(unlimited:
         done.set()
         return warm
 
-    # A connection for each: one that is kept may end while this busy process looks elsewhere.
+    # Open a connection for each request, because a kept one may end while this busy process does other work.
     fresh = httpx.Limits(max_keepalive_connections=0)
     async with (
         httpx.AsyncClient(base_url=ready.http, limits=fresh, timeout=TIMEOUT_SECONDS) as http,
@@ -214,7 +214,7 @@ async def test_twenty_five_thousand_malformed_requests_change_nothing(unlimited:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def limited(tmp_path_factory) -> AsyncIterator[Ready]:
-    """A stack with the limits of production."""
+    """Run a stack with the limits of production."""
     state = tmp_path_factory.mktemp("limited") / "state"
     async with amid_an_epoch(StackOptions(epoch_seconds=43_200, state=state)) as stack:
         yield stack.ready
@@ -233,7 +233,7 @@ async def test_with_the_limits_of_production_a_flood_is_refused_to_the_flooder_a
     ):
         over_http = [(await http.get("/rate-limits")).status_code for _ in range(1_500)]
         over_nats = await answers_to_a_flood(limited, flooding, flooder.attacker)
-        for _ in range(5):  # below ten a minute, which is what one hotkey has
+        for _ in range(5):  # fewer than ten a minute, which is the limit of a hotkey
             await flooder.ask_well(other, honest)
         again = [await http.get("/rate-limits") for _ in range(1_500)]
         assert "rate_limited" in {answer.json().get("error") for answer in again}
@@ -245,8 +245,8 @@ async def test_with_the_limits_of_production_a_flood_is_refused_to_the_flooder_a
 
 
 async def answers_to_a_flood(ready: Ready, connection: Client, signer: Keypair) -> list[str]:
-    """Errors of the replies, until one says that it is too much: most of the rest gets no reply. Few enough
-    that the hotkey is not kicked for it."""
+    """Return the errors of the replies until one refuses because of the limit. Most of the other requests get
+    no reply. They are so few that the hotkey is not kicked."""
     hotkey = parse_hotkey(signer.ss58_address)
     subject, inbox = subjects.request(hotkey, Verb.S3_MINER_UPLOAD), f"{subjects.inbox_prefix(hotkey)}.flood"
     errors: list[str] = []

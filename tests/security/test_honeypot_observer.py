@@ -1,4 +1,4 @@
-"""Somebody who watches every public number and wants to know which epochs have honeypots."""
+"""Tests an observer of all public numbers who wants to know which epochs have honeypots."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,8 @@ FIRST = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta
 
 
 async def test_no_public_number_moves_with_a_honeypot(servers, database_url: str, tmp_path):
-    """By the bridge's own login, after each of ten epochs, some of which have honeypots."""
+    """Read the numbers with the bridge's own login, after each of ten epochs, of which some have
+    honeypots."""
     owner = await database_with_sample(database_url)
     bridge = open_engine(login_url(servers.state, database_url, "http_bridge"), application_name="test")
     of = replace(preparer(owner), honeypots=HoneypotSettings(probability=0.6))

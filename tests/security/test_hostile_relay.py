@@ -1,4 +1,4 @@
-"""A server between client and nats-server: what it gets signed opens nothing elsewhere."""
+"""Tests a server between client and nats-server: the signature that it gets gives access to nothing else."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,8 +16,8 @@ from zipcast.protocol.verbs import Verb
 
 @asynccontextmanager
 async def relay(ready: Ready) -> AsyncIterator[tuple[str, bytearray]]:
-    """Poses as a nats-server and passes every byte on, the real one's nonce among them. Its address, and
-    what it saw of the client."""
+    """Run a server that poses as a nats-server and passes on every byte, including the real server's nonce.
+    Yield its address, and what it received from the client."""
     seen = bytearray()
     parts = urlsplit(ready.nats)
 
@@ -29,7 +29,7 @@ async def relay(ready: Ready) -> AsyncIterator[tuple[str, bytearray]]:
                 writer.write(data)
                 await writer.drain()
         except ConnectionError:
-            pass  # one side hung up
+            pass  # one side closed the connection
         finally:
             writer.close()
 
@@ -53,7 +53,8 @@ async def connect_through(ready: Ready, url: str, audience: str):
 
 
 async def test_the_relay_relays(ready: Ready):
-    """With the proof that the real server wants: so the refusal below is for the name that was signed."""
+    """With a proof for the relay's name, the real server lets the client in. So the refusal below is due to
+    the name."""
     async with relay(ready) as (url, seen):
         connection = await connect_through(ready, url, "loopback")
         answer = await ask(ready, connection, keypair(ready, "miner-4"), Verb.EPOCH_CURRENT, b"{}")

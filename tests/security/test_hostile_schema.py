@@ -1,8 +1,9 @@
-"""A database where PUBLIC may create objects, and a hostile login did so before us: none of them is used.
+"""Tests a database in which PUBLIC may create objects, and a hostile login created some before our first
+migration: none of them is used.
 
 PostgreSQL before version 15 lets everybody create objects in the schema `public`, and an upgraded database
-keeps that. Functions, operators and tables there could stand in for ours, and run with the rights of whoever
-uses them.
+keeps that. Functions, operators and tables there could replace ours, and run with the rights of whoever uses
+them.
 """
 
 import asyncio
@@ -31,7 +32,8 @@ from storage.zipcode_files.importing import import_zipcodes
 from tests.support.scheduling import open_all, preparer, upcoming
 from zipcast.clock import SystemClock
 
-# Each writes down who ran it. PostgreSQL prefers such signatures to its own wherever it may choose.
+# Each function notes who ran it. PostgreSQL prefers functions with such arguments to its own if it may
+# choose.
 _TRAPS = """
 create table public.caught (login text, trap text);
 grant insert on public.caught to public;
@@ -63,7 +65,8 @@ create operator public.< (leftarg = timestamptz, rightarg = date, function = pub
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def hostile(servers: Servers):
-    """The URL of a migrated database in which the bridge's login was at work before the first migration."""
+    """Return the URL of a migrated database in which the bridge's login created objects before the first
+    migration."""
     url = await servers.empty_database()
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as owner:
         await owner.execute("grant create on schema public to public")
@@ -141,7 +144,7 @@ async def test_no_object_that_somebody_made_in_public_is_ever_used(servers: Serv
 
 
 async def test_the_traps_do_catch_a_login_that_searches_public(servers: Servers, hostile: str):
-    """What is tested above is that they are not met, not that they do nothing."""
+    """This shows that the traps work, so that the tests above show that they are not met."""
     url = login_url(servers.state, hostile, "schedulers")
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         await connection.execute("set search_path = public, zipcast")
@@ -168,7 +171,7 @@ async def test_a_process_does_not_start_with_a_login_that_searches_another_schem
     assert "\n" not in refusal
     for part in ("DATABASE_URL", "public, zipcast", "deploy/logins.sql", "ALTER ROLE", login):
         assert part in refusal
-    # And what it says to do helps.
+    # The advice in the error message works.
     command = refusal.partition("or ")[2].partition(", and connect")[0]
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as own:
         await own.execute(command.encode())

@@ -1,4 +1,5 @@
-"""The public port against requests that two readers could read differently, or that never end."""
+"""Tests the public port with requests that two parsers could read differently, and with requests that never
+end."""
 
 import asyncio
 import time
@@ -69,7 +70,8 @@ async def test_a_body_in_chunks_is_refused_before_it_is_read(
             writer.write(body)
             await writer.drain()
             assert await reader.read() == b""
-    assert statuses(await all_said(ready, head + body)) in ([411], [])  # told why, or closed before
+    # Refused with a reply, or closed before.
+    assert statuses(await all_said(ready, head + body)) in ([411], [])
     assert (await http.get("/health/live")).status_code == 200
 
 
@@ -88,7 +90,7 @@ LINES = b"a:\n" * 20_000
 )
 async def test_countless_headers_end_the_connection(ready: Ready, http: httpx.AsyncClient, hostile: bytes):
     heard = await all_said(ready, hostile)
-    assert statuses(heard)[-1:] in ([400], [])  # closed before everything was read, or with an error reply
+    assert statuses(heard)[-1:] in ([400], [])  # closed before everything was read, or refused with a reply
     assert b"not_found" not in heard
     assert (await http.get("/health/live")).status_code == 200
 
@@ -114,7 +116,7 @@ async def test_nothing_of_a_request_comes_back_as_a_header(ready: Ready, request
 
 
 async def test_a_header_line_of_its_own_does_not_reach_nats(ready: Ready, stack: Stack):
-    """Were the value carried on, the responder would log under the smuggled id."""
+    """If the value were passed on, the responder would log under the id of the attacker."""
     for attack in ("1\r\n Zipcast-Request-Id: smuggled-id", "1\tZipcast-Request-Id: smuggled-id"):
         heard = await all_said(ready, http_request("POST", FOLDER, b"{}", X_Bittensor_Version=attack))
         assert statuses(heard)[0] in {400, 401}
@@ -125,7 +127,7 @@ async def test_a_header_line_of_its_own_does_not_reach_nats(ready: Ready, stack:
 async def test_a_clients_own_internal_headers_are_not_forwarded(
     ready: Ready, stack: Stack, http: httpx.AsyncClient
 ):
-    """The bridge states these about a request; a client's are somebody else's words."""
+    """The bridge sets these headers itself. A client's own ones are not trusted."""
     forged = {
         "Zipcast-Http-Method": "GET",
         "Zipcast-Http-Target": "/elsewhere",
@@ -152,7 +154,7 @@ async def test_an_address_that_a_client_gives_itself_is_not_believed(
 
 @pytest.mark.parametrize("host", ["[", "a:99999999", "a/api/v1/auth/legacy?", "a#", "", "\xff", "a b"])
 async def test_the_host_header_does_not_change_what_was_signed(ready: Ready, host: str):
-    """The signature covers the request line's path, whichever host is named."""
+    """The signature covers the path of the request line, whichever host is named."""
     signer, body = keypair(ready, "miner-4"), b"{}"
     signed = btauth.sign(
         signer, method="POST", path=FOLDER, body=body, receiver=ready.signer, nonce_ns=time.time_ns()
@@ -272,7 +274,7 @@ async def test_half_a_request_sent_behind_a_whole_one_is_cut_too(ready: Ready, h
 
 
 async def test_requests_that_never_end_are_cut_and_hold_up_nobody(ready: Ready, http: httpx.AsyncClient):
-    """Two hundred connections that send a byte now and then."""
+    """Open two hundred connections that send a byte now and then."""
 
     async def drip(beginning: bytes) -> None:
         async with connected(ready) as (reader, writer):

@@ -1,4 +1,5 @@
-"""Everything a thief or a curious neighbour would try with what was issued, tried on the real store."""
+"""Tests issued credentials on the real store with everything that a thief or a curious neighbour would
+try."""
 
 import asyncio
 import random
@@ -35,7 +36,7 @@ FOLDER = credential_policies.miner_scope(MINER_BUCKET, MINER_HOTKEY, EPOCH_ID)
 
 @dataclass(frozen=True)
 class Held:
-    """What one validator and one miner hold; `owner` sees everything."""
+    """The credentials of one validator and one miner. `owner` sees everything."""
 
     session: Any
     owner: Any
@@ -80,7 +81,7 @@ async def test_a_session_puts_nothing_outside_its_folder(held: Held, what: str, 
     except ClientError as error:
         assert error.response["ResponseMetadata"]["HTTPStatusCode"] in {400, 403}, what
     added = set(await _everything(held, MINE.bucket)) - set(before)
-    # A store may resolve dots itself; then what arrives must still be inside.
+    # A store may resolve dots itself. Then the resulting key must still be inside of the folder.
     assert all(name.startswith(MINE.prefix) for name in added), what
 
 
@@ -130,7 +131,7 @@ async def test_a_session_does_nothing_else(held: Held, what: str):
 
 
 async def test_a_session_deletes_nothing_in_bulk(held: Held):
-    """Refused key by key, in an answer of 200."""
+    """The reply has status 200, and refuses each key."""
     wanted = {"Objects": [{"Key": f"{MINE.prefix}a"}, {"Key": f"{THEIRS.prefix}a"}]}
     answer = await asyncio.to_thread(held.session.delete_objects, Bucket=MINE.bucket, Delete=wanted)
     assert {one["Code"] for one in answer["Errors"]} == {"AccessDenied"}
@@ -190,7 +191,7 @@ async def test_a_form_works_in_its_own_bucket_alone(held: Held):
     "key", [f"{FOLDER.prefix}../../hotkey={STRANGER_HOTKEY}/b", f"{FOLDER.prefix}..%2F..%2Fb"]
 )
 async def test_dots_in_a_forms_key_lead_nowhere(held: Held, key: str):
-    """S3 keys are flat: such a key is a name inside, or refused; it never becomes a path."""
+    """S3 keys are flat. Such a key is inside of the folder or is refused, and never becomes a path."""
     before = set(await _everything(held, FOLDER.bucket))
     await post(held.form, {**held.form.fields, "key": key})
     added = set(await _everything(held, FOLDER.bucket)) - before
@@ -200,15 +201,15 @@ async def test_dots_in_a_forms_key_lead_nowhere(held: Held, key: str):
 async def test_an_expired_form_is_refused(servers: Servers):
     store = ObjectStore(config(servers))
     form = store.post_form(Scope(MINER_BUCKET, FOLDER.prefix), {}, datetime.now(UTC), 1)
-    await asyncio.sleep(2.1)  # not synchronisation: the form's life
+    await asyncio.sleep(2.1)  # This is not synchronisation but the lifetime of the form.
     assert await post(form, {**form.fields, "key": f"{FOLDER.prefix}late"}) == 403
     store.close()
 
 
 def test_a_hotkey_in_another_case_is_nobodys_hotkey():
-    """The local store matches policies without regard to case, so that `abc` would open `ABC`. Of a real
-    address's respellings SS58's checksum lets one in 65,536 pass; that one is another public key, to which
-    nobody holds the private one. So no two hotkeys that sign differ in case alone."""
+    """The local store ignores case in policies, so the policy for `abc` would also open `ABC`. Of the
+    spellings of a real address in another case, SS58's checksum accepts one in 65,536. That one is another
+    public key, whose private key nobody has. So no two hotkeys that can sign differ in case alone."""
     chance = random.Random(46)  # noqa: S311 - the same respellings every time
     letters = [place for place, letter in enumerate(VALIDATOR_HOTKEY) if letter.isalpha()]
     passed = []

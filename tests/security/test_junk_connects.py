@@ -1,4 +1,4 @@
-"""A flood of connections that name a real hotkey and prove nothing: others still get in."""
+"""Tests a flood of connections that name a real hotkey without a proof: other clients still connect."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ HONEST = 10
 
 
 async def flood(ready: Ready, named: str, stop: asyncio.Event) -> int:
-    """From 127.0.0.1, as fast as the server refuses them. How many."""
+    """Connect from 127.0.0.1 as fast as the server refuses. Return the number of attempts."""
     offered = {"auth_token": named, "sig": base64.b64encode(bytes(range(64))).decode()}
     count = 0
     while not stop.is_set():
@@ -30,7 +30,7 @@ async def flood(ready: Ready, named: str, stop: asyncio.Event) -> int:
 
 
 async def get_in(ready: Ready, signer: Keypair) -> int:
-    """From 127.0.0.2, trying again like any client; how many times it took."""
+    """Connect from 127.0.0.2, and try again like any client. Return the number of attempts."""
     async with asyncio.timeout(60):
         for attempt in itertools.count(1):
             async with raw_nats(ready, "127.0.0.2") as raw:
@@ -47,7 +47,7 @@ async def test_real_clients_from_another_address_get_in_during_a_flood(ready: Re
         flooding = [group.create_task(flood(ready, victim.ss58_address, stop)) for _ in range(FLOODERS)]
         try:
             for n in range(HONEST):
-                name = f"miner-{n % 5 + 1}"  # the hotkey that is named, among them
+                name = f"miner-{n % 5 + 1}"  # including the hotkey that the flood names
                 attempts.append(await get_in(ready, keypair(ready, name)))
         finally:
             stop.set()

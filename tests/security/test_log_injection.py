@@ -1,4 +1,4 @@
-"""Whatever a stranger writes, each line of our logs stays one JSON object that says what we meant."""
+"""Tests that each line of our logs stays one JSON object with our fields, whatever a stranger sends."""
 
 import asyncio
 import json
@@ -53,7 +53,7 @@ async def test_every_line_stays_ours(ready: Ready, stack: Stack, http: httpx.Asy
         raw = (stack.servers.state.logs / f"{process}.log").read_bytes()
         assert b"\x1b" not in raw
         assert b"\x00" not in raw
-        for line in log_lines(stack, process):  # each is a JSON object, or this raises
+        for line in log_lines(stack, process):  # each line is a JSON object; otherwise this raises
             assert line["process"] == process
             assert line["action"] != "injected_line"
 

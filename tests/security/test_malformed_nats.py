@@ -36,7 +36,7 @@ REPLIES = {
 
 
 async def unharmed(ready: Ready, stack: Stack, message: bytes) -> None:
-    """The responder answers on the connection it had before the message."""
+    """Check that the responder replies on the connection that it had before the message."""
     attacker, victim = keypair(ready, "miner-5"), keypair(ready, "miner-6")
     lost = disconnects(stack)
     connection = await raw_connection(ready, victim)
@@ -88,7 +88,7 @@ async def test_it_is_logged_without_a_word_of_what_it_said(ready: Ready, stack: 
 
 @pytest.mark.parametrize("size", [200_000, 300_000, 1_000_000])
 async def test_a_large_body_is_refused_or_cut_off(ready: Ready, stack: Stack, size: int):
-    """262,144 bytes are the most that nats-server takes."""
+    """nats-server accepts at most 262,144 bytes."""
     subject, inbox = own_subject(ready)
     message = publication(subject, b"{" * size, reply=inbox + b"x")
     if size < 262_144:

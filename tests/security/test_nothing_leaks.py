@@ -1,6 +1,7 @@
-"""While an epoch is prepared and has not begun, nobody is shown anything of it: not by any endpoint, verb,
-header, log line, metric, stream, bucket, table or error. What is looked at is found by itself; and the look
-is shown to see what is planted.
+"""Tests that nobody is shown anything of an epoch that is prepared and has not started: not by any endpoint,
+verb, header, log line, metric, stream, bucket, table or error.
+
+The test finds all these places by itself. Another test plants secrets, and shows that they are found.
 """
 
 import json
@@ -22,7 +23,7 @@ from tests.support.processes import GENEROUS
 from zipcast.protocol.verbs import Verb
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(500)]
-# An epoch is drawn 18 seconds before its start. A look everywhere must fit into that.
+# An epoch is drawn 18 seconds before its start. Everything must be read within that time.
 EPOCH_SECONDS = 60
 _INTERVAL_SECONDS = 16
 CURRENT = "get /api/v1/zipcode-assignments/current"
@@ -62,7 +63,7 @@ async def is_still_pending(record: psycopg.AsyncConnection, epoch: Pending) -> b
 
 
 async def seen_before_the_start(stack: Stack, record: psycopg.AsyncConnection) -> tuple[Pending, Places]:
-    """All places as they were while one epoch was pending, and what reached those who listened."""
+    """Return the content of all places while one epoch was pending, and what reached all subscribers."""
     listeners = []
     for role, name in ROLES.items():
         if name is not None:
@@ -71,7 +72,7 @@ async def seen_before_the_start(stack: Stack, record: psycopg.AsyncConnection) -
             listeners.append((Overheard(role, connection), connection))
             await listeners[-1][0].listen(signer.ss58_address)
     try:
-        for _ in range(3):  # a busy machine may need more than one epoch for it
+        for _ in range(3):  # a busy machine may need more than one epoch for this
             pending = await next_pending(record)
             places = await look_everywhere(stack, pending.epoch_id)
             places |= {one.place: b"\n".join(one.heard) for one, _ in listeners}
@@ -88,7 +89,7 @@ async def test_nobody_is_shown_anything_of_an_epoch_before_its_start(
 ):
     pending, places = await seen_before_the_start(own_stack, record)
     assert list(leaks(places, pending)) == []
-    # It was really looked, and really asked.
+    # This shows that all places were read.
     assert len(pending.zipcodes) >= TELLING_ZIPCODES
     assert {name for name, value in pending.secrets.items() if not value} == set()
     answered = [place for place, shown in places.items() if shown.startswith(b"200 ")]
@@ -107,7 +108,7 @@ async def test_the_same_look_finds_the_epoch_once_it_has_begun(
     pending = await next_pending(record)
 
     async def has_begun_for_all() -> bool:
-        """The bridge reads the record twice a second."""
+        """The bridge reads the database twice a second."""
         query = "select clock_timestamp() > %s + interval '1 second'"
         row = await (await record.execute(query, [pending.start_at])).fetchone()
         return row == (True,)
@@ -136,7 +137,7 @@ async def plant_in_a_table(stack: Stack, pending: Pending) -> None:
 
 @asynccontextmanager
 async def planted_by_the_responder(stack: Stack, pending: Pending) -> AsyncIterator[None]:
-    """A connection whose name tells the nonce, listed while it is open, and a reply to nobody's request."""
+    """Plant the nonce in the name of a connection, and in a reply to no request, as the responder could."""
     connection = await nats.connect(
         stack.ready.nats,
         name=f"x-{pending.secrets['nonce'].decode()}",

@@ -52,7 +52,7 @@ async def test_a_status_report_may_be_sent_again_word_for_word(
     await until(is_over)
     answers.append(await http.post(STATUS, json=body))
     assert [answer.status_code for answer in answers] == [200] * 4
-    # Also after the deadline, since what is stored came when it came.
+    # This also holds after the deadline, because the stored report came in time.
     assert len({answer.json()["message"] for answer in answers}) == 1
 
 
@@ -78,7 +78,7 @@ async def test_an_earlier_text_with_a_wrong_nonce_is_not_its_signers_mistake(
 async def test_a_wrong_nonce_under_a_legacy_text_counts_against_nobody(
     ready: Ready, http: httpx.AsyncClient, current, number: int, more: dict[str, str]
 ):
-    """Whoever overhears the text can put in any nonce, and any header: signals must not count it."""
+    """Whoever overhears the text can add any nonce and any header, so signals must not count it."""
     body, request_id = report(ready, current, f"miner-{number}", nonce="00" * 32), f"legacy-nonce-{number}"
     answer = await http.post(STATUS, json=body, headers={"X-Request-Id": request_id, **more})
     assert (answer.status_code, answer.json()["error"]) == (400, "nonce_mismatch")
@@ -102,7 +102,7 @@ async def test_of_reports_signed_at_once_one_is_stored(ready: Ready, http: httpx
 async def test_a_header_that_is_given_twice_names_nobody(
     ready: Ready, http: httpx.AsyncClient, current, other: str
 ):
-    """A wrong nonce, signed by an attacker, with the victim's hotkey in a second header."""
+    """An attacker signs a wrong nonce, and adds the victim's hotkey in a second header."""
     attacker, victim = keypair(ready, "miner-5"), keypair(ready, "miner-6").ss58_address
     body = b'{"epochId":"%s","nonce":"%s","status":"FAILED"}' % (current["epochId"].encode(), b"00" * 32)
     signed = btauth.sign(

@@ -1,4 +1,4 @@
-"""A registered hotkey reaches its own subjects and its own inbox: every way to somebody else's is closed."""
+"""Tests that a registered hotkey reaches only its own subjects and its own inbox."""
 
 import asyncio
 
@@ -67,7 +67,7 @@ def forbidden_to_say(ready: Ready) -> list[str]:
         f"zipcast.v1.{hotkey}.s3.miner-upload",
         f"zipcast.v1.{hotkey}.s3.validator-upload",
         f"zipcast.v1.{hotkey}.auth.legacy",
-        # Its own name does not make a miner a validator.
+        # The name of the hotkey on a subject for validators does not make it a validator.
         f"zipcast.v1.{attacker}.s3.validator-upload",
         f"zipcast.v1.{attacker}.s3.validator-read",
         f"zipcast.v1.{attacker}.s3.folder-access",
@@ -137,7 +137,7 @@ async def test_the_nats_client_is_told_of_each_violation(ready: Ready):
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def eavesdropper(ready: Ready):
-    """An attacker who tried to subscribe to everything, and now listens."""
+    """Return an attacker who tried to subscribe to everything, and receives from now on."""
     async with proven(ready, keypair(ready, "miner-6")) as raw:
         subjects_ = "".join(f"SUB {one} {n}\r\n" for n, one in enumerate(forbidden_to_hear(ready), 1))
         await raw.said(subjects_.encode())
@@ -183,7 +183,7 @@ async def test_who_subscribed_to_everything_hears_nothing_of_a_victims_requests(
 )
 @pytest.mark.parametrize("verb", [Verb.EPOCH_CURRENT, Verb.S3_MINER_UPLOAD])
 async def test_a_reply_subject_leads_the_responder_nowhere(ready: Ready, reply: str, verb: Verb):
-    """Neither the answer nor a refusal goes there: the stream keeps its messages, subscribers get none."""
+    """Neither a reply nor a refusal goes there: the stream gets no message, and subscribers get none."""
     attacker, target = keypair(ready, "miner-6"), keypair(ready, "validator-1")
     watching = await raw_connection(ready, target)
     inbox = await watching.subscribe(f"_INBOX.{target.ss58_address}.>")
@@ -195,13 +195,13 @@ async def test_a_reply_subject_leads_the_responder_nowhere(ready: Ready, reply: 
         for body in (b"{}", b"{"):
             headers = signed_headers(ready, attacker, subject, body)
             await raw.said(publication(subject, body, reply=reply.encode(), headers=headers))
-    # Answered after the hostile ones by the same responder, so those have been dealt with.
+    # The same responder replied to this request after the hostile ones, so it has handled them.
     connection = await raw_connection(ready, attacker)
     assert (await ask(ready, connection, attacker, verb, b"{}")).data
     await watching.flush()
     received = [*_waiting(inbox), *_waiting(epochs)]
     await asyncio.gather(connection.close(), watching.close())
-    # Epochs that began meanwhile were signed and came through the stream.
+    # Epochs that started meanwhile were signed, and came through the stream.
     assert all("Nats-Sequence" in (message.headers or {}) for message in received), received
 
 
@@ -235,7 +235,8 @@ async def test_ten_thousand_subscriptions_cost_the_connection_only(ready: Ready)
 
 
 async def test_a_connection_that_is_never_proven_is_closed(ready: Ready):
-    """TCP without CONNECT, two hundred times: nats-server hangs up on each, and lets others in meanwhile."""
+    """Open two hundred TCP connections without CONNECT: nats-server closes each, and lets others in
+    meanwhile."""
 
     async def hold() -> None:
         async with raw_nats(ready) as raw:

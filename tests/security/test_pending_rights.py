@@ -1,8 +1,8 @@
-"""What the logins of bridge and responder can find out of an epoch before its start from PostgreSQL itself:
-rows, plans, sizes, statistics and locks.
+"""Tests what the logins of bridge and responder can learn about an epoch before its start from PostgreSQL
+itself: rows, plans, sizes, statistics and locks.
 
-Two databases are compared: in one a small epoch that seldom has honeypots is prepared, in the other a large
-one with some. Whatever a login is shown must be the same in both.
+Two databases are compared. In one, a small epoch is prepared that seldom has honeypots; in the other, a large
+one with some. Each login must see the same in both.
 """
 
 import json
@@ -21,15 +21,15 @@ from tests.support.scheduling import database_with_sample, open_all, preparer, u
 from zipcast.selection.honeypots import HoneypotSettings
 
 READERS = ("responder", "http_bridge")
-# Tables that hold something of an epoch before it is opened or revealed.
+# These tables have data of an epoch before it is opened or revealed.
 HIDDEN = (
     *("pending_epochs", "epoch_inputs", "epoch_honeypots", "scheduler_locks"),
     *("epoch_drafts", "beacon_rounds"),
 )
-# The number of false counts of an import is not secret: it follows from the settings.
+# The number of false counts of an import is not secret, because it follows from the settings.
 OF_AN_IMPORT = {
     *("zipcode_honeypots", "pk_zipcode_honeypots", "retired_honeypots", "pk_retired_honeypots"),
-    # Each row of an import looks its import up.
+    # Each row of an import looks up its import.
     *("zipcode_imports", "pk_zipcode_imports"),
 }
 SMALL = {"target_listings": 1_500}
@@ -38,8 +38,8 @@ LARGE = {"target_listings": 30_000}
 
 @dataclass
 class Prepared:
-    """A database with one prepared epoch, and its zipcodes. `shown`: what each login saw in each view right
-    after that."""
+    """A database with one prepared epoch, and its zipcodes. `shown` has what each login saw in each view
+    right after the preparation."""
 
     servers: Servers
     url: str
@@ -64,7 +64,7 @@ async def prepared(servers: Servers, settings: dict[str, int], honeypots: float)
     await of.prepare(interval)
     async with engine.connect() as connection:
         (pending,) = await pending_epochs(connection)
-    await engine.dispose()  # a session that ends hands in what it counted
+    await engine.dispose()  # PostgreSQL adds up the counts of a session when it ends
     zipcodes = [one.zipcode for one in pending.prepared.message.zipcodes]
     made = Prepared(servers, url, interval.epoch_id, zipcodes)
     for process in READERS:
@@ -110,7 +110,7 @@ async def readable(of: Prepared, process: str) -> list[str]:
 )
 async def test_what_is_hidden_can_be_asked_nothing(pair, process, table, query):
     if query.startswith("analyze"):
-        # Left alone with a warning, not an error: nothing of it is counted.
+        # PostgreSQL leaves this table out with a warning, so nothing of it is counted.
         await pair[1].ask(process, query.format(table))
         analyzed = "select last_analyze is null from pg_stat_user_tables where relname = %s"
         assert await pair[1].ask(process, analyzed, table) == [(True,)]
@@ -121,7 +121,7 @@ async def test_what_is_hidden_can_be_asked_nothing(pair, process, table, query):
 
 @pytest.mark.parametrize("process", READERS)
 async def test_no_plan_over_what_is_readable_counts_a_zipcode_of_the_pending_epoch(pair, process):
-    """`EXPLAIN ANALYZE` counts the rows that a filter or a policy removes, so none must be there at all."""
+    """`EXPLAIN ANALYZE` counts the rows that a filter or a policy removes, so there must be no such rows."""
     _, large = pair
     tables = await readable(large, process)
     assert {"epochs", "epoch_assignments", "epoch_messages"} <= set(tables)
@@ -149,7 +149,8 @@ def _numbers(plan: Any, names: tuple[str, ...]) -> Iterator[float]:
                 yield from _numbers(value, names)
 
 
-# Every relation of the schema with its TOAST table and indexes, by a name that is the same in both databases.
+# This lists every relation of the schema with its TOAST table and indexes, under names that are the same in
+# both databases.
 _RELATIONS = """
     with ours as (
         select c.oid, c.relname::text as name, c.reltoastrelid from pg_class c
@@ -183,11 +184,11 @@ async def test_sizes_and_statistics_are_the_same_for_a_small_and_a_large_epoch(p
         [row for row in one.shown[process, view] if not OF_AN_IMPORT & set(str(row[0]).split())]
         for one in pair
     )
-    # The zipcodes themselves are the same; what is chosen of them is not.
+    # The zipcodes are not secret; the selection from them is.
     assert small == large
     if view in {"sizes", "tuples"}:
         named = {row[0]: row for row in large}
-        assert named["toast of pending_epochs"][1] > 0  # what is compared is there
+        assert named["toast of pending_epochs"][1] > 0  # this shows that the comparison has data
 
 
 @pytest.mark.parametrize("process", READERS)
@@ -216,7 +217,8 @@ FUNCTIONS = (
 
 @pytest.mark.parametrize("process", READERS)
 async def test_functions_do_the_same_work_whatever_is_hidden(pair, process):
-    """The buffers that a call touches tell how long it takes, more exactly than a clock."""
+    """The number of buffers that a call reads determines how long it takes, more exactly than a clock
+    shows."""
     touched = []
     for one in pair:
         counts = {}

@@ -1,4 +1,4 @@
-"""Nobody uses up another's quota, and a hotkey that wants no legacy commitments is not reached by one."""
+"""Tests that nobody uses up another hotkey's quota, and that a hotkey can refuse legacy commitments."""
 
 import asyncio
 import time
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.long  # stacks with the limits of production
 
 CURRENT = "/api/v1/zipcode-assignments/current"
 PER_MINUTE = 10
-# With epochs of half a day the windows are as long as in production.
+# With epochs of half a day, the windows of limits are as long as in production.
 LIMITS = {"LIMIT_CURRENT_PER_MINUTE": str(PER_MINUTE), "DAILY_LIMIT_PER_MINER": "3"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def strict(tmp_path_factory) -> AsyncIterator[Ready]:
-    """A stack with the limits of production, but for those of an address."""
+    """Run a stack with the limits of production, except those per address."""
     options = StackOptions(
         epoch_seconds=43_200, state=tmp_path_factory.mktemp("strict") / "state", settings=LIMITS
     )
@@ -73,7 +73,7 @@ async def test_a_replay_of_a_minting_request_is_charged_once(strict: Ready, door
         assert (await door.post(PATH, json=asked(strict, "miner-3", seconds_ago=ago))).status_code == 200
     refused = await door.post(PATH, json=asked(strict, "miner-3", seconds_ago=60))
     assert refused.status_code == 429
-    # Only its own quota is used up, and what was granted before is still valid.
+    # The attacker uses up only its own quota, and access that was granted before stays valid.
     assert (await door.post(PATH, json=asked(strict, "miner-4"))).status_code == 200
     assert (await door.post(PATH, json=body)).status_code == 200
 
@@ -97,7 +97,7 @@ async def test_a_stranger_who_repeats_a_request_for_current_uses_up_nothing(
     victim = keypair(strict, "miner-6")
     overheard = legacy(victim, signed_texts.CURRENT_COMMITMENT, seconds_ago=30)
     repeated = [(await door.get(CURRENT, params=overheard)).status_code for _ in range(3 * PER_MINUTE)]
-    # The first is the victim's own; its repetitions have the same limit for themselves.
+    # The first request is the victim's own. Its repetitions have a separate limit.
     assert repeated == [200] * (1 + PER_MINUTE) + [429] * (2 * PER_MINUTE - 1)
     for ago in range(PER_MINUTE - 1):
         query = legacy(victim, signed_texts.CURRENT_COMMITMENT, seconds_ago=ago)
@@ -135,7 +135,7 @@ async def test_a_hotkey_that_opted_out_is_not_reached_by_a_legacy_commitment(
     replays = [asked(strict, "miner-7", seconds_ago=ago) for ago in (1, 2)]
     answers = await asyncio.gather(*(door.post(PATH, json=body) for body in replays))
     assert {answer.json()["error"] for answer in answers} == {"legacy_refused"}
-    # Nobody takes the choice back with a legacy commitment.
+    # A legacy commitment cannot undo the choice.
     back = legacy(signer, signed_texts.CURRENT_COMMITMENT) | {"accepted": True}
     answer = await door.post("/api/v1/auth/legacy", json=back)
     assert answer.json()["error"] == "malformed_auth"

@@ -1,4 +1,4 @@
-"""A request that is sent again, changed or not, to whichever replica: nothing more is minted."""
+"""Tests requests that are sent again, unchanged or changed, to any replica: nothing more is issued."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from zipcast.protocol.hotkeys import parse_hotkey
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.verbs import Verb
 
-pytestmark = pytest.mark.long  # two replicas of everything
+pytestmark = pytest.mark.long  # Run two replicas of everything.
 
 
 async def minted(ready: Ready, hotkey: str) -> int:
@@ -40,7 +40,7 @@ async def test_a_replay_gets_the_same_answer_from_every_replica_and_one_row(
     before, here = await minted(ready, signer.ss58_address), _answered_again(stack)
     first = await http.post(PATH, json=body)
     async with replica(stack, "responder", tmp_path) as log:
-        for _ in range(MAX_REPETITIONS):  # nats-server chooses the replica for each
+        for _ in range(MAX_REPETITIONS):  # nats-server chooses the replica for each request
             again = await http.post(PATH, json=body)
             assert again.content == first.content
             if "request_answered_again" in actions(log) and _answered_again(stack) > here:
@@ -84,7 +84,8 @@ async def test_another_epoch_under_a_signed_text_is_a_conflict(ready: Ready, htt
 
 
 async def test_a_request_signed_for_one_door_opens_no_other(ready: Ready, http: httpx.AsyncClient):
-    """Overheard on HTTP, sent on NATS with the victim's own connection, and the other way round."""
+    """A request was overheard on HTTP, and is sent over NATS with the victim's own connection; and the other
+    way round."""
     signer = keypair(ready, "miner-4")
     subject = subjects.request(parse_hotkey(signer.ss58_address), Verb.S3_MINER_UPLOAD)
     body = f'{{"coldkey":"{coldkey(ready, "miner-4")}"}}'.encode()
@@ -98,7 +99,7 @@ async def test_a_request_signed_for_one_door_opens_no_other(ready: Ready, http: 
     over_nats = signed_headers(ready, signer, subject, body)
     crossed = await http.post(PATH, content=body, headers=over_nats)
     assert crossed.json()["error"] == "bad_signature"
-    # One path's signature for another path, or another method.
+    # The signature is for another path, or for another method.
     elsewhere = await http.post("/api/v1/auth/legacy", content=body, headers=over_http)
     assert elsewhere.json()["error"] == "bad_signature"
     queried = await http.post(f"{PATH}?a=1", content=body, headers=over_http)
@@ -122,7 +123,8 @@ async def test_a_form_of_one_epoch_takes_nothing_for_another(ready: Ready):
     ]
     async with httpx.AsyncClient() as s3:
         for key in keys:
-            # Signed for the earlier epoch, whose form ended with it: of the later one's, the key is changed.
+            # The text was signed for the earlier epoch, whose form has expired. Here, the key of the later
+            # epoch's form is changed.
             for grant, wrong in ((earlier, key), (later, key.replace(later.epoch_id, earlier.epoch_id))):
                 if wrong.startswith(grant.prefix) and ".." not in wrong:
                     continue

@@ -1,5 +1,5 @@
-"""A request to JetStream may name any reply subject: no answer becomes an epoch, the registry, or a client's
-request."""
+"""Tests that requests to JetStream with any reply subject cannot make a reply an epoch, the registry or a
+client's request."""
 
 import pytest
 from pydantic import SecretStr
@@ -17,7 +17,7 @@ from zipcast.protocol.verbs import Verb
 
 REGISTRY_PART = "$KV.registry.snapshot.1.0"
 READS_IT = f"$JS.API.DIRECT.GET.KV_{subjects.REGISTRY_BUCKET}.{REGISTRY_PART}"
-# Who asks, with which key, and what: answered by a part of the registry, or by a receipt.
+# The asking user, its key and the request. The reply is a part of the registry, or a receipt.
 ASKERS = {
     "bridge-follow": ("bridge", "BRIDGE_FOLLOW_NATS_SEED", READS_IT),
     "responder-follow": ("responder", "RESPONDER_FOLLOW_NATS_SEED", READS_IT),

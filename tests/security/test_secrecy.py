@@ -29,14 +29,15 @@ UPLOAD = "/api/v1/s3-access/validator-upload"
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """`secrets`: nonce, seed and signature of an epoch, which no answer may hold before it starts."""
+    """The secrets of an epoch. `secrets` has nonce, seed and signature, which no reply may contain before its
+    start."""
 
     epoch_id: str
     secrets: tuple[str, ...]
 
 
 async def pending(record: psycopg.AsyncConnection) -> Pending | None:
-    """The prepared epoch, if it has a second left until its start."""
+    """Return the prepared epoch if it starts in at least a second."""
     found = await unopened(record, 1.2)
     return None if found is None else Pending(found.epoch_id, (found.nonce, found.seed, found.signature))
 
@@ -131,7 +132,8 @@ async def test_a_pending_epoch_is_refused_in_the_words_for_one_that_never_was(
 
 
 async def test_the_streams_last_message_is_of_an_epoch_that_has_begun(stack: Stack, ready: Ready):
-    """What the server stores it shows to subscribers at once, so nothing may be there early."""
+    """nats-server would send a stored message to subscribers at once, so the stream must not have it
+    early."""
     async with await psycopg.AsyncConnection.connect(ready.postgres, autocommit=True) as record:
         query = "select count(*) from epochs where published_at < start_at"
         assert await (await record.execute(query)).fetchone() == (0,)
@@ -142,8 +144,8 @@ async def test_the_streams_last_message_is_of_an_epoch_that_has_begun(stack: Sta
 
 
 async def test_bucket_kv_holds_the_registry_and_nothing_of_an_epoch(ready: Ready):
-    """It and the one of spent passwords, which nobody reads; the key of every service that reads the registry
-    opens no other subject."""
+    """The other bucket has spent passwords, which nobody reads. The key of a service that reads the registry
+    gives access to no other subject."""
     async with httpx.AsyncClient() as monitoring:
         told = (await monitoring.get(f"{ready.monitoring}/jsz", params={"streams": "true"})).json()
     streams = {
@@ -153,5 +155,5 @@ async def test_bucket_kv_holds_the_registry_and_nothing_of_an_epoch(ready: Ready
     }
     own = {("STREAMS", "EPOCHS"), ("STREAMS", "SEALED"), ("STREAMS", "KV_registry")}
     assert own <= streams.keys() <= own | {("SPENT", "KV_spent_passwords")}
-    # The head, and one part in each of the two places.
+    # The head, and one part at each of the two places.
     assert streams["STREAMS", "KV_registry"]["state"]["num_subjects"] in {2, 3}

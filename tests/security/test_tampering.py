@@ -1,4 +1,5 @@
-"""Requests that are changed, misspelled, too old, too new, or for another: each refused by its own code."""
+"""Tests requests that are changed, misspelled, too old, too new, or for another receiver: each is refused
+with its own code."""
 
 import json
 import time
@@ -45,7 +46,7 @@ async def test_the_zero_key_is_nobodys(http: httpx.AsyncClient):
 
 
 async def test_an_ed25519_signature_is_refused(ready: Ready, http: httpx.AsyncClient):
-    """By the address of the ed25519 key, and as the one of a registered hotkey."""
+    """The request is signed with the address of the ed25519 key, and with that of a registered hotkey."""
     key = Keypair.create_from_uri("//miner", CRYPTO_ED25519)
     given = asked(ready, "miner-2")
     text = f"s3:data:access:{given['coldkey']}:{given['hotkey']}:{given['timestamp']}"
@@ -117,11 +118,11 @@ async def test_a_time_is_spelled_in_one_way(ready: Ready, http: httpx.AsyncClien
 
 
 async def test_the_right_request_is_granted(ready: Ready, http: httpx.AsyncClient):
-    """So that the refusals above are for what was changed in each."""
+    """This shows that the refusals above are due to what was changed in each."""
     assert await refusal(http, asked(ready, "miner-2", seconds_ago=7)) == (200, "granted")
 
 
-# Well inside and well outside: the machine may be slow, the window is not.
+# The times are well inside and well outside of the window, because the machine may be slow.
 @pytest.mark.parametrize(
     ("path", "seconds_ago", "error"),
     [
@@ -164,7 +165,7 @@ async def test_btauth_lives_ten_seconds_and_is_two_ahead(ready: Ready, seconds_a
     answer = await ask(ready, connection, signer, Verb.EPOCH_CURRENT, b"{}", seconds_ago=seconds_ago)
     await connection.close()
     told = json.loads(answer.data).get("error")
-    # Admitted all the same where the next epoch is some milliseconds away.
+    # The request was accepted, even if the next epoch is some milliseconds away.
     assert (None if told == "no_current_epoch" else told) == error
 
 
@@ -236,7 +237,7 @@ async def test_json_that_two_parsers_could_read_differently_is_refused(
 async def test_a_well_signed_request_may_hold_whatever_else_and_is_never_a_fault(
     ready: Ready, http: httpx.AsyncClient
 ):
-    """What is ignored is still walked, for the digest under which the request is remembered."""
+    """Unknown fields are ignored, but they are part of the digest under which the request is remembered."""
     given = asked(ready, "miner-3", seconds_ago=11)
     for depth in (1, 10, 15, 17, 200, 300, 400, 450, 470, 480, 490, 495, 900, 980, 990):
         nested = '{"a":' * depth + "1" + "}" * depth
@@ -249,7 +250,8 @@ async def test_a_well_signed_request_may_hold_whatever_else_and_is_never_a_fault
 
 
 async def test_who_may_ask_is_not_read_from_the_body(ready: Ready):
-    """The responder's framework hands its handlers named arguments; a body is none of them."""
+    """The responder's framework passes named arguments to its handlers. A body must not become one of
+    them."""
     attacker, victim = keypair(ready, "miner-6"), keypair(ready, "miner-7")
     caller = {"hotkey": victim.ss58_address, "role": "validator", "request_id": "x", "source": "nats"}
     connection = await raw_connection(ready, attacker)

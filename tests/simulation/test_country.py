@@ -1,4 +1,4 @@
-"""A hundred epochs and more over every zipcode of the United States."""
+"""Tests a hundred epochs and more with every zipcode of the United States."""
 
 import pytest
 

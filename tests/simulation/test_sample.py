@@ -1,4 +1,5 @@
-"""Many epochs over the sample pool, and thousands over pools where it is in doubt whether a subset fits."""
+"""Tests many epochs with the sample pool, and thousands with pools in which it is uncertain whether any
+subset fits."""
 
 from collections import Counter
 from dataclasses import replace
@@ -60,7 +61,7 @@ def test_shares_of_states_follow_the_order_of_their_priorities(pool: list[Candid
 
 
 def test_strict_priorities_exhaust_a_state_before_the_next(pool: list[Candidate]):
-    """Pennsylvania has few zipcodes here: with so short a rest as 24 h it is exhausted in each epoch."""
+    """Pennsylvania has few zipcodes here, so a cooldown of only 24 h exhausts it in each epoch."""
     few = [one for one in pool if one.state != "PA"] + [one for one in pool if one.state == "PA"][:40]
     rules = replace(RULES, strict_priorities=True)
     run = list(simulate(few, rules, CALENDAR, start_at=START_AT, epochs=60, seed=1))

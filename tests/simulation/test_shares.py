@@ -1,8 +1,9 @@
-"""The mean share of each state and tier is what the weights lead to, within statistical error.
+"""Tests that the mean share of each state and tier follows from the weights, within statistical error.
 
-Compared with independent draws (`expected.py`): for each state and tier the z of the difference of two means,
-with a limit that chance exceeds anywhere once in 1,000 times. Seeds are fixed, so nothing flickers. Without
-cooldown, which changes from epoch to epoch what can be drawn.
+The selections are compared with independent draws (`expected.py`). For each state and tier, z is the
+difference of two means in standard errors; its limit is exceeded by chance once in 1,000 times. Seeds are
+fixed, so the result is always the same. There is no cooldown, because it would change from epoch to epoch
+what can be drawn.
 """
 
 from dataclasses import replace

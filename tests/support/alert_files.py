@@ -14,7 +14,7 @@ BOARDS = sorted((REPOSITORY / "deploy" / "grafana" / "boards").glob("*.json"))
 
 
 def board_queries() -> dict[str, str]:
-    """All queries of the boards, by board, panel and number."""
+    """Return all queries of the boards, by board, panel and number."""
     return {
         f"{board.stem}: {panel['title']}: {target['refId']}": target["expr"]
         for board in BOARDS
@@ -24,6 +24,6 @@ def board_queries() -> dict[str, str]:
 
 
 def queries() -> dict[str, str]:
-    """All queries of rules and boards, by name."""
+    """Return all queries of rules and boards, by name."""
     rules = {name: rule["expr"] for name, rule in (ALERTS | RECORDED).items()}
     return rules | board_queries()

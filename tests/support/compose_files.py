@@ -13,13 +13,13 @@ _DOLLAR = "\0"
 
 
 def variables_of(file: str) -> frozenset[str]:
-    """The names of all variables that the file reads."""
+    """Return the names of all variables that the file reads."""
     text = (REPOSITORY / file).read_text().replace("$$", "")
     return frozenset(re.findall(r"\$\{([A-Z0-9_]+)", text))
 
 
 def compose_services(variables: Mapping[str, str], *overrides: str) -> dict[str, Any]:
-    """The services of docker-compose.yml with these variables, and with the other files on top. Raises
+    """Return the services of docker-compose.yml with these variables, and with the other files on top. Raises
     KeyError for a variable that has no value and needs one."""
     services: dict[str, Any] = {}
     for file in ("docker-compose.yml", *overrides):
@@ -53,7 +53,7 @@ def _replaced(text: str, variables: Mapping[str, str]) -> str:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Mappings are merged, and lists are joined, except a command or an entry point."""
+    """Return both merged: mappings are merged, and lists are joined, except a command or an entry point."""
     merged = dict(under)
     for key, value in over.items():
         present = merged.get(key)

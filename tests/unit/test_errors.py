@@ -1,4 +1,5 @@
-"""The tree of errors at the top of `zipcast.errors` is true, and libraries' errors are translated."""
+"""Tests that the tree of errors at the top of `zipcast.errors` is true, and that libraries' errors are
+translated."""
 
 import re
 import ssl
@@ -19,7 +20,7 @@ LIBRARIES = ("nats", "httpx", "pydantic", "botocore")
 
 
 def drawn() -> list[tuple[str, str]]:
-    """Return each drawn class with the class below which it is drawn."""
+    """Return each drawn class, with the class below which it is drawn."""
     found, above = [], []
     for line in (errors.__doc__ or "").splitlines():
         match = re.match(r"    (?P<bars>[ │├└─]*)(?P<name>[A-Z]\w+Error)\b", line)

@@ -1,4 +1,4 @@
-"""`zipcast.legacy` with addresses and bridges that are unsafe."""
+"""Tests `zipcast.legacy` with addresses and bridges that are unsafe."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Whose request comes next, and how much may wait."""
+"""Tests whose request is next, and how many may wait."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ def queue(**changed: int) -> FairQueue[int]:
 
 
 def drained(queue: FairQueue[int]) -> list[str]:
-    """Owners in the order in which they are served, one request at a time."""
+    """Return the owners in the order in which they are served, one request at a time."""
     served = []
     while (taken := queue.take()) is not None:
         served.append(taken[0])

@@ -1,4 +1,5 @@
-"""The order in which a request is checked, seen by which error comes when several would."""
+"""Tests the order in which a request is checked: if several errors are possible, the first one is
+returned."""
 
 import asyncio
 import json
@@ -190,7 +191,7 @@ def test_a_request_over_http_is_good_for_its_own_method_target_and_body_alone() 
     ],
 )
 def test_a_request_signed_for_one_endpoint_is_no_other_verb(method: str, target: str) -> None:
-    """A compromised bridge names the verb; the signature names the endpoint."""
+    """A compromised bridge can name any verb, but the signature covers the endpoint."""
     signed = btauth.sign(
         VALIDATOR, method=method, path=target, body=BODY, receiver=SIGNER_HOTKEY, nonce_ns=NOW_NS
     )

@@ -1,4 +1,4 @@
-"""The limits of the contract, counted in memory."""
+"""Tests the limits of the contract, counted in memory."""
 
 import asyncio
 from unittest.mock import AsyncMock, patch
@@ -134,7 +134,7 @@ async def test_a_refund_lasts_no_longer_than_the_charge_it_takes_back() -> None:
     await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS))
     await refusal(counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", next(KEYS)))
     counting.refund(Verb.S3_VALIDATOR_UPLOAD, "b", "other")
-    assert len(counting._credits._open) == 1  # what has run out is not kept
+    assert len(counting._credits._open) == 1  # charges that have expired are not kept
 
 
 async def test_refunds_of_what_a_refund_paid_last_no_longer_than_the_first_charge() -> None:
@@ -144,7 +144,7 @@ async def test_refunds_of_what_a_refund_paid_last_no_longer_than_the_first_charg
         assert await counting.charge(Verb.S3_VALIDATOR_UPLOAD, "a", f"btauth:{number}")
         counting.refund(Verb.S3_VALIDATOR_UPLOAD, "a", f"btauth:{number}")
         await clock.sleep(500)
-    # The charge counts for an hour, of which 3,000 s have passed; its refund ends with it.
+    # The charge counts for an hour, of which 3,000 s have passed. Its refund ends at the same time.
     await clock.sleep(601)
     assert not counting._credits.spend(("validator-upload", "a"), clock.monotonic())
 
@@ -226,7 +226,8 @@ async def test_a_request_that_was_refused_is_refused_again_when_it_is_repeated()
 
 
 async def test_of_copies_sent_at_once_none_is_a_repetition_of_one_that_is_refused() -> None:
-    """As with a store that takes time to count: a copy comes before it is known what becomes of the first."""
+    """The counting takes some time, as it does in Redis, so a copy comes before the first request is accepted
+    or refused."""
     counting = limits()
     counted = counting._refusal
 
@@ -239,7 +240,7 @@ async def test_of_copies_sent_at_once_none_is_a_repetition_of_one_that_is_refuse
         outcomes = await asyncio.gather(*copies, return_exceptions=True)
     served = [n // 2 for n, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
     assert len(set(served)) == 10
-    assert len(served) == 20  # each of the ten, and its repetition
+    assert len(served) == 20  # each of the ten requests, and its repetition
 
 
 async def test_a_charged_request_is_remembered_for_as_long_as_it_can_be_repeated() -> None:

@@ -1,4 +1,4 @@
-"""Which refusals are written, and which of their fields."""
+"""Tests which refusals are written, and which of their fields."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""How much of one source address is looked at before any cryptography."""
+"""Tests how many connections of one address are examined before any cryptography."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What counts as a change of an upload after its deadline."""
+"""Tests what counts as a change of an upload after its deadline."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Which connections must go: by the registry, and by how many a hotkey may have."""
+"""Tests which connections must be closed: by the registry, and by the number per hotkey."""
 
 from datetime import timedelta
 
@@ -112,7 +112,7 @@ def test_one_connection_too_many_and_the_oldest_makes_room_at_once() -> None:
 def test_a_connection_that_ended_makes_room() -> None:
     table = listed(connection(1), connection(2), connection(3))
     table.ended(Place(SERVER, 2))
-    table.ended(Place(OTHER, 1))  # another server's connection of that number
+    table.ended(Place(OTHER, 1))  # another server's connection with that number
     assert table.granted(connection(4)) == []
 
 

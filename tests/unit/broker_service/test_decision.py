@@ -1,4 +1,4 @@
-"""Who may connect: both forms of proof, and every reason to refuse."""
+"""Tests who may connect: both forms of proof, and every reason to refuse."""
 
 import base64
 from collections.abc import Callable

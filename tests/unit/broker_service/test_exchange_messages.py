@@ -1,4 +1,4 @@
-"""The exchange with nats-server: what it opens, what it answers, what it leaves unanswered."""
+"""Tests the messages to and from nats-server: which ones the callout opens, and what it replies."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who sends too much, over all its connections, and when it may come back."""
+"""Tests which hotkeys send too much over all their connections, and when they may return."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +38,7 @@ def test_it_may_come_back_after_its_time_and_a_new_flood_is_seen_again() -> None
 
 
 def test_honest_bursts_are_never_kept_out() -> None:
-    """Twenty requests on each of ten connections at every start, and reconnecting in between."""
+    """Each of ten connections sends twenty requests at every start, and connects again in between."""
     watching = watch()
     for epoch in range(50):
         now = epoch * 60.0
@@ -64,7 +64,7 @@ def test_bytes_count_beside_messages() -> None:
 
 
 def test_what_was_sent_before_the_watch_began_is_not_counted() -> None:
-    """A callout that starts again meets connections that are weeks old."""
+    """A callout that has just started may see connections that are weeks old."""
     watching = watch()
     old = BEGAN_AT - timedelta(days=20)
     assert watching.listed([(traffic(1_000_000), old)], 0.0, LATER) == []
@@ -81,7 +81,7 @@ def _seen_after(per_second: int) -> int | None:
 
 
 def test_a_connection_that_ended_is_not_counted_again_by_a_listing_that_was_under_way() -> None:
-    """It had sent much in all, but slowly: its hotkey may come back at once."""
+    """The connection had sent much in all, but slowly, so its hotkey may return at once."""
     watching = watch()
     for second in range(120):
         assert watching.listed([(traffic(25 * second), LATER)], float(second), LATER) == []
@@ -92,7 +92,8 @@ def test_a_connection_that_ended_is_not_counted_again_by_a_listing_that_was_unde
 
 
 def test_what_was_never_listed_is_judged_by_its_age() -> None:
-    """Such as a long connection behind a thousand others, or after a restart of nats-server."""
+    """Examples are a long connection behind a thousand others, and the time after a restart of
+    nats-server."""
     watching = watch()
     assert not watching.ended(traffic(50 * 3_600), 0.0, 3_600)
     assert watching.ended(traffic(50 * 3_600 + 1_100, client=2), 0.0, 3_600)

@@ -1,4 +1,4 @@
-"""What becomes of a message before it is parsed."""
+"""Tests how messages are handled before they are parsed."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ BURST = 30
 
 @dataclass
 class FakeClient:
-    """Keeps what was delivered and what was answered."""
+    """Keeps delivered messages and replies."""
 
     muted: MutedSubjects = field(default_factory=MutedSubjects)
     intake: object = None
@@ -65,13 +65,13 @@ class Side:
         )
 
     async def send(self, message: RawMessage, times: int = 1) -> None:
-        """As the client reads them: what is muted does not reach the intake."""
+        """Deliver a message as the client reads it. Messages on muted subjects do not reach the intake."""
         for _ in range(times):
             if not self.client.muted.drops(message.subject, self.clock.monotonic()):
                 await self.intake.take(message)
 
     async def work(self) -> int:
-        """Hand on what may be worked on; yields how much was handed on so far."""
+        """Handle what may be handled now. Yields the number of messages handled so far."""
         running = asyncio.create_task(self.intake.run())
         for _ in range(20):
             await asyncio.sleep(0)
@@ -80,7 +80,7 @@ class Side:
         return len(self.client.delivered)
 
     async def answer_all(self) -> int:
-        """Answer whatever is handed on until nothing is left."""
+        """Reply to all messages until none is left."""
         answered = 0
         while await self.work() > answered:
             for message in self.client.delivered[answered:]:
@@ -102,7 +102,7 @@ def bridged(hotkey: Hotkey, verb: Verb = Verb.MINER_STATUS, mark: str = "") -> R
 
 
 def parsed(message: RawMessage) -> Msg:
-    """As nats-py hands it on."""
+    """Return the message as nats-py would deliver it."""
     lines = [line.split(": ") for line in message.headers.decode().split("\r\n")[1:] if line]
     return Msg(None, message.subject.decode(), message.reply.decode(), message.data, dict(lines) or None)  # type: ignore[arg-type]
 
@@ -150,7 +150,7 @@ async def test_another_hotkey_is_served_meanwhile_and_next() -> None:
 
 
 async def test_bridged_requests_of_a_hotkey_count_apart_and_are_refused_each() -> None:
-    """The bridge waits for an answer; a stranger may repeat what it overheard there."""
+    """The bridge waits for each reply, and a stranger may repeat an overheard request there."""
     side = Side()
     await side.send(bridged(MINER_HOTKEY), BURST + 5)
     assert [to for to, _ in side.client.answers] == ["_INBOX.bridge.x"] * 5
@@ -160,7 +160,8 @@ async def test_bridged_requests_of_a_hotkey_count_apart_and_are_refused_each() -
 
 
 async def test_copies_of_a_bridged_request_use_up_nothing_of_its_sender() -> None:
-    """A stranger repeats what it overheard: limit, queue and places of the sender are its own."""
+    """A stranger repeats an overheard request. Limit, queue and places belong to the sender of the
+    original."""
     side = Side()
     await side.send(bridged(MINER_HOTKEY, mark=CALLER_OF_COPY), BURST + 5)
     assert await side.work() == MAX_AT_ONCE_OF_ONE
@@ -208,7 +209,7 @@ async def test_a_message_that_cannot_be_read_leaves_its_place() -> None:
     ],
 )
 async def test_a_place_is_freed_however_a_bridges_headers_are_read(headers: str) -> None:
-    """Whoever holds the bridge's key could otherwise fill a verb's queue until the responder restarts."""
+    """Otherwise the holder of the bridge's key could fill a verb's queue until the responder is restarted."""
     side = Side()
     message = bridged(MINER_HOTKEY)._replace(headers=headers.encode())
     for number in range(2 * MAX_AT_ONCE_OF_ONE):

@@ -1,4 +1,4 @@
-"""Which versions of a miner's objects count: for each key the newest that met the deadline."""
+"""Tests which versions of a miner's objects count: for each key, the newest one that met the deadline."""
 
 from datetime import datetime, timedelta
 
@@ -26,7 +26,7 @@ def sealed(*pages: tuple[ObjectVersion, ...]) -> dict[str, ObjectVersion]:
     return chosen
 
 
-# Around the deadline, in whole seconds as S3 counts, so that ties are common.
+# These times are around the deadline and in whole seconds, like those of S3, so that ties are common.
 moments = st.integers(-5, 5).map(lambda seconds: END_AT + timedelta(seconds=seconds))
 pages = st.lists(st.tuples(st.sampled_from("abc"), moments), max_size=12).map(
     lambda found: tuple(version(key, at, f"v{n}") for n, (key, at) in enumerate(found))
@@ -34,7 +34,7 @@ pages = st.lists(st.tuples(st.sampled_from("abc"), moments), max_size=12).map(
 
 
 def test_a_key_that_postgresql_cannot_hold_keeps_no_other_out() -> None:
-    too_long = "\u00e9" * 513  # bytes count, not characters
+    too_long = "\u00e9" * 513  # the limit counts bytes, not characters
     chosen = sealed((version("a\0", START_AT), version(too_long, START_AT), version("b", START_AT)))
     assert set(chosen) == {"b"}
 

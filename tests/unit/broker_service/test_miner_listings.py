@@ -1,4 +1,5 @@
-"""A miner whose listing fails is left out; a store that is away, or may be, fails the whole."""
+"""Tests that a miner whose listing fails is left out, and that the whole attempt fails if the store is away
+or may be away."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +25,7 @@ HOTKEYS = (MINER_HOTKEY, STRANGER_HOTKEY, VALIDATOR_HOTKEY)
 
 
 class InstantClock(SystemClock):
-    """Sleeps take no time and are counted."""
+    """A clock whose sleeps take no time and are counted."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -34,7 +35,7 @@ class InstantClock(SystemClock):
 
 
 class Store:
-    """Lists folders unless it is `away`, or `busy` with listings that were given up."""
+    """A store that lists folders, unless it is `away`, or `busy` with abandoned listings."""
 
     away = False
 
@@ -63,7 +64,7 @@ def always() -> bool:
 
 
 def first(times: int) -> Callable[[], bool]:
-    """Fails that many times."""
+    """Return a listing that fails this many times first."""
     left = iter(range(times))
     return lambda: next(left, None) is not None
 
@@ -90,7 +91,7 @@ async def test_a_miner_whose_listing_always_fails_keeps_what_could_be_read_and_t
 
 
 async def test_a_store_is_left_to_rest_before_it_is_asked_whether_it_is_there() -> None:
-    """It goes on with listings that were given up, and answers nothing else meanwhile."""
+    """The store may still work on abandoned listings, and gives no replies meanwhile."""
     clock, failed_at = InstantClock(), 0
 
     def fails() -> bool:

@@ -1,4 +1,4 @@
-"""`nats.conf` against `zipcast.protocol.subjects`: who may publish and subscribe what."""
+"""Tests `nats.conf` against `zipcast.protocol.subjects`: who may publish and subscribe to which subjects."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ _TOKEN = re.compile(r'#[^\n]*|"([^"]*)"|([{}\[\]])|[,:\s]+|([^\s{}\[\],:"]+)')
 
 
 def parsed() -> dict[str, Any]:
-    """The file as nested dicts and lists: as much of nats-server's syntax as it uses."""
+    """Return the file as nested dicts and lists. The parser knows only the syntax that the file uses."""
     tokens = [m for m in _TOKEN.finditer(TEXT) if m.group(1) is not None or m.group(2) or m.group(3)]
     position = 0
 
@@ -70,7 +70,7 @@ def allowed(user: str, direction: str) -> list[str]:
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Whether every subject that `subject` stands for is within `pattern`."""
+    """Return whether every subject that matches `subject` also matches `pattern`."""
     wanted, given = pattern.split("."), subject.split(".")
     for place, token in enumerate(wanted):
         if token == ">":
@@ -83,7 +83,7 @@ def covers(pattern: str, subject: str) -> bool:
 
 
 def meets(pattern: str, subject: str) -> bool:
-    """Whether some subject is within both patterns."""
+    """Return whether some subject matches both patterns."""
     one, other = pattern.split("."), subject.split(".")
     for a, b in zip(one, other, strict=False):
         if ">" in (a, b):
@@ -168,7 +168,7 @@ def test_every_service_user_that_reads_the_registry_may_do_so_directly() -> None
 
 
 def test_no_answer_of_jetstream_can_reach_a_stream_of_epochs_or_a_client() -> None:
-    """It goes to any reply subject within the account of who asks."""
+    """A reply goes to any reply subject within the account of the asking user."""
     accounts = CONF["accounts"]
     streams = {name for name, one in accounts.items() if one.get("jetstream") == "enabled"}
     assert streams == {"STREAMS", "SPENT"}

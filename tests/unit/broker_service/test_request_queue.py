@@ -1,4 +1,4 @@
-"""In which order questions are answered, and which get no answer."""
+"""Tests in which order the callout replies to requests, and which get no reply."""
 
 import asyncio
 import base64
@@ -47,7 +47,7 @@ class FakeMessage:
 
 @dataclass
 class FakeConnection:
-    """Keeps what was answered, by reply subject, in order."""
+    """Keeps the replies, by reply subject, in order."""
 
     answers: dict[str, bytes] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class FakeReconciler:
 
 
 class FakeBucket:
-    """Holds what was spent; it answers nothing until it is told to go on."""
+    """Has the spent passwords. It does not reply before the test allows it."""
 
     def __init__(self) -> None:
         self.go_on, self.fault, self.asked = asyncio.Event(), None, 0
@@ -77,7 +77,7 @@ class FakeBucket:
 
 
 class Side:
-    """A callout whose every part but nats-server is real."""
+    """A callout whose parts are all real, except nats-server."""
 
     def __init__(self, *, burst: float = 100_000, per_hotkey: int = 10) -> None:
         self.clock = FakeClock(datetime.fromtimestamp(NOW, UTC))
@@ -106,7 +106,7 @@ class Side:
         await self.callout.take(FakeMessage(sealed(token(stated)), reply))  # type: ignore[arg-type]
 
     async def work(self) -> list[str]:
-        """Answer all there is; yields the replies in their order."""
+        """Handle all requests. Yields the replies in their order."""
         running = asyncio.create_task(self.callout.run())
         for _ in range(50):
             await asyncio.sleep(0)
@@ -250,7 +250,8 @@ async def test_a_password_that_cannot_be_spent_is_refused(reason: str) -> None:
 
 @pytest.mark.parametrize("is_spent_here", [True, False])
 async def test_a_spent_password_costs_its_hotkey_nothing_however_often_it_comes(is_spent_here: bool) -> None:
-    """A stranger repeats what it overheard, from many addresses; it may have been spent elsewhere."""
+    """A stranger repeats an overheard password from many addresses. It may have been spent at another
+    callout."""
     side = Side(per_hotkey=1000)
     side.callout.proven = Buckets(Rate(3, 0.001))
     side.bucket.go_on.set()

@@ -1,4 +1,4 @@
-"""The responder's FastStream broker: built without a warning, over our own connection."""
+"""Tests that the responder's FastStream broker is built without a warning, with our own connection."""
 
 import inspect
 
@@ -32,6 +32,6 @@ async def test_it_is_built_without_a_warning_and_uses_our_connection(recwarn):
 
 
 def test_the_method_that_is_overridden_is_there():
-    """`_connect` is a private name of FastStream; the test above fails if it is no longer what connects."""
+    """`_connect` is a private name of FastStream. The test above fails if another method connects."""
     assert inspect.iscoroutinefunction(NatsBroker._connect)
     assert inspect.signature(NatsBroker._connect).parameters.keys() == {"self"}

@@ -1,4 +1,4 @@
-"""The cache of STS sessions: who shares one, how long, and that a failure is not kept."""
+"""Tests the cache of STS sessions: who shares one, for how long, and that a failure is not cached."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ SCOPE = SessionScope("validators", "validators/x/", "{}")
 
 
 class CountingStore(FakeObjectStore):
-    """Every session has a name of its own; the first `failures` fail."""
+    """Every session has its own name. The first `failures` calls fail."""
 
     def __init__(self, clock: FakeClock, failures: int = 0) -> None:
         super().__init__()

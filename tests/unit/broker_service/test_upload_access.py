@@ -1,4 +1,4 @@
-"""Minting access: what is recorded first, and that no form outlives its epoch's deadline."""
+"""Tests upload access: its row is written first, and no form outlives its epoch's deadline."""
 
 import json
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ class DeadStore(FakeObjectStore):
 
 
 class SessionRecorder(FakeObjectStore):
-    """Remembers the policy and the seconds of each session."""
+    """Keeps policy and duration of each session."""
 
     def __init__(self) -> None:
         super().__init__()

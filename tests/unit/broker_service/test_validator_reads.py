@@ -1,4 +1,4 @@
-"""What validators read: pages of the manifest, and nothing before it is written."""
+"""Tests what validators can read: pages of the manifest, and nothing before it is written."""
 
 import asyncio
 from datetime import timedelta
@@ -49,7 +49,7 @@ def read_request(**changes: object) -> ValidatorReadRequest:
 
 
 async def refusal(of: Reader, request: ValidatorReadRequest) -> ErrorCode:
-    """Of what is refused, nothing is granted."""
+    """Return the error of a refused request, for which nothing may be granted."""
     proven = by_validator()
     with pytest.raises(ServiceError) as refused:
         await of.objects(proven, request)
@@ -123,7 +123,7 @@ async def test_reading_credentials_come_on_request_where_there_is_sts() -> None:
     assert (await of.objects(proven, read_request())).s3_credentials is None
     given = (await of.objects(proven, read_request(with_credentials=True))).s3_credentials
     assert given is not None
-    # The row says what is opened at the widest, and until when at the latest.
+    # The row states the widest access and the latest end.
     addresses, session = proven.terms
     assert (addresses.scope.prefix, addresses.lifetime) == (
         f"data/hotkey={MINER_HOTKEY}/epoch={EPOCH_ID}/",

@@ -1,4 +1,4 @@
-"""The commands of miners and validators, before they connect to anything."""
+"""Tests the commands of miners and validators before they connect."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ ADMIN_COMMANDS = (
     ("kick",),
     ("commands",),
 )
-# The last two are the same commands where an operator looks for them.
+# The last two are the same commands, in the group where an operator looks for them.
 IN_SESSION = (
     *((name,) for name in COMMANDS),
     *(("admin", *command) for command in ADMIN_COMMANDS),
@@ -86,7 +86,8 @@ def test_without_any_service_the_missing_option_is_named(tmp_path, monkeypatch):
 
 
 def test_no_text_of_a_user_is_read_as_markup(capsys: pytest.CaptureFixture[str]):
-    """Names of cities and files hold brackets and colons; rich would read them as styles and emoji."""
+    """Names of cities and files may contain brackets and colons, which rich would read as styles and
+    emoji."""
     texts = ("Winston [/old]", "Lower [merion]", "Upper [red]Darby", "Camp :house: Hill", "zips[pa].json")
     table = Table("city", title=texts[0], caption=texts[1])
     for text in texts:

@@ -1,4 +1,4 @@
-"""What commands print is text: nothing in it is a command to the terminal."""
+"""Tests that no output of a command can control the terminal."""
 
 import json
 from pathlib import Path
@@ -72,7 +72,7 @@ def test_json_is_printed_with_all_escaped_that_commands_a_terminal(
 
 
 def test_commands_print_what_servers_say_by_the_console_alone() -> None:
-    """`typer.echo` passes on whatever it gets. Only our own constant texts may use it."""
+    """`typer.echo` prints any text unchanged, so only our own constant texts may use it."""
     folders = (Path(cli.__file__).parent, Path(operator_cli.__file__).parent)
     sources = [path for folder in folders for path in folder.glob("*.py") if path.name not in OWN_TEXTS]
     assert [path.name for path in sources if "typer.echo(" in path.read_text()] == []

@@ -1,4 +1,4 @@
-"""What `zipcast doctor` reads of a bridge, which may be hostile."""
+"""Tests what `zipcast doctor` reads from a bridge, which may be hostile."""
 
 import asyncio
 import queue

@@ -1,4 +1,4 @@
-"""Rules for every command: its help, its example, `--json`, and one line for every error of a user."""
+"""Tests rules for every command: help, an example, `--json`, and one line for every error of a user."""
 
 import inspect
 import json
@@ -15,7 +15,7 @@ from zipcast.cli.errors import Status
 
 LEAVES = tuple(command for command in all_commands() if command.where)
 GROUPS = tuple(command for command in all_commands() if not command.where)
-# These need no service and no file, or start a system.
+# These commands need no service and no file.
 SUCCEED = {
     "profile list",
     "simulate",
@@ -29,7 +29,7 @@ ENDING_IN_A_FILE = (".json", ".csv", ".env")
 WITHOUT_A_SERVICE = {
     "HOME": "/nonexistent",
     "COLUMNS": "400",
-    "HTTPS_PROXY": "http://127.0.0.1:1",  # no test asks the internet
+    "HTTPS_PROXY": "http://127.0.0.1:1",  # no test sends requests to the internet
     **dict.fromkeys(("DATABASE_URL", "NATS_URL", "S3_BUCKET"), ""),
 }
 
@@ -38,7 +38,7 @@ each_command = pytest.mark.parametrize("command", LEAVES, ids=lambda command: co
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder and no profiles."""
+    """Return an empty working folder, without profiles."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     return tmp_path
@@ -49,7 +49,8 @@ def invoke(*arguments: str) -> Result:
 
 
 def words(command: Command, folder: Path) -> list[str]:
-    """The example's words without --json. The files that it names exist, and have nothing useful in them."""
+    """Return the words of the example without --json. Create the files that it names, with useless
+    content."""
     split = [word for word in shlex.split(command.example) if word != "--json"]
     for word in split:
         if word.endswith(ENDING_IN_A_FILE):

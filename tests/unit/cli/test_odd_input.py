@@ -1,4 +1,4 @@
-"""Odd input to the commands: a line that names it, never a traceback."""
+"""Tests odd input to the commands: one line names the problem, and there is never a traceback."""
 
 import http.server
 import threading
@@ -70,7 +70,7 @@ def test_an_id_that_is_none(command: str) -> None:
 
 
 class Other(http.server.BaseHTTPRequestHandler):
-    """Something that is no bridge: its path says what it answers."""
+    """A server that is no bridge. The path of the request decides about its reply."""
 
     def do_GET(self) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""Receiving epochs over HTTP from a bridge that is hostile, or has a fault."""
+"""Tests receiving epochs over HTTP from a bridge that is hostile or faulty."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""No more of an answer is decompressed than the caller allows, and no page leads to pages without end."""
+"""Tests that replies are decompressed only up to the limit, and that reading pages always ends."""
 
 import gzip
 import zlib
@@ -103,7 +103,7 @@ def test_pages_of_reports_lead_to_further_reports() -> None:
 
 @dataclass
 class Circle:
-    """A service whose chain of epochs leads back to where it began."""
+    """A service whose chain of pages leads back to the first one."""
 
     asked: list[str] = field(default_factory=list)
 

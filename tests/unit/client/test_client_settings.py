@@ -1,4 +1,4 @@
-"""The sources of a client's settings, and the errors for missing and wrong settings."""
+"""Tests the sources of a client's settings, and the errors for missing and wrong settings."""
 
 import os
 from pathlib import Path

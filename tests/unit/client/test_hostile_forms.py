@@ -1,4 +1,4 @@
-"""Forms and addresses that a hostile responder hands out end in the error that the SDK promises."""
+"""Tests that forms and URLs of a hostile responder lead to the documented errors of the SDK."""
 
 import base64
 import json

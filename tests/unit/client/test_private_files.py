@@ -1,4 +1,4 @@
-"""What is written for its owner alone."""
+"""Tests files that only their owner may read."""
 
 from pathlib import Path
 

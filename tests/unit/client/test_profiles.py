@@ -1,4 +1,4 @@
-"""The file of profiles: its content, who can read it, and the errors for a wrong file."""
+"""Tests the file of profiles: its content, who can read it, and the errors for a wrong file."""
 
 import json
 from pathlib import Path

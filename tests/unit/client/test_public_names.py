@@ -1,4 +1,4 @@
-"""The public names of the SDK: there, and imported only when they are used."""
+"""Tests that the public names of the SDK exist, and are imported only when they are used."""
 
 import subprocess
 import sys

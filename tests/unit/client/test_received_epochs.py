@@ -1,4 +1,4 @@
-"""Which epochs a client takes, besides that they must be signed."""
+"""Tests which signed epochs a client accepts."""
 
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ LENGTH = timedelta(hours=4)
 
 
 def sealed(number: int, signer: Keypair = SIGNER) -> UnverifiedEnvelope:
-    """The epoch `number` after the first one."""
+    """Return epoch `number` after the first one."""
     start_at = START_AT + number * LENGTH
     changes = {
         "epoch_id": format_epoch_id(start_at),

@@ -1,4 +1,4 @@
-"""A client whose connections are made of nothing: how it keeps one, and what ends it."""
+"""Tests a client with simulated connections: how it keeps one, and what ends it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,7 +27,7 @@ Answer = Callable[[], Awaitable[Msg]]
 
 
 class YieldingClock(FakeClock):
-    """Sleeps take no time, but others get their turn."""
+    """A clock whose sleeps take no time, but let other tasks run."""
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(seconds)
@@ -35,7 +35,7 @@ class YieldingClock(FakeClock):
 
 
 class FakeConnection:
-    """Subscribes and flushes; requests go to `answer`."""
+    """A connection that can subscribe and flush. `answer` replies to its requests."""
 
     def __init__(self, network: "Network", on_close: Callable[[], Awaitable[None]]) -> None:
         self._network, self._on_close = network, on_close
@@ -63,7 +63,7 @@ class FakeConnection:
 
 
 class Network:
-    """Stands in for `connect`: `refusals` are raised first, one an attempt."""
+    """Replaces `connect`. The errors in `refusals` are raised first, one for each attempt."""
 
     def __init__(self) -> None:
         self.connections: list[FakeConnection] = []
@@ -225,7 +225,7 @@ async def test_an_epoch_that_ended_without_a_successor_is_asked_about(network: N
     answers = [message(SEALED), message(seal(following, SIGNER))]
 
     async def answer() -> Msg:
-        clock.wall += timedelta(seconds=10)  # the next question is due when this one is answered
+        clock.wall += timedelta(seconds=10)  # the next request is due when this one has its reply
         return answers.pop(0)
 
     network.answer = answer
@@ -250,7 +250,7 @@ async def test_what_nobody_expected_is_raised_out_of_epochs_and_of_requests(netw
 
 
 async def test_a_request_waits_for_the_next_connection(network: Network):
-    """A miner whose own code blocked the event loop finds its connection closed by the server."""
+    """If a miner's own code blocks the event loop, the server closes the connection."""
     async with new_client() as client:
         await until(lambda: network.connections)
 

@@ -1,4 +1,4 @@
-"""Addresses of relays that no request can be sent to."""
+"""Tests addresses of relays to which no request can be sent."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_usable_addresses_are_kept(port: str, path: str) -> None:
 
 @pytest.mark.parametrize("address", RAISING)
 async def test_an_unusable_address_is_a_relay_that_cannot_be_reached(address: str) -> None:
-    """If it raised, no other relay would be asked, and no epoch drawn."""
+    """If it raised an error, no other relay would be used, and no epoch could be drawn."""
     failures: list[RelayFailure] = []
     relays = Relays(
         (address, address),

@@ -1,4 +1,5 @@
-"""Which failed requests are repeated, after which pauses, and how the requests of many clients are spread."""
+"""Tests which failed requests are repeated, after which pauses, and how the requests of many clients are
+spread."""
 
 from datetime import timedelta
 

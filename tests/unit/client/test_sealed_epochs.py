@@ -1,4 +1,4 @@
-"""When a client opens a sealed epoch, without servers."""
+"""Tests when a client opens a sealed epoch, without servers."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ LATEST = timedelta(seconds=GRACE_SECONDS + MAX_SPREAD_SECONDS)
 
 @dataclass
 class CountedRelays:
-    """Has each round from its instant on, and notes the requests and their times."""
+    """Has each round from its time on, and keeps the requests and their times."""
 
     clock: FakeClock
     answers: list[str | None]

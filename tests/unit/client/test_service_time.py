@@ -1,4 +1,4 @@
-"""The service's time that a client keeps."""
+"""Tests the client's estimate of the service's time."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What becomes of an SDK request: replies, refusals, and the ends that are reported apart from it."""
+"""Tests requests of the SDK: replies, refusals, and errors that are reported apart from a request."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ DENIAL = nats.errors.Error(f'nats: permissions violation for publish to "{SUBJEC
 
 
 class FakeConnection:
-    """Gives each request to `answer`, by its headers."""
+    """Passes the headers of each request to `answer`."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -165,7 +165,7 @@ async def test_a_wrong_clock_is_corrected_once_by_the_time_the_service_states():
 
 @pytest.mark.parametrize("told", [timedelta(days=-30), timedelta(minutes=-61), timedelta(days=3650)])
 async def test_a_time_far_from_our_own_is_not_followed(told: timedelta):
-    """What states it is not signed: a request signed for the far future could be kept and used then."""
+    """The stated time is not signed. A request signed for the far future could be kept and used later."""
     stale = error_body(ServiceError(ErrorCode.STALE_REQUEST, "Old."), server_time=START_AT + told)
     signed: list[str] = []
 
@@ -238,7 +238,7 @@ async def test_a_request_that_fails_while_its_call_is_cancelled_is_no_unseen_err
 
     async def failing(_: dict[str, str]) -> Msg:
         await asyncio.sleep(0)
-        loop.call_soon(tasks[0].cancel)  # runs after this has failed, before the call notices
+        loop.call_soon(tasks[0].cancel)  # runs after this has failed, before the caller notices
         raise nats.errors.TimeoutError
 
     asking, _ = requester(failing)

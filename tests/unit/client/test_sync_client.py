@@ -1,4 +1,4 @@
-"""The client without asyncio is a full twin of the other one."""
+"""Tests that the client without asyncio has everything that the other one has."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""How often access is requested, and which way a file goes."""
+"""Tests how often access is requested, and in which way a file is uploaded."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -87,5 +87,5 @@ async def test_credentials_are_requested_only_for_large_files(file: Path, monkey
     access = FakeAccess()
     await access.uploader().upload(EPOCH_ID, "miner", file, file.name)
     assert [asked for _, asked in access.asked] == [wanted]
-    # Without credentials in the reply, a large file goes by form too.
+    # Without credentials in the reply, a large file is uploaded with a form too.
     assert [one.method for one in access.received] == ["POST"]

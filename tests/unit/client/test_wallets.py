@@ -1,4 +1,5 @@
-"""Hotkeys on disk: btcli's layout, defaults, variables and encryption, and the errors for a wrong wallet."""
+"""Tests hotkeys on disk: btcli's layout, defaults, variables and encryption, and the errors for a wrong
+wallet."""
 
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file(wallets: Pa
 
 @pytest.fixture(scope="module")
 def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home folder whose only hotkey is encrypted. Deriving its key takes four seconds, each time."""
+    """Return a home folder whose only hotkey is encrypted. Deriving its key takes four seconds each time."""
     home = tmp_path_factory.mktemp("home")
     store(home / ".bittensor" / "wallets", "default", password=PASSWORD)
     return home
@@ -108,7 +109,7 @@ def test_a_wrong_password_is_not_repeated(encrypted: Path, monkeypatch: pytest.M
     assert "wrong-Horse-9" not in str(refused(encrypted / ".bittensor" / "wallets"))
 
 
-# The names of btcli 9 and 11, of bittensor-wallet and of the subnets' own programs.
+# The names are those of btcli 9 and 11, of bittensor-wallet and of the subnets' own programs.
 BY_OPTIONS = (
     ("--wallet", "mine", "--hotkey", "rig-1", "--wallet-path"),
     ("--wallet-name", "mine", "--wallet-hotkey", "rig-1", "--wallet-path"),

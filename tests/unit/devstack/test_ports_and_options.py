@@ -1,4 +1,4 @@
-"""Options are checked before anything starts; ports are kept for the next run."""
+"""Tests that options are checked before anything starts, and that ports are kept for the next run."""
 
 import json
 import socket
@@ -85,7 +85,7 @@ def test_a_port_taken_meanwhile_is_chosen_anew_and_the_others_stay(tmp_path: Pat
             taken.bind((HOST, first.s3 + PAIR_OFFSET))
             taken.listen()
             second = choose(kept)
-        # Others on the machine take ports too: then this shows nothing.
+        # Other programs on the machine take ports too, so in this case the test shows nothing.
         if all(is_free(port) for name, port in asdict(first).items() if name != "s3"):
             break
     assert second.s3 != first.s3
@@ -100,7 +100,7 @@ def test_a_damaged_file_of_ports_costs_only_the_preference(tmp_path: Path, conte
 
 
 def free_base(tmp_path: Path) -> int:
-    """Where as many free ports begin as are needed; others on the machine take ports too."""
+    """Return the first of as many free ports in a row as are needed."""
     for number in range(50):
         base = choose(tmp_path / f"{number}.json").nats
         with suppress(PortsTakenError):
@@ -205,7 +205,7 @@ def test_keys_are_made_once_and_whole(tmp_path: Path):
     first = state.keys_of("callout")
     state.ensure_keys()
     assert state.keys_of("callout") == first
-    (state.keys / "nats.env").unlink()  # as if the first run had died before the last file
+    (state.keys / "nats.env").unlink()  # as if the first run had died before it wrote the last file
     state.ensure_keys()
     assert state.keys_of("callout") != first
 

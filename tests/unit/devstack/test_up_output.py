@@ -1,4 +1,5 @@
-"""The output of `zipcast up`: addresses that no terminal breaks, commands that find the stack, each step."""
+"""Tests the output of `zipcast up`: no terminal breaks its addresses, its commands find the stack, and each
+step is named."""
 
 import io
 import shlex

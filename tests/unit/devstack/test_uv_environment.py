@@ -1,4 +1,4 @@
-"""What pip knows of package indexes, as uv takes it."""
+"""Tests that uv uses the package indexes that pip is configured with."""
 
 from pathlib import Path
 

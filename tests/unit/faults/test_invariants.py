@@ -1,4 +1,5 @@
-"""The fault driver's judge: silent over a sound run, and each rule speaks up over a doctored one."""
+"""Tests the invariants of the fault driver: none is violated in a sound run, and each detects a run in which
+something was changed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -162,7 +163,8 @@ DOCTORED: list[tuple[str, Doctor]] = [
     ("order: the stream has 2026-11-22T04-00-00 after", lambda s: replace(s, stream=ENTRIES[::-1])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:2], *HEARD[3:])),
     ("missing: whole was connected", lambda s: with_heard(s, *HEARD[:-1])),
-    # Also before the end: on a lost connection that received a later epoch, and on one lost long after.
+    # This also holds before the end: for a lost connection that received a later epoch, and for one that was
+    # lost long after.
     (
         "missing: whole was connected",
         lambda s: with_session(

@@ -89,7 +89,7 @@ def test_every_epoch_has_time_to_be_prepared_and_published(seed: int, epochs: in
 
 
 def longest_run(instants: list[int]) -> int:
-    """How many of these consecutive milliseconds follow each other at the most."""
+    """Return the length of the longest run of consecutive milliseconds."""
     longest = run = 1
     for before, after in pairwise(instants):
         run = run + 1 if after == before + 1 else 1

@@ -22,7 +22,7 @@ class Told(WireModel):
 
 
 class Desk:
-    """A database that answers when it is told to; which threads make replies."""
+    """A database that replies when the test allows it. It notes which threads make replies."""
 
     def __init__(self, *, open_now: bool = True) -> None:
         self.clock = FakeClock()

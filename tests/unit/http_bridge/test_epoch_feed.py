@@ -1,4 +1,4 @@
-"""One listener's life: heartbeats, news, and its end when the hotkey leaves or the bridge stops."""
+"""Tests one listener: heartbeats, new epochs, and the end when its hotkey leaves or the bridge stops."""
 
 import asyncio
 from typing import cast
@@ -17,7 +17,7 @@ TRUST = Trust(frozenset({SIGNER_HOTKEY}), "test", 46)
 
 
 class There:
-    """A request whose sender stays."""
+    """A request whose sender stays connected."""
 
     async def is_disconnected(self) -> bool:
         return False
@@ -27,7 +27,7 @@ THERE = cast(Request, There())
 
 
 class PatientFeed(EpochFeed):
-    """Waiting passes time on the fake clock, and nothing else."""
+    """A feed whose waiting only moves the fake clock."""
 
     async def next_news(self, seconds: float) -> None:
         await self.clock.sleep(seconds)

@@ -1,4 +1,5 @@
-"""`docs/errors.md` holds every code with what `zipcast.protocol.errors` says of it, and nothing else."""
+"""Tests that `docs/errors.md` has every code of `zipcast.protocol.errors` with its texts, and nothing
+else."""
 
 from pathlib import Path
 

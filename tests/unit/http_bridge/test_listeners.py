@@ -1,4 +1,5 @@
-"""How many streams a hotkey may have open, counted before the first byte of any, and which of them ends."""
+"""Tests how many streams a hotkey may have open, which is counted before the first byte, and which of them
+ends."""
 
 import asyncio
 from collections import Counter
@@ -32,7 +33,7 @@ class SilentFeed:
 
 
 class Door:
-    """Clients that hang up when they are told to. `now` is the time of the bridge's clock."""
+    """Clients that disconnect when the test says so. `now` is the time of the bridge's clock."""
 
     def __init__(self) -> None:
         self.listeners = Listeners(SilentFeed(), registry(), FakeClock(START_AT))  # type: ignore[arg-type]
@@ -41,7 +42,7 @@ class Door:
         self.tasks: list[asyncio.Task[None]] = []
 
     def open(self, text: str, seconds: float = 0, hotkey: Hotkey = MINER_HOTKEY) -> asyncio.Task[None]:
-        """Open a stream by a signed text, signed so many seconds after START_AT."""
+        """Open a stream with a signed text. It was signed this many seconds after START_AT."""
         task = asyncio.create_task(self._listen(hotkey, text, START_AT + timedelta(seconds=seconds)))
         self.tasks.append(task)
         return task
@@ -54,7 +55,7 @@ class Door:
         scope = {"type": "http", "method": "GET", "headers": [], METHOD_SENT: "GET"}
         request = Request(scope, self.receive)
         response = self.listeners.respond(request, hotkey, Proof(text, signed_at, ""))
-        await asyncio.sleep(0)  # others are as far as this one
+        await asyncio.sleep(0)  # other tasks have come as far as this one
         await response(scope, self.receive, send)
 
     async def receive(self) -> Message:
@@ -67,7 +68,7 @@ class Door:
 
 
 async def settled() -> None:
-    """Everything that can go on without waiting has gone on."""
+    """Let all tasks run until each of them waits."""
     for _ in range(30):
         await asyncio.sleep(0)
 
@@ -108,7 +109,7 @@ async def test_a_signed_text_opens_one_stream_at_a_time(door: Door) -> None:
 
 
 async def test_the_owner_of_a_hotkey_gets_a_stream_whatever_was_overheard(door: Door) -> None:
-    """Every place is an observer's: the one signed first makes room, and cannot come back."""
+    """An observer has all places. The stream that was signed first makes room, and cannot come back."""
     taken = [door.open(f"overheard {number}", number) for number in range(MAX_OF_ONE)]
     await settled()
     owner = door.open("fresh", MAX_OF_ONE)
@@ -136,7 +137,7 @@ async def test_streams_of_other_hotkeys_make_no_room(door: Door) -> None:
 
 
 async def test_a_client_that_reads_nothing_loses_its_place_too(door: Door) -> None:
-    """Its stream waits in `send`, so it would not notice by itself."""
+    """The stream of this client waits in `send`, so it would not notice the end by itself."""
     stuck = asyncio.Event()
 
     async def send(message: Message) -> None:

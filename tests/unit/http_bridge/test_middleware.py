@@ -1,4 +1,5 @@
-"""How requests and replies travel: methods, compression, cross-origin rules, headers, entity tags."""
+"""Tests how requests and replies are transferred: methods, compression, cross-origin rules, headers and
+entity tags."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The public page costs the same, however many strangers look at it."""
+"""Tests that the cost of the public page does not grow with the number of visitors."""
 
 import asyncio
 from datetime import UTC, datetime

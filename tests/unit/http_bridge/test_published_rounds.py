@@ -1,4 +1,4 @@
-"""How often the bridge asks the relays for a round, whatever strangers send it."""
+"""Tests how often the bridge requests a round from the relays, whatever strangers send it."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ FIRST, SECOND = sealed_epoch(1), sealed_epoch(2)
 
 
 class Relays:
-    """Has the rounds of `known`, and notes each round that is asked for."""
+    """Has the rounds of `known`, and notes each round that is requested."""
 
     def __init__(self, *known: SealedEpoch) -> None:
         self.known = {one.round_number: signature_for(one) for one in known}

@@ -83,7 +83,7 @@ async def test_every_reply_names_its_request(http: httpx.AsyncClient, path: str,
     assert answer.status_code == status
     identity = answer.headers["x-request-id"]
     assert identity.isalnum()
-    # Not in the body: what is refused alike is answered in the same bytes.
+    # The id is not in the body, because equal refusals have equal bytes.
     assert status == 200 or identity not in answer.text
 
 

@@ -1,4 +1,4 @@
-"""The counts of requests over time that `/ops` draws."""
+"""Tests the counts of requests over time that `/ops` draws."""
 
 from http_bridge.metrics import BridgeMetrics
 from http_bridge.request_samples import KEPT, RequestSampler

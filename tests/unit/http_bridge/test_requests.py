@@ -1,4 +1,4 @@
-"""From an HTTP request to what the responder is handed: bounded, plain, and as it was signed."""
+"""Tests how an HTTP request becomes a request to the responder: limited in size, and as it was signed."""
 
 import json
 from collections.abc import Iterable

@@ -17,7 +17,7 @@ EXAMPLE = REPOSITORY / ".env.example"
 def run(monkeypatch: pytest.MonkeyPatch):
     for settings in settings_classes().values():
         for name in settings.model_fields:
-            # Set and unset, so that what a command adds to the environment is taken back.
+            # Set and unset the variables, so that changes by the command are undone.
             monkeypatch.setenv(name.upper(), "")
             monkeypatch.delenv(name.upper())
     return lambda *arguments: CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})

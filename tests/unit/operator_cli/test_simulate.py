@@ -1,4 +1,4 @@
-"""`zipcast simulate`: the rules of selection over simulated time."""
+"""Tests `zipcast simulate`, which applies the rules of selection over simulated time."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def pool(count: int = 120) -> list[Candidate]:
             expected_listings=200 + number,
             population=1000 * number,
             base_weight=1.0,
-            last_scraped_at=datetime(2020, 1, 1, tzinfo=UTC),  # data never grows too old here
+            last_scraped_at=datetime(2020, 1, 1, tzinfo=UTC),  # data never becomes too old here
             last_assigned_at=None,
         )
         for number in range(count)
@@ -110,7 +110,7 @@ def test_a_page_needs_nothing_but_itself(tmp_path: Path):
 
 
 def test_coverage_grows_day_by_day():
-    shares = coverage_by_day(run(epochs=30), 120)  # five on the first day, which began at four
+    shares = coverage_by_day(run(epochs=30), 120)  # five on the first day, which began at 04:00
     assert len(shares) == 6
     assert shares == sorted(shares)
     assert shares[-1] == len({zipcode for epoch in run(epochs=30) for zipcode in epoch.zipcodes}) / 120

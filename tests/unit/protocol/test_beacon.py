@@ -1,4 +1,5 @@
-"""Rounds of the beacon: which ones an epoch uses, and which signatures count. Vectors of docs/protocol.md."""
+"""Tests rounds of the beacon: which ones an epoch uses, and which signatures are valid, with the vectors of
+docs/protocol.md."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

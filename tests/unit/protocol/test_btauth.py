@@ -1,4 +1,4 @@
-"""`btauth/1` against the SDK's own implementation, and everything it binds."""
+"""Tests `btauth/1` against the SDK's own implementation, and everything that a signature covers."""
 
 from collections.abc import Callable
 
@@ -114,7 +114,7 @@ def test_hotkey_and_receiver_are_bound() -> None:
     assert refusal(lambda: verified(other)).code is ErrorCode.BAD_SIGNATURE
     to_another = signed(**{btauth.HEADER_RECEIVER: VALIDATOR_HOTKEY})
     assert refusal(lambda: verified(to_another)).code is ErrorCode.WRONG_RECEIVER
-    # Two receivers of ours after a rotation: a request for one is not one for the other.
+    # After a rotation there are two receivers. A request for one is not valid for the other.
     both = frozenset({SIGNER_HOTKEY, VALIDATOR_HOTKEY})
     request = btauth.parse(to_another)
     swapped = refusal(lambda: btauth.verify(request, method="POST", path=PATH, body=BODY, receivers=both))

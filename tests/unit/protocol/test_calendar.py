@@ -1,4 +1,4 @@
-"""Epoch ids and boundaries, with the vectors of docs/protocol.md."""
+"""Tests epoch ids and the times of epochs, with the vectors of docs/protocol.md."""
 
 import json
 from dataclasses import FrozenInstanceError

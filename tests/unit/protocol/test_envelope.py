@@ -1,4 +1,4 @@
-"""From bytes on the wire to a verified epoch: every way in which that must fail."""
+"""Tests verifying an epoch from its bytes, and every reason why that must fail."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What counts as a hotkey and as its signature: less than the libraries accept."""
+"""Tests hotkeys and their signatures, of which we accept fewer spellings than the libraries do."""
 
 import pytest
 from bittensor_core import ss58_encode, verify

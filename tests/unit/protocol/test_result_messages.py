@@ -1,5 +1,5 @@
-"""A validator's report as it may come in: both spellings, ranges, and nothing that the record could not
-take."""
+"""Tests a validator's report: both spellings, ranges, and that the database can store everything that is
+accepted."""
 
 import copy
 from typing import Any
@@ -124,7 +124,7 @@ def test_pages_of_an_epoch_become_one() -> None:
     [(ResultsRequest, "audit"), (ResultsRequest, "files"), (StatusRequest, "zipcodesCompleted")],
 )
 def test_a_list_of_nothing_is_refused_at_its_first_entry(model: type[WireModel], field: str) -> None:
-    """An error for each of 60,000 would take a second to make."""
+    """An error for each of 60,000 entries would take a second to make."""
     with pytest.raises(ValidationError) as refused:
         model.model_validate({field: [{}] * 1000})
     within = [error for error in refused.value.errors() if error["loc"][0] == field]

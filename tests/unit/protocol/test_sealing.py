@@ -1,4 +1,4 @@
-"""Sealing an epoch and opening it: refused input, and a size that reveals nothing."""
+"""Tests sealing and opening an epoch: wrong input is refused, and the size reveals nothing."""
 
 import base64
 import random

@@ -1,4 +1,4 @@
-"""A service's description of itself, which `zipcast profile add` shows beside the signers to confirm."""
+"""Tests the service's description of itself, which `zipcast profile add` shows beside the signers."""
 
 import json
 

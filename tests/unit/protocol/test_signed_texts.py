@@ -1,4 +1,4 @@
-"""The exact texts of connections and legacy commitments, and their windows."""
+"""Tests the exact texts of connections and legacy commitments, and how long they are valid."""
 
 import pytest
 

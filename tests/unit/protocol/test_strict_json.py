@@ -1,4 +1,4 @@
-"""The JSON we accept, and the JSON that two parsers could read differently."""
+"""Tests which JSON is accepted. JSON that two parsers could read differently is refused."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_both_spellings_of_a_key_may_say_the_same() -> None:
 
 
 def test_names_that_no_field_has_are_not_looked_at() -> None:
-    """Looking for the other spelling of countless invented names would hold up whoever reads the body."""
+    """It would take too long to look for the other spelling of countless invented names."""
     document = {"x": [{"is_it": 1, "isIt": True, "a" * 1_000 + "_": 1}]}
     assert parse_object(json.dumps(document).encode()) == document
 

@@ -1,4 +1,4 @@
-"""Request subjects and reply subjects: what is a client's own, and what only looks so."""
+"""Tests request subjects and reply subjects: which belong to a client, and which only look so."""
 
 import pytest
 from hypothesis import given

@@ -1,5 +1,8 @@
-"""Dockerfile, docker-compose.yml and deploy/: everything they name exists in the code, and means there
-what they take it for. No engine is needed: schemas, linters and nats-server itself judge."""
+"""Tests Dockerfile, docker-compose.yml and deploy/: everything that they name exists in the code, with the
+same meaning.
+
+No container engine is needed: schemas, linters and nats-server check the files.
+"""
 
 import re
 import subprocess
@@ -27,17 +30,17 @@ CLUSTER = VARIABLES | {f"NATS_PUBLIC_NAME_{number}": f"nats-{number}.zipcast.tes
 SERVICES = compose_services(VARIABLES)
 NODES = ("nats", "nats-2", "nats-3")
 SETTINGS = settings_classes()
-# {service of compose: process}
+# {service in compose: process}
 PROCESSES = {"scheduler": "schedulers", "responder": "responder", "callout": "callout", "bridge": "bridge"}
 KEYS = create_keys()
 for _file, _values in create_passwords("postgresql://zipcast@postgres/zipcast").items():
     KEYS[_file] = KEYS.get(_file, {}) | _values
-# What the operator adds to keys/responder.env.
+# The operator adds these to keys/responder.env.
 KEYS["responder"] |= {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret"}
 INSTRUCTIONS = DockerfileParser(str(REPOSITORY / "Dockerfile")).structure
 EXACT_TAG = re.compile(r":v?\d+\.\d+(\.\d+)?(-alpine)?$")
 CODE = re.compile(r"^(?:from|import) (\w+)", re.M)
-# {path in the repository: path in the distribution of the services}
+# {path in the repository: path in the services' distribution}
 DISTRIBUTED: dict[str, str] = tomllib.loads((REPOSITORY / "packaging/server/pyproject.toml").read_text())[
     "tool"
 ]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["parts"]
@@ -245,7 +248,7 @@ def test_files_that_are_mounted_exist_and_named_volumes_are_declared() -> None:
     mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", [])]
     for mount in mounts:
         source = mount.removesuffix(":ro").rsplit(":", 1)[0]
-        if source == "./certificates":  # the operator's; Docker makes an empty one
+        if source == "./certificates":  # the operator's own file; Docker makes an empty one
             continue
         if source.startswith("./"):
             assert (REPOSITORY / source).exists(), mount

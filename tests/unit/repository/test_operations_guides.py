@@ -1,5 +1,5 @@
-"""The guides in docs/operations and the units in deploy/systemd name only files, settings and commands that
-exist."""
+"""Tests that the guides in docs/operations and the units in deploy/systemd name only files, settings and
+commands that exist."""
 
 import re
 import shlex
@@ -99,7 +99,7 @@ def test_units_that_stay_are_started_again_and_have_no_rights(path: Path) -> Non
 def test_no_two_processes_share_a_user_and_the_guide_makes_each() -> None:
     """Processes of one user can read each other's credentials in /proc/PID/root."""
     users = {path.name: unit(path)["Service"].get("User") for path in UNITS}
-    del users["zipcast-nats-health.service"]  # runs systemctl, so it is root's
+    del users["zipcast-nats-health.service"]  # it runs systemctl, so it is root's
     assert "root" not in users.values()
     assert len(set(users.values())) == len(users) == len(SETTINGS) + 1
     guide = (REPOSITORY / "docs/operations/systemd.md").read_text()

@@ -1,4 +1,5 @@
-"""The pages of readers have only code that the tests run (`tests/support/readers.py`), or show as a file."""
+"""Tests that the pages for readers contain only code that tests run (`tests/support/readers.py`), or that is
+shown as a file."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""docs/reliability.md shows the crash matrix as it was run last, whole and green."""
+"""Tests that docs/reliability.md shows the newest crash matrix completely, and without a failure."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`docs/security.md` names a test for each threat; each is there, and no attack is left out of it."""
+"""Tests that `docs/security.md` names an existing test for each threat, and that each attack is listed."""
 
 import re
 from pathlib import Path

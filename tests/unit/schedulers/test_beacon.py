@@ -1,4 +1,4 @@
-"""Waiting for a round of the beacon, without servers."""
+"""Tests waiting for a round of the beacon, without servers."""
 
 import asyncio
 from datetime import UTC, datetime

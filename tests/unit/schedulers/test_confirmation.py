@@ -1,4 +1,4 @@
-"""What is believed of one reading, and what of two."""
+"""Tests which changes of the registry count after one reading, and which after two."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,7 +51,7 @@ def test_no_permit_is_published_that_only_one_reading_shows(published, previous,
 
 
 def weak(published: Neurons | None, read: Neurons | None) -> set[str]:
-    """Validators that are still there, without their permit or with nothing of their stake."""
+    """Return validators that are still registered, without their permit or without any stake."""
     then = {n.hotkey: n.alpha_stake_rao for n in published or () if n.validator_permit}
     now = {n.hotkey: n for n in read or () if n.hotkey in then}
     return {name for name, n in now.items() if not n.validator_permit or n.alpha_stake_rao < then[name]}

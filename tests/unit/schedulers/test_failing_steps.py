@@ -1,4 +1,4 @@
-"""While a step of the scheduler fails, its health says so; and an epoch that came too late is called that."""
+"""Tests that health reports a failing step of the scheduler, and that a late epoch is called late."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -73,7 +73,7 @@ async def test_health_is_degraded_from_a_failed_step_until_one_succeeds(monkeypa
     )
     await run_until(asyncio.create_task(engine.run()), done)
     ok, degraded = HealthStatus.OK, HealthStatus.DEGRADED
-    # Before the first step; after each failure; after the success.
+    # Health before the first step, after each failure, and after the success.
     assert states == [ok, degraded, degraded, ok]
     assert dict(process_status.failing) == {}
 
@@ -117,7 +117,7 @@ def test_an_epoch_that_came_out_after_its_end_is_late_not_completed(published, s
 
 
 class HangingDatabase:
-    """Accepts no connection and refuses none, like a server that was stopped."""
+    """Neither accepts nor refuses connections, like a server that was stopped with SIGSTOP."""
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[None]:

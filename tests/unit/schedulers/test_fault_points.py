@@ -1,4 +1,4 @@
-"""Fault points: nothing happens unless one is armed, and of several replicas one dies."""
+"""Tests fault points: without an armed one nothing happens, and only one of several replicas dies."""
 
 import signal
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.fault_points import ArmedFaultPoints
 
 @pytest.fixture
 def kills(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The signals that would have ended this process."""
+    """Return the signals that would have ended this process."""
     sent: list[int] = []
     monkeypatch.setattr(fault_points.os, "kill", lambda _, number: sent.append(number))
     return sent

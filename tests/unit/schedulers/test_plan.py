@@ -1,4 +1,4 @@
-"""Which epoch runs and which comes next, also where the epoch length was changed between runs."""
+"""Tests which epoch is running and which is next, also if the epoch length was changed between runs."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Which registry a scheduler reads, by its settings."""
+"""Tests which registry a scheduler reads, depending on its settings."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.support.fakes import FakeClock
 
 @pytest.fixture
 def engine() -> AsyncEngine:
-    """Never connected."""
+    """Return an engine that never connects."""
     return open_engine("postgresql://nobody@127.0.0.1/nothing", application_name="test")
 
 

@@ -1,4 +1,4 @@
-"""The scheduler's settings: what each variable allows, and how a process says no."""
+"""Tests the scheduler's settings: the range of each variable, and the error of a process that refuses one."""
 
 from datetime import timedelta
 
@@ -43,7 +43,7 @@ DEFAULTS = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Only what is needed: nothing of the machine that runs the tests."""
+    """Set only the required variables, and none of the machine that runs the tests."""
     for name in SchedulerSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     for name, value in LEAST.items():
@@ -90,7 +90,7 @@ def test_every_rule_of_selection_is_set_by_its_variable(environment: pytest.Monk
         min_zipcode_listings=20,
         max_zipcode_listings=300,
         max_data_age=timedelta(days=10),
-        cooldown=timedelta(minutes=3),  # 12 h at 4 h an epoch are 3 epochs
+        cooldown=timedelta(minutes=3),  # with 4 h per epoch, 12 h are 3 epochs
         state_priorities=(("TX", 2), ("CA", 1)),
         tier_weights=((MarketTier.PREMIUM, 3), (MarketTier.STANDARD, 2), (MarketTier.EMERGING, 0.5)),
         selection_randomness=1,
@@ -174,7 +174,7 @@ BAD = [
     ("TOLERANCE_PERCENT", "51"),
     ("COOLDOWN_HOURS", "-1"),
     ("COOLDOWN_HOURS", "721"),
-    ("COOLDOWN_HOURS", "697"),  # of 30 days' detail, the last day's
+    ("COOLDOWN_HOURS", "697"),  # the last of 30 days with details
     ("MIN_ZIPCODE_LISTINGS", "1"),
     ("MIN_ZIPCODE_LISTINGS", "3001"),
     ("MIN_ZIPCODE_LISTINGS", "1000001"),

@@ -1,4 +1,4 @@
-"""Signals at their thresholds."""
+"""Tests the thresholds of signals."""
 
 from datetime import timedelta
 
@@ -58,7 +58,7 @@ def exactness(*pairs: tuple[int, int]) -> list[Exactness]:
         ([(4, 2), (4, 2), (4, 1)], None),
         ([(4, 1), (4, 4), (4, 4), (4, 4)], None),  # not in the epoch itself
         ([(4, 2), (9, 0), (9, 0), (9, 0), (4, 2), (4, 2)], 3),
-        ([(4, 2), (9, 0), (9, 0), (9, 0), (9, 0), (4, 2), (4, 2)], None),  # further back than is looked
+        ([(4, 2), (9, 0), (9, 0), (9, 0), (9, 0), (4, 2), (4, 2)], None),  # further back than the rule looks
         ([(1, 1), (1, 1), (1, 1)], None),
         ([(0, 0)], None),
     ],

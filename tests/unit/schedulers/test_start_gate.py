@@ -1,4 +1,5 @@
-"""Waiting for an epoch's start: never early, and sound when the wall clock is set meanwhile."""
+"""Tests waiting for an epoch's start: it is never early, and stays right if the wall clock is set
+meanwhile."""
 
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ SECOND = timedelta(seconds=1)
 
 
 class FakeDatabase:
-    """PostgreSQL, as far as it tells the time: `offset` ahead of the machine's true time."""
+    """A PostgreSQL that only tells the time. It is `offset` ahead of the machine's true time."""
 
     def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0)) -> None:
         self._clock, self._offset = clock, offset
@@ -60,7 +61,7 @@ class FakeDatabase:
 
 
 class AwayDatabase(FakeDatabase):
-    """PostgreSQL that is away from the start of the test on, or after its first answer."""
+    """A PostgreSQL that is away from the start of the test on, or after its first reply."""
 
     def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0), answers: int = 0) -> None:
         super().__init__(clock, offset)
@@ -74,7 +75,8 @@ class AwayDatabase(FakeDatabase):
 
 
 class StallingDatabase(FakeDatabase):
-    """PostgreSQL whose answers are `stalls` seconds on their way, one after the other; then none is."""
+    """A PostgreSQL whose replies take `stalls` seconds, one after the other. Then there are no more
+    replies."""
 
     def __init__(self, clock: FakeClock, offset: timedelta = timedelta(0), *stalls: float) -> None:
         super().__init__(clock, offset)
@@ -203,7 +205,7 @@ async def test_a_clock_that_is_hours_behind_waits_for_itself_too(hours: int) -> 
 async def test_a_leap_of_hours_in_any_nap_is_never_early_and_late_only_until_the_next_look(
     nap: int, hours: int
 ) -> None:
-    """Forwards is also what a machine sees that was suspended: its monotonic clock stood still."""
+    """A suspended machine also sees a leap forwards, because its monotonic clock stood still."""
     steps = [timedelta(0)] * nap + [timedelta(hours=hours)]
     clock = FakeClock(START_AT - timedelta(seconds=35), steps)
     await sleep_until(clock, START_AT)
@@ -224,7 +226,7 @@ async def test_a_machine_suspended_over_the_start_publishes_when_it_wakes(hours:
 
 
 class SuspendedWith(FakeDatabase):
-    """PostgreSQL on a machine that was not suspended: its clock is right when ours is."""
+    """A PostgreSQL on a machine that was not suspended. Its clock is right when ours is."""
 
     def now(self) -> datetime:
         return self._clock.wall
@@ -232,7 +234,7 @@ class SuspendedWith(FakeDatabase):
 
 @pytest.fixture
 def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose local time has summer and winter."""
+    """Set a local time zone with summer and winter time."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     yield
@@ -270,7 +272,7 @@ async def test_without_postgresql_its_last_answer_opens_the_gate_and_never_early
     await clock.sleep(ago.total_seconds())
     await gate.wait(START_AT)
     assert database.now() >= START_AT
-    # A thousandth is taken off for drift, and a wrong clock leaves the start to the others.
+    # A thousandth is subtracted for drift. With a wrong clock, other schedulers must publish.
     most = timedelta(seconds=STAND_BACK_SECONDS + 0.5) + (timedelta(minutes=2) + ago) * 0.0011
     assert max(database.now(), clock.wall) - START_AT <= most + abs(offset)
 

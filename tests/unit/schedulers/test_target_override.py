@@ -1,4 +1,4 @@
-"""Which targets an admin may give an epoch: those whose message can be published."""
+"""Tests which targets an admin may set for an epoch: those whose message can be published."""
 
 import pytest
 

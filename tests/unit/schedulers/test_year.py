@@ -1,4 +1,5 @@
-"""A year of four-hour epochs, without any server: calendar, plan, selection, seeds, chain, signatures."""
+"""Tests a year of four-hour epochs without any server: calendar, plan, selection, seeds, chain and
+signatures."""
 
 from collections import deque
 from datetime import UTC, datetime, timedelta
@@ -36,7 +37,7 @@ POOL = [
 
 
 def planned() -> list[EpochInterval]:
-    """As the scheduler plans: at each start it asks what runs and what comes next."""
+    """Plan like the scheduler: at each start, look which epoch is running and which is next."""
     intervals: list[EpochInterval] = []
     now = BEGIN
     while now < BEGIN + YEAR:

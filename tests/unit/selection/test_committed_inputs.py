@@ -1,4 +1,4 @@
-"""What an epoch is committed to: the same bytes, the same selection, for ever."""
+"""Tests the inputs to which an epoch is committed: the same bytes always lead to the same selection."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""For how long an import fills epochs, and when that is said."""
+"""Tests for how long an import can fill epochs, and when a warning is given."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ POOL = [candidate(f"{number:05d}", 500, last_scraped_at=START_AT - 20 * DAY) for
 
 
 def groups_of(candidates: Iterable[Candidate], settings: SelectionSettings) -> list[DataGroup]:
-    """Return those of the candidates that may be drawn, by when their data was collected."""
+    """Return the candidates that may be drawn, grouped by when their data was collected."""
     found: dict[datetime, list[int]] = defaultdict(list)
     for one in candidates:
         if settings.may_be_drawn(one):
@@ -36,7 +36,7 @@ def test_data_of_one_day_lasts_until_that_day_is_too_old() -> None:
 
 
 def test_what_rests_counts_too() -> None:
-    """Seven times 1,100 listings are needed: 20 zipcodes of 500 have them, and 15 do not."""
+    """Seven times 1,100 listings are needed. 20 zipcodes of 500 have them, and 15 do not."""
     aged = [replace(one, last_scraped_at=START_AT - 29 * DAY) for one in POOL[:5]]
     found = outlook(groups_of([*aged, *POOL[5:]], SETTINGS), SETTINGS, EPOCH, START_AT)
     assert found.enough_until == START_AT + DAY

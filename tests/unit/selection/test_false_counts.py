@@ -1,4 +1,4 @@
-"""What is published of an import: honeypots come, change and go as real zipcodes do."""
+"""Tests the false counts of imports: honeypots appear, change and disappear as real zipcodes do."""
 
 import hashlib
 from collections import Counter
@@ -99,7 +99,7 @@ def test_counts_change_vanish_and_appear_as_real_ones_do() -> None:
 
 
 def test_one_that_is_too_small_to_be_drawn_comes_back_under_its_name() -> None:
-    """As real zipcodes do, else one that went and came back would be real."""
+    """Real zipcodes do so. Otherwise a zipcode that disappears and comes back would be real."""
     rest = [
         *(candidate(f"2{number:04d}", 600 + number % 400) for number in range(1200)),
         *(candidate(f"9{number:04d}", number % 50) for number in range(300)),

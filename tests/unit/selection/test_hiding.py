@@ -24,9 +24,9 @@ START_AT = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 300
 CHANCE = 3.3
 FIND = 10.0
-"""What a method that gives honeypots away must show at the least."""
+"""The AUC that a method which reveals honeypots must reach at least."""
 Found = dict[str, tuple[list[tuple[float, float]], list[tuple[float, float]]]]
-"""By name, values with their weights: those of others and those of honeypots."""
+"""By name, the weighted values of real zipcodes and of honeypots."""
 
 
 def test_the_measures_measure() -> None:
@@ -62,8 +62,8 @@ def year(seed: int) -> list[Choice]:
 
 
 def histories(seed: int, probability: float, found: Found) -> None:
-    """Add what ten monthly imports publish of each zipcode, weighted by its chance to be the next one drawn:
-    what a year of draws tends to, without their noise."""
+    """Add what ten monthly imports publish of each zipcode, weighted by its chance to be the next one drawn.
+    A year of draws has these expected values, with noise."""
     zipcodes = [as_candidate(row) for row in sample_outcomes()]
     imports = [zipcodes, *monthly_imports(zipcodes, START_AT, DAYS // 30, seed).values()]
     pool = None
@@ -94,7 +94,7 @@ def histories(seed: int, probability: float, found: Found) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("probability", [0.3, 0.5])
 def test_what_imports_publish_does_not_tell_honeypots(probability: float) -> None:
-    """Of nine worlds with fixed seeds, so that the few honeypots of one weigh little."""
+    """Nine worlds with fixed seeds are used, so that the few honeypots of one have little weight."""
     found: Found = defaultdict(lambda: ([], []))
     for seed in range(1, 10):
         histories(seed, probability, found)
@@ -105,7 +105,7 @@ def test_what_imports_publish_does_not_tell_honeypots(probability: float) -> Non
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_a_year_of_open_messages_does_not_tell_honeypots() -> None:
-    """Of six worlds, since the few honeypots of one have chance properties in common."""
+    """Six worlds are used, because the few honeypots of one world may have something in common by chance."""
     worlds = [year(seed) for seed in range(1, 7)]
     for found in worlds:
         assert sum(len(choice.honeypots) for choice in found) > 400
@@ -119,7 +119,7 @@ def test_a_year_of_open_messages_does_not_tell_honeypots() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_the_observer_finds_honeypots_that_have_a_history_of_their_own() -> None:
-    """As they would be if each epoch had other ones: seen once, at a count of their own."""
+    """Here each epoch has other honeypots, which are seen once, each with its own count."""
     numbers = count()
     careless: list[Choice] = []
     for choice in year(5)[:900]:

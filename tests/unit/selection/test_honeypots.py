@@ -1,4 +1,4 @@
-"""Draws with honeypots against docs/protocol.md, and what must hold of every choice."""
+"""Tests draws with honeypots against docs/protocol.md, and the rules for every choice."""
 
 import hmac
 import random
@@ -158,7 +158,7 @@ def test_a_honeypot_rests_as_others_do() -> None:
 
 @pytest.mark.long
 def test_a_honeypot_is_drawn_as_often_as_others_at_any_probability() -> None:
-    """20 of 400 like zipcodes are drawn, so as many honeypots as 20 x probability come into 400 draws."""
+    """20 of 400 equal zipcodes are drawn, so in 400 draws there are as many honeypots as 20 x probability."""
     pool = [candidate(f"{number:05d}", 50) for number in range(400)]
     for probability in (0.3, 0.6):
         real = {one.zipcode: 3 for one in pool[: int(20 * probability)]}

@@ -1,4 +1,5 @@
-"""Selection replayed by other code: the second implementation, the page, and bytes that must never change."""
+"""Tests selection against other code: the second implementation, the page, and bytes that must never
+change."""
 
 import hashlib
 from dataclasses import replace
@@ -108,7 +109,8 @@ def test_what_is_written_from_the_page_alone_discards_the_same_draws(
 
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.randoms(use_true_random=False))
 def test_keys_that_differ_beyond_twelve_digits_rank_by_zipcode(steps: list[int], shuffler):
-    """Steps of 0.4 of the twelfth digit: some neighbours round alike, some do not."""
+    """The keys differ by 0.4 of the twelfth digit, so some neighbours are rounded to the same value and some
+    are not."""
     keys = [1.23456789012e-4 * (1 + step * 0.4e-11) for step in steps]
     shuffler.shuffle(keys)
     order = sorted(range(len(keys)), key=keys.__getitem__)

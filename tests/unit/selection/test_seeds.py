@@ -1,4 +1,4 @@
-"""Seed, commitments and nonce, with the vectors of docs/protocol.md."""
+"""Tests seed, commitments and nonce, with the vectors of docs/protocol.md."""
 
 import hashlib
 import random

@@ -1,4 +1,4 @@
-"""Selection against a plain reading of docs/protocol.md, and against brute force."""
+"""Tests selection against a literal implementation of docs/protocol.md, and against brute force."""
 
 import hashlib
 import hmac
@@ -39,7 +39,7 @@ def zipcodes(chosen: Sequence[Candidate]) -> list[str]:
 
 
 def key(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes, each: Candidate) -> float:
-    """Steps 2 and 3 of the protocol, read anew."""
+    """Return the key of steps 2 and 3 of the protocol, with independent code."""
 
     def softened(one: Candidate) -> float:
         plain = one.expected_listings * math.log((one.population or 0) + one.expected_listings)
@@ -56,7 +56,8 @@ def ranked(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) 
 
 
 def brute_force(pool: Sequence[Candidate], settings: SelectionSettings, seed: bytes) -> list[str]:
-    """Step 5 in rank order: of all subsets that fit, the first, cut off where it reaches the target."""
+    """Return the result of step 5: the first subset in rank order that fits, cut off where it reaches the
+    target."""
     return first_that_fits(ranked(pool, settings, seed), settings)
 
 
@@ -94,7 +95,7 @@ small_settings = st.builds(
 )
 
 
-# The documented vectors
+# The documented vectors.
 
 
 def vectors() -> dict[str, Any]:
@@ -143,7 +144,7 @@ def test_the_documented_draws_and_keys_are_those_of_the_protocol(row: dict[str, 
     assert key(DOCUMENTED_POOL, SelectionSettings(), DOCUMENTED_SEED, each) == float(row["key"])
 
 
-# Fit
+# Totals that fit.
 
 
 @given(pools, small_settings, seeds)
@@ -158,11 +159,12 @@ def test_what_fits_is_found_whatever_the_turns(
         assert settings.lowest_total <= total <= settings.highest_total
 
 
-# Turns
+# Turns of the states.
 
 
 def of_states(**counts: int) -> list[Candidate]:
-    """So many zipcodes of 10 listings in each state, all of one weight but for their states' priorities."""
+    """Return this many zipcodes of 10 listings in each state, all with the same weight, except for the
+    states' priorities."""
     names = [state for state, count in counts.items() for _ in range(count)]
     return [candidate(f"{number:05d}", 10, state=state) for number, state in enumerate(names)]
 
@@ -176,7 +178,7 @@ BY_PRIORITY = {
 
 @given(seeds, st.integers(1, 20))
 def test_no_state_gets_a_whole_zipcode_more_than_its_share(seed: bytes, number: int) -> None:
-    """However many zipcodes it has."""
+    """This holds for any number of zipcodes."""
     pool = of_states(PA=20, NJ=20, NY=500)
     drawn = draw(pool, exactly(10 * number, **BY_PRIORITY), seed)
     assert len(drawn) == number
@@ -216,13 +218,13 @@ def test_strict_priorities_share_among_states_of_one_priority() -> None:
 
 
 def test_a_state_takes_the_places_that_others_cannot_fill() -> None:
-    """PA has most of the share, and one zipcode."""
+    """PA has most of the share, but only one zipcode."""
     drawn = draw(of_states(PA=1, NJ=4), exactly(40, **BY_PRIORITY), SEED)
     assert sorted(each.state for each in drawn) == ["NJ", "NJ", "NJ", "PA"]
 
 
 def test_a_state_takes_no_more_than_its_share_where_the_total_is_enough_already() -> None:
-    """NY has little share; its second zipcode would bring 45 listings to 50, the target."""
+    """NY has a small share. Its second zipcode would raise 45 listings to 50, the target."""
     pool = [
         candidate("00001", 40),
         *(candidate(f"1000{number}", 5, state="NY") for number in range(5)),
@@ -232,7 +234,7 @@ def test_a_state_takes_no_more_than_its_share_where_the_total_is_enough_already(
 
 
 def test_a_share_of_chance_remains_of_who_is_first() -> None:
-    """Binomial; |z| < 3.29: with one zipcode an epoch, a state has its share of the epochs."""
+    """Binomial; |z| < 3.29. With one zipcode per epoch, a state is first in its share of the epochs."""
     pool = of_states(PA=3, NY=1)
     settings = exactly(10, **(BY_PRIORITY | {"state_priorities": (("PA", 1), ("NY", 3))}))
     first = [each.startswith("00003") for each in first_draws(pool, settings, 2_000)]
@@ -240,18 +242,18 @@ def test_a_share_of_chance_remains_of_who_is_first() -> None:
 
 
 def test_the_total_ends_where_it_is_nearest_to_the_target() -> None:
-    """After 46 listings, one of 4 leads to 50, and one of 9 to 55, which is less near."""
+    """After 46 listings, one more of 4 leads to 50, and one of 9 to 55, which is less near."""
     for last, expected in ((4, 50), (7, 53), (8, 46), (9, 46)):
         pool = [candidate("00001", 46, base_weight=1e6), candidate("00002", last, base_weight=1e-6)]
         drawn = draw(pool, replace(SMALL, max_zipcode_listings=46), SEED)
         assert sum(each.expected_listings for each in drawn) == expected
 
 
-# Room for honeypots
+# Room for honeypots.
 
 
 def test_what_could_not_be_spared_is_left_out_unless_nothing_fits_without_it() -> None:
-    settings = replace(SMALL, target_listings=50, tolerance_percent=22)  # 39 to 61, 22 wide
+    settings = replace(SMALL, target_listings=50, tolerance_percent=22)  # from 39 to 61, which is 22 wide
     large = candidate("00009", 21)
     small = [candidate(f"0000{number}", 20) for number in range(3)]
     assert "00009" not in zipcodes(select([*small, large], settings, SEED, START_AT, honeypots=()).pool)
@@ -324,7 +326,7 @@ def test_totals_at_both_ends_of_the_tolerance_fit_and_beyond_do_not() -> None:
         assert bool(draw(pool, SMALL, SEED)) is fits
 
 
-# Determinism
+# Determinism.
 
 
 @hypothesis_settings(max_examples=40)
@@ -364,7 +366,8 @@ def test_a_zipcode_given_twice_is_refused_even_if_one_is_not_eligible() -> None:
         select(twice, SMALL, SEED, START_AT)
 
 
-# Eligibility: each row is the last that is in, and the first that is out
+# Eligibility. In each row, the first value is the last one that is eligible, and the second value the first
+# one that is not.
 
 
 @pytest.mark.parametrize(
@@ -397,7 +400,8 @@ def test_a_cooldown_ends_exactly_on_time() -> None:
 
 
 class ClocksGoBack(tzinfo):
-    """A zone one hour ahead of UTC until START_AT - 12 h, then none: as a database session may use."""
+    """A time zone one hour ahead of UTC until START_AT - 12 h, then equal to it. A database session may use
+    such a zone."""
 
     def utcoffset(self, instant: datetime | None) -> timedelta:
         assert instant is not None
@@ -410,7 +414,8 @@ class ClocksGoBack(tzinfo):
 
 def test_a_cooldown_is_a_time_that_passed_not_a_difference_of_local_clocks() -> None:
     zone = ClocksGoBack()
-    assigned_at = (START_AT - DAY + timedelta(hours=1)).replace(tzinfo=zone)  # 24 h ago, by local clocks 23
+    # 24 h ago, but 23 h by local clocks.
+    assigned_at = (START_AT - DAY + timedelta(hours=1)).replace(tzinfo=zone)
     pool = select(
         [
             candidate("00001", 25),
@@ -429,7 +434,7 @@ def test_a_naive_start_is_refused() -> None:
         select([candidate("00001", 25)], SMALL, SEED, START_AT.replace(tzinfo=None))
 
 
-# Relaxing the age of data
+# Relaxing the age of data.
 
 
 def days_old(days: int, more: timedelta = timedelta(0)) -> dict[str, datetime]:
@@ -474,7 +479,7 @@ def test_age_alone_never_stops_an_epoch(pool: list[Candidate], seed: bytes, ages
         assert 45 <= select(aged, SMALL, seed, START_AT).total_listings <= 55
 
 
-# Relaxing the cooldown
+# Relaxing the cooldown.
 
 
 def hours_ago(hours: int) -> dict[str, datetime]:
@@ -538,17 +543,18 @@ def test_no_candidates_at_all_are_a_pool_too_small() -> None:
         select([], SMALL, SEED, START_AT)
 
 
-# The distribution. Seeds are fixed, so these never flicker; were the draw wrong, they would fail.
+# The distribution. Seeds are fixed, so the results are always the same. They would fail if the draw were
+# wrong.
 
 
 def first_draws(pool: Sequence[Candidate], settings: SelectionSettings, rounds: int) -> list[str]:
-    """What comes first in each of many epochs; each candidate alone meets the target."""
+    """Return the first zipcode of each of many epochs. Each candidate alone meets the target."""
     drawn = (draw(pool, settings, hashlib.sha256(b"%d" % number).digest()) for number in range(rounds))
     return [chosen[0].zipcode for chosen in drawn]
 
 
 def test_a_zipcode_of_three_times_the_weight_comes_first_three_times_as_often() -> None:
-    """Binomial with p = 3/4; |z| < 3.29 holds for 999 of 1,000 sound generators."""
+    """Binomial with p = 3/4. |z| < 3.29 holds for 999 of 1,000 sound generators."""
     pool = [candidate("00001", 40, base_weight=3.0), candidate("00002", 40)]
     settings = exactly(40, selection_randomness=0, geographic_spread_factor=0)
     first = first_draws(pool, settings, 2_000).count("00001")
@@ -561,7 +567,7 @@ def test_a_zipcode_of_three_times_the_weight_comes_first_three_times_as_often() 
 def test_randomness_softens_the_weights_from_proportional_to_uniform(
     randomness: float, powers: tuple[int, ...]
 ) -> None:
-    """Chi-square with 3 degrees of freedom: under 16.27 for 999 of 1,000 sound generators."""
+    """Chi-square with 3 degrees of freedom. It is below 16.27 for 999 of 1,000 sound generators."""
     pool = [candidate(f"0000{n}", 40, base_weight=float(n * n)) for n in (1, 2, 3, 4)]
     settings = exactly(40, selection_randomness=randomness, geographic_spread_factor=0)
     seen = first_draws(pool, settings, 2_000)
@@ -572,7 +578,7 @@ def test_randomness_softens_the_weights_from_proportional_to_uniform(
 
 @pytest.mark.parametrize(("factor", "chance"), [(0, 0.25), (1, 0.5)])
 def test_full_spread_gives_a_state_the_chance_of_one_of_higher_priority(factor: float, chance: float) -> None:
-    """Binomial; |z| < 3.29. One zipcode of NJ against three of PA."""
+    """Binomial; |z| < 3.29. There are one zipcode of NJ and three of PA."""
     pool = [candidate(f"0000{n}", 40, state="NJ" if n == 1 else "PA") for n in (1, 2, 3, 4)]
     settings = exactly(
         40, geographic_spread_factor=factor, state_priorities=(("PA", 1), ("NJ", 3)), selection_randomness=0
@@ -581,7 +587,7 @@ def test_full_spread_gives_a_state_the_chance_of_one_of_higher_priority(factor: 
     assert abs(first - 2_000 * chance) / math.sqrt(2_000 * chance * (1 - chance)) < 3.29
 
 
-# Settings and candidates
+# Settings and candidates.
 
 
 @pytest.mark.parametrize(

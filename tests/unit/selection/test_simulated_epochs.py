@@ -1,5 +1,8 @@
-"""Simulated epochs judged from outside: feasibility by another algorithm, shares by another generator. Long
-runs of the same are in tests/simulation."""
+"""Tests simulated epochs from outside: another algorithm decides whether totals are possible, and another
+generator gives the shares.
+
+tests/simulation has longer runs.
+"""
 
 from dataclasses import replace
 

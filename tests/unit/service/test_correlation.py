@@ -1,4 +1,4 @@
-"""Which request ids are taken over, and what every line of a request carries."""
+"""Tests which request ids are accepted, and what every log line of a request has."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The running epoch in memory: never early, never unverified, no gap at a boundary."""
+"""Tests the running epoch in memory: never early, never unverified, and without a gap at an epoch's end."""
 
 import asyncio
 from dataclasses import replace

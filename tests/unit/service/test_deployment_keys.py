@@ -1,4 +1,4 @@
-"""The keys of one deployment: who gets which, and how they lie on disk."""
+"""Tests the keys of one deployment: which process gets which, and how they are stored."""
 
 import os
 import stat
@@ -97,5 +97,5 @@ def test_no_two_deployments_share_a_key() -> None:
     values = [value for keys in (KEYS, other) for process in keys.values() for value in set(process.values())]
     shared = {value for value in values if values.count(value) > 1}
     signers = {keys["bridge"]["ZIPCAST_SIGNERS"] for keys in (KEYS, other)}
-    assert shared == signers  # each in two processes of one deployment
+    assert shared == signers  # each is in two processes of one deployment
     assert len(signers) == 2

@@ -1,4 +1,5 @@
-"""What follows from the parts for the whole, from the record for the scheduler, from age for the registry."""
+"""Tests how the health of the whole follows from its parts, that of the scheduler from the database, and that
+of the registry from its age."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The internal listener's pages, without a socket."""
+"""Tests the internal listener's pages without a socket."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from tests.support.fakes import FakeClock
 
 
 class Connection:
-    """A NATS connection that is as it is told to be."""
+    """A NATS connection in the state that the test sets."""
 
     is_connected = is_reconnecting = is_closed = False
 

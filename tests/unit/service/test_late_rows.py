@@ -1,4 +1,5 @@
-"""An epoch is published while the database still opens its row; requests that come meanwhile wait for it."""
+"""Tests requests that come while the database still opens the row of a published epoch: they wait for the
+row."""
 
 import pytest
 
@@ -10,7 +11,7 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 
 
 class LateRow:
-    """A row that is found from the read number `opened_at` on."""
+    """A row that is found by the reading number `opened_at` and all later ones."""
 
     def __init__(self, opened_at: int) -> None:
         self.opened_at, self.reads = opened_at, 0

@@ -1,4 +1,4 @@
-"""Ending a process's tasks."""
+"""Tests ending the tasks of a process."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from service.lifecycle import Lifecycle, end
 
 
 async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
-    """As one does that waits by `asyncio.wait_for` of Python 3.11, at an unlucky moment."""
+    """`asyncio.wait_for` of Python 3.11 loses a cancellation at an unlucky moment."""
     lost = asyncio.Event()
 
     async def unlucky() -> None:

@@ -26,7 +26,7 @@ def process_status() -> ProcessStatus:
 
 @pytest.fixture
 def written(process_status: ProcessStatus) -> Iterator[StringIO]:
-    """What goes to standard output."""
+    """Return what is written to standard output."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     with redirect_stdout(StringIO()) as written:

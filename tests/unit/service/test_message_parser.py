@@ -1,4 +1,4 @@
-"""Cutting messages out of what nats-server sends: the same ones, wherever the stream is cut."""
+"""Tests that the parser finds the same messages wherever the bytes of nats-server are divided."""
 
 import asyncio
 from itertools import pairwise
@@ -29,7 +29,7 @@ MESSAGES = [
 
 
 class Heard:
-    """Stands in for the client."""
+    """Replaces the client."""
 
     def __init__(self) -> None:
         self.muted = MutedSubjects()
@@ -106,7 +106,7 @@ async def test_muted_subjects_are_dropped_and_counted_and_others_are_not() -> No
 
 
 def test_nats_py_reads_by_our_parser() -> None:
-    """It keeps its parser in a private attribute, which a newer version may name otherwise."""
+    """nats-py keeps its parser in a private attribute, which a newer version may rename."""
     client = HardenedClient()
     assert isinstance(client._ps, MessageParser)
     assert client._ps.nc is client

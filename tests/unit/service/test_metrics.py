@@ -1,4 +1,5 @@
-"""What the four processes measure: bounded labels, units in the names, and a page that has it all."""
+"""Tests the metrics of the four processes: limited labels, units in the names, and a page that has all of
+them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""nkeys and xkeys, against the `nkeys` package where it knows the kind."""
+"""Tests nkeys and xkeys against the `nkeys` package, as far as it has these kinds."""
 
 import nkeys as reference
 import pytest
@@ -71,7 +71,7 @@ def test_a_signature_of_another_key_message_or_length_is_refused() -> None:
 @given(st.integers(0, len(SEED) - 1), st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"))
 def test_a_seed_with_another_character_is_refused_without_being_shown(place: int, put: str) -> None:
     changed = SEED[:place] + put + SEED[place + 1 :]
-    if place == len(SEED) - 1:  # its last bits carry nothing
+    if place == len(SEED) - 1:  # the last bits have no meaning
         return
     if changed == SEED:
         assert decode_seed(Kind.USER, changed) == SECRET

@@ -1,4 +1,4 @@
-"""Steps that are repeated, and what is logged of those that fail."""
+"""Tests steps that are repeated, and what is logged of failing ones."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ async def test_a_failure_is_logged_once_until_it_works_again():
         ("record_unread", "AwayError", "test_polling")
     ] * 2
     assert clock.naps == [2.0] * 4
-    # The last error is not among those that are expected, so it says nothing of the outage.
+    # The last error is not an expected one, so it says nothing about the outage.
     assert failing == {"reading": "AwayError"}
 
 

@@ -1,4 +1,4 @@
-"""Who is registered and who is a validator, by the snapshot in force."""
+"""Tests who is registered and who is a validator, by the newest snapshot."""
 
 from datetime import timedelta
 

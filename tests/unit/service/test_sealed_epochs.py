@@ -1,4 +1,4 @@
-"""A process of ours opens a sealed epoch if the message itself does not arrive, without servers."""
+"""Tests, without servers, that a process opens a sealed epoch if the message itself does not arrive."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,7 +21,7 @@ NOTHING: Any = None
 
 @dataclass
 class OneRelay:
-    """Has `answer` for every round, and counts the requests."""
+    """Gives `answer` for every round, and counts the requests."""
 
     answer: str | None
     asked: list[int] = field(default_factory=list)

@@ -1,4 +1,5 @@
-"""What all settings share: slips and unsafe values are refused, by name and without the value."""
+"""Tests what all settings have in common: mistakes and unsafe values are refused, with the name and without
+the value."""
 
 import os
 from pathlib import Path
@@ -50,7 +51,7 @@ CLASSES = list(LEAST)
 
 @pytest.fixture(params=CLASSES, ids=lambda one: one.__name__)
 def process(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type[EnvironmentSettings]:
-    """Each process's settings in turn, with the least that it needs in the environment."""
+    """Return each process's settings in turn, with only the required variables."""
     set_least(monkeypatch, request.param)
     return request.param
 

@@ -1,4 +1,4 @@
-"""How much may pass at once and after that."""
+"""Tests how much may pass at once, and how much after that."""
 
 from hypothesis import given
 from hypothesis import strategies as st

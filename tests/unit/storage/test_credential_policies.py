@@ -139,7 +139,7 @@ def test_no_text_widens_a_scope(rest: str) -> None:
         scope = Scope("bucket", f"data/{rest}/")
     except PolicyError:
         return
-    # Its only wildcard is the one we append, and it begins at the folder that was named.
+    # The only wildcard is the one that we append, and the pattern begins with the named folder.
     for statement in statements(scope):
         assert str(statement["Resource"]).removesuffix("*").count("*") == 0
     assert not set(scope.prefix) & set("*?${}. \n%")

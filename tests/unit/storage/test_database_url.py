@@ -1,4 +1,4 @@
-"""DATABASE_URL, as managed providers print it for libpq, for a driver that is not libpq."""
+"""Tests DATABASE_URL in the form that managed providers print for libpq, with a driver that is not libpq."""
 
 import ssl
 
@@ -12,7 +12,7 @@ AT = f"postgresql://app:{PASSWORD}@db.example.org:25060/zipcast"
 
 
 def parsed(url: str) -> tuple[list[tuple[str, int]], object]:
-    """The addresses and parameters that asyncpg makes of it."""
+    """Return the addresses and parameters that asyncpg gets."""
     nothing = dict.fromkeys(
         (
             *("host", "port", "user", "password", "passfile", "database", "ssl", "service", "servicefile"),

@@ -1,4 +1,4 @@
-"""What answers in the object store's place: a proxy in words of its own, or a store that takes its time."""
+"""Tests servers that reply in place of the object store: a proxy with its own text, or a very slow store."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ SCOPE = credential_policies.miner_scope("miners", MINER_HOTKEY, EPOCH_ID)
 
 @asynccontextmanager
 async def answering(head: str, body: bytes = b"", *, after: float = 0) -> AsyncIterator[ObjectStoreConfig]:
-    """A server that says the same to everything."""
+    """Run a server that sends the same reply to every request."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.readuntil(b"\r\n\r\n"):
@@ -49,7 +49,8 @@ def config_of(port: int) -> ObjectStoreConfig:
 
 
 class EndlessServer:
-    """Answers with a head, and then with the same part for ever. `left` tells that all clients hung up."""
+    """Replies with a head, and then repeats the same part without end. `left` is set when all clients have
+    disconnected."""
 
     def __init__(self, head: str, part: bytes) -> None:
         self._head, self._part, self._open = head, part, 0
@@ -125,7 +126,7 @@ async def test_so_is_an_object_without_an_entity_tag() -> None:
 
 
 async def test_waiting_for_a_turn_among_many_files_is_not_the_stores_fault() -> None:
-    """Together they take longer than one may, and none takes that long by itself."""
+    """Together, the files take longer than one is allowed to take, but no single file does."""
     async with answering('200 OK\r\nETag: "e"', after=0.2) as config:
         reader = ObjectReader(config)
         keys = [f"{SCOPE.prefix}{number}" for number in range(LOOK_THREADS * 12)]

@@ -1,4 +1,4 @@
-"""Addresses and forms, byte for byte what botocore makes of the same at the same time."""
+"""Tests that presigned URLs and forms are, byte for byte, those of botocore at the same time."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ STORES = [(ObjectStore(config), open_client(config, "s3")) for config in CONFIGS
 KEYS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60
 ).filter(
-    # No folder begins with this, and botocore would normalise it.
+    # No folder begins like this, and botocore would normalise it.
     lambda key: key[0] not in "/."
 )
 
@@ -41,7 +41,7 @@ HASHES = st.binary(min_size=32, max_size=32)
 
 @contextmanager
 def at_that_time(at: datetime) -> Iterator[None]:
-    """Of botocore's clock, which takes no time but the system's."""
+    """Set botocore's clock, which otherwise uses only the system's time."""
 
     def now(*, remove_tzinfo: bool = True) -> datetime:
         return at.replace(tzinfo=None) if remove_tzinfo else at

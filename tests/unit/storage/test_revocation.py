@@ -1,4 +1,5 @@
-"""The bucket policy that takes access back: from whom was named alone, beside the operator's own rules."""
+"""Tests the bucket policy that revokes access: only the named hotkeys lose it, and the operator's own rules
+stay."""
 
 import json
 
@@ -43,13 +44,13 @@ def test_a_revoked_hotkey_may_not_write_its_folder_and_its_sessions_open_nothing
     assert writes["Principal"] == sessions["Principal"] == "*"
     assert writes["Resource"] == [f"arn:aws:s3:::miners/data/hotkey={MINER_HOTKEY}/*"]
     assert "s3:PutObject" in writes["Action"]
-    assert "s3:GetObject" not in writes["Action"]  # validators go on reading
+    assert "s3:GetObject" not in writes["Action"]  # validators can still read
     assert sessions["Action"] == "s3:*"
     assert sessions["Condition"] == {"StringLike": {"aws:userid": [f"*:zipcast-{MINER_HOTKEY}"]}}
 
 
 def test_a_list_of_one_may_come_back_as_that_one() -> None:
-    """As AWS normalises policies."""
+    """AWS normalises policies in this way."""
     policy = json.loads(denied(None, MINER_HOTKEY))
     policy["Statement"][1]["Condition"]["StringLike"]["aws:userid"] = f"*:zipcast-{MINER_HOTKEY}"
     assert revoked_hotkeys(json.dumps(policy)) == {MINER_HOTKEY}

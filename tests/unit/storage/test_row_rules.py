@@ -1,4 +1,5 @@
-"""What a zipcode file may say: each rule, its edges, and that no input escapes the rules."""
+"""Tests the rules for rows of zipcode files: each rule, its limits, and that every input is handled by the
+rules."""
 
 import io
 from datetime import UTC, datetime, timedelta, timezone
@@ -405,7 +406,7 @@ def test_a_naive_import_time_is_refused():
         RowRules(datetime(2026, 3, 1))  # noqa: DTZ001
 
 
-# Digits and separators of every rule, beside characters that only look the part.
+# Digits and separators of every rule, and characters that only look like them.
 NEAR_MISSES = st.text('0129PAepZT:-+. \t\n\r\0\u202e\u2028",éſ１', max_size=12)
 
 

@@ -56,7 +56,8 @@ def test_the_lifecycle_is_a_month_then_cold_and_a_year_in_all() -> None:
         (90, "GLACIER"),
     ]
     assert first["Expiration"]["Days"] == 365
-    # Their days begin when they are overwritten: those that were sealed outlive what validators may read.
+    # The days are counted from when a version is overwritten, so sealed versions are kept longer than
+    # validators may read them.
     limits = SchedulerSettings.model_fields["epoch_retention_days"].metadata
     longest = next(limit.le for limit in limits if hasattr(limit, "le"))
     assert first["NoncurrentVersionExpiration"]["NoncurrentDays"] == longest + 1
@@ -90,7 +91,8 @@ def matches(pattern: str, resource: str) -> bool:
     ],
 )
 def test_the_role_allows_all_that_a_session_narrows(session: str) -> None:
-    """A session has what both its policy and its role allow: what the role lacks, no policy brings."""
+    """A session may do what both its policy and its role allow, so the role must allow everything that a
+    policy names."""
     allowed = list(grants(document("role-policy")))
     for action, resource in grants(json.loads(session)):
         assert any(action == given and matches(where, resource) for given, where in allowed), action

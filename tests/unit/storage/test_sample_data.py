@@ -1,4 +1,4 @@
-"""The committed sample is what its script writes, and enough for a deployment to start on."""
+"""Tests that the committed sample is the output of its script, and is enough for a deployment to start."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Zipcode files as bytes: formats, text, lines; and that no bytes escape as another error."""
+"""Tests zipcode files as bytes: formats, text and lines, and that no bytes lead to an unexpected error."""
 
 import hashlib
 import tempfile
@@ -78,7 +78,7 @@ def test_a_name_that_is_no_text_becomes_text(tmp_path):
         assert file.name == "zip?.csv"
 
 
-# What moves the JSON reader from one state to another, beside whole entries.
+# These texts, beside whole entries, move the JSON reader from one state to another.
 JSON_PIECES = st.lists(
     st.sampled_from([ENTRY, "[", "]", "{", "}", ",", ":", '"', '"zipcodes"', "null", "1e", "\n", " ", "\\"])
 ).map("".join)

@@ -1,4 +1,5 @@
-"""Zipcodes as JSON: shapes of the document, places, what refuses it, and that it says what CSV says."""
+"""Tests zipcodes as JSON: accepted shapes, positions of errors, refused documents, and that JSON leads to the
+same rows as CSV."""
 
 import csv
 import io
@@ -159,7 +160,8 @@ def test_a_zipcode_that_stands_twice_names_the_first():
     assert parse([GOOD, GOOD])[1] == Rejection("entry 2", "zipcode", "already given in entry 1")
 
 
-# Close to the rules, on both sides of them; CSV keeps no "\r\n" apart from "\n" and has no lone surrogate.
+# These values are close to the limits, on both sides. CSV cannot distinguish "\r\n" from "\n", and has no
+# lone surrogate.
 VALUES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
     st.sampled_from(["", "19801", "7001", "DE", "PREMIUM", "200000", "2026-02-28", "2026-03-02", "7"]),

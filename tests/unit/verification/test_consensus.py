@@ -1,4 +1,4 @@
-"""What validators agree on: the formulas of docs/protocol.md, by example and by property."""
+"""Tests the consensus of validators: the formulas of docs/protocol.md, with examples and properties."""
 
 from fractions import Fraction
 
@@ -45,7 +45,8 @@ def test_three_validators_of_whom_one_stands_apart() -> None:
     )
     # a: (500 + 300) × 3 of 1,000 × 3; b: 500 × 2 + 300 × 1; c: 500 × 1 + 300 × 2; x: 200 × 3.
     assert agreed.top == (("a", 0.8), ("b", 0.433333), ("c", 0.366667))
-    # One and two share 5/6, weight 150,000; three shares nothing with either, weights 100,000 and 60,000.
+    # One and two share 5/6, weight 150,000. Three shares nothing with either; the weights are 100,000 and
+    # 60,000.
     assert agreed.agreement == round(5 / 6 * 150_000 / 310_000, 6)
     assert agreed.closeness == {
         "one": round(5 / 6 * 300 / 500, 6),
@@ -57,7 +58,8 @@ def test_three_validators_of_whom_one_stands_apart() -> None:
 
 @pytest.mark.parametrize(("large", "outliers"), [(499_000, ()), (1_000, ()), (999, ("large",))])
 def test_whoever_holds_half_of_the_stake_is_no_outlier(large: int, outliers: tuple[str, ...]) -> None:
-    """Two validators of least stake could otherwise brand the largest one by agreeing with each other."""
+    """Otherwise two validators of least stake could make the largest one an outlier by agreeing with each
+    other."""
     small = [Report(name, 500, ("x", "y", "z")) for name in ("one", "two")]
     assert agree([Report("large", large, ("a", "b", "c")), *small]).outliers == outliers
 
@@ -114,7 +116,7 @@ def test_shares_lie_between_none_and_all(given_reports: list[Report]) -> None:
     supports = [share for _, share in agreed.top]
     assert supports == sorted(supports, reverse=True)
     assert len(supports) <= 3
-    # A report gives 3 + 2 + 1 points of the 3 that make a support of one.
+    # A report gives 3 + 2 + 1 points. A support of one is 3 points.
     assert sum(supports) <= 2 + 1e-5
     assert set(agreed.outliers) <= {one.validator for one in given_reports}
 

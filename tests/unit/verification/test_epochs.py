@@ -1,4 +1,4 @@
-"""`zipcast epoch verify`: a chain that holds, and every way of bending it found out."""
+"""Tests `zipcast epoch verify`: a correct chain holds, and every change of it is found."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -90,7 +90,7 @@ def test_a_message_that_was_published_and_is_withheld_is_found() -> None:
     ],
 )
 def test_what_the_service_itself_bent_and_signed_is_found(bend, fault: str) -> None:
-    """Even its own signer cannot: the commitments were out before."""
+    """Even the service's own signer cannot change this, because the commitments were published before."""
     bent = [signed(one) for one in CHAIN]
     bent[2] = signed(bend(CHAIN[2]))
     found = faults(bent)
@@ -130,7 +130,7 @@ def test_an_epoch_that_was_missed_breaks_no_chain_if_its_seed_was_the_promised_o
 
 
 def test_only_the_promised_epoch_says_whether_a_promise_was_kept() -> None:
-    """In a long gap the record may lack it, and hold others that nobody had promised anything for."""
+    """In a long gap, the database may lack the promised epoch, and may have others that were not promised."""
     after = signed(message(4, missed_before=3))
     later = [Evidence(name(number), None, seed_of(number).hex()) for number in (2, 3)]
     *_, finding = verify_epochs([signed(CHAIN[0]), *later, after], TRUST)

@@ -1,4 +1,4 @@
-"""What a validator checks: every part of a pool that was changed, left out or invented is found."""
+"""Tests that a validator finds every part of a pool that was changed, left out or invented."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,7 +44,7 @@ ZIPCODES = seeds.zipcodes_hash((one, commitment_of(one)) for one in POOL)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One honest epoch: its message, and what is told of it one epoch after its end."""
+    """One honest epoch: its message, and what is published about it one epoch after its end."""
 
     message: EpochMessage
     pool: EpochPool
@@ -65,7 +65,7 @@ def draw_seed_of(number: int) -> bytes:
 
 
 def chain(zipcodes: Sequence[Candidate] = POOL, **changes: object) -> list[Made]:
-    """Three epochs, each by the rules and after those before it; `changes` are of their inputs."""
+    """Return three successive epochs by the rules. `changes` are changes of their inputs."""
     made: list[Made] = []
     for number in range(COUNT):
         start = message(number).epoch_start
@@ -149,7 +149,7 @@ def findings(made: list[Made]) -> list[Finding]:
 
 
 def evidence_of(made: list[Made]) -> list[Evidence]:
-    """By way of the JSON in which pools travel and are kept."""
+    """Return the evidence by way of the JSON in which pools are sent and stored."""
     return [
         Evidence(
             one.message.epoch_id,
@@ -162,7 +162,7 @@ def evidence_of(made: list[Made]) -> list[Evidence]:
 
 
 def bent(**changes: object) -> list[Made]:
-    """The last epoch with another message or pool."""
+    """Return the last epoch with another message or pool."""
     return [*CHAIN[:-1], replace(CHAIN[-1], **changes)]  # type: ignore[arg-type]
 
 
@@ -216,7 +216,8 @@ def detail(**changes: object) -> Callable[[EpochPool], EpochPool]:
 
 
 def free() -> int:
-    """The row of an ordinary zipcode that the last epoch did not assign and that rests for none."""
+    """Return the row of an ordinary zipcode that the last epoch did not assign, and that is in no
+    cooldown."""
     assigned = {one.zipcode for made in CHAIN for one in made.message.zipcodes}
     return next(n for n, one in enumerate(POOL) if one.zipcode not in assigned)
 
@@ -232,7 +233,7 @@ def shorter(pool: EpochPool) -> EpochPool:
 
 
 def told(**changes: object) -> Callable[[EpochPool], EpochPool]:
-    """Another first honeypot, of those that the epoch assigned."""
+    """Return another first honeypot, from those that the epoch assigned."""
 
     def change(pool: EpochPool) -> EpochPool:
         first, *others = pool.detail.honeypots
