@@ -52,7 +52,7 @@ def parse_epoch_id(text: str) -> datetime:
     """
     match = _EPOCH_ID.fullmatch(text)
     if match is None:
-        raise MalformedEpochIdError("an epoch id has the form YYYY-MM-DDTHH-MM-SS")
+        raise MalformedEpochIdError("an epoch id must have the form YYYY-MM-DDTHH-MM-SS")
     year, month, day, hour, minute, second = map(int, match.groups())
     try:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
