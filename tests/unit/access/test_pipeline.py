@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from access.pipeline import Pipeline
+from access.pipeline import MAX_HEADER_BYTES, Pipeline
 from access.rate_limits import Limits, Rules
-from access.requests import Admission, Arrival, Caller, Proof
+from access.requests import Admission, Arrival, Caller, Proof, VerifiedRefusalError
 from service.registry import RegistryView
 from service.settings import LimitSettings
 from tests.support.fakes import (
@@ -31,7 +31,7 @@ from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.hotkeys import Keypair
 from zipcast.protocol.messages.base import HEADER_CLIENT_ADDRESS, HEADER_HTTP_METHOD, HEADER_HTTP_TARGET
 from zipcast.protocol.subjects import request
-from zipcast.protocol.verbs import ADMIN_VERBS, Verb
+from zipcast.protocol.verbs import ADMIN_VERBS, VERBS, Verb
 
 NOW = int(START_AT.timestamp())
 NOW_NS = NOW * 1_000_000_000
@@ -398,3 +398,81 @@ def test_who_is_an_admin_shows_by_his_signature_alone() -> None:
 def test_an_admin_is_no_participant_for_that() -> None:
     arrival = replace(direct(STRANGER), owner=hotkey_of(STRANGER))
     assert code(lambda: admit(arrival, admin_pipeline())) is ErrorCode.NOT_REGISTERED
+
+
+def limited(**limits: int) -> Pipeline:
+    """Return checks with these limits instead of the default ones."""
+    rules = Rules.of(LimitSettings().model_copy(update=limits))
+    return replace(pipeline(), limits=Limits(rules, FakeClock()))
+
+
+def test_a_refusal_after_the_signature_names_the_verified_sender() -> None:
+    with pytest.raises(VerifiedRefusalError) as refused:
+        admit_direct(direct(MINER, Verb.S3_VALIDATOR_READ))
+    assert refused.value.hotkey == MINER_HOTKEY
+
+
+async def test_a_request_on_its_own_subject_is_charged_to_the_subjects_hotkey() -> None:
+    checks = limited(limit_address_per_minute=1)
+    for pair in (MINER, VALIDATOR):
+        for number in range(2):
+            arrival = replace(direct(pair, nonce_ns=NOW_NS + number), owner=hotkey_of(pair))
+            if number == 0:
+                await checks.admit(arrival, charge=False)
+                continue
+            with pytest.raises(ServiceError) as refused:
+                await checks.admit(arrival, charge=False)
+            assert refused.value.code is ErrorCode.RATE_LIMITED
+    await checks.admit(bridged(nonce_ns=NOW_NS), charge=False)  # no subject, so no charge here
+
+
+@pytest.mark.parametrize("charge", [True, False])
+async def test_the_quota_is_that_of_the_verified_sender_and_its_verb(charge: bool) -> None:
+    checks = limited(daily_limit_per_miner=1)
+
+    async def mint(pair: Keypair, verb: Verb, nonce_ns: int) -> bool:
+        """Return whether the request is new. Without `charge`, its handler charges it later."""
+        arrival = replace(direct(pair, verb, nonce_ns=nonce_ns), owner=hotkey_of(pair))
+        admission = await checks.admit(arrival, charge=charge)
+        return await admission.quota.charge()
+
+    assert await mint(MINER, Verb.S3_MINER_UPLOAD, NOW_NS) is not charge
+    # The same request again is a repetition, another one exceeds the limit.
+    assert not await mint(MINER, Verb.S3_MINER_UPLOAD, NOW_NS)
+    with pytest.raises(ServiceError) as refused:
+        await mint(MINER, Verb.S3_MINER_UPLOAD, NOW_NS + 1)
+    assert refused.value.code is ErrorCode.RATE_LIMITED
+    assert await mint(MINER, Verb.EPOCH_CURRENT, NOW_NS + 2) is not charge
+    assert await mint(VALIDATOR, Verb.S3_MINER_UPLOAD, NOW_NS) is not charge
+
+
+def folder_access(coldkey: str) -> Arrival:
+    text = signed_texts.FOLDER_ACCESS_COMMITMENT.format(coldkey=coldkey, hotkey=MINER_HOTKEY, timestamp=NOW)
+    signature = MINER.sign(text.encode()).hex()
+    fields = {"hotkey": MINER_HOTKEY, "coldkey": coldkey, "timestamp": NOW, "signature": signature}
+    return Arrival(Verb.S3_FOLDER_ACCESS, json.dumps(fields).encode(), legacy().headers, "request-6")
+
+
+def test_folder_access_is_only_for_the_coldkey_under_which_the_hotkey_is_registered() -> None:
+    own = registry().require_registered(MINER_HOTKEY).coldkey
+    assert admit(folder_access(own)).caller.hotkey == MINER_HOTKEY
+    assert code(lambda: admit(folder_access(VALIDATOR_HOTKEY))) is ErrorCode.COLDKEY_MISMATCH
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_headers_may_have_the_largest_size_and_not_a_byte_more(more: int) -> None:
+    arrival = direct()
+    free = MAX_HEADER_BYTES - sum(len(name) + len(value) for name, value in arrival.headers.items())
+    filled = replace(arrival, headers={**arrival.headers, "X-More": "x" * (free - len("X-More") + more)})
+    if more:
+        assert code(lambda: admit_direct(filled)) is ErrorCode.PAYLOAD_TOO_LARGE
+    else:
+        assert admit_direct(filled).hotkey == MINER_HOTKEY
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_body_may_have_the_largest_size_and_not_a_byte_more(more: int) -> None:
+    # The signature is of another body, so the size is judged before it.
+    body = b"x" * (VERBS[Verb.EPOCH_CURRENT].max_body_bytes + more)
+    expected = ErrorCode.PAYLOAD_TOO_LARGE if more else ErrorCode.BAD_SIGNATURE
+    assert code(lambda: admit_direct(replace(direct(), body=body))) is expected

@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.objects import credential_policies
-from storage.objects.credential_policies import PolicyError, Scope
+from storage.objects.credential_policies import (
+    SESSION_POLICY_LIMIT,
+    Folder,
+    Listing,
+    PolicyError,
+    Scope,
+)
 from tests.support.fakes import EPOCH_ID, MINER_HOTKEY, VALIDATOR_HOTKEY, ZERO_KEY
 from zipcast.protocol.hotkeys import Hotkey
 
@@ -207,3 +213,71 @@ def test_a_form_is_bound_to_prefix_size_and_every_field_it_carries() -> None:
         ["content-length-range", 1024, 5 * 1024**3],
     ]
     assert [c for c in conditions if isinstance(c, dict)] == [{name: v} for name, v in fields.items()]
+
+
+def test_the_whole_policy_of_an_upload_session() -> None:
+    policy = credential_policies.upload_session_policy(Scope("bucket", PREFIX))
+    refused = {"Effect": "Deny", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket/*"}
+    encryption = "s3:x-amz-server-side-encryption"
+    assert json.loads(policy) == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Action": [
+                    *("s3:PutObject", "s3:GetObject"),
+                    *("s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
+                ],
+                "Resource": f"arn:aws:s3:::bucket/{PREFIX}*",
+            },
+            {
+                "Effect": "Allow",
+                "Action": ["s3:ListBucket"],
+                "Resource": "arn:aws:s3:::bucket",
+                "Condition": {"StringLike": {"s3:prefix": f"{PREFIX}*"}},
+            },
+            {**refused, "Condition": {"Null": {f"{encryption}-customer-algorithm": "false"}}},
+            {**refused, "Condition": {"Null": {f"{encryption}-aws-kms-key-id": "false"}}},
+            {**refused, "Condition": {"StringNotEqualsIfExists": {"s3:x-amz-storage-class": "STANDARD"}}},
+        ],
+    }
+    assert " " not in policy  # AWS counts spaces against its limit
+
+
+def test_a_session_policy_may_have_the_largest_size_and_not_a_character_more() -> None:
+    def scope(length: int) -> Scope:
+        return Scope("bucket", f"data/{'x' * length}/")
+
+    spare = SESSION_POLICY_LIMIT - len(credential_policies.upload_session_policy(scope(1)))
+    longest = 1 + spare // 2  # the prefix occurs twice
+    assert len(credential_policies.upload_session_policy(scope(longest))) in {
+        SESSION_POLICY_LIMIT,
+        SESSION_POLICY_LIMIT - 1,
+    }
+    with pytest.raises(PolicyError):
+        credential_policies.upload_session_policy(scope(longest + 1))
+
+
+def test_a_form_with_a_checksum_lets_the_client_add_it() -> None:
+    _, without = credential_policies.upload_form(Scope("bucket", PREFIX), {})
+    _, conditions = credential_policies.upload_form(Scope("bucket", PREFIX), {}, with_checksum=True)
+    assert [one for one in conditions if one not in without] == [
+        ["starts-with", "$x-amz-checksum-sha256", ""]
+    ]
+
+
+def test_a_miner_has_two_folders_for_an_epoch_and_one_for_everything() -> None:
+    own = f"data/hotkey={MINER_HOTKEY}/"
+    assert [
+        scope.prefix for scope in credential_policies.miner_epoch_scopes("b-1", MINER_HOTKEY, EPOCH_ID)
+    ] == [
+        f"{own}epoch={EPOCH_ID}/",
+        f"{own}{own}epoch={EPOCH_ID}/",
+    ]
+    assert credential_policies.miner_folder_scope("b-1", MINER_HOTKEY) == Scope("b-1", own)
+    assert credential_policies.epoch_folders("b-1", MINER_HOTKEY) == (
+        Folder("b-1", f"{own}epoch="),
+        Folder("b-1", f"{own}{own}epoch="),
+    )
+    assert credential_policies.all_uploads("b-1") == Listing("b-1", "data/")
+    assert credential_policies.all_miners("b-1") == Listing("b-1", "data/", "/")
