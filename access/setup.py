@@ -98,7 +98,7 @@ class AccessSetup:
         self.life.spawn(self.opted_out.run(), "opt_outs")
         self.life.spawn(self.refusals.run(), "refusals")
         self.life.spawn(sealed.run(), "sealed_epochs")
-        self.life.spawn(sealed.run_opening(), "opening")
+        self.life.spawn_beside(sealed.run_opening, "opening")
         return sealed
 
     async def follow_epochs(self, connection: Client) -> None:

@@ -21,7 +21,7 @@ log = logs.logger()
 ANSWERED: Final = "ok"
 CUT_OFF: Final = "cut_off"
 ELSEWHERE = "other"
-MAX_PATH = 256
+MAX_METHOD, MAX_PATH = 16, 256
 METHOD_SENT = "zipcast.method"
 """The method that the client sent and signed. It differs from the request's method for HEAD, which is handled
 as a GET without the body."""
@@ -92,7 +92,7 @@ class Access:
         self.metrics.request(_route(scope), scope.get(_RESULT, ANSWERED) if status else CUT_OFF, seconds)
         log.info(
             "http_request",
-            method=scope[METHOD_SENT],
+            method=scope[METHOD_SENT][:MAX_METHOD],
             path=scope["path"][:MAX_PATH],
             status=status or None,
             milliseconds=round(seconds * 1000, 1),

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import httpx
 
 from zipcast.client.http import (
+    HTTP_FAULTS,
     AnswerEncodingError,
     AnswerTooLargeError,
     BoundedBody,
@@ -36,6 +37,8 @@ from zipcast.protocol.signed_texts import (
 )
 
 TIMEOUT_SECONDS = 30.0
+WHOLE_REPLY_SECONDS = 60.0
+"""The longest time in seconds from the head of a reply to its end, even if more data keeps arriving."""
 MAX_REPLY_BYTES = 8 * 2**20
 MAX_ATTEMPTS = 3
 MAX_PAUSE_SECONDS = 60.0
@@ -206,17 +209,20 @@ class LegacyClient:
             with open_sync_client(self.base_url, TIMEOUT_SECONDS) as http:
                 answer = http.send(request, stream=True)
                 body, content = BoundedBody(answer.headers, MAX_REPLY_BYTES), bytearray()
+                give_up_at = time.monotonic() + WHOLE_REPLY_SECONDS
                 for piece in answer.iter_raw():
+                    if time.monotonic() > give_up_at:
+                        raise httpx.ReadTimeout("the reply took too long")
                     content += body.decompress(piece)
                 answer.close()
         except ProxySettingsError as error:
             raise UnavailableError(str(error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (AnswerTooLargeError, AnswerEncodingError) as error:
+            raise UnavailableError(f"the reply of {self.base_url} cannot be read: {error}") from error
+        except HTTP_FAULTS as error:
             raise UnavailableError(
                 f"{self.base_url} does not reply: {type(error).__name__}", retry_after=1
             ) from error
-        except (AnswerTooLargeError, AnswerEncodingError) as error:
-            raise UnavailableError(f"the reply of {self.base_url} cannot be read: {error}") from error
         return _parsed(answer, bytes(content))
 
 

@@ -6,7 +6,14 @@ from pathlib import Path
 import httpx
 
 from zipcast.cli.session import Service
-from zipcast.client.http import AnswerEncodingError, AnswerTooLargeError, BoundedBody, open_sync_client
+from zipcast.client.http import (
+    HTTP_FAULTS,
+    AnswerEncodingError,
+    AnswerTooLargeError,
+    BoundedBody,
+    ProxySettingsError,
+    open_sync_client,
+)
 from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.base import parse_error
 from zipcast.protocol.messages.history import EndedEpochsReply
@@ -68,10 +75,12 @@ def get(
         ):
             served = answer.status_code == httpx.codes.OK
             content = _content(answer, max_bytes if served else MAX_REFUSAL_BYTES)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UnreachableError(f"{address} does not reply: {type(error).__name__}") from None
+    except ProxySettingsError:
+        raise
     except (AnswerTooLargeError, AnswerEncodingError) as error:
         raise OSError(f"{address}{target} cannot be read: {error}") from None
+    except HTTP_FAULTS as error:
+        raise UnreachableError(f"{address} does not reply: {type(error).__name__}") from None
     if served:
         return content
     try:

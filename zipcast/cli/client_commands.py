@@ -22,7 +22,7 @@ from zipcast.cli.errors import Status
 from zipcast.cli.session import Session
 from zipcast.client.client import ReceivedEpoch, ZipcastClient
 from zipcast.client.http import open_client
-from zipcast.client.requests import Requests
+from zipcast.client.requests import PageTokens, Requests
 from zipcast.client.retries import Retries
 from zipcast.client.transfers import TIMEOUT_SECONDS
 from zipcast.client.transfers import download as download_file
@@ -295,12 +295,13 @@ async def uploads(
                 remedy="Try again after the end of the running epoch.",
             )
         token: str | None = None
+        tokens = PageTokens()
         while True:
             page = await client.miner_uploads(epoch, token)
             found += page.objects
-            if page.next_page_token is None or page.next_page_token == token:
+            token = tokens.following(page.next_page_token, page.objects)
+            if token is None:
                 break
-            token = page.next_page_token
     if as_json:
         echo_json({"epochId": epoch, "files": [json.loads(one.to_bytes()) for one in found]})
         return
@@ -358,13 +359,14 @@ async def download(
 async def _uploads(client: ZipcastClient, epoch_id: str, miner: str | None) -> AsyncIterator[ReadableObject]:
     """Yield every file of the epoch's manifest, page by page."""
     token: str | None = None
+    tokens = PageTokens()
     while True:
         page = await client.validator_read(epoch_id, miner, token)
         for found in page.objects:
             yield found
-        if page.next_page_token is None or page.next_page_token == token:
+        token = tokens.following(page.next_page_token, page.objects)
+        if token is None:
             return
-        token = page.next_page_token
 
 
 def local_name(key: str) -> Path:

@@ -24,7 +24,7 @@ from zipcast.cli.errors import Status
 from zipcast.cli.session import HttpOption, Session
 from zipcast.client.client import ZipcastClient
 from zipcast.client.connection import Server
-from zipcast.client.http import open_client
+from zipcast.client.http import HTTP_FAULTS, open_client
 from zipcast.client.profiles import ProfileError
 from zipcast.errors import TransferError, WalletError
 from zipcast.protocol.envelope import EnvelopeError
@@ -249,7 +249,7 @@ async def _clock(http: str | None) -> str | Check:
             client.stream("GET", f"{http.rstrip('/')}/health/live") as answer,
         ):
             date = answer.headers.get("Date", "")
-    except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup, TimeoutError) as error:
+    except HTTP_FAULTS as error:
         remedy = "Check --http or the profile. Only HTTP clients need the bridge."
         return Check("clock", "skipped", f"{http} does not reply: {type(error).__name__}", remedy)
     after = datetime.now(UTC)

@@ -28,7 +28,7 @@ from zipcast.client.http import ProxySettingsError, is_loopback, open_client
 from zipcast.client.http_requests import HttpRequester, HttpRequests
 from zipcast.client.received_epochs import Via
 from zipcast.client.relays import BRIDGE_PATH, listed
-from zipcast.client.requests import Requests
+from zipcast.client.requests import PageTokens, Requests
 from zipcast.client.retries import Retries
 from zipcast.client.service_time import ServiceTime
 from zipcast.client.settings import ClientSettings, signer_of
@@ -122,6 +122,10 @@ class Zipcast:
         self._retries = Retries(self._clock, retry_seconds)
         self._uploader = Uploader(self._ask, self._store_client, self._service_time, self._retries)
         self._store_clients: dict[bool, httpx.AsyncClient] = {}
+        self._renewed_in_vain: set[str] = set()
+        """Epochs with an upload that the store refused even with a new URL. Uploads of these epochs are not
+        renewed when they are refused. Otherwise a miner with many such files could use up the validator's
+        daily limit."""
         self._closing = AsyncExitStack()
         self._is_open = False
 
@@ -253,15 +257,14 @@ class Zipcast:
 
         Raises ServiceError and UnavailableError."""
         token: str | None = None
+        tokens = PageTokens()
         while True:
             page = await self._page(id_of(epoch), miner, token)
             for upload in page[0]:
                 yield upload
-            if page[1] is None:
+            token = tokens.following(page[1], page[0])
+            if token is None:
                 return
-            if not page[0] or page[1] == token:  # otherwise a hostile bridge could keep this going for ever
-                raise ServiceError(ErrorCode.INTERNAL, "The service sent a page that leads nowhere.")
-            token = page[1]
 
     async def download(self, upload: Upload, *, to: Path | str, progress: Progress | None = None) -> Path:
         """Download an upload and return the path of the file. If `to` is a folder, the file is stored in this
@@ -289,8 +292,10 @@ class Zipcast:
                     http=await self._store_client(newest.url),
                 )
             except TransferError as error:
-                if error.status == FORBIDDEN and newest is upload:  # the URL may have expired
-                    newest = await self._renewed(upload)
+                if error.status == FORBIDDEN and newest is not upload:
+                    self._renewed_in_vain.add(upload.epoch_id)
+                elif error.status == FORBIDDEN and upload.epoch_id not in self._renewed_in_vain:
+                    newest = await self._renewed(upload)  # the URL may have expired
                     error.retry_after = HTTP_PAUSE_SECONDS
                 raise
 
@@ -393,7 +398,7 @@ class Zipcast:
         if self._over_http is None:
             with translated():
                 return await request(self._nats)
-        if self._has_nats and self._nats.is_connected:
+        if self._has_nats and self._nats.is_responsive:
             try:
                 with translated():
                     return await request(self._nats)
@@ -476,10 +481,10 @@ class Zipcast:
         )
 
     async def _follow_http(self, over_http: HttpRequester) -> None:
-        """Receive epochs over HTTP whenever NATS has been unreachable for HTTP_AFTER_SECONDS."""
+        """Receive epochs over HTTP whenever NATS has been unreachable or silent for HTTP_AFTER_SECONDS."""
         unconnected_since: float | None = None
         while True:
-            if self._nats.is_connected:
+            if self._nats.is_responsive:
                 unconnected_since = None
             elif unconnected_since is None and self._has_nats:
                 unconnected_since = self._clock.monotonic()
@@ -497,7 +502,7 @@ class Zipcast:
                     async for envelope in envelopes:
                         self._nats.offer(envelope, via)
                         via = "push"
-                        if self._nats.is_connected:
+                        if self._nats.is_responsive:
                             break
         except (NotRegisteredError, WrongSignerError, WrongNetworkError, WrongNetuidError) as error:
             if not self._has_nats:  # otherwise the connection to NATS decides

@@ -57,6 +57,13 @@ PUSH_GRACE_SECONDS = 5.0
 """The time in seconds after an epoch's end in which the next epoch should be pushed. After that, the client
 requests it."""
 SUBSCRIBE_TIMEOUT_SECONDS = 5
+PROBE_SECONDS = 15.0
+"""The longest pause in seconds between requests to a NATS server that is not responsive, while the running
+epoch is known from elsewhere."""
+UNRESPONSIVE_FAILURES, MAX_FAILURES, SILENCE_FAILURES = 2, 10, 5
+"""After UNRESPONSIVE_FAILURES failed requests for the running epoch, the client also uses other ways than
+NATS. After MAX_FAILURES, it leaves the server. A request without any reply counts as SILENCE_FAILURES,
+because an honest server replies even if the responder is down."""
 
 __all__ = ["ReceivedEpoch", "ZipcastClient"]
 
@@ -102,6 +109,8 @@ class ZipcastClient(Requests):
         self._distrusted = 0
         self._informed_on = 0
         """The number of the connection on which an epoch was last received."""
+        self._failures = 0
+        """The failed requests for the running epoch, since an epoch last arrived over NATS."""
         self.connections = 0
         """The number of connections made so far: 1 if none was lost."""
         self.equivocations = 0
@@ -204,6 +213,12 @@ class ZipcastClient(Requests):
         """Return whether a connection is open."""
         return self._reconnection.is_connected
 
+    @property
+    def is_responsive(self) -> bool:
+        """Return whether a connection is open and epochs arrive on it. A hostile server could accept the
+        connection and send nothing."""
+        return self.is_connected and self._failures < UNRESPONSIVE_FAILURES
+
     def service_time(self) -> datetime:
         """Return the service's time if it is known, otherwise the local time."""
         return self._requester.now()
@@ -250,6 +265,8 @@ class ZipcastClient(Requests):
             )
         except EnvelopeError as error:
             self._note_refused(error)
+        else:
+            self._failures = 0
 
     async def _on_sealed(self, message: Msg) -> None:
         self.receive_sealed(message.data)
@@ -260,18 +277,20 @@ class ZipcastClient(Requests):
         pause, asked_on = FIRST_PAUSE_SECONDS, 0
         while True:
             self._reconnected.clear()
-            if self._informed_for_seconds() <= 0:
+            if self._informed_for_seconds() <= 0 or self._failures >= UNRESPONSIVE_FAILURES:
                 is_new = asked_on != self.connections
                 if is_new:
                     pause, asked_on = FIRST_PAUSE_SECONDS, self.connections
                 await self._ask_for_running()
                 if is_new:
                     await self._ask_for_sealed()
-            seconds = self._informed_for_seconds()
+            seconds, longest = self._informed_for_seconds(), MAX_PAUSE_SECONDS
+            if self._failures >= UNRESPONSIVE_FAILURES and seconds > 0:
+                seconds, longest = 0, PROBE_SECONDS
             if seconds > 0:
                 pause = FIRST_PAUSE_SECONDS
             else:
-                seconds, pause = pause, min(pause * 2, MAX_PAUSE_SECONDS)
+                seconds, pause = pause, min(pause * 2, longest)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._reconnected.wait()
@@ -291,13 +310,27 @@ class ZipcastClient(Requests):
             await self.current()
         except EnvelopeError as error:
             self._note_refused(error)
-            self.unanswered_questions += 1
             self._note_distrust(error)
+            await self._note_failure()
         except ServiceError as error:
-            self.unanswered_questions += 1
             self._note_distrust(error)
+            await self._note_failure()
+        except nats.errors.TimeoutError:
+            await self._note_failure(SILENCE_FAILURES)
         except (nats.errors.Error, OSError):
-            self.unanswered_questions += 1
+            await self._note_failure()
+        else:
+            self._failures = 0
+
+    async def _note_failure(self, weight: int = 1) -> None:
+        """Count a request without the running epoch. Leave a server on which too many fail, since another one
+        may have the epoch."""
+        self.unanswered_questions += 1
+        self._failures += weight
+        if self._failures >= MAX_FAILURES:
+            self._failures = UNRESPONSIVE_FAILURES
+            log.warning("The NATS server does not provide the running epoch; connecting again.")
+            await self._reconnection.leave()
 
     async def _ask_for_sealed(self) -> None:
         """Request the sealed epoch once, in case it was sent before this connection was made. If the service

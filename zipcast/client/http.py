@@ -9,6 +9,7 @@ import os
 import ssl
 import zlib
 from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx
@@ -25,6 +26,11 @@ class AnswerTooLargeError(OSError):
 
 class AnswerEncodingError(OSError):
     """A reply is compressed twice or with something other than gzip, or claims to be gzip and is not."""
+
+
+HTTP_FAULTS = (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, ExceptionGroup)
+"""The errors of the HTTP library. A hostile reply can cause each of them: for example, a redirect that cannot
+be encoded raises UnicodeError, which is a ValueError."""
 
 
 class BoundedBody:
@@ -45,10 +51,14 @@ class BoundedBody:
     def decompress(self, piece: bytes) -> bytes:
         """Decompress the next piece. Raises AnswerTooLargeError and AnswerEncodingError."""
         if self._gzip is not None:
+            if self._gzip.eof and piece:  # zlib would keep everything that follows
+                raise AnswerEncodingError("the reply continues after the end of its gzip data")
             try:
                 piece = self._gzip.decompress(piece, self._spare_bytes + 1)
             except zlib.error:
                 raise AnswerEncodingError("the reply claims to be gzip but is not") from None
+            if self._gzip.unused_data:
+                raise AnswerEncodingError("the reply continues after the end of its gzip data")
         self._spare_bytes -= len(piece)
         if self._spare_bytes < 0:
             raise AnswerTooLargeError(f"the reply has more than {self._max_bytes} bytes")
@@ -59,7 +69,10 @@ def open_client(url: str, timeout_seconds: float) -> httpx.AsyncClient:
     """Return a client for requests to the host of `url`. Raises ProxySettingsError."""
     try:
         return httpx.AsyncClient(
-            timeout=timeout_seconds, trust_env=not is_loopback(url), verify=_tls_context()
+            timeout=timeout_seconds,
+            trust_env=not is_loopback(url),
+            verify=_tls_context(),
+            cookies=_no_cookies(),
         )
     except (ImportError, httpx.InvalidURL, ValueError) as error:
         raise _unusable(error) from error
@@ -68,9 +81,20 @@ def open_client(url: str, timeout_seconds: float) -> httpx.AsyncClient:
 def open_sync_client(url: str, timeout_seconds: float) -> httpx.Client:
     """Return a client without asyncio for requests to the host of `url`. Raises ProxySettingsError."""
     try:
-        return httpx.Client(timeout=timeout_seconds, trust_env=not is_loopback(url), verify=_tls_context())
+        return httpx.Client(
+            timeout=timeout_seconds,
+            trust_env=not is_loopback(url),
+            verify=_tls_context(),
+            cookies=_no_cookies(),
+        )
     except (ImportError, httpx.InvalidURL, ValueError) as error:
         raise _unusable(error) from error
+
+
+def _no_cookies() -> CookieJar:
+    """Return a jar that stays empty. No server of ours sets cookies, and a hostile one could make later
+    requests fail."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def is_loopback(url: str) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 
 from zipcast.client.http import (
+    HTTP_FAULTS,
     AnswerEncodingError,
     AnswerTooLargeError,
     BoundedBody,
@@ -24,7 +25,7 @@ from zipcast.client.requests import Requests
 from zipcast.client.service_time import ServiceTime
 from zipcast.client.signed_requests import REQUEST_TIMEOUT_SECONDS, Answer, Requester, refusal_of
 from zipcast.clock import Clock
-from zipcast.errors import CertificateError, ClosedError, SettingsError, UnavailableError
+from zipcast.errors import CertificateError, ClosedError, SettingsError, UnavailableError, ZipcastError
 from zipcast.protocol.envelope import UnverifiedEnvelope
 from zipcast.protocol.hotkeys import Hotkey, Signer
 from zipcast.protocol.messages.base import HEADER_ERROR
@@ -95,7 +96,9 @@ class HttpRequester(Requester):
                 method, self._address + path, headers=headers, timeout=STREAM_TIMEOUT_SECONDS
             ) as answer:
                 if answer.status_code != httpx.codes.OK:
-                    refusal = refusal_of(_answer(answer, await _read(answer)))
+                    async with asyncio.timeout(REQUEST_TIMEOUT_SECONDS):
+                        content = await _read(answer)
+                    refusal = refusal_of(_answer(answer, content))
                     if refusal is None:
                         raise UnavailableError("the bridge sent no epochs")
                     self._adapt(refusal)
@@ -167,7 +170,7 @@ class _translated:  # noqa: N801 - a context manager, used like a function
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, httpx.ConnectError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
             raise CertificateError(f"the certificate of {self._address} was refused") from error
-        if isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError | ExceptionGroup):
+        if isinstance(error, HTTP_FAULTS) and not isinstance(error, ZipcastError):
             raise UnavailableError(
                 f"{self._address} does not reply: {type(error).__name__}", retry_after=RETRY_AFTER_SECONDS
             ) from error
@@ -197,17 +200,18 @@ def _answer(answer: httpx.Response, content: bytes) -> HttpAnswer:
 async def _events(answer: httpx.Response) -> AsyncIterator[tuple[bytes, bytes]]:
     """Yield type and data of each event of a stream; epochs have no type. Raises UnavailableError for an
     event that is too large."""
-    pending = bytearray()
+    pending, searched = bytearray(), 0
     async for piece in answer.aiter_raw():
         pending += piece
-        while b"\n\n" in pending:
-            event, _, rest = pending.partition(b"\n\n")
-            pending = bytearray(rest)
-            lines = event.split(b"\n")
+        while (end := pending.find(b"\n\n", searched)) >= 0:
+            lines = bytes(pending[:end]).split(b"\n")
+            del pending[: end + 2]
+            searched = 0
             kind = b"".join(line[6:].strip() for line in lines if line.startswith(b"event:"))
             data = b"".join(line[5:] for line in lines if line.startswith(b"data:"))
             if data:
                 yield kind, data
+        searched = max(0, len(pending) - 1)  # search each byte once, since pieces may be small
         if len(pending) > MAX_EVENT_BYTES:
             raise UnavailableError("the bridge sent an event that is too large")
 

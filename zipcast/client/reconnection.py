@@ -28,6 +28,7 @@ Dial = Callable[[Server, Callback], Awaitable[Client]]
 
 @dataclass(frozen=True, slots=True)
 class _Link:
+    server: Server
     client: Client
     lost: asyncio.Event
     since: float
@@ -40,7 +41,7 @@ class Reconnection:
     def __init__(
         self, servers: Sequence[Server], dial: Dial, on_lost: Callable[[], None], clock: Clock
     ) -> None:
-        self._servers = servers
+        self._servers = list(servers)
         self._dial = dial
         self._on_lost = on_lost
         self._clock = clock
@@ -107,6 +108,13 @@ class Reconnection:
                 pause = FIRST_PAUSE_SECONDS
             await self.close()
 
+    async def leave(self) -> None:
+        """Close the connection, and try its server last from now on. `run` then connects again."""
+        link = self._link
+        if link is not None:
+            self._servers.sort(key=lambda server: server is link.server)
+            await close(link.client)
+
     async def close(self) -> None:
         """Close the connection, if there is one."""
         link, self._link = self._link, None
@@ -133,4 +141,4 @@ class Reconnection:
             lost.set()
             self._on_lost()
 
-        return _Link(await self._dial(server, on_close), lost, self._clock.monotonic())
+        return _Link(server, await self._dial(server, on_close), lost, self._clock.monotonic())

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from zipcast.client.http import is_loopback, open_client
+from zipcast.client.http import HTTP_FAULTS, is_loopback, open_client
 from zipcast.protocol.beacon import QUICKNET, BeaconError, Chain, check_signature
 
 QUICKNET_HASH = "52db9ba70e0cc0f6eaf7803dd07447a1f5477735fd3f661792ba94600c84e971"
@@ -125,7 +125,7 @@ class Relays:
             async with asyncio.timeout(self.timeout_seconds), AsyncExitStack() as opened:
                 client = await opened.enter_async_context(open_client(address, self.timeout_seconds))
                 return await self._answer(client, address, round_number)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ExceptionGroup) as error:
+        except HTTP_FAULTS as error:
             # Report every kind of failure and go on, so that one unusable address does not prevent requests
             # to the other relays.
             slow = isinstance(error, TimeoutError | httpx.TimeoutException)

@@ -3,8 +3,11 @@
 This module knows the request and reply of each verb, and reads long replies page by page.
 """
 
-from zipcast.client.signed_requests import Requester
+from collections.abc import Sized
+
+from zipcast.client.signed_requests import ByteBudget, Requester
 from zipcast.protocol.envelope import UnverifiedEnvelope
+from zipcast.protocol.errors import ErrorCode, ServiceError
 from zipcast.protocol.messages.access import (
     FileToUpload,
     MinerListReply,
@@ -28,6 +31,30 @@ from zipcast.protocol.messages.results import (
 )
 from zipcast.protocol.messages.status import EpochGetRequest, StatusReply, StatusRequest
 from zipcast.protocol.verbs import Verb
+
+MAX_RESULTS_BYTES = 64 * 2**20
+"""The largest size of all results of an epoch, in bytes. Each of 256 validators reports at most 240 KB."""
+MAX_POOL_BYTES = 32 * 2**20
+"""The largest size of a pool, in bytes. 42,000 zipcodes take about 5 MB."""
+MAX_PAGES = 20_000
+"""The largest number of pages of an epoch's uploads. A page has about 250 uploads."""
+
+
+class PageTokens:
+    """Ends a loop over pages that a hostile service would never end."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def following(self, token: str | None, rows: Sized) -> str | None:
+        """Return the token of the next page after one with these rows, or None after the last page. Raises
+        ServiceError(INTERNAL) for an empty page, a repeated token, or too many pages."""
+        if token is None:
+            return None
+        if not rows or token in self._seen or len(self._seen) == MAX_PAGES:
+            raise ServiceError(ErrorCode.INTERNAL, "The service sent a page that leads nowhere.")
+        self._seen.add(token)
+        return token
 
 
 class Requests:
@@ -78,11 +105,13 @@ class Requests:
         revealed, return only this validator's own report. Raises ServiceError, nats.errors.Error, and
         ValueError if the pages do not end."""
         pages: list[ConsensusReply] = []
+        budget = ByteBudget(MAX_RESULTS_BYTES)
         offset: int | None = 0
         while offset is not None:
             request = ConsensusRequest(epoch_id=epoch_id, offset=offset)
-            pages.append(await self._requester.call(Verb.VALIDATOR_CONSENSUS, request, ConsensusReply))
-            offset = pages[-1].following(offset)
+            page = await self._requester.call(Verb.VALIDATOR_CONSENSUS, request, ConsensusReply, budget)
+            pages.append(page)
+            offset = page.following(offset)
         return EpochResults.of(pages)
 
     async def validator_read(
@@ -122,9 +151,10 @@ class Requests:
         """Return the pool from which an epoch was selected, for validators, one epoch after its end. Raises
         ServiceError, nats.errors.Error, and ValueError if the pages do not end."""
         pages: list[EpochPoolReply] = []
+        budget = ByteBudget(MAX_POOL_BYTES)
         after: str | None = None
         while not pages or after is not None:
             request = EpochPoolRequest(epoch_id=epoch_id, after=after)
-            pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply))
+            pages.append(await self._requester.call(Verb.EPOCH_POOL, request, EpochPoolReply, budget))
             after = pages[-1].following(after)
         return EpochPool.of(pages)

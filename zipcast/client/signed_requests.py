@@ -59,6 +59,19 @@ class Refusal:
     server_time: datetime | None
 
 
+@dataclass(slots=True)
+class ByteBudget:
+    """Limits the size of several replies together, because a hostile service could send pages without end."""
+
+    left: int
+
+    def spend(self, count: int) -> None:
+        """Subtract the size of one reply. Raises ServiceError(INTERNAL) if the sum is too large."""
+        self.left -= count
+        if self.left < 0:
+            raise ServiceError(ErrorCode.INTERNAL, "The service sent more pages than an epoch can have.")
+
+
 class ConnectionLostError(nats.errors.ConnectionClosedError):
     """The connection was lost while a request waited on it."""
 
@@ -99,9 +112,14 @@ class Requester:
         """Address requests to that signer first."""
         self._receivers.sort(key=lambda pinned: pinned != receiver)
 
-    async def call(self, verb: Verb, request: WireModel, reply: type[Reply]) -> Reply:
-        """Send a request and return its reply. Raises ServiceError and nats.errors.Error."""
+    async def call(
+        self, verb: Verb, request: WireModel, reply: type[Reply], budget: ByteBudget | None = None
+    ) -> Reply:
+        """Send a request and return its reply. The size of the reply counts against `budget`. Raises
+        ServiceError and nats.errors.Error."""
         message = await self.ask(verb, request.to_bytes())
+        if budget is not None:
+            budget.spend(len(message.data))
         try:
             return reply.model_validate_json(message.data)
         except ValidationError as error:

@@ -192,7 +192,7 @@ async def _timed(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise TransferError(f"the transfer took more than {seconds:.0f} seconds") from error
-    except (httpx.HTTPError, httpx.InvalidURL, ExceptionGroup) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ExceptionGroup) as error:
         raise TransferError(
             f"the object store did not reply: {type(error).__name__}", retry_after=RETRY_AFTER_SECONDS
         ) from error

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 
 from tests.support.fakes import EPOCH_ID, FakeClock
 from tests.support.signed_epochs import SIGNER, TRUST, message
+from zipcast.client import async_client
 from zipcast.client.async_client import HTTP_AFTER_SECONDS, MAX_HTTP_PAUSE_SECONDS, Zipcast
 from zipcast.client.files import Upload
 from zipcast.client.http_requests import HttpRequester
@@ -126,3 +129,29 @@ async def test_a_store_that_is_down_ends_the_downloads(monkeypatch: pytest.Monke
     monkeypatch.setattr(Zipcast, "download", download)
     with pytest.raises(TransferError, match="did not reply"):
         await anext(Zipcast([], SIGNER, TRUST, http=ADDRESS).download_all("x", to=tmp_path))
+
+
+async def test_many_files_that_the_store_refuses_cost_few_requests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A miner can store files under keys that no client can request as they were signed."""
+    renewed: list[str] = []
+
+    async def renew(_: Zipcast, upload: Upload) -> Upload:
+        renewed.append(upload.name)
+        return replace(upload, url="http://s.test/new")
+
+    async def refuse(*_: object, **__: object) -> None:
+        raise TransferError("the object store refused the download: 403", 403)
+
+    async def store(*_: object) -> None: ...
+
+    monkeypatch.setattr(Zipcast, "_renewed", renew)
+    monkeypatch.setattr(Zipcast, "_store_client", store)
+    monkeypatch.setattr(async_client, "download", refuse)
+    clock = FakeClock(message(1).epoch_start - timedelta(hours=1))
+    client = Zipcast([], SIGNER, TRUST, http=ADDRESS, clock=clock)
+    for number in range(20):
+        with pytest.raises(TransferError):
+            await client.download(uploaded(number), to=tmp_path / str(number))
+    assert renewed == ["0"]

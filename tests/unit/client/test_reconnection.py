@@ -334,3 +334,44 @@ async def test_outside_of_its_context_a_client_is_closed(network: Network):
         await waiting
     with pytest.raises(nats.errors.ConnectionClosedError):
         await connected.current()
+
+
+async def test_a_server_that_never_replies_is_left_for_the_next_one(network: Network):
+    """A hostile server could accept the connection and send nothing."""
+    dialed: list[str] = []
+    connect = network.connect
+
+    async def noting(server: Server, *arguments: object, **options: Any) -> FakeConnection:
+        dialed.append(server.url)
+        return await connect(server, *arguments, **options)
+
+    async def answer() -> Msg:
+        if dialed[-1].endswith(":1"):
+            raise nats.errors.TimeoutError
+        return message(SEALED)
+
+    network.answer = answer
+    trust = Trust(frozenset({SIGNER_HOTKEY}), MESSAGE.network, MESSAGE.netuid)
+    servers = ["nats://127.0.0.1:1", "nats://127.0.0.1:2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_module, "connect", noting)
+        async with (
+            asyncio.timeout(5),
+            ZipcastClient(servers, MINER, trust, clock=YieldingClock()) as connected,
+        ):
+            assert connected.is_responsive
+            assert (await anext(connected.epochs())).epoch.envelope == SEALED
+            assert connected.is_responsive
+    assert dialed == servers
+
+
+async def test_a_client_is_not_responsive_while_its_server_provides_no_epoch(network: Network):
+    async with asyncio.timeout(5), new_client() as connected:
+        await until(lambda: connected.is_connected and not connected.is_responsive)
+        # An epoch that came in another way does not make the server responsive, so it is still probed.
+        connected.offer(SEALED, "request")
+        asked = connected.unanswered_questions
+        await until(lambda: connected.unanswered_questions > asked)
+        assert not connected.is_responsive
+        network.answer = reply_with_epoch
+        await until(lambda: connected.is_responsive)

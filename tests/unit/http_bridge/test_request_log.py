@@ -127,3 +127,10 @@ async def test_a_fault_is_logged_once_and_a_client_that_went_away_is_none(http: 
         await http.get("/gone")
     assert [line["event"] for line in lines] == ["request_failed", "http_request", "http_request"]
     assert [line.get("status") for line in lines[1:]] == [500, 499]
+
+
+async def test_a_long_method_makes_no_long_line(http: httpx.AsyncClient) -> None:
+    """Otherwise a stranger could fill the log with refused requests."""
+    with capture_logs() as lines:
+        await http.request("X" * 15_000, "/things/a")
+    assert [line["method"] for line in lines if line["event"] == "http_request"] == ["X" * 16]
