@@ -189,6 +189,13 @@ TOO_LARGE = {
     f"values (gen_random_uuid(), '5X', 'epoch.generate', {LISTS}, 'r', 'nats')",
     "a text": "insert into admin_commands (id, hotkey, command, arguments, request_id, source) "
     "values (gen_random_uuid(), '5X', 'epoch.generate', '{}', repeat('r', 5000), 'nats')",
+    "request_refusals": "insert into request_refusals "
+    "(refused_at, process, verb, error, hotkey, source, request_id) "
+    "values (now(), 'responder', 'miner.status', 'nonce_mismatch', repeat('5', 5000), 'nats', 'r')",
+    "legacy_opt_outs": "insert into legacy_opt_outs values (repeat('5', 2000), now(), 'r')",
+    "validation_audit": "insert into validation_audit (result_id, epoch_id, miner_hotkey, zipcode, "
+    "validation_type, result, score, listings_checked, issues) values (gen_random_uuid(), 'e', '5X', "
+    "'15001', 'basic', 'pass', 1, 1, (select array_agg(''::text) from generate_series(1, 200000)))",
     "upload_manifests": "insert into upload_manifests "
     "(epoch_id, hotkey, object_key, version_id, size_bytes, etag, stored_at, sealed_at) "
     "values ('e', '5X', 'k', 'v', 1, repeat('e', 5000), now(), now())",

@@ -101,6 +101,7 @@ create table zipcast.legacy_opt_outs (
     opted_out_at timestamptz not null,
     request_id text not null,
     constraint pk_legacy_opt_outs primary key (hotkey),
+    constraint ck_legacy_opt_outs_sizes check (length(hotkey) <= 1100 and length(request_id) <= 1100),
     constraint ck_legacy_opt_outs_times
         check (least(opted_out_at) >= '2000-01-01 00:00+00' and greatest(opted_out_at) < '3000-01-01 00:00+00')
 );
@@ -142,6 +143,9 @@ create table zipcast.request_refusals (
     suppressed integer not null default 0,
     constraint pk_request_refusals primary key (id),
     constraint ck_request_refusals_suppressed check (suppressed >= 0),
+    constraint ck_request_refusals_sizes
+        check (length(process) <= 1100 and length(verb) <= 1100 and length(error) <= 1100
+            and length(hotkey) <= 1100 and length(source) <= 1100 and length(request_id) <= 1100),
     constraint ck_request_refusals_times
         check (least(refused_at) >= '2000-01-01 00:00+00' and greatest(refused_at) < '3000-01-01 00:00+00')
 );
@@ -448,6 +452,8 @@ create table zipcast.validation_audit (
     listings_checked integer not null,
     issues text[] not null default '{}',
     constraint pk_validation_audit primary key (id),
+    constraint ck_validation_audit_sizes
+        check (length(miner_hotkey) <= 1100 and length(issues::text) <= 300000),
     constraint ck_validation_audit_result check (result in ('pass', 'fail', 'partial')),
     constraint ck_validation_audit_score check (score >= 0 and score < 'Infinity'),
     constraint ck_validation_audit_validation_type check (validation_type in ('basic', 'spot_check', 'full')),

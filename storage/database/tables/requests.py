@@ -82,6 +82,7 @@ class RequestRefusal(Base):
     suppressed: Mapped[int] = mapped_column(server_default=text("0"))
     __table_args__ = (
         readable_times("refused_at"),
+        readable_sizes("process", "verb", "error", "hotkey", "source", "request_id"),
         CheckConstraint("suppressed >= 0", name="suppressed"),
         Index(None, "refused_at"),
         Index(None, "hotkey", "refused_at"),
@@ -95,7 +96,7 @@ class LegacyOptOut(Base):
     hotkey: Mapped[str] = mapped_column(primary_key=True)
     opted_out_at: Mapped[datetime]
     request_id: Mapped[str]
-    __table_args__ = (readable_times("opted_out_at"),)
+    __table_args__ = (readable_times("opted_out_at"), readable_sizes("hotkey", "request_id"))
 
 
 EPOCH_OF_OUTCOME = "(outcome ->> 'epochId')"

@@ -152,6 +152,7 @@ class ValidationAudit(Base):
     issues: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     __table_args__ = (
         CheckConstraint(ZIPCODE_RULE, name="zipcode"),
+        readable_sizes("miner_hotkey", issues=300_000),
         CheckConstraint("validation_type in ('basic', 'spot_check', 'full')", name="validation_type"),
         CheckConstraint("result in ('pass', 'fail', 'partial')", name="result"),
         CheckConstraint("score >= 0 and score < 'Infinity'", name="score"),
