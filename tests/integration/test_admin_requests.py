@@ -254,7 +254,7 @@ async def test_the_commands_use_the_local_stacks_admin(stack: Stack, ready: Read
     assert late.exit_code == 1
     malformed = await invoke(stack, "epoch", "regenerate", "yesterday")
     assert malformed.exit_code == 1
-    assert malformed.stderr == "epoch_id: Value error, an epoch id has the form YYYY-MM-DDTHH-MM-SS.\n"
+    assert malformed.stderr == "epoch_id: Value error, an epoch id must have the form YYYY-MM-DDTHH-MM-SS.\n"
     for _ in range(50):  # it may take longer than the reply waits for it
         newest = json.loads((await invoke(stack, "commands", "--json")).stdout)["commands"][0]
         if newest["state"] != "queued":

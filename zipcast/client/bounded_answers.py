@@ -26,9 +26,9 @@ MAX_ANSWER_BYTES = 16 * 1024**2
 def bound_answers(
     client: Any, seconds: float, *, is_file: bool = False, is_stopped: Callable[[], bool] = lambda: False
 ) -> None:
-    """End every reply to a boto3 client after so many bytes and seconds, or as soon as `is_stopped` returns
-    true. With `is_file`, the requested content may be larger, because it is not kept in memory; an error
-    reply may not."""
+    """End every reply to a boto3 client after MAX_ANSWER_BYTES, after `seconds`, or as soon as `is_stopped`
+    returns true. With `is_file`, the requested content may be larger, because it is not kept in memory; an
+    error reply may not."""
 
     class Response(_BoundedResponse):
         def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:

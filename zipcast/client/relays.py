@@ -75,7 +75,7 @@ def _require_url(address: str) -> None:
     except (ValueError, httpx.InvalidURL):  # `port` raises ValueError above 65535
         is_usable = False
     if not is_usable:
-        raise ValueError(f"{address}: is not the URL of a relay, such as https://api.drand.sh")
+        raise ValueError(f"{address} is not the URL of a relay, such as https://api.drand.sh")
 
 
 def ignore_failure(address: str, failure: RelayFailure) -> None:

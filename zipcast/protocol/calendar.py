@@ -52,12 +52,12 @@ def parse_epoch_id(text: str) -> datetime:
     """
     match = _EPOCH_ID.fullmatch(text)
     if match is None:
-        raise MalformedEpochIdError("an epoch id has the form YYYY-MM-DDTHH-MM-SS")
+        raise MalformedEpochIdError("an epoch id must have the form YYYY-MM-DDTHH-MM-SS")
     year, month, day, hour, minute, second = map(int, match.groups())
     try:
         return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
-        raise MalformedEpochIdError("an epoch id names a real date and time") from error
+        raise MalformedEpochIdError("an epoch id must name a real date and time") from error
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -116,7 +116,7 @@ class EpochCalendar:
         try:
             interval = self.at(start_at)
         except OverflowError as error:  # its end lies beyond the year 9999
-            raise MalformedEpochIdError("an epoch id names a real date and time") from error
+            raise MalformedEpochIdError("an epoch id must name a real date and time") from error
         if interval.start_at != start_at:
             raise MalformedEpochIdError(f"no epoch of {self.epoch_seconds} seconds starts at {epoch_id}")
         return interval

@@ -120,9 +120,9 @@ class SelectionSettings:
 
     @property
     def most_false_listings(self) -> int:
-        """Return the largest published count of a honeypot. The total can be within tolerance both with and
-        without this count, and there is still room for one more zipcode of minimum size, so that nearly every
-        total can be reached."""
+        """Return the largest count with which a honeypot may be published. Then the total can be within
+        tolerance both with the honeypot and without it, and there is still room for a zipcode of minimum
+        size, so that nearly every total can be reached."""
         return self.highest_total - self.lowest_total - self.min_zipcode_listings
 
     def may_be_drawn(self, candidate: Candidate) -> bool:

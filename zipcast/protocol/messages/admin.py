@@ -48,7 +48,7 @@ class EpochGenerateRequest(WireModel):
 
 
 class TargetOverrideRequest(WireModel):
-    """Set another target for one epoch to whose inputs the service has not committed yet."""
+    """Set another target for one epoch whose inputs are not committed yet."""
 
     epoch_id: NamedEpoch
     target_listings: StrictInt = Field(

@@ -38,15 +38,15 @@ class LastError(WireModel):
 
 
 class ProcessHealth(WireModel):
-    """The health of one of our processes, as it reports it. `uptime` is in seconds. `counts` lists what it
-    did since its start, and `problems` its warnings and errors since then, by log action. `connections` has
-    its connections to NATS, by user. `failing` lists the operations that fail at present, with the type of
-    the error. `parts` are other things that it watches, such as the age of the zipcode data."""
+    """The health of one of our processes, as it reports it. `uptime` is in seconds. `counts` has its counters
+    since its start, and `problems` its warnings and errors since then, by log action. `connections` has its
+    connections to NATS, by user. `failing` lists the operations that fail at present, with the type of the
+    error. `parts` are other things that it watches, such as the age of the zipcode data."""
 
     process: str = Field(description="Name of the process.")
     status: HealthStatus = Field(description="ok, degraded or unhealthy.")
     uptime: float = Field(description="Seconds since the process started.")
-    counts: dict[str, int] = Field(description="What the process did since its start.")
+    counts: dict[str, int] = Field(description="Counters since the process started, by name.")
     problems: dict[str, int] = Field(description="Warnings and errors since its start, by action.")
     last_error: LastError | None = Field(description="The last error; kept after a recovery.")
     connections: dict[str, str] = Field(description="State of the NATS connections, by user.")
