@@ -60,7 +60,7 @@ class SchedulerMetrics:
         )
         self.lateness = Histogram(
             "zipcast_epoch_publication_lateness_seconds",
-            "Seconds from an epoch's start to its place in the stream, by nats-server's clock.",
+            "Seconds from an epoch's start until the stream stored it, by nats-server's clock.",
             buckets=_LATENESS_SECONDS,
             registry=registry,
         )
@@ -134,6 +134,6 @@ class SchedulerMetrics:
         self.newest_start.set(start_at.timestamp())
 
     def marked_published(self, late: timedelta) -> None:
-        """Count a published epoch. `late` is the time from its start to its place in the stream."""
+        """Count a published epoch. `late` is the time from its start until the stream stored it."""
         self.published.inc()
         self.lateness.observe(max(0.0, late.total_seconds()))

@@ -21,8 +21,8 @@ log = logs.logger()
 
 
 async def record_honeypots(preparer: Preparer, connection: AsyncConnection, message: EpochMessage) -> None:
-    """Store the honeypots in the transaction that adopts `message`. If this database leads to other zipcodes,
-    store none and log that."""
+    """Store the honeypots in the transaction that adopts `message`. If selecting again with the stored inputs
+    gives other zipcodes than the message has, store none and log that."""
     stored = await epoch_drafts.effective_inputs(connection, message.epoch_id)
     inputs = None if stored is None else SelectionInputs.from_bytes(stored)
     chosen = None if inputs is None else await _chosen(preparer, connection, inputs, message)
