@@ -66,5 +66,6 @@ def _is_endpoint_of(verb: Verb, method: str, target: str) -> bool:
 
 
 def digest(verb: Verb, body: bytes) -> str:
-    """Return a SHA-256 in lower-case hex, which distinguishes two bodies with the same signed text."""
+    """Return the SHA-256 of verb and body in lower-case hex. It distinguishes two bodies with the same signed
+    text."""
     return hashlib.sha256(f"{verb}\n".encode() + body).hexdigest()

@@ -1,7 +1,7 @@
 """Serves the requests of several owners in turn, so that an owner with many requests does not delay others.
 No I/O.
 
-This module decides the order of requests, and limits how many may wait and how many may be in work at once.
+This module decides the order of requests, and limits how many may wait and how many are handled at once.
 """
 
 from collections import Counter, OrderedDict, deque
@@ -60,8 +60,8 @@ class FairQueue(Generic[Item]):
         return True
 
     def take(self) -> tuple[str, Item] | None:
-        """Return the next owner and its oldest item, which counts as in work until `done` is called. Return
-        None if no item may be worked on now."""
+        """Return the next owner and its oldest item, which counts as being handled until `done` is called.
+        Return None if no item may be handled now."""
         if self._in_work.total() >= self.bounds.at_once:
             return None
         for owner, line in self._lines.items():
@@ -70,7 +70,7 @@ class FairQueue(Generic[Item]):
         return None
 
     def done(self, owner: str) -> None:
-        """Note that one item of the owner is no longer in work."""
+        """Note that one item of the owner has been handled."""
         self._in_work[owner] -= 1
         if self._in_work[owner] <= 0:
             del self._in_work[owner]

@@ -35,7 +35,7 @@ class LegacyRequest:
 
     @classmethod
     def read(cls, arrival: Arrival, opted_out: Container[str]) -> "LegacyRequest":
-        """Read the identity, and build the texts of which it may have signed one.
+        """Read the identity, and build the accepted texts. The client must have signed one of them.
 
         Raises ServiceError(MALFORMED_AUTH | MALFORMED_REQUEST | MALFORMED_HOTKEY | MALFORMED_EPOCH_ID)."""
         fields = parse_object(arrival.body) if arrival.query is None else arrival.query

@@ -16,8 +16,8 @@ class MemoryCounts:
     _tidied_at: float = field(default=float("-inf"))
 
     def refusal(self, name: str, whom: str, amount: int, seconds: int, now: float) -> int | None:
-        """Count a request and return None; or, if the limit is reached, return after how many whole seconds
-        there will be room for it."""
+        """Count a request and return None. If the limit is reached, do not count the request, and return the
+        number of seconds, rounded up, until there is room for it."""
         if now - self._tidied_at >= TIDY_SECONDS:
             self.tidy(now)
         hits = self._hits.setdefault((name, whom), deque())
@@ -29,7 +29,7 @@ class MemoryCounts:
         return ceil(hits[0] - now)
 
     def tidy(self, now: float) -> None:
-        """Forget requests that no longer count, at most once a minute, because there may be many
-        addresses."""
+        """Forget requests that no longer count. `refusal` calls this at most once a minute, so that addresses
+        that sent nothing for some time take no memory."""
         self._tidied_at = now
         self._hits = {key: hits for key, hits in self._hits.items() if hits and hits[-1] > now}

@@ -34,8 +34,8 @@ ASK_AGAIN_SECONDS = 5.0
 EXACT_UP_TO = 1000
 # The largest number of hotkeys in a subnet. Half of the daily total is reserved for them, in equal parts.
 MAX_HOTKEYS = 256
-# A charged request is remembered for this long. That is longer than the period in which a signed request can
-# be repeated, which begins 300 s before the time that the request states and ends 300 s after that time.
+# A charged request is remembered for this long. A signed request can be repeated from 300 s before the time
+# that it states until 300 s after that time (a legacy request until almost 301 s after it).
 REMEMBERED_SECONDS = 600.0
 MAX_REMEMBERED = 100_000
 MAX_REPETITIONS = 10
@@ -122,8 +122,8 @@ class SharedCounts:
         return await self._exact.storage.check()
 
     async def refusal(self, rule: Rule, whom: str, now_unix: float) -> int | None:
-        """Count a request and return None; or, if the limit is reached, return after how many seconds there
-        will be room for it."""
+        """Count a request and return None. If the limit is reached, return the number of seconds until there
+        is room for it. Raises StorageError."""
         limiter = self._exact if rule.amount <= EXACT_UP_TO else self._rough
         if await limiter.hit(rule.item, whom):
             return None
@@ -133,8 +133,8 @@ class SharedCounts:
 
 @dataclass(slots=True)
 class Limits:
-    """Counts requests and refuses those beyond a limit. `store_fault` tells why the shared store is not in
-    use."""
+    """Counts requests and refuses those beyond a limit. `store_fault` is the reason why the shared store is
+    not in use."""
 
     rules: Rules
     clock: Clock
@@ -253,8 +253,8 @@ class Limits:
             self._charged.pop((rule.name, hotkey, request_key), None)
 
     def take_back(self, verb: Verb, hotkey: str) -> None:
-        """Return the charge for a request that another process had already charged, to the hotkey and to the
-        total. The request stays known, so that its next copy counts as a repetition."""
+        """Undo the charges for a request that another process had already charged: that of the hotkey's limit
+        and that of the total. The request stays known, so that its next copy counts as a repetition."""
         for rule in (self.rules.by_verb.get(verb), self.rules.total if VERBS[verb].mints else None):
             if rule is not None:
                 self._credit(rule, hotkey)
@@ -326,7 +326,7 @@ class Quota:
         await self.limits.charge_repetition(self.verb, self.hotkey, self.request_key)
 
     async def charge_copy(self) -> bool:
-        """Return whether the request is a copy, which is charged. Raises ServiceError(RATE_LIMITED)."""
+        """Return whether the request is a copy. If so, charge it. Raises ServiceError(RATE_LIMITED)."""
         return await self.limits.charge_copy(self.hotkey, self.request_key)
 
     def refund(self) -> None:

@@ -33,8 +33,8 @@ class Arrival:
 
     @property
     def is_legacy(self) -> bool:
-        """Return whether the request must have a legacy identity. The text that it signs does not cover the
-        whole request."""
+        """Return whether the request must have a legacy identity. The signature of a legacy identity does not
+        cover the whole request."""
         return self.owner is None and HEADER_HOTKEY not in self.headers
 
     @property

@@ -17,8 +17,8 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class HotPath:
-    """Passes GETs of `path` directly to its endpoint, which takes a Request and returns a Response, and
-    everything else to `app`. `routed` is the application with the endpoint."""
+    """Passes GETs of `path` directly to its endpoint, and everything else to `app`. The endpoint takes a
+    Request and returns a Response. `routed` is the application with the endpoint."""
 
     def __init__(self, app: ASGIApp, routed: FastAPI, path: str) -> None:
         self._app = app

@@ -37,7 +37,7 @@ class ConnectedProcess(WireModel):
 
     name: str
     replicas: int
-    connected_since: WireTime | None = Field(description="Since when the oldest replica is connected.")
+    connected_since: WireTime | None = Field(description="When the oldest connection of a replica began.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ def add_health(app: FastAPI, health: BridgeHealth) -> None:
         "/health/ready",
         ready,
         title="Readiness",
-        text="Tells whether this process can serve the running epoch.",
+        text="Shows whether this process can serve the running epoch.",
         reply=Alive,
         errors={ErrorCode.REGISTRY_UNAVAILABLE, ErrorCode.SERVICE_UNAVAILABLE},
     )

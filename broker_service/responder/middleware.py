@@ -189,8 +189,8 @@ class _HostileReplyError(Exception):
 
 
 def _arrival(message: StreamMessage[Msg], request_id: str) -> Arrival:
-    """Read the message. Raises _HostileReplyError for a subject to which no client may publish, since it
-    belongs to no inbox."""
+    """Read the message. Raises _HostileReplyError for a subject to which no client may publish, because it
+    names no hotkey whose inbox the reply subject could be compared with."""
     subject, headers = message.raw_message.subject, dict(message.headers)
     if subject.startswith(subjects.BRIDGE_REQUEST_PREFIX):
         return Arrival(subjects.parse_bridge_request(subject), message.body, headers, request_id)

@@ -56,9 +56,9 @@ class Sessions:
     async def credentials(
         self, hotkey: Hotkey, epoch_id: str, purpose: Purpose, scope: SessionScope, ends_at: datetime
     ) -> S3Credentials | None:
-        """Return credentials for the scope, which follows from hotkey, epoch, purpose and bucket, or None if
-        the provider has no STS. They end at `ends_at` or earlier; but if the hotkey has sent another request
-        since, they may be those of the later request.
+        """Return credentials for the scope, or None if the provider has no STS. The scope follows from
+        hotkey, epoch, purpose and bucket. The credentials end at `ends_at` or earlier. They may end later if
+        they were made for a newer request of the same hotkey, and this request repeats an older one.
 
         Raises ServiceError(CREDENTIALS_UNAVAILABLE)."""
         try:

@@ -40,7 +40,7 @@ MIN_VALIDATOR_BYTES = 1
 FILE_TYPES = ("json", "parquet", "csv")
 _GRANTED = "Upload access granted."
 _GRANTED_WITHOUT_STS = (
-    "Upload access granted, by form alone: this object store has no STS, so no credentials."
+    "Upload access granted by form only: this object store has no STS, so there are no credentials."
 )
 
 
