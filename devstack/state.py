@@ -70,15 +70,15 @@ class State:
         return self.root / "ports.json"
 
     def create(self) -> None:
-        """Create missing folders. Raises StateUnusableError, also if another program's files are there,
-        because starting would first stop a PostgreSQL that runs on them."""
+        """Create missing folders. Raises StateUnusableError if they cannot be created, or contain another
+        program's files. In that case, starting the stack would first stop a PostgreSQL that runs on them."""
         servers = (self.nats, self.postgres, self.objects)
         folders = (self.keys, self.logs, self.run, *servers, self.wallets, self.admin_wallets)
         try:
             foreign = () if self.has_keys else [one for one in servers if one.is_dir() and any(one.iterdir())]
             if foreign:
                 raise StateUnusableError(
-                    f"--state: {foreign[0]}: holds files that `zipcast up` did not make; choose another "
+                    f"--state: {foreign[0]} contains files that `zipcast up` did not make; choose another "
                     "folder"
                 )
             self.root.mkdir(parents=True, exist_ok=True)

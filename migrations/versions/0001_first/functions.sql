@@ -111,7 +111,7 @@ create function zipcast.revealed_audit(id text) returns setof zipcast.validation
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     if zipcast.epoch_is_revealed(id) then
-        -- Only of the reports that count, because a validator may have sent many before.
+        -- Return only the rows of the reports that count, because a validator may have sent many others before.
         return query select * from zipcast.validation_audit where result_id in (
             select distinct on (hotkey, is_late) one.id from zipcast.validator_results as one where one.epoch_id = $1
             order by hotkey, is_late, received_at desc, one.id);
@@ -155,7 +155,7 @@ declare
     left_over integer := batch;
     gone integer;
 begin
-    -- An override of a target may be much older than its epoch.
+    -- Also compare the epoch, because an override of a target may be much older than its epoch.
     delete from zipcast.admin_commands where ctid = any (array(
         select ctid from zipcast.admin_commands
         where requested_at < bound and state <> 'queued' and coalesce(outcome ->> 'epochId', '') < bound_id

@@ -177,7 +177,7 @@ def test_servers_of_somebody_else_are_left_alone(tmp_path: Path):
     """A start would first stop the PostgreSQL that runs in that folder."""
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "postmaster.pid").write_text("1")
-    with pytest.raises(StateUnusableError, match=r"--state: .*/postgres: holds files"):
+    with pytest.raises(StateUnusableError, match=r"--state: .*/postgres contains files"):
         State(tmp_path).create()
     assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
 
