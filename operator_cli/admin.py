@@ -67,7 +67,7 @@ async def override(
     target_listings: Annotated[int, typer.Argument(min=1, max=1_000_000, show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Set another target for one epoch to whose inputs the service has not committed yet."""
+    """Set another target for one epoch whose inputs are not committed yet."""
     await _do(session, TargetOverrideRequest(epoch_id=epoch, target_listings=target_listings), as_json)
 
 

@@ -29,7 +29,7 @@ from zipcast.protocol.verbs import VERB_OF, Verb
 class AdminClient:
     """The connection of one admin. `trust` lists the signers that requests may be addressed to.
 
-    Every request raises ServiceError and nats.errors.Error, and ValidationError for a malformed command
+    Every request can raise ServiceError and nats.errors.Error, and ValidationError for a malformed command
     id."""
 
     def __init__(

@@ -50,14 +50,15 @@ def backup(
         bool, typer.Option("--json", help="Print the manifest of the backup as JSON.")
     ] = False,
 ) -> None:
-    """Write a backup of the database, with fingerprints of its epochs and of the keys. Services may run."""
+    """Write a backup of the database, with fingerprints of its epochs and of the keys. Services need not
+    stop."""
     shown = err if as_json else out
     url = chosen_database(database_url, ready)
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         fail(f"{folder} exists: choose another folder")
-    # Take the fingerprint before the dump, because the dump may have epochs that started later.
+    # Take the fingerprint before the dump, so that the dump has at least the epochs in the fingerprint.
     contents = run_on_database(url, _contents)
     shown.print(f"{contents['epochs']} epochs, newest {contents['newest']}")
     shown.print("writing the database …")
@@ -119,8 +120,8 @@ def restore(
 
 
 async def _contents(engine: "AsyncEngine", newest: str | None = None) -> dict[str, Any]:
-    """Return the number of published epochs up to `newest`, the newest one, and a hash of all signed
-    messages in order."""
+    """Return the number of started epochs, the id of the newest one, and a hash of their signed messages in
+    order. With `newest`, leave out later epochs."""
     from sqlalchemy import text
 
     query = (
@@ -173,8 +174,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _fingerprints(keys: Path) -> dict[str, str]:
-    """Return a short hash of each variable in the folder of keys. Nothing can be computed from it, because
-    keys are random."""
+    """Return a short hash of each variable in the folder of keys. It does not reveal the value, because keys
+    are random."""
     from service.deployment_keys import read_keys
 
     return {
@@ -186,7 +187,7 @@ def _fingerprints(keys: Path) -> dict[str, str]:
 
 
 def _differing(kept: dict[str, str], present: dict[str, str]) -> list[str]:
-    """Return the keys that decide about epochs and are not those of the backup."""
+    """Return the names of the keys that determine epochs and differ from those of the backup."""
     deciding = ("SCHEDULERS_SIGNER_SEED", "ZIPCODE_SECRET_KEY", "ZIPCODE_PREVIOUS_SECRETS")
     return [
         name

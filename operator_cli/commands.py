@@ -201,7 +201,7 @@ COMMANDS = (
         "epoch override-target",
         f"{_OPERATOR}.admin:override",
         OPERATE,
-        "Set another target for one epoch to whose inputs the service has not committed yet.",
+        "Set another target for one epoch whose inputs are not committed yet.",
         "epoch override-target 2026-11-22T08-00-00 8000",
     ),
     Command("admin", "", OPERATE, "Control the service as one of its ADMIN_HOTKEYS."),
@@ -225,7 +225,7 @@ COMMANDS = (
         "admin target override",
         f"{_OPERATOR}.admin:override",
         OPERATE,
-        "Set another target for one epoch to whose inputs the service has not committed yet.",
+        "Set another target for one epoch whose inputs are not committed yet.",
         "admin target override 2026-11-22T08-00-00 8000",
     ),
     Command(

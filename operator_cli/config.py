@@ -28,8 +28,8 @@ SETTINGS = {
 }
 
 SIMILAR = 0.87
-"""The similarity to the name of a setting, from 0 to 1, from which a name is a typing error. One letter too
-few in eight gives 0.93."""
+"""A name that is at least this similar to the name of a setting (0 to 1) counts as a typing error. A missing
+letter in a name of eight gives 0.93."""
 MIN_NAME_LENGTH = 6
 """Shorter names, such as PORT, resemble too many variables of other programs."""
 
@@ -85,7 +85,7 @@ def check(
 ) -> None:
     """Show the settings that PROCESS would use, with secrets hidden. Exit status 2 if they are invalid.
 
-    A name in a file, or in the environment, that is nearly the name of a setting is an error."""
+    A name in a file or in the environment that resembles the name of a setting is an error."""
     if process not in SETTINGS:
         raise typer.BadParameter(f"must be one of {', '.join(SETTINGS)}", param_hint="PROCESS")
     read_env_files(env_file)
@@ -114,7 +114,7 @@ def read_settings(settings_class: "type[Settings]", env_files: list[Path] | None
 
 
 def misspelt(names: Iterable[str]) -> str | None:
-    """Return an error about the first name that is not a setting and nearly the name of one, or None."""
+    """Return an error about the first name that is no setting but resembles one, or None."""
     known = known_settings()
     for name in sorted(set(names) - known):
         if len(name) >= MIN_NAME_LENGTH and (close := difflib.get_close_matches(name, known, 1, SIMILAR)):
@@ -127,7 +127,7 @@ def _shown(value: object) -> str:
 
 
 def example(
-    purpose: Annotated[str | None, typer.Option("--for", help="production | testnet | test")] = None,
+    purpose: Annotated[str | None, typer.Option("--for", help="For production, testnet or test.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print {variable: default} as JSON.")] = False,
 ) -> None:
     """Print the contents of `.env.example`, `.env.production` and so on: every variable of every process."""

@@ -115,7 +115,7 @@ def revoked(env_file: EnvFiles = None, as_json: JsonOption = False) -> None:
 
 
 def revoke_sessions(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as always.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="No effect: the output is always JSON.")] = True,
 ) -> None:
     """Print an inline policy for `aws iam put-role-policy` that ends every session issued until now."""
     from storage.objects.revocation import older_sessions_policy

@@ -1,6 +1,7 @@
 """Defines `zipcast simulate`, which shows the effect of selection rules on a pool before they are used.
 
-It needs no running service and no secret. It needs a checkout, because it uses the code that imports files.
+It needs no running service and no secret. The sample data and the chart need the extra `devstack` of
+`zipcast-server`.
 """
 
 import json
@@ -151,8 +152,8 @@ def _document(epochs: list[SimulatedEpoch]) -> dict[str, object]:
 def _report(
     summary: Summary, settings: SelectionSettings, eligible: int, large: int, old: int
 ) -> list[tuple[str, str]]:
-    """Return the lines of the report. `eligible` zipcodes can be drawn; of these, `large` have too many
-    listings to hide honeypots among them, and `old` have data that is too old today."""
+    """Return the lines of the report. `eligible` zipcodes can be drawn; of these, `large` have more listings
+    than a honeypot may have, and `old` have data that is too old today."""
     band = f"{settings.lowest_total} to {settings.highest_total}"
     totals = "none"
     if summary.least_total is not None:
@@ -164,7 +165,7 @@ def _report(
         ("infeasible", str(summary.infeasible)),
         ("cooldown relaxed", str(summary.relaxed)),
         ("with honeypots", str(summary.with_honeypots)),
-        ("listings an epoch", totals),
+        ("listings per epoch", totals),
         ("states", _percentages(summary.shares_by_state)),
         ("tiers", _percentages(summary.shares_by_tier)),
         ("eligible zipcodes", str(eligible)),

@@ -58,7 +58,7 @@ def import_file(
         ),
     ] = None,
     max_age_days: Annotated[
-        int, typer.Option(min=1, help="Count rows that are older (like MAX_DATA_AGE_DAYS).")
+        int, typer.Option(min=1, help="Count rows with data older than this many days.")
     ] = 30,
     restore_leading_zeros: Annotated[
         bool, typer.Option("--restore-leading-zeros", help="Read 7001 as 07001 and 501 as 00501.")
@@ -140,7 +140,8 @@ def _check(file: Path, options: "ImportOptions", as_json: bool) -> None:
 
 
 def _end_rejected(message: str, as_json: bool) -> NoReturn:
-    """End the command after its report. With --json, the report is the object on standard output."""
+    """End the command after its report. With --json, write the message to standard error, because standard
+    output already has the report."""
     if as_json:
         err.print(message, soft_wrap=True)
         raise typer.Exit(REJECTED_STATUS)

@@ -77,11 +77,11 @@ class CurrentEpoch:
         )
 
     async def when_stored(self, epoch_id: str, read: Callable[[], Awaitable[Result]]) -> Result:
-        """Return the result of `read`, which reads the epoch from the database. An epoch is published while
-        the database still opens its row. If `read` does not find an epoch that was received, read again for
-        two seconds.
+        """Return the result of `read`, which reads the epoch from the database. An epoch can arrive before
+        its row in the database can be read. If `read` does not find an epoch that was received, read again
+        for two seconds.
 
-        Raises the errors of `read`, and ServiceError(SERVICE_UNAVAILABLE) if the row stays closed."""
+        Raises the errors of `read`, and ServiceError(SERVICE_UNAVAILABLE) if it is still not found."""
         for _ in range(OPENING_READS):
             try:
                 return await read()

@@ -106,8 +106,8 @@ class PunctualProtocol(H11Protocol):
             self._arrived()
 
     def on_response_complete(self) -> None:
-        """After a reply, check the bytes that follow its request, since they may be the start of the next
-        request."""
+        """After a reply, start the time limit again if the rest of the body is missing, or if bytes of the
+        next request have arrived."""
         super().on_response_complete()
         if self.conn.their_state is SEND_BODY or self.conn.trailing_data[0]:
             self._expect()

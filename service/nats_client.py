@@ -1,7 +1,7 @@
 """A nats-py client that hostile messages cannot stop.
 
-nats-server passes on header blocks and reply subjects as a client wrote them. At bytes that it cannot decode,
-nats-py's reader ends silently. Unlike nats-server, it also treats vertical tabs and form feeds as separators.
+nats-server passes on header blocks and reply subjects as a client wrote them. nats-py's reader ends silently
+at bytes that it cannot decode. Unlike nats-server, it also treats vertical tabs and form feeds as separators.
 A single message of a miner could therefore stop a process from receiving messages, or end its connection. In
 addition, nats-py's reader takes 16 µs for each message, and other tasks do not run as long as messages
 arrive.

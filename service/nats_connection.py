@@ -1,6 +1,6 @@
 """Connects service users to NATS with nkeys. Connections have names, are monitored, and reconnect for ever.
 
-If nats-py closes a connection finally, it does not reopen it, so the process ends.
+If nats-py gives up a connection, it does not reopen it, so the process ends.
 """
 
 from dataclasses import dataclass, field

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from zipcast.protocol.messages.base import WireModel
 
-# The largest size of a page's items. nats.conf allows 256 KB per message, and the largest item, an object
-# with its URL, takes about 6 KB.
+# The largest total size of the items of a page, in bytes. nats.conf allows 256 KB per message, and the
+# largest item, an object with its URL, takes about 6 KB.
 PAGE_BYTES = 180_000
 
 Item = TypeVar("Item")

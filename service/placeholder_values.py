@@ -23,8 +23,8 @@ _PUBLISHED = frozenset(
         "akiaiosfodnn7example",
     }
 )
-# The smallest number of different characters in a secret. 32 random bytes in hex have fewer only in one of
-# millions of cases.
+# The smallest number of different characters in a secret. 32 random bytes in hex practically never have
+# fewer.
 MIN_CHARACTERS = 8
 
 

@@ -1,8 +1,8 @@
 """Checks the health of dependencies. All are checked at the same time, each with a timeout, and the results
 are cached for a few seconds.
 
-There is one check per service. A check that hangs is abandoned and not cancelled, because cancelling a driver
-may take longer than the timeout.
+There is one check per service. A check that hangs is cancelled, but nothing waits until it ends, because
+cancelling a driver may take longer than the timeout.
 """
 
 import asyncio

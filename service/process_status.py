@@ -1,8 +1,8 @@
 """Collects the data that a process shows on its internal listener: metrics, counts, last error, connections.
 
-A process is healthy if it is ready and not stopping, every NATS connection is up, and no task fails. For an
-error, only the action, the time and the exception's type are shown, because its message may contain an
-address or a secret. `/healthcheck` checks the services on which a process depends.
+A process is healthy if it is ready and not stopping, every NATS connection is up, every part that it watches
+is ok, and no task fails. For an error, only the action, the time and the exception's type are shown, because
+its message may contain an address or a secret. `/healthcheck` checks the services on which a process depends.
 """
 
 import re
@@ -66,7 +66,8 @@ class ProcessStatus:
     pages: dict[str, Page] = field(default_factory=dict)
     """Additional pages of this process's internal listener, by path without the first slash."""
     failing: dict[str, str] = field(default_factory=dict)
-    """Tasks that fail and are retried, with the type of the error. A task is removed when it succeeds."""
+    """Tasks that fail and are retried, with the type of the error. A task is removed when it succeeds, or if
+    it has not failed for ten minutes (`Lifecycle.spawn_beside`)."""
     parts: dict[str, ServiceHealth] = field(default_factory=dict)
     """Other parts that the process watches, by name."""
     _connections: dict[str, Client] = field(default_factory=dict)

@@ -34,8 +34,8 @@ class DifferingPartsError(ValueError):
 
 
 async def write_parts(bucket: KeyValue, snapshot: RegistrySnapshot, slot: int) -> bytes:
-    """Write the parts and return their head. Writing the head makes the snapshot the newest one. Raises
-    nats.errors.Error."""
+    """Write the parts and return their head. The caller then writes the head, which makes the snapshot the
+    newest one. Raises nats.errors.Error."""
     content = zlib.compress(snapshot.to_bytes())
     parts = [content[at : at + PART_BYTES] for at in range(0, len(content), PART_BYTES)]
     for number, part in enumerate(parts):

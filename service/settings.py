@@ -251,7 +251,8 @@ class LimitSettings(EpochLengthSettings):
     daily_limit_per_miner: int = Field(
         default=20,
         ge=1,
-        description="folder accesses per miner and day; s3.miner-upload has the same limit of its own",
+        description="folder accesses per miner and day; s3.miner-upload has a separate limit of the same "
+        "size",
     )
     daily_limit_per_validator: int = Field(
         default=10_000,
@@ -264,7 +265,8 @@ class LimitSettings(EpochLengthSettings):
     limit_current_per_minute: int = Field(
         default=10,
         ge=1,
-        description="`current` per hotkey and minute; opening epochs/stream has the same limit of its own",
+        description="`current` per hotkey and minute; opening epochs/stream has a separate limit of the same "
+        "size",
     )
     limit_epoch_per_hour: int = Field(default=20, ge=1, description="`epoch/{id}` per validator and hour")
     limit_pool_per_hour: int = Field(default=1000, ge=1, description="pages of pools per validator and hour")
@@ -272,7 +274,7 @@ class LimitSettings(EpochLengthSettings):
         default=60,
         ge=1,
         description="status reports per hotkey and hour; epoch.get, miner.uploads and auth.legacy each have "
-        "the same limit of their own",
+        "a separate limit of the same size",
     )
     limit_results_per_hour: int = Field(default=20, ge=1, description="reports per validator and hour")
     limit_consensus_per_hour: int = Field(

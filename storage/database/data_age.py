@@ -16,8 +16,8 @@ from zipcast.selection.model import SelectionSettings
 
 @dataclass(frozen=True, slots=True)
 class DataNow:
-    """For how long the data stays usable, by PostgreSQL's clock, and by how many days the newest epoch
-    exceeded the age limit."""
+    """The outlook for the zipcode data at `now`, by PostgreSQL's clock. `relaxed_age_days` is the number of
+    days by which the newest epoch exceeded the age limit."""
 
     now: datetime
     outlook: DataOutlook

@@ -1,6 +1,6 @@
 """Connects to PostgreSQL with DATABASE_URL.
 
-It accepts URLs of managed providers for libpq (`postgres://…`, `…?sslmode=require`, two hosts). It works
+It accepts libpq URLs as providers show them (`postgres://…`, `…?sslmode=require`, two hosts). It works
 through PgBouncer 1.21 or newer in transaction mode: no settings are made per session, because the next
 transaction may be in another session. deploy/logins.sql makes them for the login.
 """

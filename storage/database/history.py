@@ -19,7 +19,7 @@ REVEALED = table("revealed_seeds", column("epoch_id", Text), column("seed", Text
 
 _IN_FORCE = (EpochMessage.epoch_id == Epoch.epoch_id) & (EpochMessage.message_sha256 == Epoch.message_sha256)
 _MESSAGE = (EpochMessage.payload, EpochMessage.signer, EpochMessage.signature)
-# Epochs of this many days are read for server-sent events. The NATS stream keeps epochs equally long.
+# Epochs of the last 30 days are read for server-sent events. The NATS stream keeps epochs for as long.
 STREAM_KEPT = timedelta(days=30)
 
 

@@ -21,8 +21,8 @@ from storage.database.history import REVEALED
 from storage.database.tables import EpochHoneypots, MinerSignal
 
 HONEYPOT_HIT = "honeypot_hit"
-# Rows are padded to this size, so that the size of a row does not reveal how many honeypots it has. It is
-# enough for a dozen honeypots.
+# Rows are padded to a multiple of this size, so that the size of a row does not reveal how many honeypots it
+# has. One such size is enough for a dozen honeypots.
 STEP_CHARACTERS = 4_096
 
 

@@ -128,7 +128,8 @@ _WRITTEN = attrgetter(
 async def write(
     connection: asyncpg.Connection, new: Sequence[NewIssuance], lock_timeout: timedelta
 ) -> dict[RequestId, Granted]:
-    """Write a row for each request that has none, of different requests, in one commit. Return those rows.
+    """Write a row for each request that has none, in one commit, and return those rows. `new` must have at
+    most one row for each request.
 
     Requests that already have a row, or whose `ends_at` has passed, are missing from the result. Raises
     DRIVER_ERRORS."""

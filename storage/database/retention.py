@@ -116,7 +116,7 @@ async def drop_reports(connection: AsyncConnection, before_id: str) -> int:
 
 
 async def drop_audit(connection: AsyncConnection, before: datetime) -> int:
-    """Delete admin commands and validators' reports from before `before`. Return how many rows were
+    """Delete admin commands and validators' reports that are older than `before`. Return how many rows were
     deleted."""
     return await _call(connection, func.zipcast.drop_audit_trail(before, BATCH))
 

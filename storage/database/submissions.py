@@ -116,8 +116,8 @@ async def store(
     connection: asyncpg.Connection, reports: Sequence[Submission], lock_timeout: timedelta
 ) -> list[Comparison]:
     """Store each report that was signed strictly later than the stored one, in one commit, and return the
-    comparison for each. Only reports with the result NEWEST were written: one signed text stands for one
-    body.
+    comparison for each. Only reports with the result NEWEST were written. If two bodies have the same time of
+    signing, the one that was stored first counts.
 
     If there are several reports of one miner, they are treated as if the newest had arrived first. Raises
     DRIVER_ERRORS."""

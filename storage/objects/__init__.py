@@ -1,1 +1,1 @@
-"""The object store: policies, presigned addresses, sessions, and checks of a configured store."""
+"""The object store: policies, presigned URLs, sessions, and checks of a configured store."""

@@ -164,8 +164,8 @@ def reading_session_policy(bucket: str, epoch_id: str) -> str:
     """Return the inline session policy of a validator that reads an ended epoch: every miner's uploads for
     it, in all versions.
 
-    The first `*` stands for a hotkey. It may match more, but no form can write a key with a later
-    `/epoch={id}/`, except the legacy form, which writes to the miner's own folder.
+    The first `*` stands for a hotkey. It also matches keys with `/epoch={id}/` deeper in a miner's folder,
+    which only that miner can write.
 
     Raises ValueError for a malformed id, and PolicyError if the policy exceeds AWS's limit."""
     if not _BUCKET.fullmatch(bucket):

@@ -47,7 +47,7 @@ class FoundObject:
 
 
 class ObjectReader:
-    """Reads objects in its own threads. Every coroutine raises ObjectStoreUnavailableError."""
+    """Reads objects in its own threads. Every coroutine can raise ObjectStoreUnavailableError."""
 
     def __init__(self, config: ObjectStoreConfig, on_error: Callable[[], None] = lambda: None) -> None:
         """`on_error` is called once for every call that fails."""

@@ -40,8 +40,8 @@ PAGE_SIZE = 500
 MIN_SESSION_SECONDS = 900
 
 # The errors of a failed call. ResponseParserError and KeyError mean that something other than the store
-# answered, such as a proxy with its own error page. HTTPError means that an error was sent instead of a file
-# and exceeded the limits.
+# answered, such as a proxy with its own error page. HTTPError means that a reply with an error, sent instead
+# of a file, was too large or too slow.
 STORE_FAULTS = (BotoCoreError, ClientError, ResponseParserError, HTTPError, KeyError, TimeoutError)
 
 
@@ -114,7 +114,7 @@ class VersionPage:
 
 
 class ObjectStore:
-    """An S3-compatible object store. Every coroutine raises ObjectStoreUnavailableError."""
+    """An S3-compatible object store. Every coroutine can raise ObjectStoreUnavailableError."""
 
     def __init__(
         self,

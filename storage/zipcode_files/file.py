@@ -1,6 +1,6 @@
 """Reads a zipcode file and returns its unchecked rows. A CSV file is never kept in memory as a whole.
 
-It chooses the format, decodes UTF-8, computes the file's hash, and reports progress.
+This module chooses the format, decodes UTF-8, computes the file's hash, and counts the bytes read.
 """
 
 import hashlib

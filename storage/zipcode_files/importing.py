@@ -239,8 +239,7 @@ async def newest_import_id(connection: AsyncConnection) -> int | None:
 
 
 async def load_pool(connection: AsyncConnection, import_id: int) -> list[PoolZipcode]:
-    """Return the active zipcodes of this import, ordered by zipcode; empty before the first import. Raises
-    VersionTrimmedError."""
+    """Return the active zipcodes of this import, ordered by zipcode. Raises VersionTrimmedError."""
     await require_whole(connection, import_id)
     pool = select_as_of(import_id, [field.name for field in fields(PoolZipcode)])
     pool = pool.where(ZipcodeRevision.active)

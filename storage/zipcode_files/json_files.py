@@ -17,7 +17,7 @@ LIST_KEY = "zipcodes"
 # States need a twentieth of it.
 MAX_CHARACTERS = 200_000_000
 # The columns are cached for at most this many different sets of keys. Usually all entries of a file have the
-# same keys; the limit keeps a file whose entries all differ from filling the memory.
+# same keys. Without the limit, a file with different keys in every entry could fill the memory.
 MAX_SHAPES = 100
 _MAY_BE_NUMBERS = frozenset(
     {"zipcode", "population", "median_home_value", "recently_sold_listings", "base_weight"}

@@ -210,7 +210,7 @@ async def test_the_command_shows_what_it_tried_and_fails_where_something_does(se
     run = CliRunner().invoke
     good = await asyncio.to_thread(run, app, ["s3", "check"], env=dict(servers.s3_environment))
     assert good.exit_code == 0, good.output
-    assert "sessions: put inside: a file arrives" in good.output
+    assert "sessions: put inside: uploading works" in good.output
     wrong = {**servers.s3_environment, "AWS_SECRET_ACCESS_KEY": "0" * 40}
     bad = await asyncio.to_thread(run, app, ["s3", "check"], env=wrong)
     assert bad.exit_code == 1

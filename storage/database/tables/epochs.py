@@ -94,9 +94,9 @@ class EpochAssignment(Base):
 
 
 class EpochHoneypots(Base):
-    """The honeypots of one epoch, written when it is prepared. `content` is a JSON list padded to a fixed
-    size, so that neither rows nor sizes reveal their number. Other roles read them with the function
-    `revealed_honeypots`. `compared_at` is when the reports were compared with them."""
+    """The honeypots of one epoch, written when it is prepared. `content` is a JSON list with padding, so that
+    neither rows nor sizes reveal their number. Other roles read them with the function `revealed_honeypots`.
+    `compared_at` is when the reports were compared with them."""
 
     __tablename__ = "epoch_honeypots"
     epoch_id: Mapped[str] = mapped_column(primary_key=True)

@@ -22,7 +22,7 @@ class SchedulerLock(Base):
 
 
 class ReportLock(Base):
-    """A lock that serialises the validator's reports of one epoch and hotkey."""
+    """A lock that serialises one validator's reports on one epoch. Other reports may share the row."""
 
     __tablename__ = "report_locks"
     slot: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)

@@ -37,7 +37,7 @@ _ROLE_FIX = "give the role the rights of deploy/s3/role-policy.json"
 _SESSION_FIXES = {
     "AccessDenied": "allow the signing user to assume the role: deploy/s3/role-trust.json and "
     "user-policy.json",
-    "ValidationError": "set the role's MaxSessionDuration to 14400; a role assumed from a role lasts an hour",
+    "ValidationError": "set the role's MaxSessionDuration to 14400; if a role assumes it, the most is 1 h",
     "NoSuchEntity": "create the role, or correct S3_ROLE_ARN",
 }
 
@@ -157,7 +157,7 @@ async def _read_back(subject: str, s3: Any, scope: Scope, fix: str, *, versions:
         newest = next((one for one in listed.get("Versions", []) if one["Key"] == key), None)
         exactly = {} if newest is None else {"VersionId": newest["VersionId"]}
     codes["list"], _ = await attempt(lambda: s3.list_objects_v2(Bucket=bucket, Prefix=scope.prefix))
-    codes["look"], _ = await attempt(lambda: s3.head_object(Bucket=bucket, Key=key))
+    codes["inspect"], _ = await attempt(lambda: s3.head_object(Bucket=bucket, Key=key))
     codes["read"], _ = await attempt(lambda: s3.get_object(Bucket=bucket, Key=key, **exactly))
     denied = [f"{what} ({code})" for what, code in codes.items() if code is not None]
     if denied:
@@ -173,7 +173,7 @@ async def _taken_away(config: ObjectStoreConfig, scope: Scope) -> str:
     for version in found.get("Versions", []):
         code, _ = await attempt(_deletion(s3, scope.bucket, key, version["VersionId"]))
         codes.append(code)
-    return "a file arrives" if set(codes) == {None} else f"a file arrives; {key} could not be deleted"
+    return "uploading works" if set(codes) == {None} else f"uploading works; {key} could not be deleted"
 
 
 def _deletion(s3: Any, bucket: str, key: str, version_id: str) -> Callable[[], Any]:
