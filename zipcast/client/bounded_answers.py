@@ -78,13 +78,13 @@ class _BoundedSource(io.RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         remaining, patience = self._ends_at - time.monotonic(), self._sock.gettimeout()
         if remaining <= 0 or self._is_stopped():
-            raise TimeoutError("the answer does not end")
+            raise TimeoutError("the reply took too long")
         self._sock.settimeout(remaining if patience is None else min(remaining, patience))
         count = self._raw.readinto(buffer)
         self._sock.settimeout(patience)
         self.left -= count or 0
         if self.left < 0:
-            raise OSError("the answer is too large")
+            raise OSError("the reply is too large")
         return count
 
     def close(self) -> None:

@@ -162,7 +162,7 @@ class ValidatorUploadReply(WireModel):
     upload_url: str = Field(description="URL to post the form to; the store replies 204 on success.")
     fields: FormFields
     s3_credentials: S3Credentials | None = Field(
-        description="Temporary credentials; null if they were not requested or there is no STS."
+        description="Temporary credentials; null if the object store has no STS."
     )
     upload_guidelines: UploadGuidelines = Field(description="Rules for uploads.")
     metadata: ValidatorUploadMetadata = Field(description="Folder, expiry and limits of the form.")
@@ -272,8 +272,8 @@ class MinerListRequest(WireModel):
 
 
 class MinerListReply(WireModel):
-    """`url` is a presigned ListObjectsV2 of at most 1,000 keys. If it says IsTruncated, ask again with its
-    last key as `startAfter`."""
+    """`url` is a presigned ListObjectsV2 of at most 1,000 keys. If the list is
+    truncated (IsTruncated), ask again with its last key as `startAfter`."""
 
     success: Success = True
     epoch_id: EpochId

@@ -50,4 +50,6 @@ class RevealedEpochReply(EpochAssignmentReply):
     the honeypots."""
 
     honeypots: tuple[ZipcodeText, ...] = Field(description="Zipcodes that were published with false counts.")
-    seed: Sha256Hex = Field(description="Seed that the epoch's commitment was made for, hex.")
+    seed: Sha256Hex = Field(
+        description="Secret seed of the epoch, hex; its SHA-256 was published before the epoch."
+    )

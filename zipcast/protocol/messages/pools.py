@@ -103,7 +103,7 @@ class PoolDetail(WireModel):
     all."""
 
     inputs: str = Field(description="Inputs of the selection; the previous message published their SHA-256.")
-    seed: Sha256Hex = Field(description="Seed of the epoch, hex; null until it is revealed.")
+    seed: Sha256Hex = Field(description="Seed of the epoch, hex.")
     relaxed_age_days: int = Field(
         ge=0,
         description="By how many days the age limit was relaxed because newer data was too scarce; usually "
