@@ -165,7 +165,7 @@ def _codes(codes: Iterable[str]) -> str:
 
 def _limit(spec: VerbSpec) -> str:
     if spec.limit is None:
-        return "none of its own"
+        return "no separate limit"
     seconds = int(spec.limit.window.total_seconds())
     window = {60: "minute", 3600: "hour", 86400: "day"}[seconds]
     default = LimitSettings.model_fields[spec.limit.setting].default

@@ -102,7 +102,7 @@ class SchedulerSettings(RuleSettings, BeaconSettings, ReplicaSettings, DatabaseS
         default=50,
         gt=0,
         le=1_000_000,
-        description="signal: more listings per second than this; 50 means fifty parallel one-second pages",
+        description="signal: more listings per second than this, from the epoch's start to the report",
     )
     signal_exact_share: float = Field(
         default=0.9,

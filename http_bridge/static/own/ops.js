@@ -22,7 +22,7 @@ function showNow(told) {
   const facts = {
     "subscribers on NATS": told.subscribers,
     "streams over HTTP": told.streams,
-    "requests a minute": rate,
+    "requests per minute": rate,
     "neurons in the registry": told.neurons,
     "age of the registry": told.registryAgeSeconds === null ? null : minutes(told.registryAgeSeconds),
     "uptime of this bridge": minutes(told.uptime),

@@ -1,4 +1,4 @@
-// What `/` and `/ops` have in common: elements, the countdown, and fetching data again and again.
+// The code that `/` and `/ops` share: elements, the countdown, and fetching data repeatedly.
 const MOST_AHEAD_MS = 5000; // data may be this old, so a smaller difference says nothing about this clock
 
 let epoch = null;
