@@ -106,7 +106,7 @@ async def test_a_public_bucket_is_found(
     ("action", "what"),
     [
         ("s3:ListBucketVersions", "list versions (AccessDenied)"),
-        ("s3:GetObject", "look (403)"),
+        ("s3:GetObject", "inspect (403)"),
         ("s3:GetObjectVersion", "read (AccessDenied)"),
     ],
 )
