@@ -16,8 +16,8 @@ class MemoryCounts:
     _tidied_at: float = field(default=float("-inf"))
 
     def refusal(self, name: str, whom: str, amount: int, seconds: int, now: float) -> int | None:
-        """Count a request and return None; or, if the limit is reached, return after how many whole seconds
-        there will be room for it."""
+        """Count a request and return None. If the limit is reached, do not count the request, and return the
+        number of seconds, rounded up, until there is room for it."""
         if now - self._tidied_at >= TIDY_SECONDS:
             self.tidy(now)
         hits = self._hits.setdefault((name, whom), deque())

@@ -122,8 +122,8 @@ class SharedCounts:
         return await self._exact.storage.check()
 
     async def refusal(self, rule: Rule, whom: str, now_unix: float) -> int | None:
-        """Count a request and return None; or, if the limit is reached, return after how many seconds there
-        will be room for it."""
+        """Count a request and return None. If the limit is reached, return the number of seconds until there
+        is room for it. Raises StorageError."""
         limiter = self._exact if rule.amount <= EXACT_UP_TO else self._rough
         if await limiter.hit(rule.item, whom):
             return None
@@ -133,8 +133,8 @@ class SharedCounts:
 
 @dataclass(slots=True)
 class Limits:
-    """Counts requests and refuses those beyond a limit. `store_fault` tells why the shared store is not in
-    use."""
+    """Counts requests and refuses those beyond a limit. `store_fault` is the reason why the shared store is
+    not in use."""
 
     rules: Rules
     clock: Clock

@@ -82,8 +82,8 @@ class KeptPart:
 
     @property
     def pid(self) -> int | None:
-        """The id of the running process, or, between two runs, of the last one. It is None before the first
-        run."""
+        """Return the id of the running process, or, between two runs, that of the last one. Return None
+        before the first run."""
         return None if self._process is None else self._process.pid
 
     @property

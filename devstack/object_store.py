@@ -164,8 +164,8 @@ def _identities(kept: dict[str, str]) -> dict[str, object]:
 
 
 def _iam(kept: dict[str, str]) -> dict[str, object]:
-    """Return the identities and one role, which only the responder may assume and session policies
-    restrict."""
+    """Return the identities and one role. Only the responder may assume the role, and session policies
+    restrict it."""
     trusted = {
         "Effect": "Allow",
         "Principal": {"AWS": f"arn:aws:iam::{_ACCOUNT}:user/responder"},

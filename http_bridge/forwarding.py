@@ -37,8 +37,8 @@ class Forwarder:
     metrics: BridgeMetrics
 
     async def forward(self, arrival: Arrival, caller: Hotkey, *, is_copy: bool) -> bytes:
-        """Forward a request that `caller` has signed, and return the responder's reply. `is_copy` says that
-        the same request was forwarded before. Raises the ServiceError that the reply states, and
+        """Forward a request that `caller` has signed, and return the responder's reply. `is_copy` is
+        whether the same request was forwarded before. Raises the ServiceError that the reply states, and
         ServiceError(SERVICE_UNAVAILABLE)."""
         headers = {
             **arrival.headers,

@@ -51,7 +51,7 @@ class PublishedRounds:
             return self._fetched
 
     async def _fetch(self, round_number: int) -> None:
-        """Ask the relays, unless they were asked in vain just now."""
+        """Ask the relays, unless the last attempt failed less than PAUSE_SECONDS ago."""
         clock = self.sealed.clock
         if clock.monotonic() - self._failed_at < PAUSE_SECONDS:
             return

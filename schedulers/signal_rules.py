@@ -22,7 +22,7 @@ LOOKED_BACK = 6
 @dataclass(frozen=True, slots=True)
 class SignalSettings:
     """The thresholds: refused nonces, listings per second, the share of zipcodes with exactly the published
-    count, and the number of epochs in which half of that share is a signal."""
+    count, and the number of epochs with at least half of the zipcodes reported exactly."""
 
     nonce_failures: int = 3
     listings_per_second: float = 50.0

@@ -20,7 +20,7 @@ SETTLING = timedelta(seconds=3)
 
 
 class Role(StrEnum):
-    """The role for which a connection was granted. An admin may also be registered, or not."""
+    """The role for which a connection was granted. An admin may be registered as a miner or validator too."""
 
     MINER = "miner"
     VALIDATOR = "validator"

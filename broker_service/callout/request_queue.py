@@ -168,8 +168,8 @@ class Callout:
             await self._grant(question, request, granted)
 
     async def _grant(self, question: Question, request: ConnectRequest, granted: Granted) -> None:
-        """Grant the connection, unless the hotkey has connected too often. Nobody else can connect in its
-        name: a nonce is signed for this connection, and a password was marked as used just now."""
+        """Grant the connection, unless the hotkey has connected too often. No other hotkey can use up its
+        limit: a nonce is signed for this connection, and a password was marked as used just now."""
         if not self.proven.take(granted.hotkey, self.clock.monotonic()):
             self.metrics.limited(Limit.HOTKEY)
             self.refusals.note(f"limit of {Limit.HOTKEY}", request.client_host, granted.hotkey)

@@ -50,7 +50,8 @@ class _Disconnection(_ServerMessage):
     server: _Server
     client: _Client
     sent: _Sent = _Sent()
-    """What the client sent; nats-server's `AccountDisconnect` counts from the client's side."""
+    """The messages and bytes that the client sent: nats-server's `AccountDisconnect` counts from the client's
+    side."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def register_results(broker: NatsBroker, desk: ResultsDesk, results: EpochResult
 
 
 def register_epochs(broker: NatsBroker, pools: EpochPools, sealed: SealedEpochs) -> None:
-    """Subscribe to requests for pools, and for the next epoch, sealed."""
+    """Subscribe to requests for pools and for the newest sealed epoch."""
 
     @broker.subscriber(requests(Verb.EPOCH_POOL), RESPONDER_QUEUE, max_workers=MAX_AT_ONCE)
     async def epoch_pool(body: EpochPoolRequest) -> EpochPoolReply:

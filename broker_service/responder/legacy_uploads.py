@@ -63,8 +63,8 @@ def _is_epoch(folder: str) -> bool:
 
 
 def _beyond_epochs(marker: Marker, prefixes: list[str]) -> Marker:
-    """If reading has reached the `epoch=` folders, return a marker after them, because they may have many
-    keys."""
+    """Return the marker, or, if reading has reached `epoch=` folders, a marker after them, because they may
+    have many keys."""
     for prefix in prefixes:
         if marker.key.startswith(prefix):
             return Marker(prefix + "~", "")

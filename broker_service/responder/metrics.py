@@ -79,7 +79,8 @@ class ResponderMetrics:
         )
 
     def of_verb(self, verb: str) -> tuple[int, int, float]:
-        """Return the requests of a verb since the start, how many failed, and their seconds together."""
+        """Return the number of requests of a verb since the start, how many of them failed, and the sum of
+        their durations in seconds."""
         counts: Counts[bool] = Counts()
         for metric in self._requests.collect():
             for sample in metric.samples:

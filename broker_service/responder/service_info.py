@@ -65,7 +65,7 @@ class ServiceInfo:
         return about
 
     def _statistics(self, verb: Verb) -> dict[str, Any]:
-        """Return the numbers of a verb at both doors; times are in nanoseconds."""
+        """Return the numbers of a verb, from NATS and the bridge together. Times are in nanoseconds."""
         handled, failed, seconds = self.metrics.of_verb(verb)
         return {
             "num_requests": handled,

@@ -49,8 +49,8 @@ async def sleep_until(clock: Clock, instant: datetime) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """A reading of PostgreSQL's clock, taken at some moment between the query and its answer. Both are in
-    monotonic seconds."""
+    """A reading of PostgreSQL's clock: the time `stated`, which was right at some moment between the query
+    (`asked`) and its answer (`arrived`). These two are in monotonic seconds."""
 
     stated: datetime
     asked: float

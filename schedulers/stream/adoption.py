@@ -150,8 +150,8 @@ class Adoption:
     async def _keep_promise(
         self, connection: AsyncConnection, message: EpochMessage, *, is_newest: bool
     ) -> bool:
-        """Return whether the inputs are stored to which the message commits the next epoch. If the inputs
-        were lost, make them again, and store them if their hash matches the commitment. For the newest epoch,
+        """Return whether the next epoch's inputs, to which the message commits, are stored now. If they were
+        lost, make them again, and store them if their hash matches the commitment. For the newest epoch,
         store them even if the hash does not match, so that at least the committed seed is used."""
         if await epoch_inputs.inputs_are_stored(connection, message.next_inputs_hash):
             return True

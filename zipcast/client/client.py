@@ -389,8 +389,8 @@ def _published_at(message: Msg) -> datetime | None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel the task until it has ended, since `asyncio.wait_for` of Python 3.11 may swallow a
-    cancellation."""
+    """Cancel the task, again every second until it has ended, because `asyncio.wait_for` of Python 3.11 may
+    swallow a cancellation."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=1)

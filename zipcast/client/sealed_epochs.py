@@ -27,9 +27,9 @@ MAX_PAUSE_SECONDS = 5.0
 
 
 class SealedEpochs:
-    """The sealed epochs that a client received. `now` returns the time from which a start has come.
-    `has_reached` returns whether an epoch, or a later one, arrived in another way. `offer` is called with
-    each opened message."""
+    """The sealed epochs that a client received. `now` returns the time that decides whether an epoch has
+    started. `has_reached` returns whether an epoch, or a later one, arrived in another way. `offer` is called
+    with each opened message."""
 
     def __init__(
         self,

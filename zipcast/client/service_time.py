@@ -1,4 +1,4 @@
-"""Keeps the service's time, which signs requests and decides whether an epoch runs.
+"""Keeps the service's time, with which requests are signed, and which decides whether an epoch runs.
 
 The service states its time when it refuses a request because of the time, and confirms ours when it accepts
 one. From then on, only the monotonic clock counts, so that setting this machine's clock changes nothing.

@@ -28,7 +28,7 @@ _FIRST_STAND_IN = 1000
 
 
 class BeaconError(ValueError):
-    """The signature is not that of its round. The message names the reason."""
+    """The signature is not that of its round. The message states the reason."""
 
 
 class Purpose(IntEnum):
@@ -112,7 +112,8 @@ def draw_lead(length: timedelta) -> timedelta:
 
 def decision_lead(length: timedelta) -> timedelta:
     """Return how long before its start an epoch is drawn without its draw round, if that round is missing: 30
-    s, or less if the epoch is shorter than 300 s. A draft is sent the same time before its round."""
+    s, or less if the epoch is shorter than 300 s. A draft is signed just as long before its round, except on
+    the local chain (`draft_notice`)."""
     return min(DECISION_LEAD, _preparation_lead(length) // 5)
 
 

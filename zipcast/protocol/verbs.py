@@ -133,11 +133,11 @@ class Limit:
 class VerbSpec:
     """The definition of one verb.
 
-    `over_nats` tells whether hotkeys can send it on their own subject. `commitments` are the legacy texts of
-    which a client may sign one instead of using `btauth/1`, and `window` is the accepted age of their
-    timestamps. With `names_coldkey`, the body names a coldkey, which must own the hotkey. If `mints` is true,
-    the reply grants access to a bucket. `own_errors` lists codes in addition to those that follow from the
-    other fields."""
+    `over_nats` is whether hotkeys can send it on their own subject. `commitments` are the legacy texts: a
+    client may sign one of them instead of using `btauth/1`. `window` is the accepted age of their timestamps.
+    With `names_coldkey`, the body names a coldkey, which must own the hotkey. If `mints` is true, the reply
+    grants access to a bucket. `own_errors` lists codes in addition to those that follow from the other
+    fields."""
 
     title: str
     text: str

@@ -91,7 +91,8 @@ def honeypots_per_zipcode(
 @dataclass(slots=True)
 class _Update:
     """Computes the honeypots of one import. `members` has the published data of the honeypots. `orphans` has
-    the data of zipcodes that can no longer be honeypots."""
+    the data of zipcodes that can no longer be honeypots. `models` are the real zipcodes that honeypots may
+    imitate, and `models_before` those of the previous import."""
 
     zipcodes: Mapping[str, Candidate]
     before: PublishedPool
@@ -191,7 +192,7 @@ class _Update:
         fallen: list[Candidate],
         free: Mapping[tuple[object, ...], list[Candidate]],
     ) -> None:
-        """Add the given numbers of honeypots, first from `fallen`, then from other zipcodes."""
+        """Add `number` honeypots, first those of `fallen`, then other zipcodes with counts like `models`."""
         for one in fallen[:number]:
             self.members[one.zipcode] = one
         self._appear(models, number - len(fallen), free)

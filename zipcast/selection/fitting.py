@@ -14,9 +14,9 @@ class _Taken:
     """The zipcodes taken so far, and whether their total is enough.
 
     `floor` is the smallest total at which to stop, if possible. Without honeypots (None), it is the lowest
-    total within tolerance. Otherwise it leaves room for one honeypot: for the first by room draw of the
-    honeypots taken so far. If there are none, it leaves room for an ordinary zipcode, so that totals do not
-    show whether there are honeypots."""
+    total within tolerance. Otherwise it leaves room for the count of one of the honeypots taken so far,
+    namely the first by room draw. If there are none, it leaves room for the count of an ordinary zipcode, so
+    that totals do not show whether there are honeypots."""
 
     def __init__(
         self, settings: SelectionSettings, ranking: Ranking, honeypots: Container[str] | None
@@ -68,7 +68,7 @@ def by_turns(
     `honeypots` are those of the pool; None if the epoch must have none.
 
     The result is empty if no subset fits. If taking turns does not end within tolerance, the zipcodes taken
-    are moved to the front of the ranking, and `_walk` chooses from all of them by looking ahead."""
+    are moved to the front of the ranking, and `_looking_ahead` chooses from all of them by looking ahead."""
     taken = _Taken(settings, ranking, honeypots)
     counts = dict.fromkeys(ranking.shares, 0)
     by_state: dict[str, list[Candidate]] = {state: [] for state in counts}

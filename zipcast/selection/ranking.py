@@ -20,8 +20,8 @@ _TWO_TO_53 = 2.0**53
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """A pool in rank order, and the timing of the states' turns. `shares` has each state's share of the
-    zipcodes; the shares add up to 1. `offsets` has, for each state, which fraction of the time between two of
-    its turns passes before its first turn: 0 for the state that begins."""
+    zipcodes; the shares add up to 1. `offsets` has, for each state, the fraction of the time between two of
+    its turns that passes before its first turn: 0 for the state that begins."""
 
     ranked: Sequence[Candidate]
     shares: Mapping[str, float]

@@ -1,5 +1,5 @@
 """Computes the consensus of validators' reports on one epoch. The formulas are in docs/protocol.md,
-"Consensus".
+"Validators' reports and consensus".
 
 The functions are pure: the caller decides which reports count. Arithmetic is exact until the last step, so
 that the result does not depend on the order of the reports or on the machine. The result is only information;

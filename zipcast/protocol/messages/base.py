@@ -25,7 +25,7 @@ from pydantic.alias_generators import to_camel
 from zipcast.protocol.errors import ErrorCode, ServiceError
 
 MAX_RETRY_AFTER_SECONDS = 86_400
-"""The longest pause that an error may ask for. The longest limit of the service is per day."""
+"""The longest pause in seconds that an error may ask for: a day, which is the longest window of a limit."""
 HEADER_REQUEST_ID = "Zipcast-Request-Id"
 HEADER_STORED_AT = "Nats-Time-Stamp"  # set by nats-server on messages that a stream republishes
 HEADER_ERROR = "Zipcast-Error"

@@ -38,10 +38,10 @@ class LastError(WireModel):
 
 
 class ProcessHealth(WireModel):
-    """The health of one of our processes, as it reports it. `uptime` is in seconds. `counts` lists what it
-    did since its start, and `problems` its warnings and errors since then, by log action. `connections` has
-    its connections to NATS, by user. `failing` lists the operations that fail at present, with the type of
-    the error. `parts` are other things that it watches, such as the age of the zipcode data."""
+    """The health of one of our processes, as it reports it. `uptime` is in seconds. `counts` has its counters
+    since its start, and `problems` its warnings and errors since then, by log action. `connections` has its
+    connections to NATS, by user. `failing` lists the operations that fail at present, with the type of the
+    error. `parts` are other things that it watches, such as the age of the zipcode data."""
 
     process: str = Field(description="Name of the process.")
     status: HealthStatus = Field(description="ok, degraded or unhealthy.")
